@@ -1,0 +1,97 @@
+"""Result records: one JSON line for each attempt at a sample, merged by whoever reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["started", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A stored output: path below the output prefix, size in bytes, blake2b-128 hash of its bytes."""
+
+    path: str
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of a record file.
+
+    Attributes:
+        sample, stage, key: what was worked on, and under which stage key.
+        state: ``started`` is written before a sample runs, so that one that takes the process down is known.
+        run, attempt: the run's id and the attempt's name (``<shard>-<pod uid>``).
+        fingerprint: of the sample's input files.
+        upstream: stage -> output -> hash of what was read; a record is stale when the current hashes differ.
+        outputs: by declared name.
+        at: seconds since the epoch when the line was made.
+        seconds, gpu_seconds: wall-clock time in `process`, and time that a GPU was held.
+        backends: dictionaries of :class:`~scenewright_stages.contract.stage.BackendUse`.
+        reason, message: of a failure or a skip.
+    """
+
+    sample: str
+    stage: str
+    key: str
+    state: State
+    run: str = ""
+    attempt: str = ""
+    fingerprint: str = ""
+    upstream: dict[str, dict[str, str]] = field(default_factory=dict)
+    outputs: dict[str, OutputFile] = field(default_factory=dict)
+    at: float = 0.0
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    seed: int = 0
+    backends: list[dict[str, str]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    reason: str = ""
+    message: str = ""
+
+    def to_line(self) -> str:
+        """The record as one line of JSON, empty fields left out."""
+        data = {name: value for name, value in vars(self).items() if value not in ("", {}, [], 0, 0.0)}
+        if self.outputs:
+            data["outputs"] = {name: vars(file) for name, file in self.outputs.items()}
+        return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> Record:
+        """The inverse of :meth:`to_line`; fields of newer versions are ignored."""
+        data = json.loads(line)
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        known["outputs"] = {name: OutputFile(**file) for name, file in data.get("outputs", {}).items()}
+        return cls(**known)
+
+
+def latest(records: Iterable[Record]) -> dict[str, Record]:
+    """The record that counts for each sample: the latest ``done``, else the latest end, else the latest start."""
+    best: dict[str, Record] = {}
+    for record in records:
+        current = best.get(record.sample)
+        if current is None or _precedence(record) >= _precedence(current):
+            best[record.sample] = record
+    return best
+
+
+def crashes(records: Iterable[Record], run: str) -> dict[str, int]:
+    """How many attempts of a run started each sample and never ended it."""
+    open_attempts: dict[str, set[str]] = {}
+    ended: dict[str, set[str]] = {}
+    for record in records:
+        if record.run == run:
+            target = open_attempts if record.state == "started" else ended
+            target.setdefault(record.sample, set()).add(record.attempt)
+    return {sample: len(attempts - ended.get(sample, set())) for sample, attempts in open_attempts.items()}
+
+
+def _precedence(record: Record) -> tuple[int, float]:
+    rank = {"started": 0, "skipped": 1, "failed": 1, "done": 2}[record.state]
+    return rank, record.at

@@ -1,0 +1,93 @@
+"""Reports of a step: compact JSON that fits a Kubernetes termination message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import Field
+
+from scenewright_stages.contract.params import Params
+
+MAXIMUM_REPORT_BYTES = 3500
+"""The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
+MAXIMUM_FAILURES = 20
+MAXIMUM_FAILURE_BYTES = 150
+
+
+class StageCounts(Params):
+    """Samples of one stage: all of them, what is to run, and how the rest stands."""
+
+    total: int = 0
+    todo: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    missing: int = 0
+    shards: int = 0
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+
+class Failure(Params):
+    """One failure as status shows it."""
+
+    sample: str
+    stage: str
+    reason: str
+    message: str = ""
+
+
+class Report(Params):
+    """What the index, a stage's shard or publish tells whoever started it."""
+
+    step: str
+    run: str
+    samples: int = 0
+    rejected: int = 0
+    stages: dict[str, StageCounts] = Field(default_factory=dict)
+    failures: list[Failure] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    outputs: dict[str, str] = Field(default_factory=dict)
+    reason: str = ""
+    message: str = ""
+
+    def to_bytes(self) -> bytes:
+        """At most 3,500 bytes of UTF-8 JSON: messages are cut first, then failures and warnings are dropped."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        failures = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
+        warnings = [cut(text, 200) for text in data.get("warnings", [])[:10]]
+        data["message"] = cut(data.get("message", ""), 600)
+        while True:
+            encoded = _encode({**data, "failures": failures, "warnings": warnings})
+            if len(encoded) <= MAXIMUM_REPORT_BYTES or not (failures or warnings):
+                return encoded
+            (warnings or failures).pop()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Report:
+        """The inverse of :meth:`to_bytes`."""
+        return cls.model_validate_json(data)
+
+
+def cut(text: str, limit: int) -> str:
+    """The text cut to at most `limit` bytes of UTF-8, at a character's boundary, marked by an ellipsis."""
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    return encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _encode(data: dict[str, Any]) -> bytes:
+    kept = {name: value for name, value in data.items() if value not in ("", [], {})}
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _cut_failure(failure: dict[str, Any]) -> dict[str, Any]:
+    fixed = len(_encode({**failure, "message": ""}))
+    sample = cut(failure["sample"], 60)
+    return {
+        **failure,
+        "sample": sample,
+        "message": cut(failure.get("message", ""), max(12, MAXIMUM_FAILURE_BYTES - fixed)),
+    }
