@@ -1,0 +1,183 @@
+"""The VistaDream pipeline as data: image -> outpaint -> depth -> Gaussians -> coarse expansion -> scene and video."""
+
+from __future__ import annotations
+
+from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
+from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.vistadream.params import VistaDreamParams
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+SIDECARS = {
+    "depth": (
+        ".depth.npy",
+        ".depth.npz",
+        ".depth.pfm",
+        ".depth.png",
+        ".disparity.npy",
+        ".disparity.npz",
+        ".disparity.pfm",
+    ),
+    "camera": (".camera.json",),
+}
+WORK = ".scenewright/work/{sample}"
+GPU_BACKENDS = frozenset({"flux-fill", "depth-pro", "depth-anything", "moge"})
+
+SCENE_ARRAYS = (
+    ArrayContract("means", "float32", 2),
+    ArrayContract("log_scales", "float32", 2, may_be_constant=True),
+    ArrayContract("quaternions", "float32", 2),
+    ArrayContract("opacity_logits", "float32", 1, may_be_constant=True),
+    ArrayContract("spherical_harmonics", "float32", 3, may_be_constant=True),
+)
+
+
+def outpaint_stage(params: VistaDreamParams) -> StageSpec:
+    """Reads the photograph, sizes it, and paints the border unless the mode says not to."""
+    paints = params.mode != "noOutpaint"
+    return StageSpec(
+        name="outpaint",
+        title="Prepare and outpaint",
+        version=1,
+        implementation="scenewright_stages.vistadream.outpaint:OutpaintStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            OutputContract("input", "{sample}/input.png", "image", image=ImageContract(may_be_constant=True)),
+            OutputContract("image", "{sample}/outpaint.png", "image", image=ImageContract(may_be_constant=True)),
+            OutputContract(
+                "mask", "{sample}/outpaint_mask.png", "image", image=ImageContract(channels=1, may_be_constant=True)
+            ),
+            OutputContract(
+                "layout", f"{WORK}/layout.json", "json", result=False, json_keys=("canvas", "crop", "scale", "mode")
+            ),
+        ),
+        parameters=("max_resolution", "outpaint") if paints else ("max_resolution",),
+        backends={"outpaint": params.outpaint.backend} if paints else {},
+        backend_parameters={"outpaint": "outpaint.backend"},
+        resources=_resources([params.outpaint.backend] if paints else [], gpu_memory_gib=34.0),
+        seconds_per_sample=6.0,
+    )
+
+
+def depth_stage(params: VistaDreamParams) -> StageSpec:
+    """One depth pass on the outpainted image; the photograph's depth is cropped from it."""
+    return StageSpec(
+        name="depth",
+        title="Depth",
+        version=1,
+        implementation="scenewright_stages.vistadream.depth:DepthStage",
+        reads=(Read(INPUT), Read("outpaint", ("image", "mask", "layout"))),
+        outputs=(
+            OutputContract(
+                "depth",
+                f"{WORK}/depth.npz",
+                "arrays",
+                result=False,
+                arrays=(
+                    ArrayContract("depth", "float32", 2, finite=0.05, minimum=0.0),
+                    ArrayContract("confidence", "float32", 2, minimum=0.0, maximum=1.0, may_be_constant=True),
+                    ArrayContract("intrinsics", "float64", 2),
+                ),
+            ),
+            OutputContract("preview", "{sample}/depth.png", "image"),
+        ),
+        parameters=("depth", "field_of_view_degrees"),
+        backends={"depth": params.depth.backend},
+        backend_parameters={"depth": "depth.backend"},
+        resources=_resources([params.depth.backend], gpu_memory_gib=8.0),
+        seconds_per_sample=2.0,
+    )
+
+
+def initialize_stage(params: VistaDreamParams) -> StageSpec:
+    """Builds the first two frames, lifts their pixels to Gaussians and optimises them together."""
+    return StageSpec(
+        name="initialize",
+        title="Initialise Gaussians",
+        version=1,
+        implementation="scenewright_stages.vistadream.initialize:InitializeStage",
+        reads=(Read("outpaint"), Read("depth", ("depth",))),
+        outputs=(
+            OutputContract("scene", f"{WORK}/initial_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
+            OutputContract("frames", f"{WORK}/initial_frames.npz", "arrays", result=False),
+        ),
+        parameters=("initialize", "depth.edge_threshold", "depth.confidence_threshold"),
+        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=8.0),
+        seconds_per_sample=30.0,
+    )
+
+
+def coarse_stage(params: VistaDreamParams) -> StageSpec:
+    """Looks for poses with holes, fills them, and grows the scene."""
+    return StageSpec(
+        name="coarse",
+        title="Coarse expansion",
+        version=1,
+        implementation="scenewright_stages.vistadream.coarse:CoarseStage",
+        reads=(Read("initialize"), Read("depth", ("depth",))),
+        outputs=(
+            OutputContract("scene", f"{WORK}/coarse_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
+            OutputContract("frames", f"{WORK}/coarse_frames.npz", "arrays", result=False),
+            OutputContract("summary", "{sample}/coarse_summary.json", "json", json_keys=("selected_extra_frames",)),
+            OutputContract("log", "{sample}/coarse_summary.txt", "text"),
+        ),
+        parameters=(
+            "coarse",
+            "trajectory",
+            "depth.edge_threshold",
+            "depth.confidence_threshold",
+            "depth.far_near_ratio",
+        ),
+        backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
+        backend_parameters={"inpaint": "coarse.inpaint.backend"},
+        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=40.0),
+        seconds_per_sample=25.0 * params.coarse.frames,
+    )
+
+
+def render_stage(params: VistaDreamParams) -> StageSpec:
+    """Flies the final path and writes the scene, the videos and the Rerun recording."""
+    last = "coarse" if params.mode == "coarse" else "initialize"
+    rerun = (OutputContract("rerun", "{sample}/scene.rrd", "rrd", minimum_bytes=1000),) if params.render.rerun else ()
+    return StageSpec(
+        name="render",
+        title="Render",
+        version=1,
+        implementation="scenewright_stages.vistadream.render:RenderStage",
+        reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
+        outputs=(
+            OutputContract("ply", f"{{sample}}/{params.render.ply_name()}", "ply", minimum_bytes=500),
+            OutputContract("video", "{sample}/orbit.mp4", "video"),
+            OutputContract("depth_video", "{sample}/orbit_depth.mp4", "video"),
+            OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
+            OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("frames", "gaussians")),
+            *rerun,
+        ),
+        parameters=("render", "trajectory"),
+        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=8.0),
+        seconds_per_sample=20.0,
+    )
+
+
+def stages(params: VistaDreamParams) -> tuple[StageSpec, ...]:
+    """The chain of the mode, in the order in which it runs."""
+    chain = [outpaint_stage(params), depth_stage(params), initialize_stage(params)]
+    if params.mode == "coarse":
+        chain.append(coarse_stage(params))
+    return (*chain, render_stage(params))
+
+
+def _resources(backends: list[str], gpu_memory_gib: float) -> Resources:
+    """A GPU only where a model backend is in use: the weightless chain runs on CPUs throughout."""
+    if not GPU_BACKENDS.intersection(backends):
+        return Resources()
+    return Resources(memory_gib=32.0, scratch_gib=32.0, gpus=1, gpu_memory_gib=gpu_memory_gib)
+
+
+PIPELINE = Pipeline(
+    name="vistadream",
+    kind="SceneJob",
+    params=VistaDreamParams,
+    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS),
+    stages=stages,
+    reporter="scenewright_stages.vistadream.report:SceneReporter",
+)
