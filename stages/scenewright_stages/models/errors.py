@@ -1,0 +1,85 @@
+"""Why a model backend cannot serve: configuration errors with field, value and remedy.
+
+All of them hold for every sample of a shard, so a stage that meets one ends with the exit code for a
+configuration error instead of failing sample after sample. Light: no third-party imports.
+"""
+
+# The classes are named after what they state (DESIGN, section 7), not after being errors.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scenewright_stages.contract.errors import ConfigurationError, ContractError
+
+
+class UnknownChoice(ConfigurationError):
+    """A field names something that does not exist; ``allowed`` lists what does."""
+
+    def __init__(self, field: str, value: object, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(field, value, f"allowed: {', '.join(self.allowed) or 'none'}")
+
+
+class UnknownCapability(UnknownChoice):
+    """The capability is not one that any backend offers."""
+
+
+class UnknownBackend(UnknownChoice):
+    """No backend of that name offers the capability."""
+
+
+class UnknownVariant(UnknownChoice):
+    """The backend has no weights of that variant."""
+
+
+class UnsupportedOption(UnknownChoice):
+    """An option of the backend (precision, compile mode, ...) or its value is not known."""
+
+
+class LicenceNotAccepted(ConfigurationError):
+    """The weights' licence must be accepted by name in the spec before they run."""
+
+    def __init__(self, licence: str, licence_url: str, weights_id: str, accepted: Sequence[str]) -> None:
+        self.licence = licence
+        self.licence_url = licence_url
+        self.weights_id = weights_id
+        super().__init__(
+            "models.acceptLicenses",
+            sorted(accepted),
+            f"the weights {weights_id} are under the licence {licence}; read {licence_url} and, "
+            f"if it allows your use, add {licence!r} to this field",
+        )
+
+
+class MissingWeights(ConfigurationError):
+    """The model cache lacks (a part of) the weights; a stage never downloads them by itself."""
+
+    def __init__(self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str]) -> None:
+        self.weights_id = weights_id
+        self.lacking = tuple(lacking)
+        super().__init__(
+            "models.cacheClaim",
+            str(cache_dir),
+            f"the model cache lacks {', '.join(self.lacking[:5]) or 'everything'} of {weights_id} (revision "
+            f"{revision}); fetch it first (`scenewright models --fetch {weights_id}`) or copy the repository's "
+            f"files to {cache_dir}/{weights_id}",
+        )
+
+
+class MissingPackage(ConfigurationError):
+    """A Python package that the backend needs is not installed in this image."""
+
+    def __init__(self, field: str, backend: str, package: str, extra: str) -> None:
+        self.package = package
+        super().__init__(
+            field,
+            backend,
+            f"it needs the package {package}, which is not installed: `pip install 'scenewright[{extra}]'`, "
+            "or use the image of that stage",
+        )
+
+
+class BackendContractError(ContractError):
+    """A backend's answer breaks its interface: a failure of the sample, not of the spec."""
