@@ -1,0 +1,76 @@
+"""Fill the holes of a picture from the picture itself: the classic, weightless completion backend."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.inpainting import pyramid
+from scenewright_stages.vision.inpainting.blend import copy_and_blend
+from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
+
+
+class FillError(ValueError):
+    """The hole cannot be filled, or was not filled completely."""
+
+
+def complete(
+    srgb: NDArray[np.float32],
+    hole: NDArray[np.bool_],
+    seed: int,
+    allowed_source: NDArray[np.bool_] | None = None,
+    depth_guide: NDArray[np.float32] | None = None,
+    settings: PatchSettings | None = None,
+) -> NDArray[np.float32]:
+    """Fill `hole` with patches of the known part of the picture, without a visible seam.
+
+    srgb: (H, W, 3) float32 in [0, 1]; values inside the hole are ignored and may be anything, NaN included.
+    hole: (H, W) bool, True = fill.
+    seed: same seed, same bytes, whatever the number of threads.
+    allowed_source: (H, W) bool, known pixels that may be copied and that the fill continues; None = all known ones.
+        Behind a foreground object, pass the background side only.
+    depth_guide: (H, W) float32 depth along +z in metres, used when `allowed_source` is None: only the far side of
+        each hole is copied. Hole pixels and unknown depths are NaN, inf or 0.
+
+    Returns a new (H, W, 3) float32 array in [0, 1], bit-identical to `srgb` outside the hole.
+    Raises FillError when shapes disagree, a known pixel is not finite or outside [0, 1], no allowed source pixel
+    exists, or a pixel stayed unfilled.
+    """
+    _check_input(srgb, hole, allowed_source)
+    if not hole.any():
+        return srgb.copy()
+    allowed = ~hole if allowed_source is None else allowed_source & ~hole
+    if not allowed.any():
+        raise FillError("no known pixel to copy from: the hole (and what is not allowed) covers the whole picture")
+    known = np.where(hole[..., None], np.float32(0.0), srgb)
+    levels = pyramid.build(known, hole, allowed)
+    source = complete_levels(levels, seed, settings or PatchSettings())
+    _check_sources(source, hole, allowed)
+    return copy_and_blend(known, hole, allowed, source)
+
+
+def _check_input(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_] | None) -> None:
+    if srgb.ndim != 3 or srgb.shape[2] != 3 or srgb.dtype != np.float32:
+        raise FillError(f"srgb must be (H, W, 3) float32, is {srgb.shape} {srgb.dtype}")
+    for name, mask in (("hole", hole), ("allowed_source", allowed)):
+        if mask is not None and (mask.shape != srgb.shape[:2] or mask.dtype != np.bool_):
+            raise FillError(f"{name} must be {srgb.shape[:2]} bool, is {mask.shape} {mask.dtype}")
+    known = srgb[~hole]
+    if not np.all((known >= 0.0) & (known <= 1.0)):
+        raise FillError("known pixels must be finite and in [0, 1]")
+
+
+def _check_sources(source: NDArray[np.int32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> None:
+    """The contract of the search: every hole pixel names an allowed pixel inside the picture."""
+    rows, columns = source[hole, 0], source[hole, 1]
+    height, width = hole.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    filled = inside & allowed[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    if not filled.all():
+        raise FillError(f"{int((~filled).sum())} of {len(filled)} hole pixels have no source")
+
+
+def warm_up() -> None:
+    """Compile all kernels (or load them from the cache) by completing a tiny picture."""
+    srgb = np.linspace(0.0, 1.0, 48 * 48 * 3, dtype=np.float32).reshape(48, 48, 3)
+    hole = np.zeros((48, 48), np.bool_)
+    hole[20:40, 20:40] = True
+    complete(srgb, hole, seed=0)
