@@ -1,0 +1,170 @@
+// The 3D view: one splat scene, one camera, drawn only when something changed.
+import { Color, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
+import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import { SparkRenderer, SplatFileType, SplatMesh } from "@sparkjsdev/spark";
+import { CameraPath, poseFromRows } from "./path.js";
+
+const BACKGROUND = "#0d0f12";
+// Variance in square pixels that the optimiser's renderer adds to every projected splat (gsplat's eps2d).
+const RENDERER_DILATION = 0.3;
+const MAX_PIXEL_RATIO = 2;
+
+export class SplatView {
+  constructor(container, configuration, { onReady, onContextLost }) {
+    this.container = container;
+    this.configuration = configuration;
+    this.onReady = onReady;
+    this.path = new CameraPath(configuration.path, configuration.pathSeconds);
+    this.playStart = null;
+    this.pendingFrame = 0;
+    this.isReady = false;
+    this.#createScene(onContextLost);
+    this.#createControls();
+    this.resetView();
+    new ResizeObserver(() => this.#resize()).observe(container);
+    this.#resize();
+  }
+
+  /** @param {Uint8Array} bytes an SPZ file */
+  async load(bytes) {
+    if (this.configuration.count > 0) {
+      this.mesh = new SplatMesh({ fileBytes: bytes, fileType: SplatFileType.SPZ });
+      this.scene.add(this.mesh);
+      await this.mesh.initialized;
+    }
+    this.invalidate();
+  }
+
+  get isPlaying() {
+    return this.playStart !== null;
+  }
+
+  resetView() {
+    this.stopPath();
+    const pose = poseFromRows(this.configuration.camera.worldFromCamera);
+    this.camera.position.copy(pose.position);
+    this.camera.quaternion.copy(pose.quaternion);
+    this.#pivotInFront();
+    this.invalidate();
+  }
+
+  playPath() {
+    this.playStart = performance.now();
+    this.container.dispatchEvent(new CustomEvent("playing", { detail: true }));
+    this.invalidate();
+  }
+
+  stopPath() {
+    if (!this.isPlaying) return;
+    this.playStart = null;
+    this.#pivotInFront();
+    this.container.dispatchEvent(new CustomEvent("playing", { detail: false }));
+  }
+
+  /** Turns around the pivot by angles in radians; positive moves the camera right and up. */
+  orbit(right, up) {
+    this.stopPath();
+    const offset = this.camera.position.clone().sub(this.controls.target);
+    const sideways = new Vector3(1, 0, 0).applyQuaternion(this.camera.quaternion);
+    offset.applyAxisAngle(this.camera.up, right).applyAxisAngle(sideways, -up);
+    this.camera.position.copy(this.controls.target).add(offset);
+    this.controls.update();
+    this.invalidate();
+  }
+
+  /** Moves towards the pivot (factor < 1) or away from it. */
+  dolly(factor) {
+    this.stopPath();
+    this.camera.position.sub(this.controls.target).multiplyScalar(factor).add(this.controls.target);
+    this.controls.update();
+    this.invalidate();
+  }
+
+  invalidate() {
+    if (this.pendingFrame === 0) this.pendingFrame = requestAnimationFrame(() => this.#drawFrame());
+  }
+
+  #createScene(onContextLost) {
+    this.renderer = new WebGLRenderer({ antialias: false, powerPreference: "high-performance" });
+    this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, MAX_PIXEL_RATIO));
+    this.renderer.domElement.addEventListener("webglcontextlost", onContextLost);
+    this.container.append(this.renderer.domElement);
+    this.scene = new Scene();
+    this.scene.background = new Color(BACKGROUND);
+    this.spark = new SparkRenderer({
+      renderer: this.renderer,
+      blurAmount: 0,
+      enableLod: false,
+      sortRadial: false,
+      onDirty: () => this.invalidate(),
+    });
+    this.scene.add(this.spark);
+    this.camera = new PerspectiveCamera();
+    const pose = poseFromRows(this.configuration.camera.worldFromCamera);
+    // The photograph's own upright direction, so that the first view is not rolled.
+    this.camera.up.set(0, 1, 0).applyQuaternion(pose.quaternion);
+    this.camera.near = this.configuration.pivotDistance / 200;
+    this.camera.far = this.configuration.pivotDistance * 2000;
+  }
+
+  #createControls() {
+    this.controls = new OrbitControls(this.camera, this.renderer.domElement);
+    this.controls.enableDamping = true;
+    this.controls.dampingFactor = 0.12;
+    this.controls.rotateSpeed = 0.45;
+    this.controls.minDistance = this.configuration.pivotDistance * 0.05;
+    this.controls.maxDistance = this.configuration.pivotDistance * 8;
+    this.controls.addEventListener("start", () => this.stopPath());
+    this.controls.addEventListener("change", () => this.invalidate());
+    // A page must scroll past the view: the wheel zooms only once the view was clicked.
+    this.controls.enableZoom = false;
+    this.container.addEventListener("pointerdown", () => (this.controls.enableZoom = true));
+    this.container.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "mouse") this.controls.enableZoom = false;
+    });
+  }
+
+  #pivotInFront() {
+    const forward = new Vector3(0, 0, -1).applyQuaternion(this.camera.quaternion);
+    this.controls.target.copy(this.camera.position).addScaledVector(forward, this.configuration.pivotDistance);
+  }
+
+  #resize() {
+    const { clientWidth: width, clientHeight: height } = this.container;
+    if (width === 0 || height === 0) return;
+    const { aspect, verticalDegrees, height: trainedHeight } = this.configuration.camera;
+    const tangent = Math.tan((verticalDegrees * Math.PI) / 360);
+    // Whatever the shape of the canvas, all of the photograph's view fits in it.
+    const shown = tangent * Math.max(1, aspect / (width / height));
+    this.camera.fov = (Math.atan(shown) * 360) / Math.PI;
+    this.camera.aspect = width / height;
+    this.camera.updateProjectionMatrix();
+    this.renderer.setSize(width, height);
+    const scale = ((height * this.renderer.getPixelRatio()) / trainedHeight) * (tangent / shown);
+    this.spark.preBlurAmount = RENDERER_DILATION * scale * scale;
+    this.invalidate();
+  }
+
+  #drawFrame() {
+    this.pendingFrame = 0;
+    if (this.isPlaying) {
+      this.path.apply(this.camera, (performance.now() - this.playStart) / 1000);
+      this.invalidate();
+    } else {
+      this.controls.update();
+    }
+    this.renderer.render(this.scene, this.camera);
+    this.#announceReady();
+  }
+
+  #announceReady() {
+    const sorted = this.configuration.count === 0 || this.spark.activeSplats > 0;
+    if (this.isReady || !sorted) return;
+    this.isReady = true;
+    // The frame that uses the first sort order is the next one.
+    requestAnimationFrame(() => {
+      this.renderer.render(this.scene, this.camera);
+      this.onReady(this.spark.activeSplats);
+    });
+  }
+}
