@@ -1,0 +1,45 @@
+# Thin: each target calls a tool or a script. `make run` and `make test` set up all that they need.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+
+.PHONY: run motorcycle test test-fast lint format bench crds setup setup-dev clean
+
+run: setup  ## A photograph becomes a 3D scene: results/china/report.html
+	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
+
+motorcycle: setup  ## The second example: a stereo capture with its true disparity
+	.venv/bin/scenewright run examples/scenejob-motorcycle.yaml --output results/motorcycle
+
+test: setup-dev lint  ## Everything that CI runs
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not serial and not gpu"
+	$(PYTHON) -m pytest -m "serial and not gpu"
+
+test-fast: setup-dev  ## The developer's loop
+	$(PYTHON) -m pytest -n 2 -m "not slow and not serial and not gpu"
+
+lint: setup-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy operator/scenewright stages/scenewright_stages
+	.venv/bin/lint-imports
+	.venv/bin/scenewright crds --check
+
+format: setup-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+crds: setup
+	.venv/bin/scenewright crds
+
+bench: setup-dev  ## Ratios against peers, measured in one run
+	$(PYTHON) tests/bench/renderer.py
+	$(PYTHON) tests/bench/inpainting.py
+
+setup:
+	@tools/setup run
+
+setup-dev:
+	@tools/setup test
+
+clean:
+	rm -rf .venv results

@@ -1,0 +1,246 @@
+"""The coarse loop: propose poses, render them, pick the one with the right hole, fill it, grow the scene, repeat.
+
+Everything that a backend does comes in as a function, so that the loop runs alike with classic backends, with models
+and with the exact answers of a synthetic world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.alignment import smooth_connect
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry import depth_edges, occludes
+from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, SelectionDiagnosis, diagnose
+from scenewright_stages.vistadream.frames import Frame
+from scenewright_stages.vistadream.holes import COVERED_ALPHA, foreground_rim, hole_mask
+from scenewright_stages.vistadream.selection import Band, Choice, select_pose
+
+
+@dataclass(frozen=True, eq=False)
+class HoledView:
+    """A candidate view as rendered from the scene so far.
+
+    Attributes:
+        camera: of the view, margin included.
+        srgb: (H, W, 3) float32; meaningless in the hole.
+        depth: (H, W) float32 metres; 0 in the hole and where nothing is.
+        hole: (H, W) bool.
+        foreground: (H, W) bool, known pixels beside the hole that belong to what hides it.
+    """
+
+    camera: Camera
+    srgb: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    hole: NDArray[np.bool_]
+    foreground: NDArray[np.bool_]
+
+
+class FillColour(Protocol):
+    """Fills the hole of a view: (H, W, 3) float32 sRGB, known pixels bit-identical."""
+
+    def __call__(self, view: HoledView, seed: int) -> NDArray[np.float32]: ...
+
+
+class PredictDepth(Protocol):
+    """Predicts the depth of a filled view, (H, W) float32 in any unit, NaN where unknown; None: no opinion."""
+
+    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32] | None: ...
+
+
+@dataclass(frozen=True)
+class ExpansionSettings:
+    """What the loop is asked for; see :class:`~scenewright_stages.vistadream.params.CoarseParams`."""
+
+    frames: int
+    band: Band
+    margin: int
+    optimisation: OptimisationSettings
+    edge_threshold: float
+    opacity: float = 0.8
+
+
+@dataclass(frozen=True)
+class ExpansionTools:
+    """Who renders, fills and predicts, and who is told how far it is."""
+
+    renderer: Renderer
+    fill_colour: FillColour
+    predict_depth: PredictDepth
+    on_progress: Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The grown scene, all of its frames, the views as they were before filling, and the summary."""
+
+    scene: GaussianScene
+    frames: list[Frame]
+    holed_views: list[HoledView]
+    summary: CoarseSummary
+
+
+@dataclass(frozen=True)
+class _Round:
+    ratios: list[float]
+    coverage: float
+
+
+def expand(
+    scene: GaussianScene,
+    frames: Sequence[Frame],
+    candidates: Sequence[Camera],
+    settings: ExpansionSettings,
+    tools: ExpansionTools,
+    seed: int,
+) -> Expansion:
+    """Adds up to `settings.frames` views to a scene.
+
+    Args:
+        scene: Gaussians of the first frames.
+        frames: the input and, when there is one, the outpainted frame.
+        candidates: cameras of the dense trajectory, without margin.
+        seed: of fills and of the order of training views.
+    """
+    frames = list(frames)
+    views = [camera.expanded(settings.margin // 2) for camera in candidates]
+    chosen: list[int] = []
+    holed_views: list[HoledView] = []
+    extra: list[ExtraFrame] = []
+    coverage: list[float] = []
+    diagnosis: SelectionDiagnosis | None = None
+    for number in range(settings.frames):
+        tools.on_progress(number / settings.frames, f"view {number + 1}/{settings.frames}: looking for holes")
+        scored = score_candidates(scene, views, tools.renderer)
+        coverage.append(scored.coverage)
+        choice = select_pose(scored.ratios, chosen, settings.band)
+        if choice is None or choice.by_fallback:
+            diagnosis = diagnose(scored.ratios, chosen, settings.band, number)
+        if choice is None:
+            break
+        chosen.append(choice.index)
+        holed = render_holed_view(scene, views[choice.index], tools.renderer)
+        tools.on_progress((number + 0.2) / settings.frames, f"view {number + 1}/{settings.frames}: filling")
+        frame, occluded = fill_view(holed, frames, settings, tools, seed + number)
+        frames.append(frame)
+        holed_views.append(holed)
+        tools.on_progress((number + 0.3) / settings.frames, f"view {number + 1}/{settings.frames}: optimising")
+        scene, loss, added = grow(scene, frames, settings, tools, seed + number)
+        extra.append(_extra_frame(choice, holed, frame, occluded, added, loss))
+    coverage.append(score_candidates(scene, views, tools.renderer).coverage)
+    summary = CoarseSummary(
+        requested_extra_frames=settings.frames,
+        frames=tuple(extra),
+        diagnosis=diagnosis,
+        scene_frames=len(frames),
+        gaussian_frames=sum(bool(frame.inpaint_without_edge.any()) for frame in frames),
+        total_splats=len(scene),
+        coverage=tuple(coverage),
+    )
+    return Expansion(scene, frames, holed_views, summary)
+
+
+def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
+    """Share of hole pixels of every view, and the mean share of covered pixels over all of them."""
+    with torch.no_grad():
+        alphas = renderer.render(scene, views).alpha.cpu().numpy()
+    ratios = [float(hole_mask(alpha).mean()) for alpha in alphas]
+    return _Round(ratios, float((alphas >= COVERED_ALPHA).mean()))
+
+
+def render_holed_view(scene: GaussianScene, camera: Camera, renderer: Renderer) -> HoledView:
+    """Renders one view and tells its holes, and the foreground beside them, apart from the rest."""
+    with torch.no_grad():
+        rendering = renderer.render(scene, [camera])
+    alpha = rendering.alpha[0].cpu().numpy()
+    hole = hole_mask(alpha)
+    depth = np.where(hole, 0.0, rendering.depth[0].cpu().numpy()).astype(np.float32)
+    srgb = rendering.rgb[0].cpu().numpy() / np.maximum(alpha, COVERED_ALPHA)[..., None]
+    return HoledView(camera, np.clip(srgb, 0.0, 1.0).astype(np.float32), depth, hole, foreground_rim(depth, hole))
+
+
+def fill_view(
+    holed: HoledView, frames: Sequence[Frame], settings: ExpansionSettings, tools: ExpansionTools, seed: int
+) -> tuple[Frame, int]:
+    """Fills colour and depth of a view; returns the frame and how many filled pixels would have hidden known ones."""
+    srgb = tools.fill_colour(holed, seed)
+    depth = connect_depth(holed, tools.predict_depth(holed, srgb))
+    confident = np.isfinite(depth) & (depth > 0)
+    depth = np.where(confident, depth, 0.0).astype(np.float32)
+    kept = holed.hole & confident & ~depth_edges(depth, settings.edge_threshold)
+    hides = occludes(depth, holed.camera, [(frame.depth, frame.camera) for frame in frames]) & kept
+    frame = Frame("coarse", srgb, depth, holed.hole, kept & ~hides, confident, holed.camera)
+    return frame, int(hides.sum())
+
+
+def connect_depth(holed: HoledView, predicted: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Depth of the whole view: rendered where known (to the last bit), connected to it in the hole.
+
+    Only the background of the rim binds the hole; without any, the whole rim does.
+    """
+    known = ~holed.hole & (holed.depth > 0)
+    background = known & ~holed.foreground
+    binding = background if background.any() else known
+    rendered = np.where(binding, holed.depth, np.nan).astype(np.float32)
+    guess = predicted if predicted is not None else np.full_like(holed.depth, float(np.nanmedian(rendered)))
+    connected = smooth_connect(guess, rendered)
+    return np.where(known, holed.depth, connected).astype(np.float32)
+
+
+def grow(
+    scene: GaussianScene, frames: Sequence[Frame], settings: ExpansionSettings, tools: ExpansionTools, seed: int
+) -> tuple[GaussianScene, float, int]:
+    """Adds the Gaussians of the newest frame, freezes the older ones and optimises; returns the mean final loss."""
+    newest = frames[-1]
+    added = gaussians_of(newest, settings.opacity).to(scene.means.device)
+    if len(added) == 0:
+        return scene, float("nan"), 0
+    grown = GaussianScene.concatenate([scene, added])
+    result = optimise(
+        grown,
+        [training_view(frame, scene.means.device) for frame in frames],
+        settings.optimisation,
+        seed=seed,
+        renderer=tools.renderer,
+        trainable=slice(len(scene), len(grown)),
+    )
+    tail = result.losses[-max(1, len(result.losses) // 10) :] if len(result.losses) else []
+    return result.scene, float(np.mean(tail)) if len(tail) else float("nan"), len(added)
+
+
+def gaussians_of(frame: Frame, opacity: float) -> GaussianScene:
+    """One Gaussian for each pixel that survived the frame's masks."""
+    return GaussianScene.from_rgbd(frame.srgb, frame.depth, frame.camera, frame.inpaint_without_edge, opacity)
+
+
+def training_view(frame: Frame, device: torch.device) -> View:
+    """The frame as the optimiser sees it: its colour where it supervises."""
+    return View(
+        camera=frame.camera,
+        srgb=torch.as_tensor(frame.srgb, device=device),
+        mask=torch.as_tensor(frame.inpaint, device=device),
+    )
+
+
+def _extra_frame(
+    choice: Choice, holed: HoledView, frame: Frame, occluded: int, added: int, loss: float
+) -> ExtraFrame:
+    return ExtraFrame(
+        dense_pose_index=choice.index,
+        inpaint_ratio=choice.ratio,
+        inpaint_pixels=int(holed.hole.sum()),
+        inpaint_wo_edge_pixels=int(frame.inpaint_without_edge.sum()) + occluded,
+        occluded_pixels=occluded,
+        added_splats=added,
+        by_fallback=choice.by_fallback,
+        final_loss=loss,
+    )
