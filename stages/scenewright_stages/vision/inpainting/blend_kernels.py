@@ -1,5 +1,8 @@
 """Compiled inner loops of the gradient-domain blend (see `blend`)."""
 
+# Compiled functions take their arrays one by one and are typed by the compiler.
+# ruff: noqa: PLR0917
+
 import numpy as np
 from numba import njit, prange
 
@@ -8,12 +11,12 @@ ACROSS = np.array([0, 0, -1, 1], np.int32)
 
 
 @njit(cache=True, inline="always")
-def _inside(row, column, mask):  # type: ignore[no-untyped-def]
+def _inside(row, column, mask):
     return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and mask[row, column]
 
 
 @njit(cache=True, parallel=True)
-def assemble(image, hole, allowed, source, hole_pixels, stiffness, diagonal, right_side) -> None:  # type: ignore[no-untyped-def]
+def assemble(image, hole, allowed, atlas, atlas_allowed, source, hole_pixels, stiffness, diagonal, right_side):
     """Normal equations of the colour correction e for the four neighbours of each hole pixel.
 
     image (H, W, 3) float32 with the copied colours already in the hole. Fills diagonal (H, W) and right_side (H, W, 3).
@@ -31,20 +34,20 @@ def assemble(image, hole, allowed, source, hole_pixels, stiffness, diagonal, rig
             if not in_hole and not _inside(next_row, next_column, allowed):
                 continue
             total += np.float32(1.0)
-            own = _inside(from_row + down, from_column + across, allowed)
+            own = _inside(from_row + down, from_column + across, atlas_allowed)
             back_row, back_column = np.int32(0), np.int32(0)
             back = False
             if in_hole:
                 back_row = source[next_row, next_column, 0] - down
                 back_column = source[next_row, next_column, 1] - across
-                back = _inside(back_row, back_column, allowed)
+                back = _inside(back_row, back_column, atlas_allowed)
             for channel in range(3):
                 present = image[row, column, channel] - image[next_row, next_column, channel]
                 wanted = np.float32(0.0)
                 if own:
-                    wanted += image[row, column, channel] - image[from_row + down, from_column + across, channel]
+                    wanted += image[row, column, channel] - atlas[from_row + down, from_column + across, channel]
                 if back:
-                    wanted += image[back_row, back_column, channel] - image[next_row, next_column, channel]
+                    wanted += atlas[back_row, back_column, channel] - image[next_row, next_column, channel]
                 if own and back:
                     wanted *= np.float32(0.5)
                 elif not own and not back:
@@ -54,7 +57,7 @@ def assemble(image, hole, allowed, source, hole_pixels, stiffness, diagonal, rig
 
 
 @njit(cache=True, parallel=True)
-def relax(pixels, hole, diagonal, right_side, correction, relaxation) -> None:  # type: ignore[no-untyped-def]
+def relax(pixels, hole, diagonal, right_side, correction, relaxation):
     """One over-relaxed sweep over `pixels`, all of one chequerboard colour: no pixel reads what another one writes."""
     for index in prange(pixels.shape[0]):
         row, column = pixels[index, 0], pixels[index, 1]

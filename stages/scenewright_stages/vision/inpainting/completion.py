@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.inpainting import pyramid
+from scenewright_stages.vision.inpainting import atlas, pyramid
 from scenewright_stages.vision.inpainting.blend import copy_and_blend
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
 
@@ -61,7 +61,8 @@ def _check_input(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: ND
 def _check_sources(source: NDArray[np.int32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> None:
     """The contract of the search: every hole pixel names an allowed pixel inside the picture."""
     rows, columns = source[hole, 0], source[hole, 1]
-    height, width = hole.shape
+    allowed = atlas.stack(allowed)
+    height, width = allowed.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     filled = inside & allowed[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
     if not filled.all():

@@ -4,26 +4,56 @@ The search is PatchMatch (Barnes et al., SIGGRAPH 2009) in a Jacobi form: every 
 writes the next one, so the result does not depend on the number of threads or their order. Random draws come from a
 hash of (seed, target, draw), never from a shared generator. Distances are sums of squares of 16-bit integers and hence
 exact, whatever the order a compiler adds them in.
-
-Arrays all kernels share (H, W = level size, C = feature channels):
-    features     (H, W*C) int16   Lab features; known pixels fixed, hole pixels updated by the votes
-    compared     (H, W*C) int16   1 where a target patch compares this pixel, 0 where it ignores it
-    valid        (H, W) bool      a source patch centred here lies inside the image and the allowed pixels
-    targets      (N, 2) int32     row, column of every patch centre whose patch touches the hole
-    source       (H, W, 2) int32  row, column of the source patch of each target
-    cost         (H, W) int64     distance + offset penalty of that source
 """
+
+# Compiled functions are typed by the compiler and take their arrays one by one: handing a tuple of arrays to an inner
+# function makes the compiled code count references at every call, which costs three times the search itself.
+# ruff: noqa: PLR0917
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
-
+from numpy.typing import NDArray
 
 FAR = np.int64(1) << 60
 """Cost of a source that was never compared: larger than any distance."""
 
+VOTE_CHANNELS = 4
+"""Upper bound of the feature channels (fixed-size accumulator of the vote)."""
+
+
+class Problem(NamedTuple):
+    """What does not change while one level is searched (H, W = level size, C = channels, A = 4 * (H + 1)).
+
+    features: (H, W*C) int16, Lab features of the targets; the votes update the hole pixels.
+    compared: (H, W*C) int16, 1 where a target patch compares this pixel, 0 where it ignores it.
+    atlas: (A, W*C) int16, features of the source atlas (see `atlas`).
+    valid: (A, W) bool, a source patch centred here lies inside its atlas block and the allowed pixels.
+    valid_list: (M, 2) int32, the rows and columns where `valid` is true.
+    targets: (N, 2) int32, rows and columns of all patch centres whose patch touches the hole.
+    is_target: (H, W) bool, the same as a mask.
+    hole_pixels: (P, 2) int32, rows and columns of the hole.
+    channels, radius: feature channels, half side of a patch.
+    offset_penalty, mirror_penalty: cost of one pixel between target and source, of copying a mirrored patch.
+    """
+
+    features: NDArray[np.int16]
+    compared: NDArray[np.int16]
+    atlas: NDArray[np.int16]
+    valid: NDArray[np.bool_]
+    valid_list: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    is_target: NDArray[np.bool_]
+    hole_pixels: NDArray[np.int32]
+    channels: int
+    radius: int
+    offset_penalty: float
+    mirror_penalty: float
+
 
 @njit(cache=True, inline="always")
-def _hash(value):  # type: ignore[no-untyped-def]
+def _hash(value):
     """32-bit finaliser of MurmurHash3: every input bit changes half of the output bits."""
     value &= 0xFFFFFFFF
     value ^= value >> 16
@@ -35,24 +65,22 @@ def _hash(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def patch_distance(features, compared, channels, radius, row, column, source_row, source_column, limit):  # type: ignore[no-untyped-def]
-    """Sum of squared differences over the part of the target patch that is inside the image; stops above `limit`."""
-    height = features.shape[0]
-    width = features.shape[1] // channels
+def _distance(features, compared, atlas, channels, radius, row, column, source_row, source_column, limit):
+    """Sum of squared differences over the part of the target patch inside the picture; stops at `limit`."""
+    height, width = features.shape[0], features.shape[1] // channels
     left = min(radius, column)
-    right = min(radius, width - 1 - column)
-    count = (left + right + 1) * channels
+    count = (left + min(radius, width - 1 - column) + 1) * channels
     target_start = (column - left) * channels
     source_start = (source_column - left) * channels
     total = np.int64(0)
     for step in range(-min(radius, row), min(radius, height - 1 - row) + 1):
         target_line = features[row + step, target_start : target_start + count]
-        source_line = features[source_row + step, source_start : source_start + count]
-        weight_line = compared[row + step, target_start : target_start + count]
+        source_line = atlas[source_row + step, source_start : source_start + count]
+        compared_line = compared[row + step, target_start : target_start + count]
         line = np.int32(0)
         for index in range(count):
             difference = np.int32(target_line[index]) - np.int32(source_line[index])
-            line += difference * difference * np.int32(weight_line[index])
+            line += difference * difference * np.int32(compared_line[index])
         total += line
         if total >= limit:
             return total
@@ -60,122 +88,142 @@ def patch_distance(features, compared, channels, radius, row, column, source_row
 
 
 @njit(cache=True, inline="always")
-def _offset_penalty(row, column, source_row, source_column, penalty):  # type: ignore[no-untyped-def]
-    distance = np.sqrt(np.float64((row - source_row) ** 2 + (column - source_column) ** 2))
-    return np.int64(distance * penalty)
+def _penalty(height, width, penalties, row, column, source_row, source_column):
+    """Cost of the distance between target and source and of mirroring; `penalties` = (per pixel, mirror)."""
+    block = source_row // (height + 1)
+    true_row = source_row - block * (height + 1)
+    if block & 2:
+        true_row = height - 1 - true_row
+    true_column = width - 1 - source_column if block & 1 else source_column
+    cost = penalties[0] * np.sqrt(np.float64((row - true_row) ** 2 + (column - true_column) ** 2))
+    if block > 0:
+        cost += penalties[1]
+    return np.int64(cost)
+
+
+@njit(cache=True)
+def _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best):
+    """The cheaper of `best` (row, column, cost) and the source at `place`; an invalid place loses."""
+    if not (0 <= place[0] < valid.shape[0] and 0 <= place[1] < valid.shape[1] and valid[place[0], place[1]]):
+        return best
+    penalty = _penalty(features.shape[0], valid.shape[1], penalties, row, column, place[0], place[1])
+    if penalty >= best[2]:
+        return best
+    cost = penalty + _distance(
+        features, compared, atlas, channels, radius, row, column, place[0], place[1], best[2] - penalty
+    )
+    return (place[0], place[1], cost) if cost < best[2] else best
+
+
+@njit(cache=True, inline="always")
+def _neighbour(side, reach):
+    """Row and column step to the neighbour at distance `reach`: above, below, left or right."""
+    down = reach if side == 0 else (-reach if side == 1 else 0)
+    across = reach if side == 2 else (-reach if side == 3 else 0)
+    return down, across
+
+
+@njit(cache=True, inline="always")
+def _draw(state, best, window):
+    """A place uniform in the square of half side `window` around `best`, from the 32 bits of `state`."""
+    span = 2 * window + 1
+    return (
+        best[0] - window + (((state & 0xFFFF) * span) >> 16),
+        best[1] - window + (((state >> 16) * span) >> 16),
+    )
 
 
 @njit(cache=True, parallel=True)
-def score_field(features, compared, channels, radius, targets, source, cost, penalty) -> None:  # type: ignore[no-untyped-def]
-    """Recompute `cost` of the current field after the features changed."""
+def score_field(problem, source, cost):
+    """Recompute `cost` (H, W) int64 of the field `source` (H, W, 2) int32 after the features changed."""
+    features, compared, atlas, targets = problem.features, problem.compared, problem.atlas, problem.targets
+    channels, radius = problem.channels, problem.radius
+    penalties = (problem.offset_penalty, problem.mirror_penalty)
+    height, width = problem.is_target.shape
     for index in prange(targets.shape[0]):
         row, column = targets[index, 0], targets[index, 1]
         source_row, source_column = source[row, column, 0], source[row, column, 1]
-        cost[row, column] = patch_distance(
-            features, compared, channels, radius, row, column, source_row, source_column, FAR
-        ) + _offset_penalty(row, column, source_row, source_column, penalty)
+        cost[row, column] = _distance(
+            features, compared, atlas, channels, radius, row, column, source_row, source_column, FAR
+        ) + _penalty(height, width, penalties, row, column, source_row, source_column)
 
 
 @njit(cache=True, parallel=True)
-def search_pass(  # type: ignore[no-untyped-def]
-    features, compared, channels, radius, valid, sources, targets, is_target, source, cost, new_source, new_cost,
-    step, draws, seed, penalty,
-) -> None:  # fmt: skip
-    """One Jacobi pass: neighbours at distance 1 and `step` propose their offsets, then `draws` random sources.
+def search_pass(problem, source, cost, next_source, next_cost, reach, draws, seed):
+    """One Jacobi pass from (`source`, `cost`) to (`next_source`, `next_cost`).
 
-    The random ones are uniform in a window around the best source that halves with each draw, the first of them
-    uniform over all valid `sources` (M, 2).
+    The neighbours at distance 1 and `reach` propose the source beside their own; then one random source of the whole
+    atlas is tried, and `draws` in a window around the best one that halves each time.
     """
-    height, width = valid.shape
+    features, compared, atlas, valid = problem.features, problem.compared, problem.atlas, problem.valid
+    valid_list, targets, is_target = problem.valid_list, problem.targets, problem.is_target
+    channels, radius = problem.channels, problem.radius
+    penalties = (problem.offset_penalty, problem.mirror_penalty)
+    height, width = is_target.shape
     for index in prange(targets.shape[0]):
-        row, column = targets[index, 0], targets[index, 1]
-        best_row, best_column = source[row, column, 0], source[row, column, 1]
-        best = cost[row, column]
-        for proposal in range(8):
-            reach = 1 if proposal < 4 else step
-            side = proposal & 3
-            down = reach if side == 0 else (-reach if side == 1 else 0)
-            across = reach if side == 2 else (-reach if side == 3 else 0)
-            other_row, other_column = row + down, column + across
-            if other_row < 0 or other_row >= height or other_column < 0 or other_column >= width:
+        row, column = np.int64(targets[index, 0]), np.int64(targets[index, 1])
+        best = (np.int64(source[row, column, 0]), np.int64(source[row, column, 1]), cost[row, column])
+        for side in range(8):
+            down, across = _neighbour(side & 3, 1 if side < 4 else reach)
+            if not (0 <= row + down < height and 0 <= column + across < width):
                 continue
-            if not is_target[other_row, other_column]:
+            if not is_target[row + down, column + across]:
                 continue
-            try_row = source[other_row, other_column, 0] - down
-            try_column = source[other_row, other_column, 1] - across
-            if try_row < 0 or try_row >= height or try_column < 0 or try_column >= width:
-                continue
-            if not valid[try_row, try_column] or (try_row == best_row and try_column == best_column):
-                continue
-            extra = _offset_penalty(row, column, try_row, try_column, penalty)
-            if extra >= best:
-                continue
-            found = extra + patch_distance(
-                features, compared, channels, radius, row, column, try_row, try_column, best - extra
+            place = (
+                np.int64(source[row + down, column + across, 0]) - down,
+                np.int64(source[row + down, column + across, 1]) - across,
             )
-            if found < best:
-                best, best_row, best_column = found, try_row, try_column
-        window = max(height, width)
-        state = _hash(np.int64(seed) ^ _hash(np.int64(row * width + column + 1)))
+            best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+        state = _hash(np.int64(seed) ^ _hash(row * width + column + 1))
+        chosen = (state * valid_list.shape[0]) >> 32
+        place = (np.int64(valid_list[chosen, 0]), np.int64(valid_list[chosen, 1]))
+        best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+        window = max(height, width) // 2
         for draw in range(draws):
-            state = _hash(state + np.int64(0x9E3779B9) * (draw + 1))
-            if draw == 0:
-                chosen = (state * sources.shape[0]) >> 32
-                try_row, try_column = sources[chosen, 0], sources[chosen, 1]
-            else:
-                span = 2 * window + 1
-                try_row = best_row - window + (((state & 0xFFFF) * span) >> 16)
-                try_column = best_column - window + (((state >> 16) * span) >> 16)
-                window = max(1, window >> 1)
-                if try_row < 0 or try_row >= height or try_column < 0 or try_column >= width:
-                    continue
-            if not valid[try_row, try_column]:
-                continue
-            extra = _offset_penalty(row, column, try_row, try_column, penalty)
-            if extra >= best:
-                continue
-            found = extra + patch_distance(
-                features, compared, channels, radius, row, column, try_row, try_column, best - extra
-            )
-            if found < best:
-                best, best_row, best_column = found, try_row, try_column
-        new_source[row, column, 0] = best_row
-        new_source[row, column, 1] = best_column
-        new_cost[row, column] = best
+            state = _hash(state + 0x9E3779B9 * (draw + 1))
+            place = _draw(state, best, window)
+            best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+            window = max(1, window >> 1)
+        next_source[row, column, 0] = best[0]
+        next_source[row, column, 1] = best[1]
+        next_cost[row, column] = best[2]
 
 
 @njit(cache=True, parallel=True)
-def vote(features, channels, radius, hole_pixels, is_target, source, weight, new_features) -> None:  # type: ignore[no-untyped-def]
-    """New feature of every hole pixel: the `weight`ed (H, W float32) mean of what the patches over it propose."""
-    height, width = is_target.shape
+def vote(problem, source, weight, proposal):
+    """Put the mean of what the patches over a hole pixel propose, `weight` (H, W) float32, into `proposal`.
+
+    proposal: (H, W*C) int16, written at the hole pixels only; may be `problem.features`, which is not read.
+    """
+    atlas, hole_pixels, channels, radius = problem.atlas, problem.hole_pixels, problem.channels, problem.radius
+    height, width = problem.is_target.shape
     for index in prange(hole_pixels.shape[0]):
         row, column = hole_pixels[index, 0], hole_pixels[index, 1]
         total = np.float32(0.0)
-        sums = np.zeros(8, np.float32)
+        sums = np.zeros(VOTE_CHANNELS, np.float32)
         for centre_row in range(max(0, row - radius), min(height, row + radius + 1)):
             for centre_column in range(max(0, column - radius), min(width, column + radius + 1)):
-                if not is_target[centre_row, centre_column]:
-                    continue
                 share = weight[centre_row, centre_column]
                 from_row = source[centre_row, centre_column, 0] + row - centre_row
-                from_column = (source[centre_row, centre_column, 1] + column - centre_column) * channels
+                start = (source[centre_row, centre_column, 1] + column - centre_column) * channels
                 total += share
                 for channel in range(channels):
-                    sums[channel] += share * features[from_row, from_column + channel]
+                    sums[channel] += share * atlas[from_row, start + channel]
         for channel in range(channels):
-            new_features[row, column * channels + channel] = np.int16(np.rint(sums[channel] / total))
+            proposal[row, column * channels + channel] = np.int16(np.rint(sums[channel] / total))
 
 
 @njit(cache=True, parallel=True)
-def choose_sources(hole_pixels, radius, is_target, source, cost, chosen) -> None:  # type: ignore[no-untyped-def]
-    """Source pixel of every hole pixel: what the cheapest patch over it proposes (`chosen` (H, W, 2) int32)."""
-    height, width = is_target.shape
+def choose_sources(problem, source, badness, chosen):
+    """`chosen` (H, W, 2) int32: the atlas pixel that the patch of least `badness` (H, W) float32 puts on each pixel."""
+    hole_pixels, radius = problem.hole_pixels, problem.radius
+    height, width = problem.is_target.shape
     for index in prange(hole_pixels.shape[0]):
         row, column = hole_pixels[index, 0], hole_pixels[index, 1]
-        best = FAR
+        best = np.float32(np.inf)
         for centre_row in range(max(0, row - radius), min(height, row + radius + 1)):
             for centre_column in range(max(0, column - radius), min(width, column + radius + 1)):
-                if is_target[centre_row, centre_column] and cost[centre_row, centre_column] < best:
-                    best = cost[centre_row, centre_column]
+                if badness[centre_row, centre_column] < best:
+                    best = badness[centre_row, centre_column]
                     chosen[row, column, 0] = source[centre_row, centre_column, 0] + row - centre_row
                     chosen[row, column, 1] = source[centre_row, centre_column, 1] + column - centre_column

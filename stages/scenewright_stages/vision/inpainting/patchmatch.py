@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.inpainting import atlas
 from scenewright_stages.vision.inpainting import patch_kernels as kernels
 from scenewright_stages.vision.inpainting.pyramid import CHANNELS, LAB_STEPS, Level
 
@@ -22,70 +23,56 @@ class PatchSettings:
     rounds: search-and-vote rounds per level, coarsest first; the last entry serves all finer levels.
     reaches: distance (pixels) of the far neighbours that propose their offsets, one pass each.
     draws: random sources tried per pass.
-    penalty: cost of one pixel of offset in squared Lab units, relative to the level's diagonal.
-    confidence_decay: weight of a vote one pixel deeper inside the hole, relative to the one before.
+    offset_penalty: what copying from one image diagonal away costs, as a mean squared Lab difference.
+    mirror_penalty: what copying a mirrored patch costs, as a mean squared Lab difference.
+    confidence_decay: weight of a patch one pixel deeper inside the hole is smaller by this factor.
     """
 
     radius: int = 3
     rounds: tuple[int, ...] = (10, 8, 6, 4, 3)
     reaches: tuple[int, ...] = (8, 2, 4)
     draws: int = 6
-    penalty: float = 100.0
+    offset_penalty: float = 40.0
+    mirror_penalty: float = 2.0
     confidence_decay: float = 1.1
 
 
 @dataclass
 class _Field:
-    """Search state of one level; arrays as described in `patch_kernels`."""
+    """Search state of one level: best source and its cost per target, and what the votes weigh."""
 
-    features: NDArray[np.int16]
-    compared: NDArray[np.int16]
-    valid: NDArray[np.bool_]
-    sources: NDArray[np.int32]
-    targets: NDArray[np.int32]
-    is_target: NDArray[np.bool_]
-    hole_pixels: NDArray[np.int32]
-    confidence: NDArray[np.float32]
-    compared_count: NDArray[np.float32]
+    problem: kernels.Problem
+    shape: tuple[int, int]
     source: NDArray[np.int32]
     cost: NDArray[np.int64]
-    radius: int
-    penalty: float
+    confidence: NDArray[np.float32]
+    values_compared: NDArray[np.float32]
 
 
 def complete_levels(levels: list[Level], seed: int, settings: PatchSettings) -> NDArray[np.int32]:
-    """(H, W, 2) int32 row and column of the pixel to copy into each hole pixel of `levels[0]`.
+    """(H, W, 2) int32 atlas row and column of the pixel to copy into each hole pixel of `levels[0]`.
 
     Outside the hole the result is the pixel's own position. Every named source is an allowed pixel.
     """
-    coarser: _Field | None = None
-    for depth, level in enumerate(reversed(levels)):
-        field = _start(level, settings, coarser)
+    field = _start(levels[-1], _reflected(levels[-1]), settings)
+    _improve(field, settings.rounds[0], seed, settings)
+    for depth, level in enumerate(reversed(levels[:-1]), start=1):
+        field = _start(level, _doubled(field, level.shape), settings)
         rounds = settings.rounds[min(depth, len(settings.rounds) - 1)]
-        _improve(field, rounds, seed * 1_000_003 + depth, settings)
-        coarser = field
-    assert coarser is not None
-    source = _own_positions(levels[0].shape)
-    kernels.choose_sources(
-        coarser.hole_pixels, coarser.radius, coarser.is_target, coarser.source, _cost_per_value(coarser), source
-    )
-    return source
+        _improve(field, rounds, seed + 1_000_003 * depth, settings)
+    chosen = np.stack(np.indices(field.shape), axis=-1).astype(np.int32)
+    kernels.choose_sources(field.problem, field.source, _badness(field), chosen)
+    return chosen
 
 
 def _improve(field: _Field, rounds: int, seed: int, settings: PatchSettings) -> None:
-    if len(field.targets) == 0:
-        return
     next_source, next_cost = field.source.copy(), field.cost.copy()
     for turn in range(rounds):
-        kernels.score_field(
-            field.features, field.compared, CHANNELS, field.radius, field.targets, field.source, field.cost,
-            field.penalty,
-        )  # fmt: skip
+        kernels.score_field(field.problem, field.source, field.cost)
         for part, reach in enumerate(settings.reaches):
+            draw_seed = (seed * 7919 + turn * 31 + part) & 0x7FFFFFFF
             kernels.search_pass(
-                field.features, field.compared, CHANNELS, field.radius, field.valid, field.sources, field.targets,
-                field.is_target, field.source, field.cost, next_source, next_cost, reach, settings.draws,
-                (seed * 7919 + turn * 31 + part) & 0x7FFFFFFF, field.penalty,
+                field.problem, field.source, field.cost, next_source, next_cost, reach, settings.draws, draw_seed
             )  # fmt: skip
             field.source, next_source = next_source, field.source
             field.cost, next_cost = next_cost, field.cost
@@ -93,103 +80,101 @@ def _improve(field: _Field, rounds: int, seed: int, settings: PatchSettings) -> 
 
 
 def _vote(field: _Field) -> None:
-    cost = _cost_per_value(field)
-    spread = max(float(np.quantile(cost[field.is_target], 0.75)), 1.0)
-    weight = (field.confidence * np.exp(-cost / (2.0 * spread))).astype(np.float32)
-    proposal = field.features.copy()
-    kernels.vote(
-        field.features, CHANNELS, field.radius, field.hole_pixels, field.is_target, field.source,
-        np.maximum(weight, 1e-20), proposal,
-    )  # fmt: skip
-    field.features = proposal
+    """Votes fall off with the patch's cost (spread: its upper quartile) and with its depth inside the hole."""
+    badness = _badness(field)
+    spread = max(float(np.quantile(badness[field.problem.is_target], 0.75)), 1.0)
+    weight = np.maximum(field.confidence * np.exp(-badness / (2.0 * spread)), 1e-20)
+    weight = np.where(field.problem.is_target, weight, 0.0).astype(np.float32)
+    kernels.vote(field.problem, field.source, weight, field.problem.features)
 
 
-def _cost_per_value(field: _Field) -> NDArray[np.float32]:
-    """Cost per compared pixel: makes patches cut by the image border comparable with whole ones."""
-    return (field.cost / field.compared_count).astype(np.float32)
+def _badness(field: _Field) -> NDArray[np.float32]:
+    """Cost per compared value, infinite outside the targets: patches cut by the border compare with whole ones."""
+    badness = field.cost / field.values_compared
+    return np.where(field.problem.is_target, badness, np.inf).astype(np.float32)
 
 
-def _start(level: Level, settings: PatchSettings, coarser: _Field | None) -> _Field:
-    radius, valid = _valid_centres(level, settings.radius)
-    height, width = level.shape
-    side = 2 * radius + 1
-    is_target = cv2.dilate(level.hole.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-    compared = level.hole | level.allowed
-    count = cv2.boxFilter(
-        compared.astype(np.float32), -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT
-    )
+def _start(level: Level, guess: NDArray[np.int32], settings: PatchSettings) -> _Field:
+    """Field of a level whose features inside the hole are the votes of the `guess`ed sources."""
+    problem = _problem(level, settings)
+    compared = problem.compared[:, ::CHANNELS].astype(np.float32)
+    side = 2 * problem.radius + 1
+    count = cv2.boxFilter(compared, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     distance = cv2.distanceTransform(level.hole.astype(np.uint8), cv2.DIST_L2, 5)
-    guess = _reflected(level) if coarser is None else _doubled(coarser.source, level.shape)
-    diagonal = float(np.hypot(height, width))
     field = _Field(
-        features=np.ascontiguousarray(level.features.reshape(height, width * CHANNELS)),
-        compared=np.repeat(compared.astype(np.int16), CHANNELS, axis=1),
-        valid=valid,
-        sources=np.argwhere(valid).astype(np.int32),
-        targets=np.argwhere(is_target).astype(np.int32),
-        is_target=is_target,
-        hole_pixels=np.argwhere(level.hole).astype(np.int32),
+        problem=problem,
+        shape=level.shape,
+        source=_nearest(guess, problem.valid),
+        cost=np.zeros(level.shape, np.int64),
         confidence=(settings.confidence_decay**-distance).astype(np.float32),
-        compared_count=np.maximum(count, 1.0),
-        source=_nearest_valid(guess, valid),
-        cost=np.full((height, width), kernels.FAR, np.int64),
-        radius=radius,
-        penalty=settings.penalty * LAB_STEPS**2 / diagonal,
+        values_compared=np.maximum(count * CHANNELS, 1.0),
     )
-    field.cost[is_target] = 0
     _vote(field)
     return field
 
 
-def _valid_centres(level: Level, radius: int) -> tuple[int, NDArray[np.bool_]]:
-    """Largest radius up to `radius` with at least one source patch wholly in the image and allowed, and the centres."""
-    for smaller in range(radius, -1, -1):
-        side = 2 * smaller + 1
-        valid = (
-            cv2.erode(
-                level.allowed.astype(np.uint8),
-                np.ones((side, side), np.uint8),
-                borderType=cv2.BORDER_CONSTANT,
-                borderValue=0,
-            )
-            > 0
+def _problem(level: Level, settings: PatchSettings) -> kernels.Problem:
+    radius, valid = _valid_centres(atlas.stack(level.allowed), settings.radius)
+    side = 2 * radius + 1
+    is_target = cv2.dilate(level.hole.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    whole_patch = side * side * CHANNELS * LAB_STEPS**2
+    features = level.features.reshape(level.shape[0], -1)
+    return kernels.Problem(
+        features=features.copy(),
+        compared=np.repeat((level.hole | level.allowed).astype(np.int16), CHANNELS, axis=1),
+        atlas=atlas.stack(level.features).reshape(len(valid), -1),
+        valid=valid,
+        valid_list=np.argwhere(valid).astype(np.int32),
+        targets=np.argwhere(is_target).astype(np.int32),
+        is_target=is_target,
+        hole_pixels=np.argwhere(level.hole).astype(np.int32),
+        channels=CHANNELS,
+        radius=radius,
+        offset_penalty=settings.offset_penalty * whole_patch / float(np.hypot(*level.shape)),
+        mirror_penalty=settings.mirror_penalty * whole_patch,
+    )
+
+
+def _valid_centres(allowed: NDArray[np.bool_], radius: int) -> tuple[int, NDArray[np.bool_]]:
+    """Largest radius up to `radius` with a source patch that is wholly allowed, and the centres of such patches."""
+    for smaller in range(radius, 0, -1):
+        window = np.ones((2 * smaller + 1, 2 * smaller + 1), np.uint8)
+        eroded = cv2.erode(
+            allowed.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0
         )
-        if valid.any():
-            return smaller, valid
-    raise ValueError("level without an allowed pixel")
-
-
-def _own_positions(shape: tuple[int, int]) -> NDArray[np.int32]:
-    return np.stack(np.indices(shape), axis=-1).astype(np.int32)
+        if eroded.any():
+            return smaller, eroded > 0
+    return 0, allowed
 
 
 def _reflected(level: Level) -> NDArray[np.int32]:
-    """Every pixel mirrored at the nearest allowed one: continues what touches the hole."""
-    own = _own_positions(level.shape)
-    return 2 * _nearest(own, level.allowed) - own
+    """Every pixel mirrored at the nearest allowed one, as a mirrored copy: continues what touches the hole."""
+    own = np.stack(np.indices(level.shape), axis=-1).astype(np.int32)
+    border = _nearest(own, level.allowed).astype(np.int64)
+    down, across = np.abs(border - own)[..., 0], np.abs(border - own)[..., 1]
+    height, width = level.shape
+    rows = np.clip(2 * border[..., 0] - own[..., 0], 0, height - 1)
+    columns = np.clip(2 * border[..., 1] - own[..., 1], 0, width - 1)
+    block = np.where(2 * across > down, 1, 0) + np.where(2 * down > across, 2, 0)
+    return atlas.encode(rows, columns, block, level.shape)
 
 
-def _doubled(source: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
+def _doubled(coarser: _Field, shape: tuple[int, int]) -> NDArray[np.int32]:
     """The coarser level's field at twice the size."""
-    rows, columns = np.indices(shape)
-    doubled = 2 * source[rows // 2, columns // 2]
-    doubled[..., 0] += rows % 2
-    doubled[..., 1] += columns % 2
-    return doubled
-
-
-def _nearest_valid(guess: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.int32]:
-    return _nearest(guess, valid)
+    rows, columns, block = atlas.decode(coarser.source, coarser.shape)
+    target_rows, target_columns = np.indices(shape)
+    rows, columns, block = (part[target_rows // 2, target_columns // 2] for part in (rows, columns, block))
+    odd_row, odd_column = target_rows % 2, target_columns % 2
+    rows = np.minimum(2 * rows + np.where(block & 2, 1 - odd_row, odd_row), shape[0] - 1)
+    columns = np.minimum(2 * columns + np.where(block & 1, 1 - odd_column, odd_column), shape[1] - 1)
+    return atlas.encode(rows, columns, block, shape)
 
 
 def _nearest(positions: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The true pixel of `mask` nearest to each position (clamped into the image)."""
-    height, width = mask.shape
-    rows = np.clip(positions[..., 0], 0, height - 1)
-    columns = np.clip(positions[..., 1], 0, width - 1)
+    """The true pixel of `mask` nearest to each position."""
     _, labels = cv2.distanceTransformWithLabels(
         (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     places = np.zeros((int(labels.max()) + 1, 2), np.int32)
     places[labels[mask]] = np.argwhere(mask)
-    return np.ascontiguousarray(places[labels[rows, columns]])
+    return np.ascontiguousarray(places[labels[positions[..., 0], positions[..., 1]]])
