@@ -1,0 +1,26 @@
+"""Reading hostile image files, and bringing them to the size a pipeline works at."""
+
+from scenewright_stages.vision.images.errors import ImageError, ImageProblem
+from scenewright_stages.vision.images.loading import ImageLimits, LoadedImage, load_srgb
+from scenewright_stages.vision.images.preparation import (
+    Canvas,
+    PixelWindow,
+    PreparedImage,
+    outpaint_canvas,
+    prepare,
+    prepared_window,
+)
+
+__all__ = [
+    "Canvas",
+    "ImageError",
+    "ImageLimits",
+    "ImageProblem",
+    "LoadedImage",
+    "PixelWindow",
+    "PreparedImage",
+    "load_srgb",
+    "outpaint_canvas",
+    "prepare",
+    "prepared_window",
+]
