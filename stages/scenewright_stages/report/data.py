@@ -1,0 +1,205 @@
+"""What a report page shows. Everything is plain data; nothing here reads files or clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scenewright_stages.report.pictures import DepthPicture, Picture, Video
+from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.vision.cameras import Camera
+
+State = Literal["done", "warning", "failed", "skipped", "missing"]
+
+
+@dataclass(frozen=True, eq=False)
+class SplatScene:
+    """The interactive view.
+
+    Attributes:
+        cloud: the splats, in the frame of the cameras.
+        camera: where the view starts, and the lens it keeps.
+        path: what "play the camera path" shows, at equal time steps; empty for no path.
+        path_seconds: how long one pass of the path takes.
+        limit: more splats than this are thinned out to keep the page small (and the page says so).
+    """
+
+    cloud: SplatCloud
+    camera: Camera
+    path: tuple[Camera, ...] = ()
+    path_seconds: float = 0.0
+    limit: int = 500_000
+
+
+@dataclass(frozen=True)
+class ChosenView:
+    """One view that the pipeline added: what was missing, and what it put there.
+
+    Attributes:
+        title: such as "View 1".
+        facts: short label and value pairs, such as ("Missing before", "12.3 %").
+    """
+
+    title: str
+    rendered: Picture
+    filled: Picture
+    depth: DepthPicture | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured number and what would be good.
+
+    Attributes:
+        value: None when it could not be measured (note says why).
+        unit: shown behind the value, such as "dB" or "%".
+        better: which direction is good.
+        gate: the limit it must keep; None when there is none.
+        digits: decimals shown.
+        note: what it measures, in words.
+    """
+
+    label: str
+    value: float | None
+    unit: str = ""
+    better: Literal["higher", "lower", "neither"] = "neither"
+    gate: float | None = None
+    digits: int = 1
+    note: str = ""
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether the gate is kept; None without a gate. A value that is missing or NaN does not pass."""
+        if self.gate is None or self.better == "neither":
+            return None
+        if self.value is None:
+            return False
+        return self.value >= self.gate if self.better == "higher" else self.value <= self.gate
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An effective parameter; default is what it would have been."""
+
+    name: str
+    value: str
+    default: str
+    description: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the value is not the default."""
+        return self.value != self.default
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made one stage's result.
+
+    Attributes:
+        kind: "measured" (a sensor or a given file), "model" (learned weights) or "prior" (a stated
+            assumption or extrapolation without evidence).
+        weights: id and revision, empty without weights.
+        statement: plain words on how far to trust it.
+    """
+
+    stage: str
+    backend: str
+    kind: Literal["measured", "model", "prior"]
+    licence: str = ""
+    weights: str = ""
+    statement: str = ""
+
+
+@dataclass(frozen=True)
+class StageTiming:
+    """One stage's part of the duration."""
+
+    name: str
+    seconds: float
+    state: State = "done"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a sample has no result."""
+
+    sample: str
+    stage: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file beside the page: href is relative to it."""
+
+    label: str
+    href: str
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """One sample's report. Empty parts are left out of the page.
+
+    Attributes:
+        title: the sample's or job's name; user input, like every text here: the page escapes it.
+        duration: seconds.
+        warnings: shown above everything else.
+        masks, images: galleries with their captions.
+        log: text shown as it is, such as the coarse summary.
+    """
+
+    title: str
+    pipeline: str
+    state: State
+    spec_hash: str
+    duration: float
+    job: str = ""
+    subtitle: str = ""
+    warnings: tuple[str, ...] = ()
+    splats: SplatScene | None = None
+    video: Video | None = None
+    images: tuple[Picture, ...] = ()
+    depth: DepthPicture | None = None
+    masks: tuple[Picture, ...] = ()
+    views: tuple[ChosenView, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
+    stages: tuple[StageTiming, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    links: tuple[Link, ...] = ()
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One sample on the overview page.
+
+    Attributes:
+        href: its own report, relative to the overview; empty when there is none.
+        message: for a failed sample its reason, for others a short result.
+    """
+
+    sample: str
+    state: State
+    href: str = ""
+    thumbnail: Picture | None = None
+    message: str = ""
+    metrics: tuple[Metric, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class IndexData:
+    """The overview of a job with several samples."""
+
+    title: str
+    pipeline: str
+    spec_hash: str
+    duration: float
+    entries: tuple[IndexEntry, ...]
+    warnings: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()

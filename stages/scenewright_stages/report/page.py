@@ -1,0 +1,138 @@
+"""report.html: one self-contained page for a scene, and the overview of a job's samples.
+
+The pages load nothing: pictures, video, splats and scripts are inside, and a content security policy
+forbids everything else. Same data, same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.report.data import IndexData, IndexEntry, ReportData
+from scenewright_stages.report.formatting import duration_text, metres_text, number_text
+from scenewright_stages.report.payload import viewer_payload
+from scenewright_stages.report.pictures import depth_legend
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STATE_WORDS = {
+    "done": "Done",
+    "warning": "Done with warnings",
+    "failed": "Failed",
+    "skipped": "Skipped",
+    "missing": "No record",
+}
+_KIND_WORDS = {"measured": "Measured", "model": "Learned model", "prior": "Assumption"}
+
+
+def render_scene_report(data: ReportData) -> str:
+    """The page of one scene as HTML text (UTF-8).
+
+    Raises:
+        ViewerNotBuiltError: if there are splats to show and the viewer script was never built.
+        ValueError: for a link that leaves the page's own folder.
+    """
+    _check_links(link.href for link in data.links)
+    viewer = None if data.splats is None else viewer_payload(data.splats)
+    scripts = [_page_script()] if viewer is None else [_page_script(), viewer_script()]
+    changed = [parameter for parameter in data.parameters if parameter.changed]
+    unchanged = [parameter for parameter in data.parameters if not parameter.changed]
+    return (
+        _environment()
+        .get_template("scene.html.j2")
+        .render(
+            report=data,
+            viewer=viewer,
+            parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
+            slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
+            policy=_content_policy(scripts),
+        )
+    )
+
+
+def render_index(data: IndexData) -> str:
+    """The overview of several samples as HTML text (UTF-8).
+
+    Raises:
+        ValueError: for a link that leaves the page's own folder.
+    """
+    _check_links(entry.href for entry in data.entries)
+    counts = Counter(entry.state for entry in data.entries)
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            report=data,
+            entries=sorted(data.entries, key=_worst_first),
+            counts=[(state, counts[state]) for state in _STATE_WORDS if counts[state]],
+            policy=_content_policy([_page_script()]),
+        )
+    )
+
+
+def _worst_first(entry: IndexEntry) -> tuple[int, str]:
+    order = ("failed", "missing", "warning", "skipped", "done")
+    return order.index(entry.state), entry.sample
+
+
+def _check_links(links: Iterable[str]) -> None:
+    """Links come from sample names: none may run a script or leave the folder of the page."""
+    for link in links:
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|[/\\]", link) or ".." in link.split("/"):
+            raise ValueError(f"link {link!r} must be a path relative to the report")
+
+
+def _content_policy(scripts: list[str]) -> str:
+    """Only these very scripts run, and nothing is loaded from anywhere.
+
+    Spark compiles its own WebAssembly and starts its workers from blob: URLs.
+    """
+    hashes = " ".join(f"'sha256-{_sha256_base64(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes} 'wasm-unsafe-eval'; worker-src blob: data:; "
+        "connect-src data: blob:; img-src data: blob:; media-src data: blob:; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sha256_base64(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+@cache
+def _page_script() -> str:
+    return (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": duration_text,
+        "number": number_text,
+        "metres": metres_text,
+        "href": lambda path: quote(path, safe="/"),
+    }
+    environment.globals |= {
+        "depth_legend": depth_legend,
+        "state_words": _STATE_WORDS,
+        "kind_words": _KIND_WORDS,
+        "page_script": _page_script(),
+        "stylesheet": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+    }
+    return environment

@@ -1,0 +1,39 @@
+"use strict";
+
+// Enlarges a picture when its button is pressed.
+function connectLightbox() {
+  const dialog = document.getElementById("lightbox");
+  if (!dialog) return;
+  const [picture, caption] = [dialog.querySelector("img"), dialog.querySelector("p")];
+  for (const button of document.querySelectorAll("button.zoom")) {
+    button.addEventListener("click", () => {
+      const shown = button.querySelector("img");
+      picture.src = shown.src;
+      picture.alt = shown.alt;
+      caption.textContent = button.dataset.caption || shown.alt;
+      dialog.showModal();
+    });
+  }
+  dialog.addEventListener("click", () => dialog.close());
+}
+
+// The 3D view's script is embedded compressed; browsers old enough to lack the decompressor lack WebGL 2 too.
+async function startViewer() {
+  const holder = document.getElementById("viewer-script");
+  if (!holder) return;
+  try {
+    const bytes = Uint8Array.from(atob(holder.textContent.trim()), (character) => character.charCodeAt(0));
+    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(plain).text();
+    document.head.append(script);
+  } catch (error) {
+    const figure = document.querySelector("[data-splat-viewer]");
+    figure.dataset.state = "unsupported";
+    figure.querySelector("[data-message]").textContent =
+      `This browser cannot show the 3D view (${error.message}). The video shows the same scene.`;
+  }
+}
+
+connectLightbox();
+startViewer();
