@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.inpainting import atlas, pyramid
-from scenewright_stages.vision.inpainting.blend import copy_and_blend
+from scenewright_stages.vision.inpainting import pyramid
+from scenewright_stages.vision.inpainting.blend import blend_seams
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
 
 
@@ -42,9 +42,12 @@ def complete(
         raise FillError("no known pixel to copy from: the hole (and what is not allowed) covers the whole picture")
     known = np.where(hole[..., None], np.float32(0.0), srgb)
     levels = pyramid.build(known, hole, allowed)
-    source = complete_levels(levels, seed, settings or PatchSettings())
-    _check_sources(source, hole, allowed)
-    return copy_and_blend(known, hole, allowed, source)
+    votes = complete_levels(levels, known, seed, settings or PatchSettings())
+    unfilled = int(np.isnan(votes.colours[hole]).any(axis=-1).sum())
+    if unfilled:
+        raise FillError(f"{unfilled} of {int(hole.sum())} hole pixels stayed unfilled")
+    known[hole] = votes.colours[hole]
+    return blend_seams(known, hole, allowed, votes.steps)
 
 
 def _check_input(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_] | None) -> None:
@@ -56,17 +59,6 @@ def _check_input(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: ND
     known = srgb[~hole]
     if not np.all((known >= 0.0) & (known <= 1.0)):
         raise FillError("known pixels must be finite and in [0, 1]")
-
-
-def _check_sources(source: NDArray[np.int32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> None:
-    """The contract of the search: every hole pixel names an allowed pixel inside the picture."""
-    rows, columns = source[hole, 0], source[hole, 1]
-    allowed = atlas.stack(allowed)
-    height, width = allowed.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    filled = inside & allowed[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
-    if not filled.all():
-        raise FillError(f"{int((~filled).sum())} of {len(filled)} hole pixels have no source")
 
 
 def warm_up() -> None:

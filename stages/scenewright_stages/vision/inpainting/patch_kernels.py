@@ -213,17 +213,62 @@ def vote(problem, source, weight, proposal):
             proposal[row, column * channels + channel] = np.int16(np.rint(sums[channel] / total))
 
 
+@njit(cache=True, inline="always")
+def _least(badness, first_row, last_row, first_column, last_column):
+    least = np.float32(np.inf)
+    for row in range(first_row, last_row):
+        for column in range(first_column, last_column):
+            least = min(least, badness[row, column])
+    return least
+
+
 @njit(cache=True, parallel=True)
-def choose_sources(problem, source, badness, chosen):
-    """`chosen` (H, W, 2) int32: the atlas pixel that the patch of least `badness` (H, W) float32 puts on each pixel."""
+def vote_colours(problem, atlas_srgb, atlas_allowed, source, badness, softness, floor, colours, steps):
+    """Final colours and colour steps of every hole pixel, voted by the patches over it.
+
+    A patch's share falls by 1/e when its `badness` (H, W) float32 exceeds the least one over the pixel by `softness`
+    of that least one plus `floor`: close to a choice of the best patch, yet without a jagged line where two meet.
+
+    atlas_srgb: (A, W, 3) float32. atlas_allowed: (A, W) bool. colours: (H, W, 3) float32, written at the hole pixels.
+    steps: (H, W, 4, 3) float32, written there too: colour of the pixel minus that of the neighbour above, below, left
+    and right as the sources have it, NaN where none of them has that neighbour.
+    """
     hole_pixels, radius = problem.hole_pixels, problem.radius
     height, width = problem.is_target.shape
     for index in prange(hole_pixels.shape[0]):
         row, column = hole_pixels[index, 0], hole_pixels[index, 1]
-        best = np.float32(np.inf)
-        for centre_row in range(max(0, row - radius), min(height, row + radius + 1)):
-            for centre_column in range(max(0, column - radius), min(width, column + radius + 1)):
-                if badness[centre_row, centre_column] < best:
-                    best = badness[centre_row, centre_column]
-                    chosen[row, column, 0] = source[centre_row, centre_column, 0] + row - centre_row
-                    chosen[row, column, 1] = source[centre_row, centre_column, 1] + column - centre_column
+        first_row, end_row = max(0, row - radius), min(height, row + radius + 1)
+        first_column, end_column = max(0, column - radius), min(width, column + radius + 1)
+        least = _least(badness, first_row, end_row, first_column, end_column)
+        fall = softness * least + floor
+        sums = np.zeros((5, 4), np.float32)
+        for centre_row in range(first_row, end_row):
+            for centre_column in range(first_column, end_column):
+                share = np.exp((least - badness[centre_row, centre_column]) / fall)
+                if share < 1e-3:
+                    continue
+                at_row = source[centre_row, centre_column, 0] + row - centre_row
+                at_column = source[centre_row, centre_column, 1] + column - centre_column
+                _add_votes(atlas_srgb, atlas_allowed, at_row, at_column, share, sums)
+        for channel in range(3):
+            colours[row, column, channel] = sums[4, channel] / sums[4, 3]
+            for side in range(4):
+                steps[row, column, side, channel] = sums[side, channel] / sums[side, 3] if sums[side, 3] > 0 else np.nan
+
+
+@njit(cache=True)
+def _add_votes(atlas_srgb, atlas_allowed, row, column, share, sums):
+    """Add one source pixel to sums (5, 4): steps to the four neighbours, then the colour; shares in the last column."""
+    sums[4, 3] += share
+    for channel in range(3):
+        sums[4, channel] += share * atlas_srgb[row, column, channel]
+    for side in range(4):
+        down, across = _neighbour(side, 1)
+        if not (0 <= row - down < atlas_srgb.shape[0] and 0 <= column - across < atlas_srgb.shape[1]):
+            continue
+        if not atlas_allowed[row - down, column - across]:
+            continue
+        sums[side, 3] += share
+        for channel in range(3):
+            step = atlas_srgb[row, column, channel] - atlas_srgb[row - down, column - across, channel]
+            sums[side, channel] += share * step

@@ -26,6 +26,7 @@ class PatchSettings:
     offset_penalty: what copying from one image diagonal away costs, as a mean squared Lab difference.
     mirror_penalty: what copying a mirrored patch costs, as a mean squared Lab difference.
     confidence_decay: weight of a patch one pixel deeper inside the hole is smaller by this factor.
+    softness: excess of a patch over the best one, relative to it, at which its share in the final colour is 1/e.
     """
 
     radius: int = 3
@@ -33,8 +34,9 @@ class PatchSettings:
     reaches: tuple[int, ...] = (8, 2, 4)
     draws: int = 6
     offset_penalty: float = 40.0
-    mirror_penalty: float = 2.0
-    confidence_decay: float = 1.1
+    mirror_penalty: float = 10.0
+    confidence_decay: float = 1.6
+    softness: float = 0.2
 
 
 @dataclass
@@ -49,20 +51,39 @@ class _Field:
     values_compared: NDArray[np.float32]
 
 
-def complete_levels(levels: list[Level], seed: int, settings: PatchSettings) -> NDArray[np.int32]:
-    """(H, W, 2) int32 atlas row and column of the pixel to copy into each hole pixel of `levels[0]`.
+@dataclass(frozen=True)
+class PatchVotes:
+    """What the patches say about every hole pixel; arrays are only meaningful there.
 
-    Outside the hole the result is the pixel's own position. Every named source is an allowed pixel.
+    colours: (H, W, 3) float32 sRGB.
+    steps: (H, W, 4, 3) float32, colour minus that of the neighbour above, below, left and right; NaN where
+        no source has that neighbour.
     """
+
+    colours: NDArray[np.float32]
+    steps: NDArray[np.float32]
+
+
+def complete_levels(levels: list[Level], srgb: NDArray[np.float32], seed: int, settings: PatchSettings) -> PatchVotes:
+    """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), that level's picture."""
     field = _start(levels[-1], _reflected(levels[-1]), settings)
     _improve(field, settings.rounds[0], seed, settings)
     for depth, level in enumerate(reversed(levels[:-1]), start=1):
         field = _start(level, _doubled(field, level.shape), settings)
         rounds = settings.rounds[min(depth, len(settings.rounds) - 1)]
         _improve(field, rounds, seed + 1_000_003 * depth, settings)
-    chosen = np.stack(np.indices(field.shape), axis=-1).astype(np.int32)
-    kernels.choose_sources(field.problem, field.source, _badness(field), chosen)
-    return chosen
+    return _final_votes(field, levels[0], srgb, settings)
+
+
+def _final_votes(field: _Field, level: Level, srgb: NDArray[np.float32], settings: PatchSettings) -> PatchVotes:
+    kernels.score_field(field.problem, field.source, field.cost)
+    colours = np.full_like(srgb, np.nan)
+    steps = np.zeros((*srgb.shape[:2], 4, 3), np.float32)
+    kernels.vote_colours(
+        field.problem, atlas.stack(srgb), atlas.stack(level.allowed), field.source, _badness(field),
+        np.float32(settings.softness), np.float32(LAB_STEPS**2 / 4), colours, steps,
+    )  # fmt: skip
+    return PatchVotes(colours, steps)
 
 
 def _improve(field: _Field, rounds: int, seed: int, settings: PatchSettings) -> None:
@@ -139,9 +160,7 @@ def _valid_centres(allowed: NDArray[np.bool_], radius: int) -> tuple[int, NDArra
     """Largest radius up to `radius` with a source patch that is wholly allowed, and the centres of such patches."""
     for smaller in range(radius, 0, -1):
         window = np.ones((2 * smaller + 1, 2 * smaller + 1), np.uint8)
-        eroded = cv2.erode(
-            allowed.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0
-        )
+        eroded = cv2.erode(allowed.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         if eroded.any():
             return smaller, eroded > 0
     return 0, allowed
