@@ -98,7 +98,7 @@ def _flux_fill(capability: Capability) -> BackendSpec:
         name="flux-fill",
         capability=capability,
         family="model",
-        implementation=f"{_PACKAGE}.flux_fill:FluxFillInpainter",
+        implementation=f"{_PACKAGE}.flux_fill:load_flux_fill",
         notes="Filled pixels are invented by a generative model; known pixels are the input's own.",
         weights=(FLUX_FILL,),
         device="cuda",
@@ -137,7 +137,7 @@ BACKENDS: tuple[BackendSpec, ...] = (
         name="depth-pro",
         capability="depth",
         family="model",
-        implementation=f"{_PACKAGE}.depth_pro:DepthProEstimator",
+        implementation=f"{_PACKAGE}.depth_pro:load_depth_pro",
         notes="Metric depth and field of view estimated by Depth Pro; unseen scale is the model's guess.",
         weights=(DEPTH_PRO,),
         device="cuda",
@@ -149,7 +149,7 @@ BACKENDS: tuple[BackendSpec, ...] = (
         name="depth-anything",
         capability="depth",
         family="model",
-        implementation=f"{_PACKAGE}.depth_anything:DepthAnythingEstimator",
+        implementation=f"{_PACKAGE}.depth_anything:load_depth_anything",
         notes="Estimated by Depth Anything V2; the metric variants give metres, the relative ones inverse "
         "depth that is spread over an assumed near-to-far range.",
         weights=_depth_anything_family(),
@@ -162,7 +162,7 @@ BACKENDS: tuple[BackendSpec, ...] = (
         name="moge",
         capability="depth",
         family="model",
-        implementation=f"{_PACKAGE}.moge:MogeEstimator",
+        implementation=f"{_PACKAGE}.moge.estimator:load_moge",
         notes="Estimated by MoGe with its own focal length; version 2 is metric, version 1 up to one scale. "
         "Pixels outside its mask (sky) are invalid.",
         weights=(
