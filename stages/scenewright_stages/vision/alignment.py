@@ -1,0 +1,222 @@
+"""Connecting predicted depth to depth that is already known.
+
+A prediction is brought to the known depth by a robust affine fit. What the fit leaves over on the known
+pixels is continued into the unknown ones by a membrane: the solution of Laplace's equation with the
+residual as boundary value (after the smooth connection of LucidDreamer, arXiv 2311.13384, which stops a
+repeated blur after 100 rounds; here the solution is converged). Known depth is returned bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.geometry import Floats, Mask, valid_depth
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+LEAST_OVERLAP_PIXELS = 10
+RESIDUAL_TOLERANCE = 1e-6
+"""Of the membrane: the norm of the residual relative to that of the boundary terms."""
+
+_ROBUST_ROUNDS = 10
+_HUBER_SIGMAS = 1.5
+_LEAST_SHARE_OF_NEAREST = 0.2
+_COARSEST_PIXELS = 64
+
+
+@dataclass(frozen=True)
+class AffineFit:
+    """reference = scale * predicted + shift, and how it was found.
+
+    Attributes:
+        kind: "affine"; "ratio" if an affine fit would turn the order of depths around or make some of
+            them negative; "none" if 10 pixels or fewer overlap.
+        overlap: number of pixels the fit rests on.
+    """
+
+    scale: float
+    shift: float
+    kind: Literal["affine", "ratio", "none"]
+    overlap: int
+
+
+def smooth_connect(predicted: Floats, reference: Floats) -> Float32Array:
+    """Depth (H, W) float32: reference where it is valid, connected prediction elsewhere.
+
+    Both arguments are (H, W) depths; NaN, infinite and non-positive values mean unknown. Where neither is
+    known the result is NaN.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if predicted.shape != reference.shape:
+        raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} differ in shape")
+    known, usable = valid_depth(reference), valid_depth(predicted)
+    fit = fit_affine(predicted, reference)
+    aligned = np.where(usable, fit.scale * predicted.astype(np.float64) + fit.shift, np.nan)
+    bound = known & usable
+    residual = np.where(bound, np.where(bound, reference, 0) - np.where(bound, aligned, 0), 0)
+    connected = aligned + membrane(residual, bound)
+    connected = np.maximum(connected, _floor(reference, known))
+    return np.where(known, reference, connected).astype(np.float32)
+
+
+def fit_affine(predicted: Floats, reference: Floats) -> AffineFit:
+    """The robust fit of a prediction to a reference over the pixels where both are valid.
+
+    Least squares reweighted by Huber's function. A prediction that runs the wrong way (scale not
+    positive), or whose fit would push some of its pixels to a fifth of the nearest reference depth and
+    below, is scaled by the median ratio instead.
+    """
+    usable = valid_depth(predicted)
+    overlap = usable & valid_depth(reference)
+    count = int(overlap.sum())
+    if count <= LEAST_OVERLAP_PIXELS:
+        return AffineFit(1.0, 0.0, "none", count)
+    source, target = predicted[overlap].astype(np.float64), reference[overlap].astype(np.float64)
+    scale, shift = _huber_line(source, target)
+    least = scale * float(predicted[usable].min()) + shift
+    if scale <= 0 or least < _LEAST_SHARE_OF_NEAREST * target.min():
+        return AffineFit(float(np.median(target / source)), 0.0, "ratio", count)
+    return AffineFit(scale, shift, "affine", count)
+
+
+def membrane(values: Floats, known: Mask) -> Float64Array:
+    """(H, W) float64: values where known, and the solution of Laplace's equation elsewhere.
+
+    The border of the image is free (no flow across it). Without any known pixel the result is zero.
+    """
+    solution = np.where(known, values, 0).astype(np.float64)
+    if known.all() or not known.any():
+        return solution
+    free = ~known
+    start = _coarse_solution(solution, known)
+    neighbours, degree, rhs = _equations(solution, free)
+    unknowns = np.append(start[free], 0.0)
+    _conjugate_gradients(neighbours, degree, rhs, unknowns, RESIDUAL_TOLERANCE)
+    solution[free] = unknowns[:-1]
+    return solution
+
+
+def warm_up() -> None:
+    """Compiles the kernel (or loads it from numba's cache)."""
+    known = np.zeros((16, 16), np.bool_)
+    known[0] = True
+    membrane(np.ones((16, 16)), known)
+
+
+def _floor(reference: Floats, known: Mask) -> float:
+    """Connected depth stays positive: never below a fifth of the nearest known depth."""
+    return _LEAST_SHARE_OF_NEAREST * float(reference[known].min()) if known.any() else 0.0
+
+
+def _huber_line(source: Float64Array, target: Float64Array) -> tuple[float, float]:
+    weights = np.ones_like(source)
+    scale, shift = 0.0, 0.0
+    for _ in range(_ROBUST_ROUNDS):
+        scale, shift = _weighted_line(source, target, weights)
+        error = np.abs(target - scale * source - shift)
+        limit = max(_HUBER_SIGMAS * 1.4826 * float(np.median(error)), 1e-12)
+        weights = np.minimum(1.0, limit / np.maximum(error, limit))
+    return scale, shift
+
+
+def _weighted_line(source: Float64Array, target: Float64Array, weights: Float64Array) -> tuple[float, float]:
+    total = weights.sum()
+    source_mean, target_mean = (weights @ source) / total, (weights @ target) / total
+    spread = weights @ (source - source_mean) ** 2
+    if spread <= 1e-12 * total * max(source_mean**2, 1e-300):
+        return 0.0, float(target_mean)
+    scale = float((weights * (source - source_mean)) @ (target - target_mean) / spread)
+    return scale, float(target_mean - scale * source_mean)
+
+
+def _coarse_solution(values: Float64Array, known: Mask) -> Float64Array:
+    """A starting point: the membrane of the half-size problem, interpolated bilinearly."""
+    height, width = values.shape
+    if height * width <= _COARSEST_PIXELS or min(height, width) < 4:
+        return np.full(values.shape, values[known].mean())
+    even = [(0, height % 2), (0, width % 2)]
+    blocks = (-(-height // 2), 2, -(-width // 2), 2)
+    weight = np.pad(known.astype(np.float64), even).reshape(blocks).sum(axis=(1, 3))
+    total = np.pad(values, even).reshape(blocks).sum(axis=(1, 3))
+    coarse = membrane(total / np.maximum(weight, 1), weight > 0)
+    return _doubled(coarse)[:height, :width]
+
+
+def _doubled(coarse: Float64Array) -> Float64Array:
+    """Bilinear interpolation to twice the size, cell centres kept in place."""
+    for axis in (0, 1):
+        padded = np.pad(coarse, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        moved = np.moveaxis(padded, axis, 0)
+        fine = np.empty((2 * (len(moved) - 2), *moved.shape[1:]))
+        fine[0::2] = 0.75 * moved[1:-1] + 0.25 * moved[:-2]
+        fine[1::2] = 0.75 * moved[1:-1] + 0.25 * moved[2:]
+        coarse = np.moveaxis(fine, 0, axis)
+    return coarse
+
+
+def _equations(values: Float64Array, free: Mask) -> tuple[NDArray[np.int32], Float64Array, Float64Array]:
+    """The Laplacian over the free pixels.
+
+    Returns:
+        neighbours (n, 4) int32 (n stands for "none": a pixel that is known or outside), degree (n,)
+        float64 number of neighbours inside the image, rhs (n,) float64 sum of the known ones.
+    """
+    count = int(free.sum())
+    numbers = np.full((free.shape[0] + 2, free.shape[1] + 2), count, np.int32)
+    numbers[1:-1, 1:-1][free] = np.arange(count, dtype=np.int32)
+    inside = np.pad(np.ones(free.shape), 1)
+    padded = np.pad(values, 1)
+    windows = [(slice(0, -2), slice(1, -1)), (slice(2, None), slice(1, -1))]
+    windows += [(slice(1, -1), slice(0, -2)), (slice(1, -1), slice(2, None))]
+    neighbours = np.stack([numbers[window][free] for window in windows], axis=-1)
+    degree = sum((inside[window][free] for window in windows), start=np.zeros(count))
+    rhs = sum((padded[window][free] for window in windows), start=np.zeros(count))
+    return neighbours, degree, rhs
+
+
+@numba.njit("i8(i4[:,::1], f8[::1], f8[::1], f8[::1], f8)", cache=True)
+def _conjugate_gradients(neighbours, degree, rhs, unknowns, tolerance):  # type: ignore[no-untyped-def]
+    """Solves in place and serially, so that sums have one order; unknowns holds one zero more."""
+    count = degree.size
+    residual = np.empty(count)
+    direction = np.zeros(count + 1)
+    product = np.empty(count)
+    squared, boundary = 0.0, 0.0
+    for i in range(count):
+        total = rhs[i] - degree[i] * unknowns[i]
+        for k in range(4):
+            total += unknowns[neighbours[i, k]]
+        residual[i] = total
+        direction[i] = total / degree[i]
+        squared += total * total / degree[i]
+        boundary += rhs[i] * rhs[i] / degree[i]
+    goal = tolerance * tolerance * boundary
+    rounds = 0
+    while squared > goal and rounds < 10 * count:
+        curvature = 0.0
+        for i in range(count):
+            total = degree[i] * direction[i]
+            for k in range(4):
+                total -= direction[neighbours[i, k]]
+            product[i] = total
+            curvature += direction[i] * total
+        step = squared / curvature
+        following = 0.0
+        for i in range(count):
+            unknowns[i] += step * direction[i]
+            residual[i] -= step * product[i]
+            following += residual[i] * residual[i] / degree[i]
+        momentum = following / squared
+        for i in range(count):
+            direction[i] = residual[i] / degree[i] + momentum * direction[i]
+        squared = following
+        rounds += 1
+    return rounds

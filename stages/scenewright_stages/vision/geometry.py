@@ -1,0 +1,228 @@
+"""Depth maps as geometry: lifting, projecting, edges, occlusion and warping.
+
+Depth is z-depth in metres, (H, W); NaN, infinite and non-positive values mean "no depth". Pixel centres
+lie at +0.5, see `cameras`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.cameras import Camera
+
+Floats = NDArray[np.floating]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+OCCLUSION_DIVISOR = 30.0  # VistaDream's rule, see `occludes`
+_SNAP_REACH = 2
+_SNAP_ROUNDS = 4
+_SURFACE_TOLERANCE = 0.01  # relative depth within which samples of a warp belong to one surface
+_STRONG_WEIGHT = 0.1  # bilinear weight from which a sample can hide what lies behind it
+_COVERED_WEIGHT = 0.5  # sum of weights from which a target pixel counts as seen
+
+
+def valid_depth(depth: Floats) -> Mask:
+    """True where there is a depth: finite and positive."""
+    return np.isfinite(depth) & np.greater(depth, 0, where=np.isfinite(depth), out=np.zeros(depth.shape, bool))
+
+
+def pixel_centres(width: int, height: int) -> Float64Array:
+    """(H, W, 2) float64 coordinates (x, y) of all pixel centres."""
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([columns, rows], axis=-1)
+
+
+def unproject(depth: Floats, camera: Camera) -> Float64Array:
+    """(H, W, 3) float64 world points of a depth map's pixel centres; NaN where there is no depth.
+
+    Raises:
+        ValueError: if depth has not the camera's size.
+    """
+    _check_size(depth, camera)
+    distance = np.where(valid_depth(depth), depth, np.nan).astype(np.float64)
+    rays = (pixel_centres(camera.width, camera.height) - camera.principal_point) / camera.focal
+    seen = np.concatenate([rays, np.ones((*depth.shape, 1))], axis=-1) * distance[..., None]
+    world: Float64Array = seen @ camera.world_from_camera[:3, :3].T + camera.position
+    return world
+
+
+def project(points: Floats, camera: Camera) -> tuple[Float64Array, Float64Array]:
+    """Pixel coordinates (..., 2) and z-depth (...) of (..., 3) world points; NaN pixels behind the camera."""
+    seen = np.asarray(points, np.float64) @ camera.camera_from_world[:3, :3].T
+    seen = seen + camera.camera_from_world[:3, 3]
+    depth = seen[..., 2]
+    safe = np.where(depth > 0, depth, np.nan)
+    pixels = seen[..., :2] / safe[..., None] * camera.focal + camera.principal_point
+    return pixels, depth
+
+
+def depth_percentiles(depth: Floats, percentages: Sequence[float]) -> tuple[float, ...]:
+    """Percentiles of the valid depths, metres.
+
+    Raises:
+        ValueError: if no pixel has a depth.
+    """
+    values = depth[valid_depth(depth)]
+    if not values.size:
+        raise ValueError("no pixel has a depth (all are NaN, infinite or not positive)")
+    return tuple(float(value) for value in np.percentile(values, percentages))
+
+
+def depth_edges(depth: Floats, threshold: float = 0.01) -> Mask:
+    """(H, W) bool: valid pixels at a jump from one surface to another.
+
+    On any plane inverse depth is affine in pixel coordinates, so the second difference of inverse depth
+    is zero however steep the plane is seen; at a jump it is the jump. A pixel is an edge where it exceeds
+    threshold times the pixel's own inverse depth along a row or a column. (A threshold on the plain
+    gradient would call every floor near the horizon an edge.) Invalid pixels neither are edges nor make
+    their neighbours edges.
+    """
+    valid = valid_depth(depth)
+    inverse = np.divide(1.0, depth, where=valid, out=np.full(depth.shape, np.nan))
+    bend = np.fmax(_second_difference(inverse), _second_difference(inverse.T).T)
+    jump: Mask = np.nan_to_num(bend) > threshold * np.nan_to_num(inverse, nan=1.0)
+    return valid & jump
+
+
+def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
+    """Depth (H, W) float32 whose edge pixels lie on one of the two surfaces that meet there.
+
+    Edge pixels of smoothed depth float between the surfaces. Each takes the depth of that surface sample
+    next to it (valid, not an edge, within two pixels; the band shrinks from outside in) which is closest
+    in log depth, unless it agrees with it anyway. All valid pixels stay valid, none becomes valid.
+    """
+    snapped = depth.astype(np.float32)
+    pending = depth_edges(depth, threshold)
+    surface = valid_depth(depth) & ~pending
+    for _ in range(_SNAP_ROUNDS):
+        if not pending.any():
+            break
+        nearest, distance = _closest_neighbour(snapped, surface)
+        reached = pending & np.isfinite(distance)
+        moved = reached & (distance > threshold)
+        snapped[moved] = nearest[moved]
+        surface, pending = surface | reached, pending & ~reached
+    return snapped
+
+
+def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, Camera]]) -> Mask:
+    """(H, W) bool: pixels whose points would hide what a reference view already sees.
+
+    A point at z-depth d in a reference view whose depth there is r hides it if
+    ``r - d > (d + r) / 30`` (VistaDream's rule: nearer by about 7 %).
+    """
+    points = unproject(depth, camera)
+    hides = np.zeros(depth.shape, np.bool_)
+    for reference_depth, reference_camera in references:
+        pixels, distance = project(points, reference_camera)
+        reference = sample_nearest(reference_depth, pixels)
+        margin = (distance + reference) / OCCLUSION_DIVISOR
+        hides |= np.greater(np.nan_to_num(reference - distance - margin, nan=-1.0), 0)
+    return hides
+
+
+def sample_nearest(depth: Floats, pixels: Floats) -> Float64Array:
+    """(...) float64 valid depth of the pixels that hold the (..., 2) coordinates; NaN outside or invalid."""
+    height, width = depth.shape
+    with np.errstate(invalid="ignore"):
+        inside = np.all((pixels >= 0) & (pixels < (width, height)), axis=-1)
+    columns, rows = np.moveaxis(np.where(inside[..., None], pixels, 0).astype(np.intp), -1, 0)
+    sampled = np.where(inside, depth[rows, columns], np.nan).astype(np.float64)
+    return np.where(valid_depth(sampled), sampled, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Warped:
+    """A warped view: srgb (H, W, 3) float32, depth (H, W) float32 (both 0 where not covered), covered (H, W)."""
+
+    srgb: Float32Array
+    depth: Float32Array
+    covered: Mask
+
+
+def forward_warp(srgb: Floats, depth: Floats, camera: Camera, target: Camera) -> Warped:
+    """A view as seen by target: every valid pixel is splatted bilinearly onto its four neighbours.
+
+    Of the samples that reach a target pixel, those within 1 % of the nearest one's depth are averaged.
+    srgb is (H, W, 3). It needs no model and no optimisation: the baseline for anything that does.
+    """
+    valid = valid_depth(depth)
+    pixels, distance = project(unproject(depth, camera)[valid], target)
+    footprint = _bilinear_footprint(pixels, distance, target)
+    count = target.width * target.height
+    nearest = np.full(count, np.inf)
+    strong = footprint.weight > _STRONG_WEIGHT
+    np.minimum.at(nearest, footprint.pixel[strong], distance[footprint.sample[strong]])
+    front = distance[footprint.sample] <= nearest[footprint.pixel] * (1 + _SURFACE_TOLERANCE)
+    pixel, sample, weight = footprint.pixel[front], footprint.sample[front], footprint.weight[front]
+    values = np.concatenate([srgb[valid], distance[:, None]], axis=1)[sample]
+    total = np.bincount(pixel, weight, count)
+    sums = np.stack([np.bincount(pixel, weight * column, count) for column in values.T], axis=-1)
+    covered = total > _COVERED_WEIGHT
+    mean = np.where(covered[:, None], sums / np.maximum(total, 1e-12)[:, None], 0).astype(np.float32)
+    mean = mean.reshape(target.height, target.width, 4)
+    return Warped(mean[..., :3], mean[..., 3], covered.reshape(target.height, target.width))
+
+
+@dataclass(frozen=True, eq=False)
+class _Footprint:
+    """Flat contributions: target pixel, source sample and bilinear weight."""
+
+    pixel: NDArray[np.intp]
+    sample: NDArray[np.intp]
+    weight: Float64Array
+
+
+def _bilinear_footprint(pixels: Float64Array, distance: Float64Array, target: Camera) -> _Footprint:
+    samples = np.flatnonzero((distance > 0) & np.isfinite(pixels).all(axis=-1))
+    corner = np.floor(pixels[samples] - 0.5)
+    fraction = pixels[samples] - 0.5 - corner
+    parts = []
+    for right in (0, 1):
+        for down in (0, 1):
+            column, row = corner[:, 0] + right, corner[:, 1] + down
+            weight = np.abs(1 - right - fraction[:, 0]) * np.abs(1 - down - fraction[:, 1])
+            inside = (column >= 0) & (column < target.width) & (row >= 0) & (row < target.height)
+            inside &= weight > 0
+            flat = (row[inside] * target.width + column[inside]).astype(np.intp)
+            parts.append((flat, samples[inside], weight[inside]))
+    pixel, sample, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Footprint(pixel, sample, weight)
+
+
+def _second_difference(inverse: Float64Array) -> Float64Array:
+    """|w(i-1) - 2 w(i) + w(i+1)| along rows; NaN at the border and beside invalid pixels."""
+    bend = np.full(inverse.shape, np.nan)
+    bend[:, 1:-1] = np.abs(inverse[:, :-2] - 2 * inverse[:, 1:-1] + inverse[:, 2:])
+    return bend
+
+
+def _closest_neighbour(depth: Float32Array, surface: Mask) -> tuple[Float32Array, Float64Array]:
+    """Per pixel the surface depth nearby that is closest in log depth, and how far it is (inf: none)."""
+    height, width = depth.shape
+    reach = _SNAP_REACH
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.log(depth.astype(np.float64))
+    padded_depth = np.pad(depth, reach)
+    padded_log = np.pad(np.where(surface, own, np.nan), reach, constant_values=np.nan)
+    nearest = np.zeros_like(depth)
+    distance = np.full(depth.shape, np.inf)
+    for top in range(2 * reach + 1):
+        for left in range(2 * reach + 1):
+            window = (slice(top, top + height), slice(left, left + width))
+            gap = np.abs(padded_log[window] - own)
+            closer = np.less(gap, distance)
+            nearest[closer] = padded_depth[window][closer]
+            distance[closer] = gap[closer]
+    return nearest, distance
+
+
+def _check_size(depth: Floats, camera: Camera) -> None:
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(f"depth has shape {depth.shape}, the camera {camera.width}x{camera.height}")
