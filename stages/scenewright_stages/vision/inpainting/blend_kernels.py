@@ -2,6 +2,7 @@
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
 # ruff: noqa: PLR0917
+# mypy: allow-untyped-defs
 
 import numpy as np
 from numba import njit, prange

@@ -9,6 +9,7 @@ exact, whatever the order a compiler adds them in.
 # Compiled functions are typed by the compiler and take their arrays one by one: handing a tuple of arrays to an inner
 # function makes the compiled code count references at every call, which costs three times the search itself.
 # ruff: noqa: PLR0917
+# mypy: allow-untyped-defs
 
 from typing import NamedTuple
 
@@ -70,17 +71,16 @@ def _distance(features, compared, atlas, channels, radius, row, column, source_r
     height, width = features.shape[0], features.shape[1] // channels
     left = min(radius, column)
     count = (left + min(radius, width - 1 - column) + 1) * channels
-    target_start = (column - left) * channels
-    source_start = (source_column - left) * channels
+    # Unsigned indices spare the compiled loop the test for negative ones.
+    target_start, source_start = np.uint64((column - left) * channels), np.uint64((source_column - left) * channels)
     total = np.int64(0)
     for step in range(-min(radius, row), min(radius, height - 1 - row) + 1):
-        target_line = features[row + step, target_start : target_start + count]
-        source_line = atlas[source_row + step, source_start : source_start + count]
-        compared_line = compared[row + step, target_start : target_start + count]
+        target_row, atlas_row = np.uint64(row + step), np.uint64(source_row + step)
         line = np.int32(0)
-        for index in range(count):
-            difference = np.int32(target_line[index]) - np.int32(source_line[index])
-            line += difference * difference * np.int32(compared_line[index])
+        for offset in range(count):
+            at, other = target_start + np.uint64(offset), source_start + np.uint64(offset)
+            difference = np.int32(features[target_row, at]) - np.int32(atlas[atlas_row, other])
+            line += difference * difference * np.int32(compared[target_row, at])
         total += line
         if total >= limit:
             return total
@@ -104,6 +104,8 @@ def _penalty(height, width, penalties, row, column, source_row, source_column):
 @njit(cache=True)
 def _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best):
     """The cheaper of `best` (row, column, cost) and the source at `place`; an invalid place loses."""
+    if place[0] == best[0] and place[1] == best[1]:
+        return best
     if not (0 <= place[0] < valid.shape[0] and 0 <= place[1] < valid.shape[1] and valid[place[0], place[1]]):
         return best
     penalty = _penalty(features.shape[0], valid.shape[1], penalties, row, column, place[0], place[1])
