@@ -18,13 +18,13 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scenewright_stages.report.assets import viewer_script
-from scenewright_stages.report.data import IndexData, IndexEntry, ReportData
+from scenewright_stages.report.data import IndexData, IndexEntry, ReportData, State
 from scenewright_stages.report.formatting import duration_text, metres_text, number_text
 from scenewright_stages.report.payload import viewer_payload
 from scenewright_stages.report.pictures import depth_legend
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STATE_WORDS = {
+_STATE_WORDS: dict[State, str] = {
     "done": "Done",
     "warning": "Done with warnings",
     "failed": "Failed",

@@ -113,10 +113,12 @@ def depth_legend(near: float, far: float, ticks: int = 5) -> tuple[str, list[tup
     """The colour map's legend: a CSS gradient from near to far, and (position in %, metres) of its ticks."""
     levels = np.linspace(255, 0, 17).round().astype(np.uint8)[None]
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[0, :, ::-1]
-    gradient = f"linear-gradient(90deg, {', '.join('#%02x%02x%02x' % tuple(c) for c in colours)})"
+    stops = ", ".join(f"#{bytes(colour.tolist()).hex()}" for colour in colours)
     positions = np.linspace(0, 1, ticks)
     metres = 1 / (1 / near + positions * (1 / far - 1 / near))
-    return gradient, [(float(100 * p), float(m)) for p, m in zip(positions, metres, strict=True)]
+    return f"linear-gradient(90deg, {stops})", [
+        (float(100 * p), float(m)) for p, m in zip(positions, metres, strict=True)
+    ]
 
 
 def thumbnail(srgb: NDArray[np.floating], longest_side: int, alt: str) -> Picture:
@@ -124,7 +126,7 @@ def thumbnail(srgb: NDArray[np.floating], longest_side: int, alt: str) -> Pictur
     scale = min(1.0, longest_side / max(srgb.shape[:2]))
     size = [max(1, round(side * scale)) for side in srgb.shape[1::-1]]
     small = cv2.resize(np.asarray(srgb, np.float32), size, interpolation=cv2.INTER_AREA)
-    return photograph(small, alt)
+    return photograph(np.asarray(small, np.float32), alt)
 
 
 def _percentile_range(values: NDArray[np.floating]) -> tuple[float, float]:
@@ -143,7 +145,7 @@ def _as_bytes(srgb: NDArray[np.floating]) -> NDArray[np.uint8]:
         raise ValueError(f"image has shape {srgb.shape}, expected (H, W, 3)")
     if not np.isfinite(srgb).all():
         raise ValueError("image holds values that are not finite")
-    return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(srgb, 0, 1) * 255), np.uint8)
 
 
 def _encode(rgb: NDArray[np.uint8], alt: str, caption: str, suffix: Literal[".jpg", ".png"]) -> Picture:

@@ -45,7 +45,7 @@ class SplatCloud:
 
     def __post_init__(self) -> None:
         count = len(self.means)
-        expected = {"means": (count, 3), "scales": (count, 3), "quaternions": (count, 4)}
+        expected: dict[str, tuple[int, ...]] = {"means": (count, 3), "scales": (count, 3), "quaternions": (count, 4)}
         expected |= {"opacities": (count,), "srgb": (count, 3)}
         for name, shape in expected.items():
             value = np.asarray(getattr(self, name), np.float32)
@@ -77,7 +77,7 @@ class SplatCloud:
             np.asarray(means, np.float32),
             np.exp(np.asarray(log_scales, np.float32)),
             np.asarray(quaternions, np.float32),
-            1 / (1 + np.exp(-np.asarray(opacity_logits, np.float32))),
+            np.asarray(1 / (1 + np.exp(-np.asarray(opacity_logits, np.float32))), np.float32),
             np.clip(_DEGREE_0_HARMONIC * band + 0.5, 0, 1).astype(np.float32),
         )
 
@@ -157,8 +157,8 @@ def _encoded_rotations(quaternions: NDArray[np.floating]) -> bytes:
         magnitude = np.rint(np.abs(value) * np.sqrt(2) * _QUATERNION_LEVELS).clip(0, _QUATERNION_LEVELS)
         ten_bits = ((value < 0).astype(np.uint32) << 9) | magnitude.astype(np.uint32)
         code = np.where(largest == component, code, (code << 10) | ten_bits)
-    return code.astype("<u4").tobytes()
+    return bytes(code.astype("<u4").data)
 
 
 def _to_bytes(values: NDArray[np.floating]) -> bytes:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8).tobytes()
+    return bytes(np.rint(np.clip(values, 0, 255)).astype(np.uint8).data)
