@@ -1,0 +1,1 @@
+"""The command line; everything but the option definitions is imported when a command needs it."""

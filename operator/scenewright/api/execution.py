@@ -1,0 +1,137 @@
+"""How a job is cut into work, how often that is tried, and what one stage may do differently."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from scenewright.api.rules import Rule, RuledBlock
+from scenewright_stages.contract.params import Params
+
+STAGE_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"
+StageName = Annotated[str, Field(max_length=32, pattern=STAGE_NAME_PATTERN)]
+Quantity = (
+    Annotated[int, Field(ge=0)]
+    | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+)
+Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=4, pattern=r"^(100|[1-9]?[0-9])%$")]
+
+
+class Stages(RuledBlock):
+    """Which stages may run; the results of all others must be there and up to date."""
+
+    start_from: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=STAGE_NAME_PATTERN,
+        description="First stage that may run; those before it must be up to date.",
+    )
+    only: list[StageName] = Field(
+        default_factory=list, max_length=16, description="The stages that may run; all of them when empty."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "only",
+            "!has(self.startFrom) || size(self.only) == 0",
+            "contradicts startFrom: give one of them",
+            lambda block: block.start_from is None or not block.only,
+        ),
+    )
+
+
+class Retries(RuledBlock):
+    """How often what is tried again before it counts as failed."""
+
+    per_sample: int = Field(
+        default=1, ge=0, le=10, description="Further attempts at one sample after an error that is not its own."
+    )
+    per_shard: int = Field(
+        default=3, ge=1, le=20, description="Further attempts at a shard whose process ended early; above perSample."
+    )
+    passes: int = Field(
+        default=2, ge=0, le=10, description="Further passes over the whole job while samples are missing."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "perShard",
+            "self.perShard > self.perSample",
+            "must be above perSample: a sample that crashes its process perSample + 1 times has to be passed over",
+            lambda block: block.per_shard > block.per_sample,
+        ),
+    )
+
+
+class ResourceRequirements(Params):
+    """Requests and limits of the stage's container, as Kubernetes has them."""
+
+    requests: dict[str, Quantity] = Field(
+        default_factory=dict, max_length=16, description="What the scheduler reserves, such as {cpu: 4, memory: 16Gi}."
+    )
+    limits: dict[str, Quantity] = Field(
+        default_factory=dict, max_length=16, description="What the container cannot exceed; GPUs are given here."
+    )
+
+
+class StageOverride(Params):
+    """What one stage does differently from the plan; the map's key is the stage's name."""
+
+    resources: ResourceRequirements = ResourceRequirements()
+    image: str = Field(
+        default="", max_length=512, description="Container image in place of the chart's; ignored by the local CLI."
+    )
+    backend: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^([a-z0-9][a-z0-9.-]*)?$",
+        description="Backend in place of the one that the pipeline block names for this stage.",
+    )
+
+
+class Execution(RuledBlock):
+    """How the work is cut, repeated and bounded."""
+
+    stages: Stages = Stages()
+    seed: int = Field(
+        default=42, ge=0, le=2**53 - 1, description="Seed of every random draw; the same seed gives the same bytes."
+    )
+    samples_per_shard: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Samples of one Pod's work. Unset: as many as take 10 to 20 minutes. Raised where a stage would "
+        "get more than 10,000 shards.",
+    )
+    max_parallelism: int = Field(default=16, ge=1, le=10_000, description="Pods, hence GPUs, at once.")
+    retries: Retries = Retries()
+    on_sample_error: Literal["Continue", "Fail"] = Field(
+        default="Continue", description="Continue with the other samples, or end the job at the first failed one."
+    )
+    max_failed_samples: Share | None = Field(
+        default=None,
+        description="End the job when more samples than this number or percentage have failed, such as 20%.",
+    )
+    sample_timeout_seconds: int = Field(
+        default=3600, ge=1, le=604_800, description="Longest time for one sample in one stage, in seconds."
+    )
+    start_deadline_seconds: int = Field(
+        default=1800, ge=10, le=604_800, description="Longest time for which no Pod of a stage can start, in seconds."
+    )
+    retry_token: str = Field(
+        default="", max_length=63, description="A new value runs again what failed (so does `scenewright retry`)."
+    )
+    plan_only: bool = Field(default=False, description="Index, count and estimate, then stop.")
+    stage_overrides: dict[StageName, StageOverride] = Field(
+        default_factory=dict, max_length=16, description="What single stages do differently, by stage name."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "maxFailedSamples",
+            "self.onSampleError != 'Fail' || !has(self.maxFailedSamples)",
+            "has no meaning with onSampleError Fail: remove it or use Continue",
+            lambda block: block.on_sample_error != "Fail" or block.max_failed_samples is None,
+        ),
+    )

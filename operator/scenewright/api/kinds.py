@@ -1,0 +1,144 @@
+"""The three kinds: SceneJob, DatasetJob and TuningRun."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scenewright.api.execution import Execution
+from scenewright.api.rules import Rule, RuledBlock
+from scenewright.api.scheduling import Models, Scheduling
+from scenewright.api.storage import MAXIMUM_URI_LENGTH, URI_PATTERN, Input, Output, Storage
+from scenewright_stages.contract.params import Params
+from scenewright_stages.vistadream.params import VistaDreamParams
+
+GROUP = "scenewright.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MAXIMUM_NAME_LENGTH = 63
+
+OUTPUT_OUTSIDE_INPUT = Rule(
+    "output.uri",
+    "!(self.output.uri + '/').startsWith(self.input.uri + (self.input.uri.endsWith('/') ? '' : '/'))",
+    "must not be the input nor lie inside it: the next run would read its own results",
+    lambda spec: not f"{spec.output.uri}/".startswith(f"{spec.input.uri.removesuffix('/')}/"),
+)
+
+
+class ObjectMeta(BaseModel):
+    """The part of an object's metadata that the CLI uses; the rest is left alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = Field(min_length=1, max_length=MAXIMUM_NAME_LENGTH, pattern=NAME_PATTERN)
+    namespace: str = Field(default="", max_length=63)
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class CommonSpec(RuledBlock):
+    """Fields that all three kinds share."""
+
+    output: Output
+    storage: Storage = Storage()
+    execution: Execution = Execution()
+    models: Models = Models()
+    scheduling: Scheduling = Scheduling()
+    suspend: bool = Field(
+        default=False, description="Ends the running Jobs and starts none; what is done is kept. False continues."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="Deletes the object this many seconds after its end; results stay. Unset: never.",
+    )
+
+
+class JobSpec(CommonSpec):
+    """Fields that SceneJob and DatasetJob share."""
+
+    input: Input
+
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    """Names of the pipeline blocks, of which exactly one is given."""
+    rules: ClassVar[tuple[Rule, ...]] = (OUTPUT_OUTSIDE_INPUT,)
+
+
+def exactly_one(names: tuple[str, ...]) -> Rule:
+    """Exactly one of the blocks is given."""
+    terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
+    return Rule(
+        names[0],
+        f"{terms} == 1",
+        f"exactly one pipeline block is needed: {', '.join(names)}",
+        lambda spec: sum(getattr(spec, name) is not None for name in names) == 1,
+    )
+
+
+class SceneJobSpec(JobSpec):
+    """Images become 3D scenes; exactly one pipeline block says how."""
+
+    vistadream: VistaDreamParams | None = None
+
+    pipelines: ClassVar[tuple[str, ...]] = ("vistadream",)
+    rules: ClassVar[tuple[Rule, ...]] = (*JobSpec.rules, exactly_one(pipelines))
+
+
+class DatasetJobSpec(JobSpec):
+    """Inputs become an image dataset; the pipeline blocks come with their pipelines."""
+
+
+class DatasetReference(RuledBlock):
+    """The dataset that a run is trained on: a DatasetJob of the same namespace, or a prefix."""
+
+    dataset_job: str = Field(
+        default="",
+        max_length=MAXIMUM_NAME_LENGTH,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+        description="Name of a DatasetJob; the run waits until that is Complete.",
+    )
+    uri: str = Field(
+        default="", max_length=MAXIMUM_URI_LENGTH, pattern=f"^$|{URI_PATTERN}", description="A published dataset."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "datasetJob",
+            "(self.datasetJob != '') != (self.uri != '')",
+            "exactly one of datasetJob and uri is needed",
+            lambda block: bool(block.dataset_job) != bool(block.uri),
+        ),
+    )
+
+
+class TuningRunSpec(CommonSpec):
+    """A model is tuned on a dataset; the trainer's block comes with its pipeline."""
+
+    dataset: DatasetReference
+
+
+SpecT = TypeVar("SpecT", bound=CommonSpec)
+
+
+class Manifest(BaseModel, Generic[SpecT]):
+    """A whole object as a file holds it; ``status`` is ignored."""
+
+    model_config = ConfigDict(alias_generator=Params.model_config["alias_generator"], extra="forbid", frozen=True)
+
+    api_version: Literal["scenewright.io/v1alpha1"]
+    kind: Literal["SceneJob", "DatasetJob", "TuningRun"]
+    metadata: ObjectMeta
+    spec: SpecT
+    status: dict[str, Any] = Field(default_factory=dict)
+
+
+SPECS: dict[str, type[CommonSpec]] = {
+    "SceneJob": SceneJobSpec,
+    "DatasetJob": DatasetJobSpec,
+    "TuningRun": TuningRunSpec,
+}
+PLURALS = {"SceneJob": "scenejobs", "DatasetJob": "datasetjobs", "TuningRun": "tuningruns"}
+SHORT_NAMES = {"SceneJob": "scene", "DatasetJob": "dsj", "TuningRun": "tune"}

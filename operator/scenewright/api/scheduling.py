@@ -1,0 +1,108 @@
+"""Models that a job may use, and where its Pods run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scenewright.api.rules import Rule, RuledBlock
+from scenewright.api.storage import SECRET_NAME_PATTERN
+from scenewright_stages.contract.params import Params
+
+
+class Models(Params):
+    """Where model weights come from and which licences are accepted."""
+
+    cache_claim: str = Field(
+        default="",
+        max_length=253,
+        pattern=SECRET_NAME_PATTERN,
+        description="PersistentVolumeClaim that holds the weights. The local CLI reads the folder of "
+        "SCENEWRIGHT_MODELS instead.",
+    )
+    token_secret_name: str = Field(
+        default="",
+        max_length=253,
+        pattern=SECRET_NAME_PATTERN,
+        description="Secret with the key HF_TOKEN, for gated weights.",
+    )
+    accept_licenses: list[str] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Licences of weights that are accepted, by name, such as flux-1-dev-non-commercial "
+        "(`scenewright models` lists them).",
+    )
+
+
+class Toleration(Params):
+    """A toleration as in a Pod."""
+
+    key: str = Field(default="", max_length=316, description="Taint key; every key when empty.")
+    operator: Literal["Exists", "Equal"] = Field(default="Equal", description="How value is compared.")
+    value: str = Field(default="", max_length=63, description="Taint value.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="", description="Taint effect; every effect when empty."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, ge=0, le=2**31 - 1, description="How long NoExecute is tolerated, in seconds."
+    )
+
+
+class ResourceClaim(RuledBlock):
+    """A claim of dynamic resource allocation as in a Pod; the stage's container uses it."""
+
+    name: str = Field(max_length=63, description="Name of the claim inside the Pod.")
+    resource_claim_name: str = Field(default="", max_length=253, description="An existing ResourceClaim.")
+    resource_claim_template_name: str = Field(
+        default="", max_length=253, description="A ResourceClaimTemplate of which each Pod gets its own claim."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "resourceClaimName",
+            "(self.resourceClaimName != '') != (self.resourceClaimTemplateName != '')",
+            "exactly one of resourceClaimName and resourceClaimTemplateName is needed",
+            lambda block: bool(block.resource_claim_name) != bool(block.resource_claim_template_name),
+        ),
+    )
+
+
+class LocalObjectReference(Params):
+    """An object of the same namespace."""
+
+    name: str = Field(max_length=253, description="Its name.")
+
+
+class Scheduling(Params):
+    """Where Pods run and in which queue they wait; ignored by the local CLI."""
+
+    queue_name: str = Field(
+        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="Kueue LocalQueue of the GPU stages."
+    )
+    cpu_queue_name: str = Field(
+        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="Kueue LocalQueue of the CPU stages."
+    )
+    priority_class_name: str = Field(
+        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="PriorityClass of all Pods."
+    )
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, max_length=32, description="Labels that a node must have."
+    )
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that are tolerated.")
+    affinity: dict[str, Any] = Field(default_factory=dict, description="Affinity as in a Pod.")
+    runtime_class_name: str = Field(
+        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="RuntimeClass, such as nvidia."
+    )
+    resource_claims: list[ResourceClaim] = Field(
+        default_factory=list, max_length=8, description="Claims of dynamic resource allocation in place of gpuResource."
+    )
+    gpu_resource: str = Field(
+        default="nvidia.com/gpu", max_length=253, description="Extended resource that stands for one GPU."
+    )
+    image_pull_secrets: list[LocalObjectReference] = Field(
+        default_factory=list, max_length=16, description="Secrets for private registries."
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, max_length=32, description="Further labels of Jobs and Pods, such as kueue.x-k8s.io/..."
+    )

@@ -1,0 +1,110 @@
+"""The status of an object: a bounded summary; complete lists are in the storage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from scenewright_stages.contract.params import Params
+
+Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
+
+
+class Condition(Params):
+    """One observation in the usual Kubernetes form."""
+
+    type: Literal["Accepted", "Progressing", "Waiting", "Suspended", "Complete", "Failed", "Finished"] = Field(
+        description="What is observed."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that it is about.")
+    last_transition_time: str = Field(default="", max_length=40, description="When it last changed (RFC 3339).")
+    reason: str = Field(default="", max_length=128, description="CamelCase reason for programs.")
+    message: str = Field(default="", max_length=1024, description="Explanation for people.")
+
+
+class SampleCounts(Params):
+    """Samples of one stage."""
+
+    total: int = Field(default=0, ge=0, description="All samples of the stage.")
+    done: int = Field(default=0, ge=0, description="Samples with results that count.")
+    failed: int = Field(default=0, ge=0, description="Samples that could not be made.")
+    skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+
+
+class ShardCounts(Params):
+    """Shards of one stage; a shard is one Pod's work."""
+
+    total: int = Field(default=0, ge=0, description="All shards of the stage in this run.")
+    running: int = Field(default=0, ge=0, description="Shards whose Pod runs.")
+    done: int = Field(default=0, ge=0, description="Shards that ended well.")
+    failed: int = Field(default=0, ge=0, description="Shards that were given up.")
+
+
+class StageStatus(Params):
+    """One stage of the current run."""
+
+    name: str = Field(max_length=32, description="Name of the stage.")
+    state: Literal["Pending", "Waiting", "Running", "UpToDate", "Done", "Failed"] = Field(
+        default="Pending", description="Where the stage stands."
+    )
+    samples: SampleCounts = SampleCounts()
+    shards: ShardCounts = ShardCounts()
+    started_at: str = Field(default="", max_length=40, description="When its first Pod started (RFC 3339).")
+    finished_at: str = Field(default="", max_length=40, description="When it ended (RFC 3339).")
+    gpu_seconds: float = Field(default=0.0, ge=0.0, description="Seconds for which its Pods held GPUs.")
+    samples_per_minute: float = Field(default=0.0, ge=0.0, description="Recent rate.")
+    eta: str = Field(default="", max_length=40, description="Expected end (RFC 3339).")
+
+
+class FailureStatus(Params):
+    """One failed sample."""
+
+    sample: str = Field(max_length=200, description="Id of the sample.")
+    stage: str = Field(max_length=32, description="Stage in which it failed.")
+    reason: str = Field(default="", max_length=64, description="CamelCase class of the failure.")
+    message: str = Field(default="", max_length=300, description="What happened and what to do.")
+
+
+class Outputs(Params):
+    """Where the results are."""
+
+    results: str = Field(default="", max_length=1024, description="Prefix of the published results.")
+    records: str = Field(default="", max_length=1024, description="Prefix of the records.")
+    logs: str = Field(default="", max_length=1024, description="Prefix of the logs.")
+    report: str = Field(default="", max_length=1024, description="The report page.")
+
+
+class Effective(Params):
+    """What is in effect after defaults and overrides; in full in job.json beside the results."""
+
+    work_hash: str = Field(default="", max_length=32, description="Hash of all that decides what is to be made.")
+    parameters_hash: str = Field(default="", max_length=32, description="Hash of the effective pipeline parameters.")
+
+
+class Status(Params):
+    """What the operator has observed; never above 32 KiB."""
+
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that was acted upon.")
+    phase: Phase = Field(default="Pending", description="Summary of the conditions for people.")
+    pipeline: str = Field(default="", max_length=32, description="Pipeline block in use.")
+    stage: str = Field(default="", max_length=32, description="Stage that runs.")
+    progress: str = Field(default="", max_length=32, description="Finished of all samples, such as 37/96.")
+    failed: int = Field(default=0, ge=0, description="Samples that failed.")
+    rate: str = Field(default="", max_length=32, description="Samples per minute of the running stage.")
+    run: str = Field(default="", max_length=63, description="Id of the current run.")
+    passes: int = Field(default=0, ge=0, description="Passes over the current work so far.")
+    effective: Effective = Effective()
+    conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Observations by type.")
+    stages: list[StageStatus] = Field(default_factory=list, max_length=16, description="Stages of the current run.")
+    failures: list[FailureStatus] = Field(
+        default_factory=list, max_length=20, description="The first failures; all of them are in dropped.csv."
+    )
+    warnings: list[str] = Field(
+        default_factory=list, max_length=10, description="What the user should know although nothing failed."
+    )
+    outputs: Outputs = Outputs()
+    retry_tokens: list[str] = Field(
+        default_factory=list, max_length=10, description="Retry tokens that were seen; an old one starts nothing."
+    )

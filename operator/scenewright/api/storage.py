@@ -1,0 +1,87 @@
+"""Where a job reads and writes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from scenewright.api.rules import Rule, RuledBlock
+from scenewright_stages.contract.params import Params
+
+URI_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///[^?#]+)$"
+"""An S3 bucket with an optional prefix, or an absolute local path; the CLI makes relative paths absolute first."""
+MAXIMUM_URI_LENGTH = 1024
+
+SECRET_NAME_PATTERN = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
+
+
+class Select(Params):
+    """Which samples of the input take part; all of them when nothing is given."""
+
+    indices: str = Field(
+        default="",
+        max_length=2000,
+        pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$",
+        description="Positions in the sorted input, from 0: numbers and inclusive ranges such as 0-9,12.",
+    )
+    variants: list[str] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Names of variants of a dataset folder, such as photorealistic; all of them when empty.",
+    )
+    limit: int | None = Field(default=None, ge=1, le=10_000_000, description="At most this many samples, in order.")
+
+
+class Input(Params):
+    """The input: one image, a prefix of images, or a dataset folder with metadata.json."""
+
+    uri: str = Field(
+        max_length=MAXIMUM_URI_LENGTH,
+        pattern=URI_PATTERN,
+        description="s3://bucket/prefix or file:///absolute/path. `scenewright run` also takes paths, relative to "
+        "the manifest's folder.",
+    )
+    select: Select = Select()
+
+
+class Output(Params):
+    """Where the results go."""
+
+    uri: str = Field(
+        max_length=MAXIMUM_URI_LENGTH,
+        pattern=URI_PATTERN,
+        description="s3://bucket/prefix or file:///absolute/path. One job at a time writes to it.",
+    )
+    prune: bool = Field(
+        default=True,
+        description="After publishing, delete the files that only the previous publication named. Nothing else is "
+        "ever deleted.",
+    )
+
+
+class Storage(RuledBlock):
+    """How Pods authenticate at the object storage; the CLI takes the AWS_* variables of its own environment."""
+
+    secret_name: str = Field(
+        default="",
+        max_length=253,
+        pattern=SECRET_NAME_PATTERN,
+        description="Secret of which only AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, "
+        "AWS_ENDPOINT_URL and AWS_CA_BUNDLE are taken.",
+    )
+    service_account_name: str = Field(
+        default="",
+        max_length=253,
+        pattern=SECRET_NAME_PATTERN,
+        description="Service account of the stage Pods, for workload identity instead of keys.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "secretName",
+            "self.secretName == '' || self.serviceAccountName == ''",
+            "contradicts serviceAccountName: give keys or workload identity, not both",
+            lambda block: not (block.secret_name and block.service_account_name),
+        ),
+    )

@@ -1,0 +1,104 @@
+"""``scenewright models``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from scenewright.cli.errors import print_json, print_problems
+from scenewright.cli.texts import size
+from scenewright.execution.policy import COMMAND_REFUSED
+from scenewright.planning.problems import Problem, suggestion
+from scenewright_stages.models import registry
+from scenewright_stages.models.specs import BackendSpec, Weights
+from scenewright_stages.models.weights import default_cache_dir, weights_status
+
+
+def models_command(as_json: bool) -> int:
+    """Lists all backends with each of their weights."""
+    rows = [_row(spec, weights) for spec in registry.backends() for weights in (spec.weights or (None,))]
+    if as_json:
+        print_json({"cache": str(default_cache_dir()), "backends": rows})
+    else:
+        _print_table(rows)
+    return 0
+
+
+def fetch_command(weights_id: str, accepted: str) -> int:
+    """Downloads the weights of a backend into the model cache, once their licence is accepted by name."""
+    known = {weights.id: weights for spec in registry.backends() for weights in spec.weights}
+    weights = known.get(weights_id)
+    if weights is None:
+        return _refused(Problem("--fetch", weights_id, f"no such weights; {suggestion(weights_id, sorted(known))}"))
+    need = registry.licence_need(weights)
+    if need.needed and accepted != need.licence:
+        remedy = (
+            f"{weights.id} is {need.reason}: read {need.url} and, if it allows your use, say --accept {need.licence}"
+        )
+        return _refused(Problem("--accept", accepted, remedy))
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        return _refused(Problem("--fetch", weights_id, "needs huggingface_hub: pip install 'scenewright[diffusion]'"))
+    patterns = [*weights.required_files, *weights.optional_files]
+    try:
+        folder = snapshot_download(
+            weights.id, revision=weights.revision, allow_patterns=patterns, cache_dir=default_cache_dir()
+        )
+    except (OSError, HfHubHTTPError) as error:
+        sys.stderr.write(f"error: --fetch: {weights_id}: the download failed: {error}\n")
+        return 1
+    print(f"{weights.id}: {folder}")
+    return 0
+
+
+def _refused(problem: Problem) -> int:
+    print_problems([problem])
+    return COMMAND_REFUSED
+
+
+def _row(spec: BackendSpec, weights: Weights | None) -> dict[str, Any]:
+    base = {
+        "capability": spec.capability,
+        "backend": spec.name,
+        "family": spec.family,
+        "device": spec.device,
+        "gpuMemoryGiB": spec.gpu_memory_gib,
+        "extra": spec.extra,
+        "notes": spec.notes,
+    }
+    if weights is None:
+        return {**base, "state": "built in"}
+    status = weights_status(weights, default_cache_dir())
+    return {
+        **base,
+        "weights": weights.id,
+        "variant": weights.variant,
+        "default": weights == spec.weights[0],
+        "licence": weights.licence,
+        "licenceUrl": weights.licence_url,
+        "mustBeAccepted": registry.licence_need(weights).needed,
+        "bytes": weights.approximate_bytes,
+        "state": status.state,
+        "revision": status.revision,
+    }
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("capability", "backend", "weights", "licence", "GPU memory", "size", "state"):
+        table.add_column(name, no_wrap=name != "weights", overflow="fold")
+    for row in rows:
+        memory = f"{row['gpuMemoryGiB']:.0f} GiB" if row["gpuMemoryGiB"] else "-"
+        licence = row.get("licence", "-") + (" *" if row.get("mustBeAccepted") else "")
+        volume = size(row["bytes"]) if "bytes" in row else "-"
+        cells = (row["capability"], row["backend"], row.get("weights", "-"), licence, memory, volume, row["state"])
+        table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
+    console.print(table)
+    console.print("* must be accepted by name in spec.models.acceptLicenses", style="dim")
+    console.print(f"model cache: {default_cache_dir()}", style="dim", soft_wrap=True)

@@ -1,0 +1,111 @@
+"""``scenewright plan``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from scenewright.cli.commands.run import run_settings
+from scenewright.cli.errors import print_json, print_problems, refuse
+from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.texts import count, duration
+from scenewright.execution.events import Outcome
+from scenewright.execution.local import LocalRun
+from scenewright.planning.plan import Plan
+from scenewright.planning.problems import SpecError
+from scenewright.planning.shards import shard_count
+
+
+def plan_command(file: Path, changes: Changes, as_json: bool) -> int:
+    """Shows what a run would do; the index step looks at input and output and writes nothing."""
+    try:
+        plans = load_plans(file, changes)
+    except SpecError as error:
+        return refuse(error, as_json)
+    results = [
+        (plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()) for plan in plans
+    ]
+    code = max(outcome.exit_code for _, outcome, _ in results)
+    if as_json:
+        print_json({"exitCode": code, "jobs": [plan_json(*each) for each in results]})
+        return code
+    for plan, outcome, found in results:
+        if outcome.exit_code:
+            print_problems(outcome.problems)
+            if not outcome.problems:
+                sys.stderr.write(f"error: {plan.name}: {outcome.message}\n")
+        else:
+            _print_plan(plan, found)
+    return code
+
+
+def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:
+    """A plan for programs."""
+    return {
+        "kind": plan.kind,
+        "name": plan.name,
+        "workHash": plan.work_hash,
+        "exitCode": outcome.exit_code,
+        "problems": [problem.to_json() for problem in outcome.problems],
+        "samples": found.get("samples", 0),
+        "rejected": found.get("rejected", []),
+        "ignored": found.get("ignored", 0),
+        "warnings": found.get("warnings", []),
+        "stages": [_stage_json(plan, stage) for stage in found.get("stages", [])],
+    }
+
+
+def _stage_json(plan: Plan, found: dict[str, Any]) -> dict[str, Any]:
+    stage = plan.stage(found["name"])
+    requested = plan.spec.execution.samples_per_shard
+    return {
+        **found,
+        "key": plan.keys[stage.name],
+        "title": stage.title,
+        "backends": stage.backends,
+        "resources": vars(stage.resources),
+        "shards": shard_count(found["todo"], stage.seconds_per_sample, requested),
+        "estimatedSeconds": found["todo"] * stage.seconds_per_sample,
+    }
+
+
+def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    refused = f", {len(found['rejected'])} refused" if found["rejected"] else ""
+    console.print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {count(found['samples'], 'sample')}{refused}")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("stage", "backends", "runs on"):
+        table.add_column(name, no_wrap=True)
+    for name in ("up to date", "to run", "shards", "about"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for stage in found["stages"]:
+        table.add_row(*_cells(plan, _stage_json(plan, stage)))
+    console.print(table)
+    for rejected in found["rejected"]:
+        console.print(f"refused: {rejected['id']}: {rejected['reason']}: {rejected['message']}", markup=False)
+    for warning in found["warnings"]:
+        console.print(f"warning: {warning}", markup=False)
+
+
+def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
+    backends = ", ".join(f"{capability}: {name}" for capability, name in stage["backends"].items())
+    gpus = stage["resources"]["gpus"]
+    why = ", ".join(f"{reason} ({number})" for reason, number in stage["reasons"].items())
+    if stage["name"] not in plan.selected:
+        why = "not selected"
+    return (
+        stage["name"],
+        backends,
+        count(gpus, "GPU") if gpus else "CPU",
+        str(stage["done"]),
+        str(stage["todo"]),
+        str(stage["shards"]) if stage["todo"] else "",
+        duration(stage["estimatedSeconds"]) if stage["todo"] else "",
+        why,
+    )

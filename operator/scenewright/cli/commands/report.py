@@ -1,0 +1,84 @@
+"""``scenewright report``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from scenewright.cli.errors import print_json, refuse
+from scenewright.cli.manifests import Changes, load_documents
+from scenewright.cli.texts import count, local_path, place
+from scenewright.planning.documents import absolute_uri
+from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.reports import Report
+
+PAGE = "report.html"
+
+
+def report_command(target: str, output_uri: str, open_page: bool, as_json: bool) -> int:
+    """Tells how the last published run ended; opens its page when asked to."""
+    try:
+        folder = _results_folder(target, output_uri)
+        report = _last_report(folder)
+    except SpecError as error:
+        return refuse(error, as_json)
+    page = folder / PAGE
+    if as_json:
+        shown = {"page": str(page) if page.is_file() else "", **report.model_dump(by_alias=True)}
+        print_json(shown)
+    else:
+        _print_report(report, page)
+    if open_page and page.is_file():
+        webbrowser.open(page.as_uri())
+    return 0
+
+
+def _results_folder(target: str, output_uri: str) -> Path:
+    """The local results folder of a manifest or of a path."""
+    uri = output_uri or (target if not Path(target).is_file() else _output_of(Path(target)))
+    folder = local_path(absolute_uri(uri, Path.cwd()))
+    if folder is None:
+        remedy = f"lies in object storage: copy {uri.rstrip('/')}/{PAGE} here, or open it there"
+        raise SpecError([Problem("spec.output.uri", uri, remedy)])
+    return folder
+
+
+def _output_of(file: Path) -> str:
+    spec = load_documents(file, Changes())[0].get("spec")
+    output = spec.get("output") if isinstance(spec, dict) else None
+    if not isinstance(output, dict) or not isinstance(output.get("uri"), str):
+        raise SpecError([Problem("spec.output.uri", None, "is required; give it, or name the folder of results")])
+    return str(output["uri"])
+
+
+def _last_report(folder: Path) -> Report:
+    published = folder / layout.PUBLISHED
+    try:
+        run = json.loads(published.read_text(encoding="utf-8"))["run"]
+        return Report.from_bytes((folder / layout.report(run, "publish")).read_bytes())
+    except FileNotFoundError:
+        raise SpecError(
+            [Problem("output", str(folder), "holds no published results; run the manifest first")]
+        ) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError([Problem("output", str(published), f"cannot be read: {error}")]) from None
+
+
+def _print_report(report: Report, page: Path) -> None:
+    print(f"{count(report.samples, 'sample')}, run {report.run}")
+    for name, counts in report.stages.items():
+        facts: dict[str, Any] = {"failed": counts.failed, "skipped": counts.skipped, "missing": counts.missing}
+        rest = "".join(f", {number} {word}" for word, number in facts.items() if number)
+        print(f"  {name}: {counts.done} done{rest}")
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    for failure in report.failures:
+        print(f"failed: {failure.sample}: {failure.stage}: {failure.reason}: {failure.message}")
+    if page.is_file():
+        print(f"report: {place(page.as_uri())}")
+    else:
+        sys.stderr.write("no report page was made for this run\n")

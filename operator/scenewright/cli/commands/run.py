@@ -1,0 +1,106 @@
+"""``scenewright run`` and ``scenewright retry``."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from scenewright.cli.board import Board
+from scenewright.cli.errors import print_json, print_problems, refuse
+from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.results import outcome_json
+from scenewright.execution.events import Event, Outcome
+from scenewright.execution.local import LocalRun
+from scenewright.execution.policy import COMMAND_INTERRUPTED
+from scenewright.execution.threads import available_cpus, thread_environment
+from scenewright.planning.plan import Plan
+from scenewright.planning.problems import SpecError
+from scenewright.planning.tasks import RunSettings
+from scenewright_stages.models.weights import default_cache_dir
+
+
+class Display(Protocol):
+    """Shows events while a run goes on."""
+
+    def show(self, event: Event) -> None:
+        """Takes one event in."""
+
+
+def run_command(file: Path, changes: Changes, as_json: bool, retry_failed: bool) -> int:
+    """Runs every document of the file in order; the exit code is that of the worst one."""
+    try:
+        plans = load_plans(file, changes)
+    except SpecError as error:
+        return refuse(error, as_json)
+    ended: list[tuple[Plan, str, Outcome]] = []
+    for plan in plans:
+        settings = run_settings(plan, retry_failed)
+        outcome = _run_one(plan, settings, as_json)
+        ended.append((plan, settings.run, outcome))
+        if outcome.exit_code == COMMAND_INTERRUPTED:
+            break
+    code = max(outcome.exit_code for _, _, outcome in ended)
+    if as_json:
+        print_json({"exitCode": code, "jobs": [outcome_json(*each) for each in ended]})
+    return code
+
+
+def run_settings(plan: Plan, retry_failed: bool = False) -> RunSettings:
+    """A run of its own for every call: crash counts are kept by run."""
+    started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return RunSettings(
+        run=f"{started}-{plan.work_hash[:8]}-{secrets.token_hex(2)}",
+        holder=f"{_user()}@{socket.gethostname()}:{os.getpid()}",
+        model_cache=str(default_cache_dir()),
+        retry_failed=retry_failed,
+        facts={"threads": thread_environment(os.environ, available_cpus())},
+    )
+
+
+def _run_one(plan: Plan, settings: RunSettings, as_json: bool) -> Outcome:
+    if as_json:
+        return LocalRun(plan, settings, lambda event: None, os.environ).run()
+    if sys.stdout.isatty():
+        return _run_live(plan, settings)
+    from scenewright.cli.plain import PlainProgress
+    from scenewright.cli.summary import print_plain_summary
+
+    outcome = _run_shown(plan, settings, PlainProgress(Board.of(plan), sys.stdout))
+    print_problems(outcome.problems)
+    print_plain_summary(plan, outcome)
+    return outcome
+
+
+def _run_live(plan: Plan, settings: RunSettings) -> Outcome:
+    from rich.console import Console
+
+    from scenewright.cli.live import LiveProgress
+    from scenewright.cli.summary import print_rich_summary
+
+    console = Console(highlight=False)
+    outcome = _run_shown(plan, settings, LiveProgress(Board.of(plan), console))
+    print_problems(outcome.problems)
+    if outcome.exit_code == COMMAND_INTERRUPTED:
+        console.print(outcome.message)
+    elif not outcome.problems:
+        print_rich_summary(plan, outcome, console)
+    return outcome
+
+
+def _run_shown(plan: Plan, settings: RunSettings, display: AbstractContextManager[Display]) -> Outcome:
+    with display as shown:
+        return LocalRun(plan, settings, shown.show, os.environ).run()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

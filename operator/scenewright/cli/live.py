@@ -1,0 +1,89 @@
+"""Progress as a live table in a terminal: a line a step, redrawn in place."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from scenewright.cli.board import Board, Row
+from scenewright.cli.texts import duration
+from scenewright.execution.events import Event, Interrupted, PassStarted, Retried
+
+_MARKS: dict[str, tuple[str, str]] = {
+    "pending": ("·", "dim"),
+    "done": ("✓", "green"),
+    "current": ("✓", "dim green"),
+    "failed": ("✗", "red"),
+    "excluded": ("-", "dim"),
+}
+REDRAWS_PER_SECOND = 8
+
+
+class LiveProgress:
+    """Draws the board while a run goes on; the last picture stays."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(
+            get_renderable=self._draw, console=console, refresh_per_second=REDRAWS_PER_SECOND, redirect_stdout=False
+        )
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def show(self, event: Event) -> None:
+        """Takes an event in; what is worth remembering is printed above the table."""
+        self._board.update(event)
+        if isinstance(event, Retried | PassStarted | Interrupted):
+            self._live.console.print(Text(f"! {self._board.notes[-1]}", style="yellow"))
+
+    def _draw(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=1)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(width=20)
+        table.add_column(justify="right", no_wrap=True, min_width=7)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for row in self._board.rows.values():
+            table.add_row(*self._cells(row))
+        table.expand = True
+        return Group(table)
+
+    def _cells(self, row: Row) -> tuple[RenderableType, ...]:
+        now = self._board.clock()
+        if row.state == "running":
+            bar = ProgressBar(total=1.0, completed=row.share(), width=20, pulse=row.total == 0)
+            return self._spinner, Text(row.title, "bold"), _counts(row), bar, duration(row.elapsed(now)), _now(row, now)
+        mark, style = _MARKS[row.state]
+        time = duration(row.seconds) if row.state in ("done", "failed") else ""
+        notes = {"current": "up to date", "excluded": "not selected"}
+        note = notes.get(row.state, "")
+        return Text(mark, style), Text(row.title, style), _counts(row), "", Text(time, style), Text(note, "dim")
+
+
+def _counts(row: Row) -> Text:
+    if not row.total or row.state in ("pending", "excluded"):
+        return Text("")
+    text = Text(f"{row.done}/{row.total}", "dim" if row.state == "current" else "")
+    if row.failed:
+        text.append(f" {row.failed} failed", "red")
+    return text
+
+
+def _now(row: Row, now: float) -> Text:
+    """What the running step does, its rate where there are several samples, and when it will be done."""
+    facts = [row.message] if row.message else []
+    facts += [f"{row.rate:.1f}/min"] if row.rate and row.total > 1 else []
+    remaining = row.remaining(now)
+    facts += [f"{duration(remaining)} left"] if remaining is not None else []
+    return Text(" · ".join(facts), "dim")

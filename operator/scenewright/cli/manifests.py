@@ -1,0 +1,124 @@
+"""A manifest file and the options that change it, to raw documents and plans."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenewright.planning.documents import absolute_uri, parse_documents, with_absolute_uris
+from scenewright.planning.kinds import kind_of, pipelines_of, spec_model
+from scenewright.planning.overrides import apply_overrides, with_value
+from scenewright.planning.plan import Plan, make_plan
+from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.models.specs import Weights
+from scenewright_stages.models.weights import default_cache_dir, weights_status
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the options of the command line change in every document.
+
+    Attributes:
+        assignments: ``path=value`` of each ``--set``.
+        only: names of stages, separated by commas.
+        start_from: name of a stage.
+        input_uri, output_uri: relative paths count from the current folder.
+    """
+
+    assignments: Sequence[str] = ()
+    only: str = ""
+    start_from: str = ""
+    input_uri: str = ""
+    output_uri: str = ""
+
+
+def load_plans(file: Path, changes: Changes) -> list[Plan]:
+    """The plans of all documents of a file, in order.
+
+    Raises:
+        SpecError: with the problems of all of them.
+    """
+    documents = load_documents(file, changes)
+    plans: list[Plan] = []
+    problems: list[Problem] = []
+    for document in documents:
+        try:
+            plans.append(make_plan(document, local_revision))
+        except SpecError as error:
+            problems += error.problems if len(documents) == 1 else [_named(document, each) for each in error.problems]
+    problems += _shared_outputs(plans)
+    if problems:
+        raise SpecError(problems)
+    return plans
+
+
+def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
+    """The raw documents of a file with the changes applied and all paths made absolute."""
+    folder = Path.cwd() if str(file) == "-" else file.absolute().parent
+    documents = parse_documents(_read(file))
+    return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
+
+
+def local_revision(weights: Weights) -> str:
+    """The revision that the model cache of this machine holds, else the declared one."""
+    return weights_status(weights, default_cache_dir()).revision or weights.revision
+
+
+def _read(file: Path) -> str:
+    if str(file) == "-":
+        return sys.stdin.read()
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError([Problem("FILE", str(file), "no such file")]) from None
+    except IsADirectoryError:
+        raise SpecError([Problem("FILE", str(file), "is a folder; name the manifest in it")]) from None
+    except UnicodeDecodeError:
+        raise SpecError([Problem("FILE", str(file), "is not text; a manifest is YAML or JSON in UTF-8")]) from None
+    except OSError as error:
+        raise SpecError([Problem("FILE", str(file), f"cannot be read: {error.strerror}")]) from None
+
+
+def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    if not changes.assignments:
+        return document
+    kind = kind_of(document)
+    return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines_of(kind)))
+
+
+def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    """Options win over the manifest and over ``--set``."""
+    here = Path.cwd()
+    if changes.input_uri:
+        document = with_value(document, ["spec", "input", "uri"], absolute_uri(changes.input_uri, here))
+    if changes.output_uri:
+        document = with_value(document, ["spec", "output", "uri"], absolute_uri(changes.output_uri, here))
+    if changes.only or changes.start_from:
+        stages: dict[str, Any] = {}
+        if changes.only:
+            stages["only"] = [name.strip() for name in changes.only.split(",") if name.strip()]
+        if changes.start_from:
+            stages["startFrom"] = changes.start_from
+        document = with_value(document, ["spec", "execution", "stages"], stages)
+    return document
+
+
+def _named(document: dict[str, Any], problem: Problem) -> Problem:
+    metadata = document.get("metadata")
+    name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
+    return Problem(f"{name}: {problem.field}", problem.value, problem.remedy)
+
+
+def _shared_outputs(plans: Sequence[Plan]) -> list[Problem]:
+    """Two objects of one file that write to the same place would overwrite each other's results."""
+    seen: dict[str, str] = {}
+    problems = []
+    for plan in plans:
+        uri = plan.spec.output.uri.rstrip("/")
+        if uri in seen:
+            problems.append(Problem(f"{plan.name}: spec.output.uri", uri, f"is also the output of {seen[uri]}"))
+        seen[uri] = plan.name
+    return problems

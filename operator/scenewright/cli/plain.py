@@ -1,0 +1,88 @@
+"""Progress as plain lines, for logs and pipes: one line an event, no control characters."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from scenewright.cli.board import Board, Row
+from scenewright.cli.texts import count, duration
+from scenewright.execution.events import (
+    Event,
+    Indexed,
+    Interrupted,
+    PassStarted,
+    Progress,
+    Retried,
+    StepFinished,
+    StepStarted,
+    StepUpToDate,
+)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class PlainProgress:
+    """Writes lines to a stream while a run goes on; a context manager like its colourful sibling."""
+
+    def __init__(self, board: Board, stream: TextIO) -> None:
+        self._board = board
+        self._stream = stream
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.flush()
+
+    def show(self, event: Event) -> None:
+        """Takes an event in and writes what is new."""
+        self._board.update(event)
+        line = self._line(event)
+        if line:
+            self._last_line = time.monotonic()
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    def _line(self, event: Event) -> str:
+        match event:
+            case StepStarted():
+                shard = f" (shard {event.shard + 1} of {event.shards})" if event.shards > 1 else ""
+                again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+                return f"{event.step}: started{shard}{again}"
+            case Progress():
+                due = time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES
+                return progress_line(self._board.rows[event.step]) if due else ""
+            case StepFinished():
+                return finished_line(self._board.rows[event.step], event)
+            case StepUpToDate():
+                return f"{event.step}: up to date ({count(event.counts.done, 'sample')})"
+            case Indexed():
+                rejected = f", {event.report.rejected} refused" if event.report.rejected else ""
+                return f"index: {count(event.report.samples, 'sample')}{rejected}"
+            case Retried() | PassStarted() | Interrupted():
+                return self._board.notes[-1]
+
+
+def progress_line(row: Row) -> str:
+    """``coarse: 1/3 done, 40 %, 2.1/min, 35 s left: china · view 2``"""
+    facts = [f"{row.done}/{row.total} done"] if row.total else []
+    facts += [f"{row.failed} failed"] if row.failed else []
+    facts += [f"{row.share():.0%}"] if row.total else []
+    facts += [f"{row.rate:.1f}/min"] if row.rate and row.total > 1 else []
+    remaining = row.remaining(time.monotonic())
+    facts += [f"{duration(remaining)} left"] if remaining is not None else []
+    text = ", ".join(facts)
+    return f"{row.step}: {text}" + (f": {row.message}" if row.message else "")
+
+
+def finished_line(row: Row, event: StepFinished) -> str:
+    """``coarse: done in 12 s (3 done, 1 failed)``"""
+    if event.code != 0:
+        return f"{row.step}: ended with exit code {event.code} after {duration(event.seconds)}"
+    counts = event.counts
+    facts = [f"{counts.done} done"] if counts and counts.done else []
+    facts += [f"{counts.failed} failed"] if counts and counts.failed else []
+    facts += [f"{counts.skipped} skipped"] if counts and counts.skipped else []
+    return f"{row.step}: done in {duration(event.seconds)}" + (f" ({', '.join(facts)})" if facts else "")

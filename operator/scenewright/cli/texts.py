@@ -1,0 +1,48 @@
+"""Numbers, durations and places as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``37 s``, ``4 min 05 s`` or ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: int, singular: str, plural: str = "") -> str:
+    """``1 sample``, ``2 samples``."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def place(uri: str) -> str:
+    """A URI as the user would type it: a local path relative to the current folder where it lies below it."""
+    path = local_path(uri)
+    if path is None:
+        return uri
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a ``file://`` URI, None for any other."""
+    return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
+
+
+def size(number: float) -> str:
+    """Bytes with a decimal unit: ``24 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB" if number < 10 else f"{number:.0f} GB"

@@ -1,0 +1,139 @@
+"""What happens during a run, for whoever shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scenewright.planning.problems import Problem
+from scenewright_stages.contract.reports import Report, StageCounts
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step (index, a stage's shard, publish) began; `attempt` counts from 1."""
+
+    step: str
+    shard: int = 0
+    shards: int = 1
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counters of a running step, as its progress file says.
+
+    Attributes:
+        step: index, a stage's name or publish.
+        phase: such as loading, running or uploading.
+        done, failed, total: samples of the shard's worklist.
+        sample: the one that runs; empty when none does.
+        fraction: how far it is, 0 to 1.
+        message: what it does.
+        samples_per_minute: recent rate.
+    """
+
+    step: str
+    phase: str = ""
+    done: int = 0
+    failed: int = 0
+    total: int = 0
+    sample: str = ""
+    fraction: float = 0.0
+    message: str = ""
+    samples_per_minute: float = 0.0
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Progress:
+        """From the worker's progress file."""
+        samples, current = data.get("samples") or {}, data.get("current") or {}
+        return cls(
+            step=data["step"],
+            phase=data.get("phase", ""),
+            done=samples.get("done", 0) + samples.get("skipped", 0),
+            failed=samples.get("failed", 0),
+            total=samples.get("total", 0),
+            sample=current.get("sample", ""),
+            fraction=current.get("fraction", 0.0),
+            message=current.get("message", ""),
+            samples_per_minute=data.get("samplesPerMinute", 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """A step of one shard ended; `code` is its process's exit code, `counts` None when it left no report."""
+
+    step: str
+    seconds: float
+    code: int
+    shard: int = 0
+    shards: int = 1
+    counts: StageCounts | None = None
+
+
+@dataclass(frozen=True)
+class StepUpToDate:
+    """Nothing of this stage had to run."""
+
+    step: str
+    counts: StageCounts
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The samples are known, and what is to run of each stage."""
+
+    report: Report
+
+
+@dataclass(frozen=True)
+class Retried:
+    """A process ended early and is started again, or given up when `attempts_left` is 0."""
+
+    step: str
+    shard: int
+    code: int
+    reason: str
+    attempts_left: int
+
+
+@dataclass(frozen=True)
+class PassStarted:
+    """Samples are missing: the whole chain is gone through again."""
+
+    number: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A signal arrived; the running process was told to end within the grace period."""
+
+    grace_seconds: float
+
+
+Event = StepStarted | Progress | StepFinished | StepUpToDate | Indexed | Retried | PassStarted | Interrupted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        exit_code: of the command line (0 done, 1 samples failed, 10 refused, 130 interrupted).
+        reason: CamelCase class, ``Complete`` when all is well.
+        message: one sentence for the user; empty when all is well.
+        problems: why the spec was refused.
+        report: of publish, or of the step that ended the run; None when there is none.
+        seconds: wall-clock time of the run.
+        step_seconds: wall-clock time by step.
+    """
+
+    exit_code: int
+    reason: str = "Complete"
+    message: str = ""
+    problems: tuple[Problem, ...] = ()
+    report: Report | None = None
+    seconds: float = 0.0
+    step_seconds: dict[str, float] = field(default_factory=dict)

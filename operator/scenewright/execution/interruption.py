@@ -1,0 +1,71 @@
+"""Signals of the command line: the first asks the running process to end, the second ends it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from scenewright.execution.process import StageProcess
+
+GRACE_SECONDS = 25.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """Whether the user wants to stop, and which process has to know."""
+
+    def __init__(self, on_first: Callable[[float], None], grace_seconds: float = GRACE_SECONDS) -> None:
+        self._on_first = on_first
+        self._grace_seconds = grace_seconds
+        self._process: StageProcess | None = None
+        self._first: int | None = None
+        self._deadline = float("inf")
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self._first is not None
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Takes the signals over and gives them back; does nothing outside of the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def watching(self, process: StageProcess) -> Iterator[None]:
+        """Names the process that runs; one that starts after the signal is told at once."""
+        self._process = process
+        try:
+            if self._first is not None:
+                process.signal(self._first)
+            yield
+        finally:
+            self._process = None
+
+    def enforce(self) -> None:
+        """Ends a process that stays beyond the grace period; to be called often."""
+        if time.monotonic() > self._deadline and self._process is not None:
+            self._process.kill()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._first is None:
+            # SIGINT: the worker abandons its sample within two seconds; SIGTERM: it may finish it within the grace.
+            self._first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+            self._deadline = time.monotonic() + self._grace_seconds + 5.0
+            if self._process is not None:
+                self._process.signal(self._first)
+            self._on_first(self._grace_seconds)
+        elif self._process is not None:
+            self._process.kill()

@@ -1,0 +1,81 @@
+"""How a run ended, from what its steps reported: pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scenewright.execution.events import Outcome
+from scenewright.execution.policy import (
+    COMMAND_INTERRUPTED,
+    COMMAND_OK,
+    COMMAND_REFUSED,
+    COMMAND_SAMPLES_FAILED,
+)
+from scenewright.planning.plan import Plan
+from scenewright.planning.problems import ABSENT, Problem
+from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.reports import Report
+
+NOT_THE_INPUTS_FAULT = frozenset(
+    {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
+)
+"""Reasons that say nothing about whether the input could be read."""
+
+
+def of_publication(plan: Plan, report: Report) -> Outcome:
+    """The end of a run that went through to publish."""
+    missing = sum(counts.missing for counts in report.stages.values())
+    failed = report.rejected + sum(counts.failed for counts in report.stages.values())
+    if missing:
+        message = f"{missing} samples have no result after all passes; the logs tell why their processes ended"
+        return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
+    if _nothing_was_readable(plan, report):
+        return _nothing_readable(plan, report)
+    if failed:
+        return Outcome(
+            COMMAND_SAMPLES_FAILED, "SamplesFailed", f"{failed} of {report.samples} samples failed", report=report
+        )
+    return Outcome(COMMAND_OK, report=report)
+
+
+def failed(code: ExitCode, report: Report | None) -> Outcome:
+    """The end of a run that a process ended: exit code 10 or 20."""
+    reason = report.reason if report else code.name
+    message = report.message if report else "the process ended without saying why; see its log"
+    if code == ExitCode.SAMPLE_FAILED or reason == "TooManyFailures":
+        return Outcome(COMMAND_SAMPLES_FAILED, reason, message, report=report)
+    given = report.outputs if report else {}
+    problem = Problem(given.get("field", ""), given.get("value", ABSENT), given.get("remedy", message))
+    return Outcome(COMMAND_REFUSED, reason, message, (problem,), report)
+
+
+def lost(step: str, why: str, log: str) -> Outcome:
+    """The end of a run whose index or publish could not be done."""
+    text = f"the {step} step could not be done: {why}" + (f"\n{log}" if log else "")
+    return Outcome(COMMAND_SAMPLES_FAILED, "StepLost", text)
+
+
+def interrupted() -> Outcome:
+    """The end of a run that the user ended."""
+    return Outcome(COMMAND_INTERRUPTED, "Interrupted", "interrupted; run the same command to continue")
+
+
+def with_times(outcome: Outcome, seconds: float, step_seconds: dict[str, float]) -> Outcome:
+    """The outcome with the times of the run."""
+    return replace(outcome, seconds=seconds, step_seconds=dict(step_seconds))
+
+
+def _nothing_readable(plan: Plan, report: Report) -> Outcome:
+    first = report.failures[0]
+    message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
+    problem = Problem("spec.input.uri", plan.spec.input.uri, message)
+    return Outcome(COMMAND_REFUSED, "NothingReadable", message, (problem,), report)
+
+
+def _nothing_was_readable(plan: Plan, report: Report) -> bool:
+    """Every sample was rejected by the index or failed in the first stage for a reason of its own."""
+    first = report.stages.get(plan.chain[0].name)
+    if first is None or not report.failures or first.done:
+        return False
+    reasons = {failure.reason for failure in report.failures}
+    return report.rejected + first.failed >= report.samples > 0 and not reasons & NOT_THE_INPUTS_FAULT

@@ -1,0 +1,90 @@
+"""Manifest text to raw documents: YAML 1.1 as Kubernetes reads it, with duplicate keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scenewright.planning.problems import ABSENT, Problem, SpecError
+
+KINDS = ("SceneJob", "DatasetJob", "TuningRun")
+_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_LOADER):  # type: ignore[misc]
+    """Refuses a key that is given twice: the first one would be lost silently."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                line = key_node.start_mark.line + 1
+                raise SpecError([Problem(f"line {line}", key, "is given twice; keep one of them")])
+            keys.add(key)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def parse_documents(text: str) -> list[dict[str, Any]]:
+    """The documents of our kinds in a YAML or JSON text.
+
+    Raises:
+        SpecError: not YAML, a document that is no object, or none of our kinds among them.
+    """
+    documents = [document for document in _load(text) if document is not None]
+    if not documents:
+        raise SpecError([Problem("", ABSENT, f"the file holds no document; kinds: {', '.join(KINDS)}")])
+    for document in documents:
+        if not isinstance(document, dict):
+            raise SpecError([Problem("", document, "a document must be an object with apiVersion, kind and spec")])
+    ours = [document for document in documents if document.get("kind") in KINDS]
+    if not ours:
+        raise SpecError([Problem("kind", documents[0].get("kind", ABSENT), f"must be one of {', '.join(KINDS)}")])
+    return ours
+
+
+def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with relative paths in ``input.uri`` and ``output.uri`` made absolute below `folder`."""
+    spec = document.get("spec")
+    if not isinstance(spec, dict):
+        return document
+    resolved = {name: _with_absolute_uri(spec[name], folder) for name in ("input", "output") if name in spec}
+    return {**document, "spec": {**spec, **resolved}}
+
+
+def absolute_uri(uri: str, folder: Path) -> str:
+    """``file:///…`` for a path, relative ones below `folder`; URIs stay as they are."""
+    if "://" in uri or not uri:
+        return uri
+    path = Path(uri).expanduser()
+    absolute = path if path.is_absolute() else folder.absolute() / path
+    return _normalised(absolute).as_uri() + ("/" if uri.endswith("/") else "")
+
+
+def _with_absolute_uri(block: Any, folder: Path) -> Any:
+    if isinstance(block, dict) and isinstance(block.get("uri"), str):
+        return {**block, "uri": absolute_uri(block["uri"], folder)}
+    return block
+
+
+def _normalised(path: Path) -> Path:
+    """Without ``..``, as text alone: links are not followed, nothing is looked up."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            parts = parts[:-1] if len(parts) > 1 else parts
+        else:
+            parts.append(part)
+    return Path(*parts)
+
+
+def _load(text: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, Loader=_StrictLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecError([Problem(where, ABSENT, f"not valid YAML: {getattr(error, 'problem', error)}")]) from error

@@ -1,0 +1,111 @@
+"""``--set path=value``: changes of a raw document, typed by YAML, with near matches for misspelt paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from scenewright.planning.problems import ABSENT, Problem, SpecError, suggestion
+
+_ROOTS = ("spec", "metadata")
+
+
+def apply_overrides(
+    document: dict[str, Any], assignments: Sequence[str], spec_model: type[BaseModel], pipelines: Sequence[str]
+) -> dict[str, Any]:
+    """The document with every ``path=value`` applied, in order.
+
+    A path counts from the document's root (``spec.vistadream.coarse.frames``), from ``spec``
+    (``execution.seed``) or from the pipeline block (``coarse.frames``).
+
+    Raises:
+        SpecError: no ``=``, a value that is no YAML, or a path that does not exist.
+    """
+    for assignment in assignments:
+        path, value = _parse(assignment)
+        document = with_value(document, _resolve(path, document, spec_model, pipelines), value)
+    return document
+
+
+def _parse(assignment: str) -> tuple[list[str], Any]:
+    path, separator, text = assignment.partition("=")
+    parts = [_camel(part) for part in path.strip().split(".")]
+    if not separator or not all(parts):
+        raise SpecError([Problem("--set", assignment, "must be path=value, such as coarse.frames=5")])
+    try:
+        return parts, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError([Problem(f"--set {path}", text, "the value is not valid YAML; quote it")]) from error
+
+
+def _resolve(
+    path: list[str], document: dict[str, Any], spec_model: type[BaseModel], pipelines: Sequence[str]
+) -> list[str]:
+    """The path from the root; raises SpecError with near matches when no reading of it exists."""
+    block = _pipeline_of(document, pipelines)
+    inside = [["spec", *path], ["spec", block, *path]] if block else [["spec", *path]]
+    readings = [path] if path[0] in _ROOTS else inside
+    problems = [problem for reading in readings if (problem := _unknown(reading, spec_model))]
+    if len(problems) < len(readings):
+        return next(reading for reading in readings if _unknown(reading, spec_model) is None)
+    raise SpecError([max(problems, key=lambda problem: ("did you mean" in problem.remedy, problem.field.count(".")))])
+
+
+def _pipeline_of(document: Mapping[str, Any], pipelines: Sequence[str]) -> str | None:
+    spec = document.get("spec")
+    given = [name for name in pipelines if isinstance(spec, dict) and name in spec]
+    if given:
+        return given[0]
+    return pipelines[0] if len(pipelines) == 1 else None
+
+
+def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
+    """The problem of the first part of the path that names no field; None when all do."""
+    if path[0] == "metadata":
+        return None
+    annotation: Any = spec_model
+    for position, part in enumerate(path[1:], start=2):
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
+        block = block_in(annotation)
+        fields = fields_by_alias(block) if block else {}
+        if part not in fields:
+            return Problem(f"--set {'.'.join(path[:position])}", ABSENT, _remedy(part, fields))
+        annotation = fields[part]
+    return None
+
+
+def _remedy(part: str, fields: Mapping[str, Any]) -> str:
+    return f"no such field; {suggestion(part, sorted(fields))}"
+
+
+def fields_by_alias(model: type[BaseModel]) -> dict[str, Any]:
+    """Annotation of every field by its name in manifests."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def block_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that is a block or an optional block, else None."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of the raw tree with one leaf set; blocks on the way are made where they are missing."""
+    if not path:
+        return value
+    base = dict(node) if isinstance(node, dict) else {}
+    base[path[0]] = with_value(base.get(path[0]), path[1:], value)
+    return base
+
+
+def _camel(part: str) -> str:
+    """``max_resolution`` is taken as ``maxResolution``; stage names keep their dashes."""
+    return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), part)

@@ -1,0 +1,75 @@
+"""What is wrong with a manifest: every problem with its field, its value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError
+
+ABSENT = object()
+"""Stands for the value of a field that is not there."""
+
+_LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One refused field.
+
+    Attributes:
+        field: path in the manifest, such as ``spec.vistadream.coarse.frames``; empty for the document itself.
+        value: what was given, ABSENT when nothing was or when it says nothing.
+        remedy: what is allowed, or what to do.
+    """
+
+    field: str
+    value: Any
+    remedy: str
+
+    def __str__(self) -> str:
+        parts = [self.field, "" if self.value is ABSENT else shown(self.value), self.remedy]
+        return ": ".join(part for part in parts if part)
+
+    def to_json(self) -> dict[str, Any]:
+        """As an object for programs; no ``value`` when there is none."""
+        value = {} if self.value is ABSENT else {"value": self.value}
+        return {"field": self.field, **value, "remedy": self.remedy}
+
+
+class SpecError(ScenewrightError):
+    """The manifest cannot be run; carries all problems that were found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def from_configuration_error(error: ConfigurationError) -> Problem:
+    """A problem from an error of the data plane, whose fields count from ``spec``."""
+    field = error.field if error.field.startswith(("spec.", "metadata.")) else f"spec.{error.field}"
+    return Problem(field, error.value, error.remedy)
+
+
+def shown(value: Any) -> str:
+    """A value on one short line: text in quotes, long values cut."""
+    text = value if isinstance(value, str) else _plain(value)
+    text = " ".join(text.split())
+    if len(text) > _LONGEST_VALUE:
+        text = f"{text[: _LONGEST_VALUE - 1]}…"
+    return f"{text!r}" if isinstance(value, str) else text
+
+
+def suggestion(word: str, allowed: Sequence[str]) -> str:
+    """``did you mean ...?`` when something close is allowed, and the allowed names."""
+    close = get_close_matches(word.lower(), [name.lower() for name in allowed], n=1, cutoff=0.6)
+    hint = next((f"did you mean {name!r}? " for name in allowed if close and name.lower() == close[0]), "")
+    return f"{hint}allowed: {', '.join(allowed) or 'none'}"
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,96 @@
+"""The task of every stage process of a plan: the same on a laptop and in a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scenewright.planning.plan import Plan
+from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.task import (
+    MAXIMUM_TASK_BYTES,
+    Selection,
+    Task,
+    TaskInput,
+    TaskModels,
+    TaskOutput,
+    TaskRetries,
+)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is fixed for one run but is not the object's own.
+
+    Attributes:
+        run: id of the run.
+        holder: who holds the lock of the output.
+        model_cache: folder of the model cache as the processes see it.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        retry_failed: whether samples that failed before are tried again.
+        facts: further facts for ``job.json``, such as the number of threads.
+    """
+
+    run: str
+    holder: str
+    model_cache: str = ""
+    device: str = "auto"
+    retry_failed: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: bool) -> Task:
+    """The task of one step.
+
+    Args:
+        plan: what is to be made.
+        settings: of the run.
+        step: ``index``, a stage's name or ``publish``.
+        shards: into how many shards the step's worklist is cut.
+        flags: ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``.
+    """
+    spec = plan.spec
+    execution = spec.execution
+    return Task(
+        kind=plan.kind,
+        name=plan.name,
+        namespace=plan.namespace,
+        pipeline=plan.pipeline.name,
+        parameters=plan.parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        step=step,
+        run=settings.run,
+        work_hash=plan.work_hash,
+        keys=dict(plan.keys),
+        input=TaskInput(uri=spec.input.uri, select=_selection(spec.input.select)),
+        output=TaskOutput(uri=spec.output.uri, prune=spec.output.prune),
+        seed=execution.seed,
+        select_stages=list(plan.selected),
+        shards=shards,
+        samples_per_shard=execution.samples_per_shard,
+        retries=TaskRetries(**execution.retries.model_dump()),
+        on_sample_error=execution.on_sample_error,
+        max_failed_samples=execution.max_failed_samples,
+        sample_timeout_seconds=float(execution.sample_timeout_seconds),
+        models=TaskModels(
+            cache=settings.model_cache, device=settings.device, accept_licenses=spec.models.accept_licenses
+        ),
+        holder=settings.holder,
+        job={**plan.effective_object(), **settings.facts},
+        **{"retry_failed": settings.retry_failed, **flags},
+    )
+
+
+def task_text(task: Task) -> str:
+    """The task as its environment variable holds it.
+
+    Raises:
+        ValueError: it exceeds 32 KiB, which bounded fields of the API prevent.
+    """
+    text = task.model_dump_json(by_alias=True, exclude_defaults=True)
+    if len(text.encode()) > MAXIMUM_TASK_BYTES:
+        raise ValueError(f"the task has {len(text.encode())} bytes, more than {MAXIMUM_TASK_BYTES}")
+    return text
+
+
+def _selection(select: Params) -> Selection:
+    return Selection(**select.model_dump())

@@ -1,0 +1,163 @@
+"""A raw document to a typed object, or all of its problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from scenewright.api.kinds import Manifest
+from scenewright.api.rules import BROKEN_RULES
+from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
+
+Context = Mapping[str, Any]
+
+_REMEDIES: dict[str, Callable[[Context], str]] = {
+    "greater_than": lambda ctx: f"must be > {_number(ctx['gt'])}",
+    "greater_than_equal": lambda ctx: f"must be >= {_number(ctx['ge'])}",
+    "less_than": lambda ctx: f"must be < {_number(ctx['lt'])}",
+    "less_than_equal": lambda ctx: f"must be <= {_number(ctx['le'])}",
+    "multiple_of": lambda ctx: f"must be a multiple of {_number(ctx['multiple_of'])}",
+    "finite_number": lambda ctx: "must be a finite number",
+    "missing": lambda ctx: "is required",
+    "string_pattern_mismatch": lambda ctx: f"must match {ctx['pattern']}",
+    "string_too_long": lambda ctx: f"must have at most {ctx['max_length']} characters",
+    "string_too_short": lambda ctx: f"must have at least {ctx['min_length']} characters",
+    "too_long": lambda ctx: f"must have at most {ctx['max_length']} entries",
+    "int_type": lambda ctx: "must be an integer",
+    "int_parsing": lambda ctx: "must be an integer",
+    "int_from_float": lambda ctx: "must be an integer",
+    "float_type": lambda ctx: "must be a number",
+    "float_parsing": lambda ctx: "must be a number",
+    "bool_type": lambda ctx: "must be true or false",
+    "bool_parsing": lambda ctx: "must be true or false",
+    "string_type": lambda ctx: "must be text; put it in quotes",
+    "list_type": lambda ctx: "must be a list",
+    "dict_type": lambda ctx: "must be an object",
+    "model_type": lambda ctx: "must be an object",
+    "model_attributes_type": lambda ctx: "must be an object",
+}
+
+
+def validated(document: Mapping[str, Any], manifest_model: type[Manifest[Any]]) -> Manifest[Any]:
+    """The typed object of a raw document.
+
+    Strict about types: ``"5"`` is no number and ``1`` is no text, as at the API server.
+
+    Raises:
+        SpecError: with every problem of the document.
+    """
+    try:
+        return manifest_model.model_validate(document, strict=True)
+    except ValidationError as error:
+        raise SpecError(problems_of(error, manifest_model)) from None
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
+    """The problems of a pydantic error, by field; several readings of one field (a union) become one problem."""
+    merged: dict[str, Problem] = {}
+    for detail in error.errors(include_url=False):
+        for problem in _problems(detail, model, prefix):
+            other = merged.get(problem.field)
+            if other is None:
+                merged[problem.field] = problem
+            elif problem.remedy not in other.remedy:
+                merged[problem.field] = Problem(problem.field, other.value, f"{other.remedy}, or {problem.remedy}")
+    return list(merged.values())
+
+
+def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list[Problem]:
+    path, owner = _field_path(detail["loc"], model)
+    field = _joined(prefix, path)
+    context: Context = detail.get("ctx", {})
+    if detail["type"] == BROKEN_RULES:
+        return [
+            Problem(_joined(field, name), _lookup(detail["input"], name), message)
+            for name, message in context["broken"]
+        ]
+    if detail["type"] == "extra_forbidden":
+        return [Problem(field, ABSENT, f"no such field; {_fields_allowed(path, owner)}")]
+    if detail["type"] in ("literal_error", "enum"):
+        return [Problem(field, detail["input"], _choices(detail["input"], context))]
+    if detail["type"] in ("missing", "value_error"):
+        return [Problem(field, ABSENT, _REMEDIES["missing"](context) if detail["type"] == "missing" else _said(detail))]
+    remedy = _REMEDIES.get(detail["type"])
+    return [Problem(field, detail["input"], remedy(context) if remedy else detail["msg"])]
+
+
+def _said(detail: ErrorDetails) -> str:
+    """What a validator of the model itself said, without pydantic's introduction."""
+    return detail["msg"].removeprefix("Value error, ")
+
+
+def _choices(value: Any, context: Context) -> str:
+    allowed = [choice.strip().strip("'") for choice in context["expected"].replace(" or ", ", ").split(",")]
+    return suggestion(value, allowed) if isinstance(value, str) else f"allowed: {', '.join(allowed)}"
+
+
+def _fields_allowed(path: str, owner: type[BaseModel] | None) -> str:
+    name = path.rpartition(".")[2]
+    fields = [field.alias or key for key, field in owner.model_fields.items()] if owner else []
+    return suggestion(name, sorted(fields))
+
+
+def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:
+    """The path of a pydantic location without its marks for unions and keys, and the block that holds its end."""
+    path = ""
+    annotation: Any = model
+    owner: type[BaseModel] | None = model
+    for part in loc:
+        block = _block_of(annotation)
+        if part == "[key]":
+            continue
+        if isinstance(part, int):
+            path, annotation = f"{path}[{part}]", _item_of(annotation)
+        elif block is not None:
+            owner, path, annotation = block, _joined(path, part), _field_annotation(block, part)
+        elif _is_mapping(annotation):
+            path, annotation, owner = _joined(path, part), _item_of(annotation), None
+    return path, owner
+
+
+def _field_annotation(block: type[BaseModel], alias: str) -> Any:
+    for name, field in block.model_fields.items():
+        if alias in (field.alias, name):
+            return field.annotation
+    return None
+
+
+def _block_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *([] if _is_mapping(annotation) or _is_list(annotation) else get_args(annotation))]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) is dict
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, tuple)
+
+
+def _item_of(annotation: Any) -> Any:
+    arguments = get_args(annotation)
+    return arguments[-1] if arguments else None
+
+
+def _lookup(value: Any, path: str) -> Any:
+    """The value at a dotted path of the raw input, ABSENT when it was left to its default."""
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return ABSENT
+        value = value[part]
+    return value
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def _number(value: Any) -> str:
+    return shown(int(value) if isinstance(value, float) and value.is_integer() else value)
