@@ -1,0 +1,264 @@
+"""The fitting loop on the CPU: compiled kernels from projection to Adam, no autograd.
+
+Only tiles that hold moving (trainable) splats are drawn: elsewhere the picture is constant and there is
+no gradient. What the still Gaussians look like from a view is computed once and kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from . import splatting
+from .cpu_renderer import scene_arrays
+from .kernels import adam, similarity
+from .kernels.layout import TILE
+from .optimisation import OptimisationSettings, Progress, View, report
+from .rendering import Renderer
+from .scene import GaussianScene
+from .splatting import Array, Canvas, SceneArrays, Splats, Viewpoint
+
+_REAL = np.float32
+# Still splats and canvases of this many bytes are kept between iterations.
+_CACHE_BYTES = 1 << 30
+
+
+def fit(
+    scene: GaussianScene,
+    views: Sequence[View],
+    settings: OptimisationSettings,
+    sequence: NDArray[np.int64],
+    renderer: Renderer,
+    rows: NDArray[np.int64],
+    on_progress: Progress | None,
+) -> tuple[GaussianScene, NDArray[np.float32]]:
+    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change."""
+    moving, still = _split(scene, rows)
+    easels = _Easels(views, settings, still)
+    optimiser = _Adam(moving.scene, settings)
+    losses = np.zeros(settings.iterations, np.float32)
+    for iteration, index in enumerate(sequence):
+        losses[iteration] = easels[int(index)].gradient(moving, optimiser.gradient)
+        optimiser.step(iteration + 1)
+        report(on_progress, iteration + 1, settings.iterations)
+    return _joined(scene, rows, moving.scene), losses
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a scene, with their indices (int32) in the whole."""
+
+    scene: SceneArrays
+    ids: Array
+
+
+def _split(scene: GaussianScene, rows: NDArray[np.int64]) -> tuple[_Part, _Part]:
+    arrays = scene_arrays([tensor.float() for tensor in scene.tensors.values()])
+    others = np.setdiff1d(np.arange(len(scene)), rows, assume_unique=True)
+    moving = _Part(arrays.select(rows), rows.astype(np.int32))
+    return moving, _Part(arrays.select(others), others.astype(np.int32))
+
+
+def _joined(scene: GaussianScene, rows: NDArray[np.int64], moving: SceneArrays) -> GaussianScene:
+    result = scene.clone()
+    index = torch.from_numpy(rows)
+    for tensor, group in zip(result.tensors.values(), moving.groups, strict=True):
+        tensor[index] = torch.from_numpy(group).to(tensor.dtype)
+    return result
+
+
+class _Adam:
+    """Adam over the five groups in place; `gradient` is to be filled before each step."""
+
+    def __init__(self, values: SceneArrays, settings: OptimisationSettings) -> None:
+        self.gradient = values.zeros()
+        self._values, self._settings = values, settings
+        self._first, self._second = values.zeros(), values.zeros()
+        self._rates = _column_rates(values, settings)
+
+    def step(self, number: int) -> None:
+        """Apply the gradient (step numbers start at 1) and clear it."""
+        self._rates[0][:] = self._settings.means_rate_at(number)
+        states = (self._values, self.gradient, self._first, self._second)
+        for *arrays, rates in zip(*(state.groups for state in states), self._rates, strict=True):
+            matrices = [array.reshape(len(array), rates.size) for array in arrays]
+            value, gradient, first, second = matrices
+            beta1, beta2 = self._settings.adam_betas
+            adam.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
+            arrays[1][:] = 0
+
+
+def _column_rates(values: SceneArrays, settings: OptimisationSettings) -> list[Array]:
+    harmonics = np.full(values.harmonics.shape[1:], settings.harmonics_rate, _REAL)
+    harmonics[1:] *= settings.higher_harmonics_factor
+    return [
+        np.full(3, settings.means_rate, _REAL),
+        np.full(3, settings.log_scales_rate, _REAL),
+        np.full(4, settings.quaternions_rate, _REAL),
+        np.full(1, settings.opacity_logits_rate, _REAL),
+        harmonics.reshape(-1),
+    ]
+
+
+class _Easels:
+    """The views' easels, least recently used ones dropped beyond the byte budget."""
+
+    def __init__(self, views: Sequence[View], settings: OptimisationSettings, still: _Part) -> None:
+        self._views, self._settings, self._still = views, settings, still
+        self._kept: OrderedDict[int, _Easel] = OrderedDict()
+
+    def __getitem__(self, index: int) -> _Easel:
+        easel = self._kept.pop(index, None)
+        if easel is None:
+            easel = _Easel(self._views[index], self._settings, self._still)
+        self._kept[index] = easel
+        while len(self._kept) > 1 and sum(kept.bytes for kept in self._kept.values()) > _CACHE_BYTES:
+            self._kept.popitem(last=False)
+        return easel
+
+
+class _Easel:
+    """One view: its target, the still splats, and the canvas that iterations repaint."""
+
+    def __init__(self, view: View, settings: OptimisationSettings, still: _Part) -> None:
+        self._viewpoint = Viewpoint.of(view.camera, _REAL)
+        self._still = _splats(still, self._viewpoint)
+        self._canvas = Canvas.empty(self._viewpoint.width, self._viewpoint.height, _REAL)
+        self._loss = _Loss(view, settings)
+        self._painted = np.arange(self._viewpoint.tile_grid[0] * self._viewpoint.tile_grid[1])
+        arrays = (*vars(self._still).values(), *vars(self._canvas).values(), *self._loss.arrays)
+        self.bytes = sum(array.nbytes for array in arrays)
+
+    def gradient(self, moving: _Part, gradient: SceneArrays) -> float:
+        """Paint, write dL/dscene of the moving rows that are seen, and return the loss."""
+        splats = _splats(moving, self._viewpoint)
+        active = splats.tiles
+        # Tiles left by every moving splat since the last visit show the still ones alone again.
+        lists = splatting.merge(splats, self._still, np.union1d(active, self._painted))
+        splatting.draw(lists, splats, self._still, self._canvas)
+        self._painted = active
+        loss = self._loss.evaluate(self._canvas, lists.tiles)
+        if len(active) > 0:
+            slots = splatting.draw_backward(lists, splats, self._still, self._canvas, *self._loss.pixel_gradients)
+            splatting.project_backward(moving.scene, self._viewpoint, splats, slots, gradient)
+        return loss
+
+
+def _splats(part: _Part, viewpoint: Viewpoint) -> Splats:
+    if len(part.ids) == 0:
+        return splatting.no_splats(viewpoint, _REAL)
+    return splatting.project_scene(part.scene, viewpoint, part.ids)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A view as the loss kernels take it: colour (3, H, W), mask (H, W) 0 or 1, blurred colour moments."""
+
+    colour: Array
+    mask: Array
+    mean: Array
+    square: Array
+    scale: float
+
+
+class _Loss:
+    """Loss and pixel gradients of one view, recomputed only around repainted tiles."""
+
+    def __init__(self, view: View, settings: OptimisationSettings) -> None:
+        self._settings = settings
+        self._weights = similarity.window_weights(_REAL)
+        self._target = _prepared(view, self._weights)
+        shape = self._target.mask.shape
+        self._moments, self._scratch, self._blurred = (np.zeros((9, *shape), _REAL) for _ in range(3))
+        self._map = np.zeros(shape, _REAL)
+        self._depth, self._depth_weight = _depth_target(view, settings, self._target.mask)
+        d_colour = np.zeros((*shape, 3), _REAL)
+        self.pixel_gradients = (d_colour, np.zeros(shape, _REAL), np.zeros(shape, _REAL))
+
+    @property
+    def arrays(self) -> list[Array]:
+        buffers = [self._moments, self._scratch, self._blurred, self._map, *self.pixel_gradients]
+        return [*buffers, self._target.colour, self._target.mean, self._target.square]
+
+    def evaluate(self, canvas: Canvas, tiles: Array) -> float:
+        """Mean loss over the supervised pixels; tiles are those repainted since the last call."""
+        if len(tiles) > 0:
+            # A pixel's own loss changes within half a window of a repainted one.
+            inner = _pixel_box(tiles, self._map.shape)
+            self._evaluate_box(canvas, inner, _grown(inner, similarity.HALF_WINDOW, self._map.shape))
+        return similarity.total(self._map) * self._target.scale
+
+    def _evaluate_box(self, canvas: Canvas, inner: Array, box: Array) -> None:
+        """Loss inside box; gradients are right inside inner, which holds all repainted tiles."""
+        target, settings = self._target, self._settings
+        if settings.ssim_weight > 0:
+            self._evaluate_ssim(canvas, inner, box)
+        else:
+            self._map[box[0] : box[1], box[2] : box[3]] = 0
+        similarity.colour_loss(
+            canvas.colour,
+            target.colour,
+            target.mask,
+            _REAL(settings.beta),
+            _REAL(settings.ssim_weight),
+            self._blurred,
+            box,
+            _REAL(target.scale),
+            self._map,
+            self.pixel_gradients[0],
+        )
+        if self._depth is not None:
+            similarity.depth_loss(
+                canvas.depth_sum,
+                canvas.transmittance,
+                self._depth,
+                self._depth_weight,
+                box,
+                _REAL(target.scale),
+                self._map,
+                *self.pixel_gradients[1:],
+            )
+
+    def _evaluate_ssim(self, canvas: Canvas, inner: Array, box: Array) -> None:
+        target, shape = self._target, self._map.shape
+        around = _grown(box, similarity.HALF_WINDOW, shape)
+        similarity.compare_inputs(canvas.colour, target.colour, target.mask, around, self._moments)
+        similarity.blur(self._moments, self._weights, box, self._scratch, self._blurred)
+        similarity.ssim_terms(self._blurred, target.mean, target.square, target.mask, box, self._moments, self._map)
+        similarity.blur(self._moments, self._weights, inner, self._scratch, self._blurred)
+
+
+def _prepared(view: View, weights: Array) -> _Target:
+    colour = np.ascontiguousarray(view.srgb.detach().cpu().numpy().transpose(2, 0, 1), _REAL)
+    mask = np.ascontiguousarray(view.supervised().cpu().numpy(), _REAL)
+    whole = np.array([0, mask.shape[0], 0, mask.shape[1]])
+    mean, square, scratch = (np.zeros_like(colour) for _ in range(3))
+    similarity.blur(colour, weights, whole, scratch, mean)
+    similarity.blur(colour * colour, weights, whole, scratch, square)
+    return _Target(colour, mask, mean, square, scale=1.0 / max(1.0, float(mask.sum())))
+
+
+def _depth_target(view: View, settings: OptimisationSettings, mask: Array) -> tuple[Array | None, Array]:
+    if view.depth is None or settings.depth_weight == 0:
+        return None, mask
+    depth = np.ascontiguousarray(view.depth.detach().cpu().numpy(), _REAL)
+    valid = np.isfinite(depth) & (depth > 0)
+    return np.where(valid, depth, _REAL(0)), mask * valid * _REAL(settings.depth_weight)
+
+
+def _pixel_box(tiles: Array, shape: tuple[int, ...]) -> Array:
+    """(top, bottom, left, right) of the pixels that the tiles cover."""
+    rows, columns = np.divmod(tiles, -(-shape[1] // TILE))
+    low_high = (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+    box = np.array(low_high) * TILE
+    return np.asarray(np.minimum(box, (shape[0], shape[0], shape[1], shape[1])))
+
+
+def _grown(box: Array, margin: int, shape: tuple[int, ...]) -> Array:
+    grown = box + np.array([-margin, margin, -margin, margin])
+    return np.asarray(np.clip(grown, 0, (shape[0], shape[0], shape[1], shape[1])))

@@ -1,0 +1,65 @@
+"""Held-out quality of a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..metrics import psnr, ssim
+from .optimisation import View
+from .rendering import Renderer
+from .scene import GaussianScene
+
+
+@dataclass(frozen=True)
+class ViewQuality:
+    """Attributes: psnr in dB over the view's mask, ssim of the whole picture, covered: share of its
+    supervised pixels with alpha >= 0.7."""
+
+    psnr: float
+    ssim: float
+    covered: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Quality per view, and its mean over views."""
+
+    views: tuple[ViewQuality, ...]
+
+    @property
+    def psnr(self) -> float:
+        return sum(view.psnr for view in self.views) / len(self.views)
+
+    @property
+    def ssim(self) -> float:
+        return sum(view.ssim for view in self.views) / len(self.views)
+
+    @property
+    def covered(self) -> float:
+        return sum(view.covered for view in self.views) / len(self.views)
+
+
+_COVERED_ALPHA = 0.7
+
+
+@torch.no_grad()
+def evaluate(scene: GaussianScene, views: Sequence[View], renderer: Renderer) -> Evaluation:
+    """Render every view and compare, pictures clipped to [0, 1].
+
+    Raises:
+        ValueError: without views, or for a view whose mask is empty or whose sides are below 11 pixels.
+    """
+    if not views:
+        raise ValueError("at least one view is needed")
+    return Evaluation(tuple(_view_quality(scene, view, renderer) for view in views))
+
+
+def _view_quality(scene: GaussianScene, view: View, renderer: Renderer) -> ViewQuality:
+    rendering = renderer.render(scene, [view.camera])
+    picture = rendering.rgb[0].clamp(0, 1)
+    target, mask = view.srgb.to(picture), view.supervised().to(picture.device)
+    covered = (rendering.alpha[0] >= _COVERED_ALPHA)[mask].float().mean()
+    return ViewQuality(float(psnr(picture, target, mask)), float(ssim(picture, target)), float(covered))

@@ -1,0 +1,1 @@
+"""Compiled CPU kernels of the Gaussian renderer; `renderer` and `fitting` drive them."""

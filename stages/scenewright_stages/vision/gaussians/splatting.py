@@ -1,0 +1,272 @@
+"""Numpy-level steps of the CPU renderer: project, sort into tiles, draw, and the way back.
+
+`cpu_renderer` wraps them for torch; `cpu_fitting` drives them directly. A picture is made of two sets
+of splats: *moving* ones, whose gradient is wanted, and *still* ones, which are only drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cameras import Camera
+from .kernels import binning, projection, raster
+from .kernels.layout import DEPTH, SLOT_COLUMNS, SPLAT_COLUMNS, TILE
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SceneArrays:
+    """A Gaussian scene, or its gradient, as contiguous numpy arrays of one real dtype.
+
+    Shapes as in `GaussianScene`: means (N, 3), log_scales (N, 3), quaternions (N, 4) wxyz,
+    opacity_logits (N,), harmonics (N, K, 3).
+    """
+
+    means: Array
+    log_scales: Array
+    quaternions: Array
+    opacity_logits: Array
+    harmonics: Array
+
+    def __len__(self) -> int:
+        return int(self.means.shape[0])
+
+    @property
+    def groups(self) -> tuple[Array, ...]:
+        """The five arrays in declaration order."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def zeros(self) -> SceneArrays:
+        return SceneArrays(*(np.zeros_like(group) for group in self.groups))
+
+    def select(self, index: Array) -> SceneArrays:
+        """Contiguous copy of the named rows (bool mask or integer index)."""
+        return SceneArrays(*(np.ascontiguousarray(group[index]) for group in self.groups))
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """A camera as the kernels take it: view (3, 4), position (3,), lens (fx, fy, cx, cy), size (w, h)."""
+
+    view: Array
+    position: Array
+    lens: Array
+    size: Array
+
+    @classmethod
+    def of(cls, camera: Camera, dtype: Any) -> Viewpoint:
+        return cls(
+            np.ascontiguousarray(camera.camera_from_world[:3], dtype),
+            np.ascontiguousarray(camera.position, dtype),
+            np.array([*camera.focal, *camera.principal_point], dtype),
+            np.array([camera.width, camera.height], np.int64),
+        )
+
+    @property
+    def width(self) -> int:
+        return int(self.size[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.size[1])
+
+    @property
+    def tile_grid(self) -> tuple[int, int]:
+        """Tile columns and rows."""
+        return -(-self.width // TILE), -(-self.height // TILE)
+
+
+@dataclass(frozen=True)
+class Splats:
+    """What one camera sees of a scene, in depth order, with its tile lists.
+
+    Attributes:
+        rows: (M, SPLAT_COLUMNS), see `kernels.layout`.
+        ids: (M,) int32 row of each splat in the projected scene.
+        order_ids: (M,) int32 row in the whole scene: breaks ties in depth.
+        pair_offsets: (M + 1,) int64, the (tile, splat) pairs of each splat.
+        pair_splats: (P,) int32.
+        tile_pairs: (P,) int32 pairs grouped by tile; tile_offsets: (T + 1,) int64.
+    """
+
+    rows: Array
+    ids: Array
+    order_ids: Array
+    pair_offsets: Array
+    pair_splats: Array
+    tile_pairs: Array
+    tile_offsets: Array
+
+    @property
+    def tiles(self) -> Array:
+        """(A,) int64 indices of the tiles that hold at least one splat, ascending."""
+        return np.flatnonzero(np.diff(self.tile_offsets))
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Accumulated picture over black: colour (H, W, 3), depth_sum, transmittance (H, W), last_position."""
+
+    colour: Array
+    depth_sum: Array
+    transmittance: Array
+    last_position: Array
+
+    @classmethod
+    def empty(cls, width: int, height: int, dtype: Any) -> Canvas:
+        return cls(
+            np.zeros((height, width, 3), dtype),
+            np.zeros((height, width), dtype),
+            np.ones((height, width), dtype),
+            np.zeros((height, width), np.int32),
+        )
+
+
+@dataclass(frozen=True)
+class TileLists:
+    """Merged depth-sorted entries of the named tiles (see `binning.merge_tiles`)."""
+
+    tiles: Array
+    offsets: Array
+    entries: Array
+
+
+def project_scene(scene: SceneArrays, viewpoint: Viewpoint, order_ids: Array | None = None) -> Splats:
+    """Project, cull, sort by depth and list by tile.
+
+    order_ids (N,) int32 are the rows' indices in the whole scene when scene is a part of it.
+    """
+    rows = np.empty((len(scene), SPLAT_COLUMNS), scene.means.dtype)
+    visible = np.empty(len(scene), np.bool_)
+    projection.project(
+        scene.means,
+        scene.log_scales,
+        scene.quaternions,
+        scene.opacity_logits,
+        scene.harmonics,
+        viewpoint.view,
+        viewpoint.position,
+        viewpoint.lens,
+        viewpoint.size,
+        rows,
+        visible,
+    )
+    ids = _by_depth(rows, binning.visible_ids(visible))
+    return _listed(binning.gather_rows(rows, ids), ids, ids if order_ids is None else order_ids[ids], viewpoint)
+
+
+def no_splats(viewpoint: Viewpoint, dtype: Any) -> Splats:
+    """The empty set."""
+    ids = np.empty(0, np.int32)
+    return _listed(np.empty((0, SPLAT_COLUMNS), dtype), ids, ids, viewpoint)
+
+
+def merge(moving: Splats, still: Splats, tiles: Array) -> TileLists:
+    """Depth-sorted lists of the given tiles."""
+    lengths = np.diff(still.tile_offsets)[tiles] + np.diff(moving.tile_offsets)[tiles]
+    offsets = binning.running_offsets(lengths)
+    entries = binning.merge_tiles(
+        tiles,
+        offsets,
+        still.tile_pairs,
+        still.pair_splats,
+        still.tile_offsets,
+        still.rows,
+        still.order_ids,
+        moving.tile_pairs,
+        moving.pair_splats,
+        moving.tile_offsets,
+        moving.rows,
+        moving.order_ids,
+    )
+    return TileLists(tiles, offsets, entries)
+
+
+def draw(lists: TileLists, moving: Splats, still: Splats, canvas: Canvas) -> None:
+    """Composite the listed tiles into the canvas, replacing what it held there."""
+    raster.rasterise(
+        lists.tiles,
+        lists.offsets,
+        lists.entries,
+        still.rows,
+        moving.rows,
+        moving.pair_splats,
+        canvas.colour,
+        canvas.depth_sum,
+        canvas.transmittance,
+        canvas.last_position,
+    )
+
+
+def draw_backward(
+    lists: TileLists,
+    moving: Splats,
+    still: Splats,
+    canvas: Canvas,
+    d_colour: Array,
+    d_depth_sum: Array,
+    d_transmittance: Array,
+) -> Array:
+    """Gradient slots (P, SLOT_COLUMNS) of the moving splats; all their tiles must be listed."""
+    slots = np.empty((len(moving.pair_splats), SLOT_COLUMNS), moving.rows.dtype)
+    raster.rasterise_backward(
+        lists.tiles,
+        lists.offsets,
+        lists.entries,
+        still.rows,
+        moving.rows,
+        moving.pair_splats,
+        canvas.transmittance,
+        canvas.last_position,
+        d_colour,
+        d_depth_sum,
+        d_transmittance,
+        slots,
+    )
+    return slots
+
+
+def project_backward(
+    scene: SceneArrays, viewpoint: Viewpoint, splats: Splats, slots: Array, gradient: SceneArrays
+) -> None:
+    """Write the gradient rows of the Gaussians in splats; other rows keep what they held."""
+    projection.backpropagate(
+        scene.means,
+        scene.log_scales,
+        scene.quaternions,
+        scene.harmonics,
+        viewpoint.view,
+        viewpoint.position,
+        viewpoint.lens,
+        viewpoint.size,
+        splats.rows,
+        splats.ids,
+        slots,
+        splats.pair_offsets,
+        gradient.means,
+        gradient.log_scales,
+        gradient.quaternions,
+        gradient.opacity_logits,
+        gradient.harmonics,
+    )
+
+
+def _by_depth(rows: Array, ids: Array) -> Array:
+    depths = np.ascontiguousarray(rows[ids, DEPTH])
+    # Bits of positive floats sort like the floats.
+    bits = 32 if depths.dtype == np.float32 else 64
+    keys = depths.view(np.uint32 if bits == 32 else np.uint64).astype(np.uint64)
+    return np.asarray(binning.sorted_by_key(keys, ids, bits))
+
+
+def _listed(rows: Array, ids: Array, order_ids: Array, viewpoint: Viewpoint) -> Splats:
+    columns, tile_rows = viewpoint.tile_grid
+    pair_offsets = binning.running_offsets(binning.count_tiles(rows, columns, tile_rows))
+    pair_tiles, pair_splats = binning.list_pairs(rows, pair_offsets, columns, tile_rows)
+    tile_pairs, tile_offsets = binning.list_by_tile(pair_tiles, columns * tile_rows)
+    return Splats(rows, ids, order_ids, pair_offsets, pair_splats, tile_pairs, tile_offsets)

@@ -1,0 +1,108 @@
+"""Image quality: PSNR and SSIM, for torch tensors and numpy arrays.
+
+Images are sRGB in [0, 1]. SSIM is Wang et al. 2004 as usually computed (11 x 11 Gaussian window, sigma
+1.5, K1 0.01, K2 0.03, population variance), averaged over channels and over the windows that lie
+entirely inside the image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+_WINDOW = 11
+_SIGMA = 1.5
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Peak signal-to-noise ratio in dB, a scalar tensor; infinite for equal images.
+
+    Args:
+        image, reference: (..., H, W, 3).
+        mask: (..., H, W) bool: pixels that count.
+
+    Raises:
+        ValueError: for different shapes or a mask that is empty.
+    """
+    _check_shapes(image.shape, reference.shape)
+    squared = (image - reference).square()
+    if mask is not None:
+        if not bool(mask.any()):
+            raise ValueError("PSNR over an empty mask is undefined")
+        squared = squared[mask]
+    return -10 * torch.log10(squared.mean())
+
+
+def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Mean structural similarity of images (H, W, 3) or (B, H, W, 3), a scalar tensor.
+
+    Raises:
+        ValueError: for different shapes or sides below 11 pixels.
+    """
+    _check_shapes(image.shape, reference.shape)
+    if min(image.shape[-3], image.shape[-2]) < _WINDOW:
+        raise ValueError(f"SSIM needs at least {_WINDOW} pixels a side, got {tuple(image.shape)}")
+    x, y = _channels_first(image), _channels_first(reference)
+    moments = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), padding=0)
+    return ssim_from_moments(*moments.chunk(5, dim=1)).mean()
+
+
+def psnr_array(image: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> float:
+    """`psnr` for numpy arrays."""
+    as_mask = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask))
+    return float(psnr(_from_numpy(image), _from_numpy(reference), as_mask))
+
+
+def ssim_array(image: NDArray[Any], reference: NDArray[Any]) -> float:
+    """`ssim` for numpy arrays."""
+    return float(ssim(_from_numpy(image), _from_numpy(reference)))
+
+
+def gaussian_window(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """(11,) normalised weights of the SSIM window along one axis."""
+    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    return (weights / weights.sum()).to(device, dtype)
+
+
+def blur(planes: torch.Tensor, padding: int) -> torch.Tensor:
+    """Separable SSIM window over planes (B, C, H, W), zero-padded by `padding` pixels a side."""
+    channels = planes.shape[1]
+    weights = gaussian_window(planes.device, planes.dtype)
+    across = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    down = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    blurred = functional.conv2d(planes, across, padding=(0, padding), groups=channels)
+    return functional.conv2d(blurred, down, padding=(padding, 0), groups=channels)
+
+
+def ssim_from_moments(
+    mean_x: torch.Tensor,
+    mean_y: torch.Tensor,
+    square_x: torch.Tensor,
+    square_y: torch.Tensor,
+    product: torch.Tensor,
+) -> torch.Tensor:
+    """SSIM map from windowed means of x, y, x², y² and x y."""
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    return luminance * (2 * covariance + _C2) / (variances + _C2)
+
+
+def _channels_first(image: torch.Tensor) -> torch.Tensor:
+    batch = image if image.dim() == 4 else image[None]
+    return batch.permute(0, 3, 1, 2)
+
+
+def _from_numpy(image: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image, np.float32))
+
+
+def _check_shapes(shape: torch.Size, reference: torch.Size) -> None:
+    if shape != reference:
+        raise ValueError(f"images of shapes {tuple(shape)} and {tuple(reference)} cannot be compared")
