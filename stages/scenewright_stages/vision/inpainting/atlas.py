@@ -5,13 +5,17 @@ to none, so neighbours in the atlas are neighbours in the picture (or are not al
 therefore say which pixel is copied and how its surroundings are oriented.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 BLOCKS = 4
 
 
-def stack(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+def stack(plane: NDArray[T]) -> NDArray[T]:
     """(H, W, ...) -> atlas (4 * (H + 1), W, ...); the rows between the blocks are zero."""
     gap = np.zeros_like(plane[:1])
     parts = [plane, gap, plane[:, ::-1], gap, plane[::-1], gap, plane[::-1, ::-1], gap]

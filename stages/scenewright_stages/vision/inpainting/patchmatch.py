@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.inpainting import atlas
+from scenewright_stages.vision.inpainting import atlas, membrane
 from scenewright_stages.vision.inpainting import patch_kernels as kernels
-from scenewright_stages.vision.inpainting.pyramid import CHANNELS, LAB_STEPS, Level
+from scenewright_stages.vision.inpainting.pyramid import CHANNELS, STEPS_PER_UNIT, Level
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PatchSettings:
     reaches: tuple[int, ...] = (8, 2, 4)
     draws: int = 6
     offset_penalty: float = 40.0
-    mirror_penalty: float = 10.0
+    mirror_penalty: float = 20.0
     confidence_decay: float = 1.6
     softness: float = 0.2
 
@@ -67,6 +67,7 @@ class PatchVotes:
 def complete_levels(levels: list[Level], srgb: NDArray[np.float32], seed: int, settings: PatchSettings) -> PatchVotes:
     """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), that level's picture."""
     field = _start(levels[-1], _reflected(levels[-1]), settings)
+    field.problem.features[...] = _quantised(membrane.extend(levels[-1].features, levels[-1].hole, levels[-1].allowed))
     _improve(field, settings.rounds[0], seed, settings)
     for depth, level in enumerate(reversed(levels[:-1]), start=1):
         field = _start(level, _doubled(field, level.shape), settings)
@@ -81,7 +82,7 @@ def _final_votes(field: _Field, level: Level, srgb: NDArray[np.float32], setting
     steps = np.zeros((*srgb.shape[:2], 4, 3), np.float32)
     kernels.vote_colours(
         field.problem, atlas.stack(srgb), atlas.stack(level.allowed), field.source, _badness(field),
-        np.float32(settings.softness), np.float32(LAB_STEPS**2 / 4), colours, steps,
+        np.float32(settings.softness), np.float32(STEPS_PER_UNIT**2 / 4), colours, steps,
     )  # fmt: skip
     return PatchVotes(colours, steps)
 
@@ -138,12 +139,12 @@ def _problem(level: Level, settings: PatchSettings) -> kernels.Problem:
     radius, valid = _valid_centres(atlas.stack(level.allowed), settings.radius)
     side = 2 * radius + 1
     is_target = cv2.dilate(level.hole.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-    whole_patch = side * side * CHANNELS * LAB_STEPS**2
-    features = level.features.reshape(level.shape[0], -1)
+    whole_patch = side * side * CHANNELS * STEPS_PER_UNIT**2
+    features = _quantised(level.features)
     return kernels.Problem(
-        features=features.copy(),
+        features=features,
         compared=np.repeat((level.hole | level.allowed).astype(np.int16), CHANNELS, axis=1),
-        atlas=atlas.stack(level.features).reshape(len(valid), -1),
+        atlas=_quantised(atlas.stack(level.features)),
         valid=valid,
         valid_list=np.argwhere(valid).astype(np.int32),
         targets=np.argwhere(is_target).astype(np.int32),
@@ -154,6 +155,11 @@ def _problem(level: Level, settings: PatchSettings) -> kernels.Problem:
         offset_penalty=settings.offset_penalty * whole_patch / float(np.hypot(*level.shape)),
         mirror_penalty=settings.mirror_penalty * whole_patch,
     )
+
+
+def _quantised(features: NDArray[np.float32]) -> NDArray[np.int16]:
+    """(H, W, C) float32 -> (H, W*C) int16 for the exact integer distances of the kernels."""
+    return np.rint(features * STEPS_PER_UNIT).astype(np.int16).reshape(len(features), -1)
 
 
 def _valid_centres(allowed: NDArray[np.bool_], radius: int) -> tuple[int, NDArray[np.bool_]]:
@@ -197,3 +203,4 @@ def _nearest(positions: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[n
     places = np.zeros((int(labels.max()) + 1, 2), np.int32)
     places[labels[mask]] = np.argwhere(mask)
     return np.ascontiguousarray(places[labels[positions[..., 0], positions[..., 1]]])
+

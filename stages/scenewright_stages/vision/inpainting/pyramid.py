@@ -1,17 +1,21 @@
-"""Image pyramid for the patch search: Lab features, hole, allowed sources per level."""
+"""Feature pyramid for the patch search: Lab colour and liveliness, hole, allowed sources per level."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-CHANNELS = 3
-"""Feature channels per pixel: L, a, b."""
+CHANNELS = 4
+"""Feature channels per pixel: L, a, b, liveliness."""
 
-LAB_STEPS = 8.0
-"""Integer steps per unit of CIE L, a or b; 7x7x3 squares of the largest difference still fit 32 bits."""
+STEPS_PER_UNIT = 8.0
+"""Integer steps per unit of CIE Lab; the squares over a row of a patch still fit 32 bits."""
+
+LIVELINESS_SIGMA = 2.5
+LIVELINESS_WEIGHT = 2.0
+"""Liveliness is the gradient magnitude of L averaged over this Gaussian (pixels), times this weight. Without it the
+search prefers flat patches, since those are never far off (Newson et al., SIAM J. Imaging Sci. 2014)."""
 
 COARSEST_SIDE = 20
 """Shortest side (pixels) a level may have."""
@@ -24,12 +28,12 @@ COARSEST_DEPTH = 3.0
 class Level:
     """One pyramid level.
 
-    features: (H, W, CHANNELS) int16, Lab times LAB_STEPS, anything inside the hole.
+    features: (H, W, CHANNELS) float32 in units of CIE Lab, anything inside the hole.
     hole: (H, W) bool, pixels to fill.
     allowed: (H, W) bool, known pixels that patches may be copied from; never overlaps `hole`.
     """
 
-    features: NDArray[np.int16]
+    features: NDArray[np.float32]
     hole: NDArray[np.bool_]
     allowed: NDArray[np.bool_]
 
@@ -39,44 +43,54 @@ class Level:
         return height, width
 
 
-def lab_features(srgb: NDArray[np.float32]) -> NDArray[np.int16]:
-    """(H, W, 3) sRGB in [0, 1] -> (H, W, 3) int16 CIE Lab (D65) in steps of 1 / LAB_STEPS."""
-    lab = cv2.cvtColor(np.ascontiguousarray(srgb, dtype=np.float32), cv2.COLOR_RGB2Lab)
-    return np.rint(lab * LAB_STEPS).astype(np.int16)
-
-
 def build(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> list[Level]:
-    """Levels from full size (first) to the coarsest (last) that still has allowed pixels and a thin enough hole."""
-    return list(_levels(srgb, hole, allowed))
+    """Levels from full size (first) to the coarsest (last) that still has allowed pixels and a thin enough hole.
+
+    srgb: (H, W, 3) float32 in [0, 1], finite everywhere. hole, allowed: (H, W) bool.
+    """
+    levels = [Level(_features(srgb, hole), hole, allowed)]
+    while min(levels[-1].shape) >= 2 * COARSEST_SIDE and _depth(levels[-1].hole) > COARSEST_DEPTH:
+        coarser = _halve(levels[-1])
+        if not coarser.allowed.any():
+            break
+        levels.append(coarser)
+    return levels
 
 
-def _levels(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> Iterator[Level]:
-    while True:
-        yield Level(lab_features(srgb), hole, allowed)
-        if min(hole.shape) < 2 * COARSEST_SIDE or hole_depth(hole) <= COARSEST_DEPTH:
-            return
-        srgb, hole, allowed = _halve(srgb, hole, allowed)
-        if not allowed.any():
-            return
+def _features(srgb: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    lab = cv2.cvtColor(np.ascontiguousarray(srgb), cv2.COLOR_RGB2Lab)
+    return np.dstack((lab, LIVELINESS_WEIGHT * _liveliness(lab[..., 0], ~hole))).astype(np.float32)
 
 
-def hole_depth(hole: NDArray[np.bool_]) -> float:
+def _liveliness(lightness: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) float32 mean gradient magnitude around each pixel, over known pixels only."""
+    across = np.diff(lightness, axis=1, append=lightness[:, -1:])
+    down = np.diff(lightness, axis=0, append=lightness[-1:])
+    usable = known.copy()
+    usable[:, :-1] &= known[:, 1:]
+    usable[:-1] &= known[1:]
+    magnitude = np.where(usable, np.hypot(across, down), 0.0).astype(np.float32)
+    share = cv2.GaussianBlur(usable.astype(np.float32), (0, 0), LIVELINESS_SIGMA)
+    total = cv2.GaussianBlur(magnitude, (0, 0), LIVELINESS_SIGMA)
+    return np.asarray(total / np.maximum(share, 1e-3), np.float32)
+
+
+def _depth(hole: NDArray[np.bool_]) -> float:
     """Largest distance (pixels) from a hole pixel to a known one; 0 without a hole."""
     return float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5).max())
 
 
-def _halve(
-    srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+def _halve(level: Level) -> Level:
     """Half size, rounded up. A coarse pixel is hole when one of its four is, allowed when all four are."""
-    height, width = hole.shape
+    height, width = level.shape
     rows, columns = (height + 1) // 2, (width + 1) // 2
     grow = ((0, rows * 2 - height), (0, columns * 2 - width))
-    hole_blocks = np.pad(hole, grow, mode="edge").reshape(rows, 2, columns, 2)
-    allowed_blocks = np.pad(allowed, grow, mode="edge").reshape(rows, 2, columns, 2)
-    srgb_blocks = np.pad(srgb, (*grow, (0, 0)), mode="edge").reshape(rows, 2, columns, 2, 3)
-    return (
-        srgb_blocks.mean(axis=(1, 3), dtype=np.float32),
-        hole_blocks.any(axis=(1, 3)),
-        allowed_blocks.all(axis=(1, 3)),
+    blocks = (rows, 2, columns, 2)
+    features = np.pad(level.features, (*grow, (0, 0)), mode="edge").reshape(*blocks, CHANNELS)
+    hole = np.pad(level.hole, grow, mode="edge").reshape(blocks)
+    allowed = np.pad(level.allowed, grow, mode="edge").reshape(blocks)
+    return Level(
+        features=features.mean(axis=(1, 3), dtype=np.float32),
+        hole=np.asarray(hole.any(axis=(1, 3))),
+        allowed=np.asarray(allowed.all(axis=(1, 3))),
     )
