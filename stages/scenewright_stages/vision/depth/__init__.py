@@ -1,0 +1,1 @@
+"""Depth without a model: a stated prior, and maps provided beside the image."""
