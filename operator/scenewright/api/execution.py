@@ -6,16 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from scenewright.api import patterns
 from scenewright.api.rules import Rule, RuledBlock
 from scenewright_stages.contract.params import Params
 
-STAGE_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"
-StageName = Annotated[str, Field(max_length=32, pattern=STAGE_NAME_PATTERN)]
-Quantity = (
-    Annotated[int, Field(ge=0)]
-    | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-)
-Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=4, pattern=r"^(100|[1-9]?[0-9])%$")]
+StageName = Annotated[str, Field(max_length=32, pattern=patterns.STAGE_NAME)]
+Quantity = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=32, pattern=patterns.QUANTITY)]
+Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=16, pattern=patterns.PERCENTAGE)]
 
 
 class Stages(RuledBlock):
@@ -24,7 +21,7 @@ class Stages(RuledBlock):
     start_from: str | None = Field(
         default=None,
         max_length=32,
-        pattern=STAGE_NAME_PATTERN,
+        pattern=patterns.STAGE_NAME,
         description="First stage that may run; those before it must be up to date.",
     )
     only: list[StageName] = Field(
@@ -34,7 +31,7 @@ class Stages(RuledBlock):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "only",
-            "!has(self.startFrom) || size(self.only) == 0",
+            "!has(self.startFrom) || !has(self.only) || size(self.only) == 0",
             "contradicts startFrom: give one of them",
             lambda block: block.start_from is None or not block.only,
         ),
@@ -85,7 +82,7 @@ class StageOverride(Params):
     backend: str = Field(
         default="",
         max_length=64,
-        pattern=r"^([a-z0-9][a-z0-9.-]*)?$",
+        pattern=patterns.BACKEND_NAME,
         description="Backend in place of the one that the pipeline block names for this stage.",
     )
 

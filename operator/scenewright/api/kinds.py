@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scenewright.api import patterns
 from scenewright.api.execution import Execution
 from scenewright.api.rules import Rule, RuledBlock
 from scenewright.api.scheduling import Models, Scheduling
-from scenewright.api.storage import MAXIMUM_URI_LENGTH, URI_PATTERN, Input, Output, Storage
+from scenewright.api.storage import MAXIMUM_URI_LENGTH, Input, Output, Storage
 from scenewright_stages.contract.params import Params
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 GROUP = "scenewright.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAXIMUM_NAME_LENGTH = 63
 
 OUTPUT_OUTSIDE_INPUT = Rule(
@@ -32,7 +32,7 @@ class ObjectMeta(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    name: str = Field(min_length=1, max_length=MAXIMUM_NAME_LENGTH, pattern=NAME_PATTERN)
+    name: str = Field(min_length=1, max_length=MAXIMUM_NAME_LENGTH, pattern=patterns.OBJECT_NAME)
     namespace: str = Field(default="", max_length=63)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
@@ -97,11 +97,11 @@ class DatasetReference(RuledBlock):
     dataset_job: str = Field(
         default="",
         max_length=MAXIMUM_NAME_LENGTH,
-        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+        pattern=patterns.OPTIONAL_OBJECT_NAME,
         description="Name of a DatasetJob; the run waits until that is Complete.",
     )
     uri: str = Field(
-        default="", max_length=MAXIMUM_URI_LENGTH, pattern=f"^$|{URI_PATTERN}", description="A published dataset."
+        default="", max_length=MAXIMUM_URI_LENGTH, pattern=patterns.OPTIONAL_URI, description="A published dataset."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

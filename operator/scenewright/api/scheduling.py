@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from scenewright.api import patterns
 from scenewright.api.rules import Rule, RuledBlock
-from scenewright.api.storage import SECRET_NAME_PATTERN
 from scenewright_stages.contract.params import Params
+
+LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
 
 
 class Models(Params):
@@ -17,17 +19,17 @@ class Models(Params):
     cache_claim: str = Field(
         default="",
         max_length=253,
-        pattern=SECRET_NAME_PATTERN,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="PersistentVolumeClaim that holds the weights. The local CLI reads the folder of "
         "SCENEWRIGHT_MODELS instead.",
     )
     token_secret_name: str = Field(
         default="",
         max_length=253,
-        pattern=SECRET_NAME_PATTERN,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="Secret with the key HF_TOKEN, for gated weights.",
     )
-    accept_licenses: list[str] = Field(
+    accept_licenses: list[Annotated[str, Field(max_length=64)]] = Field(
         default_factory=list,
         max_length=32,
         description="Licences of weights that are accepted, by name, such as flux-1-dev-non-commercial "
@@ -78,21 +80,27 @@ class Scheduling(Params):
     """Where Pods run and in which queue they wait; ignored by the local CLI."""
 
     queue_name: str = Field(
-        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="Kueue LocalQueue of the GPU stages."
+        default="",
+        max_length=253,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
+        description="Kueue LocalQueue of the GPU stages.",
     )
     cpu_queue_name: str = Field(
-        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="Kueue LocalQueue of the CPU stages."
+        default="",
+        max_length=253,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
+        description="Kueue LocalQueue of the CPU stages.",
     )
     priority_class_name: str = Field(
-        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="PriorityClass of all Pods."
+        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="PriorityClass of all Pods."
     )
-    node_selector: dict[str, str] = Field(
+    node_selector: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Labels that a node must have."
     )
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that are tolerated.")
     affinity: dict[str, Any] = Field(default_factory=dict, description="Affinity as in a Pod.")
     runtime_class_name: str = Field(
-        default="", max_length=253, pattern=SECRET_NAME_PATTERN, description="RuntimeClass, such as nvidia."
+        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="RuntimeClass, such as nvidia."
     )
     resource_claims: list[ResourceClaim] = Field(
         default_factory=list, max_length=8, description="Claims of dynamic resource allocation in place of gpuResource."
@@ -103,6 +111,6 @@ class Scheduling(Params):
     image_pull_secrets: list[LocalObjectReference] = Field(
         default_factory=list, max_length=16, description="Secrets for private registries."
     )
-    labels: dict[str, str] = Field(
+    labels: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Further labels of Jobs and Pods, such as kueue.x-k8s.io/..."
     )

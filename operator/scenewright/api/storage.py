@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from scenewright.api import patterns
 from scenewright.api.rules import Rule, RuledBlock
 from scenewright_stages.contract.params import Params
 
-URI_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///[^?#]+)$"
-"""An S3 bucket with an optional prefix, or an absolute local path; the CLI makes relative paths absolute first."""
 MAXIMUM_URI_LENGTH = 1024
-
-SECRET_NAME_PATTERN = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
 
 
 class Select(Params):
@@ -22,10 +19,10 @@ class Select(Params):
     indices: str = Field(
         default="",
         max_length=2000,
-        pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$",
+        pattern=patterns.INDICES,
         description="Positions in the sorted input, from 0: numbers and inclusive ranges such as 0-9,12.",
     )
-    variants: list[str] = Field(
+    variants: list[Annotated[str, Field(max_length=64)]] = Field(
         default_factory=list,
         max_length=32,
         description="Names of variants of a dataset folder, such as photorealistic; all of them when empty.",
@@ -38,7 +35,7 @@ class Input(Params):
 
     uri: str = Field(
         max_length=MAXIMUM_URI_LENGTH,
-        pattern=URI_PATTERN,
+        pattern=patterns.URI,
         description="s3://bucket/prefix or file:///absolute/path. `scenewright run` also takes paths, relative to "
         "the manifest's folder.",
     )
@@ -50,7 +47,7 @@ class Output(Params):
 
     uri: str = Field(
         max_length=MAXIMUM_URI_LENGTH,
-        pattern=URI_PATTERN,
+        pattern=patterns.URI,
         description="s3://bucket/prefix or file:///absolute/path. One job at a time writes to it.",
     )
     prune: bool = Field(
@@ -66,14 +63,14 @@ class Storage(RuledBlock):
     secret_name: str = Field(
         default="",
         max_length=253,
-        pattern=SECRET_NAME_PATTERN,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="Secret of which only AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, "
         "AWS_ENDPOINT_URL and AWS_CA_BUNDLE are taken.",
     )
     service_account_name: str = Field(
         default="",
         max_length=253,
-        pattern=SECRET_NAME_PATTERN,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="Service account of the stage Pods, for workload identity instead of keys.",
     )
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scenewright.api.kinds import Manifest
+from scenewright.api.patterns import MEANINGS
 from scenewright.api.rules import BROKEN_RULES
 from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
 
@@ -22,7 +23,7 @@ _REMEDIES: dict[str, Callable[[Context], str]] = {
     "multiple_of": lambda ctx: f"must be a multiple of {_number(ctx['multiple_of'])}",
     "finite_number": lambda ctx: "must be a finite number",
     "missing": lambda ctx: "is required",
-    "string_pattern_mismatch": lambda ctx: f"must match {ctx['pattern']}",
+    "string_pattern_mismatch": lambda ctx: f"must be {_meaning(ctx['pattern'])}",
     "string_too_long": lambda ctx: f"must have at most {ctx['max_length']} characters",
     "string_too_short": lambda ctx: f"must have at least {ctx['min_length']} characters",
     "too_long": lambda ctx: f"must have at most {ctx['max_length']} entries",
@@ -157,6 +158,10 @@ def _lookup(value: Any, path: str) -> Any:
 
 def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
+
+
+def _meaning(pattern: str) -> str:
+    return MEANINGS.get(pattern, f"text that matches {pattern}")
 
 
 def _number(value: Any) -> str:

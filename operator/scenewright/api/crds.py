@@ -1,0 +1,112 @@
+"""The CustomResourceDefinitions of the three kinds, generated from the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from scenewright.api import patterns
+from scenewright.api.kinds import (
+    GROUP,
+    MAXIMUM_NAME_LENGTH,
+    PLURALS,
+    SHORT_NAMES,
+    SPECS,
+    VERSION,
+)
+from scenewright.api.schema import structural_schema
+from scenewright.api.status import Status
+
+Object = dict[str, Any]
+
+_HEADER = "# Generated from operator/scenewright/api by `scenewright crds`; do not edit.\n"
+_COLUMNS = (
+    ("Pipeline", "string", ".status.pipeline", "Pipeline in use."),
+    ("Phase", "string", ".status.phase", "Where the object stands."),
+    ("Stage", "string", ".status.stage", "Stage that runs."),
+    ("Progress", "string", ".status.progress", "Finished of all samples."),
+    ("Failed", "integer", ".status.failed", "Samples that failed."),
+    ("Rate", "string", ".status.rate", "Samples per minute."),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
+)
+
+
+def crd(kind: str) -> Object:
+    """The CustomResourceDefinition of a kind."""
+    plural = PLURALS[kind]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": _names(kind, plural),
+            "scope": "Namespaced",
+            "versions": [_version(kind)],
+        },
+    }
+
+
+def crd_files() -> dict[str, str]:
+    """File name and YAML text of every CRD; the same text for the same models."""
+    return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind)) for kind in SPECS}
+
+
+def _names(kind: str, plural: str) -> Object:
+    return {
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": plural,
+        "singular": kind.lower(),
+        "shortNames": [SHORT_NAMES[kind]],
+        "categories": ["scenewright"],
+    }
+
+
+def _version(kind: str) -> Object:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": type_, "jsonPath": path, "description": description}
+            for name, type_, path, description in _COLUMNS
+        ],
+        "schema": {"openAPIV3Schema": _root(kind)},
+    }
+
+
+def _root(kind: str) -> Object:
+    spec = structural_schema(SPECS[kind])
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of this schema."},
+            "kind": {"type": "string", "description": "Kind of the object."},
+            "metadata": _metadata(),
+            "spec": spec,
+            "status": structural_schema(Status),
+        },
+    }
+
+
+def _metadata() -> Object:
+    """Names become labels and parts of Job names, so they are shorter than Kubernetes allows and have no dots."""
+    name = {"type": "string", "maxLength": MAXIMUM_NAME_LENGTH, "pattern": patterns.OBJECT_NAME}
+    return {"type": "object", "properties": {"name": name}}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors: equal parts are written out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _yaml(content: Object) -> str:
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return text

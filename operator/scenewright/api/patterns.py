@@ -1,0 +1,31 @@
+"""Patterns of text fields, each with what it means in words: a regular expression helps nobody who mistyped a name."""
+
+from __future__ import annotations
+
+URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///[^?#]+)$"
+OPTIONAL_URI = f"^$|{URI}"
+"""An S3 bucket with an optional prefix, or an absolute local path; the CLI makes relative paths absolute first."""
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+OPTIONAL_OBJECT_NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+OPTIONAL_RESOURCE_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
+STAGE_NAME = r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"
+BACKEND_NAME = r"^([a-z0-9][a-z0-9.-]*)?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+PERCENTAGE = r"^(100|[1-9]?[0-9])%$"
+INDICES = r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"
+
+_NAME = "lower-case letters, digits and dashes, with a letter or digit at both ends"
+MEANINGS = {
+    URI: "s3://bucket/prefix, file:///absolute/path or a local path",
+    OPTIONAL_URI: "s3://bucket/prefix, file:///absolute/path or a local path",
+    OBJECT_NAME: _NAME,
+    OPTIONAL_OBJECT_NAME: _NAME,
+    OPTIONAL_RESOURCE_NAME: f"{_NAME}; dots are allowed",
+    STAGE_NAME: f"{_NAME}; at most 32 characters",
+    BACKEND_NAME: "lower-case letters, digits, dots and dashes",
+    LABEL_VALUE: "a label value: letters, digits, dashes, dots and underscores",
+    QUANTITY: "a quantity such as 500m, 4 or 16Gi",
+    PERCENTAGE: "a percentage such as 20%",
+    INDICES: "numbers and ranges such as 0-9,12",
+}

@@ -1,0 +1,165 @@
+"""pydantic models to structural schemas: the part of OpenAPI that CustomResourceDefinitions accept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from scenewright.api.rules import Rule, rules_of
+from scenewright_stages.contract.params import Params
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "format",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+)
+PRESERVE_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
+INT_OR_STRING = "x-kubernetes-int-or-string"
+VALIDATIONS = "x-kubernetes-validations"
+
+
+def structural_schema(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model: references inlined, unions and constants in the accepted forms, rules as CEL.
+
+    Optional blocks get no default, since a default would bring them into being; all other nested blocks get ``{}``,
+    so that the defaults of their fields apply.
+    """
+    generated = model.model_json_schema(by_alias=True, mode="validation")
+    return _Translation(generated.get("$defs", {}), _models_by_name(model)).block(generated)
+
+
+class _Translation:
+    """Translates the nodes of one generated JSON schema.
+
+    Args:
+        definitions: the schema's ``$defs``.
+        models: the pydantic models by the names under which they are defined.
+    """
+
+    def __init__(self, definitions: Mapping[str, Schema], models: Mapping[str, type[Params]]) -> None:
+        self._definitions = definitions
+        self._models = models
+
+    def node(self, source: Schema) -> Schema:
+        """One node; `source` is never changed."""
+        if "$ref" in source:
+            return self._reference(source)
+        if "anyOf" in source:
+            return self._union(source)
+        if "properties" in source:
+            return self.block(source)
+        return self._leaf(source)
+
+    def block(self, source: Schema) -> Schema:
+        """An object with declared properties, and the rules of its model."""
+        properties = {name: self.node(each) for name, each in source["properties"].items()}
+        out: Schema = {"type": "object", **_described(source), "properties": properties}
+        if source.get("required"):
+            out["required"] = sorted(source["required"])
+        rules = rules_of(self._models[source["title"]]) if source.get("title") in self._models else ()
+        if rules:
+            out[VALIDATIONS] = [_validation(rule) for rule in rules]
+        return out
+
+    def _reference(self, source: Schema) -> Schema:
+        out = self.node(self._definitions[source["$ref"].rpartition("/")[2]])
+        out.update(_described(source))
+        if "default" in source:
+            out["default"] = {} if out["type"] == "object" else source["default"]
+        return out
+
+    def _union(self, source: Schema) -> Schema:
+        members = [each for each in source["anyOf"] if each.get("type") != "null"]
+        if len(members) == 1:
+            return {**self.node(members[0]), **_described(source)}
+        return {**_int_or_string(members), **_described(source)}
+
+    def _leaf(self, source: Schema) -> Schema:
+        out: Schema = {name: source[name] for name in _KEPT if name in source}
+        out.update(_described(source))
+        if "const" in source:
+            out["enum"] = [source["const"]]
+        _bound(out, source, "exclusiveMinimum", "minimum")
+        _bound(out, source, "exclusiveMaximum", "maximum")
+        if source.get("default") is not None:
+            out["default"] = source["default"]
+        if out.get("type") == "array":
+            out["items"] = self._item(source)
+        if out.get("type") == "object":
+            out.update(self._map(source))
+        return out
+
+    def _item(self, source: Schema) -> Schema:
+        """Items of a list; a tuple of equal members is a list of fixed length."""
+        members = source.get("prefixItems")
+        if members is None:
+            return self.node(source["items"])
+        items = [self.node(member) for member in members]
+        if any(item != items[0] for item in items):
+            raise TypeError("a structural schema cannot express a tuple of different members")
+        return items[0]
+
+    def _map(self, source: Schema) -> Schema:
+        """A map of equal values, or any object at all."""
+        values = source.get("additionalProperties")
+        if isinstance(values, dict):
+            return {"additionalProperties": self.node(values)}
+        if "patternProperties" in source:
+            # Names of keys cannot be constrained; what is wrong with them is told by the planner.
+            return {"additionalProperties": self.node(next(iter(source["patternProperties"].values())))}
+        return {PRESERVE_UNKNOWN: True}
+
+
+def _described(source: Schema) -> Schema:
+    """The description on one line: `kubectl explain` wraps it itself."""
+    text = source.get("description")
+    return {"description": " ".join(text.replace("``", "").split())} if text else {}
+
+
+def _int_or_string(members: list[Schema]) -> Schema:
+    if sorted(member.get("type", "") for member in members) != ["integer", "string"]:
+        raise TypeError(f"a structural schema cannot express the union of {members}")
+    limits = {name: member[name] for member in members for name in _KEPT if name in member and name != "type"}
+    return {INT_OR_STRING: True, "anyOf": [{"type": "integer"}, {"type": "string"}], **limits}
+
+
+def _bound(out: Schema, source: Schema, exclusive: str, inclusive: str) -> None:
+    """Numeric exclusive bounds become the boolean form of OpenAPI 3.0."""
+    if exclusive in source:
+        out[inclusive], out[exclusive] = source[exclusive], True
+
+
+def _validation(rule: Rule) -> Schema:
+    return {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
+
+
+def _models_by_name(model: type[BaseModel]) -> dict[str, type[Params]]:
+    """All blocks below a model by the names that pydantic gives them."""
+    found: dict[str, type[Params]] = {}
+    _collect(model, found)
+    return found
+
+
+def _collect(annotation: Any, found: dict[str, type[Params]]) -> None:
+    for each in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            if issubclass(each, Params) and found.get(each.__name__) is not each:
+                found[each.__name__] = each
+                for field in each.model_fields.values():
+                    _collect(field.annotation, found)
+        elif each is not annotation:
+            _collect(each, found)

@@ -1,0 +1,120 @@
+"""The generated CRDs: what an API server would refuse is not in them, and what pydantic refuses is refused by CEL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ConfigDict, Field
+
+from scenewright.api import lint
+from scenewright.api.crds import crd, crd_files
+from scenewright.api.kinds import SPECS
+from scenewright.api.schema import INT_OR_STRING, structural_schema
+from scenewright_stages.contract.params import Params
+
+CRDS = Path(__file__).parents[3] / "crds"
+KINDS = sorted(SPECS)
+
+
+def parts(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", ["spec", "status"])
+def test_no_node_breaks_a_rule_of_structural_schemas(kind: str, part: str) -> None:
+    assert lint.problems(parts(kind)[part]) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ({"type": "object", "additionalProperties": False, "description": "x"}, "additionalProperties: false"),
+        ({"description": "x", "const": 1, "type": "integer"}, "const"),
+        ({"description": "x", "$ref": "#/$defs/A"}, "$ref"),
+        ({"description": "x", "type": "number", "exclusiveMinimum": 0}, "exclusiveMinimum must be a boolean"),
+        ({"description": "x", "anyOf": [{"type": "integer"}, {"type": "null"}]}, "anyOf"),
+        ({"type": "string"}, "no description"),
+        ({"description": "x", "type": "string", "pattern": "(?=a)"}, "RE2"),
+        (
+            {
+                "description": "x",
+                "type": "object",
+                "properties": {"list": {"description": "x", "type": "array", "items": {"type": "boolean"}}},
+                "x-kubernetes-validations": [{"rule": "self.list.all(x, x)"}],
+            },
+            "unbounded",
+        ),
+    ],
+)
+def test_lint_finds_what_api_servers_refuse(broken: dict[str, Any], complaint: str) -> None:
+    assert any(complaint in problem for problem in lint.problems(broken))
+
+
+def test_files_are_those_that_are_checked_in() -> None:
+    for name, text in crd_files().items():
+        assert (CRDS / name).read_text(encoding="utf-8") == text, f"run `scenewright crds`: {name} is stale"
+
+
+@pytest.mark.parametrize("name", sorted(crd_files()))
+def test_files_stay_below_the_size_limit_and_parse(name: str) -> None:
+    text = crd_files()[name]
+    assert len(text.encode()) < lint.MAXIMUM_CRD_BYTES
+    assert yaml.safe_load(text)["metadata"]["name"] == name.removesuffix(".yaml")
+
+
+def test_pipeline_blocks_have_no_default_and_nested_blocks_do() -> None:
+    spec = parts("SceneJob")["spec"]["properties"]
+    assert "default" not in spec["vistadream"]
+    assert spec["vistadream"]["properties"]["coarse"]["default"] == {}
+    assert spec["execution"]["default"] == {}
+    assert spec["vistadream"]["properties"]["coarse"]["properties"]["frames"]["default"] == 10
+
+
+def test_status_is_a_subresource_with_the_promised_columns() -> None:
+    version = crd("SceneJob")["spec"]["versions"][0]
+    assert version["subresources"] == {"status": {}}
+    columns = [column["name"] for column in version["additionalPrinterColumns"]]
+    assert columns == ["Pipeline", "Phase", "Stage", "Progress", "Failed", "Rate", "Age"]
+    status = parts("SceneJob")["status"]["properties"]
+    for column in version["additionalPrinterColumns"]:
+        head, _, field = column["jsonPath"].removeprefix(".").partition(".")
+        assert head == "metadata" or field in status
+
+
+def test_forms_that_structural_schemas_lack_are_translated() -> None:
+    class Inner(Params):
+        """An inner block."""
+
+        size: float = Field(default=1.0, gt=0.0, description="Above zero.")
+
+    class Outer(Params):
+        """An outer block."""
+
+        model_config = ConfigDict(extra="forbid")
+        optional: int | None = Field(default=None, description="May be absent.")
+        either: int | str = Field(default=1, description="Number or percentage.")
+        pair: tuple[int, int] = Field(default=(1, 2), description="Two numbers.")
+        inner: Inner = Inner()
+
+    schema = structural_schema(Outer)["properties"]
+    assert schema["optional"] == {"type": "integer", "description": "May be absent."}
+    assert schema["either"][INT_OR_STRING] is True
+    assert (schema["pair"]["minItems"], schema["pair"]["maxItems"]) == (2, 2)
+    assert schema["inner"]["default"] == {}
+    assert schema["inner"]["properties"]["size"]["minimum"] == 0.0
+    assert schema["inner"]["properties"]["size"]["exclusiveMinimum"] is True
+
+
+def test_what_cannot_be_translated_is_told_instead_of_lost() -> None:
+    class Mixed(Params):
+        """A block."""
+
+        pair: tuple[int, str] = Field(default=(1, "a"), description="Different members.")
+
+    with pytest.raises(TypeError, match="tuple"):
+        structural_schema(Mixed)

@@ -1,0 +1,157 @@
+"""Properties of plans: what changes keys and work hash, and what does not."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scenewright.api.kinds import API_VERSION
+from scenewright.planning.plan import Plan, make_plan
+from scenewright.planning.shards import MAXIMUM_SHARDS, samples_per_shard, shard_count
+from scenewright.planning.tasks import RunSettings, task_of, task_text
+from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
+
+BASE: dict[str, Any] = {
+    "input": {"uri": "s3://photos/in"},
+    "output": {"uri": "s3://scenes/out"},
+    "vistadream": {"mode": "coarse"},
+}
+
+
+def plan_of(**changes: Any) -> Plan:
+    spec = {**copy.deepcopy(BASE), **changes}
+    return make_plan({"apiVersion": API_VERSION, "kind": "SceneJob", "metadata": {"name": "a"}, "spec": spec})
+
+
+def changed_keys(one: Plan, other: Plan) -> set[str]:
+    return {name for name in one.keys if one.keys[name] != other.keys.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"vistadream": {"mode": "coarse", "coarse": {"frames": 4}}}, {"coarse", "render"}),
+        ({"vistadream": {"mode": "coarse", "render": {"maxFrames": 4}}}, {"render"}),
+        ({"vistadream": {"mode": "coarse", "coarse": {"frames": 10}}}, set()),
+        ({"vistadream": {"mode": "coarse", "initialize": {"iterations": 5}}}, {"initialize", "coarse", "render"}),
+        ({"execution": {"seed": 7}}, {"outpaint", "depth", "initialize", "coarse", "render"}),
+        ({"execution": {"maxParallelism": 3, "samplesPerShard": 2}}, set()),
+        ({"output": {"uri": "s3://scenes/other"}}, set()),
+        (
+            {
+                "execution": {"stageOverrides": {"coarse": {"backend": "flux-fill"}}},
+                "models": {"acceptLicenses": ["flux-1-dev-non-commercial"]},
+            },
+            {"coarse", "render"},
+        ),
+    ],
+)
+def test_only_dependents_of_a_change_get_new_keys(changes: dict[str, Any], stages: set[str]) -> None:
+    assert changed_keys(plan_of(), plan_of(**changes)) == stages
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input": {"uri": "s3://photos/other"}},
+        {"input": {"uri": "s3://photos/in", "select": {"limit": 3}}},
+        {"output": {"uri": "s3://scenes/out", "prune": False}},
+        {"vistadream": {"mode": "coarse", "coarse": {"frames": 4}}},
+        {"execution": {"seed": 1}},
+        {"execution": {"stages": {"startFrom": "coarse"}}},
+        {"execution": {"samplesPerShard": 3}},
+        {"execution": {"retries": {"passes": 0}}},
+        {"execution": {"onSampleError": "Fail"}},
+        {"execution": {"retryToken": "2"}},
+        {"models": {"acceptLicenses": ["mit"]}},
+    ],
+)
+def test_the_work_hash_covers_all_that_decides_what_is_made(changes: dict[str, Any]) -> None:
+    assert plan_of(**changes).work_hash != plan_of().work_hash
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"suspend": True},
+        {"ttlSecondsAfterFinished": 60},
+        {"execution": {"maxParallelism": 3, "startDeadlineSeconds": 60}},
+        {"scheduling": {"priorityClassName": "high", "queueName": "lab"}},
+        {"vistadream": {"mode": "coarse", "coarse": {"frames": 10}}},
+        {"execution": {"retries": {"passes": 2}}},
+    ],
+)
+def test_what_only_says_how_starts_no_run(changes: dict[str, Any]) -> None:
+    assert plan_of(**changes).work_hash == plan_of().work_hash
+
+
+def test_another_revision_of_weights_changes_the_key_of_the_stage_that_runs_them() -> None:
+    raw = {"apiVersion": API_VERSION, "kind": "SceneJob", "metadata": {"name": "a"}, "spec": copy.deepcopy(BASE)}
+    raw["spec"]["vistadream"]["depth"] = {"backend": "moge"}
+    old, new = make_plan(raw, lambda weights: "abc"), make_plan(raw, lambda weights: "def")
+    assert "depth" in changed_keys(old, new)
+    assert "outpaint" not in changed_keys(old, new)
+
+
+def test_an_override_equals_the_parameter_that_it_stands_for() -> None:
+    overridden = plan_of(execution={"stageOverrides": {"depth": {"backend": "moge"}}})
+    written = plan_of(vistadream={"mode": "coarse", "depth": {"backend": "moge"}})
+    assert overridden.keys == written.keys
+    assert overridden.work_hash == written.work_hash
+    assert overridden.effective_object()["spec"]["vistadream"]["depth"]["backend"] == "moge"
+
+
+@pytest.mark.parametrize(
+    ("stages", "selected"),
+    [
+        ({}, ("outpaint", "depth", "initialize", "coarse", "render")),
+        ({"startFrom": "coarse"}, ("coarse", "render")),
+        ({"only": ["render", "depth"]}, ("depth", "render")),
+    ],
+)
+def test_selected_stages_come_in_the_order_of_the_chain(stages: dict[str, Any], selected: tuple[str, ...]) -> None:
+    assert plan_of(execution={"stages": stages}).selected == selected
+
+
+@given(samples=st.integers(0, 10**7), seconds=st.floats(0, 1e5), requested=st.none() | st.integers(1, 10**6))
+@settings(max_examples=300, deadline=None)
+def test_shards_hold_all_samples_and_never_exceed_the_limit(
+    samples: int, seconds: float, requested: int | None
+) -> None:
+    size, shards = samples_per_shard(samples, seconds, requested), shard_count(samples, seconds, requested)
+    assert shards <= MAXIMUM_SHARDS
+    assert size * shards >= samples
+    assert (shards == 0) == (samples == 0)
+    assert shards == 0 or size * (shards - 1) < samples
+    if requested and samples <= requested * MAXIMUM_SHARDS:
+        assert size == requested
+
+
+def test_a_shard_takes_ten_to_twenty_minutes_by_default() -> None:
+    for seconds in (1, 7, 60, 250):
+        assert 600 <= samples_per_shard(10**4, seconds, None) * seconds <= 1200
+
+
+def test_tasks_survive_their_environment_variable_and_fit_into_it() -> None:
+    prompt = "é" * 2000
+    plan = plan_of(
+        vistadream={"mode": "coarse", "outpaint": {"prompt": prompt}, "coarse": {"inpaint": {"prompt": prompt}}},
+        models={"acceptLicenses": ["x" * 64] * 32},
+    )
+    task = task_of(plan, RunSettings(run="r", holder="h", retry_failed=True), "coarse", shards=3, fold_publish=True)
+    text = task_text(task)
+    assert len(text.encode()) < MAXIMUM_TASK_BYTES
+    assert Task.model_validate_json(text) == task
+    assert (task.step, task.shards, task.fold_publish, task.retry_failed) == ("coarse", 3, True, True)
+
+
+@given(frames=st.integers(1, 100), seed=st.integers(0, 2**53 - 1))
+@settings(max_examples=50, deadline=None)
+def test_equal_specs_give_equal_plans(frames: int, seed: int) -> None:
+    changes = {"vistadream": {"mode": "coarse", "coarse": {"frames": frames}}, "execution": {"seed": seed}}
+    one, other = plan_of(**changes), plan_of(**copy.deepcopy(changes))
+    assert (one.keys, one.work_hash, one.selected) == (other.keys, other.work_hash, other.selected)

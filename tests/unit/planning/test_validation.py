@@ -1,0 +1,154 @@
+"""Bad manifests are refused with field, value and what is allowed; all problems at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scenewright.api.kinds import API_VERSION
+from scenewright.planning.documents import parse_documents
+from scenewright.planning.plan import make_plan
+from scenewright.planning.problems import ABSENT, Problem, SpecError
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    spec = {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}, "vistadream": {}, **changes}
+    return {"apiVersion": API_VERSION, "kind": "SceneJob", "metadata": {"name": "a"}, "spec": spec}
+
+
+def problems(raw: dict[str, Any]) -> dict[str, Problem]:
+    with pytest.raises(SpecError) as caught:
+        make_plan(raw)
+    return {problem.field: problem for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value", "remedy"),
+    [
+        ({"vistadream": {"coarse": {"frames": 0}}}, "spec.vistadream.coarse.frames", 0, "must be >= 1"),
+        ({"vistadream": {"coarse": {"frames": "5"}}}, "spec.vistadream.coarse.frames", "5", "must be an integer"),
+        ({"vistadream": {"coarse": {"margin": 31}}}, "spec.vistadream.coarse.margin", 31, "must be a multiple of 2"),
+        ({"vistadream": {"fieldOfViewDegrees": 150}}, "spec.vistadream.fieldOfViewDegrees", 150, "must be < 150"),
+        ({"vistadream": {"mode": "course"}}, "spec.vistadream.mode", "course", "did you mean 'coarse'?"),
+        ({"vistadream": {"depth": {"backend": "moge2"}}}, "spec.vistadream.depth.backend", "moge2", "'moge'"),
+        ({"vistadream": {"frames": 3}}, "spec.vistadream.frames", ABSENT, "no such field"),
+        ({"vistadrem": {}}, "spec.vistadrem", ABSENT, "did you mean 'vistadream'?"),
+        ({"vistadream": None}, "spec.vistadream", None, "exactly one pipeline block"),
+        ({"input": {}}, "spec.input.uri", ABSENT, "is required"),
+        ({"input": {"uri": "photos"}}, "spec.input.uri", "photos", "s3://bucket/prefix"),
+        ({"output": {"uri": "S3://X/y"}}, "spec.output.uri", "S3://X/y", "s3://bucket/prefix"),
+        ({"execution": {"maxFailedSamples": "lots"}}, "spec.execution.maxFailedSamples", "lots", "20%"),
+        ({"execution": {"seed": True}}, "spec.execution.seed", True, "must be an integer"),
+        ({"execution": {"stages": {"only": ["cors"]}}}, "spec.execution.stages.only[0]", "cors", "allowed: outpaint"),
+        (
+            {"execution": {"stages": {"startFrom": "coarse"}}},
+            "spec.execution.stages.startFrom",
+            "coarse",
+            "no such stage",
+        ),
+        (
+            {"execution": {"stageOverrides": {"depht": {"image": "x"}}}},
+            "spec.execution.stageOverrides.depht",
+            "depht",
+            "did you mean 'depth'?",
+        ),
+        (
+            {"execution": {"stageOverrides": {"depth": {"backend": "dpt"}}}},
+            "spec.execution.stageOverrides.depth.backend",
+            "dpt",
+            "allowed: classic",
+        ),
+        (
+            {"execution": {"stageOverrides": {"render": {"backend": "classic"}}}},
+            "spec.execution.stageOverrides.render.backend",
+            "classic",
+            "has no backend",
+        ),
+        (
+            {"scheduling": {"tolerations": [{"operator": "In"}]}},
+            "spec.scheduling.tolerations[0].operator",
+            "In",
+            "allowed: Exists, Equal",
+        ),
+        (
+            {"vistadream": {"coarse": {"minInpaintRatio": 0.3, "maxInpaintRatio": 0.2}}},
+            "spec.vistadream.coarse",
+            ABSENT,
+            "minInpaintRatio 0.3 must not exceed maxInpaintRatio 0.2",
+        ),
+    ],
+)
+def test_each_mistake_names_field_value_and_remedy(
+    changes: dict[str, Any], field: str, value: Any, remedy: str
+) -> None:
+    found = problems(document(**changes))
+    assert list(found) == [field]
+    assert found[field].value == value or found[field].value is value
+    assert remedy in found[field].remedy
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems(document(vistadream={"coarse": {"frames": 0, "margn": 2}, "mode": 3}, input={"uri": 7}))
+    assert set(found) == {
+        "spec.vistadream.coarse.frames",
+        "spec.vistadream.coarse.margn",
+        "spec.vistadream.mode",
+        "spec.input.uri",
+    }
+
+
+@pytest.mark.parametrize(
+    ("block", "licence"),
+    [
+        ({"mode": "outpaint", "outpaint": {"backend": "flux-fill"}}, "flux-1-dev-non-commercial"),
+        ({"depth": {"backend": "depth-pro"}}, "apple-amlr"),
+    ],
+)
+def test_licences_must_be_accepted_by_name(block: dict[str, Any], licence: str) -> None:
+    problem = problems(document(vistadream=block))["spec.models.acceptLicenses"]
+    assert problem.value == []
+    assert licence in problem.remedy
+    assert make_plan(document(vistadream=block, models={"acceptLicenses": [licence]})).selected
+
+
+def test_a_licence_that_no_selected_stage_needs_is_not_asked_for() -> None:
+    block = {"mode": "outpaint", "outpaint": {"backend": "flux-fill"}}
+    assert make_plan(document(vistadream=block, execution={"stages": {"only": ["render"]}})).selected == ("render",)
+    assert make_plan(document(vistadream={"outpaint": {"backend": "flux-fill"}})).selected
+
+
+def test_a_backend_override_is_under_the_licence_gate_too() -> None:
+    overrides = {"execution": {"stageOverrides": {"depth": {"backend": "depth-pro"}}}}
+    assert "apple-amlr" in problems(document(**overrides))["spec.models.acceptLicenses"].remedy
+
+
+@pytest.mark.parametrize("name", ["", "A", "a.b", "-a", "a" * 64])
+def test_names_must_fit_into_labels_and_job_names(name: str) -> None:
+    assert list(problems({**document(), "metadata": {"name": name}})) == ["metadata.name"]
+
+
+def test_kinds_without_a_pipeline_are_refused() -> None:
+    raw = {**document(), "kind": "DatasetJob"}
+    del raw["spec"]["vistadream"]
+    assert "no pipeline" in problems(raw)["kind"].remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no document"),
+        ("- 1", "must be an object"),
+        ("kind: Pod", "must be one of SceneJob"),
+        ("a: [1", "not valid YAML"),
+        ("kind: SceneJob\nspec:\n  a: 1\n  a: 2\n", "is given twice"),
+    ],
+)
+def test_texts_that_are_no_manifest_are_refused(text: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        parse_documents(text)
+
+
+def test_other_kinds_in_a_file_are_left_alone() -> None:
+    text = "kind: Secret\n---\nkind: SceneJob\n---\nkind: DatasetJob\n"
+    assert [each["kind"] for each in parse_documents(text)] == ["SceneJob", "DatasetJob"]
