@@ -67,7 +67,8 @@ class DepthProEstimator(TransformerModel):
 
 def model_side(config: Any) -> int:
     """The side of the square that the network sees: the patches of its coarsest scale must cover it (1536)."""
-    return round(config.patch_size / min(config.scaled_images_ratios))
+    side: float = config.patch_size / min(config.scaled_images_ratios)
+    return round(side)
 
 
 def metric_depth(canonical_inverse: FloatImage, field_of_view_degrees: float) -> FloatImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,10 @@ def load_transformer(class_name: str, request: LoadRequest) -> tuple[Any, Backen
         class_name: a class that ``transformers`` exports.
         request: its weights' folder, device and options.
     """
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
     folder: Path | None = request.folder
     assert folder is not None, "a backend with weights is requested with their folder"
+    transformers: Any = importlib.import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
     precision = str(request.context.option("precision", "fp32"))
     model = getattr(transformers, class_name).from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch_dtype(precision)

@@ -68,6 +68,16 @@ class MissingWeights(ConfigurationError):
         )
 
 
+class BrokenWeights(ConfigurationError):
+    """The files are there, but they are not the model that they should be."""
+
+    def __init__(self, weights_id: str, path: object, problem: str) -> None:
+        self.weights_id = weights_id
+        super().__init__(
+            "models.cacheClaim", str(path), f"{problem}; delete the copy of {weights_id} and fetch it again"
+        )
+
+
 class MissingPackage(ConfigurationError):
     """A Python package that the backend needs is not installed in this image."""
 

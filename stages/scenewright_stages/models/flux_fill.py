@@ -15,9 +15,10 @@ import torch
 
 from scenewright_stages.models.errors import UnsupportedOption
 from scenewright_stages.models.flux_acceleration import compile_blocks, quantise_to_float8
-from scenewright_stages.models.flux_prompts import FluxPrompts, load_prompts
+from scenewright_stages.models.flux_prompts import FluxPrompts, load_prompts, quiet_diffusers
 from scenewright_stages.models.interfaces import (
     BackendRecord,
+    FillGuide,
     FloatImage,
     Mask,
     check_fill_request,
@@ -84,7 +85,7 @@ class FluxFillInpainter:
     """An ``Inpainter`` around a ready ``FluxFillPipeline``; one fill at a time."""
 
     def __init__(self, pipeline: Any, prompts: FluxPrompts, settings: FluxFillSettings, record: BackendRecord) -> None:
-        self._pipeline = pipeline
+        self._held: Any = pipeline
         self._prompts = prompts
         self._settings = settings
         self._record = replace(record, precision=settings.precision)
@@ -95,7 +96,9 @@ class FluxFillInpainter:
         """What made the fills; the notes say where the text conditioning comes from."""
         return replace(self._record, notes=f"{self._record.notes} Text conditioning: {self._prompts.origin}.")
 
-    def fill(self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0) -> FloatImage:
+    def fill(
+        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> FloatImage:
         """See ``Inpainter.fill``. Sides need not be multiples of 16: the border is padded and cut off again."""
         check_fill_request(srgb, hole)
         if not hole.any():
@@ -107,9 +110,15 @@ class FluxFillInpainter:
 
     def release(self) -> None:
         """Free the model's memory."""
-        self._pipeline = None
+        self._held = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    @property
+    def _pipeline(self) -> Any:
+        if self._held is None:
+            raise RuntimeError("flux-fill was released")
+        return self._held
 
     @property
     def _multiple(self) -> int:
@@ -201,9 +210,7 @@ def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache
 
 
 def _load_pipeline(folder: Path, settings: FluxFillSettings) -> Any:
-    import diffusers
-
-    pipeline_class: Any = diffusers.FluxFillPipeline
+    pipeline_class = quiet_diffusers().FluxFillPipeline
     # The text encoders (10 GB) are left out here: prompts are encoded once and the encoders freed.
     absent = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
     return pipeline_class.from_pretrained(

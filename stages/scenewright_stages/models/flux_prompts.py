@@ -10,6 +10,7 @@ VistaDream conditions its fills on an empty prompt. Three sources are possible a
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,12 +113,13 @@ def encode_prompt(folder: Path, prompt: str, device: str, dtype: torch.dtype) ->
     Returns:
         embeddings on the CPU, in ``dtype``.
     """
-    import diffusers
-
-    pipeline_class: Any = diffusers.FluxFillPipeline
-    encoders = pipeline_class.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, transformer=None, vae=None
-    ).to(device)
+    encoders = (
+        quiet_diffusers()
+        .FluxFillPipeline.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, transformer=None, vae=None
+        )
+        .to(device)
+    )
     sequence, pooled, _ = encoders.encode_prompt(
         prompt=prompt, prompt_2=prompt, device=device, max_sequence_length=_SEQUENCE_LENGTH
     )
@@ -140,6 +142,14 @@ def store_empty_prompt(folder: Path, device: str = "cpu") -> Path:
     path = folder / EMPTY_PROMPT_FILE
     save_file({"sequence": embeddings.sequence.contiguous(), "pooled": embeddings.pooled.contiguous()}, path)
     return path
+
+
+def quiet_diffusers() -> Any:
+    """The diffusers package, without progress bars: a stage's log is read by people."""
+    diffusers: Any = importlib.import_module("diffusers")
+    diffusers.utils.logging.disable_progress_bar()
+    importlib.import_module("transformers").utils.logging.disable_progress_bar()
+    return diffusers
 
 
 def _read_stored(path: Path) -> PromptEmbeddings:

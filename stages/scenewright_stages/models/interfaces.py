@@ -97,6 +97,19 @@ class ProvidedDepthSource:
     prepared: object | None = None
 
 
+@dataclass(frozen=True)
+class FillGuide:
+    """Knowledge about the place of a hole, for backends that copy texture.
+
+    Attributes:
+        allowed_source: (H, W) bool, pixels that may be copied (the background side of a disocclusion).
+        depth: (H, W) float32 z-depth of the image; holes may be NaN.
+    """
+
+    allowed_source: Mask | None = None
+    depth: FloatImage | None = None
+
+
 @runtime_checkable
 class Backend(Protocol):
     """What all backends share."""
@@ -113,7 +126,9 @@ class Backend(Protocol):
 class Inpainter(Backend, Protocol):
     """Fills holes, inside an image or around it."""
 
-    def fill(self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0) -> FloatImage:
+    def fill(
+        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> FloatImage:
         """Fill the pixels where ``hole`` is set.
 
         Args:
@@ -121,6 +136,7 @@ class Inpainter(Backend, Protocol):
             hole: (H, W) bool, True = to be filled.
             prompt: what to show there; backends without text understanding ignore it.
             seed: same image, hole, prompt and seed give the same result.
+            guide: what is known about the place; backends that cannot use it ignore it.
 
         Returns:
             (H, W, 3) float32 in [0, 1]; pixels outside the hole are bit-identical to the input's.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from scenewright_stages.models.errors import BackendContractError
+from scenewright_stages.models.errors import BackendContractError, BrokenWeights
 from scenewright_stages.models.interfaces import (
     BackendRecord,
     DepthEstimate,
@@ -101,11 +101,14 @@ def load_moge(request: LoadRequest) -> MogeEstimator:
     """Load a published checkpoint ``model.pt``.
 
     Raises:
-        BackendContractError: the file is no MoGe checkpoint, or its tensors do not fit its configuration.
+        BrokenWeights: the file is no MoGe checkpoint, or its tensors do not fit its configuration.
     """
     assert request.folder is not None, "moge has weights, so its request has their folder"
     device = request.context.device
-    network = read_checkpoint(request.folder / "model.pt").to(device).eval()
+    try:
+        network = read_checkpoint(request.folder / "model.pt").to(device).eval()
+    except ValueError as error:
+        raise BrokenWeights(request.record.weights_id, request.folder, str(error)) from error
     precision = str(request.context.option("precision", "fp32" if device == "cpu" else "fp16"))
     level = int(request.context.option("resolution_level", _FINEST_LEVEL))
     return MogeEstimator(network, replace(request.record, precision=precision), device, level)
@@ -115,22 +118,18 @@ def read_checkpoint(path: Path) -> MogeV1 | MogeV2:
     """The network of a checkpoint: a dictionary of ``model_config`` and ``model``, read without running code.
 
     Raises:
-        BackendContractError: the file is no MoGe checkpoint, or its tensors do not fit its configuration.
+        ValueError: the file is no MoGe checkpoint, or its tensors do not fit its configuration.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path.name} is not a file of plain tensors: {error}") from error
     if not isinstance(checkpoint, Mapping) or not {"model_config", "model"} <= checkpoint.keys():
-        raise BackendContractError(f"{path} is not a MoGe checkpoint: it lacks model_config or model")
+        raise ValueError(f"{path.name} is not a MoGe checkpoint: it lacks model_config or model")
     try:
         network = build_network(checkpoint["model_config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BackendContractError(f"{path} has a configuration that is not understood: {error!r}") from error
-    _load_strictly(network, checkpoint["model"], path)
+        # A lacking or superfluous tensor would mean that this is another network: never load half of one.
+        network.load_state_dict(checkpoint["model"], strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path.name} does not fit the network of its configuration: {error}") from error
     return network
-
-
-def _load_strictly(network: torch.nn.Module, tensors: Mapping[str, Any], path: Path) -> None:
-    """A lacking or superfluous tensor would mean that this is another network: never load half of one."""
-    try:
-        network.load_state_dict(dict(tensors), strict=True)
-    except RuntimeError as error:
-        raise BackendContractError(f"{path} does not fit the network of its configuration: {error}") from error

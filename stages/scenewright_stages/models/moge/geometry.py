@@ -20,6 +20,8 @@ _ITERATIONS = 60
 _TOLERANCE = 1e-10
 # A field of view of a ninth of a degree: longer than any lens a photograph is taken with.
 _LONGEST_FOCAL = 1e3
+# In units of the farthest point; a shift beyond it says that the points are seen in parallel.
+_LONGEST_SHIFT = 1e3
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def fit_perspective(points: NDArray[np.float32], mask: NDArray[np.bool_], focal:
     shift = problem.solve()
     best = problem.focal_at(shift)
     # Points without any perspective are fitted best from infinitely far away, or from behind.
-    if not 0 < best <= _LONGEST_FOCAL:
-        raise ValueError(f"no perspective camera sees these points (focal length {best:.3g} half diagonals)")
+    if not (0 < best <= _LONGEST_FOCAL and shift <= _LONGEST_SHIFT * float(np.abs(sampled[:, 2]).max())):
+        raise ValueError(f"no perspective camera sees these points (focal {best:.3g}, shift {shift:.3g})")
     return PerspectiveFit(best, shift)
 
 

@@ -1,0 +1,125 @@
+"""The order of checks, sharing of instances, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scenewright_stages.contract.stage import ModelSettings
+from scenewright_stages.models import loading
+from scenewright_stages.models.errors import (
+    LicenceNotAccepted,
+    MissingPackage,
+    MissingWeights,
+    UnknownBackend,
+    UnknownVariant,
+    UnsupportedOption,
+)
+from scenewright_stages.models.interfaces import BackendRecord, Inpainter
+from scenewright_stages.models.loading import LoadRequest, ModelContext, ModelPool
+from scenewright_stages.models.specs import BackendSpec
+
+FLUX_LICENCE = "flux-1-dev-non-commercial"
+
+
+class _Counted:
+    """A backend that knows how often it was made and released."""
+
+    made = 0
+    released = 0
+
+    def __init__(self, request: LoadRequest) -> None:
+        type(self).made += 1
+        self.record: BackendRecord = request.record
+
+    def release(self) -> None:
+        type(self).released += 1
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> type[_Counted]:
+    spec = BackendSpec("counted", "depth", "classic", f"{__name__}:_Counted", "for tests", options=(("level", ()),))
+    monkeypatch.setattr(loading, "backend", lambda capability, name: spec)
+    monkeypatch.setattr(_Counted, "made", 0)
+    monkeypatch.setattr(_Counted, "released", 0)
+    return _Counted
+
+
+def test_the_licence_is_checked_before_the_files(tmp_path: Path) -> None:
+    context = ModelContext(cache_dir=tmp_path, device="cpu")
+    with pytest.raises(LicenceNotAccepted):
+        ModelPool().load("outpaint", "flux-fill", context)
+    accepted = ModelContext(cache_dir=tmp_path, device="cpu", accepted_licences=frozenset({FLUX_LICENCE}))
+    with pytest.raises(MissingWeights):
+        ModelPool().load("outpaint", "flux-fill", accepted)
+
+
+def test_nothing_falls_back_to_another_backend(tmp_path: Path) -> None:
+    with pytest.raises(UnknownBackend):
+        ModelPool().load("depth", "dept-pro", ModelContext(cache_dir=tmp_path))
+    with pytest.raises(UnknownVariant):
+        ModelPool().load("depth", "moge", ModelContext(cache_dir=tmp_path, variant="3-huge"))
+    with pytest.raises(MissingWeights):
+        ModelPool().load("depth", "moge", ModelContext(cache_dir=tmp_path))
+
+
+@pytest.mark.parametrize("options", [{"precission": "bf16"}, {"precision": "int3"}, {"compile": True}])
+def test_unknown_options_and_values_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    context = ModelContext(cache_dir=tmp_path, accepted_licences=frozenset({FLUX_LICENCE}), options=options)
+    with pytest.raises(UnsupportedOption) as caught:
+        ModelPool().load("outpaint", "flux-fill", context)
+    assert caught.value.allowed
+
+
+def test_a_model_is_loaded_once_until_it_is_released(counted: type[_Counted]) -> None:
+    pool = ModelPool()
+    first = pool.load("depth", "counted")
+    assert pool.load("depth", "counted") is first
+    assert pool.load("depth", "counted", ModelContext(options={"level": 3})) is not first
+    assert counted.made == 2
+    pool.release()
+    assert counted.released == 2
+    assert pool.load("depth", "counted") is not first
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = BackendSpec("broken", "depth", "classic", "no_such_package_here:Thing", "for tests", extra="diffusion")
+    monkeypatch.setattr(loading, "backend", lambda capability, name: spec)
+    with pytest.raises(MissingPackage) as caught:
+        ModelPool().load("depth", "broken")
+    assert caught.value.package == "no_such_package_here"
+    assert "scenewright[diffusion]" in str(caught.value)
+
+
+def test_a_stage_turns_its_settings_into_a_context(tmp_path: Path) -> None:
+    settings = ModelSettings(cache=tmp_path, device="cpu", accepted_licences=frozenset({"mit"}))
+    context = ModelContext.from_settings(settings, "small", {"precision": "fp32"})
+    assert (context.cache_dir, context.device, context.variant) == (tmp_path, "cpu", "small")
+    assert context.accepted_licences == {"mit"}
+    assert context.option("precision", "bf16") == "fp32"
+    assert context.option("steps", 25) == 25
+
+
+def test_one_classic_instance_paints_out_and_in_and_is_recorded_as_what_it_did() -> None:
+    pool = ModelPool()
+    inpainter = pool.load("outpaint", "classic")
+    assert isinstance(inpainter, Inpainter)
+    assert pool.load("inpaint", "classic") is inpainter
+    use = inpainter.record.use("inpaint")
+    assert (use.capability, use.backend, use.model, use.licence) == ("inpaint", "classic", "", "")
+    assert "no new content" in use.notes
+
+
+def test_classic_fills_and_leaves_known_pixels_alone() -> None:
+    image = np.random.default_rng(0).random((48, 56, 3), dtype=np.float32)
+    hole = np.zeros((48, 56), np.bool_)
+    hole[10:30, 20:40] = True
+    damaged = np.where(hole[..., None], np.float32(np.nan), image)
+    filled = ModelPool().load("inpaint", "classic").fill(damaged, hole, seed=3)
+    np.testing.assert_array_equal(filled[~hole], image[~hole])
+    assert np.isfinite(filled).all()
+    assert filled[hole].std() > 0.05
