@@ -1,0 +1,94 @@
+"""A stage process that follows a script instead of working: it shows what the executor does about its end.
+
+The script (path in STUB_SCRIPT) is a JSON object: ``behaviours`` maps a step to the list of what its successive
+processes do (``exit``, ``signal``, ``sleep``, ``todo`` by stage, ``missing``, ``report``); the last entry repeats.
+Every process appends a line to STUB_LOG.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    task = json.loads(os.environ["SCENEWRIGHT_TASK"])
+    log = Path(os.environ["STUB_LOG"])
+    earlier = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    shard = int(os.environ["JOB_COMPLETION_INDEX"])
+    tell(log, task, shard)
+    attempt = sum(line["step"] == task["step"] for line in earlier)
+    behaviours = json.loads(Path(os.environ["STUB_SCRIPT"]).read_text())["behaviours"].get(task["step"], [{}])
+    behaviour = behaviours[min(attempt, len(behaviours) - 1)]
+    return behave(task, behaviour)
+
+
+def behave(task: dict[str, Any], behaviour: dict[str, Any]) -> int:
+    if task.get("foldIndex"):
+        progress(task, "index")
+        report(task, "index", stages(task, behaviour.get("todo", {})))
+    progress(task, task["step"])
+    if "sleep" in behaviour:
+        wait_for_parent_or_signal(behaviour)
+    if "signal" in behaviour:
+        os.kill(os.getpid(), behaviour["signal"])
+    code = int(behaviour.get("exit", 0))
+    if task["step"] not in ("index", "publish"):
+        report(task, task["step"], {task["step"]: {"done": 1, "total": 1}}, behaviour.get("report", {}))
+    if code == 0 and (task["step"] == "publish" or task.get("foldPublish")):
+        progress(task, "publish")
+        finals = {name: {"total": 1, "done": 1, **counts} for name, counts in behaviour.get("final", {}).items()}
+        report(task, "publish", finals, {"samples": 1})
+    return code
+
+
+def stages(task: dict[str, Any], todo: dict[str, int]) -> dict[str, Any]:
+    return {name: {"total": 1, "todo": todo.get(name, 1), "shards": todo.get(name, 1)} for name in task["keys"]}
+
+
+def tell(log: Path, task: dict[str, Any], shard: int) -> None:
+    facts = {name: task.get(name, False) for name in ("foldIndex", "foldPublish", "retryFailed")}
+    environment = {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    line = {"step": task["step"], "shard": shard, "run": task["run"], "pid": os.getpid(), **facts, **environment}
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def report(task: dict[str, Any], step: str, counts: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+    content = {"step": step, "run": task["run"], "stages": counts, **(more or {})}
+    Path(os.environ["SCENEWRIGHT_REPORT_DIR"], f"{step}.report.json").write_text(json.dumps(content))
+
+
+def progress(task: dict[str, Any], step: str) -> None:
+    target = Path(os.environ["SCENEWRIGHT_PROGRESS_FILE"])
+    content = {"step": step, "phase": "running", "samples": {"total": 1, "done": 0}, "current": None}
+    target.with_suffix(".new").write_text(json.dumps(content))
+    target.with_suffix(".new").replace(target)
+
+
+def wait_for_parent_or_signal(behaviour: dict[str, Any]) -> None:
+    """Ends at once by a signal, unless told to be deaf; by the end of the parent in any case."""
+    if behaviour.get("deaf"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    life_line = int(os.environ["SCENEWRIGHT_PARENT_FD"])
+    os.set_blocking(life_line, False)
+    until = time.monotonic() + behaviour["sleep"]
+    while time.monotonic() < until:
+        try:
+            if os.read(life_line, 1) == b"":
+                sys.exit(143)
+        except BlockingIOError:
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The local executor follows the same exit-code policy as the cluster's Jobs; processes are scripted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
+from scenewright.execution.policy import explanation, verdict
+
+STAGES = ["outpaint", "depth", "initialize", "render"]
+Scripted = Callable[..., Any]
+
+
+def test_index_folds_into_the_first_stage_and_publish_into_the_last(scripted: Scripted) -> None:
+    ran = scripted()
+    assert ran.steps == STAGES
+    assert [line["foldIndex"] for line in ran.processes] == [True, False, False, False]
+    assert [line["foldPublish"] for line in ran.processes] == [False, False, False, True]
+    assert ran.outcome.exit_code == 0
+    finished = [event.step for event in ran.events if isinstance(event, StepFinished)]
+    assert finished == ["index", *STAGES, "publish"]
+
+
+def test_nothing_to_do_starts_no_further_stage_but_publishes(scripted: Scripted) -> None:
+    ran = scripted({"outpaint": [{"todo": dict.fromkeys(STAGES, 0)}]})
+    assert ran.steps == ["outpaint", "publish"]
+    assert [event.step for event in ran.events if isinstance(event, StepUpToDate)] == STAGES
+
+
+def test_selected_stages_alone_are_started(scripted: Scripted) -> None:
+    ran = scripted(execution={"stages": {"only": ["depth"]}})
+    assert ran.steps == ["depth"]
+    assert ran.processes[0]["foldIndex"]
+    assert ran.processes[0]["foldPublish"]
+
+
+def test_every_shard_is_run_and_publish_is_a_process_of_its_own_then(scripted: Scripted) -> None:
+    ran = scripted({"outpaint": [{"todo": {"outpaint": 1, "depth": 1, "initialize": 1, "render": 3}}]})
+    assert ran.steps == [*STAGES[:3], "render", "render", "render", "publish"]
+    assert [line["shard"] for line in ran.processes[3:6]] == [0, 1, 2]
+
+
+def test_publish_never_holds_a_gpu(scripted: Scripted) -> None:
+    ran = scripted(vistadream={"depth": {"backend": "moge"}})
+    assert ran.steps == [*STAGES, "publish"]
+
+
+@pytest.mark.parametrize("end", [{"exit": 1}, {"signal": 9}, {"exit": 30}, {"exit": 137}])
+def test_a_process_that_ends_early_is_started_again(scripted: Scripted, end: dict[str, int]) -> None:
+    ran = scripted({"depth": [end, end, {}]})
+    assert ran.steps == ["outpaint", "depth", "depth", "depth", "initialize", "render"]
+    assert [event.attempts_left for event in ran.events if isinstance(event, Retried)] == [3, 2]
+    assert ran.outcome.exit_code == 0
+
+
+def test_a_shard_is_given_up_after_its_retries_and_the_chain_goes_on(scripted: Scripted) -> None:
+    ran = scripted({"depth": [{"exit": 1}]}, execution={"retries": {"perSample": 0, "perShard": 1}})
+    assert ran.steps == ["outpaint", "depth", "depth", "initialize", "render"]
+
+
+def test_a_lost_shard_is_not_tried_again(scripted: Scripted) -> None:
+    assert scripted({"depth": [{"exit": 21}]}).steps == ["outpaint", "depth", "initialize", "render"]
+
+
+def test_a_configuration_error_ends_the_run_and_names_the_field(scripted: Scripted) -> None:
+    report = {"reason": "ConfigurationError", "outputs": {"field": "spec.x", "value": "1", "remedy": "use 2"}}
+    ran = scripted({"depth": [{"exit": 10, "report": report}]})
+    assert ran.steps == ["outpaint", "depth"]
+    assert ran.outcome.exit_code == 10
+    assert [str(problem) for problem in ran.outcome.problems] == ["spec.x: '1': use 2"]
+
+
+@pytest.mark.parametrize(("code", "reason"), [(20, "SampleFailed"), (10, "TooManyFailures")])
+def test_failed_samples_that_end_the_run_are_no_refusal(scripted: Scripted, code: int, reason: str) -> None:
+    ran = scripted({"depth": [{"exit": code, "report": {"reason": reason, "message": "x"}}]})
+    assert ran.steps == ["outpaint", "depth"]
+    assert (ran.outcome.exit_code, ran.outcome.reason) == (1, reason)
+
+
+def test_missing_samples_start_another_pass_of_the_same_run(scripted: Scripted) -> None:
+    ran = scripted({"render": [{"final": {"render": {"missing": 1}}}, {}]})
+    assert ran.steps == [*STAGES, *STAGES]
+    assert {line["run"] for line in ran.processes} == {"run-1"}
+    assert [event.number for event in ran.events if isinstance(event, PassStarted)] == [2]
+    assert ran.outcome.exit_code == 0
+
+
+def test_passes_are_bounded_and_end_as_samples_missing(scripted: Scripted) -> None:
+    ran = scripted(
+        {"depth": [{"final": {"depth": {"missing": 2}}}]},
+        execution={"stages": {"only": ["depth"]}, "retries": {"passes": 1}},
+    )
+    assert ran.steps == ["depth", "depth"]
+    assert (ran.outcome.exit_code, ran.outcome.reason) == (1, "SamplesMissing")
+
+
+def test_failed_samples_are_asked_for_in_the_first_pass_only(scripted: Scripted) -> None:
+    ran = scripted({"render": [{"final": {"render": {"missing": 1}}}, {}]}, retry_failed=True)
+    assert [line["retryFailed"] for line in ran.processes if line["foldIndex"]] == [True, False]
+
+
+def test_failed_samples_give_exit_code_1(scripted: Scripted) -> None:
+    outcome = scripted({"render": [{"final": {"depth": {"failed": 1}, "outpaint": {"done": 1}}}]}).outcome
+    assert (outcome.exit_code, outcome.reason) == (1, "SamplesFailed")
+
+
+def test_thread_counts_are_fixed_by_the_environment(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    (line, *_) = scripted().processes
+    assert line["OMP_NUM_THREADS"] == "7"
+    assert int(line["NUMBA_NUM_THREADS"]) >= 1
+
+
+def test_nothing_is_left_in_the_temporary_folder(scripted: Scripted, tmp_path: Any) -> None:
+    scripted()
+    assert not list(tmp_path.glob("scenewright-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("code", "attempt", "expected"),
+    [
+        (0, 1, "done"),
+        (10, 1, "fail"),
+        (20, 1, "fail"),
+        (21, 1, "lost"),
+        (1, 1, "retry"),
+        (1, 3, "retry"),
+        (1, 4, "lost"),
+        (-9, 1, "retry"),
+        (143, 1, "retry"),
+        (30, 4, "lost"),
+    ],
+)
+def test_verdicts_are_those_of_the_pod_failure_policy(code: int, attempt: int, expected: str) -> None:
+    assert verdict(code, attempt, retries_per_shard=3) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(-9, "killed by SIGKILL"), (137, "killed by SIGKILL"), (21, "cannot go on"), (3, "exit code 3")]
+)
+def test_exit_codes_are_explained(code: int, text: str) -> None:
+    assert text in explanation(code)
