@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 State = Literal["started", "done", "failed", "skipped"]
 
+STARTED_LEFT_PROCESS = "LeftProcess"
+"""Reason of a ``started`` record whose sample's code had ended: the outputs were on their way."""
+
 
 @dataclass(frozen=True)
 class OutputFile:
@@ -82,12 +85,13 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def crashes(records: Iterable[Record], run: str) -> dict[str, int]:
-    """How many attempts of a run started each sample and never ended it."""
+    """How many attempts of a run died while they were running each sample's code."""
     open_attempts: dict[str, set[str]] = {}
     ended: dict[str, set[str]] = {}
     for record in records:
         if record.run == run:
-            target = open_attempts if record.state == "started" else ended
+            started = record.state == "started" and record.reason != STARTED_LEFT_PROCESS
+            target = open_attempts if started else ended
             target.setdefault(record.sample, set()).add(record.attempt)
     return {sample: len(attempts - ended.get(sample, set())) for sample, attempts in open_attempts.items()}
 

@@ -1,0 +1,198 @@
+"""An S3 bucket, or a prefix of one, as a store."""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore import exceptions as botocore_errors
+from botocore.config import Config
+
+from scenewright_stages.contract.layout import ROOT
+from scenewright_stages.store.errors import (
+    AccessRefused,
+    BucketMissing,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreError,
+    StoreUnreachable,
+)
+from scenewright_stages.store.hashing import BLOCK_BYTES
+from scenewright_stages.store.interface import Store, StoredObject
+from scenewright_stages.store.keys import checked_key
+
+SINGLE_PUT_BYTES = 64 << 20
+"""Up to here one request writes an object, so that its ETag is the same wherever it was written from."""
+DELETE_BATCH = 1000
+"""Most keys that one DeleteObjects request takes."""
+CONNECTIONS = 32
+MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
+REFUSED_CODES = frozenset(
+    {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+)
+CONDITION_CODES = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict", "409"})
+
+
+class S3Store(Store):
+    """Objects of a bucket below a prefix.
+
+    Credentials, region and endpoint come from the usual ``AWS_*`` environment variables. Requests are tried up to
+    five times with exponential backoff and jitter.
+
+    Args:
+        bucket: its name.
+        prefix: below which all keys lie, without slashes at the ends; empty for the whole bucket.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self.uri = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
+        if not bucket:
+            raise StoreError("s3://", "no bucket is named", "write s3://bucket/prefix")
+        with self._explained(""):
+            self._client = _client()
+        # "auto" takes the CRT client on the instance types where it is the faster one.
+        self._transfer = TransferConfig(
+            multipart_threshold=SINGLE_PUT_BYTES, max_concurrency=8, preferred_transfer_client="auto"
+        )
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        start = f"{self.prefix}/" if self.prefix else ""
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start + prefix)
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    # Consoles make empty "folder" objects, which are no content.
+                    if not entry["Key"].endswith("/"):
+                        yield _stored(entry["Key"][len(start) :], entry["Size"], entry)
+
+    def head(self, key: str) -> StoredObject | None:
+        try:
+            with self._explained(key):
+                answer = self._client.head_object(Bucket=self.bucket, Key=self._full(key))
+        except ObjectMissing:
+            return None
+        return _stored(key, answer["ContentLength"], answer)
+
+    def get_bytes(self, key: str) -> bytes:
+        with self._explained(key):
+            body = self._client.get_object(Bucket=self.bucket, Key=self._full(key))["Body"]
+            content: bytes = body.read()
+            return content
+
+    def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
+        condition = {} if if_match is None else {"IfMatch": if_match}
+        with self._explained(key):
+            body = self._client.get_object(Bucket=self.bucket, Key=self._full(key), **condition)["Body"]
+            with path.open("wb") as file:
+                for block in body.iter_chunks(BLOCK_BYTES):
+                    file.write(block)
+
+    def put_bytes(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> StoredObject:
+        condition: dict[str, Any] = {}
+        if if_absent:
+            condition["IfNoneMatch"] = "*"
+        elif if_match is not None:
+            condition["IfMatch"] = if_match
+        try:
+            with self._explained(key):
+                answer = self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data, **condition)
+        except ObjectMissing:
+            # A condition on an object that is gone.
+            raise PreconditionFailed(self.uri_of(key)) from None
+        return _stored(key, len(data), answer)
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        size = path.stat().st_size
+        with self._explained(key):
+            if size > SINGLE_PUT_BYTES:
+                self._client.upload_file(str(path), self.bucket, self._full(key), Config=self._transfer)
+            else:
+                with path.open("rb") as file:
+                    answer = self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=file)
+                return _stored(key, size, answer)
+        found = self.head(key)
+        if found is None:
+            raise ObjectMissing(self.uri_of(key))
+        return found
+
+    def delete(self, keys: Iterable[str]) -> None:
+        full = [self._full(key) for key in keys]
+        for start in range(0, len(full), DELETE_BATCH):
+            batch = [{"Key": key} for key in full[start : start + DELETE_BATCH]]
+            with self._explained(""):
+                answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
+            for problem in answer.get("Errors", []):
+                if problem.get("Code") not in MISSING_CODES:
+                    raise self._error_for(problem["Key"], str(problem.get("Code")), str(problem.get("Message")))
+
+    def fingerprint(self, found: StoredObject) -> str:
+        return found.etag
+
+    def check_writable(self) -> None:
+        key = f"{ROOT}/tmp/{uuid.uuid4().hex}"
+        self.put_bytes(key, b"")
+        self.delete([key])
+
+    def _full(self, key: str) -> str:
+        checked_key(self.uri, key)
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except botocore_errors.ClientError as problem:
+            details = problem.response.get("Error", {})
+            raise self._error_for(key, str(details.get("Code")), str(details.get("Message"))) from problem
+        except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as problem:
+            raise AccessRefused(
+                self.uri, "no S3 credentials were found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from problem
+        except (botocore_errors.HTTPClientError, botocore_errors.ConnectionError) as problem:
+            raise StoreUnreachable(
+                self.uri, f"the endpoint does not answer: {problem}", "check AWS_ENDPOINT_URL and the network"
+            ) from problem
+        except botocore_errors.BotoCoreError as problem:
+            raise StoreError(self.uri_of(key), str(problem), "check the AWS_* variables and the URI") from problem
+
+    def _error_for(self, key: str, code: str, message: str) -> StoreError:
+        uri = self.uri_of(key)
+        if code == "NoSuchBucket":
+            return BucketMissing(f"s3://{self.bucket}")
+        if code in MISSING_CODES:
+            return ObjectMissing(uri)
+        if code in CONDITION_CODES:
+            return PreconditionFailed(uri)
+        if code in REFUSED_CODES:
+            return AccessRefused(uri, f"{code}: {message}", "check the credentials and the bucket's policy")
+        return StoreError(uri, f"{code}: {message}", "see the S3 server's documentation of this error")
+
+
+@functools.cache
+def _client() -> Any:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    # Servers other than AWS seldom have a wildcard DNS name for their buckets.
+    addressing = {"addressing_style": "path"} if endpoint else {}
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        s3=addressing,
+    )
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return boto3.session.Session().client("s3", region_name=region, config=config)
+
+
+def _stored(key: str, size: int, answer: Mapping[str, Any]) -> StoredObject:
+    modified = answer.get("LastModified")
+    return StoredObject(key, size, str(answer.get("ETag", "")).strip('"'), modified.timestamp() if modified else 0.0)

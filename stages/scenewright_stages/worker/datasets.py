@@ -1,0 +1,130 @@
+"""Dataset folders: ``metadata.json`` lists entries, each with one image per variant. Pure functions.
+
+An entry is an object with ``photorealistic`` and ``stylized`` (or other variants), each with ``original_path`` or
+``path`` relative to the folder. An entry without any falls back to ``scaffold.input_image``, ``input_image``, or
+``images/index_NNNN.*`` as the variant ``default``. Ids are ``<variant>/index_NNNN``, the layout of the batch script.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.pipeline import InputKind
+from scenewright_stages.worker.listing import Candidate, Listing, sidecars_of
+from scenewright_stages.worker.selection import parse_indices, select_positions
+
+METADATA = "metadata.json"
+DEFAULT_VARIANT = "default"
+NOT_VARIANTS = frozenset({"scaffold", "expansion"})
+ATTRIBUTES = ("prompt", "text", "caption", "name")
+"""Text fields of an entry that stages may read."""
+
+
+def is_dataset(keys: Sequence[str]) -> bool:
+    """Whether a listing is a dataset folder's."""
+    return METADATA in keys
+
+
+def list_dataset(content: bytes, uri: str, keys: Sequence[str], kind: InputKind, variants: Sequence[str]) -> Listing:
+    """Candidates of a dataset folder, by entry and then by variant in the order of the entry.
+
+    Args:
+        content: of ``metadata.json``.
+        uri: of the folder, for messages.
+        keys: of everything in the folder.
+        kind: gives the suffixes and sidecars.
+        variants: only these, all when empty.
+
+    Raises:
+        ConfigurationError: the file is not such a list, or no entry has a selected variant.
+    """
+    present = set(keys)
+    entries = _entries(content, uri)
+    candidates = [
+        candidate
+        for position, entry in enumerate(entries)
+        for candidate in _entry_candidates(position, entry, present, kind)
+        if not variants or candidate.attributes["variant"] in variants
+    ]
+    if not candidates:
+        known = sorted({name for at, entry in enumerate(entries) for name, _ in _images(at, entry, present, kind)})
+        raise ConfigurationError(
+            "spec.input.select.variants", list(variants), f"the entries of {uri} have {', '.join(known) or 'none'}"
+        )
+    return Listing(tuple(candidates))
+
+
+def select_entries(listing: Listing, indices: str, limit: int | None) -> list[Candidate]:
+    """The candidates whose entry is selected; `indices` counts entries, `limit` counts samples."""
+    entries = sorted({candidate.attributes["index"] for candidate in listing.candidates})
+    last = entries[-1] if entries else -1
+    ranges = parse_indices(indices)
+    if ranges is None:
+        return select_positions(listing.candidates, "", limit)
+    if any(first > last for first, _ in ranges):
+        raise ConfigurationError("spec.input.select.indices", indices, f"the dataset's entries are 0 to {last}")
+    chosen = [
+        candidate
+        for candidate in listing.candidates
+        if any(first <= candidate.attributes["index"] <= end for first, end in ranges)
+    ]
+    return select_positions(chosen, "", limit)
+
+
+def _entries(content: bytes, uri: str) -> list[Mapping[str, Any]]:
+    try:
+        data = json.loads(content)
+    except ValueError as problem:
+        raise ConfigurationError("spec.input.uri", uri, f"{METADATA} is no JSON: {problem}") from None
+    entries = data.get("samples") if isinstance(data, dict) else data
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigurationError(
+            "spec.input.uri", uri, f"{METADATA} must be a list of objects, or have it as 'samples'"
+        )
+    return entries
+
+
+def _entry_candidates(
+    position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind
+) -> Iterator[Candidate]:
+    index = entry["index"] if isinstance(entry.get("index"), int) and entry["index"] >= 0 else position
+    texts = {name: entry[name] for name in ATTRIBUTES if isinstance(entry.get(name), str)}
+    for variant, path in _images(position, entry, present, kind):
+        attributes = {"variant": variant, "index": index, **texts}
+        sample_id = f"{variant}/index_{index:04d}"
+        if path in present:
+            yield Candidate(sample_id, path, sidecars_of(path, kind, present), attributes)
+        else:
+            missing = ("InputMissing", f"{METADATA} names {path!r}, which is not in the folder")
+            yield Candidate(sample_id, "", {}, attributes, missing)
+
+
+def _images(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[tuple[str, str]]:
+    found = False
+    for variant, details in entry.items():
+        path = _variant_path(variant, details)
+        if path:
+            found = True
+            yield variant, path
+    if not found:
+        yield DEFAULT_VARIANT, _fallback(position, entry, present, kind)
+
+
+def _variant_path(variant: str, details: Any) -> str:
+    if variant in NOT_VARIANTS or not isinstance(details, dict) or not variant.isidentifier():
+        return ""
+    path = details.get("original_path") or details.get("path")
+    return path.removeprefix("./") if isinstance(path, str) else ""
+
+
+def _fallback(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> str:
+    scaffold = entry.get("scaffold")
+    named = scaffold.get("input_image") if isinstance(scaffold, dict) else None
+    named = named or entry.get("input_image")
+    if isinstance(named, str):
+        return named.removeprefix("./")
+    conventional = [f"images/index_{position:04d}{suffix}" for suffix in kind.suffixes]
+    return next((path for path in conventional if path in present), conventional[0])

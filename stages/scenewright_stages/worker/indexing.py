@@ -1,0 +1,145 @@
+"""The index step: reads the input, lists the samples, and works out what has to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.reports import Failure, Report
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.task import INDEX_STEP
+from scenewright_stages.store import Store
+from scenewright_stages.worker.histories import read_histories
+from scenewright_stages.worker.inputs import FINGERPRINTS, InputListing, read_input
+from scenewright_stages.worker.reporting import write_atomically
+from scenewright_stages.worker.session import Session
+from scenewright_stages.worker.worklists import StageWork, plan_work
+
+PLANNED_SAMPLES = 1000
+IGNORED_NAMES = 5
+
+
+def run_index(session: Session) -> Report:
+    """Makes index and worklists; with `plan_only` writes nothing to the output.
+
+    Raises:
+        ConfigurationError: no input, bad selection, output in use, or nothing that could run.
+    """
+    task = session.task
+    session.progress.begin_step(INDEX_STEP, "indexing")
+    if not task.plan_only:
+        session.lock.acquire()
+    try:
+        listing = read_input(task.input, session.chain.pipeline.input, session.output)
+        work = _work(session, listing.samples)
+    except ConfigurationError:
+        if not task.plan_only:
+            session.lock.release()
+        raise
+    report = _report(session, listing, work)
+    if not task.plan_only:
+        _store(session, listing, work)
+    if session.settings.report_folder is not None:
+        plan = json.dumps(_plan(session, listing, work, report.warnings), ensure_ascii=False, indent=1)
+        write_atomically(session.settings.report_folder / "plan.json", plan.encode())
+    return report
+
+
+def read_index(store: Store) -> list[Sample]:
+    """The samples of the last index."""
+    return [Sample.from_json(json.loads(line)) for line in store.get_bytes(layout.INDEX).decode().split("\n") if line]
+
+
+def stored_sizes(store: Store) -> dict[str, int]:
+    """Size by key of everything in the output."""
+    return {entry.key: entry.size for entry in store.list()}
+
+
+def _work(session: Session, samples: Sequence[Sample]) -> dict[str, StageWork]:
+    task, chain = session.task, session.chain
+    work = plan_work(
+        chain.stages,
+        chain.keys,
+        chain.selected,
+        samples,
+        read_histories(session.output, [stage.name for stage in chain.stages]),
+        stored_sizes(session.output),
+        retry_failed=task.retry_failed,
+        samples_per_shard=task.samples_per_shard,
+    )
+    accepted = sum(sample.rejected is None for sample in samples)
+    for stage in chain.selected_stages():
+        if accepted and work[stage.name].unreachable == accepted:
+            raise ConfigurationError(
+                "spec.execution.stages",
+                sorted(chain.selected),
+                f"no sample can run {stage.name}: it reads {' and '.join(stage.upstream())}, not up to date and not "
+                "selected; select the earlier stages too, or run them first",
+            )
+    return work
+
+
+def _store(session: Session, listing: InputListing, work: dict[str, StageWork]) -> None:
+    output, run = session.output, session.task.run
+    output.put_bytes(layout.JOB, json.dumps(session.task.job, sort_keys=True, indent=2, ensure_ascii=False).encode())
+    lines = (json.dumps(sample.to_json(), separators=(",", ":"), ensure_ascii=False) for sample in listing.samples)
+    output.put_bytes(layout.INDEX, _lines(lines))
+    for stage in session.chain.selected_stages():
+        output.put_bytes(layout.worklist(run, stage.name), _lines(item.to_line() for item in work[stage.name].todo))
+    if listing.fingerprints.changed():
+        output.put_bytes(FINGERPRINTS, listing.fingerprints.content())
+
+
+def _report(session: Session, listing: InputListing, work: dict[str, StageWork]) -> Report:
+    rejected = [sample for sample in listing.samples if sample.rejected is not None]
+    return Report(
+        step=INDEX_STEP,
+        run=session.task.run,
+        samples=len(listing.samples) - len(rejected),
+        rejected=len(rejected),
+        stages={name: stage.counts for name, stage in work.items()},
+        failures=[rejection(sample) for sample in rejected[:20]],
+        warnings=_warnings(listing),
+    )
+
+
+def rejection(sample: Sample) -> Failure:
+    """A rejected sample as a failure of the index."""
+    reason, message = sample.rejected or ("", "")
+    return Failure(sample=sample.id, stage=INDEX_STEP, reason=reason, message=message)
+
+
+def _warnings(listing: InputListing) -> list[str]:
+    if not listing.ignored:
+        return []
+    names = ", ".join(key.rpartition("/")[2] for key in listing.ignored[:IGNORED_NAMES])
+    more = ", ..." if len(listing.ignored) > IGNORED_NAMES else ""
+    return [f"{len(listing.ignored)} files of the input are neither sample nor sidecar: {names}{more}"]
+
+
+def _plan(
+    session: Session, listing: InputListing, work: dict[str, StageWork], warnings: Sequence[str]
+) -> dict[str, Any]:
+    rejected = [rejection(sample) for sample in listing.samples if sample.rejected is not None]
+    return {
+        "samples": len(listing.samples) - len(rejected),
+        "rejected": [{"id": one.sample, "reason": one.reason, "message": one.message} for one in rejected],
+        "ignored": len(listing.ignored),
+        "stages": [
+            _planned_stage(work[stage.name], stage.name in session.chain.selected) for stage in session.chain.stages
+        ],
+        "warnings": list(warnings),
+    }
+
+
+def _planned_stage(work: StageWork, selected: bool) -> dict[str, Any]:
+    counts = work.counts.model_dump(include={"total", "todo", "done", "failed", "skipped", "shards"})
+    samples = [{"id": item.sample.id, "reason": item.reason} for item in work.todo[:PLANNED_SAMPLES]]
+    return {"name": work.stage, "selected": selected, **counts, "reasons": work.reasons(), "samples": samples}
+
+
+def _lines(lines: Any) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

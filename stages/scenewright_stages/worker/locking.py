@@ -1,0 +1,126 @@
+"""The lock of an output: one holder at a time, whatever cluster or laptop it runs on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.layout import LOCK
+from scenewright_stages.store import ObjectMissing, PreconditionFailed, Store
+
+EXPIRY_SECONDS = 600.0
+RENEWAL_SECONDS = 120.0
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds an output.
+
+    Attributes:
+        name: equal names are the same holder, such as all Pods of one object.
+        host, process, process_started: the process whose death frees the lock for others on its host; its start time
+            (clock ticks since boot) tells it from a later process with the same number.
+        expires: seconds since the epoch.
+    """
+
+    name: str
+    host: str
+    process: int
+    process_started: int
+    expires: float
+
+    @classmethod
+    def here(cls, name: str, process: int) -> Holder:
+        """A holder that lives as long as a process of this host."""
+        host = socket.gethostname()
+        return cls(name or f"{host}:{process}", host, process, _process_start(process), time.time() + EXPIRY_SECONDS)
+
+    def is_dead(self) -> bool:
+        """Whether its process was of this host and is gone."""
+        return self.host == socket.gethostname() and _process_start(self.process) != self.process_started
+
+
+class OutputLock:
+    """The lock of one output.
+
+    Args:
+        store: the output.
+        name: of the holder; empty for a name of this process alone.
+        process: the process whose life keeps the lock valid.
+    """
+
+    def __init__(self, store: Store, name: str, process: int) -> None:
+        self._store = store
+        self._name, self._process = name, process
+        self._renewed_at = 0.0
+
+    def acquire(self) -> None:
+        """Takes or renews the lock.
+
+        Raises:
+            ConfigurationError: another living holder has it.
+        """
+        for _ in range(ATTEMPTS):
+            mine = Holder.here(self._name, self._process)
+            try:
+                self._write(mine)
+            except PreconditionFailed:
+                continue
+            self._renewed_at = time.monotonic()
+            return
+        raise ConfigurationError("spec.output.uri", self._store.uri, "many processes want this output; try again")
+
+    def renew_if_due(self) -> None:
+        """Renews the lock every two minutes; raises ConfigurationError when another holder took it over."""
+        if time.monotonic() - self._renewed_at >= RENEWAL_SECONDS:
+            self.acquire()
+
+    def release(self) -> None:
+        """Gives the lock up if it is ours."""
+        current = self._read()
+        if current is not None and current[0].name == Holder.here(self._name, self._process).name:
+            self._store.delete([LOCK])
+
+    def _write(self, mine: Holder) -> None:
+        current = self._read()
+        content = json.dumps(asdict(mine), sort_keys=True).encode()
+        if current is None:
+            self._store.put_bytes(LOCK, content, if_absent=True)
+            return
+        holder, etag = current
+        if holder.name != mine.name and holder.expires > time.time() and not holder.is_dead():
+            raise ConfigurationError("spec.output.uri", self._store.uri, _refusal(holder))
+        self._store.put_bytes(LOCK, content, if_match=etag)
+
+    def _read(self) -> tuple[Holder, str] | None:
+        found = self._store.head(LOCK)
+        if found is None:
+            return None
+        try:
+            return Holder(**json.loads(self._store.get_bytes(LOCK))), found.etag
+        except ObjectMissing:
+            return None
+        except (ValueError, TypeError):
+            # Not written by this version: as good as a lock that says nothing of its holder, until it is old.
+            return Holder("an unknown holder", "", 0, 0, found.modified + EXPIRY_SECONDS), found.etag
+
+
+def _refusal(holder: Holder) -> str:
+    until = datetime.fromtimestamp(holder.expires, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    where = f" on {holder.host}, process {holder.process}" if holder.host else ""
+    return f"in use by {holder.name}{where}, until {until}; wait, end that job, or choose another output"
+
+
+def _process_start(process: int) -> int:
+    """Start time of a process in clock ticks since boot, -1 when it is gone (proc(5), field 22 of stat)."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] in "ZX" else int(fields[19])

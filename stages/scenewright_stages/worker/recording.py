@@ -1,0 +1,112 @@
+"""Writes the records of one attempt: one writer, files rewritten whole, because object stores cannot append.
+
+Two files: the records of samples that ended, flushed at most every 5 s and at exit; and a small one with a ``started``
+line for every sample that runs, or whose outputs are on their way, or whose record is not flushed yet. The small one
+is stored before a sample starts, so that a process that dies leaves the name of what it was at.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from scenewright_stages.contract.layout import record_file
+from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, Record
+from scenewright_stages.store import Store
+
+FLUSH_SECONDS = 5.0
+FLUSH_RECORDS = 64
+"""More unflushed records than this are flushed at once: it bounds what a kill can cost and the size of the marks."""
+
+
+class Recorder:
+    """Collects records of one stage, shard and attempt. Methods may be called from any thread.
+
+    Args:
+        store: the output.
+        stage, key, run, shard, attempt: name the file.
+    """
+
+    def __init__(self, store: Store, stage: str, key: str, run: str, shard: int, attempt: str) -> None:
+        self._store = store
+        self._stage, self._key, self._run = stage, key, run
+        self._attempt = f"{shard}-{attempt}"
+        self._path = record_file(stage, key, run, shard, attempt)
+        self._marks_path = self._path.removesuffix(".jsonl") + ".started.jsonl"
+        self._lines: list[str] = []
+        self._unflushed: list[str] = []
+        self._open: dict[str, Record] = {}
+        self._last_time = 0.0
+        self._flushed_at = time.monotonic()
+        self._marked = False
+        self._lock = threading.RLock()
+        self._io = threading.Lock()
+
+    def start(self, sample: str, after: float) -> None:
+        """Notes durably that a sample is about to run; `after` is the time of its youngest older record."""
+        with self._lock:
+            mark = Record(sample, self._stage, self._key, "started", self._run, self._attempt, at=self._now(after))
+            self._open[sample] = mark
+        self.store_marks()
+
+    def leave_process(self, sample: str) -> None:
+        """Notes that a sample's code has ended: it is not to blame for what follows. Stored with the next mark."""
+        with self._lock:
+            if sample in self._open:
+                self._open[sample] = replace(self._open[sample], reason=STARTED_LEFT_PROCESS)
+
+    def add(self, record: Record, after: float = 0.0) -> None:
+        """Adds the record of a sample that ended; its time, run and attempt are filled in."""
+        with self._lock:
+            complete = replace(record, run=self._run, attempt=self._attempt, at=self._now(after))
+            self._lines.append(complete.to_line())
+            self._unflushed.append(record.sample)
+            due = len(self._unflushed) >= FLUSH_RECORDS
+        if due:
+            self.flush()
+
+    def flush_if_due(self) -> None:
+        """Flushes when the last flush is 5 s ago and something is new."""
+        if self._unflushed and time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Stores all records; raises StoreError."""
+        with self._io:
+            with self._lock:
+                lines, flushed = list(self._lines), list(self._unflushed)
+            if flushed:
+                self._store.put_bytes(self._path, ("\n".join(lines) + "\n").encode())
+            with self._lock:
+                del self._unflushed[: len(flushed)]
+                for sample in flushed:
+                    self._open.pop(sample, None)
+                self._flushed_at = time.monotonic()
+
+    def close(self, abandoned: str | None = None) -> None:
+        """Flushes, and removes the marks that are of no further use.
+
+        Args:
+            abandoned: a sample that an orderly end interrupts: it has stored nothing, and is not to blame.
+        """
+        self.flush()
+        with self._lock:
+            if abandoned is not None:
+                self._open.pop(abandoned, None)
+        self.store_marks()
+
+    def store_marks(self) -> None:
+        """Stores which samples have started and whose records are not stored yet."""
+        with self._io:
+            with self._lock:
+                marks = [record.to_line() for record in self._open.values()]
+            if marks:
+                self._store.put_bytes(self._marks_path, ("\n".join(marks) + "\n").encode())
+            elif self._marked:
+                self._store.delete([self._marks_path])
+            self._marked = bool(marks)
+
+    def _now(self, after: float) -> float:
+        self._last_time = max(time.time(), self._last_time + 1e-6, after + 1e-6)
+        return self._last_time

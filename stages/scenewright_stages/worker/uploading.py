@@ -1,0 +1,90 @@
+"""Stores outputs behind the running sample: outputs first, record last."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.records import OutputFile, Record
+from scenewright_stages.store import Store, hash_file
+
+UPLOADERS = 4
+BEHIND_SAMPLES = 3
+
+
+class Uploader:
+    """Uploads the outputs of finished samples in the background; at most three samples wait, which bounds the disk.
+
+    Args:
+        store: the output.
+        stage: whose outputs.
+        on_stored: called, in an uploading thread, with the complete record once all outputs are stored.
+        on_fault: called with what went wrong when they could not be stored.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stage: StageSpec,
+        on_stored: Callable[[Record], None],
+        on_fault: Callable[[BaseException], None],
+    ) -> None:
+        self._store, self._stage = store, stage
+        self._on_stored, self._on_fault = on_stored, on_fault
+        self._samples = ThreadPoolExecutor(BEHIND_SAMPLES, thread_name_prefix="store")
+        self._files = ThreadPoolExecutor(UPLOADERS, thread_name_prefix="upload")
+        self._room = threading.Semaphore(BEHIND_SAMPLES)
+        self._pending = 0
+        self._settled = threading.Condition()
+
+    def submit(self, record: Record, outputs: Mapping[str, Path], workspace: Path) -> None:
+        """Takes over a sample's outputs and its workspace, which is removed when they are stored."""
+        self._room.acquire()
+        with self._settled:
+            self._pending += 1
+        self._samples.submit(self._store_sample, record, dict(outputs), workspace)
+
+    def drain(self, seconds: float | None = None) -> bool:
+        """Waits until everything is stored, at most so long; True when it is."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with self._settled:
+            while self._pending:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._settled.wait(left)
+        return True
+
+    def close(self) -> None:
+        """Ends the threads; drain first."""
+        self._samples.shutdown(wait=False, cancel_futures=True)
+        self._files.shutdown(wait=False, cancel_futures=True)
+
+    def _store_sample(self, record: Record, outputs: Mapping[str, Path], workspace: Path) -> None:
+        try:
+            futures = {
+                name: self._files.submit(self._store_file, self._stage.output(name).path_for(record.sample), path)
+                for name, path in sorted(outputs.items())
+            }
+            stored = {name: future.result() for name, future in futures.items()}
+            self._on_stored(replace(record, outputs=stored))
+        except BaseException as fault:
+            self._on_fault(fault)
+        finally:
+            shutil.rmtree(workspace, ignore_errors=True)
+            self._room.release()
+            with self._settled:
+                self._pending -= 1
+                self._settled.notify_all()
+
+    def _store_file(self, key: str, path: Path) -> OutputFile:
+        digest = hash_file(path)
+        size = path.stat().st_size
+        self._store.put_file(key, path)
+        return OutputFile(key, size, digest)

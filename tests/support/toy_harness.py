@@ -1,0 +1,164 @@
+"""Runs the worker's processes on the toy pipeline as an executor would, one step after the other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toy_pipeline import PIPELINE, runs, write_inputs
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.keys import short_hash, stage_keys
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.task import Task
+
+SUPPORT = Path(__file__).parent
+_RUNS = itertools.count(1)
+
+
+@dataclass
+class Toy:
+    """A job of the toy pipeline in a folder of its own.
+
+    Attributes:
+        folder: gets ``in``, ``out``, reports and markers.
+        parameters: of the pipeline, as in a manifest.
+        options: further fields of the task.
+        environment: further variables of the processes.
+    """
+
+    folder: Path
+    samples: int = 3
+    parameters: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    output_uri: str = ""
+
+    def __post_init__(self) -> None:
+        write_inputs(self.input, self.samples)
+        self.reports.mkdir(parents=True, exist_ok=True)
+        self.new_run()
+
+    @property
+    def input(self) -> Path:
+        return self.folder / "in"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def reports(self) -> Path:
+        return self.folder / "reports"
+
+    def new_run(self) -> None:
+        """What another invocation is: a new run id."""
+        self.run = f"r{next(_RUNS)}"
+
+    def faults(self, **faults: Any) -> None:
+        """Orders faults."""
+        self.parameters = {**self.parameters, "faults": {"markerFolder": str(self.folder), **faults}}
+
+    def task(self, step: str, **changes: Any) -> Task:
+        params = PIPELINE.parse(self.parameters)
+        keys = stage_keys(PIPELINE.stages(params), params, {}, 42)
+        fields: dict[str, Any] = {
+            "kind": "SceneJob",
+            "name": "toy-job",
+            "pipeline": "toy",
+            "parameters": self.parameters,
+            "step": step,
+            "run": self.run,
+            "work_hash": short_hash([self.parameters, self.options]),
+            "keys": keys,
+            "input": {"uri": str(self.input)},
+            "output": {"uri": self.output_uri or str(self.output)},
+            "select_stages": ["double", "sum"],
+            "holder": "test",
+            "job": {"spec": {"toy": {name: value for name, value in self.parameters.items() if name != "faults"}}},
+        }
+        return Task.model_validate({**fields, **self.options, **changes})
+
+    def start(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> subprocess.Popen[bytes]:
+        """Starts the process of a step."""
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(SUPPORT),
+            "SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE",
+            "SCENEWRIGHT_TASK": self.task(step, **changes).model_dump_json(by_alias=True),
+            "SCENEWRIGHT_REPORT_DIR": str(self.reports),
+            "SCENEWRIGHT_TERMINATION_LOG": str(self.reports / "termination"),
+            "SCENEWRIGHT_PROGRESS_FILE": str(self.reports / "progress.json"),
+            "SCENEWRIGHT_SCRATCH": str(self.folder / "scratch"),
+            "SCENEWRIGHT_HOLDER_PID": str(os.getpid()),
+            **self.environment,
+            **(environment or {}),
+        }
+        log = (self.folder / "console.txt").open("ab")
+        with log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "scenewright_stages.worker"], env=variables, stdout=log, stderr=log
+            )
+
+    def step(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> int:
+        """Runs a step to its end; returns the exit code."""
+        process = self.start(step, environment, **changes)
+        try:
+            return process.wait(120)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def all_steps(self, **changes: Any) -> list[int]:
+        """Index, both stages and publish, each in its own process; returns the exit codes."""
+        return [self.step(step, **changes) for step in ("index", "double", "sum", "publish")]
+
+    def folded(self, **changes: Any) -> list[int]:
+        """The two processes of the local executor: index folded into the first stage, publish into the last."""
+        return [self.step("double", fold_index=True, **changes), self.step("sum", fold_publish=True, **changes)]
+
+    def report(self, step: str) -> Report:
+        """The newest report of a step."""
+        return Report.from_bytes((self.reports / f"{step}.report.json").read_bytes())
+
+    def plan(self) -> dict[str, Any]:
+        """The newest plan.json."""
+        plan: dict[str, Any] = json.loads((self.reports / "plan.json").read_text())
+        return plan
+
+    def runs(self) -> list[tuple[str, str]]:
+        """Every time that a sample's code ran, as (stage, sample), in order; needs :meth:`faults`."""
+        return [(run["stage"], run["sample"]) for run in runs(self.folder)]
+
+    def forget_runs(self) -> None:
+        """Empties what :meth:`runs` returns."""
+        (self.folder / "runs.txt").unlink(missing_ok=True)
+
+    def records(self, stage: str) -> list[Record]:
+        """All stored records of a stage."""
+        files = sorted((self.output / layout.ROOT / stage).rglob("*.jsonl"))
+        return [Record.from_line(line) for file in files for line in file.read_text().split("\n") if line]
+
+    def results(self) -> dict[str, bytes]:
+        """Every visible file of the output by relative path."""
+        return tree(self.output)
+
+    def console(self) -> str:
+        """What the processes printed."""
+        return (self.folder / "console.txt").read_text(errors="replace")
+
+
+def tree(folder: Path, skip: Iterable[str] = (layout.ROOT,)) -> dict[str, bytes]:
+    """Content by path of every file below a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {name: content for name, content in found.items() if name.split("/")[0] not in skip}
