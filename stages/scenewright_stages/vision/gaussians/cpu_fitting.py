@@ -18,10 +18,11 @@ from . import splatting
 from .cpu_renderer import scene_arrays
 from .kernels import adam, similarity
 from .kernels.layout import TILE
+from .kernels.records import Array, SceneArrays, Viewpoint
 from .optimisation import OptimisationSettings, Progress, View, report
 from .rendering import Renderer
 from .scene import GaussianScene
-from .splatting import Array, Canvas, SceneArrays, Splats, Viewpoint
+from .splatting import Canvas, Splats
 
 _REAL = np.float32
 # Still splats and canvases of this many bytes are kept between iterations.
@@ -67,7 +68,7 @@ def _split(scene: GaussianScene, rows: NDArray[np.int64]) -> tuple[_Part, _Part]
 def _joined(scene: GaussianScene, rows: NDArray[np.int64], moving: SceneArrays) -> GaussianScene:
     result = scene.clone()
     index = torch.from_numpy(rows)
-    for tensor, group in zip(result.tensors.values(), moving.groups, strict=True):
+    for tensor, group in zip(result.tensors.values(), moving, strict=True):
         tensor[index] = torch.from_numpy(group).to(tensor.dtype)
     return result
 
@@ -85,7 +86,7 @@ class _Adam:
         """Apply the gradient (step numbers start at 1) and clear it."""
         self._rates[0][:] = self._settings.means_rate_at(number)
         states = (self._values, self.gradient, self._first, self._second)
-        for *arrays, rates in zip(*(state.groups for state in states), self._rates, strict=True):
+        for *arrays, rates in zip(*states, self._rates, strict=True):
             matrices = [array.reshape(len(array), rates.size) for array in arrays]
             value, gradient, first, second = matrices
             beta1, beta2 = self._settings.adam_betas

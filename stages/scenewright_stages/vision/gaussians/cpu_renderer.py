@@ -10,6 +10,7 @@ import torch
 
 from ..cameras import Camera
 from . import splatting
+from .kernels.records import SceneArrays, Viewpoint
 from .rendering import ALPHA_FLOOR, Rendering, image_size
 from .scene import GaussianScene
 
@@ -50,7 +51,7 @@ class _Splatting(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, camera: Camera, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         scene = scene_arrays(tensors)
-        viewpoint = splatting.Viewpoint.of(camera, scene.means.dtype)
+        viewpoint = Viewpoint.of(camera, scene.means.dtype)
         canvas = splatting.Canvas.empty(viewpoint.width, viewpoint.height, scene.means.dtype)
         moving = splatting.project_scene(scene, viewpoint)
         still = splatting.no_splats(viewpoint, scene.means.dtype)
@@ -69,12 +70,12 @@ class _Splatting(torch.autograd.Function):
         slots = splatting.draw_backward(lists, moving, still, canvas, *pixels)
         gradient = scene.zeros()
         splatting.project_backward(scene, viewpoint, moving, slots, gradient)
-        return (None, *(torch.from_numpy(group) for group in gradient.groups))
+        return (None, *(torch.from_numpy(group) for group in gradient))
 
 
-def scene_arrays(tensors: Sequence[torch.Tensor]) -> splatting.SceneArrays:
+def scene_arrays(tensors: Sequence[torch.Tensor]) -> SceneArrays:
     """Views of (or contiguous copies from) the five scene tensors."""
-    return splatting.SceneArrays(*(np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors))
+    return SceneArrays(*(np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors))
 
 
 def warm_up() -> None:

@@ -6,79 +6,14 @@ of splats: *moving* ones, whose gradient is wanted, and *still* ones, which are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..cameras import Camera
-from .kernels import binning, projection, raster
-from .kernels.layout import DEPTH, SLOT_COLUMNS, SPLAT_COLUMNS, TILE
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class SceneArrays:
-    """A Gaussian scene, or its gradient, as contiguous numpy arrays of one real dtype.
-
-    Shapes as in `GaussianScene`: means (N, 3), log_scales (N, 3), quaternions (N, 4) wxyz,
-    opacity_logits (N,), harmonics (N, K, 3).
-    """
-
-    means: Array
-    log_scales: Array
-    quaternions: Array
-    opacity_logits: Array
-    harmonics: Array
-
-    def __len__(self) -> int:
-        return int(self.means.shape[0])
-
-    @property
-    def groups(self) -> tuple[Array, ...]:
-        """The five arrays in declaration order."""
-        return tuple(getattr(self, field.name) for field in fields(self))
-
-    def zeros(self) -> SceneArrays:
-        return SceneArrays(*(np.zeros_like(group) for group in self.groups))
-
-    def select(self, index: Array) -> SceneArrays:
-        """Contiguous copy of the named rows (bool mask or integer index)."""
-        return SceneArrays(*(np.ascontiguousarray(group[index]) for group in self.groups))
-
-
-@dataclass(frozen=True)
-class Viewpoint:
-    """A camera as the kernels take it: view (3, 4), position (3,), lens (fx, fy, cx, cy), size (w, h)."""
-
-    view: Array
-    position: Array
-    lens: Array
-    size: Array
-
-    @classmethod
-    def of(cls, camera: Camera, dtype: Any) -> Viewpoint:
-        return cls(
-            np.ascontiguousarray(camera.camera_from_world[:3], dtype),
-            np.ascontiguousarray(camera.position, dtype),
-            np.array([*camera.focal, *camera.principal_point], dtype),
-            np.array([camera.width, camera.height], np.int64),
-        )
-
-    @property
-    def width(self) -> int:
-        return int(self.size[0])
-
-    @property
-    def height(self) -> int:
-        return int(self.size[1])
-
-    @property
-    def tile_grid(self) -> tuple[int, int]:
-        """Tile columns and rows."""
-        return -(-self.width // TILE), -(-self.height // TILE)
+from .kernels import binning, projection, projection_gradient, raster, raster_gradient
+from .kernels.layout import DEPTH, SLOT_COLUMNS, SPLAT_COLUMNS
+from .kernels.records import Array, SceneArrays, Viewpoint
 
 
 @dataclass(frozen=True)
@@ -141,21 +76,9 @@ def project_scene(scene: SceneArrays, viewpoint: Viewpoint, order_ids: Array | N
 
     order_ids (N,) int32 are the rows' indices in the whole scene when scene is a part of it.
     """
-    rows = np.empty((len(scene), SPLAT_COLUMNS), scene.means.dtype)
-    visible = np.empty(len(scene), np.bool_)
-    projection.project(
-        scene.means,
-        scene.log_scales,
-        scene.quaternions,
-        scene.opacity_logits,
-        scene.harmonics,
-        viewpoint.view,
-        viewpoint.position,
-        viewpoint.lens,
-        viewpoint.size,
-        rows,
-        visible,
-    )
+    rows = np.empty((scene.size, SPLAT_COLUMNS), scene.means.dtype)
+    visible = np.empty(scene.size, np.bool_)
+    projection.project(scene, viewpoint, rows, visible)
     ids = _by_depth(rows, binning.visible_ids(visible))
     return _listed(binning.gather_rows(rows, ids), ids, ids if order_ids is None else order_ids[ids], viewpoint)
 
@@ -214,7 +137,7 @@ def draw_backward(
 ) -> Array:
     """Gradient slots (P, SLOT_COLUMNS) of the moving splats; all their tiles must be listed."""
     slots = np.empty((len(moving.pair_splats), SLOT_COLUMNS), moving.rows.dtype)
-    raster.rasterise_backward(
+    raster_gradient.rasterise_backward(
         lists.tiles,
         lists.offsets,
         lists.entries,
@@ -235,25 +158,7 @@ def project_backward(
     scene: SceneArrays, viewpoint: Viewpoint, splats: Splats, slots: Array, gradient: SceneArrays
 ) -> None:
     """Write the gradient rows of the Gaussians in splats; other rows keep what they held."""
-    projection.backpropagate(
-        scene.means,
-        scene.log_scales,
-        scene.quaternions,
-        scene.harmonics,
-        viewpoint.view,
-        viewpoint.position,
-        viewpoint.lens,
-        viewpoint.size,
-        splats.rows,
-        splats.ids,
-        slots,
-        splats.pair_offsets,
-        gradient.means,
-        gradient.log_scales,
-        gradient.quaternions,
-        gradient.opacity_logits,
-        gradient.harmonics,
-    )
+    projection_gradient.backpropagate(scene, viewpoint, splats.rows, splats.ids, slots, splats.pair_offsets, gradient)
 
 
 def _by_depth(rows: Array, ids: Array) -> Array:
