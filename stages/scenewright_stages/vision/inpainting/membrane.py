@@ -1,5 +1,6 @@
 """Smooth extension of values into a hole: the solution of Laplace's equation with the known values at its border."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,15 @@ def extend(
         mean = _sum_of_neighbours(np.where(active, extended, 0.0)) / count
         extended[hole] = mean[hole]
     return extended
+
+
+def refine(
+    coarser: NDArray[np.float32], values: NDArray[np.float32], hole: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """`values` (H, W, C) float32 with the hole filled from the membrane of the level of half its size."""
+    height, width = hole.shape
+    doubled = cv2.resize(coarser, (2 * coarser.shape[1], 2 * coarser.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.where(hole[..., None], doubled[:height, :width], values).astype(np.float32)
 
 
 def _sum_of_neighbours(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,6 +37,8 @@ class Problem(NamedTuple):
     hole_pixels: (P, 2) int32, rows and columns of the hole.
     channels, radius: feature channels, half side of a patch.
     offset_penalty, mirror_penalty: cost of one pixel between target and source, of copying a mirrored patch.
+    means: (A, W, 3) float32, mean Lab of the source patch around each pixel.
+    guide: (H, W, 4) float32, mean Lab that the patch of a target is expected to have, and the cost of a squared unit.
     """
 
     features: NDArray[np.int16]
@@ -51,6 +53,8 @@ class Problem(NamedTuple):
     radius: int
     offset_penalty: float
     mirror_penalty: float
+    means: NDArray[np.float32]
+    guide: NDArray[np.float32]
 
 
 @njit(cache=True, inline="always")
@@ -88,8 +92,9 @@ def _distance(features, compared, atlas, channels, radius, row, column, source_r
 
 
 @njit(cache=True, inline="always")
-def _penalty(height, width, penalties, row, column, source_row, source_column):
-    """Cost of the distance between target and source and of mirroring; `penalties` = (per pixel, mirror)."""
+def _penalty(means, guide, penalties, row, column, source_row, source_column):
+    """Cost of offset, of mirroring and of straying from the guide; `penalties` are their weights in this order."""
+    height, width = guide.shape[0], guide.shape[1]
     block = source_row // (height + 1)
     true_row = source_row - block * (height + 1)
     if block & 2:
@@ -98,17 +103,20 @@ def _penalty(height, width, penalties, row, column, source_row, source_column):
     cost = penalties[0] * np.sqrt(np.float64((row - true_row) ** 2 + (column - true_column) ** 2))
     if block > 0:
         cost += penalties[1]
+    for channel in range(3):
+        difference = np.float64(guide[row, column, channel] - means[source_row, source_column, channel])
+        cost += guide[row, column, 3] * difference * difference
     return np.int64(cost)
 
 
 @njit(cache=True)
-def _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best):
+def _better(features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best):
     """The cheaper of `best` (row, column, cost) and the source at `place`; an invalid place loses."""
     if place[0] == best[0] and place[1] == best[1]:
         return best
     if not (0 <= place[0] < valid.shape[0] and 0 <= place[1] < valid.shape[1] and valid[place[0], place[1]]):
         return best
-    penalty = _penalty(features.shape[0], valid.shape[1], penalties, row, column, place[0], place[1])
+    penalty = _penalty(means, guide, penalties, row, column, place[0], place[1])
     if penalty >= best[2]:
         return best
     cost = penalty + _distance(
@@ -140,14 +148,14 @@ def score_field(problem, source, cost):
     """Recompute `cost` (H, W) int64 of the field `source` (H, W, 2) int32 after the features changed."""
     features, compared, atlas, targets = problem.features, problem.compared, problem.atlas, problem.targets
     channels, radius = problem.channels, problem.radius
+    means, guide = problem.means, problem.guide
     penalties = (problem.offset_penalty, problem.mirror_penalty)
-    height, width = problem.is_target.shape
     for index in prange(targets.shape[0]):
         row, column = targets[index, 0], targets[index, 1]
         source_row, source_column = source[row, column, 0], source[row, column, 1]
         cost[row, column] = _distance(
             features, compared, atlas, channels, radius, row, column, source_row, source_column, FAR
-        ) + _penalty(height, width, penalties, row, column, source_row, source_column)
+        ) + _penalty(means, guide, penalties, row, column, source_row, source_column)
 
 
 @njit(cache=True, parallel=True)
@@ -160,6 +168,7 @@ def search_pass(problem, source, cost, next_source, next_cost, reach, draws, see
     features, compared, atlas, valid = problem.features, problem.compared, problem.atlas, problem.valid
     valid_list, targets, is_target = problem.valid_list, problem.targets, problem.is_target
     channels, radius = problem.channels, problem.radius
+    means, guide = problem.means, problem.guide
     penalties = (problem.offset_penalty, problem.mirror_penalty)
     height, width = is_target.shape
     for index in prange(targets.shape[0]):
@@ -175,16 +184,22 @@ def search_pass(problem, source, cost, next_source, next_cost, reach, draws, see
                 np.int64(source[row + down, column + across, 0]) - down,
                 np.int64(source[row + down, column + across, 1]) - across,
             )
-            best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+            best = _better(
+                features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best
+            )
         state = _hash(np.int64(seed) ^ _hash(row * width + column + 1))
         chosen = (state * valid_list.shape[0]) >> 32
         place = (np.int64(valid_list[chosen, 0]), np.int64(valid_list[chosen, 1]))
-        best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+        best = _better(
+                features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best
+            )
         window = max(height, width) // 2
         for draw in range(draws):
             state = _hash(state + 0x9E3779B9 * (draw + 1))
             place = _draw(state, best, window)
-            best = _better(features, compared, atlas, valid, channels, radius, penalties, row, column, place, best)
+            best = _better(
+                features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best
+            )
             window = max(1, window >> 1)
         next_source[row, column, 0] = best[0]
         next_source[row, column, 1] = best[1]

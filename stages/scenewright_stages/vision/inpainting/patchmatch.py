@@ -25,6 +25,10 @@ class PatchSettings:
     draws: random sources tried per pass.
     offset_penalty: what copying from one image diagonal away costs, as a mean squared Lab difference.
     mirror_penalty: what copying a mirrored patch costs, as a mean squared Lab difference.
+    guide_penalty: weight of the squared Lab difference between a patch's mean colour and the smooth extension of the
+        known colours, relative to that of the patch itself.
+    guide_reach: depth inside the hole (pixels of the finest level) at which that weight is down to 1/e: the smooth
+        extension is right across a narrow gap and wrong far outside the picture.
     confidence_decay: weight of a patch one pixel deeper inside the hole is smaller by this factor.
     softness: excess of a patch over the best one, relative to it, at which its share in the final colour is 1/e.
     """
@@ -35,8 +39,10 @@ class PatchSettings:
     draws: int = 6
     offset_penalty: float = 40.0
     mirror_penalty: float = 20.0
+    guide_penalty: float = 0.3
+    guide_reach: float = 6.0
     confidence_decay: float = 1.6
-    softness: float = 0.2
+    softness: float = 0.1
 
 
 @dataclass
@@ -66,11 +72,13 @@ class PatchVotes:
 
 def complete_levels(levels: list[Level], srgb: NDArray[np.float32], seed: int, settings: PatchSettings) -> PatchVotes:
     """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), that level's picture."""
-    field = _start(levels[-1], _reflected(levels[-1]), settings)
-    field.problem.features[...] = _quantised(membrane.extend(levels[-1].features, levels[-1].hole, levels[-1].allowed))
+    guide = membrane.extend(levels[-1].features, levels[-1].hole, levels[-1].allowed)
+    field = _start(levels[-1], _reflected(levels[-1]), guide, settings)
+    field.problem.features[...] = _quantised(guide)
     _improve(field, settings.rounds[0], seed, settings)
     for depth, level in enumerate(reversed(levels[:-1]), start=1):
-        field = _start(level, _doubled(field, level.shape), settings)
+        guide = membrane.refine(guide, level.features, level.hole)
+        field = _start(level, _doubled(field, level.shape), guide, settings)
         rounds = settings.rounds[min(depth, len(settings.rounds) - 1)]
         _improve(field, rounds, seed + 1_000_003 * depth, settings)
     return _final_votes(field, levels[0], srgb, settings)
@@ -116,9 +124,11 @@ def _badness(field: _Field) -> NDArray[np.float32]:
     return np.where(field.problem.is_target, badness, np.inf).astype(np.float32)
 
 
-def _start(level: Level, guess: NDArray[np.int32], settings: PatchSettings) -> _Field:
+def _start(
+    level: Level, guess: NDArray[np.int32], guide: NDArray[np.float32], settings: PatchSettings
+) -> _Field:
     """Field of a level whose features inside the hole are the votes of the `guess`ed sources."""
-    problem = _problem(level, settings)
+    problem = _problem(level, guide, settings)
     compared = problem.compared[:, ::CHANNELS].astype(np.float32)
     side = 2 * problem.radius + 1
     count = cv2.boxFilter(compared, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -135,12 +145,14 @@ def _start(level: Level, guess: NDArray[np.int32], settings: PatchSettings) -> _
     return field
 
 
-def _problem(level: Level, settings: PatchSettings) -> kernels.Problem:
+def _problem(level: Level, guide: NDArray[np.float32], settings: PatchSettings) -> kernels.Problem:
     radius, valid = _valid_centres(atlas.stack(level.allowed), settings.radius)
     side = 2 * radius + 1
     is_target = cv2.dilate(level.hole.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
     whole_patch = side * side * CHANNELS * STEPS_PER_UNIT**2
     features = _quantised(level.features)
+    depth = cv2.distanceTransform(level.hole.astype(np.uint8), cv2.DIST_L2, 5) * level.scale
+    guide_weight = settings.guide_penalty * whole_patch * np.exp(-depth / settings.guide_reach)
     return kernels.Problem(
         features=features,
         compared=np.repeat((level.hole | level.allowed).astype(np.int16), CHANNELS, axis=1),
@@ -154,7 +166,14 @@ def _problem(level: Level, settings: PatchSettings) -> kernels.Problem:
         radius=radius,
         offset_penalty=settings.offset_penalty * whole_patch / float(np.hypot(*level.shape)),
         mirror_penalty=settings.mirror_penalty * whole_patch,
+        means=atlas.stack(_patch_means(level.features, side)),
+        guide=np.dstack((_patch_means(guide, side), guide_weight)),
     )
+
+
+def _patch_means(features: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """(H, W, 3) float32 mean Lab of the patch around each pixel."""
+    return np.asarray(cv2.blur(features[..., :3], (side, side), borderType=cv2.BORDER_REPLICATE))
 
 
 def _quantised(features: NDArray[np.float32]) -> NDArray[np.int16]:

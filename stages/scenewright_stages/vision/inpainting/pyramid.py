@@ -31,11 +31,13 @@ class Level:
     features: (H, W, CHANNELS) float32 in units of CIE Lab, anything inside the hole.
     hole: (H, W) bool, pixels to fill.
     allowed: (H, W) bool, known pixels that patches may be copied from; never overlaps `hole`.
+    scale: pixels of the finest level per pixel of this one.
     """
 
     features: NDArray[np.float32]
     hole: NDArray[np.bool_]
     allowed: NDArray[np.bool_]
+    scale: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,4 +95,5 @@ def _halve(level: Level) -> Level:
         features=features.mean(axis=(1, 3), dtype=np.float32),
         hole=np.asarray(hole.any(axis=(1, 3))),
         allowed=np.asarray(allowed.all(axis=(1, 3))),
+        scale=2 * level.scale,
     )
