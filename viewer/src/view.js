@@ -27,11 +27,9 @@ export class SplatView {
 
   /** @param {Uint8Array} bytes an SPZ file */
   async load(bytes) {
-    if (this.configuration.count > 0) {
-      this.mesh = new SplatMesh({ fileBytes: bytes, fileType: SplatFileType.SPZ });
-      this.scene.add(this.mesh);
-      await this.mesh.initialized;
-    }
+    this.mesh = new SplatMesh({ fileBytes: bytes, fileType: SplatFileType.SPZ });
+    this.scene.add(this.mesh);
+    await this.mesh.initialized;
     this.invalidate();
   }
 
@@ -41,6 +39,7 @@ export class SplatView {
 
   resetView() {
     this.stopPath();
+    this.#stopInertia();
     const pose = poseFromRows(this.configuration.camera.worldFromCamera);
     this.camera.position.copy(pose.position);
     this.camera.quaternion.copy(pose.quaternion);
@@ -49,6 +48,7 @@ export class SplatView {
   }
 
   playPath() {
+    this.#stopInertia();
     this.playStart = performance.now();
     this.container.dispatchEvent(new CustomEvent("playing", { detail: true }));
     this.invalidate();
@@ -124,6 +124,13 @@ export class SplatView {
     });
   }
 
+  #stopInertia() {
+    // Without damping an update uses up what is left of the last drag.
+    this.controls.enableDamping = false;
+    this.controls.update();
+    this.controls.enableDamping = true;
+  }
+
   #pivotInFront() {
     const forward = new Vector3(0, 0, -1).applyQuaternion(this.camera.quaternion);
     this.controls.target.copy(this.camera.position).addScaledVector(forward, this.configuration.pivotDistance);
@@ -160,8 +167,10 @@ export class SplatView {
   }
 
   #announceReady() {
-    const sorted = this.configuration.count === 0 || this.spark.activeSplats > 0;
-    if (this.isReady || !sorted) return;
+    if (this.isReady || !this.mesh?.isInitialized) return;
+    // Sorting happens in a worker: keep drawing until its first result is there.
+    const isSorted = this.configuration.count === 0 || this.spark.activeSplats > 0;
+    if (!isSorted) return this.invalidate();
     this.isReady = true;
     // The frame that uses the first sort order is the next one.
     requestAnimationFrame(() => {

@@ -76,7 +76,7 @@ def write_rrd(path: Path, scene: RerunScene) -> None:
 
     Raises:
         ValueError: for a scene without views or two views of one name in a tab.
-        RuntimeError: if the SDK wrote nothing (environment variable RERUN=off).
+        RuntimeError: if the SDK is switched off by the environment variable RERUN.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -109,16 +109,16 @@ def _recorded(scene: RerunScene) -> bytes:
         send_properties=False,
         batcher_config=rr.ChunkBatcherConfig.NEVER(),
     )
+    if not rr.is_enabled(recording):
+        raise RuntimeError("the Rerun SDK is switched off: unset the environment variable RERUN")
     recording.set_log_time_enabled(False)
     recording.set_log_tick_enabled(False)
-    stream = recording.binary_stream()
+    stream = rr.binary_stream(recording=recording)
     recording.send_blueprint(layout(scene))
     _log_scene(recording, scene)
     data = stream.read(flush=True)
     recording.disconnect()
-    if not data:
-        raise RuntimeError("the Rerun SDK wrote nothing: is the environment variable RERUN set to off?")
-    return data
+    return data or b""
 
 
 def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
