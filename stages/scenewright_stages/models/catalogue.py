@@ -125,6 +125,7 @@ BACKENDS: tuple[BackendSpec, ...] = (
         family="classic",
         implementation=f"{_PACKAGE}.classic:ClassicDepth",
         notes="A prior, not a measurement: ground ramp, saliency and haze; scale and far:near are assumed.",
+        options=(("far_near_ratio", ()), ("near_metres", ())),
     ),
     BackendSpec(
         name="provided",

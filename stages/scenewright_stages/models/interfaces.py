@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.stage import BackendUse
 from scenewright_stages.models.errors import BackendContractError
+
+if TYPE_CHECKING:
+    from scenewright_stages.vision.images import PixelWindow
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -86,15 +89,21 @@ class DepthEstimate:
 
 @dataclass(frozen=True)
 class ProvidedDepthSource:
-    """A depth map that came with the image, and how the image was cut out of its original.
+    """A depth map that came with the photograph, and how the image was cut out of that photograph.
 
     Attributes:
-        path: the depth or disparity file.
-        prepared: the ``PreparedImage`` whose resampling the map must follow; None: same pixels already.
+        path: the depth or disparity file; its camera file, if it has one, lies beside it.
+        source_size: (width, height) of the upright photograph in pixels; None: the image is the photograph.
+        window: what the image shows of the photograph; None: all of it, at its own size.
+        kind: what the file holds; None: as its name says.
+        scale: metres (depth) or pixels (disparity) per unit of the file.
     """
 
     path: Path
-    prepared: object | None = None
+    source_size: tuple[int, int] | None = None
+    window: PixelWindow | None = None
+    kind: Literal["depth", "disparity"] | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.models.errors import MissingWeights
+from scenewright_stages.models.errors import MissingWeights, UnknownChoice
+from scenewright_stages.models.fetching import fetch_weights, weights_by_id
 from scenewright_stages.models.registry import backend
 from scenewright_stages.models.specs import Weights
 from scenewright_stages.models.weights import default_cache_dir, require_weights, weights_status
@@ -132,3 +133,37 @@ def test_the_cache_folder_follows_the_environment() -> None:
     assert default_cache_dir({"HF_HUB_CACHE": "/hub", "HF_HOME": "/home/hf"}) == Path("/hub")
     assert default_cache_dir({"HF_HOME": "/home/hf"}) == Path("/home/hf/hub")
     assert default_cache_dir({"HOME": "/home/me"}) == Path("/home/me/.cache/huggingface/hub")
+
+
+def test_fetching_takes_the_needed_files_into_the_cache_and_checks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: dict[str, object] = {}
+
+    def download(weights_id: str, **arguments: object) -> None:
+        asked.update(arguments, id=weights_id)
+        _snapshot(tmp_path, COMMIT, "config.json", "model.safetensors", reference=str(arguments["revision"]))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    status = fetch_weights(WEIGHTS, tmp_path, revision="v2", token="secret")
+    assert (status.state, status.revision) == ("present", COMMIT)
+    assert (asked["id"], asked["revision"], asked["token"]) == ("lab/model", "v2", "secret")
+    assert asked["allow_patterns"] == ["config.json", "*.safetensors", "*.safetensors.index.json"]
+    fetch_weights(WEIGHTS, tmp_path, with_optional=True)
+    assert "extra/*" in list(asked["allow_patterns"])  # type: ignore[call-overload]
+
+
+def test_a_repository_that_lacks_needed_files_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: None)
+    with pytest.raises(MissingWeights):
+        fetch_weights(WEIGHTS, tmp_path)
+
+
+def test_weights_are_found_by_the_name_of_their_repository() -> None:
+    assert weights_by_id("Ruicheng/moge-vitl").variant == "vitl"
+    with pytest.raises(UnknownChoice, match="Ruicheng/moge-vitl"):
+        weights_by_id("lab/unknown")

@@ -1,0 +1,198 @@
+"""FLUX Fill at its full size (12 billion parameters) with random weights, on one GPU: seconds and memory a fill.
+
+    python tests/bench/flux_fill.py [--size 768] [--steps 25] [--modes eager bf16 fp8] [--json out.json]
+
+``eager`` is bf16 as diffusers runs it; ``bf16`` and ``fp8`` are compiled by block. Random weights take the same
+time as trained ones. Nothing is downloaded: the text conditioning is zeros, and the weights are drawn on the GPU.
+:func:`random_flux_fill` gives the inpainter to other benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+SOURCE_ROOT = Path(__file__).parents[2] / "stages"
+if str(SOURCE_ROOT) not in sys.path:
+    sys.path.insert(0, str(SOURCE_ROOT))
+
+from scenewright_stages.models.catalogue import FLUX_FILL  # noqa: E402
+from scenewright_stages.models.flux_fill import FluxFillInpainter, FluxFillSettings, place_pipeline  # noqa: E402
+from scenewright_stages.models.flux_prompts import zero_prompts  # noqa: E402
+from scenewright_stages.models.interfaces import BackendRecord  # noqa: E402
+
+# FLUX.1-Fill-dev's transformer/config.json: FLUX.1 [dev] with 384 input channels (latents, masked image, mask).
+TRANSFORMER = {
+    "patch_size": 1, "in_channels": 384, "out_channels": 64, "num_layers": 19, "num_single_layers": 38,
+    "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768, "guidance_embeds": True, "axes_dims_rope": (16, 56, 56),
+}  # fmt: skip
+AUTOENCODER = {
+    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 16, "sample_size": 1024,
+    "scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False, "use_post_quant_conv": False,
+}  # fmt: skip
+SCHEDULER = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+
+MODES = {"eager": ("bf16", "none"), "bf16": ("bf16", "blocks"), "fp8": ("fp8", "blocks")}
+_GIB = 1 << 30
+
+
+def random_flux_fill(
+    precision: str = "bf16",
+    compile: str = "blocks",
+    steps: int = 25,
+    device: str = "cuda",
+    cache_dir: Path | None = None,
+    seed: int = 0,
+) -> FluxFillInpainter:
+    """An ``Inpainter`` with the full-size network and random weights.
+
+    Args:
+        precision: ``bf16`` or ``fp8``.
+        compile: ``blocks`` or ``none``.
+        steps: denoising steps.
+        device: where it runs.
+        cache_dir: where compiled kernels are kept; None = a temporary folder, so that nothing is reused.
+        seed: of the weights.
+    """
+    settings = FluxFillSettings(precision=precision, compile=compile, steps=steps)
+    pipeline = random_pipeline(TRANSFORMER, AUTOENCODER, device, seed)
+    place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="flux-fill-")))
+    prompts = zero_prompts(TRANSFORMER["joint_attention_dim"], TRANSFORMER["pooled_projection_dim"])  # type: ignore[arg-type]
+    record = BackendRecord(
+        "inpaint", "flux-fill", "model", weights_id=f"{FLUX_FILL.id} (random weights)", device=device
+    )
+    return FluxFillInpainter(pipeline, prompts, settings, record)
+
+
+def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], device: str, seed: int) -> Any:
+    """A ``FluxFillPipeline`` without text encoders, its bf16 weights drawn on the device itself."""
+    import diffusers
+
+    torch.manual_seed(seed)
+    modules = {
+        "transformer": _drawn(lambda: diffusers.FluxTransformer2DModel(**transformer), device),
+        "vae": _drawn(lambda: diffusers.AutoencoderKL(**autoencoder), device),
+    }
+    absent = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER)
+    return diffusers.FluxFillPipeline(scheduler=scheduler, **modules, **absent)
+
+
+@torch.no_grad()
+def _drawn(build: Callable[[], torch.nn.Module], device: str) -> torch.nn.Module:
+    """A module whose weights were never in main memory: matrices keep the scale of their input."""
+    with torch.device("meta"):
+        module = build().to(torch.bfloat16)
+    module.to_empty(device=device)
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(0, parameter[0].numel() ** -0.5)
+        else:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    return module.eval()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One mode: seconds to build and for the first fill (compiling), median seconds a fill, GiB on the GPU."""
+
+    mode: str
+    build_seconds: float
+    first_fill_seconds: float
+    fill_seconds: float
+    fills: int
+    resident_gib: float
+    peak_gib: float
+
+
+def measure(mode: str, size: int, steps: int, fills: int, cache_dir: Path | None) -> Reading:
+    """Build, warm up and time one mode; the GPU is empty again afterwards."""
+    torch.cuda.empty_cache()
+    precision, compiled = MODES[mode]
+    started = time.perf_counter()
+    inpainter = random_flux_fill(precision, compiled, steps, cache_dir=cache_dir)
+    torch.cuda.synchronize()
+    build_seconds = time.perf_counter() - started
+    resident = torch.cuda.memory_allocated() / _GIB
+    srgb, hole = _request(size)
+    first = _seconds(inpainter, srgb, hole, seed=0)
+    torch.cuda.reset_peak_memory_stats()
+    times = [_seconds(inpainter, srgb, hole, seed) for seed in range(1, fills + 1)]
+    peak = torch.cuda.max_memory_allocated() / _GIB
+    inpainter.release()
+    return Reading(mode, build_seconds, first, float(np.median(times)), fills, resident, peak)
+
+
+def _request(size: int) -> tuple[np.ndarray, np.ndarray]:
+    srgb = np.random.default_rng(0).random((size, size, 3), dtype=np.float32)
+    hole = np.zeros((size, size), np.bool_)
+    hole[:, -size // 5 :] = True
+    return srgb, hole
+
+
+def _seconds(inpainter: FluxFillInpainter, srgb: np.ndarray, hole: np.ndarray, seed: int) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    filled = inpainter.fill(srgb, hole, seed=seed)
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    if not np.array_equal(filled[~hole], srgb[~hole]):
+        raise AssertionError("known pixels were touched")
+    return seconds
+
+
+def table(readings: list[Reading]) -> str:
+    """The readings as Markdown; ratios against the first row."""
+    lines = [
+        "| mode | s / fill | ratio | first fill s | build s | resident GiB | peak GiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for reading in readings:
+        ratio = readings[0].fill_seconds / reading.fill_seconds
+        lines.append(
+            f"| {reading.mode} | {reading.fill_seconds:.2f} | {ratio:.2f} | {reading.first_fill_seconds:.1f} "
+            f"| {reading.build_seconds:.1f} | {reading.resident_gib:.1f} | {reading.peak_gib:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the modes one after the other in this process, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=768)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--fills", type=int, default=3)
+    parser.add_argument("--modes", nargs="+", choices=sorted(MODES), default=list(MODES))
+    parser.add_argument("--cache-dir", type=Path, help="keep compiled kernels here")
+    parser.add_argument("--json", type=Path, help="write the readings to this file")
+    arguments = parser.parse_args()
+    readings = []
+    for mode in arguments.modes:
+        readings.append(measure(mode, arguments.size, arguments.steps, arguments.fills, arguments.cache_dir))
+        print(json.dumps(asdict(readings[-1])), flush=True)
+    print(table(readings))
+    if arguments.json:
+        content = {
+            "device": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "size": arguments.size,
+            "steps": arguments.steps,
+            "readings": [asdict(reading) for reading in readings],
+        }
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
