@@ -33,6 +33,8 @@ def retry_hint(outcome: Outcome) -> str:
 
 def print_plain_summary(plan: Plan, outcome: Outcome) -> None:
     """The summary as lines on stdout."""
+    if outcome.problems:
+        return
     print(headline(plan, outcome))
     for warning in outcome.report.warnings if outcome.report else []:
         print(f"warning: {warning}")

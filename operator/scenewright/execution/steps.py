@@ -3,45 +3,80 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from scenewright.execution.events import Event, Progress, StepFinished, StepStarted
-from scenewright.execution.process import ProcessFolder
+from scenewright.execution.events import Event, Indexed, Progress, StepFinished, StepStarted, StepUpToDate
+from scenewright.execution.folders import RunFolder
+from scenewright_stages.contract.reports import Report, StageCounts
+from scenewright_stages.contract.task import INDEX_STEP
 
 
 class StepClock:
-    """Turns the progress of processes into events, and adds up the time of each step."""
+    """Turns the progress of processes into events, and adds up the time of each step.
 
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
+    A step that its process passes through too quickly to be seen in the progress file is told of nevertheless.
+    """
+
+    def __init__(self, folder: RunFolder, on_event: Callable[[Event], None]) -> None:
+        self._folder = folder
         self._on_event = on_event
-        self._step = ""
+        self._steps: Sequence[str] = ()
+        self._position = 0
         self._shard, self._shards = 0, 1
         self._began = 0.0
+        self._todo: dict[str, StageCounts] = {}
         self.totals: dict[str, float] = {}
-        """Seconds by step so far."""
+        """Seconds by step so far; steps that were up to date are not among them."""
 
-    def begin(self, step: str, shard: int, shards: int, attempt: int) -> None:
-        """A process started with this step."""
-        self._step, self._shard, self._shards, self._began = step, shard, shards, time.monotonic()
-        self._on_event(StepStarted(step, shard, shards, attempt))
+    def begin(self, steps: Sequence[str], shard: int, shards: int, attempt: int) -> None:
+        """A process started that goes through these steps."""
+        self._steps, self._position, self._shard, self._shards = steps, 0, shard, shards
+        self._start(attempt)
 
     def advance(self, progress: dict[str, Any] | None) -> None:
-        """The process told of its progress; a new step ends the one before."""
-        if progress is None:
+        """The process told of its progress; None when it has not yet."""
+        if progress is None or progress["step"] not in self._steps[self._position :]:
             return
-        if progress["step"] != self._step:
-            self._finish(0, None)
-            self.begin(progress["step"], self._shard, self._shards, 1)
-        self._on_event(Progress.from_json(progress))
+        self._move_to(progress["step"])
+        if not self._is_up_to_date(progress["step"]):
+            self._on_event(Progress.from_json(progress))
 
-    def end(self, code: int, folder: ProcessFolder) -> None:
+    def end(self, code: int) -> None:
         """The process ended."""
-        self._finish(code, folder)
+        if code == 0:
+            self._move_to(self._steps[-1])
+        self._finish(code)
 
-    def _finish(self, code: int, folder: ProcessFolder | None) -> None:
+    def _move_to(self, step: str) -> None:
+        while self._steps[self._position] != step:
+            self._finish(0)
+            self._position += 1
+            self._start(1)
+
+    def _start(self, attempt: int) -> None:
+        step = self._steps[self._position]
+        self._began = time.monotonic()
+        if self._is_up_to_date(step):
+            self._on_event(StepUpToDate(step, self._todo[step]))
+        else:
+            self._on_event(StepStarted(step, self._shard, self._shards, attempt))
+
+    def _finish(self, code: int) -> None:
+        step = self._steps[self._position]
+        if self._is_up_to_date(step) and code == 0:
+            return
         seconds = time.monotonic() - self._began
-        self.totals[self._step] = self.totals.get(self._step, 0.0) + seconds
-        report = folder.report(self._step) if folder else None
-        counts = report.stages.get(self._step) if report else None
-        self._on_event(StepFinished(self._step, seconds, code, self._shard, self._shards, counts))
+        self.totals[step] = self.totals.get(step, 0.0) + seconds
+        report = self._folder.report(step)
+        counts = report.stages.get(step) if report else None
+        self._on_event(StepFinished(step, seconds, code, self._shard, self._shards, counts))
+        if step == INDEX_STEP and code == 0 and report is not None:
+            self._take_index(report)
+
+    def _take_index(self, report: Report) -> None:
+        self._todo = dict(report.stages)
+        self._on_event(Indexed(report))
+
+    def _is_up_to_date(self, step: str) -> bool:
+        return step in self._todo and self._todo[step].todo == 0

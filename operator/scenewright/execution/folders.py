@@ -1,0 +1,91 @@
+"""The private folder of one run: what its processes report, removed with the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.contract.reports import Report
+
+_PREFIX = "scenewright-run-"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An existing folder.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @property
+    def progress_file(self) -> Path:
+        """The progress file of the running process."""
+        return self.path / "progress.json"
+
+    def progress(self) -> dict[str, Any] | None:
+        """What the running process last told of itself; None when it has not yet."""
+        try:
+            content: dict[str, Any] = json.loads(self.progress_file.read_text(encoding="utf-8"))
+            return content
+        except (OSError, ValueError):
+            return None
+
+    def log(self, step: str, shard: int) -> Path:
+        """Where a process writes its output; the worker also stores it beside the results."""
+        return self.path / f"{step}-{shard}.log"
+
+    def log_tail(self, step: str, shard: int, lines: int = 12) -> str:
+        """The last lines of a process's output."""
+        try:
+            text = self.log(step, shard).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def report(self, step: str) -> Report | None:
+        """The report of a step, None when it has left none."""
+        path = self.path / f"{step}.report.json"
+        return Report.from_bytes(path.read_bytes()) if path.is_file() else None
+
+    def plan(self) -> dict[str, Any]:
+        """The plan that an index step with ``planOnly`` wrote."""
+        content: dict[str, Any] = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
+        return content
+
+    def forget(self, *steps: str) -> None:
+        """Removes the progress and the reports of earlier processes."""
+        for path in (self.progress_file, *(self.path / f"{step}.report.json" for step in steps)):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def run_folder() -> Iterator[RunFolder]:
+    """A folder for one run, removed afterwards; litter of runs that were killed is removed first."""
+    base = Path(tempfile.gettempdir())
+    for litter in base.glob(f"{_PREFIX}*"):
+        if not _is_alive(litter.name.removeprefix(_PREFIX).partition("-")[0]):
+            shutil.rmtree(litter, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as name:
+        yield RunFolder(Path(name))
+
+
+def _is_alive(process: str) -> bool:
+    if not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
