@@ -58,7 +58,7 @@ class S3Store(Store):
         if not bucket:
             raise StoreError("s3://", "no bucket is named", "write s3://bucket/prefix")
         with self._explained(""):
-            self._client = _client()
+            self._client = _client(_aws_environment())
         # "auto" takes the CRT client on the instance types where it is the faster one.
         self._transfer = TransferConfig(
             multipart_threshold=SINGLE_PUT_BYTES, max_concurrency=8, preferred_transfer_client="auto"
@@ -177,9 +177,15 @@ class S3Store(Store):
         return StoreError(uri, f"{code}: {message}", "see the S3 server's documentation of this error")
 
 
+def _aws_environment() -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+
+
 @functools.cache
-def _client() -> Any:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+def _client(environment: tuple[tuple[str, str], ...]) -> Any:
+    """One client for each state of the environment: making one takes a tenth of a second, and it is thread-safe."""
+    values = dict(environment)
+    endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
     # Servers other than AWS seldom have a wildcard DNS name for their buckets.
     addressing = {"addressing_style": "path"} if endpoint else {}
     config = Config(
@@ -189,7 +195,7 @@ def _client() -> Any:
         retries={"mode": "standard", "total_max_attempts": 5},
         s3=addressing,
     )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    region = values.get("AWS_REGION") or values.get("AWS_DEFAULT_REGION") or "us-east-1"
     return boto3.session.Session().client("s3", region_name=region, config=config)
 
 

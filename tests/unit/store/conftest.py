@@ -1,0 +1,12 @@
+"""The two kinds of store under test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
+from s3_fixtures import s3_bucket, s3_server
+
+__all__ = ["s3_bucket", "s3_server"]
