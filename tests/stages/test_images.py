@@ -327,6 +327,7 @@ def test_prepared_sizes_obey_the_contract(width: int, height: int, limit: int) -
     window = prepared_window(width, height, limit)
     assert window.width % 32 == window.height % 32 == 0
     assert min(window.width, window.height) >= 32 and max(window.width, window.height) <= limit
+    assert window.scale <= 1 or min(width, height) < 32, "photographs are not enlarged"
     left, top, right, bottom = window.box
     assert left >= 0 and top >= 0 and right <= width + 1e-6 and bottom <= height + 1e-6
     assert left + right == pytest.approx(width, abs=1e-6)

@@ -80,7 +80,8 @@ def depth_edges(depth: Floats, threshold: float = 0.01) -> Mask:
     On any plane inverse depth is affine in pixel coordinates, so the second difference of inverse depth
     is zero however steep the plane is seen; at a jump it is the jump. A pixel is an edge where it exceeds
     threshold times the pixel's own inverse depth along a row or a column. (A threshold on the plain
-    gradient would call every floor near the horizon an edge.) Invalid pixels neither are edges nor make
+    gradient would call every floor near the horizon an edge. A right-angled crease reaches 2 / f, so a
+    threshold well above that, with f in pixels, leaves creases out.) Invalid pixels neither are edges nor make
     their neighbours edges.
     """
     valid = valid_depth(depth)
@@ -109,6 +110,21 @@ def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
         snapped[moved] = nearest[moved]
         surface, pending = surface | reached, pending & ~reached
     return snapped
+
+
+def on_surface(depth: Floats, tolerance: float = 0.05) -> Mask:
+    """(H, W) bool: valid pixels of which at least two of the eight neighbours have nearly the same depth.
+
+    What is left out floats between two surfaces. tolerance is relative.
+    """
+    log_depth = np.log(np.where(valid_depth(depth), depth, np.nan))
+    padded = np.pad(log_depth, 1, constant_values=np.nan)
+    height, width = depth.shape
+    agreeing = np.zeros(depth.shape, np.uint8)
+    for top, left in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)):
+        gap = np.abs(padded[top : top + height, left : left + width] - log_depth)
+        agreeing += np.less(gap, tolerance)
+    return agreeing >= 2
 
 
 def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, Camera]]) -> Mask:

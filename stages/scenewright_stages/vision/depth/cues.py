@@ -99,8 +99,8 @@ def _grown(srgb: Float32Array, region: Mask, reach: int) -> Mask:
     size = (2 * reach + 1, 2 * reach + 1)
     inside = region.astype(np.float32)
     share = cv2.boxFilter(inside, -1, size, borderType=cv2.BORDER_CONSTANT)
-    mean = cv2.boxFilter(srgb * inside[..., None], -1, size, borderType=cv2.BORDER_CONSTANT)
-    mean /= np.maximum(share, 1e-6)[..., None]
+    total = _array(cv2.boxFilter(srgb * inside[..., None], -1, size, borderType=cv2.BORDER_CONSTANT))
+    mean = total / np.maximum(share, 1e-6)[..., None]
     alike = (np.abs(srgb - mean).max(axis=2) < _SAME_COLOUR) & (share > 1e-3)
     return _without_specks(region | alike)
 
@@ -139,7 +139,7 @@ def _stretched(values: Float32Array) -> Float32Array:
     low, high = np.percentile(values, (1, 99))
     if high - low < 1e-6:
         return np.zeros(values.shape, np.float32)
-    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    return _array(np.clip((values - low) / (high - low), 0, 1))
 
 
 @numba.njit("f4[:,::1](f4[:,::1])", cache=True)

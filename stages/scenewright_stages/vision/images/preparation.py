@@ -150,7 +150,8 @@ def prepared_window(width: int, height: int, max_resolution: int) -> PixelWindow
     fit = min(1.0, max_resolution / max(width, height))
     sizes = product(_multiples(width * fit, max_resolution), _multiples(height * fit, max_resolution))
     candidates = [_window(width, height, *size) for size in sizes]
-    return max(candidates, key=lambda window: (_kept(window, width, height), window.width * window.height))
+    shrinking = [window for window in candidates if window.scale <= 1]
+    return max(shrinking or candidates, key=lambda window: (_kept(window, width, height), window.width * window.height))
 
 
 def outpaint_canvas(width: int, height: int, expansion_percent: float) -> Canvas:
