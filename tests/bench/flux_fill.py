@@ -10,6 +10,7 @@ time as trained ones. Nothing is downloaded: the text conditioning is zeros, and
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import tempfile
@@ -78,8 +79,7 @@ def random_flux_fill(
 
 def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], device: str, seed: int) -> Any:
     """A ``FluxFillPipeline`` without text encoders, its bf16 weights drawn on the device itself."""
-    import diffusers
-
+    diffusers: Any = importlib.import_module("diffusers")
     torch.manual_seed(seed)
     modules = {
         "transformer": _drawn(lambda: diffusers.FluxTransformer2DModel(**transformer), device),
@@ -91,10 +91,10 @@ def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], de
 
 
 @torch.no_grad()
-def _drawn(build: Callable[[], torch.nn.Module], device: str) -> torch.nn.Module:
+def _drawn(build: Callable[[], Any], device: str) -> torch.nn.Module:
     """A module whose weights were never in main memory: matrices keep the scale of their input."""
     with torch.device("meta"):
-        module = build().to(torch.bfloat16)
+        module: torch.nn.Module = build().to(torch.bfloat16)
     module.to_empty(device=device)
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:
