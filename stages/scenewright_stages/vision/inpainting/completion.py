@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.inpainting import pyramid
+from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.blend import blend_seams
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
 
@@ -18,6 +19,7 @@ def complete(
     seed: int,
     allowed_source: NDArray[np.bool_] | None = None,
     depth_guide: NDArray[np.float32] | None = None,
+    *,
     settings: PatchSettings | None = None,
 ) -> NDArray[np.float32]:
     """Fill `hole` with patches of the known part of the picture, without a visible seam.
@@ -27,17 +29,18 @@ def complete(
     seed: same seed, same bytes, whatever the number of threads.
     allowed_source: (H, W) bool, known pixels that may be copied and that the fill continues; None = all known ones.
         Behind a foreground object, pass the background side only.
-    depth_guide: (H, W) float32 depth along +z in metres, used when `allowed_source` is None: only the far side of
-        each hole is copied. Hole pixels and unknown depths are NaN, inf or 0.
+    depth_guide: (H, W) float32 depth along +z in metres: only the far side of each hole is copied and continued (see
+        `background_side`). Values in the hole are ignored; unknown depths are NaN, inf or 0.
+    settings: recipe of the patch search, for experiments.
 
     Returns a new (H, W, 3) float32 array in [0, 1], bit-identical to `srgb` outside the hole.
     Raises FillError when shapes disagree, a known pixel is not finite or outside [0, 1], no allowed source pixel
     exists, or a pixel stayed unfilled.
     """
-    _check_input(srgb, hole, allowed_source)
+    _check_input(srgb, hole, allowed_source, depth_guide)
     if not hole.any():
         return srgb.copy()
-    allowed = ~hole if allowed_source is None else allowed_source & ~hole
+    allowed = _allowed(hole, allowed_source, depth_guide)
     if not allowed.any():
         raise FillError("no known pixel to copy from: the hole (and what is not allowed) covers the whole picture")
     known = np.where(hole[..., None], np.float32(0.0), srgb)
@@ -50,12 +53,26 @@ def complete(
     return blend_seams(known, hole, allowed, votes.steps)
 
 
-def _check_input(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[np.bool_] | None) -> None:
+def _allowed(
+    hole: NDArray[np.bool_], allowed_source: NDArray[np.bool_] | None, depth_guide: NDArray[np.float32] | None
+) -> NDArray[np.bool_]:
+    allowed = ~hole if depth_guide is None else background_side(depth_guide, hole)
+    return allowed if allowed_source is None else allowed & allowed_source
+
+
+def _check_input(
+    srgb: NDArray[np.float32],
+    hole: NDArray[np.bool_],
+    allowed_source: NDArray[np.bool_] | None,
+    depth_guide: NDArray[np.float32] | None,
+) -> None:
     if srgb.ndim != 3 or srgb.shape[2] != 3 or srgb.dtype != np.float32:
         raise FillError(f"srgb must be (H, W, 3) float32, is {srgb.shape} {srgb.dtype}")
-    for name, mask in (("hole", hole), ("allowed_source", allowed)):
+    for name, mask in (("hole", hole), ("allowed_source", allowed_source)):
         if mask is not None and (mask.shape != srgb.shape[:2] or mask.dtype != np.bool_):
             raise FillError(f"{name} must be {srgb.shape[:2]} bool, is {mask.shape} {mask.dtype}")
+    if depth_guide is not None and depth_guide.shape != srgb.shape[:2]:
+        raise FillError(f"depth_guide must be {srgb.shape[:2]}, is {depth_guide.shape}")
     known = srgb[~hole]
     if not np.all((known >= 0.0) & (known <= 1.0)):
         raise FillError("known pixels must be finite and in [0, 1]")

@@ -1,0 +1,60 @@
+"""Which known pixels belong behind a hole: a moved camera uncovers background, never more of the foreground."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BORDER = 3
+"""Width (pixels) of the known border of a hole whose depths are looked at."""
+
+LARGEST_REACH = 16
+"""Largest distance (pixels) along a hole over which depths are compared."""
+
+OBJECT_REACH = 48
+"""Distance (pixels) from a hole up to which foreground is excluded; what is farther away is another thing."""
+
+DISCONTINUITY = 1.2
+"""Ratio of the far to the near depth at a hole from which on they count as two surfaces."""
+
+
+def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: known pixels that may continue into the hole next to them.
+
+    depth: (H, W) float32 along +z in metres; values that are not finite or not positive are unknown, and unknown
+        pixels may always continue. hole: (H, W) bool.
+
+    Around every part of a hole the known depths are compared. Where they span two surfaces, pixels nearer than the
+    geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part. At least one pixel at every hole with known depths remains.
+    """
+    known = ~hole & np.isfinite(depth) & (depth > 0)
+    if not (known.any() and hole.any()):
+        return np.asarray(~hole)
+    threshold = _threshold(np.where(known, depth, 0.0).astype(np.float32), known, hole)
+    distance, nearest_hole = _nearest(hole)
+    foreground = known & (depth < threshold.ravel()[nearest_hole]) & (distance <= OBJECT_REACH)
+    return np.asarray(~hole & ~foreground)
+
+
+def _threshold(
+    depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """(H, W) float32 depth that separates foreground from background, 0 where there is only one surface."""
+    bits = hole.astype(np.uint8)
+    border = known & (cv2.dilate(bits, np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)) > 0)
+    thickness = 2.0 * float(cv2.distanceTransform(bits, cv2.DIST_L2, 5).max())
+    reach = min(int(np.ceil(thickness)) + BORDER, LARGEST_REACH)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    far = cv2.dilate(np.where(border, depth, 0.0).astype(np.float32), window)
+    inverse_near = cv2.dilate(np.where(border, 1.0 / np.maximum(depth, 1e-9), 0.0).astype(np.float32), window)
+    separated = far * inverse_near > DISCONTINUITY
+    return np.where(separated, np.sqrt(far / np.maximum(inverse_near, 1e-9)), 0.0).astype(np.float32)
+
+
+def _nearest(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(H, W) distance (pixels) to the true pixel of `mask` nearest to each pixel, and its flat index."""
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = np.zeros(int(labels.max()) + 1, np.int64)
+    places[labels[mask]] = np.flatnonzero(mask)
+    return np.asarray(distance, np.float32), np.asarray(places[labels])
