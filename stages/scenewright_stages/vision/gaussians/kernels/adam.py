@@ -1,14 +1,14 @@
-"""Adam on the CPU."""
+"""Adam on the CPU: one thread, since a parallel launch costs more than the usual few thousand rows."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from numba import njit, prange
+from numba import njit
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(cache=True, error_model="numpy")
 def adam(
     values: Any,
     gradient: Any,
@@ -26,7 +26,7 @@ def adam(
     keep1, take1 = real(beta1), real(1.0 - beta1)
     keep2, take2 = real(beta2), real(1.0 - beta2)
     inverse2, small = real(1.0 / correction2), real(epsilon)
-    for i in prange(values.shape[0]):
+    for i in range(values.shape[0]):
         for j in range(values.shape[1]):
             g = gradient[i, j]
             m = keep1 * first_moment[i, j] + take1 * g
