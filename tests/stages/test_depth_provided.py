@@ -198,6 +198,16 @@ def test_disparity_without_calibration_says_what_to_write_where(tmp_path: Path) 
     assert refusal(tmp_path / "a.disparity.npy").field == "baselineMetres"
 
 
+def test_a_camera_file_may_lie_elsewhere_but_must_be_there_if_it_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.disparity.npy", 40.0 * 0.2 / DEPTH - 1.0)
+    elsewhere = tmp_path / "camera" / "any.json"
+    assert refusal(tmp_path / "a.disparity.npy", camera_file=elsewhere).field == "any.json"
+    elsewhere.parent.mkdir()
+    write_sidecar(elsewhere)
+    depth = read_provided(tmp_path / "a.disparity.npy", camera_file=elsewhere).depth
+    np.testing.assert_allclose(depth, DEPTH, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -69,13 +69,16 @@ def find_map(image: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_provided(path: Path, kind: MapKind | None = None, scale: float = 1.0) -> ProvidedDepth:
+def read_provided(
+    path: Path, kind: MapKind | None = None, scale: float = 1.0, camera_file: Path | None = None
+) -> ProvidedDepth:
     """A map and its camera file.
 
     Args:
         path: of the map.
         kind: what it holds; None: by its name, ``.disparity.`` or else depth.
         scale: metres (depth) or pixels (disparity) per unit.
+        camera_file: None: `<stem>.camera.json` beside the map, if there is one.
 
     Raises:
         ProvidedDepthError: naming the file or field, what is wrong with it and the remedy.
@@ -84,9 +87,9 @@ def read_provided(path: Path, kind: MapKind | None = None, scale: float = 1.0) -
         raise ProvidedDepthError("scale", f"{scale} must be positive", "Give metres or pixels per unit")
     held: MapKind = kind or ("disparity" if ".disparity" in path.suffixes else "depth")
     values = read_map(path) * np.float32(scale)
-    camera_file = sidecar_path(path)
-    sidecar = read_sidecar(camera_file) if camera_file.is_file() else None
-    depth = _depth_from_disparity(values, sidecar, camera_file) if held == "disparity" else values
+    calibration = camera_file or sidecar_path(path)
+    sidecar = read_sidecar(calibration) if camera_file or calibration.is_file() else None
+    depth = _depth_from_disparity(values, sidecar, calibration) if held == "disparity" else values
     depth = np.where(valid_depth(depth), depth, np.nan).astype(np.float32)
     valid = float(np.isfinite(depth).mean())
     if valid == 0:
