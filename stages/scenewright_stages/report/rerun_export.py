@@ -26,6 +26,9 @@ TABS = ("Initialization", "Coarse Scene", "Final Scene")
 FRAME_TIMELINE = "frame"
 _JPEG_QUALITY = 88
 _DEPTH_LEVELS = 65535
+# Discs of this many standard deviations leave no gaps between splats of neighbouring pixels.
+_COVERING_RADIUS = 1.4
+_BACKGROUND = (18, 20, 24)
 _PANELS = {"rgb": "RGB", "depth": "Depth", "confidence": "Confidence", "inpaint_mask": "Inpaint mask"}
 # Namespace of the ids of views and containers: any fixed value does.
 _LAYOUT_NAMESPACE = uuid.UUID("6f7d0b5c-4a8e-5d4b-9d53-2f6f1f0f5c11")
@@ -129,7 +132,8 @@ def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
             _log_view(recording, _camera_path(tab, view.name), view, frustum)
     if scene.splats is not None:
         cloud = drawable(scene.splats)
-        recording.log("/world/splats", _points(cloud.means, cloud.srgb, cloud.scales.mean(axis=1)), static=True)
+        radii = _COVERING_RADIUS * cloud.scales.mean(axis=1)
+        recording.log("/world/splats", _points(cloud.means, cloud.srgb, radii), static=True)
     for number, frame in enumerate(scene.frames):
         recording.set_time(FRAME_TIMELINE, sequence=number)
         _log_camera(recording, "/world/final/camera", frame.camera, frustum, static=False)
@@ -186,7 +190,9 @@ def _unprojected(view: RerunView, depth: NDArray[np.floating]) -> rr.Points3D:
     (fx, fy), (cx, cy) = view.camera.focal, view.camera.principal_point
     points = np.stack([(columns + 0.5 - cx) / fx * z, (rows + 0.5 - cy) / fy * z, z], axis=1)
     pose = view.camera.world_from_camera
-    return _points(points @ pose[:3, :3].T + pose[:3, 3], view.srgb[rows, columns], z / fx / 2)
+    return _points(
+        points @ pose[:3, :3].T + pose[:3, 3], view.srgb[rows, columns], z / fx * _COVERING_RADIUS / np.sqrt(2)
+    )
 
 
 def _points(positions: NDArray[np.floating], srgb: NDArray[np.floating], radii: NDArray[np.floating]) -> rr.Points3D:
@@ -221,8 +227,8 @@ def layout(scene: RerunScene) -> rrb.Blueprint:
     width, height = scene.initial_views[0].camera.width, scene.initial_views[0].camera.height
     shares = column_shares(width, height)
     tabs = [
-        _views_tab(TABS[0], "initialization", scene.initial_views, shares),
-        _views_tab(TABS[1], "coarse", scene.coarse_views, shares),
+        _views_tab(TABS[0], "initialization", scene, scene.initial_views, shares),
+        _views_tab(TABS[1], "coarse", scene, scene.coarse_views, shares),
         _final_tab(scene, shares),
     ]
     active = 2 if scene.frames else 0
@@ -247,10 +253,10 @@ def column_shares(width: int, height: int) -> tuple[float, float]:
 
 
 def _views_tab(
-    title: str, tab: str, views: Sequence[RerunView], shares: tuple[float, float]
+    title: str, tab: str, scene: RerunScene, views: Sequence[RerunView], shares: tuple[float, float]
 ) -> rrb.Container | rrb.View:
     paths = [_camera_path(tab, view.name) for view in views]
-    space = _space_view(views[0] if views else None, [f"/world/{tab}/**"], paths)
+    space = _space_view(scene, [f"/world/{tab}/**"], paths)
     if not views:
         text = rrb.TextDocumentView(name="No views were added", origin="/none")
         return rrb.Horizontal(space, text, column_shares=shares, name=title)
@@ -261,35 +267,35 @@ def _views_tab(
 
 def _final_tab(scene: RerunScene, shares: tuple[float, float]) -> rrb.Container:
     camera = "/world/final/camera"
-    space = _space_view(scene.initial_views[0], ["/world/splats", "/world/final/**"], [camera])
+    space = _space_view(scene, ["/world/splats", "/world/final/**"], [camera])
     pictures = [
-        rrb.Spatial2DView(name=_PANELS[panel], origin=camera, contents=f"{camera}/{panel}")
+        rrb.Spatial2DView(name=_PANELS[panel], origin=camera, contents=f"{camera}/{panel}", background=_BACKGROUND)
         for panel in ("rgb", "depth")
     ]
     return rrb.Horizontal(space, rrb.Vertical(*pictures), column_shares=shares, name=TABS[2])
 
 
-def _space_view(start: RerunView | None, shown: Iterable[str], cameras: Iterable[str]) -> rrb.Spatial3DView:
-    """Points, frusta and their photographs; no depth or mask tensors. Opens at the first camera."""
+def _space_view(scene: RerunScene, shown: Iterable[str], cameras: Iterable[str]) -> rrb.Spatial3DView:
+    """Points, frusta and their photographs; no depth or mask tensors. Opens behind the input camera."""
     hidden = [f"- {camera}/{panel}" for camera in cameras for panel in _PANELS if panel != "rgb"]
     contents = ["+ /world", *(f"+ {path}" for path in shown), *hidden]
-    eye = None if start is None else _eye_behind(start.camera)
-    return rrb.Spatial3DView(name="Scene", origin="/world", contents=contents, eye_controls=eye)
+    eye = _eye_behind(scene.initial_views[0].camera, 3 * _frustum_size(scene))
+    return rrb.Spatial3DView(name="Scene", origin="/world", contents=contents, eye_controls=eye, background=_BACKGROUND)
 
 
-def _eye_behind(camera: Camera) -> rrb.EyeControls3D:
-    """An eye slightly behind and above the camera, so that its frustum is in the picture."""
-    pose = camera.world_from_camera
-    right, down, forward = pose[:3, :3].T
-    position = camera.position - 0.6 * forward - 0.3 * down + 0.2 * right
-    return rrb.EyeControls3D(position=position, look_target=camera.position + 2 * forward, eye_up=-down)
+def _eye_behind(camera: Camera, distance: float) -> rrb.EyeControls3D:
+    """An eye that many metres behind the camera and a little above it, so that its frustum is in the picture."""
+    right, down, forward = camera.world_from_camera[:3, :3].T
+    position = camera.position + distance * (0.3 * right - 0.4 * down - forward)
+    target = camera.position + 3 * distance * forward
+    return rrb.EyeControls3D(position=position, look_target=target, eye_up=-down)
 
 
 def _camera_panel(view: RerunView, path: str) -> rrb.Grid:
     present = {"rgb": True, "depth": view.depth is not None, "confidence": view.confidence is not None}
     present["inpaint_mask"] = view.inpaint_mask is not None
     pictures = [
-        rrb.Spatial2DView(name=f"{view.name}: {title}", origin=path, contents=f"{path}/{panel}")
+        rrb.Spatial2DView(name=f"{view.name}: {title}", origin=path, contents=f"{path}/{panel}", background=_BACKGROUND)
         for panel, title in _PANELS.items()
         if present[panel]
     ]
