@@ -114,6 +114,14 @@ def test_a_featureless_image_becomes_a_ramp() -> None:
         assert np.isfinite(depth).all() and depth[0].min() > depth[-1].max()
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (32, 512), (512, 32)])
+def test_noise_and_odd_shapes_give_valid_depth(shape: tuple[int, int]) -> None:
+    srgb = np.random.default_rng(0).random((*shape, 3), np.float32)
+    prior = estimate_prior(srgb)
+    assert prior.depth.shape == shape
+    assert np.isfinite(prior.depth).all() and np.isfinite(prior.confidence).all()
+
+
 def test_a_known_field_of_view_is_used() -> None:
     prior = estimate_prior(photograph("coffee"), horizontal_degrees=75.0)
     assert prior.camera.field_of_view[0] == pytest.approx(75)
