@@ -22,8 +22,8 @@ TrajectoryName = Literal["spiral", "orbit", "dolly"]
 
 PORTRAIT_DAMPING = 0.6  # sideways motion of portrait images, whose sides are close
 _VERTICAL_SHARE = 0.3  # "try not to change up and down, for floor and sky"
-_DEPTH_SHARE = 0.3  # VistaDream's rot_ratio: depth motion per ratio and radius
 _TARGET_SHARE = 0.5  # the cameras look at this share of the radius ahead of the first one
+_TARGET_LEAD = 1.25  # and at least this much farther than the camera that goes farthest
 _NEAR_PERCENTAGE = 5.0
 _CLAMP_SHARE = 0.5
 _ROUNDING = 1e-12
@@ -68,12 +68,12 @@ def spiral(
     """VistaDream's spiral: out along one loop towards the scene, back along the other behind the start.
 
     With s = sin(2 pi t) and the radius R, the camera is at ``x = f R s cos(2 pi t)``,
-    ``y = 0.3 f R s sin(2 pi t)`` and ``z = -0.3 R s`` times the forward ratio f where z > 0 and times the
-    backward ratio where z < 0, t running from 1 to 0; it looks at (0, 0, R / 2). At the default ratios
-    this is VistaDream's path except for two things: there z < 0, which moves away from the scene, is scaled
-    by the "forward" ratio, and the sideways motion is fixed at f = 0.3, so that no ratio makes it small.
-    VistaDream's angle 2 pi t n equals 2 pi t at the n sampled poses. Forward motion is limited to half the
-    5th percentile of depth, so that no camera enters the near surfaces.
+    ``y = 0.3 f R s sin(2 pi t)`` and ``z = -R s`` times the forward ratio f where z > 0 and times the
+    backward ratio where z < 0, t running from 1 to 0; it looks at (0, 0, R / 2). This differs from
+    VistaDream in three things: there z < 0, which moves away from the scene, is scaled by the "forward"
+    ratio; both ratios act on 0.3 R; and the sideways motion is fixed at f = 0.3, so that no ratio makes it
+    small. VistaDream's angle 2 pi t n equals 2 pi t at the n sampled poses. Forward motion is limited to
+    half the 5th percentile of depth, so that no camera enters the near surfaces.
 
     Args:
         points: (N, 3) in the first camera's coordinates, metres; not finite ones are left out, as the
@@ -91,7 +91,7 @@ def spiral(
         swing = np.sin(2 * np.pi * t)
         sideways = forward_ratio * radius * swing * np.cos(2 * np.pi * t)
         vertical = _VERTICAL_SHARE * forward_ratio * radius * swing * np.sin(2 * np.pi * t)
-        depth = -_DEPTH_SHARE * radius * swing
+        depth = -radius * swing
         depth = depth * np.where(depth > 0, forward_ratio, backward_ratio)
         damping = PORTRAIT_DAMPING if portrait else 1.0
         return np.stack([damping * sideways, vertical, depth], axis=-1)
@@ -159,7 +159,7 @@ def _path(
     path, clamp = _clamped(path, _CLAMP_SHARE * float(np.percentile(_finite(points)[:, 2], _NEAR_PERCENTAGE)))
     target = (0.0, 0.0, _TARGET_SHARE * radius)
     # A camera beyond the target would turn round; the target is moved on so that it stays ahead.
-    target = (0.0, 0.0, max(target[2], 2.0 * float(path[:, 2].max())))
+    target = (0.0, 0.0, max(target[2], _TARGET_LEAD * float(path[:, 2].max())))
     return Trajectory(np.stack([look_at(position, target) for position in path]), radius, clamp)
 
 
