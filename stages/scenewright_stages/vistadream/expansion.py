@@ -19,7 +19,7 @@ from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import depth_edges, occludes
+from scenewright_stages.vision.geometry import occludes, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.holes import COVERED_ALPHA, foreground_rim, hole_mask
@@ -81,11 +81,10 @@ class ExpansionTools:
 
 @dataclass(frozen=True)
 class Expansion:
-    """The grown scene, all of its frames, the views as they were before filling, and the summary."""
+    """The grown scene, all of its frames, and the summary."""
 
     scene: GaussianScene
     frames: list[Frame]
-    holed_views: list[HoledView]
     summary: CoarseSummary
 
 
@@ -114,7 +113,6 @@ def expand(
     frames = list(frames)
     views = [camera.expanded(settings.margin // 2) for camera in candidates]
     chosen: list[int] = []
-    holed_views: list[HoledView] = []
     extra: list[ExtraFrame] = []
     coverage: list[float] = []
     diagnosis: SelectionDiagnosis | None = None
@@ -132,7 +130,6 @@ def expand(
         tools.on_progress((number + 0.2) / settings.frames, f"view {number + 1}/{settings.frames}: filling")
         frame, occluded = fill_view(holed, frames, settings, tools, seed + number)
         frames.append(frame)
-        holed_views.append(holed)
         tools.on_progress((number + 0.3) / settings.frames, f"view {number + 1}/{settings.frames}: optimising")
         scene, loss, added = grow(scene, frames, settings, tools, seed + number)
         extra.append(_extra_frame(choice, holed, frame, occluded, added, loss))
@@ -146,7 +143,7 @@ def expand(
         total_splats=len(scene),
         coverage=tuple(coverage),
     )
-    return Expansion(scene, frames, holed_views, summary)
+    return Expansion(scene, frames, summary)
 
 
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
@@ -176,7 +173,8 @@ def fill_view(
     depth = connect_depth(holed, tools.predict_depth(holed, srgb))
     confident = np.isfinite(depth) & (depth > 0)
     depth = np.where(confident, depth, 0.0).astype(np.float32)
-    kept = holed.hole & confident & ~depth_edges(depth, settings.edge_threshold)
+    depth = np.where(holed.hole, snap_edge_depth(depth, settings.edge_threshold), depth)
+    kept = holed.hole & confident & on_surface(depth)
     hides = occludes(depth, holed.camera, [(frame.depth, frame.camera) for frame in frames]) & kept
     frame = Frame("coarse", srgb, depth, holed.hole, kept & ~hides, confident, holed.camera)
     return frame, int(hides.sum())
@@ -231,9 +229,7 @@ def training_view(frame: Frame, device: torch.device) -> View:
     )
 
 
-def _extra_frame(
-    choice: Choice, holed: HoledView, frame: Frame, occluded: int, added: int, loss: float
-) -> ExtraFrame:
+def _extra_frame(choice: Choice, holed: HoledView, frame: Frame, occluded: int, added: int, loss: float) -> ExtraFrame:
     return ExtraFrame(
         dense_pose_index=choice.index,
         inpaint_ratio=choice.ratio,

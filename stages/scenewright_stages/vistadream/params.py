@@ -48,7 +48,9 @@ class OutpaintParams(InpaintParams):
 class ProvidedDepthParams(Params):
     """How the depth or disparity map beside the image is read (backend ``provided``)."""
 
-    kind: Literal["depth", "disparity"] = Field(default="depth", description="What the map holds.")
+    kind: Literal["", "depth", "disparity"] = Field(
+        default="", description="What the map holds; empty: what its name says (.depth. or .disparity.)."
+    )
     scale: float = Field(
         default=1.0,
         gt=0.0,
@@ -65,6 +67,17 @@ class DepthParams(Params):
         description="classic is a stated prior, no measurement: ground ramp, saliency and haze. provided reads "
         "a depth or disparity map beside the image. The others are models.",
     )
+    variant: str = Field(
+        default="",
+        max_length=64,
+        description="Which weights of a model backend, such as small or metric-indoor-large of depth-anything; "
+        "empty: the backend's default. `scenewright models` lists them.",
+    )
+    fill_invalid: bool = Field(
+        default=False,
+        description="Give pixels without a valid depth one that continues their surroundings (recorded as "
+        "extrapolated). False: they make no Gaussian.",
+    )
     far_near_ratio: float = Field(
         default=3.0,
         ge=1.2,
@@ -78,7 +91,8 @@ class DepthParams(Params):
         default=0.01,
         gt=0.0,
         le=1.0,
-        description="A pixel is a depth edge where the relative step between neighbours exceeds ten times this value.",
+        description="A pixel is a depth edge where the second difference of inverse depth along its row or column "
+        "exceeds this share of its own inverse depth (0 on every plane, the jump at a jump).",
     )
     confidence_threshold: float = Field(
         default=0.0, ge=0.0, le=1.0, description="Pixels of lower depth confidence make no Gaussians outside the input."
@@ -223,8 +237,8 @@ class VistaDreamParams(Params):
         default=None,
         gt=5.0,
         lt=150.0,
-        description="Horizontal field of view of the photograph in degrees. Unset: from the depth backend, "
-        "else from EXIF, else 60.",
+        description="Horizontal field of view of the photograph in degrees. Unset: from the camera file of a "
+        "provided map, from EXIF, from the depth model, else 60.",
     )
     outpaint: OutpaintParams = OutpaintParams()
     depth: DepthParams = DepthParams()

@@ -1,0 +1,138 @@
+"""Fourth stage: coarse expansion with the backends that the spec names."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.models.interfaces import DepthEstimator, FillGuide, Inpainter
+from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.trajectories import Trajectory
+from scenewright_stages.vistadream.depth import load_depth_estimator
+from scenewright_stages.vistadream.diagnostics import CoarseSummary
+from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
+from scenewright_stages.vistadream.frames import load_frames, save_frames
+from scenewright_stages.vistadream.initialize import stage_renderer
+from scenewright_stages.vistadream.outpaint import load_inpainter
+from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
+from scenewright_stages.vistadream.selection import Band
+
+log = logging.getLogger(__name__)
+
+CONTINUED_DEPTH = BackendUse("depth", "continued", notes="Depth in holes continues the background around them.")
+"""Recorded when no depth model looks at new views."""
+
+
+class CoarseStage(Stage):
+    """Grows a scene by views with holes."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
+        self.renderer = stage_renderer(context.models)
+        self.inpainter = load_inpainter("inpaint", self.params.coarse.inpaint, context)
+        self.depth = load_depth_estimator(self.params, context) if predicts_depth(self.params) else None
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the grown scene, all frames, and the summary as JSON and as log text."""
+        frames = load_frames(inputs.path("initialize", "frames"))
+        scene = GaussianScene.load_npz(inputs.path("initialize", "scene")).to(self.renderer.device)
+        coarse = self.params.coarse
+        trajectory = scene_trajectory(frames, self.params.trajectory, coarse.frames * coarse.dense_multiplier)
+        tools = ExpansionTools(
+            renderer=self.renderer,
+            fill_colour=BackendFill(self.inpainter, coarse.inpaint.prompt),
+            predict_depth=BackendDepth(self.depth),
+            on_progress=self.context.progress,
+        )
+        candidates = cameras_along(frames, trajectory)
+        expansion = expand(scene, frames, candidates, expansion_settings(self.params), tools, inputs.seed)
+        summary = with_trajectory(expansion.summary, trajectory)
+        if coarse.print_summary:
+            log.info("%s", summary.text())
+        elif summary.diagnosis is not None:
+            log.warning("%s", summary.diagnosis.text())
+        return self._result(expansion, summary, inputs)
+
+    def _result(self, expansion: Expansion, summary: CoarseSummary, inputs: StageInputs) -> StageResult:
+        names = {"scene": "coarse_scene.npz", "frames": "coarse_frames.npz"}
+        names |= {"summary": "coarse_summary.json", "log": "coarse_summary.txt"}
+        outputs = {name: inputs.workspace / file for name, file in names.items()}
+        expansion.scene.save_npz(outputs["scene"])
+        save_frames(outputs["frames"], expansion.frames)
+        outputs["summary"].write_text(json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
+        outputs["log"].write_text(summary.text() + "\n")
+        uses = [self.inpainter.record.use("inpaint"), self.depth.record.use("depth") if self.depth else CONTINUED_DEPTH]
+        metrics = {
+            "selected_extra_frames": summary.selected_extra_frames,
+            "requested_extra_frames": summary.requested_extra_frames,
+            "total_splats": summary.total_splats,
+            "inpaint_ratios": [round(frame.inpaint_ratio, 4) for frame in summary.frames],
+            "coverage": round(summary.coverage[-1], 4),
+        }
+        return StageResult(outputs, metrics=metrics, warnings=summary.warnings(), backends=uses)
+
+
+def predicts_depth(params: VistaDreamParams) -> bool:
+    """Whether the depth backend can say anything of a view that nobody photographed: a provided map cannot."""
+    return params.depth.backend not in ("provided", "classic")
+
+
+def expansion_settings(params: VistaDreamParams) -> ExpansionSettings:
+    """The loop's settings from the pipeline's parameters."""
+    coarse = params.coarse
+    band = Band(coarse.min_inpaint_ratio, coarse.max_inpaint_ratio, coarse.adjacent_exclusion, coarse.fallback_mode)
+    return ExpansionSettings(
+        frames=coarse.frames,
+        band=band,
+        margin=coarse.margin,
+        optimisation=OptimisationSettings(iterations=coarse.iterations_per_frame),
+        edge_threshold=params.depth.edge_threshold,
+        opacity=params.initialize.opacity,
+    )
+
+
+def with_trajectory(summary: CoarseSummary, trajectory: Trajectory) -> CoarseSummary:
+    """The summary with the path's radius and its clamp, when there was one."""
+    clamp = None if trajectory.clamp is None else asdict(trajectory.clamp)
+    return replace(summary, radius=trajectory.radius, forward_clamp=clamp)
+
+
+class BackendFill:
+    """Fills by the backend, which may copy from the background side of a hole only."""
+
+    def __init__(self, inpainter: Inpainter, prompt: str) -> None:
+        self.inpainter = inpainter
+        self.prompt = prompt
+
+    def __call__(self, view: HoledView, seed: int) -> NDArray[np.float32]:
+        guide = FillGuide(allowed_source=background_sources(view))
+        return self.inpainter.fill(view.srgb, view.hole, self.prompt, seed, guide)
+
+
+def background_sources(view: HoledView) -> NDArray[np.bool_] | None:
+    """(H, W) bool: where patches may come from; None when the foreground would leave nothing."""
+    allowed = ~view.hole & ~view.foreground
+    return allowed if allowed.mean() > 0.2 else None
+
+
+class BackendDepth:
+    """Predicts by the backend; without one the hole continues the depth of its background."""
+
+    def __init__(self, estimator: DepthEstimator | None) -> None:
+        self.estimator = estimator
+
+    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        if self.estimator is None:
+            return None
+        horizontal, _ = view.camera.field_of_view
+        estimate = self.estimator.estimate(srgb, horizontal)
+        return np.where(estimate.valid, estimate.depth, np.nan).astype(np.float32)

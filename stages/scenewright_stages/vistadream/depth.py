@@ -1,0 +1,170 @@
+"""Second stage: one depth pass on the outpainted image, in metres, with intrinsics for the whole canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator
+from scenewright_stages.models.loading import ModelContext, load
+from scenewright_stages.report.pictures import depth_picture
+from scenewright_stages.vision.alignment import smooth_connect
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry import valid_depth
+from scenewright_stages.vistadream.outpaint import Layout, read_png
+from scenewright_stages.vistadream.params import VistaDreamParams
+
+ASSUMED_HORIZONTAL_DEGREES = 60.0
+"""Field of view of a photograph that neither the spec, the backend nor EXIF knows anything of."""
+
+EXTRAPOLATED_CONFIDENCE = 0.5
+"""Of pixels whose depth continues their surroundings."""
+
+
+@dataclass(frozen=True, eq=False)
+class CanvasDepth:
+    """Depth of the whole canvas.
+
+    Attributes:
+        depth: (H, W) float32 metres, NaN where invalid.
+        confidence: (H, W) float32 in [0, 1], 0 where invalid.
+        camera: of the canvas, at the world's origin.
+        notes: what was assumed.
+    """
+
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    camera: Camera
+    notes: tuple[str, ...]
+
+
+class DepthStage(Stage):
+    """Estimates, or reads, the depth of a photograph and of its border."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
+        self.estimator = load_depth_estimator(self.params, context)
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes depth, confidence and intrinsics of the canvas, and a preview."""
+        layout = Layout.load(inputs.path("outpaint", "layout"))
+        srgb = read_png(inputs.path("outpaint", "image"))
+        if self.params.depth.backend == "provided":
+            result = self._provided(srgb, layout, inputs)
+        else:
+            degrees = known_degrees(self.params, layout)
+            if degrees is None and self.params.depth.backend == "classic":
+                degrees = ASSUMED_HORIZONTAL_DEGREES
+            canvas_degrees = None if degrees is None else canvas_camera(degrees, layout).field_of_view[0]
+            result = estimated_depth(self.estimator.estimate(srgb, canvas_degrees), layout)
+        if self.params.depth.fill_invalid:
+            result = filled(result)
+        outputs = {"depth": inputs.workspace / "depth.npz", "preview": inputs.workspace / "depth.png"}
+        np.savez(
+            outputs["depth"], depth=result.depth, confidence=result.confidence, intrinsics=result.camera.intrinsics
+        )
+        preview = depth_picture(result.depth, "")
+        outputs["preview"].write_bytes(preview.picture.data)
+        metrics = {
+            "valid_share": round(float(valid_depth(result.depth).mean()), 4),
+            "near_metres": round(preview.near, 4),
+            "far_metres": round(preview.far, 4),
+            "horizontal_degrees": round(layout.canvas.inner_camera(result.camera).field_of_view[0], 2),
+        }
+        return StageResult(outputs, metrics, result.notes, [self.estimator.record.use("depth")])
+
+    def _provided(self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs) -> CanvasDepth:
+        map_path = inputs.find("input", "depth")
+        if map_path is None:
+            raise SampleError("DepthMissing", MISSING_MAP)
+        inner = np.ascontiguousarray(srgb[layout.canvas.inner])
+        source = ProvidedDepthSource(
+            path=map_path,
+            source_size=(layout.source_width, layout.source_height),
+            window=layout.crop,
+            kind=self.params.depth.provided.kind or None,
+            scale=self.params.depth.provided.scale,
+        )
+        degrees = known_degrees(self.params, layout) or ASSUMED_HORIZONTAL_DEGREES
+        inner_degrees = layout.canvas.inner_camera(canvas_camera(degrees, layout)).field_of_view[0]
+        return on_canvas(self.estimator.estimate(inner, inner_degrees, source), layout)
+
+
+MISSING_MAP = (
+    "depth.backend is provided, but no depth or disparity map lies beside the image: name it like the image with "
+    ".depth.npy, .depth.npz, .depth.pfm, .depth.png, .disparity.npy, .disparity.npz or .disparity.pfm at the end"
+)
+
+
+def load_depth_estimator(params: VistaDreamParams, context: StageContext) -> DepthEstimator:
+    """The depth backend that the parameters name, with its options."""
+    options: dict[str, Any] = {}
+    if params.depth.backend == "classic":
+        options = {"far_near_ratio": params.depth.far_near_ratio, "near_metres": params.depth.near_metres}
+    settings = ModelContext.from_settings(context.models, params.depth.variant or None, options)
+    loaded: DepthEstimator = load("depth", params.depth.backend, settings)
+    return loaded
+
+
+def known_degrees(params: VistaDreamParams, layout: Layout) -> float | None:
+    """Horizontal field of view of the whole photograph in degrees: the spec's, else EXIF's, else not known."""
+    return params.field_of_view_degrees or layout.horizontal_degrees
+
+
+def canvas_camera(photograph_degrees: float, layout: Layout) -> Camera:
+    """Camera of the canvas at the world's origin, from the field of view of the whole photograph."""
+    source = Camera.from_field_of_view(layout.source_width, layout.source_height, photograph_degrees)
+    return layout.canvas.camera(layout.crop.camera(source))
+
+
+def estimated_depth(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
+    """The estimate of a backend that has seen the whole canvas, with its intrinsics, else for 60 degrees."""
+    depth = np.where(estimate.valid, estimate.depth, np.nan).astype(np.float32)
+    if estimate.intrinsics is not None:
+        camera = Camera(estimate.intrinsics, layout.canvas.width, layout.canvas.height)
+        return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
+    camera = canvas_camera(layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES, layout)
+    return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
+
+
+def on_canvas(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
+    """An estimate of the photograph alone, continued over the border by a membrane of low confidence."""
+    canvas = layout.canvas
+    shape = (canvas.height, canvas.width)
+    known = np.full(shape, np.nan, np.float32)
+    known[canvas.inner] = np.where(estimate.valid, estimate.depth, np.nan)
+    confidence = np.zeros(shape, np.float32)
+    confidence[canvas.inner] = estimate.confidence
+    ring = canvas.hole()
+    depth = np.where(ring, continued(known), known).astype(np.float32)
+    confidence[ring] = EXTRAPOLATED_CONFIDENCE
+    if estimate.intrinsics is not None:
+        inner = Camera(estimate.intrinsics, canvas.inner_width, canvas.inner_height)
+        return CanvasDepth(depth, confidence, canvas.camera(inner), estimate.notes)
+    degrees = layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES
+    return CanvasDepth(depth, confidence, canvas_camera(degrees, layout), estimate.notes)
+
+
+def continued(known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depth (H, W) without gaps: known where valid, a membrane through inverse depth elsewhere."""
+    valid = valid_depth(known)
+    if not valid.any():
+        raise SampleError("NoValidDepth", "no pixel of the depth map is finite and positive")
+    inverse = np.divide(1.0, known, where=valid, out=np.full(known.shape, np.nan, np.float32))
+    flat = np.full(known.shape, np.float32(np.nanmedian(inverse)))
+    smooth = 1.0 / smooth_connect(flat, inverse)
+    return np.where(valid, known, smooth).astype(np.float32)
+
+
+def filled(result: CanvasDepth) -> CanvasDepth:
+    """Invalid pixels continue their surroundings, at low confidence."""
+    invalid = ~valid_depth(result.depth)
+    confidence = np.where(invalid, np.float32(EXTRAPOLATED_CONFIDENCE), result.confidence)
+    return CanvasDepth(continued(result.depth), confidence, result.camera, result.notes)

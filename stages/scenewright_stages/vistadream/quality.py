@@ -1,0 +1,82 @@
+"""Whether the final flight is good: a gate on what a viewer sees, not on how many views were added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.cameras import Camera
+
+MAXIMUM_MEAN_UNCOVERED = 0.01
+MAXIMUM_FRAME_UNCOVERED = 0.04
+MINIMUM_CLEARANCE = 0.5
+MINIMUM_INPUT_PSNR = 30.0
+
+_POINTS_PER_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class FlightQuality:
+    """What was measured along the final path.
+
+    Attributes:
+        uncovered_mean, uncovered_max: share of pixels with alpha below 0.7, over all frames and in the worst frame.
+        worst_frame: number of that frame.
+        clearance: distance of the nearest Gaussian to any camera, relative to the input's 5th percentile of depth.
+        input_psnr: of the photograph rendered again from its own pose, dB.
+    """
+
+    uncovered_mean: float
+    uncovered_max: float
+    worst_frame: int
+    clearance: float
+    input_psnr: float
+
+    def failures(self) -> list[str]:
+        """Sentences on what a viewer will not like; empty when the flight is good."""
+        found: list[str] = []
+        if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED:
+            found.append(f"{self.uncovered_mean:.1%} of the video is uncovered (good: at most 1 %).")
+        if self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
+            found.append(
+                f"{self.uncovered_max:.1%} of frame {self.worst_frame} is uncovered (good: at most 4 %): "
+                "reduce the motion or add views."
+            )
+        if self.clearance < MINIMUM_CLEARANCE:
+            found.append(
+                f"The camera comes as near as {self.clearance:.2f} of the scene's near depth to a Gaussian "
+                "(good: at least 0.5): reduce trajectory.forwardRatio."
+            )
+        if self.input_psnr < MINIMUM_INPUT_PSNR:
+            found.append(f"The photograph is reproduced at {self.input_psnr:.1f} dB only (good: at least 30 dB).")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, the limits and whether they hold."""
+        limits = {
+            "uncovered_mean": MAXIMUM_MEAN_UNCOVERED,
+            "uncovered_max": MAXIMUM_FRAME_UNCOVERED,
+            "clearance": MINIMUM_CLEARANCE,
+            "input_psnr": MINIMUM_INPUT_PSNR,
+        }
+        return {**asdict(self), "limits": limits, "good": not self.failures()}
+
+
+def uncovered_share(alpha: NDArray[np.float32], covered_alpha: float) -> float:
+    """Share of pixels of one frame whose accumulated alpha, (H, W), is below the limit."""
+    return float((alpha < covered_alpha).mean())
+
+
+def nearest_distance(means: NDArray[np.float32], cameras: Sequence[Camera]) -> float:
+    """Smallest distance in metres between any camera centre and any Gaussian's mean, (N, 3)."""
+    centres = np.stack([camera.position for camera in cameras]).astype(np.float32)
+    nearest = np.inf
+    for start in range(0, len(means), _POINTS_PER_CHUNK):
+        block = means[start : start + _POINTS_PER_CHUNK]
+        squared = (block**2).sum(1)[:, None] - 2.0 * block @ centres.T + (centres**2).sum(1)[None, :]
+        nearest = min(nearest, float(squared.min()))
+    return float(np.sqrt(max(nearest, 0.0)))
