@@ -194,9 +194,9 @@ def test_a_third_of_384_by_256_pixels_is_connected_in_a_fifth_of_a_second() -> N
     known = (columns > 40) & (columns < 344) & (rows > 28) & (rows < 228)
     values = np.sin(columns / 40) + np.cos(rows / 31)
     membrane(values, known)
-    seconds = []
+    seconds = []  # of processor time: the machine may be shared
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         membrane(values, known)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.2

@@ -152,9 +152,9 @@ def test_impossible_assumptions_are_refused(settings: dict[str, float]) -> None:
 def test_it_takes_a_fraction_of_a_second() -> None:
     srgb = photograph("china", 384)
     estimate_prior(srgb)
-    seconds = []
+    seconds = []  # of processor time: the machine may be shared
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()
         estimate_prior(srgb)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.3

@@ -296,7 +296,7 @@ def test_a_truncated_file_is_never_taken_for_a_picture(kind: str, fraction: floa
     assert refused(data[: int(len(data) * fraction)]).reason in ("truncated", "corrupt")
 
 
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_truncated_16_bit_file_is_refused_too() -> None:
     noise = np.random.default_rng(0).integers(0, 65535, (64, 64, 3), np.uint16)
     for extension in (".png", ".tiff"):

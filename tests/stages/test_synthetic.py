@@ -176,9 +176,9 @@ def test_a_128_pixel_view_takes_a_fraction_of_a_second() -> None:
 
     world = box_room(0)
     camera = cameras_inside(world, 4, 128, 128)[0]
-    seconds = []
+    seconds = []  # of processor time: the machine may be shared
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         render(world, camera)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.25
