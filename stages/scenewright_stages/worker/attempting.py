@@ -15,7 +15,6 @@ from pathlib import Path
 from scenewright_stages.contract.errors import ConfigurationError, SampleError, ShardError
 from scenewright_stages.contract.keys import seed_for
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.worker.checks import check_result
 from scenewright_stages.worker.fetching import Fetched
 from scenewright_stages.worker.stopping import Abandoned
 
@@ -128,6 +127,9 @@ class Attempter:
             return unmade
 
     def _process(self, fetched: Fetched, inputs: StageInputs) -> StageResult:
+        # Numpy and Pillow: half a second that index, publish and an empty worklist need not spend.
+        from scenewright_stages.worker.checks import check_result
+
         sample = fetched.assignment.sample
         self._running.begin(sample.id)
         try:

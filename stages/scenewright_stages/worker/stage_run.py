@@ -62,7 +62,7 @@ class StageRun:
         self._recorder = Recorder(
             session.output, self._spec.name, self._key, task.run, settings.shard, settings.attempt
         )
-        self._uploader = Uploader(session.output, self._spec, self._stored, session.stop.fail)
+        self._uploader = Uploader(session.output, self._spec, self._end, session.stop.fail)
         self._running = RunningSample()
         self._current: Record | None = None
         self._afters: dict[str, float] = {todo.sample.id: todo.after for todo in self._todos}
@@ -206,12 +206,10 @@ class StageRun:
             upstream=assignment.upstream_hashes(),
         )
 
-    def _stored(self, record: Record) -> None:
-        self._end(record)
-
     def _end(self, record: Record) -> None:
         self._recorder.add(record, self._afters[record.sample])
         self._tally.add(record)
+        print(_log_line(record), flush=True)
         self._session.progress.count(self._tally.done, self._tally.failed, self._tally.skipped)
 
     def _check_may_go_on(self) -> None:
@@ -253,6 +251,13 @@ def _read_worklist(session: Session, stage: StageSpec) -> list[Todo]:
         raise ShardError(f"run {task.run} has no worklist for {stage.name}: run the index step first") from problem
     lines = [line for line in content.split("\n") if line]
     return [Todo.from_line(line) for line in shard_lines(lines, session.settings.shard, task.shards)]
+
+
+def _log_line(record: Record) -> str:
+    why = f": {record.reason}: {record.message[:300]}" if record.reason else ""
+    took = f" in {record.seconds:.2f} s" if record.seconds else ""
+    warnings = "".join(f"\n  warning: {warning}" for warning in record.warnings)
+    return f"{record.stage} {record.sample} {record.state}{took}{why}{warnings}"
 
 
 def _done(base: Record, made: Made) -> Record:

@@ -8,7 +8,7 @@ from scenewright_stages.store import AccessRefused, BucketMissing, StoreUnreacha
 
 
 def test_a_missing_bucket_is_named(s3_bucket: str) -> None:
-    with pytest.raises(BucketMissing, match="no-such-bucket.*create it"):
+    with pytest.raises(BucketMissing, match=r"no-such-bucket.*create it"):
         open_store("s3://no-such-bucket/prefix").check_writable()
 
 
