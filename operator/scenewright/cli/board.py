@@ -32,7 +32,7 @@ class Row:
     Attributes:
         step, title: name, and what it is called.
         state: ``current`` is up to date without running; ``excluded`` may not run in this run.
-        done, failed, total: samples.
+        done, failed, skipped, total: samples.
         fraction: how far the samples that run are, in samples.
         message: what happens now.
         rate: samples a minute; 0 when unknown.
@@ -45,6 +45,7 @@ class Row:
     state: RowState = "pending"
     done: int = 0
     failed: int = 0
+    skipped: int = 0
     total: int = 0
     fraction: float = 0.0
     message: str = ""
@@ -53,6 +54,7 @@ class Row:
     began: float = 0.0
     base_done: int = 0
     base_failed: int = 0
+    base_skipped: int = 0
 
     def elapsed(self, now: float) -> float:
         """Seconds so far."""
@@ -62,7 +64,7 @@ class Row:
         """How much of the step is done, 0 to 1."""
         if not self.total:
             return 1.0 if self.state in ("done", "current") else 0.0
-        return min(1.0, (self.done + self.failed + self.fraction) / self.total)
+        return min(1.0, (self.done + self.failed + self.skipped + self.fraction) / self.total)
 
     def remaining(self, now: float) -> float | None:
         """Expected seconds to the end of the step; None while nothing can be said."""
@@ -121,11 +123,12 @@ class Board:
         row = self.rows[event.step]
         row.state, row.began, row.message, row.fraction = "running", self.clock(), "starting", 0.0
         if event.shard == 0 and event.attempt == 1:
-            row.base_done, row.base_failed, row.seconds = 0, 0, 0.0
+            row.base_done, row.base_failed, row.base_skipped, row.seconds = 0, 0, 0, 0.0
 
     def _progress(self, event: Progress) -> None:
         row = self.rows[event.step]
         row.done, row.failed = row.base_done + event.done, row.base_failed + event.failed
+        row.skipped = row.base_skipped + event.skipped
         row.total = max(row.total, event.total)
         row.fraction, row.rate = event.fraction, event.samples_per_minute
         words = [event.sample, event.message or ("" if event.phase == "running" else event.phase)]
@@ -135,7 +138,7 @@ class Board:
         row = self.rows[event.step]
         row.seconds += event.seconds
         row.fraction, row.message = 0.0, ""
-        row.base_done, row.base_failed = row.done, row.failed
+        row.base_done, row.base_failed, row.base_skipped = row.done, row.failed, row.skipped
         if event.code == 0 and event.shard + 1 >= event.shards:
             row.state = "done"
             if event.step in (INDEX_STEP, PUBLISH_STEP):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -21,6 +21,7 @@ _MARKS: dict[str, tuple[str, str]] = {
     "excluded": ("-", "dim"),
 }
 REDRAWS_PER_SECOND = 8
+MINIMUM_WIDTH = 40
 
 
 class LiveProgress:
@@ -28,6 +29,7 @@ class LiveProgress:
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
+        self._console = console
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
             get_renderable=self._draw, console=console, refresh_per_second=REDRAWS_PER_SECOND, redirect_stdout=False
@@ -44,7 +46,7 @@ class LiveProgress:
         """Takes an event in; what is worth remembering is printed above the table."""
         self._board.update(event)
         if isinstance(event, Retried | PassStarted | Interrupted):
-            self._live.console.print(Text(f"! {self._board.notes[-1]}", style="yellow"))
+            self._console.print(Text(f"! {self._board.notes[-1]}", style="yellow"))
 
     def _draw(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
@@ -56,8 +58,9 @@ class LiveProgress:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in self._board.rows.values():
             table.add_row(*self._cells(row))
-        table.expand = True
-        return Group(table)
+        # The terminal echoes ^C at the cursor: on a full line that would wrap and leave a line of the table behind.
+        table.width = max(MINIMUM_WIDTH, self._console.width - len("^C^C"))
+        return table
 
     def _cells(self, row: Row) -> tuple[RenderableType, ...]:
         now = self._board.clock()
@@ -77,6 +80,8 @@ def _counts(row: Row) -> Text:
     text = Text(f"{row.done}/{row.total}", "dim" if row.state == "current" else "")
     if row.failed:
         text.append(f" {row.failed} failed", "red")
+    if row.skipped:
+        text.append(f" {row.skipped} skipped", "dim")
     return text
 
 

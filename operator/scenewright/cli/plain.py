@@ -20,6 +20,7 @@ from scenewright.execution.events import (
 )
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_WITHOUT_NEWS = 60.0
 
 
 class PlainProgress:
@@ -29,6 +30,7 @@ class PlainProgress:
         self._board = board
         self._stream = stream
         self._last_line = time.monotonic()
+        self._last_news: tuple[object, ...] = ()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -52,8 +54,7 @@ class PlainProgress:
                 again = f", attempt {event.attempt}" if event.attempt > 1 else ""
                 return f"{event.step}: started{shard}{again}"
             case Progress():
-                due = time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES
-                return progress_line(self._board.rows[event.step]) if due else ""
+                return progress_line(self._board.rows[event.step]) if self._is_due(event) else ""
             case StepFinished():
                 return finished_line(self._board.rows[event.step], event)
             case StepUpToDate():
@@ -63,6 +64,15 @@ class PlainProgress:
                 return f"index: {count(event.report.samples, 'sample')}{rejected}"
             case Retried() | PassStarted() | Interrupted():
                 return self._board.notes[-1]
+
+    def _is_due(self, event: Progress) -> bool:
+        """Every ten seconds when there is news, every minute when there is none."""
+        news = (event.step, event.done, event.failed, event.message, round(event.fraction, 2))
+        pause = SECONDS_BETWEEN_LINES if news != self._last_news else SECONDS_WITHOUT_NEWS
+        due = time.monotonic() - self._last_line >= pause
+        if due:
+            self._last_news = news
+        return due
 
 
 def progress_line(row: Row) -> str:

@@ -20,18 +20,20 @@ def headline(plan: Plan, outcome: Outcome) -> str:
     """One sentence on how the run ended."""
     report = outcome.report
     if outcome.exit_code == 0 and report is not None:
-        return f"{plan.name}: {count(report.samples, 'sample')} done in {duration(outcome.seconds)}"
+        ran = any(stage.name in outcome.step_seconds for stage in plan.chain)
+        what = "done" if ran else "up to date, nothing to do"
+        return f"{plan.name}: {count(report.samples, 'sample')} {what} ({duration(outcome.seconds)})"
     return f"{plan.name}: {outcome.message}"
 
 
-def retry_hint(outcome: Outcome) -> str:
-    """What the user can do about failed samples; empty when nothing failed."""
-    if outcome.reason not in ("SamplesFailed", "NothingReadable") or outcome.report is None:
+def retry_hint(outcome: Outcome, retried: bool) -> str:
+    """What the user can do about failed samples; empty when nothing failed or that was just done."""
+    if retried or outcome.reason not in ("SamplesFailed", "NothingReadable") or outcome.report is None:
         return ""
     return "Unchanged samples are not tried again by `scenewright run`; `scenewright retry` does that."
 
 
-def print_plain_summary(plan: Plan, outcome: Outcome) -> None:
+def print_plain_summary(plan: Plan, outcome: Outcome, retried: bool) -> None:
     """The summary as lines on stdout."""
     if outcome.problems:
         return
@@ -40,14 +42,14 @@ def print_plain_summary(plan: Plan, outcome: Outcome) -> None:
         print(f"warning: {warning}")
     for failure in _failures(outcome)[:MOST_FAILURES]:
         print(f"failed: {failure.sample}: {failure.stage}: {failure.reason}: {failure.message}")
-    if hint := retry_hint(outcome):
+    if hint := retry_hint(outcome, retried):
         print(hint)
     if outcome.report is not None:
         for label, where in highlights(plan, outcome):
             print(f"{label}: {where}")
 
 
-def print_rich_summary(plan: Plan, outcome: Outcome, console: Console) -> None:
+def print_rich_summary(plan: Plan, outcome: Outcome, retried: bool, console: Console) -> None:
     """The summary as a panel: green for done, yellow for partly failed, red for refused."""
     style = {0: "green", 1: "yellow"}.get(outcome.exit_code, "red")
     parts: list[RenderableType] = []
@@ -55,7 +57,7 @@ def print_rich_summary(plan: Plan, outcome: Outcome, console: Console) -> None:
         parts.append(_warnings(outcome.report.warnings))
     if _failures(outcome):
         parts.append(_failure_table(plan, outcome))
-    if hint := retry_hint(outcome):
+    if hint := retry_hint(outcome, retried):
         parts.append(Text(hint, "dim"))
     if outcome.report is not None and not outcome.problems:
         parts.append(_places(highlights(plan, outcome)))

@@ -26,7 +26,7 @@ class Progress:
     Attributes:
         step: index, a stage's name or publish.
         phase: such as loading, running or uploading.
-        done, failed, total: samples of the shard's worklist.
+        done, failed, skipped, total: samples of the shard's worklist.
         sample: the one that runs; empty when none does.
         fraction: how far it is, 0 to 1.
         message: what it does.
@@ -37,6 +37,7 @@ class Progress:
     phase: str = ""
     done: int = 0
     failed: int = 0
+    skipped: int = 0
     total: int = 0
     sample: str = ""
     fraction: float = 0.0
@@ -50,8 +51,9 @@ class Progress:
         return cls(
             step=data["step"],
             phase=data.get("phase", ""),
-            done=samples.get("done", 0) + samples.get("skipped", 0),
+            done=samples.get("done", 0),
             failed=samples.get("failed", 0),
+            skipped=samples.get("skipped", 0),
             total=samples.get("total", 0),
             sample=current.get("sample", ""),
             fraction=current.get("fraction", 0.0),

@@ -23,6 +23,7 @@ class Interruption:
         self._grace_seconds = grace_seconds
         self._process: StageProcess | None = None
         self._first: int | None = None
+        self._told = False
         self._deadline = float("inf")
 
     @property
@@ -55,7 +56,11 @@ class Interruption:
             self._process = None
 
     def enforce(self) -> None:
-        """Ends a process that stays beyond the grace period; to be called often."""
+        """Tells of the first signal, and ends a process that stays beyond the grace period; to be called often."""
+        if self._first is not None and not self._told:
+            # Not from the handler: it may interrupt whoever is drawing the screen.
+            self._told = True
+            self._on_first(self._grace_seconds)
         if time.monotonic() > self._deadline and self._process is not None:
             self._process.kill()
 
@@ -66,6 +71,5 @@ class Interruption:
             self._deadline = time.monotonic() + self._grace_seconds + 5.0
             if self._process is not None:
                 self._process.signal(self._first)
-            self._on_first(self._grace_seconds)
         elif self._process is not None:
             self._process.kill()

@@ -17,6 +17,8 @@ from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.shards import shard_count
 
+WIDTH_OF_PIPES = 160
+
 
 def plan_command(file: Path, changes: Changes, as_json: bool) -> int:
     """Shows what a run would do; the index step looks at input and output and writes nothing."""
@@ -75,13 +77,13 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
     refused = f", {len(found['rejected'])} refused" if found["rejected"] else ""
     console.print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {count(found['samples'], 'sample')}{refused}")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("stage", "backends", "runs on"):
         table.add_column(name, no_wrap=True)
-    for name in ("up to date", "to run", "shards", "about"):
+    for name in ("up to date", "failed", "to run", "shards", "about"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for stage in found["stages"]:
@@ -104,6 +106,7 @@ def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
         backends,
         count(gpus, "GPU") if gpus else "CPU",
         str(stage["done"]),
+        str(stage["failed"] + stage["skipped"] or ""),
         str(stage["todo"]),
         str(stage["shards"]) if stage["todo"] else "",
         duration(stage["estimatedSeconds"]) if stage["todo"] else "",

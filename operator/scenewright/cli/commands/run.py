@@ -74,7 +74,7 @@ def _run_one(plan: Plan, settings: RunSettings, as_json: bool) -> Outcome:
 
     outcome = _run_shown(plan, settings, PlainProgress(Board.of(plan), sys.stdout))
     print_problems(outcome.problems)
-    print_plain_summary(plan, outcome)
+    print_plain_summary(plan, outcome, settings.retry_failed)
     return outcome
 
 
@@ -90,7 +90,7 @@ def _run_live(plan: Plan, settings: RunSettings) -> Outcome:
     if outcome.exit_code == COMMAND_INTERRUPTED:
         console.print(outcome.message)
     elif not outcome.problems:
-        print_rich_summary(plan, outcome, console)
+        print_rich_summary(plan, outcome, settings.retry_failed, console)
     return outcome
 
 
