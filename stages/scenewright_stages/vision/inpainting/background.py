@@ -24,7 +24,8 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
         pixels may always continue. hole: (H, W) bool.
 
     Around every part of a hole the known depths are compared. Where they span two surfaces, pixels nearer than the
-    geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part. At least one pixel at every hole with known depths remains.
+    geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part. At
+    least one pixel at every hole with known depths remains.
     """
     known = ~hole & np.isfinite(depth) & (depth > 0)
     if not (known.any() and hole.any()):
@@ -35,9 +36,7 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
     return np.asarray(~hole & ~foreground)
 
 
-def _threshold(
-    depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArray[np.bool_]
-) -> NDArray[np.float32]:
+def _threshold(depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(H, W) float32 depth that separates foreground from background, 0 where there is only one surface."""
     bits = hole.astype(np.uint8)
     border = known & (cv2.dilate(bits, np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)) > 0)

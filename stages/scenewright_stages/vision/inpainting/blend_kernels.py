@@ -1,7 +1,6 @@
 """Compiled inner loops of the gradient-domain blend (see `blend`)."""
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
-# ruff: noqa: PLR0917
 # mypy: allow-untyped-defs
 
 import numpy as np
@@ -30,8 +29,8 @@ def assemble(image, hole, allowed, steps, hole_pixels, stiffness, edge_square, w
 
     image (H, W, 3) float32 has the voted colours in the hole, steps (H, W, 4, 3) the wanted differences. An edge to a
     hole neighbour asks e_p - e_q to be the wanted minus the present difference, an edge to an allowed known pixel asks
-    that of e_p alone; edges to other known pixels or beyond the image ask nothing. The weight of an edge falls when what
-    it asks is no brightness step but an edge of the scene (square above `edge_square`; Geman-McClure).
+    that of e_p alone; edges to other known pixels or beyond the image ask nothing. The weight of an edge falls when
+    what it asks is no brightness step but an edge of the scene (square above `edge_square`; Geman-McClure).
     Fills weights (H, W, 5): the four sides and the diagonal; right_side (H, W, 3).
     """
     for index in prange(hole_pixels.shape[0]):

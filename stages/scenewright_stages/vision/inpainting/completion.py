@@ -7,6 +7,7 @@ from scenewright_stages.vision.inpainting import pyramid
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.blend import blend_seams
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
+from scenewright_stages.vision.inpainting.threads import threads_for
 
 
 class FillError(ValueError):
@@ -43,9 +44,20 @@ def complete(
     allowed = _allowed(hole, allowed_source, depth_guide)
     if not allowed.any():
         raise FillError("no known pixel to copy from: the hole (and what is not allowed) covers the whole picture")
+    with threads_for(int(hole.sum())):
+        return _fill(srgb, hole, allowed, seed, settings or PatchSettings())
+
+
+def _fill(
+    srgb: NDArray[np.float32],
+    hole: NDArray[np.bool_],
+    allowed: NDArray[np.bool_],
+    seed: int,
+    settings: PatchSettings,
+) -> NDArray[np.float32]:
     known = np.where(hole[..., None], np.float32(0.0), srgb)
     levels = pyramid.build(known, hole, allowed)
-    votes = complete_levels(levels, known, seed, settings or PatchSettings())
+    votes = complete_levels(levels, known, seed, settings)
     unfilled = int(np.isnan(votes.colours[hole]).any(axis=-1).sum())
     if unfilled:
         raise FillError(f"{unfilled} of {int(hole.sum())} hole pixels stayed unfilled")

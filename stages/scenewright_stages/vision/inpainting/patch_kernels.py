@@ -8,7 +8,6 @@ exact, whatever the order a compiler adds them in.
 
 # Compiled functions are typed by the compiler and take their arrays one by one: handing a tuple of arrays to an inner
 # function makes the compiled code count references at every call, which costs three times the search itself.
-# ruff: noqa: PLR0917
 # mypy: allow-untyped-defs
 
 from typing import NamedTuple
@@ -191,8 +190,8 @@ def search_pass(problem, source, cost, next_source, next_cost, reach, draws, see
         chosen = (state * valid_list.shape[0]) >> 32
         place = (np.int64(valid_list[chosen, 0]), np.int64(valid_list[chosen, 1]))
         best = _better(
-                features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best
-            )
+            features, compared, atlas, valid, means, guide, channels, radius, penalties, row, column, place, best
+        )
         window = max(height, width) // 2
         for draw in range(draws):
             state = _hash(state + 0x9E3779B9 * (draw + 1))

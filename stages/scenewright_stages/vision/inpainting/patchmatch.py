@@ -71,7 +71,7 @@ class PatchVotes:
 
 
 def complete_levels(levels: list[Level], srgb: NDArray[np.float32], seed: int, settings: PatchSettings) -> PatchVotes:
-    """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), that level's picture."""
+    """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), its picture."""
     guide = membrane.extend(levels[-1].features, levels[-1].hole, levels[-1].allowed)
     field = _start(levels[-1], _reflected(levels[-1]), guide, settings)
     field.problem.features[...] = _quantised(guide)
@@ -124,9 +124,7 @@ def _badness(field: _Field) -> NDArray[np.float32]:
     return np.where(field.problem.is_target, badness, np.inf).astype(np.float32)
 
 
-def _start(
-    level: Level, guess: NDArray[np.int32], guide: NDArray[np.float32], settings: PatchSettings
-) -> _Field:
+def _start(level: Level, guess: NDArray[np.int32], guide: NDArray[np.float32], settings: PatchSettings) -> _Field:
     """Field of a level whose features inside the hole are the votes of the `guess`ed sources."""
     problem = _problem(level, guide, settings)
     compared = problem.compared[:, ::CHANNELS].astype(np.float32)
@@ -178,7 +176,7 @@ def _patch_means(features: NDArray[np.float32], side: int) -> NDArray[np.float32
 
 def _quantised(features: NDArray[np.float32]) -> NDArray[np.int16]:
     """(H, W, C) float32 -> (H, W*C) int16 for the exact integer distances of the kernels."""
-    return np.rint(features * STEPS_PER_UNIT).astype(np.int16).reshape(len(features), -1)
+    return np.asarray(np.rint(features * STEPS_PER_UNIT), np.int16).reshape(len(features), -1)
 
 
 def _valid_centres(allowed: NDArray[np.bool_], radius: int) -> tuple[int, NDArray[np.bool_]]:
@@ -193,7 +191,7 @@ def _valid_centres(allowed: NDArray[np.bool_], radius: int) -> tuple[int, NDArra
 
 def _reflected(level: Level) -> NDArray[np.int32]:
     """Every pixel mirrored at the nearest allowed one, as a mirrored copy: continues what touches the hole."""
-    own = np.stack(np.indices(level.shape), axis=-1).astype(np.int32)
+    own = np.moveaxis(np.indices(level.shape, dtype=np.int32), 0, -1)
     border = _nearest(own, level.allowed).astype(np.int64)
     down, across = np.abs(border - own)[..., 0], np.abs(border - own)[..., 1]
     height, width = level.shape
@@ -222,4 +220,3 @@ def _nearest(positions: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[n
     places = np.zeros((int(labels.max()) + 1, 2), np.int32)
     places[labels[mask]] = np.argwhere(mask)
     return np.ascontiguousarray(places[labels[positions[..., 0], positions[..., 1]]])
-

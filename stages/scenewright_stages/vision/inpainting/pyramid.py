@@ -13,7 +13,7 @@ STEPS_PER_UNIT = 8.0
 """Integer steps per unit of CIE Lab; the squares over a row of a patch still fit 32 bits."""
 
 LIVELINESS_SIGMA = 2.5
-LIVELINESS_WEIGHT = 2.0
+LIVELINESS_WEIGHT = 4.0
 """Liveliness is the gradient magnitude of L averaged over this Gaussian (pixels), times this weight. Without it the
 search prefers flat patches, since those are never far off (Newson et al., SIAM J. Imaging Sci. 2014)."""
 
@@ -60,7 +60,7 @@ def build(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[n
 
 
 def _features(srgb: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    lab = cv2.cvtColor(np.ascontiguousarray(srgb), cv2.COLOR_RGB2Lab)
+    lab = np.asarray(cv2.cvtColor(np.ascontiguousarray(srgb), cv2.COLOR_RGB2Lab), np.float32)
     return np.dstack((lab, LIVELINESS_WEIGHT * _liveliness(lab[..., 0], ~hole))).astype(np.float32)
 
 

@@ -50,18 +50,19 @@ def measure(
 
 
 def gradient_energy(srgb: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
-    """Mean squared difference of neighbouring pixels (summed over RGB) that both lie in `region` (H, W); 0 without any."""
-    squares = [
-        np.sum(difference**2, axis=-1) for difference in _neighbour_differences(srgb, region, region)
-    ]
+    """Mean squared difference of neighbouring pixels (summed over RGB) that both lie in `region`; 0 without any."""
+    squares = [np.sum(difference**2, axis=-1) for difference in _neighbour_differences(srgb, region, region)]
     values = np.concatenate(squares)
     return float(values.mean()) if len(values) else 0.0
 
 
 def blurred_psnr(srgb: NDArray[np.float32], truth: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
     """PSNR (dB) inside `region` after both pictures (H, W, 3) were blurred by `BLUR_SIGMA`."""
-    blurred = [cv2.GaussianBlur(picture, (0, 0), BLUR_SIGMA) for picture in (srgb, truth)]
-    return psnr(blurred[0], blurred[1], region)
+    return psnr(_blurred(srgb), _blurred(truth), region)
+
+
+def _blurred(srgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(srgb, (0, 0), BLUR_SIGMA), np.float32)
 
 
 def psnr(srgb: NDArray[np.float32], truth: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
