@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,9 @@ def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], de
 def _drawn(build: Callable[[], Any], device: str) -> torch.nn.Module:
     """A module whose weights were never in main memory: matrices keep the scale of their input."""
     with torch.device("meta"):
-        module: torch.nn.Module = build().to(torch.bfloat16)
+        module: torch.nn.Module = build()
+    # Not the models' own `to`, which warns about types that only matter for trained weights.
+    torch.nn.Module.to(module, torch.bfloat16)
     module.to_empty(device=device)
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:
@@ -106,7 +108,16 @@ def _drawn(build: Callable[[], Any], device: str) -> torch.nn.Module:
 
 @dataclass(frozen=True)
 class Reading:
-    """One mode: seconds to build and for the first fill (compiling), median seconds a fill, GiB on the GPU."""
+    """One mode.
+
+    Attributes:
+        build_seconds: drawing, quantising and placing the weights.
+        first_fill_seconds: with compilation, where there is one.
+        fill_seconds: median of ``fills`` more.
+        resident_gib, peak_gib: held by the weights; most that a fill needs.
+        rms_to_first_mode: difference of the filled colours to the first mode's, same seed; another seed's fill is
+            ``rms_to_other_seed`` away.
+    """
 
     mode: str
     build_seconds: float
@@ -115,11 +126,22 @@ class Reading:
     fills: int
     resident_gib: float
     peak_gib: float
+    rms_to_first_mode: float
+    rms_to_other_seed: float
 
 
-def measure(mode: str, size: int, steps: int, fills: int, cache_dir: Path | None) -> Reading:
+@dataclass(frozen=True)
+class Measurement:
+    """A reading, and the filled colours of its last seed."""
+
+    reading: Reading
+    filled: np.ndarray
+
+
+def measure(
+    mode: str, size: int, steps: int, fills: int, cache_dir: Path | None, reference: np.ndarray | None
+) -> Measurement:
     """Build, warm up and time one mode; the GPU is empty again afterwards."""
-    torch.cuda.empty_cache()
     precision, compiled = MODES[mode]
     started = time.perf_counter()
     inpainter = random_flux_fill(precision, compiled, steps, cache_dir=cache_dir)
@@ -127,12 +149,21 @@ def measure(mode: str, size: int, steps: int, fills: int, cache_dir: Path | None
     build_seconds = time.perf_counter() - started
     resident = torch.cuda.memory_allocated() / _GIB
     srgb, hole = _request(size)
-    first = _seconds(inpainter, srgb, hole, seed=0)
+    first, first_filled = _timed_fill(inpainter, srgb, hole, seed=0)
     torch.cuda.reset_peak_memory_stats()
-    times = [_seconds(inpainter, srgb, hole, seed) for seed in range(1, fills + 1)]
+    timed = [_timed_fill(inpainter, srgb, hole, seed) for seed in range(1, fills + 1)]
     peak = torch.cuda.max_memory_allocated() / _GIB
     inpainter.release()
-    return Reading(mode, build_seconds, first, float(np.median(times)), fills, resident, peak)
+    filled = timed[-1][1]
+    median = float(np.median([seconds for seconds, _ in timed]))
+    to_first = 0.0 if reference is None else _rms(filled, reference)
+    to_other = _rms(filled, first_filled)
+    reading = Reading(mode, build_seconds, first, median, fills, resident, peak, to_first, to_other)
+    return Measurement(reading, filled)
+
+
+def _rms(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((first - second) ** 2)))
 
 
 def _request(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +173,10 @@ def _request(size: int) -> tuple[np.ndarray, np.ndarray]:
     return srgb, hole
 
 
-def _seconds(inpainter: FluxFillInpainter, srgb: np.ndarray, hole: np.ndarray, seed: int) -> float:
+def _timed_fill(
+    inpainter: FluxFillInpainter, srgb: np.ndarray, hole: np.ndarray, seed: int
+) -> tuple[float, np.ndarray]:
+    """Seconds of one fill, and the colours in the hole."""
     torch.cuda.synchronize()
     started = time.perf_counter()
     filled = inpainter.fill(srgb, hole, seed=seed)
@@ -150,22 +184,24 @@ def _seconds(inpainter: FluxFillInpainter, srgb: np.ndarray, hole: np.ndarray, s
     seconds = time.perf_counter() - started
     if not np.array_equal(filled[~hole], srgb[~hole]):
         raise AssertionError("known pixels were touched")
-    return seconds
+    return seconds, filled[hole]
 
 
 def table(readings: list[Reading]) -> str:
     """The readings as Markdown; ratios against the first row."""
-    lines = [
-        "| mode | s / fill | ratio | first fill s | build s | resident GiB | peak GiB |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ("mode", "s / fill", "ratio", "first fill s", "build s", "resident GiB", "peak GiB", "rms to first")
+    lines = [_row(columns), _row(["---"] * len(columns))]
     for reading in readings:
         ratio = readings[0].fill_seconds / reading.fill_seconds
-        lines.append(
-            f"| {reading.mode} | {reading.fill_seconds:.2f} | {ratio:.2f} | {reading.first_fill_seconds:.1f} "
-            f"| {reading.build_seconds:.1f} | {reading.resident_gib:.1f} | {reading.peak_gib:.1f} |"
-        )
+        numbers = (reading.fill_seconds, ratio, reading.first_fill_seconds, reading.build_seconds)
+        memory = (reading.resident_gib, reading.peak_gib)
+        rms = f"{reading.rms_to_first_mode:.3f} (other seed {reading.rms_to_other_seed:.3f})"
+        lines.append(_row([reading.mode, *(f"{number:.2f}" for number in (*numbers, *memory)), rms]))
     return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -178,10 +214,13 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path, help="keep compiled kernels here")
     parser.add_argument("--json", type=Path, help="write the readings to this file")
     arguments = parser.parse_args()
-    readings = []
+    readings: list[Reading] = []
+    reference = None
     for mode in arguments.modes:
-        readings.append(measure(mode, arguments.size, arguments.steps, arguments.fills, arguments.cache_dir))
-        print(json.dumps(asdict(readings[-1])), flush=True)
+        measured = measure(mode, arguments.size, arguments.steps, arguments.fills, arguments.cache_dir, reference)
+        reference = measured.filled if reference is None else reference
+        readings.append(measured.reading)
+        print(json.dumps(asdict(measured.reading)), flush=True)
     print(table(readings))
     if arguments.json:
         content = {

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from scenewright_stages.models.interfaces import BackendRecord, DepthEstimate, FloatImage
 from scenewright_stages.models.loading import LoadRequest
+from scenewright_stages.models.memory import free_memory
 from scenewright_stages.models.precision import torch_dtype
 
 # Wider than that, a pinhole image is useless; narrower, no perspective is left.
@@ -107,5 +108,4 @@ class TransformerModel:
     def release(self) -> None:
         """Free the model's memory."""
         self._model = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()

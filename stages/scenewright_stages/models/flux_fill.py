@@ -25,6 +25,7 @@ from scenewright_stages.models.interfaces import (
     paste_known,
 )
 from scenewright_stages.models.loading import LoadRequest, ModelContext
+from scenewright_stages.models.memory import free_memory
 from scenewright_stages.models.precision import torch_dtype
 
 # What lies under the hole is hidden from the model; mid-grey is zero after its normalisation.
@@ -111,8 +112,7 @@ class FluxFillInpainter:
     def release(self) -> None:
         """Free the model's memory."""
         self._held = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     @property
     def _pipeline(self) -> Any:

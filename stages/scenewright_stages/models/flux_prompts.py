@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.models.memory import free_memory
 
 EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
 # FLUX.1 [dev] and its Fill model are trained with T5 sequences padded to this length.
@@ -125,8 +126,7 @@ def encode_prompt(folder: Path, prompt: str, device: str, dtype: torch.dtype) ->
     )
     embeddings = PromptEmbeddings(sequence.cpu(), pooled.cpu())
     del encoders
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     return embeddings
 
 

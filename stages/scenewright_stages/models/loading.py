@@ -21,6 +21,9 @@ from scenewright_stages.models.registry import backend, check_licence
 from scenewright_stages.models.specs import BackendSpec, Weights
 from scenewright_stages.models.weights import default_cache_dir, require_weights
 
+# Packages that only an option needs; a backend's own extra installs the rest.
+_EXTRA_OF_PACKAGE = {"torchao": "quantised"}
+
 
 @dataclass(frozen=True)
 class ModelContext:
@@ -196,4 +199,5 @@ def _construct(request: LoadRequest) -> Backend:
         if package == "scenewright_stages":
             raise
         field_name = f"{request.spec.capability}.backend"
-        raise MissingPackage(field_name, request.spec.name, package, request.spec.extra or "stages") from error
+        extra = _EXTRA_OF_PACKAGE.get(package, request.spec.extra or "stages")
+        raise MissingPackage(field_name, request.spec.name, package, extra) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,15 @@ def test_the_default_variant_is_the_first_and_an_unknown_one_is_refused() -> Non
         spec.weights_of("giant")
     with pytest.raises(UnknownVariant):
         registry.backend("depth", "classic").weights_of("small")
+
+
+def test_the_documentation_names_every_backend_licence_and_option() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "backends.md").read_text()
+    for spec in registry.backends():
+        assert f"`{spec.name}`" in text
+        assert f"`{spec.extra or 'stages'}`" in text
+        for weights in spec.weights:
+            assert f"`{weights.licence}`" in text
+            assert weights.id.partition("/")[0] in text
+    for option, _ in registry.backend("inpaint", "flux-fill").options:
+        assert f"`{option}`" in text

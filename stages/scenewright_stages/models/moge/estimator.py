@@ -19,6 +19,7 @@ from scenewright_stages.models.interfaces import (
     check_depth_estimate,
 )
 from scenewright_stages.models.loading import LoadRequest
+from scenewright_stages.models.memory import free_memory
 from scenewright_stages.models.moge.geometry import (
     fit_perspective,
     focal_from_field_of_view,
@@ -59,8 +60,7 @@ class MogeEstimator:
     def release(self) -> None:
         """Free the model's memory."""
         self._network = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def _run(self, image: torch.Tensor) -> RawGeometry:
         if self._network is None:
@@ -68,7 +68,7 @@ class MogeEstimator:
         low, high = self._network.tokens_range
         tokens = int(low + self._level / _FINEST_LEVEL * (high - low))
         dtype = torch_dtype(self.record.precision)
-        with torch.autocast(self._device, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(torch.device(self._device).type, dtype=dtype, enabled=dtype != torch.float32):
             geometry: RawGeometry = self._network(image, tokens)
         return geometry
 
