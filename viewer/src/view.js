@@ -148,9 +148,9 @@ export class SplatView {
     this.camera.updateProjectionMatrix();
     this.renderer.setSize(width, height);
     const scale = ((height * this.renderer.getPixelRatio()) / trainedHeight) * (tangent / shown);
-    // Per trained pixel the dilation would grow with the square of the scale: true to the video, but soft and slow on
-    // large canvases. Per drawn pixel it would show the gaps between small splats. Between the two is the best view.
-    this.spark.preBlurAmount = RENDERER_DILATION * Math.max(1, scale);
+    // The optimiser made splats smaller to make up for the dilation of its own pixels: with less than that dilation,
+    // enlarged scenes show the gaps between splats and dark outlines.
+    this.spark.preBlurAmount = RENDERER_DILATION * Math.max(1, scale * scale);
     this.invalidate();
   }
 

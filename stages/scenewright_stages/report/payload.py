@@ -28,7 +28,7 @@ class ViewerPayload:
         configuration: what readConfiguration() of viewer/src/embedded.js describes.
         splats: base64 of an SPZ file.
         script: base64 of the gzipped viewer script.
-        shown, total: how many splats the page carries, and how many the scene has.
+        shown, total: how many splats the page carries, and how many visible ones the scene has.
     """
 
     configuration: dict[str, object]
@@ -44,7 +44,8 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
     Raises:
         ViewerNotBuiltError: if the viewer script is missing from this installation.
     """
-    cloud = most_important(drawable(scene.cloud), scene.limit, scene.camera.position)
+    visible = drawable(scene.cloud)
+    cloud = most_important(visible, scene.limit, scene.camera.position)
     configuration: dict[str, object] = {
         "camera": {
             "worldFromCamera": _opengl_rows(scene.camera),
@@ -57,9 +58,7 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
         "pathSeconds": scene.path_seconds,
         "count": len(cloud),
     }
-    return ViewerPayload(
-        configuration, _base64(spz_bytes(cloud)), compressed_viewer_script(), len(cloud), len(scene.cloud)
-    )
+    return ViewerPayload(configuration, _base64(spz_bytes(cloud)), compressed_viewer_script(), len(cloud), len(visible))
 
 
 def compressed_viewer_script() -> str:

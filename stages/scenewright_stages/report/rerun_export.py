@@ -26,6 +26,8 @@ TABS = ("Initialization", "Coarse Scene", "Final Scene")
 FRAME_TIMELINE = "frame"
 _JPEG_QUALITY = 88
 _DEPTH_LEVELS = 65535
+# A video's depth is to look at: fewer levels make half the file.
+_VIDEO_DEPTH_LEVELS = 4095
 # Discs of this many standard deviations leave no gaps between splats of neighbouring pixels.
 _COVERING_RADIUS = 1.4
 _BACKGROUND = (18, 20, 24)
@@ -138,7 +140,7 @@ def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
         recording.set_time(FRAME_TIMELINE, sequence=number)
         _log_camera(recording, "/world/final/camera", frame.camera, frustum, static=False)
         recording.log("/world/final/camera/rgb", _jpeg(frame.srgb))
-        recording.log("/world/final/camera/depth", _depth_image(frame.depth))
+        recording.log("/world/final/camera/depth", _depth_image(frame.depth, _VIDEO_DEPTH_LEVELS))
 
 
 def _log_view(recording: rr.RecordingStream, path: str, view: RerunView, frustum: float) -> None:
@@ -212,11 +214,11 @@ def _grey(values: NDArray[np.generic]) -> rr.EncodedImage:
     return rr.EncodedImage(contents=data.tobytes(), media_type="image/png")
 
 
-def _depth_image(depth: NDArray[np.floating]) -> rr.EncodedDepthImage:
-    """16-bit PNG; its unit is chosen so that the farthest pixel uses all 16 bits. Unknown depth is 0."""
+def _depth_image(depth: NDArray[np.floating], most: int = _DEPTH_LEVELS) -> rr.EncodedDepthImage:
+    """16-bit PNG whose unit makes the farthest pixel's level `most`. Unknown depth is 0."""
     known = np.isfinite(depth) & (depth > 0)
     farthest = float(depth[known].max()) if known.any() else 1.0
-    units_per_metre = _DEPTH_LEVELS / farthest
+    units_per_metre = most / farthest
     levels = np.where(known, np.rint(np.where(known, depth, 0) * units_per_metre), 0)
     _, data = cv2.imencode(".png", levels.astype(np.uint16))
     return rr.EncodedDepthImage(data.tobytes(), media_type="image/png", meter=units_per_metre, colormap="turbo")
