@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -22,6 +24,61 @@ from scenewright_stages.contract.task import Task
 
 SUPPORT = Path(__file__).parent
 _RUNS = itertools.count(1)
+
+
+class Started:
+    """A worker process that the zygote forked."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self, seconds: float = 120.0) -> int:
+        """Exit code, as subprocess gives it; a process that takes longer is killed and is an error."""
+        code = self.poll(seconds)
+        if code is None:
+            self.signal(signal.SIGKILL)
+            self.poll(10.0)
+            raise TimeoutError(f"the worker did not end within {seconds:g} s")
+        return code
+
+    def poll(self, seconds: float = 0.0) -> int | None:
+        """Exit code, None while it runs."""
+        if self.returncode is None:
+            self.returncode = _zygote().ask({"wait": self.pid, "seconds": seconds})
+        return self.returncode
+
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+class _Zygote:
+    """The process that forks the workers of this test process."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+        self._process = subprocess.Popen(
+            [sys.executable, str(SUPPORT / "toy_zygote.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, request: dict[str, Any]) -> int | None:
+        """The answer to one request."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: int | None = json.loads(self._process.stdout.readline())
+        return answer
+
+
+@functools.cache
+def _zygote() -> _Zygote:
+    return _Zygote()
 
 
 @dataclass
@@ -87,9 +144,29 @@ class Toy:
         }
         return Task.model_validate({**fields, **self.options, **changes})
 
-    def start(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> subprocess.Popen[bytes]:
+    def start(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> Started:
         """Starts the process of a step."""
-        variables = {
+        variables = self.variables(step, environment, **changes)
+        answer = _zygote().ask({"start": variables, "log": str(self.folder / "console.txt")})
+        assert answer is not None
+        return Started(answer)
+
+    def start_afresh(
+        self, step: str, environment: dict[str, str] | None = None, *, pass_fds: tuple[int, ...] = (), **changes: Any
+    ) -> subprocess.Popen[bytes]:
+        """Starts the process of a step by the command that executors use."""
+        with (self.folder / "console.txt").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "scenewright_stages.worker"],
+                env=self.variables(step, environment, **changes),
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
+            )
+
+    def variables(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> dict[str, str]:
+        """Environment of a step's process."""
+        return {
             **os.environ,
             "PYTHONPATH": str(SUPPORT),
             "SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE",
@@ -102,21 +179,10 @@ class Toy:
             **self.environment,
             **(environment or {}),
         }
-        log = (self.folder / "console.txt").open("ab")
-        with log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "scenewright_stages.worker"], env=variables, stdout=log, stderr=log
-            )
 
     def step(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> int:
         """Runs a step to its end; returns the exit code."""
-        process = self.start(step, environment, **changes)
-        try:
-            return process.wait(120)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        return self.start(step, environment, **changes).wait()
 
     def all_steps(self, **changes: Any) -> list[int]:
         """Index, both stages and publish, each in its own process; returns the exit codes."""

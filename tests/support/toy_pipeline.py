@@ -33,6 +33,7 @@ class FaultParams(Params):
     memory: str = "!"
     configuration: str = "!"
     flaky: str = "!"
+    deaf: str = "!"
     seconds: float = 0.0
     marker_folder: str = ""
 

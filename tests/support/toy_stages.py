@@ -101,6 +101,8 @@ def _begin(stage: Stage, sample: Sample) -> ToyParams:
         raise SampleError("ToyBroken", "\U0001f4a5" * 200)
     if _is(stage, "configuration", sample):
         raise ConfigurationError("spec.toy.factor", params.factor, "another one")
+    if _is(stage, "deaf", sample):
+        time.sleep(faults.seconds)
     if _is(stage, "slow", sample):
         _work(stage, faults.seconds)
     return params

@@ -30,17 +30,13 @@ def run_index(session: Session) -> Report:
     """
     task = session.task
     session.progress.begin_step(INDEX_STEP, "indexing")
-    if not task.plan_only:
-        session.lock.acquire()
-    try:
-        listing = read_input(task.input, session.chain.pipeline.input, session.output)
-        work = _work(session, listing.samples)
-    except ConfigurationError:
-        if not task.plan_only:
-            session.lock.release()
-        raise
+    listing = read_input(task.input, session.chain.pipeline.input, session.output)
+    work = _work(session, listing.samples)
     report = _report(session, listing, work)
     if not task.plan_only:
+        # Only now, so that a refused job leaves no trace. Samples that another holder ended since the records were
+        # read are found out by the stages, which look at the records again.
+        session.lock.acquire()
         _store(session, listing, work)
     if session.settings.report_folder is not None:
         plan = json.dumps(_plan(session, listing, work, report.warnings), ensure_ascii=False, indent=1)

@@ -53,12 +53,16 @@ class OutputLock:
         store: the output.
         name: of the holder; empty for a name of this process alone.
         process: the process whose life keeps the lock valid.
+
+    Attributes:
+        was_held: whether this process has ever held it; without it nothing may be written.
     """
 
     def __init__(self, store: Store, name: str, process: int) -> None:
         self._store = store
         self._name, self._process = name, process
         self._renewed_at = 0.0
+        self.was_held = False
 
     def acquire(self) -> None:
         """Takes or renews the lock.
@@ -73,6 +77,7 @@ class OutputLock:
             except PreconditionFailed:
                 continue
             self._renewed_at = time.monotonic()
+            self.was_held = True
             return
         raise ConfigurationError("spec.output.uri", self._store.uri, "many processes want this output; try again")
 

@@ -183,7 +183,7 @@ class Process:
 
     def _may_store(self) -> bool:
         session = self._session
-        return session is not None and not session.task.plan_only and (self._locked or self._step == INDEX_STEP)
+        return session is not None and session.lock.was_held
 
 
 def _settings() -> ProcessSettings:

@@ -56,6 +56,11 @@ class Recorder:
             if sample in self._open:
                 self._open[sample] = replace(self._open[sample], reason=STARTED_LEFT_PROCESS)
 
+    def forget(self, sample: str) -> None:
+        """Takes back the note of a sample that an orderly end interrupts before it has stored anything."""
+        with self._lock:
+            self._open.pop(sample, None)
+
     def add(self, record: Record, after: float = 0.0) -> None:
         """Adds the record of a sample that ended; its time, run and attempt are filled in."""
         with self._lock:
@@ -84,16 +89,9 @@ class Recorder:
                     self._open.pop(sample, None)
                 self._flushed_at = time.monotonic()
 
-    def close(self, abandoned: str | None = None) -> None:
-        """Flushes, and removes the marks that are of no further use.
-
-        Args:
-            abandoned: a sample that an orderly end interrupts: it has stored nothing, and is not to blame.
-        """
+    def close(self) -> None:
+        """Flushes, and removes the marks that are of no further use."""
         self.flush()
-        with self._lock:
-            if abandoned is not None:
-                self._open.pop(abandoned, None)
         self.store_marks()
 
     def store_marks(self) -> None:

@@ -33,6 +33,7 @@ from scenewright_stages.worker.recording import Recorder
 from scenewright_stages.worker.resuming import Agenda, make_agenda
 from scenewright_stages.worker.session import Session
 from scenewright_stages.worker.standing import input_fingerprint
+from scenewright_stages.worker.stopping import Abandoned
 from scenewright_stages.worker.tallying import Tally
 from scenewright_stages.worker.uploading import Uploader
 from scenewright_stages.worker.worklists import Todo, shard_lines
@@ -88,6 +89,10 @@ class StageRun:
         except StoreError as problem:
             self.abandon()
             raise store_fault(problem) from problem
+        except Abandoned:
+            self.abandon()
+            self._check_may_go_on()
+            raise
         except BaseException:
             self.abandon()
             raise
@@ -181,7 +186,12 @@ class StageRun:
         self._current = base
         self._recorder.start(sample.id, fetched.assignment.todo.after)
         self._session.progress.begin_sample(sample.id)
-        outcome = attempter.run(fetched)
+        try:
+            outcome = attempter.run(fetched)
+        except BaseException:
+            # An orderly end: the sample has stored nothing, and has taken nothing down.
+            self._recorder.forget(sample.id)
+            raise
         self._wait_if_given_up()
         self._session.progress.end_sample()
         self._recorder.leave_process(sample.id)
@@ -232,7 +242,9 @@ class StageRun:
 
     def _store_rest(self) -> None:
         self._uploader.drain(LAST_FLUSH_SECONDS if self._session.stop.requested else None)
-        self._recorder.close(abandoned=self._running.take())
+        if interrupted := self._running.take():
+            self._recorder.forget(interrupted)
+        self._recorder.close()
         self._uploader.close()
 
     def _wait_if_given_up(self) -> None:

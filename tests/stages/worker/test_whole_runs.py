@@ -57,6 +57,12 @@ def test_a_second_run_runs_nothing_and_changes_nothing(toy: Toy) -> None:
     assert toy.results() == before
 
 
+def test_the_command_that_executors_use_works(toy: Toy) -> None:
+    assert toy.start_afresh("double", fold_index=True).wait(60) == 0
+    assert toy.start_afresh("sum", fold_publish=True).wait(60) == 0
+    assert toy.report("publish").stages["sum"].done == 3
+
+
 def test_folded_processes_leave_the_same_tree(toy: Toy, tmp_path: Path) -> None:
     toy.all_steps()
     folded = Toy(tmp_path / "other")
@@ -164,7 +170,7 @@ def test_the_same_on_s3(s3_bucket: str, tmp_path: Path) -> None:
     toy.forget_runs()
     assert toy.folded() == [0, 0]
     assert toy.runs() == []
-    source.put_bytes("s0001.txt", b"7 7")
+    source.put_bytes("s0001.txt", b"7 8")
     toy.new_run()
     assert toy.folded() == [0, 0]
     assert toy.runs() == [("double", "s0001"), ("sum", "s0001")]
