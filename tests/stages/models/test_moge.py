@@ -32,7 +32,7 @@ RESAMPLERS = ["conv_transpose", "conv_transpose", "pixel_shuffle", "bilinear"]
 CONFIG_V1: dict[str, Any] = {
     "encoder": "tiny", "remap_output": "exp", "output_mask": True, "split_head": True, "intermediate_layers": 4,
     "dim_proj": 32, "dim_upsample": [32, 32, 32], "dim_times_res_block_hidden": 2, "num_res_blocks": 1,
-    "trained_area_range": [20_000, 40_000], "last_conv_channels": 32, "last_conv_size": 1,
+    "trained_area_range": [8_000, 16_000], "last_conv_channels": 32, "last_conv_size": 1,
 }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def _config_v2(encoder: str, layers: list[int], widths: list[int], scale: list[i
         "encoder": {"backbone": encoder, "intermediate_layers": layers, "dim_out": widths[0]},
         "neck": _stack([widths[0] + 2, 2, 2, 2, 2], None, [0, 2, 2, 2, 0], widths),
         "points_head": head(3), "normal_head": head(3), "mask_head": head(1), "scale_head": {"dims": scale},
-        "remap_output": "exp", "num_tokens_range": [60, 120],
+        "remap_output": "exp", "num_tokens_range": [24, 48],
     }  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def test_parameters_carry_the_published_names() -> None:
 
 def test_the_first_releases_area_becomes_a_number_of_patches() -> None:
     network = build_network(CONFIG_V1)
-    assert network.tokens_range == (20_000 // 196, 40_000 // 196)
+    assert network.tokens_range == (8_000 // 196, 16_000 // 196)
 
 
 def test_the_grid_of_patches_follows_the_aspect_ratio() -> None:
@@ -349,7 +349,7 @@ def test_licence_and_weights_are_recorded(tmp_path: Path) -> None:
     assert not record.non_commercial
 
 
-@pytest.mark.parametrize(("level", "tokens"), [(0, 102), (9, 204)])
+@pytest.mark.parametrize(("level", "tokens"), [(0, 40), (9, 81)])
 def test_the_resolution_level_chooses_the_number_of_patches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int, tokens: int
 ) -> None:
