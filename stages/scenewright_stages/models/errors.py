@@ -4,7 +4,7 @@ All of them hold for every sample of a shard, so a stage that meets one ends wit
 configuration error instead of failing sample after sample. Light: no third-party imports.
 """
 
-# The classes are named after what they state (DESIGN, section 7), not after being errors.
+# The classes are named after what they state, not after being errors.
 # ruff: noqa: N818
 
 from __future__ import annotations
