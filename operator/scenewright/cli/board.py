@@ -21,7 +21,7 @@ from scenewright.execution.events import (
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
-RowState = Literal["pending", "running", "done", "current", "failed", "excluded"]
+RowState = Literal["pending", "running", "done", "current", "failed", "stopped", "excluded"]
 _TITLES = {INDEX_STEP: "Read the input", PUBLISH_STEP: "Publish"}
 
 
@@ -82,6 +82,7 @@ class Board:
     notes: list[str] = field(default_factory=list)
     samples: int = 0
     rejected: int = 0
+    stopping: bool = False
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
@@ -117,6 +118,7 @@ class Board:
             case PassStarted():
                 self.notes.append(f"{event.missing} samples have no result yet: pass {event.number}")
             case Interrupted():
+                self.stopping = True
                 self.notes.append("stopping; press Ctrl-C again to stop at once")
 
     def _start(self, event: StepStarted) -> None:
@@ -144,7 +146,7 @@ class Board:
             if event.step in (INDEX_STEP, PUBLISH_STEP):
                 row.total = 0
         elif event.code != 0:
-            row.state = "failed"
+            row.state = "stopped" if self.stopping else "failed"
 
     def _index(self, event: Indexed) -> None:
         self.samples, self.rejected = event.report.samples, event.report.rejected

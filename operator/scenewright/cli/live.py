@@ -18,6 +18,7 @@ _MARKS: dict[str, tuple[str, str]] = {
     "done": ("✓", "green"),
     "current": ("✓", "dim green"),
     "failed": ("✗", "red"),
+    "stopped": ("■", "yellow"),
     "excluded": ("-", "dim"),
 }
 REDRAWS_PER_SECOND = 8
@@ -68,7 +69,7 @@ class LiveProgress:
             bar = ProgressBar(total=1.0, completed=row.share(), width=20, pulse=row.total == 0)
             return self._spinner, Text(row.title, "bold"), _counts(row), bar, duration(row.elapsed(now)), _now(row, now)
         mark, style = _MARKS[row.state]
-        time = duration(row.seconds) if row.state in ("done", "failed") else ""
+        time = duration(row.seconds) if row.state in ("done", "failed", "stopped") else ""
         notes = {"current": "up to date", "excluded": "not selected"}
         note = notes.get(row.state, "")
         return Text(mark, style), Text(row.title, style), _counts(row), "", Text(time, style), Text(note, "dim")

@@ -83,8 +83,7 @@ def progress_line(row: Row) -> str:
     facts += [f"{row.rate:.1f}/min"] if row.rate and row.total > 1 else []
     remaining = row.remaining(time.monotonic())
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
-    text = ", ".join(facts)
-    return f"{row.step}: {text}" + (f": {row.message}" if row.message else "")
+    return ": ".join(part for part in (row.step, ", ".join(facts), row.message) if part)
 
 
 def finished_line(row: Row, event: StepFinished) -> str:

@@ -54,8 +54,12 @@ class RunFolder:
 
     def report(self, step: str) -> Report | None:
         """The report of a step, None when it has left none."""
-        path = self.path / f"{step}.report.json"
-        return Report.from_bytes(path.read_bytes()) if path.is_file() else None
+        try:
+            content: dict[str, Any] = json.loads((self.path / f"{step}.report.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        # A process that could not even read its task knows no run, and empty fields are left out.
+        return Report.model_validate({"step": step, "run": "", **content})
 
     def plan(self) -> dict[str, Any]:
         """The plan that an index step with ``planOnly`` wrote."""

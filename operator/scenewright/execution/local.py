@@ -11,6 +11,7 @@ from scenewright.execution import outcomes
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
+from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.execution.threads import available_cpus, thread_environment
 from scenewright.planning.plan import Plan
@@ -42,7 +43,7 @@ class LocalRun:
         started = time.monotonic()
         with self._prepared() as (folder, runner):
             try:
-                outcome = outcomes.of_publication(self._plan, self._passes(folder, runner))
+                outcome = self._published(self._passes(folder, runner))
             except EndOfRun as ended:
                 outcome = ended.outcome
         return outcomes.with_times(outcome, time.monotonic() - started, runner.step_seconds)
@@ -95,6 +96,9 @@ class LocalRun:
         shards = max(1, counts.shards)
         for shard in range(shards):
             runner.finish(self._task(stage, shards, fold_publish=self._folds_publish(stage, shards)), shard)
+
+    def _published(self, report: Report) -> Outcome:
+        return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
     def _folds_publish(self, stage: str, shards: int) -> bool:
         """Publish runs in the last stage's process when that is one shard on a CPU."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from typing import Any
 
 from scenewright.execution.events import Outcome
 from scenewright.execution.policy import (
@@ -45,8 +47,18 @@ def failed(code: ExitCode, report: Report | None) -> Outcome:
     if code == ExitCode.SAMPLE_FAILED or reason == "TooManyFailures":
         return Outcome(COMMAND_SAMPLES_FAILED, reason, message, report=report)
     given = report.outputs if report else {}
-    problem = Problem(given.get("field", ""), given.get("value", ABSENT), given.get("remedy", message))
+    problem = Problem(given.get("field", ""), _value(given.get("value")), given.get("remedy", message))
     return Outcome(COMMAND_REFUSED, reason, message, (problem,), report)
+
+
+def _value(text: str | None) -> Any:
+    """A value that a process told as text: lists and numbers as such, anything else as it is."""
+    if text is None:
+        return ABSENT
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def lost(step: str, why: str, log: str) -> Outcome:

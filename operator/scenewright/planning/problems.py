@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import unquote
 
 from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError
 
@@ -54,8 +55,8 @@ def from_configuration_error(error: ConfigurationError) -> Problem:
 
 
 def shown(value: Any) -> str:
-    """A value on one short line: text in quotes, long values cut."""
-    text = value if isinstance(value, str) else _plain(value)
+    """A value on one short line: text in quotes, local files as paths, long values cut."""
+    text = unquote(value.removeprefix("file://")) if isinstance(value, str) else _plain(value)
     text = " ".join(text.split())
     if len(text) > _LONGEST_VALUE:
         text = f"{text[: _LONGEST_VALUE - 1]}…"
