@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages" / "inpainting"))
 
 from photograph_holes import NAMES, Case, edge_replication, outpaint, ring_case, telea, uncovered_cases
+
 from scenewright_stages.vision.inpainting import complete, warm_up
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.quality import blurred_psnr, measure, psnr
