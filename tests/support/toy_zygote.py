@@ -15,6 +15,7 @@ from pathlib import Path
 import toy_stages
 
 import scenewright_stages.worker.checks
+from scenewright_stages.worker import recording
 from scenewright_stages.worker.main import main
 
 LOADED = (toy_stages, scenewright_stages.worker.checks)
@@ -32,6 +33,8 @@ def start(environment: Mapping[str, str], log: str) -> int:
         os.dup2(source, target)
     os.environ.clear()
     os.environ.update(environment)
+    if flush_seconds := environment.get("TOY_FLUSH_SECONDS"):
+        recording.FLUSH_SECONDS = float(flush_seconds)
     main()
     os._exit(99)
 

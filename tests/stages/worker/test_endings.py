@@ -8,12 +8,12 @@ import random
 import signal
 import subprocess
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from toy_harness import Toy
-
-SLOW = {"seconds": 0.15}
+from toy_pipeline import write_inputs
 
 
 def await_runs(toy: Toy, count: int) -> None:
@@ -116,31 +116,68 @@ def test_a_kill_while_publishing_is_repaired_by_publishing_again(toy: Toy, tmp_p
     assert toy.results() == reference.results()
 
 
-def kill_at_random_until_done(toy: Toy, seed: int) -> tuple[dict[tuple[str, str], float], int]:
-    """Kills processes of a run at random moments.
+@dataclass
+class Kills:
+    """What killing a run's processes at random moments came to.
 
-    Returns the time of every `done` that was stored, by stage and sample, and how many processes were hit.
+    Attributes:
+        stored: attempt that stored the `done` of each stage and sample.
+        hits: processes that were killed before they ended.
+        survivors: `done` records that a killed process had stored, and that the next ones built on.
     """
-    draws = random.Random(seed)
-    stored: dict[tuple[str, str], float] = {}
-    hits = 0
-    for step in ("double", "sum"):
-        for attempt in range(40):
-            process = toy.start(step, fold_index=step == "double" and attempt == 0)
-            if attempt < 3:
-                process.poll(draws.uniform(0.02, 0.5))
-                process.signal(signal.SIGKILL)
-            code = process.wait(60)
-            hits += code == -9
-            if code == 0:
-                break
-            if step == "double" and not (toy.output / ".scenewright/runs" / toy.run / "sum.jsonl").exists():
-                assert toy.step("index") == 0
+
+    stored: dict[tuple[str, str], str] = field(default_factory=dict)
+    hits: int = 0
+    survivors: int = 0
+
+    def look(self, toy: Toy, step: str, hit: bool) -> None:
+        """After every process: each stored `done` is still the only one of its sample."""
         for record in toy.records(step):
             if record.state == "done":
-                assert (step, record.sample) not in stored, f"{record.sample} was done twice"
-                stored[(step, record.sample)] = record.at
-    return stored, hits
+                known = self.stored.setdefault((step, record.sample), record.attempt)
+                assert known == record.attempt, f"{record.sample} was done again after it was stored"
+                self.survivors += hit
+
+
+def kill_at_random_until_done(toy: Toy, seed: int) -> Kills:
+    """Runs both stages, and kills the first three processes of each at random moments."""
+    draws = random.Random(seed)
+    kills = Kills()
+    for step in ("double", "sum"):
+        for attempt in range(10):
+            process = toy.start(step, fold_index=True)
+            if attempt < 3:
+                process.poll(draws.uniform(0.01, 0.3))
+                process.signal(signal.SIGKILL)
+            code = process.wait(60)
+            kills.hits += code == -9
+            kills.look(toy, step, hit=code == -9)
+            if code == 0:
+                break
+    return kills
+
+
+KILL_PARAMETERS = {"seconds": 0.06}
+KILL_OPTIONS = {"retries": {"perSample": 9, "perShard": 10}}
+"""A sample that is hit by chance must not count as one that takes the process down."""
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_records_that_the_next_ones_build_on(toy: Toy) -> None:
+    """The other test of random kills would say nothing if no killed process had ever stored a record."""
+    toy.parameters = {**toy.parameters, "seconds": 0.4}
+    toy.environment = {"TOY_FLUSH_SECONDS": "0.02"}
+    process = toy.start("double", fold_index=True)
+    await_runs(toy, 3)
+    time.sleep(0.3)
+    process.signal(signal.SIGKILL)
+    assert process.wait(20) == -9
+    kills = Kills()
+    kills.look(toy, "double", hit=True)
+    assert kills.survivors >= 1
+    assert toy.step("double") == 0
+    kills.look(toy, "double", hit=False)
+    assert len(kills.stored) == 3
 
 
 @pytest.mark.slow
@@ -148,12 +185,13 @@ def kill_at_random_until_done(toy: Toy, seed: int) -> tuple[dict[tuple[str, str]
 def test_kills_at_random_moments_change_nothing_and_nothing_stored_is_done_twice(
     toy: Toy, seed: int, uninterrupted: dict[str, bytes]
 ) -> None:
-    toy.parameters = {**toy.parameters, "seconds": 0.05}
-    # A sample that is hit by chance must not count as one that takes the process down.
-    toy.options = {"retries": {"perSample": 9, "perShard": 10}}
-    stored, hits = kill_at_random_until_done(toy, seed)
-    assert len(stored) == 6
-    assert hits >= 1
+    write_inputs(toy.input, 6)
+    toy.parameters = {**toy.parameters, **KILL_PARAMETERS}
+    toy.options = KILL_OPTIONS
+    toy.environment = {"TOY_FLUSH_SECONDS": "0.02"}
+    kills = kill_at_random_until_done(toy, seed)
+    assert kills.hits >= 1
+    assert len(kills.stored) == 12
     assert toy.step("publish") == 0
     assert toy.results() == uninterrupted
 
@@ -161,12 +199,12 @@ def test_kills_at_random_moments_change_nothing_and_nothing_stored_is_done_twice
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The tree that a run without faults leaves; not what a run of other parameters leaves."""
-    job = Toy(tmp_path_factory.mktemp("uninterrupted"), parameters={"seconds": 0.05})
-    job.options = {"retries": {"perSample": 9, "perShard": 10}}
+    job = Toy(tmp_path_factory.mktemp("uninterrupted"), samples=6, parameters=dict(KILL_PARAMETERS))
+    job.options = KILL_OPTIONS
     job.faults()
     job.folded()
-    other = Toy(tmp_path_factory.mktemp("other"), parameters={"factor": 5})
+    other = Toy(tmp_path_factory.mktemp("other"), samples=6, parameters={"factor": 5})
     other.folded()
     assert job.results() != other.results()
-    assert json.loads(job.results()["summary.json"])["samples"]["done"] == 3
+    assert json.loads(job.results()["summary.json"])["samples"]["done"] == 6
     return job.results()
