@@ -109,7 +109,7 @@ class Board:
             case StepUpToDate():
                 row = self.rows[event.step]
                 row.state, row.total = "current", event.counts.total
-                row.done, row.failed = event.counts.done, event.counts.failed
+                row.done, row.failed, row.skipped = event.counts.done, event.counts.failed, event.counts.skipped
             case Indexed():
                 self._index(event)
             case Retried():

@@ -58,7 +58,7 @@ class PlainProgress:
             case StepFinished():
                 return finished_line(self._board.rows[event.step], event)
             case StepUpToDate():
-                return f"{event.step}: up to date ({count(event.counts.done, 'sample')})"
+                return up_to_date_line(event)
             case Indexed():
                 rejected = f", {event.report.rejected} refused" if event.report.rejected else ""
                 return f"index: {count(event.report.samples, 'sample')}{rejected}"
@@ -84,6 +84,17 @@ def progress_line(row: Row) -> str:
     remaining = row.remaining(time.monotonic())
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
     return ": ".join(part for part in (row.step, ", ".join(facts), row.message) if part)
+
+
+def up_to_date_line(event: StepUpToDate) -> str:
+    """``coarse: up to date (3 samples)`` or ``coarse: nothing to run (2 done, 1 failed before)``"""
+    counts = event.counts
+    if not counts.failed and not counts.skipped:
+        return f"{event.step}: up to date ({count(counts.done, 'sample')})"
+    facts = [f"{counts.done} done"] if counts.done else []
+    facts += [f"{counts.failed} failed before"] if counts.failed else []
+    facts += [f"{counts.skipped} skipped"] if counts.skipped else []
+    return f"{event.step}: nothing to run ({', '.join(facts)})"
 
 
 def finished_line(row: Row, event: StepFinished) -> str:

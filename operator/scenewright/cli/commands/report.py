@@ -11,10 +11,12 @@ from typing import Any
 from scenewright.cli.errors import print_json, refuse
 from scenewright.cli.manifests import Changes, load_documents
 from scenewright.cli.texts import count, local_path, place
+from scenewright.execution.published import completed
 from scenewright.planning.documents import absolute_uri
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.task import PUBLISH_STEP
 
 PAGE = "report.html"
 
@@ -59,13 +61,14 @@ def _last_report(folder: Path) -> Report:
     published = folder / layout.PUBLISHED
     try:
         run = json.loads(published.read_text(encoding="utf-8"))["run"]
-        return Report.from_bytes((folder / layout.report(run, "publish")).read_bytes())
+        report = Report.from_bytes((folder / layout.report(run, PUBLISH_STEP)).read_bytes())
     except FileNotFoundError:
         raise SpecError(
             [Problem("output", str(folder), "holds no published results; run the manifest first")]
         ) from None
     except (OSError, ValueError, KeyError) as error:
         raise SpecError([Problem("output", str(published), f"cannot be read: {error}")]) from None
+    return completed(report, folder.as_uri())
 
 
 def _print_report(report: Report, page: Path) -> None:

@@ -1,0 +1,154 @@
+"""Commands that need no stage process: messages, exit codes, machine-readable output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from scenewright.cli.main import app
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+MANIFEST = """
+apiVersion: scenewright.io/v1alpha1
+kind: SceneJob
+metadata: {name: a}
+spec:
+  input: {uri: ./in}
+  output: {uri: ./out}
+  vistadream: {mode: coarse}
+"""
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+@pytest.mark.parametrize("name", ["scenejob-vistadream.yaml", "scenejob-motorcycle.yaml"])
+def test_the_examples_are_valid_and_need_no_licence(name: str) -> None:
+    result = invoke("validate", EXAMPLES / name)
+    assert result.exit_code == 0, result.output
+    assert "outpaint, depth, initialize, coarse, render" in result.stdout
+
+
+def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
+    result = invoke("validate", manifest, "--set", "coarse.frames=0", "-o", "json")
+    assert result.exit_code == 10
+    problems = json.loads(result.stdout)["problems"]
+    assert problems == [{"field": "spec.vistadream.coarse.frames", "value": 0, "remedy": "must be >= 1"}]
+
+
+@pytest.mark.parametrize("command", ["run", "retry", "validate", "plan"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "coarse.frames=0"], "error: spec.vistadream.coarse.frames: 0: must be >= 1"),
+        (["--set", "coarse.frame=5"], "did you mean 'frames'?"),
+        (["--set", "depth.backend=dpt"], "error: spec.vistadream.depth.backend: 'dpt': allowed: classic"),
+        (["--set", "depth.backend=depth-pro"], "add 'apple-amlr' to this field"),
+        (["--set", "trajectory.motionPreset=small", "--set", "trajectory.forwardRatio=1"], "contradict each other"),
+        (["--only", "paint"], "error: spec.execution.stages.only[0]: 'paint': no such stage"),
+        (["--only", "depth", "--start-from", "depth"], "contradicts startFrom"),
+        (["--output", "./in/deeper"], "must not be the input nor lie inside it"),
+        (["--input", "http://host/x"], "error: spec.input.uri: 'http://host/x': must be s3://bucket/prefix"),
+    ],
+)
+def test_refusals_name_field_value_and_remedy_and_touch_nothing(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, command: str, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(manifest.parent)
+    before = sorted(manifest.parent.iterdir())
+    result = invoke(command, manifest, *options)
+    assert result.exit_code == 10
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert sorted(manifest.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"\xff\xd8\xff\xe0", "is not text"),
+        (b"a: [", "not valid YAML"),
+        (b"kind: Pod", "must be one of SceneJob, DatasetJob, TuningRun"),
+        (b"kind: SceneJob", "spec: is required"),
+    ],
+)
+def test_files_that_are_no_manifest_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "job.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    result = invoke("validate", path)
+    assert result.exit_code == 10
+    assert message in result.stderr
+
+
+def test_two_objects_must_not_share_an_output(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(f"{MANIFEST}---{MANIFEST.replace('name: a', 'name: b')}")
+    result = invoke("validate", path)
+    assert result.exit_code == 10
+    assert "b: spec.output.uri" in result.stderr
+    assert "is also the output of a" in result.stderr
+
+
+def test_paths_of_the_manifest_count_from_its_folder_and_options_from_the_current_one(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from scenewright.cli.manifests import Changes, load_plans
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (plan,) = load_plans(manifest, Changes(output_uri="results"))
+    assert plan.spec.input.uri == (tmp_path / "in").as_uri()
+    assert plan.spec.output.uri == (elsewhere / "results").as_uri()
+
+
+def test_models_lists_every_backend_with_licence_and_presence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCENEWRIGHT_MODEL_CACHE", str(tmp_path))
+    content: dict[str, Any] = json.loads(invoke("models", "-o", "json").stdout)
+    rows = {(row["capability"], row["backend"]): row for row in content["backends"]}
+    assert content["cache"] == str(tmp_path)
+    assert rows["depth", "classic"]["state"] == "built in"
+    flux = rows["outpaint", "flux-fill"]
+    assert (flux["licence"], flux["mustBeAccepted"], flux["state"]) == ("flux-1-dev-non-commercial", True, "missing")
+    assert "flux-1-dev-non-commercial *" in invoke("models").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["black-forest-labs/FLUX.1-Fill-dev"], "--accept flux-1-dev-non-commercial"),
+        (["apple/DepthPro"], "did you mean 'apple/DepthPro-hf'?"),
+    ],
+)
+def test_weights_are_fetched_only_with_an_accepted_licence(arguments: list[str], message: str) -> None:
+    result = invoke("models", "--fetch", *arguments)
+    assert result.exit_code == 10
+    assert message in result.stderr
+
+
+def test_crds_are_written_and_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "crds"
+    assert invoke("crds", "--output", folder, "--check").exit_code == 1
+    assert invoke("crds", "--output", folder).exit_code == 0
+    assert invoke("crds", "--output", folder, "--check").exit_code == 0
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    result = invoke("report", tmp_path)
+    assert result.exit_code == 10
+    assert "holds no published results" in result.stderr
