@@ -6,6 +6,11 @@ Field = tuple[int, int, int | bytes]
 
 
 def bytes_of(fields: list[Field], number: int) -> bytes:
+    """The first field of that number that holds bytes.
+
+    Raises:
+        ValueError: if there is none.
+    """
     for field_number, _, value in fields:
         if field_number == number and isinstance(value, bytes):
             return value
@@ -13,11 +18,16 @@ def bytes_of(fields: list[Field], number: int) -> bytes:
 
 
 def replaced(fields: list[Field], values: dict[int, bytes]) -> list[Field]:
+    """The fields, with other bytes for the field numbers that values names."""
     return [(number, wire, values.get(number, value)) for number, wire, value in fields]
 
 
 def decode(body: bytes) -> list[Field]:
-    """Protobuf wire format: (field number, wire type, value) in file order."""
+    """(field number, wire type, value) in file order; values of type 0 are numbers, others bytes.
+
+    Raises:
+        ValueError: for groups (obsolete) or a message that is cut off inside a number.
+    """
     fields: list[Field] = []
     offset = 0
     while offset < len(body):
@@ -39,6 +49,7 @@ def decode(body: bytes) -> list[Field]:
 
 
 def encode(fields: list[Field]) -> bytes:
+    """The message that these fields make; inverse of `decode`."""
     parts = []
     for number, wire, value in fields:
         parts.append(_varint_bytes(number << 3 | wire))

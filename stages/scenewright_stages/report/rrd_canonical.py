@@ -1,8 +1,8 @@
 """Gives a Rerun recording the same bytes whenever it holds the same data.
 
-The SDK cannot do it: it names chunks and rows by the clock and random numbers, draws a random id for the
-blueprint's store, stamps blueprint rows with the time, and writes Arrow metadata in the order of a
-randomly seeded hash map. This module rewrites just these things in a finished file.
+The SDK cannot do it: it names chunks and rows by the clock and random numbers, draws a random id for
+the blueprint's store, and stamps blueprint rows with the time. This module rewrites just these things
+in a finished file.
 
 An RRD file ("RRF2", Rerun 0.2x to 0.4x) is a 12-byte header and then messages: kind and length as
 two little-endian uint64, and a protobuf message. Messages without a known kind are refused rather
@@ -167,7 +167,7 @@ def _without_clock(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _canonical_batch(batch: pa.RecordBatch, number: int, first_row: int) -> pa.RecordBatch:
-    """The batch with sequential ids, columns by kind and name, and metadata by key."""
+    """The batch with sequential ids and its columns by kind and name."""
     names = [field.name for field in sorted(batch.schema, key=_column_order)]
     row_ids = b"".join((first_row + row + 1).to_bytes(16, "big") for row in range(batch.num_rows))
     columns = []
@@ -175,8 +175,8 @@ def _canonical_batch(batch: pa.RecordBatch, number: int, first_row: int) -> pa.R
         field = batch.schema.field(name)
         is_row_id = name == _row_id_name(batch)
         column = _fixed_size_binary(row_ids, batch.num_rows) if is_row_id else batch.column(name)
-        columns.append((field.with_metadata(_sorted(field.metadata)), column))
-    metadata = _sorted({**(batch.schema.metadata or {}), b"rerun:id": b"chunk_%032X" % number})
+        columns.append((field, column))
+    metadata = {**(batch.schema.metadata or {}), b"rerun:id": b"chunk_%032X" % number}
     schema = pa.schema([field for field, _ in columns], metadata=metadata)
     return pa.RecordBatch.from_arrays([column for _, column in columns], schema=schema)
 
@@ -202,10 +202,6 @@ def _row_id_name(batch: pa.RecordBatch) -> str:
 
 def _fixed_size_binary(data: bytes, count: int) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(data)])
-
-
-def _sorted(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes]:
-    return dict(sorted((metadata or {}).items()))
 
 
 def _tuid(number: int) -> bytes:
