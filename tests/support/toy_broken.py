@@ -16,3 +16,4 @@ def stages(params: ToyParams) -> tuple[StageSpec, ...]:
 
 
 PIPELINE = replace(TOY, stages=stages)
+WITHOUT_REPORTER = replace(TOY, reporter="no_such_module:Reporter")

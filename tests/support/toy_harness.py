@@ -146,7 +146,10 @@ class Toy:
 
     def start(self, step: str, environment: dict[str, str] | None = None, **changes: Any) -> Started:
         """Starts the process of a step."""
-        variables = self.variables(step, environment, **changes)
+        return self.start_with(self.variables(step, environment, **changes))
+
+    def start_with(self, variables: dict[str, str]) -> Started:
+        """Starts a process with exactly these variables."""
         answer = _zygote().ask({"start": variables, "log": str(self.folder / "console.txt")})
         assert answer is not None
         return Started(answer)

@@ -42,7 +42,7 @@ class Report(Params):
     """What the index, a stage's shard or publish tells whoever started it."""
 
     step: str
-    run: str
+    run: str = ""
     samples: int = 0
     rejected: int = 0
     stages: dict[str, StageCounts] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from scenewright_stages.store import ObjectMissing, PreconditionFailed, Store
 EXPIRY_SECONDS = 600.0
 RENEWAL_SECONDS = 120.0
 ATTEMPTS = 10
+GONE = -1
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ class Holder:
 
     def is_dead(self) -> bool:
         """Whether its process was of this host and is gone."""
-        return self.host == socket.gethostname() and _process_start(self.process) != self.process_started
+        if self.host != socket.gethostname():
+            return False
+        started = _process_start(self.process)
+        return started == GONE or started != self.process_started
 
 
 class OutputLock:
@@ -123,9 +127,9 @@ def _refusal(holder: Holder) -> str:
 
 
 def _process_start(process: int) -> int:
-    """Start time of a process in clock ticks since boot, -1 when it is gone (proc(5), field 22 of stat)."""
+    """Start time of a process in clock ticks since boot, GONE when there is none (proc(5), field 22 of stat)."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return -1
-    return -1 if fields[0] in "ZX" else int(fields[19])
+        return GONE
+    return GONE if fields[0] in "ZX" else int(fields[19])

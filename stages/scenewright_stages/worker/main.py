@@ -65,7 +65,7 @@ class Process:
         self._stage_run: StageRun | None = None
         self._locked = False
         self._reports: list[Report] = []
-        self._step = ""
+        self._step, self._run = "", ""
 
     def run(self) -> int:
         """Runs all steps of the task; returns the exit code."""
@@ -97,7 +97,7 @@ class Process:
 
     def _open(self) -> Session:
         task = _task()
-        self._step = task.step
+        self._step, self._run = task.step, task.run
         chain = resolve_chain(task)
         output = open_output(task.output.uri, writable=not task.plan_only)
         lock = OutputLock(output, task.holder, self._settings.holder_process)
@@ -169,12 +169,11 @@ class Process:
         return ending.code
 
     def _failure_report(self, problem: BaseException, reason: str, message: str) -> Report:
-        run = self._session.task.run if self._session is not None else ""
         if isinstance(problem, ConfigurationError):
-            return refusal_report(self._step or "task", run, problem)
+            return refusal_report(self._step or "task", self._run, problem)
         if self._stage_run is not None and self._session is not None and self._step == self._session.task.step:
             return self._stage_run.report().model_copy(update={"reason": reason, "message": message})
-        return Report(step=self._step or "task", run=run, reason=reason, message=message)
+        return Report(step=self._step or "task", run=self._run, reason=reason, message=message)
 
     def _deliver(self, report: Report) -> None:
         self._reports.append(report)

@@ -9,10 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
+from disk_fixtures import small_disk
 from s3_fixtures import s3_bucket, s3_server
 from toy_harness import Toy
 
-__all__ = ["s3_bucket", "s3_server"]
+__all__ = ["s3_bucket", "s3_server", "small_disk"]
 
 
 @pytest.fixture
