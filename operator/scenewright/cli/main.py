@@ -46,8 +46,21 @@ OutputOption = Annotated[
 FormatOption = Annotated[OutputFormat, typer.Option("-o", "--format", help="text, or one JSON document for machines.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"scenewright {version('scenewright')}")
+        raise typer.Exit()
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+]
+
+
 @app.callback()
-def _application() -> None:
+def _application(version: VersionOption = False) -> None:
     """3D scenes and image datasets from photographs, on one machine or on Kubernetes."""
 
 
@@ -61,7 +74,7 @@ def run(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Make everything that the manifest asks for and that is not up to date, on this machine."""
+    """Run a manifest here; what is up to date is not made again."""
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
@@ -79,7 +92,7 @@ def retry(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Like run, and also try again what failed before although nothing has changed."""
+    """Like run, and try again what failed before."""
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
@@ -97,7 +110,7 @@ def validate(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Check the manifest alone: fields, values, licences; the input is not looked at."""
+    """Check a manifest: fields, values, licences."""
     from scenewright.cli.commands.validate import validate_command
     from scenewright.cli.manifests import Changes
 
@@ -115,7 +128,7 @@ def plan(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Show stages, shards, and what would run and why; nothing is written."""
+    """Show what a run would do and why; nothing is written."""
     from scenewright.cli.commands.plan import plan_command
     from scenewright.cli.manifests import Changes
 
@@ -130,7 +143,7 @@ def report(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Show how the last run ended and where its report page is."""
+    """Show how the last run ended, and its report page."""
     from scenewright.cli.commands.report import report_command
 
     raise typer.Exit(report_command(target, output_uri, open_page, as_json=output_format is OutputFormat.JSON))
@@ -142,7 +155,7 @@ def models(
     accept: Annotated[str, typer.Option("--accept", metavar="LICENCE", help="Licence accepted for --fetch.")] = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """List the backends: weights, licence, memory, and whether the weights are here."""
+    """List backends: weights, licences, memory, presence."""
     from scenewright.cli.commands.models import fetch_command, models_command
 
     if fetch:

@@ -79,6 +79,8 @@ def test_failed_samples_give_1_and_are_tried_again_by_retry_alone(job: Path) -> 
     assert again.returncode == 1
     assert "double: nothing to run (2 done, 1 failed before)" in again.stdout
     assert "double: done" in scenewright("retry", job).stdout
+    assert "double: done" in scenewright("run", job, "--set", "execution.retryToken=second").stdout
+    assert "double: nothing to run" in scenewright("run", job, "--set", "execution.retryToken=second").stdout
 
 
 @pytest.mark.parametrize("content", [None, "empty", "other"])

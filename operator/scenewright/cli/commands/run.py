@@ -19,6 +19,7 @@ from scenewright.cli.results import outcome_json
 from scenewright.execution.events import Event, Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.policy import COMMAND_INTERRUPTED
+from scenewright.execution.published import last_retry_token
 from scenewright.execution.threads import available_cpus, thread_environment
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
@@ -41,7 +42,7 @@ def run_command(file: Path, changes: Changes, as_json: bool, retry_failed: bool)
         return refuse(error, as_json)
     ended: list[tuple[Plan, str, Outcome]] = []
     for plan in plans:
-        settings = run_settings(plan, retry_failed)
+        settings = run_settings(plan, retry_failed or has_new_retry_token(plan))
         outcome = _run_one(plan, settings, as_json)
         ended.append((plan, settings.run, outcome))
         if outcome.exit_code == COMMAND_INTERRUPTED:
@@ -50,6 +51,12 @@ def run_command(file: Path, changes: Changes, as_json: bool, retry_failed: bool)
     if as_json:
         print_json({"exitCode": code, "jobs": [outcome_json(*each) for each in ended]})
     return code
+
+
+def has_new_retry_token(plan: Plan) -> bool:
+    """Whether the spec's retry token differs from that of the last run into the same local output."""
+    token = plan.spec.execution.retry_token
+    return bool(token) and last_retry_token(plan.spec.output.uri) not in (None, token)
 
 
 def run_settings(plan: Plan, retry_failed: bool = False) -> RunSettings:
