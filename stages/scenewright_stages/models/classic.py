@@ -136,7 +136,7 @@ def _window_of(
 
     whole = PixelWindow(left=0.0, top=0.0, scale=1.0, width=width, height=height)
     try:
-        found = provided.read_provided(source.path, source.kind, source.scale)
+        found = provided.read_provided(source.path, source.kind, source.scale, source.camera_file)
         shown = provided.window_depth(found, source.source_size or (width, height), source.window or whole)
     except ProvidedDepthError as error:
         raise SampleError("ProvidedDepthInvalid", str(error)) from error

@@ -92,11 +92,12 @@ class ProvidedDepthSource:
     """A depth map that came with the photograph, and how the image was cut out of that photograph.
 
     Attributes:
-        path: the depth or disparity file; its camera file, if it has one, lies beside it.
+        path: the depth or disparity file.
         source_size: (width, height) of the upright photograph in pixels; None: the image is the photograph.
         window: what the image shows of the photograph; None: all of it, at its own size.
         kind: what the file holds; None: as its name says.
         scale: metres (depth) or pixels (disparity) per unit of the file.
+        camera_file: intrinsics and stereo geometry; None: ``<stem>.camera.json`` beside the map, if there.
     """
 
     path: Path
@@ -104,6 +105,7 @@ class ProvidedDepthSource:
     window: PixelWindow | None = None
     kind: Literal["depth", "disparity"] | None = None
     scale: float = 1.0
+    camera_file: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -107,21 +107,15 @@ def with_trajectory(summary: CoarseSummary, trajectory: Trajectory) -> CoarseSum
 
 
 class BackendFill:
-    """Fills by the backend, which may copy from the background side of a hole only."""
+    """Fills by the backend, which may use the depth around a hole to continue its background only."""
 
     def __init__(self, inpainter: Inpainter, prompt: str) -> None:
         self.inpainter = inpainter
         self.prompt = prompt
 
     def __call__(self, view: HoledView, seed: int) -> NDArray[np.float32]:
-        guide = FillGuide(allowed_source=background_sources(view))
+        guide = FillGuide(depth=view.depth)
         return self.inpainter.fill(view.srgb, view.hole, self.prompt, seed, guide)
-
-
-def background_sources(view: HoledView) -> NDArray[np.bool_] | None:
-    """(H, W) bool: where patches may come from; None when the foreground would leave nothing."""
-    allowed = ~view.hole & ~view.foreground
-    return allowed if allowed.mean() > 0.2 else None
 
 
 class BackendDepth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,9 @@ class DepthStage(Stage):
             "far_metres": round(preview.far, 4),
             "horizontal_degrees": round(layout.canvas.inner_camera(result.camera).field_of_view[0], 2),
         }
-        return StageResult(outputs, metrics, result.notes, [self.estimator.record.use("depth")])
+        use = self.estimator.record.use("depth")
+        notes = "; ".join([use.notes, *result.notes]) if result.notes else use.notes
+        return StageResult(outputs, metrics, backends=[replace(use, notes=notes)])
 
     def _provided(self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs) -> CanvasDepth:
         map_path = inputs.find("input", "depth")
@@ -91,6 +93,7 @@ class DepthStage(Stage):
             window=layout.crop,
             kind=self.params.depth.provided.kind or None,
             scale=self.params.depth.provided.scale,
+            camera_file=inputs.find("input", "camera"),
         )
         degrees = known_degrees(self.params, layout) or ASSUMED_HORIZONTAL_DEGREES
         inner_degrees = layout.canvas.inner_camera(canvas_camera(degrees, layout)).field_of_view[0]

@@ -20,9 +20,10 @@ from scenewright_stages.vision.gaussians.optimisation import OptimisationSetting
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import occludes, on_surface, snap_edge_depth
+from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, foreground_rim, hole_mask
+from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_mask
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 
@@ -35,14 +36,12 @@ class HoledView:
         srgb: (H, W, 3) float32; meaningless in the hole.
         depth: (H, W) float32 metres; 0 in the hole and where nothing is.
         hole: (H, W) bool.
-        foreground: (H, W) bool, known pixels beside the hole that belong to what hides it.
     """
 
     camera: Camera
     srgb: NDArray[np.float32]
     depth: NDArray[np.float32]
     hole: NDArray[np.bool_]
-    foreground: NDArray[np.bool_]
 
 
 class FillColour(Protocol):
@@ -155,14 +154,14 @@ def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Re
 
 
 def render_holed_view(scene: GaussianScene, camera: Camera, renderer: Renderer) -> HoledView:
-    """Renders one view and tells its holes, and the foreground beside them, apart from the rest."""
+    """Renders one view and tells its holes apart from the rest."""
     with torch.no_grad():
         rendering = renderer.render(scene, [camera])
     alpha = rendering.alpha[0].cpu().numpy()
     hole = hole_mask(alpha)
     depth = np.where(hole, 0.0, rendering.depth[0].cpu().numpy()).astype(np.float32)
     srgb = rendering.rgb[0].cpu().numpy() / np.maximum(alpha, COVERED_ALPHA)[..., None]
-    return HoledView(camera, np.clip(srgb, 0.0, 1.0).astype(np.float32), depth, hole, foreground_rim(depth, hole))
+    return HoledView(camera, np.clip(srgb, 0.0, 1.0).astype(np.float32), depth, hole)
 
 
 def fill_view(
@@ -186,7 +185,7 @@ def connect_depth(holed: HoledView, predicted: NDArray[np.float32] | None) -> ND
     Only the background of the rim binds the hole; without any, the whole rim does.
     """
     known = ~holed.hole & (holed.depth > 0)
-    background = known & ~holed.foreground
+    background = known & background_side(holed.depth, holed.hole)
     binding = background if background.any() else known
     rendered = np.where(binding, holed.depth, np.nan).astype(np.float32)
     guess = predicted if predicted is not None else np.full_like(holed.depth, float(np.nanmedian(rendered)))

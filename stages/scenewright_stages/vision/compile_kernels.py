@@ -1,0 +1,27 @@
+"""Compiles all CPU kernels into numba's cache: run once when the package is installed.
+
+``python -m scenewright_stages.vision.compile_kernels``
+"""
+
+from __future__ import annotations
+
+import time
+
+from scenewright_stages.vision import alignment, inpainting
+from scenewright_stages.vision.gaussians import kernels
+
+
+def main() -> None:
+    """Compiles (or finds compiled) each group of kernels and says how long it took."""
+    for name, warm_up in (
+        ("Gaussian renderer", kernels.warm_up),
+        ("patch completion", inpainting.warm_up),
+        ("depth alignment", alignment.warm_up),
+    ):
+        started = time.perf_counter()
+        warm_up()
+        print(f"{name}: {time.perf_counter() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
