@@ -113,12 +113,15 @@ def _named(document: dict[str, Any], problem: Problem) -> Problem:
 
 
 def _shared_outputs(plans: Sequence[Plan]) -> list[Problem]:
-    """Two objects of one file that write to the same place would overwrite each other's results."""
-    seen: dict[str, str] = {}
-    problems = []
-    for plan in plans:
-        uri = plan.spec.output.uri.rstrip("/")
-        if uri in seen:
-            problems.append(Problem(f"{plan.name}: spec.output.uri", uri, f"is also the output of {seen[uri]}"))
-        seen[uri] = plan.name
-    return problems
+    """Two objects of one file with equal or nested outputs would overwrite each other's results."""
+    return [
+        Problem(f"{plan.name}: spec.output.uri", plan.spec.output.uri, f"overlaps the output of {other.name}")
+        for position, plan in enumerate(plans)
+        for other in plans[:position]
+        if _overlap(plan.spec.output.uri, other.spec.output.uri)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    shorter, longer = sorted((f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"), key=len)
+    return longer.startswith(shorter)

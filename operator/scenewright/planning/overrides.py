@@ -58,9 +58,7 @@ def _resolve(
 def _pipeline_of(document: Mapping[str, Any], pipelines: Sequence[str]) -> str | None:
     spec = document.get("spec")
     given = [name for name in pipelines if isinstance(spec, dict) and name in spec]
-    if given:
-        return given[0]
-    return pipelines[0] if len(pipelines) == 1 else None
+    return given[0] if given else None
 
 
 def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:

@@ -94,13 +94,14 @@ def test_files_that_are_no_manifest_are_refused(tmp_path: Path, content: bytes |
     assert message in result.stderr
 
 
-def test_two_objects_must_not_share_an_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["./out", "./out/", "./out/deeper"])
+def test_two_objects_must_not_share_an_output(tmp_path: Path, output: str) -> None:
     path = tmp_path / "jobs.yaml"
-    path.write_text(f"{MANIFEST}---{MANIFEST.replace('name: a', 'name: b')}")
+    path.write_text(f"{MANIFEST}---{MANIFEST.replace('name: a', 'name: b').replace('./out', output)}")
     result = invoke("validate", path)
     assert result.exit_code == 10
     assert "b: spec.output.uri" in result.stderr
-    assert "is also the output of a" in result.stderr
+    assert "overlaps the output of a" in result.stderr
 
 
 def test_paths_of_the_manifest_count_from_its_folder_and_options_from_the_current_one(

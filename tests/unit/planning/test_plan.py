@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from scenewright.api.kinds import API_VERSION
 from scenewright.planning.plan import Plan, make_plan
-from scenewright.planning.shards import MAXIMUM_SHARDS, samples_per_shard, shard_count
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
 
@@ -115,25 +114,6 @@ def test_an_override_equals_the_parameter_that_it_stands_for() -> None:
 )
 def test_selected_stages_come_in_the_order_of_the_chain(stages: dict[str, Any], selected: tuple[str, ...]) -> None:
     assert plan_of(execution={"stages": stages}).selected == selected
-
-
-@given(samples=st.integers(0, 10**7), seconds=st.floats(0, 1e5), requested=st.none() | st.integers(1, 10**6))
-@settings(max_examples=300, deadline=None)
-def test_shards_hold_all_samples_and_never_exceed_the_limit(
-    samples: int, seconds: float, requested: int | None
-) -> None:
-    size, shards = samples_per_shard(samples, seconds, requested), shard_count(samples, seconds, requested)
-    assert shards <= MAXIMUM_SHARDS
-    assert size * shards >= samples
-    assert (shards == 0) == (samples == 0)
-    assert shards == 0 or size * (shards - 1) < samples
-    if requested and samples <= requested * MAXIMUM_SHARDS:
-        assert size == requested
-
-
-def test_a_shard_takes_ten_to_twenty_minutes_by_default() -> None:
-    for seconds in (1, 7, 60, 250):
-        assert 600 <= samples_per_shard(10**4, seconds, None) * seconds <= 1200
 
 
 def test_tasks_survive_their_environment_variable_and_fit_into_it() -> None:

@@ -15,7 +15,6 @@ from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
-from scenewright.planning.shards import shard_count
 
 WIDTH_OF_PIPES = 160
 
@@ -61,14 +60,12 @@ def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, 
 
 def _stage_json(plan: Plan, found: dict[str, Any]) -> dict[str, Any]:
     stage = plan.stage(found["name"])
-    requested = plan.spec.execution.samples_per_shard
     return {
         **found,
         "key": plan.keys[stage.name],
         "title": stage.title,
         "backends": stage.backends,
         "resources": vars(stage.resources),
-        "shards": shard_count(found["todo"], stage.seconds_per_sample, requested),
         "estimatedSeconds": found["todo"] * stage.seconds_per_sample,
     }
 
