@@ -53,16 +53,19 @@ class Report(Params):
     message: str = ""
 
     def to_bytes(self) -> bytes:
-        """At most 3,500 bytes of UTF-8 JSON: messages are cut first, then failures and warnings are dropped."""
+        """At most 3,500 bytes of UTF-8 JSON.
+
+        Messages are cut first; then warnings, failures, outputs, the message, and stages are dropped in this order.
+        """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        failures = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
-        warnings = [cut(text, 200) for text in data.get("warnings", [])[:10]]
+        data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
+        data["warnings"] = [cut(text, 200) for text in data.get("warnings", [])[:10]]
+        data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
         data["message"] = cut(data.get("message", ""), 600)
-        while True:
-            encoded = _encode({**data, "failures": failures, "warnings": warnings})
-            if len(encoded) <= MAXIMUM_REPORT_BYTES or not (failures or warnings):
-                return encoded
-            (warnings or failures).pop()
+        encoded = _encode(data)
+        while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
+            encoded = _encode(data)
+        return encoded
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Report:
@@ -71,16 +74,33 @@ class Report(Params):
 
 
 def cut(text: str, limit: int) -> str:
-    """The text cut to at most `limit` bytes of UTF-8, at a character's boundary, marked by an ellipsis."""
-    encoded = text.encode()
+    """The text cut to at most `limit` bytes of UTF-8, at a character's boundary, marked by an ellipsis.
+
+    Control characters, which JSON writes with six bytes each, become spaces.
+    """
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    encoded = plain.encode(errors="replace")
     if len(encoded) <= limit:
-        return text
+        return plain
     return encoded[: limit - 3].decode(errors="ignore") + "…"
 
 
 def _encode(data: dict[str, Any]) -> bytes:
     kept = {name: value for name, value in data.items() if value not in ("", [], {})}
     return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _drop_one(data: dict[str, Any]) -> bool:
+    """Drops the least important thing that is left; False when nothing may be dropped any more."""
+    for name in ("warnings", "failures", "outputs", "message", "stages"):
+        value = data.get(name)
+        if isinstance(value, list) and value:
+            value.pop()
+            return True
+        if value:
+            data[name] = type(value)()
+            return True
+    return False
 
 
 def _cut_failure(failure: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class LogCapture:
         return self._shown
 
     def store_to(self, store: Store, key: str) -> None:
-        """From now on the log is stored below `key` (``.log``, then ``.001.log`` and so on)."""
+        """From now on the log is stored below `key` (then with ``.001`` and so on, which sorts behind it)."""
         with self._lock:
             self._target = (store, key)
 
@@ -94,7 +94,7 @@ class LogCapture:
 
 
 def _part_key(key: str, part: int) -> str:
-    return key if part == 0 else f"{key.removesuffix('.log')}.{part:03d}.log"
+    return key if part == 0 else f"{key}.{part:03d}"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -156,7 +156,7 @@ class Process:
             problem = self._stage_run.give_up_late_sample()
         if problem is not None:
             if self._stage_run is not None:
-                self._stage_run.abandon()
+                self._stage_run.give_up()
             self.leave(self._end_with(problem))
 
     def _end_with(self, problem: BaseException) -> int:

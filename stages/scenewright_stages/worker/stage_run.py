@@ -124,8 +124,13 @@ class StageRun:
             return problem
         return SampleTimeout(f"{name}: {message}")
 
+    def give_up(self) -> None:
+        """Ends the work from a thread that watches: the main thread gets no further."""
+        self._given_up.set()
+        self.abandon()
+
     def abandon(self) -> None:
-        """Stores what can be stored before the process ends early, by whichever thread ends it."""
+        """Stores what can be stored before the process ends early."""
         try:
             self._store_rest()
         except StoreError as problem:

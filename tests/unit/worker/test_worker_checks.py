@@ -1,0 +1,185 @@
+"""Outputs against their contracts: what is refused, and that the good twin passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from scenewright_stages.contract.errors import ContractError
+from scenewright_stages.contract.outputs import ArrayContract, ImageContract, Media, OutputContract
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.stage import StageResult
+from scenewright_stages.worker.checks import check_output, check_result
+
+RAMP = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+
+
+def contract(media: Media, **fields: object) -> OutputContract:
+    return OutputContract("thing", "{sample}/thing", media, **fields)  # type: ignore[arg-type]
+
+
+def save_image(path: Path, pixels: np.ndarray = RAMP, mode: str | None = None) -> None:
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path, format="PNG")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: save_image(path, np.zeros((32, 32, 3), np.uint8)), "flat"),
+        (lambda path: save_image(path, RAMP[:8]), "expected 16 a side"),
+        (lambda path: save_image(path, RAMP, "L"), "expected 3 channels"),
+        (lambda path: save_image(path, RAMP, "RGBA"), "expected 3 channels"),
+        (lambda path: path.write_bytes(b"\x89PNG not really"), "no image"),
+        (lambda path: (save_image(path), path.write_bytes(path.read_bytes()[:-40])), "cannot be read"),
+        (lambda path: path.write_bytes(b""), "0 bytes"),
+        (lambda path: path.mkdir(), "not a file"),
+    ],
+)
+def test_bad_images_are_refused(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    save_image(good)
+    check_output(contract("image"), good)
+    make(bad)
+    with pytest.raises(ContractError, match=message):
+        check_output(contract("image"), bad)
+
+
+def test_a_flat_mask_is_fine_where_the_contract_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mask"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(path, format="PNG")
+    check_output(contract("image", image=ImageContract(channels=1, may_be_constant=True)), path)
+
+
+DEPTH = ArrayContract("depth", "float32", 2, finite=0.5, minimum=0.0, maximum=10.0)
+GOOD = np.linspace(1, 9, 16, dtype=np.float32).reshape(4, 4)
+
+
+def with_value(value: float, count: int) -> np.ndarray:
+    array = GOOD.copy()
+    array.flat[:count] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (with_value(np.nan, 9), "finite"),
+        (with_value(np.inf, 9), "finite"),
+        (with_value(-0.5, 1), "goes down to -0.5"),
+        (with_value(11, 1), "goes up to 11"),
+        (np.full((4, 4), 2, np.float32), "everywhere"),
+        (GOOD.astype(np.float64), "expected float32"),
+        (GOOD[0], "with 1 axes"),
+        (GOOD[:0], "empty"),
+        (None, "lacks"),
+    ],
+)
+def test_bad_arrays_are_refused(tmp_path: Path, array: np.ndarray | None, message: str) -> None:
+    good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
+    np.savez(good, depth=with_value(np.nan, 8))
+    check_output(contract("arrays", arrays=(DEPTH,)), good)
+    np.savez(bad, **({"other": GOOD} if array is None else {"depth": array}))
+    with pytest.raises(ContractError, match=message):
+        check_output(contract("arrays", arrays=(DEPTH,)), bad)
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez(path, depth=np.array([{"code": "x"}], dtype=object))
+    with pytest.raises(ContractError, match="cannot be read"):
+        check_output(contract("arrays", arrays=(DEPTH,)), path)
+
+
+def write_video(path: Path, flat: bool) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 32, 32
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(np.zeros_like(RAMP) if flat else RAMP, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def test_videos_must_decode_and_show_something(tmp_path: Path) -> None:
+    good, flat, cut = tmp_path / "good", tmp_path / "flat", tmp_path / "cut"
+    write_video(good, flat=False)
+    check_output(contract("video"), good)
+    write_video(flat, flat=True)
+    cut.write_bytes(good.read_bytes()[:200])
+    for path, message in ((flat, "flat colour in all 4 frames"), (cut, "cannot be read")):
+        with pytest.raises(ContractError, match=message):
+            check_output(contract("video"), path)
+
+
+def ply(count: int, body: int, form: str = "binary_little_endian") -> bytes:
+    header = f"ply\nformat {form} 1.0\nelement vertex {count}\nproperty float x\nproperty uchar red\nend_header\n"
+    return header.encode() + bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (ply(3, 14), "announces 15"),
+        (ply(0, 0), "no vertex"),
+        (ply(3, 15, "ascii"), "little-endian"),
+        (b"not a ply at all", "no PLY header"),
+        (ply(3, 15).replace(b"uchar", b"quaternion"), "cannot be read"),
+    ],
+)
+def test_bad_point_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(ply(3, 15))
+    check_output(contract("ply"), good)
+    bad.write_bytes(content)
+    with pytest.raises(ContractError, match=message):
+        check_output(contract("ply"), bad)
+
+
+@pytest.mark.parametrize(
+    ("media", "good", "bad", "message"),
+    [
+        ("json", b'{"frames": 1}', b'{"frame": 1}', "lacks"),
+        ("json", b'{"frames": 1}', b'{"frames": NaN}', "NaN"),
+        ("json", b'{"frames": 1}', b"[1]", "no JSON object"),
+        ("json", b'{"frames": 1}', b'{"frames"', "cannot be read"),
+        ("text", "é".encode(), b" \n", "blank"),
+        ("text", "é".encode(), b"\xff\xfe", "cannot be read"),
+        ("html", b"<!doctype html><HTML></HTML>", b"<p>", "no HTML"),
+        ("rrd", b"RRF2....", b"RIFF", "no Rerun"),
+    ],
+)
+def test_other_files(tmp_path: Path, media: Media, good: bytes, bad: bytes, message: str) -> None:
+    path = tmp_path / "file"
+    declared = contract(media, json_keys=("frames",) if media == "json" else ())
+    path.write_bytes(good)
+    check_output(declared, path)
+    path.write_bytes(bad)
+    with pytest.raises(ContractError, match=message):
+        check_output(declared, path)
+
+
+def test_results_are_complete_declared_inside_and_finite(tmp_path: Path) -> None:
+    outputs = (contract("text"), OutputContract("maybe", "{sample}/maybe", "text", optional=True))
+    stage = StageSpec("stage", 1, "module:Class", (), outputs)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    inside, outside = workspace / "a", tmp_path / "outside"
+    for path in (inside, outside):
+        path.write_text("text")
+    (workspace / "link").symlink_to(outside)
+    check_result(stage, StageResult({"thing": inside}, metrics={"n": 1}), workspace)
+    for result, message in (
+        (StageResult({}), "was not made"),
+        (StageResult({"thing": inside, "more": inside}), "does not declare"),
+        (StageResult({"thing": outside}), "outside"),
+        (StageResult({"thing": workspace / "link"}), "outside"),
+        (StageResult({"thing": inside}, metrics={"n": float("nan")}), "finite"),
+    ):
+        with pytest.raises(ContractError, match=message):
+            check_result(stage, result, workspace)
