@@ -12,7 +12,7 @@ from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 
 _WORTH_OPENING = ("html", "ply", "video", "rrd")
-_LABELS = {"html": "page", "ply": "Gaussians", "video": "video", "rrd": "Rerun recording"}
+_LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
 
 
 def published_files(output_uri: str) -> tuple[str, ...]:
@@ -38,7 +38,10 @@ def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     for stage in plan.chain:
         for output in stage.outputs:
             if output.result and output.media in _WORTH_OPENING:
-                found += [(_LABELS[output.media], shown) for shown in _matching(files, output.path, folder)]
+                found += [
+                    (_LABELS.get(output.name, output.name.replace("_", " ")), shown)
+                    for shown in _matching(files, output.path, folder)
+                ]
     return found
 
 

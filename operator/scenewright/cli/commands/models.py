@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from scenewright.cli.errors import print_json, print_problems
 from scenewright.cli.texts import size
@@ -12,6 +13,11 @@ from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.models import registry
 from scenewright_stages.models.specs import BackendSpec, Weights
 from scenewright_stages.models.weights import default_cache_dir, weights_status
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH_OF_PIPES = 160
 
 
 def models_command(as_json: bool) -> int:
@@ -89,16 +95,25 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("capability", "backend", "weights", "licence", "GPU memory", "size", "state"):
-        table.add_column(name, no_wrap=name != "weights", overflow="fold")
-    for row in rows:
-        memory = f"{row['gpuMemoryGiB']:.0f} GiB" if row["gpuMemoryGiB"] else "-"
-        licence = row.get("licence", "-") + (" *" if row.get("mustBeAccepted") else "")
-        volume = size(row["bytes"]) if "bytes" in row else "-"
-        cells = (row["capability"], row["backend"], row.get("weights", "-"), licence, memory, volume, row["state"])
-        table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
+    table.add_column("backend and weights", overflow="fold")
+    for name in ("licence", "size", "state"):
+        table.add_column(name, no_wrap=True)
+    for (capability, backend), group in groupby(rows, key=lambda row: (row["capability"], row["backend"])):
+        _add_backend(table, f"{capability} {backend}", list(group))
     console.print(table)
     console.print("* must be accepted by name in spec.models.acceptLicenses", style="dim")
     console.print(f"model cache: {default_cache_dir()}", style="dim", soft_wrap=True)
+
+
+def _add_backend(table: Table, title: str, rows: list[dict[str, Any]]) -> None:
+    """A line for the backend, and one below it for each of its weights."""
+    memory = rows[0]["gpuMemoryGiB"]
+    state = rows[0]["state"] if "weights" not in rows[0] else ""
+    table.add_row(f"{title} ({f'GPU, {memory:.0f} GiB' if memory else 'CPU'})", "", "", state, style="bold")
+    for row in rows:
+        if "weights" in row:
+            licence = row["licence"] + (" *" if row["mustBeAccepted"] else "")
+            cells = (f"  {row['weights']}", licence, size(row["bytes"]), row["state"])
+            table.add_row(*cells, style="dim" if row["state"] == "missing" else "")

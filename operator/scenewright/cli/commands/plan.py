@@ -78,10 +78,10 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
     refused = f", {len(found['rejected'])} refused" if found["rejected"] else ""
     console.print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {count(found['samples'], 'sample')}{refused}")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("stage", "backends", "runs on"):
+    for name in ("stage", "backends", "on"):
         table.add_column(name, no_wrap=True)
-    for name in ("up to date", "failed", "to run", "shards", "about"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("up to date", "to run", "about"):
+        table.add_column(name, justify="right")
     table.add_column("why", overflow="fold")
     for stage in found["stages"]:
         table.add_row(*_cells(plan, _stage_json(plan, stage)))
@@ -93,19 +93,19 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
 
 
 def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
-    backends = ", ".join(f"{capability}: {name}" for capability, name in stage["backends"].items())
+    backends = "\n".join(f"{capability}: {name}" for capability, name in stage["backends"].items())
     gpus = stage["resources"]["gpus"]
     why = ", ".join(f"{reason} ({number})" for reason, number in stage["reasons"].items())
     if stage["name"] not in plan.selected:
         why = "not selected"
+    elif stage["failed"]:
+        why = ", ".join(part for part in (why, f"{stage['failed']} failed before") if part)
     return (
         stage["name"],
         backends,
         count(gpus, "GPU") if gpus else "CPU",
         str(stage["done"]),
-        str(stage["failed"] + stage["skipped"] or ""),
-        str(stage["todo"]),
-        str(stage["shards"]) if stage["todo"] else "",
+        str(stage["todo"]) + (f" in {stage['shards']} shards" if stage["shards"] > 1 else ""),
         duration(stage["estimatedSeconds"]) if stage["todo"] else "",
         why,
     )
