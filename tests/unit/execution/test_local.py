@@ -70,7 +70,7 @@ def test_a_configuration_error_ends_the_run_and_names_the_field(scripted: Script
     ran = scripted({"depth": [{"exit": 10, "report": report}]})
     assert ran.steps == ["outpaint", "depth"]
     assert ran.outcome.exit_code == 10
-    assert [str(problem) for problem in ran.outcome.problems] == ["spec.x: '1': use 2"]
+    assert [str(problem) for problem in ran.outcome.problems] == ["spec.x: 1: use 2"]
 
 
 @pytest.mark.parametrize(("code", "reason"), [(20, "SampleFailed"), (10, "TooManyFailures")])
