@@ -178,8 +178,9 @@ class _Loss:
         self._moments, self._scratch, self._blurred = (np.zeros((9, *shape), _REAL) for _ in range(3))
         self._map = np.zeros(shape, _REAL)
         self._depth, self._depth_weight = _depth_target(view, settings, self._target.mask)
-        d_colour = np.zeros((*shape, 3), _REAL)
-        self.pixel_gradients = (d_colour, np.zeros(shape, _REAL), np.zeros(shape, _REAL))
+        self._coverage = self._target.mask * _REAL(settings.coverage_weight)
+        d_colour, d_transmittance = np.zeros((*shape, 3), _REAL), self._coverage * _REAL(self._target.scale)
+        self.pixel_gradients = (d_colour, np.zeros(shape, _REAL), d_transmittance)
 
     @property
     def arrays(self) -> list[Array]:
@@ -192,7 +193,8 @@ class _Loss:
             # A pixel's own loss changes within half a window of a repainted one.
             inner = _pixel_box(tiles, self._map.shape)
             self._evaluate_box(canvas, inner, _grown(inner, similarity.HALF_WINDOW, self._map.shape))
-        return similarity.total(self._map) * self._target.scale
+        uncovered = similarity.weighted_total(self._coverage, canvas.transmittance)
+        return (similarity.total(self._map) + uncovered) * self._target.scale
 
     def _evaluate_box(self, canvas: Canvas, inner: Array, box: Array) -> None:
         """Loss inside box; gradients are right inside inner, which holds all repainted tiles."""
@@ -219,6 +221,7 @@ class _Loss:
                 canvas.transmittance,
                 self._depth,
                 self._depth_weight,
+                self._coverage,
                 box,
                 _REAL(target.scale),
                 self._map,

@@ -62,7 +62,7 @@ class OptimisationSettings:
     """How to fit; the defaults are VistaDream's.
 
     loss = mean over supervised pixels of (colour term + ssim_weight * (1 - SSIM)
-           + depth_weight * |expected depth - depth|)
+           + depth_weight * |expected depth - depth| + coverage_weight * (1 - alpha))
 
     Attributes:
         iterations: Adam steps, each on one random view.
@@ -74,7 +74,9 @@ class OptimisationSettings:
             1/20).
         means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
         loss: "smooth_l1" is quadratic below smooth_l1_beta; "l1" is absolute.
-        ssim_weight, depth_weight: see above; 0 switches a term off.
+        ssim_weight, depth_weight, coverage_weight: see above; 0 switches a term off. Without the coverage
+            term a dark pixel is as well explained by nothing before black as by an opaque dark Gaussian, and
+            dark surfaces wear thin.
         adam_betas, adam_epsilon: Adam's constants (epsilon as in gsplat).
 
     Raises:
@@ -93,6 +95,7 @@ class OptimisationSettings:
     smooth_l1_beta: float = 1.0
     ssim_weight: float = 0.2
     depth_weight: float = 0.0
+    coverage_weight: float = 0.05
     adam_betas: tuple[float, float] = (0.9, 0.999)
     adam_epsilon: float = 1e-15
 
@@ -108,6 +111,7 @@ class OptimisationSettings:
             self.smooth_l1_beta,
             self.ssim_weight,
             self.depth_weight,
+            self.coverage_weight,
         )
         if min(numbers) < 0 or not all(math.isfinite(number) for number in numbers):
             raise ValueError(f"settings must be finite and not negative: {self}")

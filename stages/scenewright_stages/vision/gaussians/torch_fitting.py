@@ -142,6 +142,8 @@ class _Target:
         if self.depth is not None and self.depth_weight is not None:
             error = (rendering.depth[0] - self.depth).abs() * (rendering.alpha[0].detach() > 1e-10)
             total = total + (error * self.depth_weight).sum()
+        if settings.coverage_weight > 0:
+            total = total + settings.coverage_weight * ((1 - rendering.alpha[0]) * self.mask).sum()
         return total / self.pixels
 
 

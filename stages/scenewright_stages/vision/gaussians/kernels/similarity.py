@@ -177,29 +177,31 @@ def depth_loss(
     transmittance: Any,
     target: Any,
     weight: Any,
+    coverage: Any,
     box: Any,
     scale: Any,
     loss: Any,
     d_sum: Any,
     d_rest: Any,
 ) -> None:
-    """Add weight * |expected depth - target| to loss; fill its gradient by depth_sum and transmittance.
+    """Add weight * |expected depth - target| to loss; fill the gradients by depth_sum and transmittance.
 
-    weight (H, W) is zero where nothing is supervised; undrawn pixels cost nothing. scale multiplies
-    the gradient (1 / pixels).
+    weight (H, W) is zero where nothing is supervised; undrawn pixels cost nothing. coverage (H, W) is what
+    a pixel's transmittance costs: its part of the gradient is added, its loss is the caller's. scale
+    multiplies the gradients (1 / pixels).
     """
     real = weight.dtype.type
     for i in prange(box[0], box[1]):
         for j in range(box[2], box[3]):
             alpha = real(1) - transmittance[i, j]
             d_sum[i, j] = 0
-            d_rest[i, j] = 0
+            d_rest[i, j] = scale * coverage[i, j]
             if weight[i, j] > real(0) and alpha > real(1e-10):
                 depth = depth_sum[i, j] / alpha
                 value, slope = _colour_term(depth - target[i, j], real(0))
                 loss[i, j] += weight[i, j] * value
                 d_sum[i, j] = scale * weight[i, j] * slope / alpha
-                d_rest[i, j] = depth * d_sum[i, j]
+                d_rest[i, j] += depth * d_sum[i, j]
 
 
 @_compiled
@@ -210,5 +212,17 @@ def total(loss: Any) -> float:
         row = 0.0
         for j in range(loss.shape[1]):
             row += loss[i, j]
+        result += row
+    return result
+
+
+@_compiled
+def weighted_total(weight: Any, values: Any) -> float:
+    """Sum of weight * values, (H, W) each, in float64, row by row."""
+    result = 0.0
+    for i in range(values.shape[0]):
+        row = 0.0
+        for j in range(values.shape[1]):
+            row += weight[i, j] * values[i, j]
         result += row
     return result
