@@ -56,6 +56,7 @@ def serve() -> None:
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     for line in sys.stdin:
         request = json.loads(line)
+        answer: int | None
         if "start" in request:
             answer = start(request["start"], request["log"])
         else:

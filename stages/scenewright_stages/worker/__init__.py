@@ -1,0 +1,18 @@
+"""The process inside a stage Pod, and every local stage process: ``python -m scenewright_stages.worker``.
+
+Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.task.Task` as JSON), its shard in
+``JOB_COMPLETION_INDEX``. Further variables, all optional:
+
+``SCENEWRIGHT_REPORT_DIR``       folder that gets ``<step>.report.json`` of every step, and ``plan.json`` of the index
+``SCENEWRIGHT_TERMINATION_LOG``  file that gets the last report (``/dev/termination-log`` where that exists)
+``SCENEWRIGHT_PROGRESS_FILE``    JSON with absolute counters, replaced at most twice a second
+``SCENEWRIGHT_GRACE_SECONDS``    from SIGTERM to the exit at the latest (25)
+``SCENEWRIGHT_PARENT_FD``        read end of a pipe that closes when the parent dies
+``SCENEWRIGHT_HOLDER_PID``       process whose life keeps the output's lock valid on this host (this process)
+``SCENEWRIGHT_POD``              name of the attempt in record and log files; a random suffix is always added
+``SCENEWRIGHT_SCRATCH``          folder for copies and workspaces (the temporary folder)
+``SCENEWRIGHT_PIPELINES``        further pipelines, ``name=module:ATTRIBUTE,...``
+
+Exit codes are those of :mod:`scenewright_stages.contract.exits`. Where to read on: `main` (steps and ends), `standing`
+(what is up to date), `worklists` (what runs), `stage_run` (how), `publishing` (what is shown and what is deleted).
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import time
 from dataclasses import asdict, dataclass
@@ -74,11 +75,13 @@ class OutputLock:
         Raises:
             ConfigurationError: another living holder has it.
         """
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             mine = Holder.here(self._name, self._process)
             try:
                 self._write(mine)
             except PreconditionFailed:
+                # Shards of one job start together and all want to renew it.
+                time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
                 continue
             self._renewed_at = time.monotonic()
             self.was_held = True
@@ -103,6 +106,8 @@ class OutputLock:
             self._store.put_bytes(LOCK, content, if_absent=True)
             return
         holder, etag = current
+        if _is_fresh(holder, mine):
+            return
         if holder.name != mine.name and holder.expires > time.time() and not holder.is_dead():
             raise ConfigurationError("spec.output.uri", self._store.uri, _refusal(holder))
         self._store.put_bytes(LOCK, content, if_match=etag)
@@ -118,6 +123,12 @@ class OutputLock:
         except (ValueError, TypeError):
             # Not written by this version: as good as a lock that says nothing of its holder, until it is old.
             return Holder("an unknown holder", "", 0, 0, found.modified + EXPIRY_SECONDS), found.etag
+
+
+def _is_fresh(holder: Holder, mine: Holder) -> bool:
+    """Whether another process of the same holder has just renewed the lock, so that it need not be written again."""
+    same = holder.name == mine.name and (holder.host != mine.host or holder.process == mine.process)
+    return same and holder.expires > mine.expires - RENEWAL_SECONDS / 2
 
 
 def _refusal(holder: Holder) -> str:

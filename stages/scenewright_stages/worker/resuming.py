@@ -60,10 +60,12 @@ def make_agenda(
     agenda = Agenda()
     stage = stages[-1]
     for todo in todos:
-        history = counting_records(todo, histories.get(stage.name, {}).get(todo.sample.id, ()))
+        every = histories.get(stage.name, {}).get(todo.sample.id, ())
+        history = counting_records(todo, every)
         relevant = {**histories, stage.name: {todo.sample.id: history}}
         standings = chain_standings(stages, keys, todo.sample, relevant, None)
-        crashed = crashes(history, run).get(todo.sample.id, 0)
+        # All of this run's crashes: a folded process lists the work anew each time that it is started again.
+        crashed = crashes(every, run).get(todo.sample.id, 0)
         _sort_line(agenda, stage, keys[stage.name], todo, standings, crashed if crashed >= allowed_crashes else 0)
     return agenda
 

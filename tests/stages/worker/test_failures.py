@@ -105,6 +105,12 @@ def test_a_poison_sample_is_passed_over_after_two_crashes(toy: Toy) -> None:
     assert ("double", "s0002") in toy.runs()
 
 
+def test_a_poison_sample_is_passed_over_by_a_folded_process_too(toy: Toy) -> None:
+    toy.faults(kill="s0001")
+    assert [toy.step("double", fold_index=True) for _ in range(3)] == [-9, -9, 0]
+    assert failure(toy)[0] == "Crashed"
+
+
 def test_a_sample_that_crashed_once_is_made_the_second_time(toy: Toy) -> None:
     toy.faults(kill_once="s0001")
     assert [toy.step("double", fold_index=True) for _ in range(2)] == [-9, 0]

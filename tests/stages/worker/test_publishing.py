@@ -155,3 +155,12 @@ def test_a_process_number_that_was_given_again_is_not_taken_for_the_holder(toy: 
 def test_the_next_job_may_have_the_output_after_publish(toy: Toy, tmp_path: Path) -> None:
     toy.folded()
     assert toy.step("index", holder="another job") == 0
+
+
+def test_many_shards_that_start_together_share_the_lock(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "job", samples=12)
+    assert toy.step("index") == 0
+    processes = [toy.start("double", {"JOB_COMPLETION_INDEX": str(shard)}, shards=12) for shard in range(12)]
+    assert [process.wait() for process in processes] == [0] * 12
+    assert toy.step("publish", select_stages=["double"]) == 0
+    assert toy.report("publish").stages["double"].done == 12

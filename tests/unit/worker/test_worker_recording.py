@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.records import Record
+from scenewright_stages.store import AccessRefused, StoreError, StoreFull, StoreUnreachable
 from scenewright_stages.store.local import LocalStore
 from scenewright_stages.worker import logs, recording
+from scenewright_stages.worker.endings import ending_for, store_fault
 from scenewright_stages.worker.histories import parse_records, read_histories
+from scenewright_stages.worker.locking import OutputLock
 from scenewright_stages.worker.logs import LogCapture
 from scenewright_stages.worker.recording import Recorder
 from scenewright_stages.worker.stopping import Abandoned, Stop
@@ -153,3 +158,28 @@ def test_a_fault_of_another_thread_ends_the_running_sample() -> None:
     assert str(stop.fault) == "first"
     with pytest.raises(Abandoned):
         stop.check_running(0.0, 0.5)
+
+
+@pytest.mark.parametrize("count", [16])
+def test_racing_processes_of_one_holder_all_get_the_lock(store: LocalStore, count: int) -> None:
+    locks = [OutputLock(store, "one job", os.getpid()) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(OutputLock.acquire, locks))
+    with pytest.raises(ConfigurationError, match="one job"):
+        OutputLock(store, "another", os.getpid()).acquire()
+    locks[0].release()
+    OutputLock(store, "another", os.getpid()).acquire()
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (StoreUnreachable("s3://b", "no answer", "wait"), 21),
+        (StoreFull("file:///x"), 10),
+        (AccessRefused("s3://b", "no", "ask"), 10),
+    ],
+)
+def test_a_fault_of_the_output_that_may_pass_costs_the_shard_a_retry_and_others_the_job(
+    problem: StoreError, code: int
+) -> None:
+    assert ending_for(store_fault(problem)).code == code

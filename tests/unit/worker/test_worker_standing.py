@@ -146,6 +146,8 @@ def test_a_sample_that_took_two_attempts_down_is_passed_over() -> None:
     assert agenda(crashed[0], todo=todo, stage=1) == (1, [], 0)
     assert agenda(*crashed, todo=todo, stage=1) == (0, ["Crashed"], 0)
     assert agenda(*crashed, todo=todo, stage=1, allowed=3) == (1, [], 0)
+    listed_again = Todo(SAMPLE, INTERRUPTED, after=12)
+    assert agenda(*crashed, todo=listed_again, stage=1) == (0, ["Crashed"], 0)
 
 
 def test_counting_records_are_the_younger_ones() -> None:
