@@ -17,3 +17,4 @@ def stages(params: ToyParams) -> tuple[StageSpec, ...]:
 
 PIPELINE = replace(TOY, stages=stages)
 WITHOUT_REPORTER = replace(TOY, reporter="no_such_module:Reporter")
+SLOW_REPORTER = replace(TOY, reporter="toy_stages:SlowReporter")

@@ -71,6 +71,14 @@ class ToyReporter(Reporter):
         return f"<!doctype html><html><body>{len(outcomes)}: {names}</body></html>"
 
 
+class SlowReporter(ToyReporter):
+    """Needs a minute for a page."""
+
+    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
+        time.sleep(60)
+        return super().sample_page(outcome, job)
+
+
 def _params(stage: Stage) -> ToyParams:
     params = stage.context.params
     assert isinstance(params, ToyParams)

@@ -148,9 +148,13 @@ class Process:
                 self._stage_run.keep_house()
 
     def _watch(self) -> None:
-        """Ends the process when the running sample, or the grace period, takes too long."""
+        """Ends the process when the running sample, or the grace period, takes too long.
+
+        Index and publish may be killed anywhere, so that they are not waited for.
+        """
         problem: ScenewrightError | None = None
-        if self._stop.requested and self._stop.seconds_left() <= 0:
+        in_stage = self._stage_run is not None and self._step != PUBLISH_STEP
+        if self._stop.requested and (not in_stage or self._stop.seconds_left() <= 0):
             problem = Terminated(f"ended by {self._stop.reason}; run again to continue")
         elif self._stage_run is not None:
             problem = self._stage_run.give_up_late_sample()

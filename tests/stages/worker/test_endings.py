@@ -208,3 +208,18 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     assert job.results() != other.results()
     assert json.loads(job.results()["summary.json"])["samples"]["done"] == 6
     return job.results()
+
+
+def test_index_and_publish_are_left_at_once(toy: Toy) -> None:
+    toy.folded()
+    (toy.reports / "progress.json").write_text("")
+    process = toy.start("publish", {"SCENEWRIGHT_PIPELINES": "toy=toy_broken:SLOW_REPORTER"}, job={"other": 1})
+    deadline = time.monotonic() + 20
+    while '"step": "publish", "shard": 0, "phase": "publishing"' not in (toy.reports / "progress.json").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started = time.monotonic()
+    process.signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert time.monotonic() - started < 3
+    assert toy.step("publish", job={"other": 1}) == 0
