@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 
 from scenewright_stages.vision import alignment, inpainting
-from scenewright_stages.vision.gaussians import kernels
+from scenewright_stages.vision.gaussians import cpu_renderer
 
 
 def main() -> None:
     """Compiles (or finds compiled) each group of kernels and says how long it took."""
     for name, warm_up in (
-        ("Gaussian renderer", kernels.warm_up),
+        ("Gaussian renderer", cpu_renderer.warm_up),
         ("patch completion", inpainting.warm_up),
         ("depth alignment", alignment.warm_up),
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,6 +111,20 @@ def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
         snapped[moved] = nearest[moved]
         surface, pending = surface | reached, pending & ~reached
     return snapped
+
+
+def extend_foreground(depth: Floats, reach: int = 2, jump: float = 1.1) -> Float32Array:
+    """Depth (H, W) float32 whose near surfaces reach `reach` pixels farther over what lies behind them.
+
+    Estimated outlines miss the picture's by a pixel or two. A dark rim pixel that ends up on the background
+    floats beside its object as soon as the camera moves; a strip of background on the object hardly shows.
+    Only where depths within reach differ by more than the factor `jump`; invalid pixels stay invalid.
+    """
+    valid = valid_depth(depth)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    nearest = cv2.erode(np.where(valid, depth, np.inf).astype(np.float32), window)
+    extended = np.where(valid & (depth > jump * nearest), nearest, depth)
+    return np.asarray(extended, np.float32)
 
 
 def on_surface(depth: Floats, tolerance: float = 0.05) -> Mask:

@@ -15,7 +15,7 @@ from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer, renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import on_surface, snap_edge_depth
+from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.expansion import gaussians_of, training_view
 from scenewright_stages.vistadream.frames import Frame, save_frames
 from scenewright_stages.vistadream.outpaint import Layout, read_png
@@ -65,7 +65,7 @@ def first_frames(
     """The input frame, cropped from the single depth pass with its principal point moved along, and the border's.
 
     The input supervises all of its pixels, the border only its ring. Pixels at depth edges are snapped to one of the
-    two surfaces that meet there, so that they stay covered; of the border, those that still float make no Gaussian.
+    two surfaces that meet there, so that they stay covered; estimated surfaces are extended a little over what is behind; of the border, those that still float make no Gaussian.
     Nor do pixels without valid depth.
 
     Args:
@@ -74,6 +74,8 @@ def first_frames(
     threshold = params.depth.edge_threshold
     valid = np.isfinite(depth_pass.depth) & (depth_pass.depth > 0)
     depth = np.where(valid, depth_pass.depth, 0.0).astype(np.float32)
+    if params.depth.backend != "provided":
+        depth = extend_foreground(depth)
     snapped = snap_edge_depth(depth, threshold)
     confident = valid & (depth_pass.confidence >= params.depth.confidence_threshold)
     height, width = depth.shape

@@ -113,7 +113,7 @@ class TrajectoryParams(Params):
     type: Literal["spiral"] = Field(default="spiral", description="Shape of the path.")
     motion_preset: MotionPreset = Field(
         default="",
-        description="Replaces both ratios: small (.18/.4, for prior depth), indoor (.24/.55), outdoor (.3/.7, "
+        description="Replaces both ratios: small (.18/.25, for prior depth), indoor (.24/.45), outdoor (.3/.7, "
         "for metric depth of open scenes). Empty: the ratios below hold.",
     )
     forward_ratio: float = Field(
@@ -151,8 +151,8 @@ class TrajectoryParams(Params):
 
 
 MOTION_PRESETS: dict[str, tuple[float, float]] = {
-    "small": (0.18, 0.4),
-    "indoor": (0.24, 0.55),
+    "small": (0.18, 0.25),
+    "indoor": (0.24, 0.45),
     "outdoor": (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO),
 }
 """Forward and backward ratio by preset."""

@@ -59,7 +59,7 @@ class View:
 
 @dataclass(frozen=True)
 class OptimisationSettings:
-    """How to fit; the defaults are VistaDream's.
+    """How to fit; the defaults are VistaDream's but where said.
 
     loss = mean over supervised pixels of (colour term + ssim_weight * (1 - SSIM)
            + depth_weight * |expected depth - depth| + coverage_weight * (1 - alpha))
@@ -67,9 +67,8 @@ class OptimisationSettings:
     Attributes:
         iterations: Adam steps, each on one random view.
         means_rate, log_scales_rate, quaternions_rate, opacity_logits_rate: learning rates.
-        harmonics_rate: of the view-independent coefficient. VistaDream steps 5e-4 on the logit of the
-            colour, which moves a mid-grey colour by 5e-4 / 4; the same step of the coefficient is that
-            divided by the basis constant 0.2821.
+        harmonics_rate: of the view-independent coefficient, gsplat's. VistaDream steps 5e-4 on the logit of
+            the colour, a twentieth of this for a mid-grey; a hundred steps then hardly change a colour.
         higher_harmonics_factor: learning rate of the view-dependent coefficients relative to it (gsplat's
             1/20).
         means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
@@ -88,7 +87,7 @@ class OptimisationSettings:
     log_scales_rate: float = 5e-3
     quaternions_rate: float = 1e-3
     opacity_logits_rate: float = 5e-2
-    harmonics_rate: float = 4.4e-4
+    harmonics_rate: float = 2.5e-3
     higher_harmonics_factor: float = 1 / 20
     means_decay: float = 1.0
     loss: Literal["smooth_l1", "l1"] = "smooth_l1"
