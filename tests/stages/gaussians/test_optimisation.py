@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -96,6 +97,7 @@ def test_a_fitted_room_is_right_from_views_it_never_saw() -> None:
         OptimisationSettings(iterations=12),
         L1_ONLY,
         OptimisationSettings(iterations=12, depth_weight=0.3, means_decay=0.1, smooth_l1_beta=0.05),
+        OptimisationSettings(iterations=12, largest_growth=1.02),
     ],
 )
 def test_the_compiled_loop_does_what_autograd_and_torch_adam_do(
@@ -160,6 +162,17 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(threads: No
     assert not equal_scenes(results[0].scene, other.scene)
 
 
+def test_gaussians_grow_no_further_than_allowed() -> None:
+    scene, views = random_scene(100), random_views()
+    grown = []
+    for limit in (1.05, math.inf):
+        settings = OptimisationSettings(iterations=40, largest_growth=limit)
+        fitted = optimise(scene, views, settings, 0, RENDERER).scene
+        grown.append(float((fitted.log_scales - scene.log_scales).max().exp()))
+    assert grown[0] <= 1.05 * (1 + 1e-6)
+    assert grown[1] > 1.1
+
+
 def test_the_loss_falls_and_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     settings = OptimisationSettings(iterations=25)
@@ -186,7 +199,7 @@ def test_the_coverage_term_keeps_dark_surfaces_opaque() -> None:
     start = GaussianScene.from_rgbd(2 * dark, torch.full((30, 40), 2.0), camera, opacity=0.8)
     alphas = []
     for weight in (0.05, 0.0):
-        settings = OptimisationSettings(iterations=60, ssim_weight=0.0, coverage_weight=weight)
+        settings = OptimisationSettings(iterations=60, ssim_weight=0.0, coverage_weight=weight, harmonics_rate=0.0)
         fitted = optimise(start, [View(camera, dark)], settings, 0, RENDERER).scene
         alphas.append(float(RENDERER.render(fitted, [camera]).alpha.mean()))
     assert alphas[0] > 0.97

@@ -81,6 +81,7 @@ class _Adam:
         self._values, self._settings = values, settings
         self._first, self._second = values.zeros(), values.zeros()
         self._rates = _column_rates(values, settings)
+        self._largest = values.log_scales + _REAL(np.log(settings.largest_growth))
 
     def step(self, number: int) -> None:
         """Apply the gradient (step numbers start at 1) and clear it."""
@@ -92,6 +93,7 @@ class _Adam:
             beta1, beta2 = self._settings.adam_betas
             adam.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
             arrays[1][:] = 0
+        np.minimum(self._values.log_scales, self._largest, out=self._values.log_scales)
 
 
 def _column_rates(values: SceneArrays, settings: OptimisationSettings) -> list[Array]:

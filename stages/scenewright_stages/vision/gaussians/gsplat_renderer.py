@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..cameras import Camera
+from .kernels.harmonics import C0
 from .kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE, TILE
 from .rendering import Rendering, image_size
 from .scene import GaussianScene
@@ -44,7 +46,7 @@ class GsplatRenderer:
         width, height = image_size(cameras)
         if len(scene) == 0:
             return _nothing(len(cameras), width, height, background, self.device)
-        views, lenses = camera_tensors(cameras, self.device)
+        views, lenses = camera_tensors(tuple(cameras), self.device)
         size = _chunk_size(width * height, len(scene))
         parts = [
             self._rasterise(scene, views[start:stop], lenses[start:stop], width, height, background)
@@ -65,12 +67,13 @@ class GsplatRenderer:
         backgrounds = None
         if background is not None:
             backgrounds = background.detach().to(views).expand(len(views), 3)
+        colours, degree = _colours(scene)
         rgbd, alpha, _ = self._gsplat.rasterization(
             scene.means,
             scene.quaternions,
             scene.log_scales.exp(),
             torch.sigmoid(scene.opacity_logits),
-            scene.spherical_harmonics,
+            colours,
             views,
             lenses,
             width,
@@ -78,7 +81,7 @@ class GsplatRenderer:
             near_plane=NEAR_PLANE,
             far_plane=FAR_PLANE,
             eps2d=COVARIANCE_BLUR,
-            sh_degree=scene.harmonics_degree,
+            sh_degree=degree,
             packed=False,
             tile_size=TILE,
             backgrounds=backgrounds,
@@ -88,11 +91,25 @@ class GsplatRenderer:
         return rgbd, alpha
 
 
-def camera_tensors(cameras: Sequence[Camera], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(C, 4, 4) camera_from_world and (C, 3, 3) intrinsics, float32, in one copy each."""
+@lru_cache(maxsize=256)
+def camera_tensors(cameras: tuple[Camera, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(C, 4, 4) camera_from_world and (C, 3, 3) intrinsics, float32.
+
+    Kept, since a fit asks for the same cameras in every iteration.
+    """
     views = torch.from_numpy(np.stack([camera.camera_from_world for camera in cameras]).astype(np.float32))
     lenses = torch.from_numpy(np.stack([camera.intrinsics for camera in cameras]).astype(np.float32))
     return views.to(device), lenses.to(device)
+
+
+def _colours(scene: GaussianScene) -> tuple[torch.Tensor, int | None]:
+    """What gsplat takes as colours, and their SH degree; None means final colours.
+
+    Without view dependence one colour serves all cameras, which spares C x N evaluations.
+    """
+    if scene.harmonics_degree > 0:
+        return scene.spherical_harmonics, scene.harmonics_degree
+    return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(min=0), None
 
 
 def _import_gsplat() -> Any:

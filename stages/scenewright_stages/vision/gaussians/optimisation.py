@@ -72,6 +72,7 @@ class OptimisationSettings:
         higher_harmonics_factor: learning rate of the view-dependent coefficients relative to it (gsplat's
             1/20).
         means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
+        largest_growth: factor by which an axis of a Gaussian may grow beyond its first size.
         loss: "smooth_l1" is quadratic below smooth_l1_beta; "l1" is absolute.
         ssim_weight, depth_weight, coverage_weight: see above; 0 switches a term off. Without the coverage
             term a dark pixel is as well explained by nothing before black as by an opaque dark Gaussian, and
@@ -90,6 +91,7 @@ class OptimisationSettings:
     harmonics_rate: float = 2.5e-3
     higher_harmonics_factor: float = 1 / 20
     means_decay: float = 1.0
+    largest_growth: float = math.inf
     loss: Literal["smooth_l1", "l1"] = "smooth_l1"
     smooth_l1_beta: float = 1.0
     ssim_weight: float = 0.2
@@ -116,6 +118,8 @@ class OptimisationSettings:
             raise ValueError(f"settings must be finite and not negative: {self}")
         if not 0 < self.means_decay <= 1:
             raise ValueError(f"means_decay {self.means_decay} must lie in (0, 1]")
+        if not self.largest_growth >= 1:
+            raise ValueError(f"largest_growth {self.largest_growth} must be at least 1")
 
     @property
     def beta(self) -> float:

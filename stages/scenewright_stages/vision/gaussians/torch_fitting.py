@@ -6,6 +6,7 @@ end, and Adam runs as one fused kernel per group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..cameras import Camera
-from ..metrics import blur, ssim_from_moments
+from ..metrics import SSIM_C1, SSIM_C2, blur
 from .optimisation import OptimisationSettings, Progress, View, report
 from .rendering import Renderer, Rendering
 from .scene import GaussianScene
@@ -37,14 +38,18 @@ def fit(
     moving = _MovingRows(scene, rows)
     optimiser = _adam(moving.leaves, settings)
     losses = torch.zeros(settings.iterations, device=renderer.device)
+    largest = moving.leaves["log_scales"].detach() + math.log(settings.largest_growth)
     for iteration, index in enumerate(sequence):
         target = targets[int(index)]
         loss = target.loss(renderer.render(moving.whole(), [target.camera]), settings)
-        torch.autograd.backward(loss)
         losses[iteration] = loss.detach()
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
         optimiser.param_groups[0]["lr"] = settings.means_rate_at(iteration + 1)
         optimiser.step()
-        optimiser.zero_grad(set_to_none=False)
+        optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            moving.leaves["log_scales"].clamp_(max=largest)
         report(on_progress, iteration + 1, settings.iterations)
     return moving.whole().detach().clone(), losses.cpu().numpy()
 
@@ -201,8 +206,14 @@ def _ssim_and_derivatives(
     product: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """SSIM map and its derivatives by the windowed means of x, x² and x y."""
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in (mean_x, square_x, product)]
-        similarity = ssim_from_moments(leaves[0], mean_y, leaves[1], square_y, leaves[2])
-        by_mean, by_square, by_product = torch.autograd.grad(similarity.sum(), leaves)
-    return similarity.detach(), by_mean, by_square, by_product
+    both, squares = mean_x * mean_y, mean_x * mean_x
+    luminance = 2 * both + SSIM_C1
+    luminance_norm = squares + mean_y * mean_y + SSIM_C1
+    contrast = 2 * (product - both) + SSIM_C2
+    contrast_norm = (square_x - squares) + (square_y - mean_y * mean_y) + SSIM_C2
+    inverse = 1 / (luminance_norm * contrast_norm)
+    similarity = luminance * contrast * inverse
+    by_square, by_product = -similarity / contrast_norm, 2 * luminance * inverse
+    by_luminance = mean_y * contrast * inverse - mean_x * similarity / luminance_norm
+    by_mean = 2 * (by_luminance - mean_x * by_square) - mean_y * by_product
+    return similarity, by_mean, by_square, by_product
