@@ -173,7 +173,7 @@ def test_fitting_on_the_gpu_follows_the_cpu_and_keeps_frozen_rows(cpu: Renderer,
     slow = optimise(case.scene, [view], settings, 0, cpu, slice(1_000, None))
     fast = optimise(case.scene.to("cuda"), [view], settings, 0, gsplat, slice(1_000, None))
     assert np.abs(slow.losses - fast.losses).max() < 2e-3
-    assert slow.losses[0] - slow.losses[-1] > 0.01
+    assert slow.losses[0] - slow.losses[-1] > 0.005
     for name, tensor in fast.scene.to("cpu").tensors.items():
         assert torch.equal(tensor[:1_000], case.scene.tensors[name][:1_000]), name
 
