@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
+from scenewright.cli.manifests import Changes, load_documents, load_plans
+from scenewright.planning.problems import SpecError
 from scenewright_stages.vistadream.diagnostics import REMEDIES
 from scenewright_stages.vistadream.params import CoarseParams, VistaDreamParams
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "inputs" / "README.md"]
 
 
@@ -39,7 +44,7 @@ def test_tables_hold_every_field_with_its_default_and_range() -> None:
     assert "| `coarse.minInpaintRatio` | `0.05` | number, ≥ 0.0, ≤ 1.0 |" in text
     assert "| `fieldOfViewDegrees` | `null` | number, > 5.0, < 150.0, or unset |" in text
     assert '| `coarse.inpaint.backend` | `"classic"` | `classic`, `flux-fill` |' in text
-    assert text.count("| `") == len(list(_leaves(VistaDreamParams)))
+    assert len(re.findall(r"^\| `", text, flags=re.MULTILINE)) == len(list(_leaves(VistaDreamParams)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -63,6 +68,56 @@ def test_every_cause_of_a_failed_selection_is_explained() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_fields_of_documented_commands_exist(page: Path) -> None:
+    unknown = [each for each in _assignments(page.read_text()) if not _is_field(each)]
+    assert not unknown, f"{page.relative_to(ROOT)} sets {', '.join(unknown)}"
+
+
+def test_a_field_that_does_not_exist_is_found() -> None:
+    text = "`--set coarse.frame=5` and --set 'coarse.frames=5'"
+    assert [_is_field(each) for each in _assignments(text)] == [False, True]
+
+
+def test_manifests_in_the_pages_are_valid(tmp_path: Path) -> None:
+    manifests = [block for page in PAGES for block in _manifests(page.read_text())]
+    assert manifests
+    for manifest in manifests:
+        _plan(manifest, tmp_path)
+
+
+def test_a_wrong_manifest_is_refused(tmp_path: Path) -> None:
+    (manifest, *_) = _manifests((ROOT / "docs" / "quick-start.md").read_text())
+    with pytest.raises(SpecError):
+        _plan(manifest.replace("[flux-1-dev-non-commercial]", "[]"), tmp_path)
+
+
+def _assignments(markdown: str) -> list[str]:
+    """What the page gives to ``--set``, as far as it is an assignment."""
+    found = re.findall(r"--set\s+(?:'([^']+=[^']*)'|([a-z][\w.]+=[^\s`']+))", markdown)
+    return [quoted or plain for quoted, plain in found]
+
+
+def _is_field(assignment: str) -> bool:
+    """Whether the path names a field; its value may well contradict others of the example."""
+    try:
+        load_documents(EXAMPLE, Changes(assignments=[assignment]))
+    except SpecError:
+        return False
+    return True
+
+
+def _manifests(markdown: str) -> list[str]:
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^\1```", markdown, flags=re.DOTALL | re.MULTILINE)
+    return [block for block in (textwrap.dedent(text) for _, text in blocks) if block.startswith("apiVersion")]
+
+
+def _plan(manifest: str, folder: Path) -> None:
+    file = folder / "manifest.yaml"
+    file.write_text(manifest)
+    load_plans(file, Changes())
+
+
 def _relative_links(markdown: str) -> list[str]:
     prose = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", prose))
@@ -81,10 +136,10 @@ def _anchors(markdown: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-def _leaves(model: type) -> Iterator[str]:
-    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        if hasattr(field.annotation, "model_fields"):
-            yield from _leaves(field.annotation)  # type: ignore[arg-type]
+def _leaves(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _leaves(field.annotation)
         else:
             yield name
 
