@@ -1,0 +1,169 @@
+"""Same manifest, same bytes: run again, with other threads, killed at any moment; and nothing is done twice."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import kill_tree, start
+from scene_jobs import (
+    COARSE,
+    STAGES,
+    assert_consistent,
+    lasting_files,
+    made_by,
+    published,
+    scenewright,
+    visible_files,
+    write_manifest,
+    write_photograph,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same bytes")]
+
+SAMPLES = ("a", "b")
+THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+KILLS = 20
+LATEST_KILL = 0.35
+"""Of the time that an uninterrupted run takes: longer than any stage, so that killed runs get on, but not far."""
+
+
+def job(folder: Path, **changes: Any) -> Path:
+    """A job of two photographs in a folder of its own."""
+    for seed, name in enumerate(SAMPLES):
+        write_photograph(folder / "in" / f"{name}.png", seed)
+    return write_manifest(folder / "job.json", folder / "in", folder / "out", {**COARSE, **changes})
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody disturbed: its folder, and the seconds that it took."""
+
+    folder: Path
+    seconds: float
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A finished run with two threads; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("whole")
+    started = time.monotonic()
+    ended = scenewright("run", job(folder), environment=dict.fromkeys(THREADS, "2"))
+    assert ended.code == 0, ended.stderr
+    assert ended.steps() >= set(STAGES)
+    return Whole(folder, time.monotonic() - started)
+
+
+@pytest.fixture
+def copied(whole: Whole, tmp_path: Path) -> Path:
+    """A copy of that run to go on with."""
+    shutil.copytree(whole.folder, tmp_path / "copy")
+    job(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_another_run_with_another_number_of_threads_gives_the_same_bytes(whole: Whole, tmp_path: Path) -> None:
+    ended = scenewright("run", job(tmp_path), environment=dict.fromkeys(THREADS, "1"))
+    assert ended.code == 0, ended.stderr
+    first, second = lasting_files(whole.output), lasting_files(tmp_path / "out")
+    assert first == second
+    assert len(first) > 20
+    assert visible_files(whole.output) - first.keys() == {
+        path for path in published(whole.output) if _holds_times(path)
+    }
+    assert first["a/gf.ply"] != first["b/gf.ply"]
+
+
+def _holds_times(path: str) -> bool:
+    return path.endswith("report.html")
+
+
+def test_an_unchanged_run_starts_no_stage_and_changes_nothing(copied: Path) -> None:
+    before, records = lasting_files(copied / "out"), made_by(copied / "out")
+    ended = scenewright("run", copied / "job.json")
+    assert ended.code == 0
+    assert ended.steps() == {"index", "publish"}
+    assert lasting_files(copied / "out") == before
+    assert made_by(copied / "out") == records
+
+
+def test_a_coarse_parameter_runs_coarse_and_render_again_and_nothing_else(copied: Path) -> None:
+    before, bytes_before = made_by(copied / "out"), lasting_files(copied / "out")
+    ended = scenewright("run", copied / "job.json", "--set", "vistadream.coarse.iterationsPerFrame=3")
+    assert ended.code == 0
+    assert ended.steps() == {"index", "coarse", "render", "publish"}
+    new = made_by(copied / "out").keys() - before.keys()
+    assert {(stage, sample) for stage, _, sample in new} == {
+        (stage, sample) for stage in ("coarse", "render") for sample in SAMPLES
+    }
+    now = lasting_files(copied / "out")
+    changed = {path for path in bytes_before if now.get(path) != bytes_before[path]}
+    assert {"a/gf.ply", "b/gf.ply", "a/orbit.mp4"} <= changed, "comparing bytes does find what differs"
+    assert not changed & {"a/input.png", "a/outpaint.png", "a/depth.png"}
+
+
+def test_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_is_done_again(
+    whole: Whole, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Kills everything at random moments and gives the same command, until it gets through or 20 times."""
+    manifest, output = job(tmp_path), tmp_path / "out"
+    draws = random.Random(8)
+    stored: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
+    kills, hit = 0, set()
+    while kills < KILLS:
+        process = start("run", manifest)
+        time.sleep(draws.uniform(0.3, LATEST_KILL * whole.seconds))
+        if not kill_tree(process):
+            break
+        kills += 1
+        found = made_by(output)
+        assert stored.items() <= found.items(), "what was stored before is still there, and was not done again"
+        hit.add(len(found))
+        stored = found
+    record_property("kills", kills)
+    record_property("records after each kill", sorted(hit))
+    print(f"{kills} kills; they left {sorted(hit)} records of {len(STAGES) * len(SAMPLES)}")
+    ended = scenewright("run", manifest)
+    assert ended.code == 0, ended.stderr
+    final = made_by(output)
+    assert stored.items() <= final.items()
+    assert all(len(makers) == 1 for makers in final.values())
+    assert lasting_files(output) == lasting_files(whole.output)
+    assert_consistent(output)
+    assert kills >= 5
+    assert len(hit) >= 3, "kills hit runs that had done nothing, and runs that had done something"
+
+
+def test_a_kill_right_after_every_stage_costs_none_of_them(whole: Whole, tmp_path: Path) -> None:
+    """Kills as soon as a stage has stored its records: the next command begins with the next stage."""
+    manifest, output = job(tmp_path), tmp_path / "out"
+    for stage in STAGES[:-1]:
+        process = start("run", manifest)
+        assert await_stored(output, stage), f"{stage} stored no record"
+        before = made_by(output)
+        kill_tree(process)
+        assert before.items() <= made_by(output).items()
+    ended = scenewright("run", manifest)
+    assert ended.code == 0
+    assert ended.steps() & set(STAGES) <= {"render"}
+    assert lasting_files(output) == lasting_files(whole.output)
+
+
+def await_stored(output: Path, stage: str, seconds: float = 120.0) -> bool:
+    """Waits until all samples have a ``done`` of a stage."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if sum(name == stage for name, _, _ in made_by(output)) == len(SAMPLES):
+            return True
+        time.sleep(0.05)
+    return False
