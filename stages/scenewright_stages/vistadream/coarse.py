@@ -17,7 +17,14 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.trajectories import Trajectory
 from scenewright_stages.vistadream.depth import load_depth_estimator
 from scenewright_stages.vistadream.diagnostics import CoarseSummary
-from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
+from scenewright_stages.vistadream.expansion import (
+    SWELLING,
+    Expansion,
+    ExpansionSettings,
+    ExpansionTools,
+    HoledView,
+    expand,
+)
 from scenewright_stages.vistadream.frames import load_frames, save_frames
 from scenewright_stages.vistadream.initialize import stage_renderer
 from scenewright_stages.vistadream.outpaint import load_inpainter
@@ -94,9 +101,10 @@ def expansion_settings(params: VistaDreamParams) -> ExpansionSettings:
         frames=coarse.frames,
         band=band,
         margin=coarse.margin,
-        optimisation=OptimisationSettings(iterations=coarse.iterations_per_frame),
+        optimisation=OptimisationSettings(iterations=coarse.iterations_per_frame, largest_growth=SWELLING),
         edge_threshold=params.depth.edge_threshold,
         opacity=params.initialize.opacity,
+        gap_views=coarse.gap_views,
     )
 
 

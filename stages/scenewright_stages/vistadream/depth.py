@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator
+from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator, ProvidedDepthSource
 from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.report.pictures import depth_picture
 from scenewright_stages.vision.alignment import smooth_connect

@@ -19,7 +19,8 @@ REMEDIES = {
     "lie closer together).",
     "BandMissed": "Poses lie on both sides of the band but none in it: increase coarse.denseMultiplier, widen "
     "coarse.minInpaintRatio..maxInpaintRatio, or set coarse.fallbackMode to closest.",
-    "NoPoseLeft": "Every pose is chosen or excluded: increase coarse.denseMultiplier or lower coarse.adjacentExclusion.",
+    "NoPoseLeft": "Every pose is chosen or excluded: increase coarse.denseMultiplier or lower "
+    "coarse.adjacentExclusion.",
 }
 """The tuning guide's remedy by cause."""
 
@@ -125,6 +126,15 @@ class ExtraFrame:
 
 
 @dataclass(frozen=True)
+class GapView:
+    """A pose at which leftover gaps were closed: where, their share of the view, and the Gaussians that it took."""
+
+    dense_pose_index: int
+    gap_ratio: float
+    added_splats: int
+
+
+@dataclass(frozen=True)
 class CoarseSummary:
     """The answer to "did coarse select new frames, and how many splats did they add?"."""
 
@@ -137,6 +147,7 @@ class CoarseSummary:
     radius: float = 0.0
     forward_clamp: dict[str, float] | None = None
     coverage: tuple[float, ...] = field(default=())
+    gap_views: tuple[GapView, ...] = ()
 
     @property
     def selected_extra_frames(self) -> int:
@@ -167,6 +178,11 @@ class CoarseSummary:
         """The log lines, each prefixed ``[COARSE] Summary``, then the diagnosis."""
         lines = [f"selected_extra_frames={self.selected_extra_frames}/{self.requested_extra_frames}"]
         lines += [_frame_line(number, frame) for number, frame in enumerate(self.frames)]
+        lines += [
+            f"gaps closed: dense_pose_index={gap.dense_pose_index} gap_ratio={gap.gap_ratio:.4f} "
+            f"added_splats={gap.added_splats}"
+            for gap in self.gap_views
+        ]
         lines.append(
             f"scene_frames={self.scene_frames} gaussian_frames={self.gaussian_frames} total_splats={self.total_splats}"
         )

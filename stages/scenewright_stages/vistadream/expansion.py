@@ -7,7 +7,7 @@ and with the exact answers of a synthetic world.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +19,24 @@ from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import occludes, on_surface, snap_edge_depth
+from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth
 from scenewright_stages.vision.inpainting.background import background_side
-from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, SelectionDiagnosis, diagnose
+from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_mask
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
+
+GAPS = Band(minimum=0.001, maximum=1.0, adjacent_exclusion=0)
+"""Poses worth closing gaps at: at least a thousandth of the view is uncovered."""
+
+GAP_OPACITY = 0.95
+"""Of Gaussians that nothing optimises afterwards."""
+
+LAG_BEHIND_PHOTOGRAPH = 0.02
+"""Relative distance that added Gaussians keep behind the photograph's surfaces."""
+
+SWELLING = 2.0
+"""How far a new Gaussian may grow: what no view supervises would swell behind surfaces and show from elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +78,7 @@ class ExpansionSettings:
     optimisation: OptimisationSettings
     edge_threshold: float
     opacity: float = 0.8
+    gap_views: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,7 @@ def expand(
         scene, loss, added = grow(scene, frames, settings, tools, seed + number)
         extra.append(_extra_frame(choice, holed, frame, occluded, added, loss))
     coverage.append(score_candidates(scene, views, tools.renderer).coverage)
+    scene, gaps = close_gaps(scene, frames, views, settings, tools, seed + settings.frames)
     summary = CoarseSummary(
         requested_extra_frames=settings.frames,
         frames=tuple(extra),
@@ -141,8 +155,34 @@ def expand(
         gaussian_frames=sum(bool(frame.inpaint_without_edge.any()) for frame in frames),
         total_splats=len(scene),
         coverage=tuple(coverage),
+        gap_views=gaps,
     )
     return Expansion(scene, frames, summary)
+
+
+def close_gaps(
+    scene: GaussianScene,
+    frames: Sequence[Frame],
+    views: Sequence[Camera],
+    settings: ExpansionSettings,
+    tools: ExpansionTools,
+    seed: int,
+) -> tuple[GaussianScene, tuple[GapView, ...]]:
+    """Fills what is left over, too small for the band, at the poses that show most of it; nothing is optimised."""
+    closed: list[GapView] = []
+    for number in range(settings.gap_views):
+        tools.on_progress(0.95 + 0.05 * number / settings.gap_views, f"closing gaps {number + 1}/{settings.gap_views}")
+        ratios = score_candidates(scene, views, tools.renderer).ratios
+        choice = select_pose(ratios, [gap.dense_pose_index for gap in closed], GAPS)
+        if choice is None:
+            break
+        frame, _ = fill_view(
+            render_holed_view(scene, views[choice.index], tools.renderer), frames, settings, tools, seed
+        )
+        added = gaussians_of(frame, GAP_OPACITY).to(scene.means.device)
+        scene = behind_photograph(GaussianScene.concatenate([scene, added]), len(scene), frames[0])
+        closed.append(GapView(choice.index, choice.ratio, len(added)))
+    return scene, tuple(closed)
 
 
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
@@ -210,8 +250,25 @@ def grow(
         renderer=tools.renderer,
         trainable=slice(len(scene), len(grown)),
     )
-    tail = result.losses[-max(1, len(result.losses) // 10) :] if len(result.losses) else []
-    return result.scene, float(np.mean(tail)) if len(tail) else float("nan"), len(added)
+    tail = result.losses[-max(1, len(result.losses) // 10) :]
+    grown = behind_photograph(result.scene, len(scene), frames[0])
+    return grown, float(tail.mean()) if len(tail) else float("nan"), len(added)
+
+
+def behind_photograph(scene: GaussianScene, first: int, photograph: Frame) -> GaussianScene:
+    """The scene with its Gaussians from row `first` on moved behind what the photograph shows.
+
+    Where one would lie in front of the photograph's surface, or less than 2 % behind it, it moves back along the
+    photograph's own ray: other views see it where it was, the photograph keeps its pixels.
+    """
+    camera = photograph.camera
+    means = scene.means[first:].double().cpu().numpy()
+    pixels, distance = project(means, camera)
+    surface = sample_nearest(photograph.depth, pixels) * (1 + LAG_BEHIND_PHOTOGRAPH)
+    stretch = np.where(np.nan_to_num(surface - distance, nan=-1.0) > 0, surface / distance, 1.0)
+    moved = camera.position + (means - camera.position) * stretch[:, None]
+    kept = scene.means[:first]
+    return replace(scene, means=torch.cat([kept, torch.as_tensor(moved, dtype=kept.dtype, device=kept.device)]))
 
 
 def gaussians_of(frame: Frame, opacity: float) -> GaussianScene:

@@ -27,5 +27,5 @@ def hole_mask(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
     area[0] = 0
     gaps = ((area > _SPECK_PIXELS) & (area <= _GAP_PIXELS))[labels].astype(np.uint8)
     large = (area > _GAP_PIXELS)[labels].astype(np.uint8)
-    grown: NDArray[np.bool_] = (cv2.dilate(gaps, _SMALL_GROWTH) | cv2.dilate(large, _LARGE_GROWTH)) > 0
-    return grown
+    grown = np.maximum(cv2.dilate(gaps, _SMALL_GROWTH), cv2.dilate(large, _LARGE_GROWTH))
+    return np.asarray(grown > 0)

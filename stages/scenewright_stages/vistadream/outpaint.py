@@ -141,9 +141,7 @@ def stored_precision(srgb: NDArray[np.float32]) -> NDArray[np.float32]:
 def write_png(path: Path, values: NDArray[np.float32]) -> None:
     """Writes (H, W, 3) sRGB or (H, W) values in [0, 1] as an 8-bit PNG."""
     pixels = uint8_from_unit(values)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), pixels):
+    if not cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels):
         raise OSError(f"could not write {path.name}")
 
 
@@ -152,4 +150,4 @@ def read_png(path: Path) -> NDArray[np.float32]:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise OSError(f"could not read {path.name}")
-    return unit_from_uint8(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return unit_from_uint8(np.asarray(pixels[..., ::-1], np.uint8))

@@ -141,7 +141,8 @@ class TrajectoryParams(Params):
         ratios = (self.forward_ratio, self.backward_ratio)
         if self.motion_preset and ratios != (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO):
             raise ValueError(
-                f"motionPreset {self.motion_preset!r} and forwardRatio/backwardRatio contradict each other: give either"
+                f"motionPreset {self.motion_preset!r} and forwardRatio {self.forward_ratio:g}, backwardRatio "
+                f"{self.backward_ratio:g} contradict each other: give either"
             )
         return self
 
@@ -182,6 +183,13 @@ class CoarseParams(Params):
         default=32, ge=0, le=512, multiple_of=2, description="Pixels by which candidate views are wider and higher."
     )
     iterations_per_frame: int = Field(default=500, ge=0, le=20000, description="Optimisation steps for each new view.")
+    gap_views: int = Field(
+        default=4,
+        ge=0,
+        le=100,
+        description="After the loop, gaps that are too small for the band are filled at up to this many further "
+        "poses, without optimisation, so that the video shows no small holes. 0: leave them.",
+    )
     print_summary: bool = Field(default=True, description="Write [COARSE] Summary to the log and the result.")
     inpaint: InpaintParams = InpaintParams()
 

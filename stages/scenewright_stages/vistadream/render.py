@@ -135,4 +135,5 @@ def recorded_flight(flight: Flight) -> list[RerunFrame]:
 
 def flight_sheet(flight: Flight) -> NDArray[np.uint8]:
     """Twelve frames evenly along the path as one picture, (H, W, 3) uint8."""
-    return contact_sheet([flight.srgb[pick] for pick in evenly_spaced(len(flight.srgb), SHEET_FRAMES)], SHEET_COLUMNS)
+    picks = evenly_spaced(len(flight.srgb), SHEET_FRAMES)
+    return contact_sheet([flight.srgb[pick] for pick in picks], SHEET_COLUMNS)
