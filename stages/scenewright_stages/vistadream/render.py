@@ -69,6 +69,7 @@ class RenderStage(Stage):
             "frames": len(flight.cameras),
             "views": len(frames),
             "gaussians": len(scene),
+            "renderer": self.renderer.name,
             "radius": trajectory.radius,
             "quality": quality.to_json(),
         }

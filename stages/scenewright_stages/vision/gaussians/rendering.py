@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -59,6 +60,8 @@ class Renderer(Protocol):
 def renderer_for(name: RendererName = "auto", device: torch.device | str | None = None) -> Renderer:
     """The renderer of that name; "auto" takes gsplat on a CUDA device and the CPU kernels otherwise.
 
+    A machine with CUDA but without the package gsplat draws on the CPU: results record which renderer it was.
+
     Args:
         device: None means CUDA for gsplat, CUDA if present for "auto".
 
@@ -95,4 +98,5 @@ def image_size(cameras: Sequence[Camera]) -> tuple[int, int]:
 
 
 def _best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    draws_on_cuda = torch.cuda.is_available() and importlib.util.find_spec("gsplat") is not None
+    return torch.device("cuda" if draws_on_cuda else "cpu")
