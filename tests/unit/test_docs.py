@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from scenewright.cli.manifests import Changes, load_documents, load_plans
@@ -86,6 +87,13 @@ def test_manifests_in_the_pages_are_valid(tmp_path: Path) -> None:
         _plan(manifest, tmp_path)
 
 
+def test_pipeline_blocks_in_the_pages_are_valid() -> None:
+    blocks = [yaml.safe_load(block) for page in PAGES for block in _yaml_blocks(page.read_text(), "vistadream:")]
+    assert blocks
+    for block in blocks:
+        VistaDreamParams.model_validate(block["vistadream"])
+
+
 def test_a_wrong_manifest_is_refused(tmp_path: Path) -> None:
     (manifest, *_) = _manifests((ROOT / "docs" / "quick-start.md").read_text())
     with pytest.raises(SpecError):
@@ -108,8 +116,12 @@ def _is_field(assignment: str) -> bool:
 
 
 def _manifests(markdown: str) -> list[str]:
+    return _yaml_blocks(markdown, "apiVersion:")
+
+
+def _yaml_blocks(markdown: str, beginning: str) -> list[str]:
     blocks = re.findall(r"^( *)```yaml\n(.*?)^\1```", markdown, flags=re.DOTALL | re.MULTILINE)
-    return [block for block in (textwrap.dedent(text) for _, text in blocks) if block.startswith("apiVersion")]
+    return [block for block in (textwrap.dedent(text) for _, text in blocks) if block.startswith(beginning)]
 
 
 def _plan(manifest: str, folder: Path) -> None:
