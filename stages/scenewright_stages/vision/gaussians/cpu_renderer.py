@@ -89,7 +89,6 @@ def warm_up() -> None:
     for part in (scene, scene.with_harmonics(4)):
         leaves = GaussianScene(**{k: v.clone().requires_grad_() for k, v in part.tensors.items()})
         torch.autograd.backward(renderer.render(leaves, [camera]).rgb.sum())
-    view = View(camera, colour, torch.ones(20, 20, dtype=torch.bool))
-    for loss in ("l1", "smooth_l1"):
-        settings = OptimisationSettings(iterations=1, loss=loss)
-        optimise(scene, [view], settings, 0, renderer, trainable=slice(0, 10))
+    view = View(camera, colour, depth=torch.full((20, 20), 2.0))
+    settings = OptimisationSettings(iterations=1, depth_weight=0.1)
+    optimise(scene, [view], settings, 0, renderer, trainable=slice(0, 10))

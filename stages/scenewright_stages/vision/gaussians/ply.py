@@ -95,8 +95,8 @@ def transform_scene(scene: GaussianScene, new_from_old: ArrayLike) -> GaussianSc
         ValueError: if the matrix is no such similarity.
     """
     matrix = np.asarray(new_from_old, np.float64)
-    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
-    if not (np.isfinite(matrix).all() and scale > 0):
+    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3]))) if np.isfinite(matrix).all() else 0.0
+    if scale <= 0:
         raise ValueError("a similarity needs finite values and a positive determinant")
     motion = matrix.copy()
     motion[:3, :3] /= scale

@@ -22,18 +22,9 @@ from .layout import (
     GREEN,
     MEAN_X,
     MEAN_Y,
-    MOMENT,
-    MOMENT_X,
-    MOMENT_XX,
-    MOMENT_XY,
-    MOMENT_Y,
-    MOMENT_YY,
     OPACITY,
     RED,
-    SLOT_BLUE,
-    SLOT_DEPTH,
-    SLOT_GREEN,
-    SLOT_RED,
+    SLOT_COLUMNS,
     TILE,
     TILE_PIXELS,
 )
@@ -43,9 +34,11 @@ from .pixels import LANES, compiled, compiled_parallel, decay, reached_rows
 # pixel's colour and depth sum, position at which the pixel was finished.
 _T, _REST, _V_R, _V_G, _V_B, _V_D, _STOP = (np.uint64(k * TILE_PIXELS) for k in range(7))
 _PLANES = 7
-# Gradient sums, one a lane: three moments, then the weighted gradients of red, green, blue and depth.
-_LANE_SUMS = 7
-_SUM, _SUM_Y, _SUM_YY, _SUM_R, _SUM_G, _SUM_B, _SUM_D = (np.uint64(k * TILE) for k in range(_LANE_SUMS))
+# Gradient sums, one a lane, in the order of a slot's columns. The moments in x are only filled at the end:
+# x is the same for all rows.
+_SUM, _SUM_X, _SUM_Y, _SUM_XX, _SUM_XY, _SUM_YY, _SUM_R, _SUM_G, _SUM_B, _SUM_D = (
+    np.uint64(column * TILE) for column in range(SLOT_COLUMNS)
+)
 
 
 @compiled
@@ -128,23 +121,21 @@ def _unblend_with_gradient(buffer: Any, sums: Any, splat: Any, position: Any, le
 
 @compiled
 def _finish_slot(sums: Any, splat: Any, left: int, slot: Any) -> None:
-    """Reduce the lane sums into a gradient slot, in lane order, and clear them."""
+    """Reduce the lane sums into a gradient slot, always in the same order, and clear them."""
     real = sums.dtype.type
-    x = splat[MEAN_X] - real(left)
-    slot[:] = 0
+    x = splat[MEAN_X] - real(left) - real(0.5)
     for lane in range(LANES):
-        dx = x - (real(lane) + real(0.5))
-        moment, moment_y = sums[_SUM + lane], sums[_SUM_Y + lane]
-        slot[MOMENT] += moment
-        slot[MOMENT_X] += moment * dx
-        slot[MOMENT_Y] += moment_y
-        slot[MOMENT_XX] += moment * dx * dx
-        slot[MOMENT_XY] += moment_y * dx
-        slot[MOMENT_YY] += sums[_SUM_YY + lane]
-        slot[SLOT_RED] += sums[_SUM_R + lane]
-        slot[SLOT_GREEN] += sums[_SUM_G + lane]
-        slot[SLOT_BLUE] += sums[_SUM_B + lane]
-        slot[SLOT_DEPTH] += sums[_SUM_D + lane]
+        dx = x - real(lane)
+        moment = sums[_SUM + lane]
+        sums[_SUM_X + lane] = moment * dx
+        sums[_SUM_XX + lane] = moment * dx * dx
+        sums[_SUM_XY + lane] = sums[_SUM_Y + lane] * dx
+    for row in range(SLOT_COLUMNS):
+        first = np.uint64(row) * LANES
+        for half in (np.uint64(8), np.uint64(4), np.uint64(2), np.uint64(1)):
+            for lane in range(half):
+                sums[first + lane] += sums[first + half + lane]
+        slot[row] = sums[first]
     sums[:] = 0
 
 
@@ -231,7 +222,7 @@ def rasterise_backward(
         left, top = (tiles[k] % tile_columns) * TILE, (tiles[k] // tile_columns) * TILE
         columns, rows = min(TILE, width - left), min(TILE, height - top)
         buffer = np.empty(_PLANES * TILE_PIXELS, splats.dtype)
-        sums = np.zeros(_LANE_SUMS * TILE, splats.dtype)
+        sums = np.zeros(SLOT_COLUMNS * TILE, splats.dtype)
         deepest = _load_gradient(
             buffer,
             left,

@@ -31,31 +31,34 @@ def window_weights(dtype: Any = np.float32) -> np.ndarray[Any, Any]:
 
 
 @_compiled
+def _add_scaled(target: Any, weight: Any, source: Any) -> None:
+    # Counting from zero lets the compiler vectorise this.
+    for j in range(target.shape[0]):
+        target[j] += weight * source[j]
+
+
+@_compiled
 def _blur_row(source: Any, weights: Any, padded: Any, first: int, last: int, out: Any) -> None:
     """Columns first..last of one row blurred along it; source is zero outside its length."""
     width = source.shape[0]
     padded[:HALF_WINDOW] = 0
     padded[HALF_WINDOW : HALF_WINDOW + width] = source
     padded[HALF_WINDOW + width :] = 0
-    out[first:last] = 0
+    target = out[first:last]
+    target[:] = 0
     for tap in range(WINDOW):
-        weight = weights[tap]
-        shifted = padded[tap : tap + width]
-        for j in range(first, last):
-            out[j] += weight * shifted[j]
+        _add_scaled(target, weights[tap], padded[tap + first : tap + last])
 
 
 @_compiled
 def _blur_column_row(plane: Any, weights: Any, row: int, first: int, last: int, out: Any) -> None:
     """Columns first..last of one output row blurred across rows."""
-    out[first:last] = 0
+    target = out[first:last]
+    target[:] = 0
     for tap in range(WINDOW):
         i = row + tap - HALF_WINDOW
         if i >= 0 and i < plane.shape[0]:
-            weight = weights[tap]
-            source = plane[i]
-            for j in range(first, last):
-                out[j] += weight * source[j]
+            _add_scaled(target, weights[tap], plane[i, first:last])
 
 
 @_compiled_parallel
