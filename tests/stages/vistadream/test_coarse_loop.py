@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,8 +60,6 @@ def oracle_depth(world: World) -> Callable[[HoledView, NDArray[np.float32]], NDA
     return lambda view, srgb: render(world, view.camera, supersampling=1).depth
 
 
-
-
 def black_holes(view: HoledView, seed: int) -> NDArray[np.float32]:
     return np.where(view.hole[..., None], np.float32(0), view.srgb)
 
@@ -109,7 +108,7 @@ def test_coverage_grows_every_round_and_unseen_poses_are_right_with_an_oracle(na
     before = unseen_psnr(world, gaussians_of(frame, OPACITY), frame, trajectory)
     after = unseen_psnr(world, expansion.scene, frame, trajectory)
     print(name, [round(c, 4) for c in coverage], round(before, 2), round(after, 2))
-    assert all(later > earlier for earlier, later in zip(coverage, coverage[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(coverage))
     assert coverage[-1] >= 0.97
     assert after >= 24.0
     assert before < 24.0, "without expansion the unseen poses must fail, else the scene proves nothing"

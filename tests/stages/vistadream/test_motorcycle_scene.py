@@ -1,0 +1,114 @@
+"""A scene from the left view of a real stereo pair and its measured disparity, seen from the right camera."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.geometry import depth_edges, forward_warp
+from scenewright_stages.vision.images import outpaint_canvas, prepared_window
+from scenewright_stages.vision.images.preparation import resample
+from scenewright_stages.vistadream.expansion import gaussians_of
+from scenewright_stages.vistadream.initialize import DepthPass, first_frames, initialize_scene
+from scenewright_stages.vistadream.outpaint import Layout
+from scenewright_stages.vistadream.params import VistaDreamParams
+
+data = pytest.importorskip("skimage.data")
+CAMERA_FILE = Path(__file__).parents[3] / "examples/inputs/motorcycle.camera.json"
+SIDECAR = json.loads(CAMERA_FILE.read_text())
+RENDERER = renderer_for("cpu")
+PARAMS = VistaDreamParams.model_validate({"mode": "noOutpaint", "depth": {"backend": "provided"}})
+SIZE = 384
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The prepared pair: left and right (H, W, 3), left camera with depth, right camera, the layout."""
+
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    disparity: NDArray[np.float32]
+    layout: Layout
+
+    def depth(self, folder: Path, offset: float = 0.0) -> tuple[NDArray[np.float32], Camera]:
+        """Depth and left camera as read from files, the disparity off by `offset` pixels."""
+        np.savez(folder / "left.disparity.npz", disparity=self.disparity + np.float32(offset))
+        found = read_provided(folder / "left.disparity.npz", camera_file=CAMERA_FILE)
+        shown = window_depth(found, (SIDECAR["width"], SIDECAR["height"]), self.layout.crop)
+        assert shown.camera is not None
+        return shown.depth, shown.camera
+
+    def right_camera(self, left: Camera) -> Camera:
+        """The other camera of the rig: a baseline to the right, its principal point farther right."""
+        intrinsics = left.intrinsics.copy()
+        intrinsics[0, 2] += SIDECAR["disparityOffsetPixels"] * self.layout.crop.scale
+        return Camera(intrinsics, left.width, left.height, rigid(np.eye(3), (-SIDECAR["baselineMetres"], 0, 0)))
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    left, right, disparity = data.stereo_motorcycle()
+    window = prepared_window(left.shape[1], left.shape[0], SIZE)
+    canvas = outpaint_canvas(window.width, window.height, 0.0)
+    layout = Layout("noOutpaint", left.shape[1], left.shape[0], None, window, canvas)
+    as_float = [(picture / 255).astype(np.float32) for picture in (left, right)]
+    return Pair(*(resample(picture, window) for picture in as_float), disparity, layout)
+
+
+def rendered(pair: Pair, depth: NDArray[np.float32], camera: Camera) -> tuple[Any, Any]:
+    """The right view, (H, W, 3) and alpha (H, W), of the scene that the pipeline makes of the left one."""
+    frames = first_frames(pair.left, DepthPass(depth, np.ones_like(depth), camera.intrinsics), pair.layout, PARAMS)
+    scene, _ = initialize_scene(frames, PARAMS, RENDERER, seed=5)
+    with torch.no_grad():
+        rendering = RENDERER.render(scene, [pair.right_camera(camera)])
+    return rendering.rgb[0].clamp(0, 1).numpy(), rendering.alpha[0].numpy()
+
+
+def psnr(first: Any, second: Any, where: Any) -> float:
+    return float(-10 * np.log10(np.mean((first - second)[where] ** 2)))
+
+
+@pytest.mark.slow
+def test_the_scene_of_the_left_view_shows_the_right_view(pair: Pair, tmp_path: Path) -> None:
+    depth, camera = pair.depth(tmp_path)
+    warped = forward_warp(pair.left, depth, camera, pair.right_camera(camera))
+    seen = warped.covered
+    picture, alpha = rendered(pair, depth, camera)
+    splat, warp = psnr(picture, pair.right, seen), psnr(warped.srgb, pair.right, seen)
+    covered = float((alpha >= 0.7)[seen].mean())
+    off, _ = rendered(pair, *pair.depth(tmp_path, offset=1.0))
+    identity = psnr(pair.left, pair.right, seen)
+    shifts = [psnr(np.roll(pair.left, -shift, axis=1), pair.right, seen) for shift in range(2, 32)]
+    one_pixel_off = psnr(off, pair.right, seen)
+    print(f"splat {splat:.2f} warp {warp:.2f} covered {covered:.4f} identity {identity:.2f}", end=" ")
+    print(f"constant {max(shifts):.2f} off by a pixel {one_pixel_off:.2f}")
+    assert splat >= 26.0
+    assert splat >= warp - 2.0
+    assert covered >= 0.98
+    assert max(identity, *shifts, one_pixel_off) < 26.0, "what must lose: identity, one disparity, one pixel off"
+
+
+@pytest.mark.slow
+def test_edge_pixels_of_the_input_stay_covered_where_dropping_them_opens_holes(pair: Pair, tmp_path: Path) -> None:
+    depth, camera = pair.depth(tmp_path)
+    edges = depth_edges(depth)
+    shares = []
+    for used in (depth, np.where(edges, np.float32(np.nan), depth)):
+        confidence = np.ones_like(used)
+        frames = first_frames(pair.left, DepthPass(used, confidence, camera.intrinsics), pair.layout, PARAMS)
+        with torch.no_grad():
+            alpha = RENDERER.render(gaussians_of(frames[0], 0.8), [camera]).alpha[0].numpy()
+        shares.append(float((alpha >= 0.7)[edges].mean()))
+    print("edge pixels covered: snapped {:.4f}, dropped {:.4f}".format(*shares))
+    assert shares[0] >= 0.99
+    assert shares[1] < 0.9
