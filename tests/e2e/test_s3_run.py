@@ -74,7 +74,7 @@ def test_measured_depth_on_s3_is_the_one_that_is_used(tmp_path: Path, s3_bucket:
     (source / "a.camera.json").unlink()
     uri = upload(source, f"s3://{s3_bucket}/captures")
     ended = scenewright("run", write_manifest(tmp_path / "job.json", uri, tmp_path / "out", BLOCKS["provided"]))
-    assert ended.code == 10
+    assert ended.code == 1
     assert "a.camera.json" in ended.job["failures"][0]["message"]
 
 
@@ -84,3 +84,21 @@ def test_an_input_that_is_not_on_s3_is_refused(tmp_path: Path, s3_bucket: str) -
     assert ended.code == 10
     assert [problem["field"] for problem in ended.problems] == ["spec.input.uri"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", ["no such bucket", "wrong key", "no server"])
+def test_an_output_that_s3_does_not_let_us_write_is_refused(
+    tmp_path: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    source = stereo_capture(tmp_path / "in")
+    bucket = "never-made-7" if fault == "no such bucket" else s3_bucket
+    if fault == "wrong key":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+    if fault == "no server":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    ended = scenewright("run", write_manifest(tmp_path / "job.json", source, f"s3://{bucket}/out", SMALL))
+    assert ended.code == 10
+    (problem,) = ended.problems
+    assert problem["field"] == "spec.output.uri"
+    assert bucket in str(problem["value"])
+    assert problem["remedy"]
