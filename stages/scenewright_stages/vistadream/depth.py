@@ -102,7 +102,7 @@ class DepthStage(Stage):
 
 MISSING_MAP = (
     "depth.backend is provided, but no depth or disparity map lies beside the image: name it like the image with "
-    ".depth.npy, .depth.npz, .depth.pfm, .depth.png, .disparity.npy, .disparity.npz or .disparity.pfm at the end"
+    ".depth or .disparity and .npy, .npz, .pfm or .png at the end, such as photo.depth.npy"
 )
 
 

@@ -18,7 +18,8 @@ REMEDIES = {
     "BlockedByAdjacency": "Set coarse.adjacentExclusion to 0, or increase coarse.denseMultiplier (slower, but poses "
     "lie closer together).",
     "BandMissed": "Poses lie on both sides of the band but none in it: increase coarse.denseMultiplier, widen "
-    "coarse.minInpaintRatio..maxInpaintRatio, or set coarse.fallbackMode to closest.",
+    "coarse.minInpaintRatio..maxInpaintRatio, reduce motion where most poses lie above it, or set "
+    "coarse.fallbackMode to closest.",
     "NoPoseLeft": "Every pose is chosen or excluded: increase coarse.denseMultiplier or lower "
     "coarse.adjacentExclusion.",
 }
@@ -158,7 +159,8 @@ class CoarseSummary:
         """Sentences that the user must see: nothing added, fewer than asked, outside of the band."""
         found: list[str] = []
         if not self.frames:
-            found.append("Coarse expansion added no view: the scene is what the initialisation made.")
+            rest = "only small gaps were closed" if self.gap_views else "the scene is what the initialisation made"
+            found.append(f"Coarse expansion added no view: {rest}.")
         elif len(self.frames) < self.requested_extra_frames:
             found.append(f"Coarse expansion added {len(self.frames)} of {self.requested_extra_frames} views.")
         if self.diagnosis is not None:

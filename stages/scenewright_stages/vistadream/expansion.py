@@ -26,8 +26,8 @@ from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_mask
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
-GAPS = Band(minimum=0.001, maximum=1.0, adjacent_exclusion=0)
-"""Poses worth closing gaps at: at least a thousandth of the view is uncovered."""
+SMALLEST_GAP = 0.001
+"""Share of a view that must be uncovered to be worth closing."""
 
 GAP_OPACITY = 0.95
 """Of Gaussians that nothing optimises afterwards."""
@@ -168,12 +168,17 @@ def close_gaps(
     tools: ExpansionTools,
     seed: int,
 ) -> tuple[GaussianScene, tuple[GapView, ...]]:
-    """Fills what is left over, too small for the band, at the poses that show most of it; nothing is optimised."""
+    """Fills what is left over at the poses that show most of it; nothing is optimised.
+
+    Only gaps too small for the band are closed: a view that is largely empty needs a real view or less motion, and
+    the quality gate must see it.
+    """
     closed: list[GapView] = []
+    gaps = Band(min(SMALLEST_GAP, settings.band.minimum), settings.band.minimum, adjacent_exclusion=0)
     for number in range(settings.gap_views):
         tools.on_progress(0.95 + 0.05 * number / settings.gap_views, f"closing gaps {number + 1}/{settings.gap_views}")
         ratios = score_candidates(scene, views, tools.renderer).ratios
-        choice = select_pose(ratios, [gap.dense_pose_index for gap in closed], GAPS)
+        choice = select_pose(ratios, [gap.dense_pose_index for gap in closed], gaps)
         if choice is None:
             break
         frame, _ = fill_view(

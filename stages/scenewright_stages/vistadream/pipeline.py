@@ -16,6 +16,7 @@ SIDECARS = {
         ".disparity.npy",
         ".disparity.npz",
         ".disparity.pfm",
+        ".disparity.png",
     ),
     "camera": (".camera.json",),
 }
