@@ -236,8 +236,8 @@ def main() -> int:
     print(f"{'':20}{'median ms':>12}{'minimum ms':>12}{'processor ms':>14}{'ratio':>8}{'gradient error':>16}")
     for reading in readings:
         ratio = reading.minimum / readings[0].minimum
-        row = f"{reading.median:12.1f}{reading.minimum:12.1f}{reading.processor:14.1f}{ratio:8.0f}{reading.gradient_error:16.1e}"
-        print(f"{reading.name:20}{row}")
+        times = f"{reading.median:12.1f}{reading.minimum:12.1f}{reading.processor:14.1f}"
+        print(f"{reading.name:20}{times}{ratio:8.0f}{reading.gradient_error:16.1e}")
     for name, met in bars.items():
         print(f"{'met   ' if met else 'MISSED'} {name}")
     if options.json:
