@@ -16,7 +16,8 @@ from torch.nn import functional
 
 _WINDOW = 11
 _SIGMA = 1.5
-_C1, _C2 = 0.01**2, 0.03**2
+# Stabilisers of the luminance and contrast terms for values in [0, 1].
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -88,10 +89,10 @@ def ssim_from_moments(
     product: torch.Tensor,
 ) -> torch.Tensor:
     """SSIM map from windowed means of x, y, x², y² and x y."""
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x.square() + mean_y.square() + SSIM_C1)
     covariance = product - mean_x * mean_y
     variances = square_x - mean_x.square() + square_y - mean_y.square()
-    return luminance * (2 * covariance + _C2) / (variances + _C2)
+    return luminance * (2 * covariance + SSIM_C2) / (variances + SSIM_C2)
 
 
 def _channels_first(image: torch.Tensor) -> torch.Tensor:
