@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same bytes")]
 SAMPLES = ("a", "b")
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 KILLS = 20
-LATEST_KILL = 0.35
+LATEST_KILL, LATEST_KILL_SECONDS = 0.35, 8.0
 """Of the time that an uninterrupted run takes: longer than any stage, so that killed runs get on, but not far."""
 
 
@@ -112,36 +112,43 @@ def test_a_coarse_parameter_runs_coarse_and_render_again_and_nothing_else(copied
     assert not changed & {"a/input.png", "a/outpaint.png", "a/depth.png"}
 
 
-def test_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_is_done_again(
-    whole: Whole, tmp_path: Path, record_property: Callable[[str, object], None]
+def test_twenty_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_is_done_again(
+    whole: Whole, tmp_path: Path
 ) -> None:
-    """Kills everything at random moments and gives the same command, until it gets through or 20 times."""
-    manifest, output = job(tmp_path), tmp_path / "out"
+    """Kills everything at random moments and gives the same command; where that gets through, begins anew."""
     draws = random.Random(8)
+    latest = min(LATEST_KILL * whole.seconds, LATEST_KILL_SECONDS)
+    rounds: list[list[int]] = []
+    while sum(map(len, rounds)) < KILLS:
+        manifest = job(tmp_path / str(len(rounds)))
+        delays = [draws.uniform(0.3, latest) for _ in range(KILLS - sum(map(len, rounds)))]
+        rounds.append(records_after_kills(manifest, delays))
+        ended = scenewright("run", manifest)
+        assert ended.code == 0, ended.stderr
+        assert all(len(makers) == 1 for makers in made_by(manifest.parent / "out").values())
+        assert lasting_files(manifest.parent / "out") == lasting_files(whole.output)
+        assert_consistent(manifest.parent / "out")
+    print(f"records stored after each kill, of {len(STAGES) * len(SAMPLES)}, by output: {rounds}")
+    assert len({count for counts in rounds for count in counts}) >= 3, "kills hit at all stages of progress"
+
+
+def records_after_kills(manifest: Path, delays: Sequence[float]) -> list[int]:
+    """Starts and kills the same command until it gets through before its kill; `done` records after each kill.
+
+    What was stored before a kill must be there after the next one, made by the same process.
+    """
+    counts: list[int] = []
     stored: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
-    kills, hit = 0, set()
-    while kills < KILLS:
+    for delay in delays:
         process = start("run", manifest)
-        time.sleep(draws.uniform(0.3, LATEST_KILL * whole.seconds))
+        time.sleep(delay)
         if not kill_tree(process):
             break
-        kills += 1
-        found = made_by(output)
-        assert stored.items() <= found.items(), "what was stored before is still there, and was not done again"
-        hit.add(len(found))
+        found = made_by(manifest.parent / "out")
+        assert stored.items() <= found.items(), "something stored was lost, or was done again"
         stored = found
-    record_property("kills", kills)
-    record_property("records after each kill", sorted(hit))
-    print(f"{kills} kills; they left {sorted(hit)} records of {len(STAGES) * len(SAMPLES)}")
-    ended = scenewright("run", manifest)
-    assert ended.code == 0, ended.stderr
-    final = made_by(output)
-    assert stored.items() <= final.items()
-    assert all(len(makers) == 1 for makers in final.values())
-    assert lasting_files(output) == lasting_files(whole.output)
-    assert_consistent(output)
-    assert kills >= 5
-    assert len(hit) >= 3, "kills hit runs that had done nothing, and runs that had done something"
+        counts.append(len(found))
+    return counts
 
 
 def test_a_kill_right_after_every_stage_costs_none_of_them(whole: Whole, tmp_path: Path) -> None:
