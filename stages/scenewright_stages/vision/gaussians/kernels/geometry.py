@@ -14,7 +14,7 @@ from numba import njit
 
 from .layout import FIELD_OF_VIEW_MARGIN
 
-compiled = njit(cache=True, error_model="numpy", inline="always")
+compiled = njit(cache=True, error_model="numpy")
 
 
 @compiled
