@@ -14,7 +14,9 @@ from numba import njit
 
 from .layout import FIELD_OF_VIEW_MARGIN
 
-compiled = njit(cache=True, error_model="numpy")
+# Inlined where they are used: a call costs more than most of these. Only serial kernels may use them:
+# inlining into a parallel loop silently drops stores (seen with numba 0.68).
+compiled = njit(cache=True, error_model="numpy", inline="always")
 
 
 @compiled

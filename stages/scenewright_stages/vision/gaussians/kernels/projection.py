@@ -121,6 +121,14 @@ def _project_one(scene: Any, i: int, viewpoint: Any, scratch: Any, basis: Any, s
     return bool(math.isfinite(total))
 
 
+@njit(cache=True, error_model="numpy")
+def _project_block(scene: Any, viewpoint: Any, first: int, last: int, splats: Any, visible: Any) -> None:
+    scratch = (np.empty(9, splats.dtype), np.empty(9, splats.dtype), np.empty(6, splats.dtype))
+    basis = np.empty(scene.harmonics.shape[1], splats.dtype)
+    for i in range(first, last):
+        visible[i] = _project_one(scene, i, viewpoint, scratch, basis, splats[i])
+
+
 @njit(cache=True, error_model="numpy", parallel=True)
 def project(scene: Any, viewpoint: Any, splats: Any, visible: Any) -> None:
     """Fill splats (N, SPLAT_COLUMNS) and visible (N,) bool; unseen rows hold garbage.
@@ -129,7 +137,5 @@ def project(scene: Any, viewpoint: Any, splats: Any, visible: Any) -> None:
     """
     count = scene.means.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):
-        scratch = (np.empty(9, splats.dtype), np.empty(9, splats.dtype), np.empty(6, splats.dtype))
-        basis = np.empty(scene.harmonics.shape[1], splats.dtype)
-        for i in range(block * _BLOCK, min(count, (block + 1) * _BLOCK)):
-            visible[i] = _project_one(scene, i, viewpoint, scratch, basis, splats[i])
+        first, last = block * _BLOCK, min(count, (block + 1) * _BLOCK)
+        _project_block(scene, viewpoint, first, last, splats, visible)

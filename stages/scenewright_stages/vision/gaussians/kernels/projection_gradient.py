@@ -195,6 +195,34 @@ def _backpropagate_one(
     gradient.opacity_logits[i] = -total[MOMENT] * (type(z)(1) - splat[OPACITY])
 
 
+@njit(cache=True, error_model="numpy")
+def _backpropagate_block(
+    scene: Any,
+    viewpoint: Any,
+    splats: Any,
+    ids: Any,
+    slots: Any,
+    slot_offsets: Any,
+    first: int,
+    last: int,
+    gradient: Any,
+) -> None:
+    real = splats.dtype
+    scratch = (
+        np.empty(9, real),
+        np.empty(9, real),
+        np.empty(6, real),
+        np.empty(6, real),
+        np.empty(9, real),
+        np.empty(9, real),
+    )
+    basis = np.empty(scene.harmonics.shape[1], real)
+    total = np.empty(SLOT_COLUMNS, real)
+    for m in range(first, last):
+        _sum_slots(slots, slot_offsets[m], slot_offsets[m + 1], total)
+        _backpropagate_one(scene, ids[m], viewpoint, splats[m], total, scratch, basis, gradient)
+
+
 @njit(cache=True, error_model="numpy", parallel=True)
 def backpropagate(
     scene: Any, viewpoint: Any, splats: Any, ids: Any, slots: Any, slot_offsets: Any, gradient: Any
@@ -206,17 +234,5 @@ def backpropagate(
     """
     count = ids.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):
-        real = splats.dtype
-        scratch = (
-            np.empty(9, real),
-            np.empty(9, real),
-            np.empty(6, real),
-            np.empty(6, real),
-            np.empty(9, real),
-            np.empty(9, real),
-        )
-        basis = np.empty(scene.harmonics.shape[1], real)
-        total = np.empty(SLOT_COLUMNS, real)
-        for m in range(block * _BLOCK, min(count, (block + 1) * _BLOCK)):
-            _sum_slots(slots, slot_offsets[m], slot_offsets[m + 1], total)
-            _backpropagate_one(scene, ids[m], viewpoint, splats[m], total, scratch, basis, gradient)
+        first, last = block * _BLOCK, min(count, (block + 1) * _BLOCK)
+        _backpropagate_block(scene, viewpoint, splats, ids, slots, slot_offsets, first, last, gradient)
