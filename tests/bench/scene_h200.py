@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 
 from scenewright_stages.models.interfaces import Inpainter
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.images import outpaint_canvas
@@ -285,7 +284,7 @@ def fly(
         for start in range(0, count, FLIGHT_BATCH):
             with torch.no_grad():
                 rendering = renderer.render(grown.scene, cameras[start : start + FLIGHT_BATCH])
-            pictures.append(uint8_from_unit(rendering.rgb.cpu().numpy()))
+            pictures.append((rendering.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
             rendering.depth.cpu(), rendering.alpha.cpu()
         return np.concatenate(pictures)
 

@@ -121,6 +121,8 @@ def _huber_line(source: Float64Array, target: Float64Array) -> tuple[float, floa
     scale, shift = 0.0, 0.0
     for _ in range(_ROBUST_ROUNDS):
         scale, shift = _weighted_line(source, target, weights)
+        if scale == 0.0:
+            break
         error = np.abs(target - scale * source - shift)
         limit = max(_HUBER_SIGMAS * 1.4826 * float(np.median(error)), 1e-12)
         weights = np.minimum(1.0, limit / np.maximum(error, limit))

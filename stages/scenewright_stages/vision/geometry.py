@@ -148,13 +148,16 @@ def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, C
     A point at z-depth d in a reference view whose depth there is r hides it if
     ``r - d > (d + r) / 30`` (VistaDream's rule: nearer by about 7 %).
     """
-    points = unproject(depth, camera)
-    hides = np.zeros(depth.shape, np.bool_)
+    valid = valid_depth(depth)
+    points = unproject(depth, camera)[valid]
+    found = np.zeros(len(points), np.bool_)
     for reference_depth, reference_camera in references:
         pixels, distance = project(points, reference_camera)
         reference = sample_nearest(reference_depth, pixels)
         margin = (distance + reference) / OCCLUSION_DIVISOR
-        hides |= np.greater(np.nan_to_num(reference - distance - margin, nan=-1.0), 0)
+        found |= np.greater(np.nan_to_num(reference - distance - margin, nan=-1.0), 0)
+    hides = np.zeros(depth.shape, np.bool_)
+    hides[valid] = found
     return hides
 
 

@@ -7,6 +7,7 @@ and with the exact answers of a synthetic world.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -193,9 +194,12 @@ def close_gaps(
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
     """Share of hole pixels of every view, and the mean share of covered pixels over all of them."""
     with torch.no_grad():
-        alphas = renderer.render(scene, views).alpha.cpu().numpy()
-    ratios = [float(hole_mask(alpha).mean()) for alpha in alphas]
-    return _Round(ratios, float((alphas >= COVERED_ALPHA).mean()))
+        alphas = renderer.render(scene, views).alpha
+        coverage = float((alphas >= COVERED_ALPHA).double().mean())
+    # OpenCV and numpy work outside of the interpreter's lock; a GPU would wait for a hundred masks in a row.
+    with ThreadPoolExecutor() as pool:
+        ratios = list(pool.map(lambda alpha: float(hole_mask(alpha).mean()), alphas.cpu().numpy()))
+    return _Round(ratios, coverage)
 
 
 def render_holed_view(scene: GaussianScene, camera: Camera, renderer: Renderer) -> HoledView:
@@ -219,7 +223,7 @@ def fill_view(
     depth = np.where(confident, depth, 0.0).astype(np.float32)
     depth = np.where(holed.hole, snap_edge_depth(depth, settings.edge_threshold), depth)
     kept = holed.hole & confident & on_surface(depth)
-    hides = occludes(depth, holed.camera, [(frame.depth, frame.camera) for frame in frames]) & kept
+    hides = occludes(np.where(kept, depth, 0.0), holed.camera, [(frame.depth, frame.camera) for frame in frames])
     frame = Frame("coarse", srgb, depth, holed.hole, kept & ~hides, confident, holed.camera)
     return frame, int(hides.sum())
 

@@ -17,7 +17,7 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.report.rerun_export import RerunFrame
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
+from scenewright_stages.vision.colour import unit_from_uint8
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -108,7 +108,7 @@ def fly(scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progres
         progress(0.8 * start / len(cameras), f"frame {start}/{len(cameras)}")
         with torch.no_grad():
             rendering = renderer.render(scene, cameras[start : start + CAMERAS_PER_BATCH])
-        colours.append(uint8_from_unit(rendering.rgb.cpu().numpy()))
+        colours.append((rendering.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
         depths.append(rendering.depth.cpu().numpy())
         uncovered += [uncovered_share(alpha, COVERED_ALPHA) for alpha in rendering.alpha.cpu().numpy()]
     return Flight(cameras, np.concatenate(colours), np.concatenate(depths).astype(np.float32), uncovered)
