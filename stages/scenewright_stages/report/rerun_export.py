@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scenewright_stages.report.rrd_canonical import canonical_rrd
 from scenewright_stages.report.splats import SplatCloud, drawable
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.colour import uint8_from_unit
 
 APPLICATION_ID = "scenewright"
 TABS = ("Initialization", "Coarse Scene", "Final Scene")
@@ -198,12 +199,12 @@ def _unprojected(view: RerunView, depth: NDArray[np.floating]) -> rr.Points3D:
 
 
 def _points(positions: NDArray[np.floating], srgb: NDArray[np.floating], radii: NDArray[np.floating]) -> rr.Points3D:
-    colours = np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+    colours = uint8_from_unit(srgb)
     return rr.Points3D(positions.astype(np.float32), colors=colours, radii=radii.astype(np.float32))
 
 
 def _jpeg(srgb: NDArray[np.floating]) -> rr.EncodedImage:
-    bgr = np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)[..., ::-1]
+    bgr = uint8_from_unit(srgb)[..., ::-1]
     _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
     return rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
 
