@@ -1,0 +1,219 @@
+"""What the planner sees of the cluster: projections of objects, Jobs and Pods that keep only what decides.
+
+Everything is immutable and built from raw API objects by :mod:`scenewright.reconcile.projection`; informers keep these
+and drop the rest, so that thousands of Pods fit into little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from scenewright.planning.plan import Plan
+from scenewright.planning.problems import Problem
+from scenewright_stages.contract.reports import Report
+
+
+@dataclass(frozen=True)
+class ObservedObject:
+    """A SceneJob, DatasetJob or TuningRun.
+
+    Attributes:
+        spec, status: raw, as the API server has them; status is what this operator wrote last.
+        annotations, labels: of the object; never copied to children.
+        resource_version: precondition of the next status write.
+        deleting: a deletion timestamp is set (children go by owner references).
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    deleting: bool = False
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> ObjectKey:
+        """What queues and indices know the object by."""
+        return ObjectKey(self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, order=True)
+class ObjectKey:
+    """Names an object across re-creations; the uid tells those apart."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """A Job of ours.
+
+    Attributes:
+        owner_uid: uid of the object that owns it.
+        step: ``models``, ``index``, a stage's name or ``publish`` (label).
+        run: id of the run that it belongs to (label).
+        work_hash: of the object's work at its creation (label).
+        suspended: ``spec.suspend``, which only a queue controller sets after creation.
+        ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like are not ends.
+        reason, message: of the terminal condition.
+        failed_indexes: number of indexes that were given up.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    owner_uid: str
+    step: str
+    run: str
+    work_hash: str
+    created_at: datetime
+    completions: int = 1
+    parallelism: int = 1
+    suspended: bool = False
+    deleting: bool = False
+    active: int = 0
+    ready: int = 0
+    terminating: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    completed_indexes: int = 0
+    failed_indexes: int = 0
+    ended: Literal["", "Complete", "Failed"] = ""
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    """A Pod of one of our Jobs.
+
+    Attributes:
+        job: name of its Job.  index: completion index, the shard.
+        phase: as Kubernetes has it.
+        waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
+        unschedulable: message of the PodScheduled condition while that is False, else ``""``.
+        exit_code: of the ended container, None while there is none (a Pod that the kubelet rejected has none).
+        report: parsed termination message, None when there is none or it does not parse.
+        deleted_at: deletion timestamp, when it began to terminate plus its grace period.
+        gpus: how many GPUs its container asks for.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    job: str
+    step: str
+    owner_uid: str
+    index: int
+    phase: str
+    created_at: datetime
+    node: str = ""
+    reason: str = ""
+    message: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deleted_at: datetime | None = None
+    grace_seconds: int = 30
+    exit_code: int | None = None
+    disrupted: bool = False
+    report: Report | None = None
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Counters of one step's shards as pushed by its Pods: advisory, may be empty or old.
+
+    Attributes:
+        done, failed, skipped: samples of this run's worklist that have ended, over all shards.
+        samples_per_minute: recent rate over all shards.
+        busy_seconds, waiting_seconds: GPU time in which samples ran, and in which they did not.
+        at: when the newest push came in.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    samples_per_minute: float = 0.0
+    busy_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The spec cannot be planned: every problem with path, value and remedy."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A question that costs an API call and is asked only when the planner needs the answer.
+
+    ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
+    ``capacity`` (does a node that matches the Job's selector have the resource), ``workload`` (Kueue's Workload of the
+    Job) or ``cache-claim`` (access mode of the PersistentVolumeClaim `name`).
+    """
+
+    what: Literal["failed-creates", "node", "capacity", "workload", "cache-claim"]
+    name: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an inspection found: whether it holds, and the words for people; ``at`` is when it was asked."""
+
+    holds: bool
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """Where the object that this one needs stands (``difix.tuningRun``, ``dataset.datasetJob``)."""
+
+    key: ObjectKey
+    state: Literal["Missing", "Running", "Complete", "Failed", "Cycle"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that one planning step looks at.
+
+    Attributes:
+        work: the plan of the spec as it is now (with the retry annotation in its retry token), or why there is none.
+        jobs: every Job that this object owns, of any run.
+        pods: of these Jobs.
+        progress: by step.
+        output_holder: the older object that writes to the same or a nested output and has not ended, None for none.
+        answers: of earlier inspections.
+    """
+
+    object: ObservedObject
+    work: Plan | Refusal
+    jobs: tuple[ObservedJob, ...] = ()
+    pods: tuple[ObservedPod, ...] = ()
+    progress: Mapping[str, StepProgress] = field(default_factory=dict)
+    output_holder: ObjectKey | None = None
+    dependency: Dependency | None = None
+    answers: Mapping[Inspection, Answer] = field(default_factory=dict)
