@@ -43,6 +43,7 @@ InputOption = Annotated[
 OutputOption = Annotated[
     str, typer.Option("--output", metavar="URI", help="Output in place of the manifest's; paths from this folder.")
 ]
+CRD_FOLDERS = [Path("crds"), Path("charts/scenewright/files/crds")]
 FormatOption = Annotated[OutputFormat, typer.Option("-o", "--format", help="text, or one JSON document for machines.")]
 
 
@@ -165,13 +166,15 @@ def models(
 
 @app.command()
 def crds(
-    folder: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the CRD files.")] = Path("crds"),
+    folders: Annotated[
+        list[Path], typer.Option("--output", metavar="DIR", help="Folder of the CRD files. Repeatable.")
+    ] = CRD_FOLDERS,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files differ.")] = False,
 ) -> None:
     """Write the CustomResourceDefinitions."""
     from scenewright.cli.commands.crds import crds_command
 
-    raise typer.Exit(crds_command(folder, check))
+    raise typer.Exit(crds_command(folders, check))
 
 
 def main() -> None:

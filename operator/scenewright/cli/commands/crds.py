@@ -8,18 +8,18 @@ from pathlib import Path
 from scenewright.api.crds import crd_files
 
 
-def crds_command(folder: Path, check: bool) -> int:
-    """Writes the CRDs, or tells which files differ from what would be written."""
-    files = crd_files()
-    different = [name for name, text in files.items() if _content(folder / name) != text]
+def crds_command(folders: list[Path], check: bool) -> int:
+    """Writes the CRDs into every folder, or tells which files differ from what would be written."""
+    files = {folder / name: text for folder in folders for name, text in crd_files().items()}
+    different = [path for path, text in files.items() if _content(path) != text]
     if check:
-        for name in different:
-            sys.stderr.write(f"error: {folder / name}: differs from the API; run `scenewright crds`\n")
+        for path in different:
+            sys.stderr.write(f"error: {path}: differs from the API; run `scenewright crds`\n")
         return 1 if different else 0
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        print(f"{folder / name}{'' if name in different else ' (unchanged)'}")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"{path}{'' if path in different else ' (unchanged)'}")
     return 0
 
 

@@ -1,0 +1,106 @@
+{{- define "scenewright.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Names have room for suffixes such as -progress and -trial-s3. */}}
+{{- define "scenewright.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "scenewright.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "scenewright.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Cluster-scoped names carry the namespace: two releases of one name must not share rights. */}}
+{{- define "scenewright.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "scenewright.fullname" .) | trunc 100 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "scenewright.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: scenewright
+{{ include "scenewright.selector" . }}
+{{- end -}}
+
+{{- define "scenewright.selector" -}}
+app.kubernetes.io/name: {{ include "scenewright.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "scenewright.operatorSelector" -}}
+{{ include "scenewright.selector" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "scenewright.trialSelector" -}}
+{{ include "scenewright.selector" . }}
+app.kubernetes.io/component: trial-storage
+{{- end -}}
+
+{{- define "scenewright.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "scenewright.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Reference of an image: (dict "image" VALUES "tag" DEFAULT). */}}
+{{- define "scenewright.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (default .tag .image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "scenewright.progressUrl" -}}
+{{- if .Values.progress.url -}}
+{{- .Values.progress.url -}}
+{{- else -}}
+{{- printf "http://%s-progress.%s.svc:%d" (include "scenewright.fullname" .) .Release.Namespace (int .Values.progress.port) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Everything that the operator may do in a namespace: (dict "root" $). */}}
+{{- define "scenewright.rules" -}}
+# The objects themselves; deletion is for ttlSecondsAfterFinished. Their spec is never written.
+- apiGroups: [scenewright.io]
+  resources: [scenejobs, datasetjobs, tuningruns]
+  verbs: [list, watch, delete]
+- apiGroups: [scenewright.io]
+  resources: [scenejobs/status, datasetjobs/status, tuningruns/status]
+  verbs: [patch]
+{{- if .root.Values.rbac.ownerReferencesPermissionEnforcement }}
+- apiGroups: [scenewright.io]
+  resources: [scenejobs/finalizers, datasetjobs/finalizers, tuningruns/finalizers]
+  verbs: [update]
+{{- end }}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+# Pods are made by the Job controller. Their status is patched to release those of lost nodes.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+# Listing finds out why a Job could make no Pods.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, list]
+# The access mode of the model cache.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
+{{- if .root.Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [get, list]
+{{- end }}
+{{- end -}}
