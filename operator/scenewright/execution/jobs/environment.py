@@ -1,0 +1,132 @@
+"""The environment of a step's container: its task, where it may write, and which secrets it is given by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scenewright.execution.jobs import paths
+from scenewright.execution.jobs.request import JobRequest
+from scenewright.execution.threads import thread_environment
+from scenewright.planning.tasks import RunSettings, task_of, task_text
+from scenewright_stages.contract.task import ENVIRONMENT
+
+STORAGE_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+)
+"""All that is ever taken from a storage secret: a whole one could set PYTHONPATH or LD_PRELOAD."""
+TOKEN_KEY = "HF_TOKEN"
+FLUSH_SECONDS = 5
+"""Part of the grace period that is left when the worker has to be gone: the log is stored in it."""
+
+_CACHE = f"{paths.SCRATCH}/cache"
+_WRITABLE = {
+    "HOME": f"{paths.SCRATCH}/home",
+    "TMPDIR": paths.TEMPORARY,
+    "XDG_CACHE_HOME": _CACHE,
+    "XDG_CONFIG_HOME": f"{paths.SCRATCH}/config",
+    "HF_HOME": f"{_CACHE}/huggingface",
+    "NUMBA_CACHE_DIR": f"{_CACHE}/numba",
+    "MPLCONFIGDIR": f"{_CACHE}/matplotlib",
+}
+_FIXED = {
+    "LANG": "C.UTF-8",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONSAFEPATH": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def environment_of(request: JobRequest) -> list[dict[str, Any]]:
+    """The container's ``env``: each name once; the configuration's own variables give way to ours."""
+    referenced = _referenced(request)
+    taken = {entry["name"] for entry in referenced}
+    values = {**request.settings.environment, **_values(request)}
+    literal = [{"name": name, "value": _literal(value)} for name, value in values.items() if name not in taken]
+    return [*literal, *referenced]
+
+
+def _literal(value: str) -> str:
+    """A value that the kubelet hands on as it is: it would replace ``$(NAME)``, in a prompt for instance."""
+    return value.replace("$", "$$")
+
+
+def _values(request: JobRequest) -> dict[str, str]:
+    return {
+        **_FIXED,
+        **_WRITABLE,
+        **_compiled(request),
+        **thread_environment({}, request.needs.threads),
+        **_worker(request),
+        **_models(request),
+        **_progress(request),
+        ENVIRONMENT: _task(request),
+    }
+
+
+def _compiled(request: JobRequest) -> dict[str, str]:
+    folder = paths.COMPILED if request.shares_compiled else _CACHE
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor", "TRITON_CACHE_DIR": f"{folder}/triton"}
+
+
+def _worker(request: JobRequest) -> dict[str, str]:
+    found = {
+        "SCENEWRIGHT_SCRATCH": f"{paths.SCRATCH}/work",
+        "SCENEWRIGHT_GRACE_SECONDS": str(request.settings.grace_seconds - FLUSH_SECONDS),
+        "SCENEWRIGHT_GPUS": str(request.needs.gpus),
+    }
+    if not request.needs.gpus:
+        # Images made for GPUs ask for all of them, which a node whose default runtime is NVIDIA's would grant.
+        found["NVIDIA_VISIBLE_DEVICES"] = "void"
+    return found
+
+
+def _models(request: JobRequest) -> dict[str, str]:
+    found = {"SCENEWRIGHT_MODEL_CACHE": paths.MODELS} if request.model_claim else {}
+    if not request.fills_models:
+        return {**found, "HF_HUB_OFFLINE": "1"}
+    source = request.settings.model_cache.source
+    return {**found, "SCENEWRIGHT_MODEL_SOURCE": source} if source else found
+
+
+def _progress(request: JobRequest) -> dict[str, str]:
+    target = request.settings.progress
+    if not target.url:
+        return {}
+    return {"SCENEWRIGHT_PROGRESS_URL": target.url, "SCENEWRIGHT_PROGRESS_TOKEN": paths.TOKEN}
+
+
+def _task(request: JobRequest) -> str:
+    create = request.create
+    settings = RunSettings(
+        run=create.run,
+        holder=request.owner.uid,
+        model_cache=paths.MODELS if request.model_claim else "",
+        # A stage that was given a GPU must not fall back to the CPU in silence.
+        device="cuda" if request.needs.gpus else "cpu",
+        retry_failed=create.retry_failed,
+    )
+    flags = {name: getattr(create, name) for name in ("fold_index", "fold_publish", "plan_only")}
+    return task_text(task_of(request.plan, settings, create.step, create.shards, **flags))
+
+
+def _referenced(request: JobRequest) -> list[dict[str, Any]]:
+    """Variables whose values come from elsewhere: the Pod's own uid, and single keys of secrets."""
+    own_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    found: list[dict[str, Any]] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
+    secret = request.plan.spec.storage.secret_name
+    if secret:
+        found += [_secret(key, secret, optional=True) for key in STORAGE_KEYS]
+    token = request.plan.spec.models.token_secret_name
+    if token and request.fills_models:
+        found.append(_secret(TOKEN_KEY, token, optional=False))
+    return found
+
+
+def _secret(key: str, secret: str, *, optional: bool) -> dict[str, Any]:
+    return {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}

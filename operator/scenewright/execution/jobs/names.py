@@ -1,0 +1,39 @@
+"""Deterministic names: the same step of the same work of the same object is the same Job, however often it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+MAXIMUM_INDEX_DIGITS = 4
+"""A stage has at most 10,000 shards."""
+MAXIMUM_LENGTH = 63 - 1 - MAXIMUM_INDEX_DIGITS
+"""An Indexed Job's name with ``-<index>`` is a host name, hence a DNS label of at most 63 characters."""
+_OBJECT_LENGTH = 30
+_STEP_LENGTH = 32
+_LETTERS = {"SceneJob": "s", "DatasetJob": "d", "TuningRun": "t"}
+
+
+def job_name(kind: str, object_name: str, uid: str, work_hash: str, step: str) -> str:
+    """``<kind letter>-<object>-<8 hex of uid and work hash>-<step>``, at most 58 characters.
+
+    The object's name is cut to 30 characters, and further where a long step's name needs the room; the hash tells
+    objects apart whose names are cut alike, and one object from its successor of the same name.
+    """
+    digest = hashlib.blake2b(f"{uid}\0{work_hash}".encode(), digest_size=4).hexdigest()
+    tail = f"{digest}-{_step_part(step)}"
+    room = min(_OBJECT_LENGTH, MAXIMUM_LENGTH - len(tail) - 3)
+    return f"{_LETTERS[kind]}-{_label_part(object_name, room)}-{tail}"
+
+
+def _step_part(step: str) -> str:
+    plain = _label_part(step, _STEP_LENGTH)
+    if plain == step:
+        return step
+    digest = hashlib.blake2b(step.encode(), digest_size=4).hexdigest()
+    return f"{_label_part(step, _STEP_LENGTH - 9)}-{digest}"
+
+
+def _label_part(text: str, length: int) -> str:
+    """Lower-case letters, digits and dashes, with a letter or digit at both ends; ``x`` when nothing is left."""
+    return re.sub(r"[^a-z0-9]", "-", text.lower())[:length].strip("-") or "x"

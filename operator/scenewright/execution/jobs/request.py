@@ -1,0 +1,87 @@
+"""What a Job is built from, in one value that all builders take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from scenewright.execution.jobs.resources import MODELS_STEP, StepNeeds
+from scenewright.execution.jobs.settings import PodSettings
+from scenewright.planning.backends import revisions
+from scenewright.planning.plan import Plan
+from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
+
+
+class Owner(Protocol):
+    """The object that a Job belongs to."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+
+
+class Creation(Protocol):
+    """Which step is to be carried out, and how."""
+
+    @property
+    def step(self) -> str: ...
+    @property
+    def run(self) -> str: ...
+    @property
+    def shards(self) -> int: ...
+    @property
+    def fold_index(self) -> bool: ...
+    @property
+    def fold_publish(self) -> bool: ...
+    @property
+    def retry_failed(self) -> bool: ...
+    @property
+    def plan_only(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One Job to be built.
+
+    Attributes:
+        plan: of the object's work.
+        owner: the object.
+        create: the step.
+        needs: what one of its Pods asks for.
+        settings: from the operator's configuration.
+    """
+
+    plan: Plan
+    owner: Owner
+    create: Creation
+    needs: StepNeeds
+    settings: PodSettings
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether the step is one of the pipeline's own."""
+        return self.create.step not in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP)
+
+    @property
+    def fills_models(self) -> bool:
+        """Whether the step fills the model cache."""
+        return self.create.step == MODELS_STEP
+
+    @property
+    def model_claim(self) -> str:
+        """The claim of the model cache where the step reads or fills it, else nothing."""
+        claim = self.plan.spec.models.cache_claim
+        return claim if self.fills_models or self._runs_weights() else ""
+
+    @property
+    def shares_compiled(self) -> bool:
+        """Whether compiled GPU kernels are kept in the claim."""
+        return bool(self.model_claim and self.needs.gpus and self.settings.model_cache.share_compiled)
+
+    def _runs_weights(self) -> bool:
+        return self.is_stage and any(revisions([self.plan.stage(self.create.step)]).values())

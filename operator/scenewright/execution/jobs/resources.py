@@ -1,0 +1,102 @@
+"""What the container of a step asks for: from the plan, the configuration and ``stageOverrides``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from scenewright.api.execution import ResourceRequirements
+from scenewright.execution.jobs.quantities import cores, gibibytes, number_of
+from scenewright.execution.jobs.settings import PodSettings, StepResources
+from scenewright.planning.plan import Plan
+from scenewright_stages.contract.pipeline import Resources
+from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
+
+MODELS_STEP = "models"
+
+
+@dataclass(frozen=True)
+class StepNeeds:
+    """What one Pod of a step needs.
+
+    Attributes:
+        requests, limits: of the container.
+        gpus: how many GPUs it holds while it lives; 0 on a CPU.
+        claims: names of the claims of dynamic resource allocation that it uses.
+        scratch_gib: most scratch space.
+    """
+
+    requests: Mapping[str, str]
+    limits: Mapping[str, str]
+    gpus: int
+    claims: tuple[str, ...]
+    scratch_gib: float
+
+    @property
+    def threads(self) -> int:
+        """Threads of numeric libraries: the whole cores of the CPU limit, or of the request where there is no limit."""
+        return max(1, ceil(number_of(self.limits.get("cpu", self.requests["cpu"]))))
+
+    def container_resources(self) -> dict[str, Any]:
+        """The container's ``resources``."""
+        found: dict[str, Any] = {"requests": dict(self.requests), "limits": dict(self.limits)}
+        if self.claims:
+            found["claims"] = [{"name": name} for name in self.claims]
+        return found
+
+
+def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
+    """What a Pod of the step asks for; only stages that the plan puts on a GPU get one."""
+    if step in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP):
+        return _without_gpu(_defaults(settings, step))
+    stage = plan.stage(step).resources
+    override = plan.spec.execution.stage_overrides.get(step)
+    return _of_stage(plan, stage, override.resources if override else ResourceRequirements())
+
+
+def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> StepNeeds:
+    scheduling = plan.spec.scheduling
+    requests, limits = _merged(stage, override)
+    domain = scheduling.gpu_resource.partition("/")[0]
+    asked = {name: limits[name] for name in limits if "/" in name and name.partition("/")[0] == domain}
+    gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.gpus
+    if not gpus:
+        return StepNeeds(requests, _without(limits, asked), 0, (), stage.scratch_gib)
+    if scheduling.resource_claims:
+        claims = tuple(claim.name for claim in scheduling.resource_claims)
+        return StepNeeds(requests, limits, gpus, claims, stage.scratch_gib)
+    devices = asked or {scheduling.gpu_resource: str(gpus)}
+    return StepNeeds(requests, {**limits, **devices}, gpus, (), stage.scratch_gib)
+
+
+def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str, str], dict[str, str]]:
+    """Requests and limits that the API server accepts: no request above its limit, extended resources in limits."""
+    given_requests = {name: str(value) for name, value in override.requests.items() if "/" not in name}
+    limits = {name: str(value) for name, value in {**_extended(override.requests), **override.limits}.items()}
+    memory = gibibytes(stage.memory_gib)
+    requests = {"cpu": cores(stage.cpu), "memory": limits.get("memory", memory), **given_requests}
+    limits.setdefault("memory", requests["memory"])
+    for name in requests.keys() & limits.keys():
+        if number_of(requests[name]) > number_of(limits[name]):
+            requests[name] = limits[name]
+    return requests, limits
+
+
+def _extended(resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resources.items() if "/" in name}
+
+
+def _without(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def _without_gpu(resources: StepResources) -> StepNeeds:
+    memory = gibibytes(resources.memory_gib)
+    requests = {"cpu": cores(resources.cpu), "memory": memory}
+    return StepNeeds(requests, {"memory": memory}, 0, (), resources.scratch_gib)
+
+
+def _defaults(settings: PodSettings, step: str) -> StepResources:
+    return {MODELS_STEP: settings.models, INDEX_STEP: settings.index, PUBLISH_STEP: settings.publish}[step]

@@ -1,0 +1,71 @@
+"""What the operator's configuration says about Pods."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from scenewright_stages.contract.params import Params
+
+PROGRESS_AUDIENCE = "scenewright-progress"
+
+
+class StepResources(Params):
+    """What a Pod of a step without a GPU asks for."""
+
+    cpu: float = Field(default=1.0, gt=0.0, description="CPU cores that the scheduler reserves.")
+    memory_gib: float = Field(default=2.0, gt=0.0, description="Memory in GiB, reserved and at most.")
+    scratch_gib: float = Field(default=4.0, gt=0.0, description="Most scratch space in GiB.")
+
+
+class ProgressTarget(Params):
+    """Where Pods push their counters."""
+
+    url: str = Field(default="", max_length=1024, description="URL of the endpoint; empty: Pods push nothing.")
+    audience: str = Field(default=PROGRESS_AUDIENCE, min_length=1, description="Audience of the Pods' tokens.")
+    token_seconds: int = Field(default=3600, ge=600, description="Life of a token; the kubelet renews it in time.")
+
+
+class ModelCacheSettings(Params):
+    """How Pods see the claim of the model cache."""
+
+    source: str = Field(
+        default="",
+        max_length=1024,
+        description="Where the models step takes weights from: the URL of a mirror of the Hugging Face Hub, or "
+        "file:///folder with repositories as <organisation>/<name>. Empty: the Hub.",
+    )
+    share_compiled: bool = Field(
+        default=True,
+        description="Keep compiled GPU kernels in the claim's folder `compile`, which stages may then write to. "
+        "False for claims that are mounted read-only.",
+    )
+
+
+class PodSettings(Params):
+    """What all Pods have in common, from the operator's configuration."""
+
+    images: dict[str, str] = Field(
+        default_factory=dict,
+        description="Image by the name of a stage family, such as scene; `cpu`, if given, runs models, index, publish.",
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: list[str] = Field(default_factory=list, description="Besides those of the object.")
+    job_ttl_seconds: int = Field(default=86_400, ge=0, description="Finished Jobs are deleted after this time.")
+    models: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
+    index: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
+    publish: StepResources = StepResources(cpu=2.0, memory_gib=4.0, scratch_gib=16.0)
+    shared_memory_gib: float = Field(default=1.0, gt=0.0, description="Size of /dev/shm; counts as memory.")
+    user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
+    grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
+    step_deadline_seconds: int = Field(
+        default=86_400, ge=600, description="Longest life of a Pod of models, index or publish."
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Further variables of all Pods, such as a proxy's; ours win."
+    )
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Under that of the object.")
+    tolerations: list[dict[str, Any]] = Field(default_factory=list, description="Besides those of the object.")
+    progress: ProgressTarget = ProgressTarget()
+    model_cache: ModelCacheSettings = ModelCacheSettings()

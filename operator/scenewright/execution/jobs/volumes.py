@@ -1,0 +1,43 @@
+"""Volumes of a step's Pod: scratch, shared memory, the model cache, and the token for pushing progress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scenewright.execution.jobs import paths
+from scenewright.execution.jobs.quantities import gibibytes
+from scenewright.execution.jobs.request import JobRequest
+
+_SCRATCH, _SHARED, _MODELS, _TOKEN = "scratch", "shared-memory", "models", "progress-token"
+
+
+def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
+    """The Pod's ``volumes``."""
+    shared = {"medium": "Memory", "sizeLimit": gibibytes(request.settings.shared_memory_gib)}
+    found: list[dict[str, Any]] = [
+        {"name": _SCRATCH, "emptyDir": {"sizeLimit": gibibytes(request.needs.scratch_gib)}},
+        {"name": _SHARED, "emptyDir": shared},
+    ]
+    if request.model_claim:
+        found.append({"name": _MODELS, "persistentVolumeClaim": {"claimName": request.model_claim}})
+    target = request.settings.progress
+    if target.url:
+        token = {"path": "token", "audience": target.audience, "expirationSeconds": target.token_seconds}
+        found.append({"name": _TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}})
+    return found
+
+
+def mounts_of(request: JobRequest) -> list[dict[str, Any]]:
+    """The container's ``volumeMounts``."""
+    found: list[dict[str, Any]] = [
+        {"name": _SCRATCH, "mountPath": paths.SCRATCH},
+        {"name": _SCRATCH, "mountPath": paths.TEMPORARY, "subPath": "tmp"},
+        {"name": _SHARED, "mountPath": paths.SHARED_MEMORY},
+    ]
+    if request.model_claim:
+        found.append({"name": _MODELS, "mountPath": paths.MODELS, "readOnly": not request.fills_models})
+    if request.shares_compiled:
+        found.append({"name": _MODELS, "mountPath": paths.COMPILED, "subPath": paths.COMPILED_IN_CLAIM})
+    if request.settings.progress.url:
+        found.append({"name": _TOKEN, "mountPath": paths.TOKEN_FOLDER, "readOnly": True})
+    return found

@@ -1,0 +1,360 @@
+"""The Job of a step, field by field, and whole ones against files that a person has read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from job_building import (
+    ON_GPU,
+    SETTINGS,
+    UID,
+    Create,
+    Owned,
+    container_of,
+    job_of,
+    literal_environment,
+    plan_of,
+    pod_of,
+    referenced_environment,
+    task_in,
+)
+
+from scenewright.execution.jobs import PodSettings, job_manifest, labels
+from scenewright.execution.jobs.environment import STORAGE_KEYS
+from scenewright.execution.jobs.pod import UnknownImageError
+from scenewright.planning.tasks import RunSettings, task_of
+
+GOLDEN = Path(__file__).parent / "golden"
+CPU_STEPS = ("models", "index", "publish")
+STAGES = ("outpaint", "depth", "initialize", "coarse", "render")
+EVERYTHING: dict[str, Any] = {
+    **ON_GPU,
+    "storage": {"secretName": "lab-s3"},
+    "execution": {
+        "maxParallelism": 8,
+        "samplesPerShard": 4,
+        "retries": {"perSample": 1, "perShard": 2, "passes": 1},
+        "stageOverrides": {"outpaint": {"resources": {"requests": {"cpu": 6}, "limits": {"memory": "48Gi"}}}},
+    },
+    "scheduling": {
+        "queueName": "gpu-queue",
+        "priorityClassName": "batch",
+        "nodeSelector": {"gpu": "h200"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+        "runtimeClassName": "nvidia",
+        "gpuResource": "nvidia.com/mig-1g.10gb",
+        "imagePullSecrets": [{"name": "registry"}],
+        "labels": {"kueue.x-k8s.io/priority-class": "low", "team": "vision"},
+    },
+}
+CASES = {
+    "index": (Create("index"), {}),
+    "models": (Create("models"), ON_GPU),
+    "outpaint-everything": (Create("outpaint", shards=20), EVERYTHING),
+    "publish-fails-fast": (Create("publish"), {"execution": {"onSampleError": "Fail"}}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whole_jobs_are_as_reviewed(case: str) -> None:
+    create, spec = CASES[case]
+    path = GOLDEN / f"{case}.yaml"
+    job = job_of(create, **spec)
+    for entry in container_of(job)["env"]:
+        if entry["name"] == "SCENEWRIGHT_TASK":
+            entry["value"] = "<task>"
+    assert yaml.safe_load(path.read_text()) == job, f"to accept: write it to {path}\n{yaml.safe_dump(job)}"
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(2, 20))
+@settings(max_examples=30, deadline=None)
+def test_completions_are_the_shards_and_parallelism_never_exceeds_them(
+    shards: int, parallel: int, retries: int
+) -> None:
+    execution = {"maxParallelism": parallel, "retries": {"perShard": retries}}
+    spec = job_of(Create("depth", shards=shards), execution=execution)["spec"]
+    assert (spec["completionMode"], spec["completions"]) == ("Indexed", shards)
+    assert spec["parallelism"] == min(shards, parallel)
+    assert spec["backoffLimitPerIndex"] == retries
+    assert spec["podReplacementPolicy"] == "Failed"
+
+
+def test_the_failure_policy_is_in_order() -> None:
+    rules = job_of(Create("depth"))["spec"]["podFailurePolicy"]["rules"]
+    assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    codes = [(rule["action"], rule["onExitCodes"]["values"]) for rule in rules[1:]]
+    assert codes == [("FailJob", [10]), ("FailJob", [20]), ("FailIndex", [21])]
+    assert {rule["onExitCodes"]["containerName"] for rule in rules[1:]} == {"worker"}
+
+
+def test_only_a_job_that_must_not_lose_a_sample_ends_at_the_first_lost_index() -> None:
+    assert job_of(Create("depth"), execution={"onSampleError": "Fail"})["spec"]["maxFailedIndexes"] == 0
+    assert "maxFailedIndexes" not in job_of(Create("depth"))["spec"]
+
+
+def test_building_twice_gives_the_same_job() -> None:
+    create = Create("outpaint", shards=3)
+    assert job_of(create, **EVERYTHING) == job_of(create, **EVERYTHING)
+
+
+def test_nothing_of_the_objects_metadata_reaches_its_children() -> None:
+    foreign = {
+        "labels": {"app.kubernetes.io/instance": "lab", "kustomize.toolkit.fluxcd.io/name": "lab"},
+        "annotations": {"argocd.argoproj.io/tracking-id": "lab:scenewright.io/SceneJob:lab/courtyard"},
+    }
+    tracked = job_manifest(plan_of(metadata=foreign), Owned(), Create("depth"), SETTINGS)
+    assert tracked == job_of(Create("depth"))
+    assert "annotations" not in tracked["metadata"] and "annotations" not in tracked["spec"]["template"]["metadata"]
+
+
+def test_jobs_and_pods_carry_the_labels_that_the_informers_select_by() -> None:
+    job = job_of(Create("depth", run="0badcafe-2"))
+    found = job["metadata"]["labels"]
+    assert found == job["spec"]["template"]["metadata"]["labels"]
+    assert found[labels.MANAGED] == "true" and found[labels.OWNER_UID] == UID
+    assert (found[labels.STEP], found[labels.RUN]) == ("depth", "0badcafe-2")
+    assert found[labels.WORK_HASH] == plan_of().work_hash
+
+
+def test_the_users_labels_cannot_change_ours() -> None:
+    added = {labels.MANAGED: "false", "batch.kubernetes.io/job-name": "x", "team": "vision"}
+    found = job_of(Create("depth"), scheduling={"labels": added})["metadata"]["labels"]
+    assert found[labels.MANAGED] == "true" and found["team"] == "vision" and "batch.kubernetes.io/job-name" not in found
+
+
+def test_the_owner_reference_stops_everything_when_the_object_goes() -> None:
+    (reference,) = job_of(Create("depth"))["metadata"]["ownerReferences"]
+    assert reference == {
+        "apiVersion": "scenewright.io/v1alpha1",
+        "kind": "SceneJob",
+        "name": "courtyard",
+        "uid": UID,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+@pytest.mark.parametrize("step", [*CPU_STEPS, *STAGES])
+def test_every_pod_meets_the_restricted_standard(step: str) -> None:
+    job = job_of(Create(step), **EVERYTHING)
+    pod, container = pod_of(job), container_of(job)
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    kinds = {next(key for key in volume if key != "name") for volume in pod["volumes"]}
+    assert kinds <= {"emptyDir", "projected", "persistentVolumeClaim"}
+
+
+@pytest.mark.parametrize("step", CPU_STEPS)
+def test_waiting_steps_never_hold_a_gpu(step: str) -> None:
+    job = job_of(Create(step), **EVERYTHING)
+    assert "nvidia.com" not in str(container_of(job)["resources"])
+    assert "runtimeClassName" not in pod_of(job) and "resourceClaims" not in pod_of(job)
+    assert task_in(job).models.device == "cpu"
+    assert literal_environment(job)["NVIDIA_VISIBLE_DEVICES"] == "void"
+
+
+def test_a_stage_without_models_holds_none_either() -> None:
+    assert "nvidia.com/gpu" not in container_of(job_of(Create("depth"), **ON_GPU))["resources"]["limits"]
+    assert container_of(job_of(Create("outpaint"), **ON_GPU))["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_stage_with_a_gpu_must_not_run_on_the_cpu_in_silence() -> None:
+    assert task_in(job_of(Create("outpaint"), **ON_GPU)).models.device == "cuda"
+
+
+def test_a_mig_profile_takes_the_place_of_the_gpu() -> None:
+    scheduling = {"gpuResource": "nvidia.com/mig-1g.10gb"}
+    limits = container_of(job_of(Create("outpaint"), scheduling=scheduling, **ON_GPU))["resources"]["limits"]
+    assert limits["nvidia.com/mig-1g.10gb"] == "1" and "nvidia.com/gpu" not in limits
+
+
+def test_resource_claims_take_the_place_of_the_gpu() -> None:
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one-h200"}]
+    job = job_of(Create("outpaint"), scheduling={"resourceClaims": claims}, **ON_GPU)
+    assert pod_of(job)["resourceClaims"] == claims
+    assert container_of(job)["resources"]["claims"] == [{"name": "gpu"}]
+    assert "nvidia.com/gpu" not in container_of(job)["resources"]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("override", "requests", "limits"),
+    [
+        ({"limits": {"nvidia.com/gpu": 2}}, {"memory": "32Gi"}, {"memory": "32Gi", "nvidia.com/gpu": "2"}),
+        (
+            {"limits": {"nvidia.com/mig-2g.20gb": 1}},
+            {"memory": "32Gi"},
+            {"memory": "32Gi", "nvidia.com/mig-2g.20gb": "1"},
+        ),
+        ({"limits": {"nvidia.com/gpu": 0}}, {"memory": "32Gi"}, {"memory": "32Gi"}),
+        ({"requests": {"nvidia.com/gpu": 2}}, {"memory": "32Gi"}, {"memory": "32Gi", "nvidia.com/gpu": "2"}),
+        ({"requests": {"memory": "64Gi"}}, {"memory": "64Gi"}, {"memory": "64Gi", "nvidia.com/gpu": "1"}),
+        ({"limits": {"memory": "16Gi"}}, {"memory": "16Gi"}, {"memory": "16Gi", "nvidia.com/gpu": "1"}),
+        (
+            {"requests": {"memory": "64Gi"}, "limits": {"memory": "16Gi"}},
+            {"memory": "16Gi"},
+            {"memory": "16Gi", "nvidia.com/gpu": "1"},
+        ),
+        ({"limits": {"rdma/hca": 1}}, {"memory": "32Gi"}, {"memory": "32Gi", "nvidia.com/gpu": "1", "rdma/hca": "1"}),
+    ],
+)
+def test_overrides_of_resources_give_what_the_api_server_accepts(
+    override: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    execution = {"stageOverrides": {"outpaint": {"resources": override}}}
+    found = container_of(job_of(Create("outpaint"), execution=execution, **ON_GPU))["resources"]
+    assert found == {"requests": {"cpu": "2", **requests}, "limits": limits}
+
+
+@pytest.mark.parametrize(
+    ("override", "threads"),
+    [({}, "2"), ({"requests": {"cpu": 6}}, "6"), ({"limits": {"cpu": "1500m"}}, "2"), ({"limits": {"cpu": 1}}, "1")],
+)
+def test_thread_variables_are_the_whole_cores(override: dict[str, Any], threads: str) -> None:
+    execution = {"stageOverrides": {"depth": {"resources": override}}}
+    environment = literal_environment(job_of(Create("depth"), execution=execution))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    assert {environment[name] for name in names} == {threads}
+
+
+def test_a_queue_makes_the_job_suspended_and_only_gpu_stages_join_it() -> None:
+    scheduling = {"queueName": "gpus"}
+    stage = job_of(Create("outpaint"), scheduling=scheduling, **ON_GPU)
+    assert stage["spec"]["suspend"] is True and stage["metadata"]["labels"][labels.QUEUE] == "gpus"
+    for step in ("index", "depth"):
+        job = job_of(Create(step), scheduling=scheduling, **ON_GPU)
+        assert "suspend" not in job["spec"] and labels.QUEUE not in job["metadata"]["labels"]
+    index = job_of(Create("index"), scheduling={**scheduling, "cpuQueueName": "cpus"}, **ON_GPU)
+    assert index["spec"]["suspend"] is True and index["metadata"]["labels"][labels.QUEUE] == "cpus"
+
+
+def test_images_come_from_the_override_the_family_or_the_cpu_image() -> None:
+    configured = SETTINGS.model_copy(update={"images": {"scene": "scene:1", "cpu": "cpu:1"}})
+    execution = {"stageOverrides": {"depth": {"image": "mine:2"}}}
+    images = {
+        step: container_of(job_of(Create(step), configured, execution=execution))["image"]
+        for step in ("index", "depth", "render", "publish")
+    }
+    assert images == {"index": "cpu:1", "depth": "mine:2", "render": "scene:1", "publish": "cpu:1"}
+    assert container_of(job_of(Create("index")))["image"] == "registry.example/scene:0.1"
+
+
+def test_a_family_without_an_image_is_refused_by_name() -> None:
+    with pytest.raises(UnknownImageError, match=r"images\.scene: not in the operator's configuration, which has other"):
+        job_of(Create("depth"), PodSettings(images={"other": "x"}))
+
+
+def test_only_named_keys_of_the_storage_secret_are_taken() -> None:
+    job = job_of(Create("depth"), storage={"secretName": "lab-s3"})
+    assert "envFrom" not in container_of(job)
+    taken = {name: source["secretKeyRef"] for name, source in referenced_environment(job).items() if "AWS" in name}
+    assert taken == {key: {"name": "lab-s3", "key": key, "optional": True} for key in STORAGE_KEYS}
+
+
+def test_workload_identity_takes_the_place_of_keys() -> None:
+    job = job_of(Create("depth"), storage={"serviceAccountName": "scenes"})
+    assert pod_of(job)["serviceAccountName"] == "scenes"
+    assert set(referenced_environment(job)) == {"SCENEWRIGHT_POD"}
+
+
+def test_the_token_of_the_model_hub_reaches_the_models_step_alone() -> None:
+    holders = [step for step in (*CPU_STEPS, *STAGES) if "HF_TOKEN" in str(job_of(Create(step), **ON_GPU))]
+    assert holders == ["models"]
+
+
+def test_the_model_cache_is_writable_for_the_models_step_alone() -> None:
+    modes = {
+        step: [mount["readOnly"] for mount in container_of(job_of(Create(step), **ON_GPU))["volumeMounts"]
+               if mount["mountPath"] == "/models"]
+        for step in ("models", "index", "outpaint", "depth")
+    }  # fmt: skip
+    assert modes == {"models": [False], "index": [], "outpaint": [True], "depth": []}
+
+
+def test_compiled_kernels_are_shared_through_the_claim_or_kept_on_scratch() -> None:
+    shared = job_of(Create("outpaint"), **ON_GPU)
+    assert literal_environment(shared)["TRITON_CACHE_DIR"] == "/compiled/triton"
+    mounts = {mount["mountPath"]: mount for mount in container_of(shared)["volumeMounts"]}
+    assert mounts["/compiled"] == {"name": "models", "mountPath": "/compiled", "subPath": "compile"}
+    private = SETTINGS.model_copy(
+        update={"model_cache": SETTINGS.model_cache.model_copy(update={"share_compiled": False})}
+    )
+    job = job_of(Create("outpaint"), private, **ON_GPU)
+    assert literal_environment(job)["TRITON_CACHE_DIR"].startswith("/scratch/")
+    assert "/compiled" not in {mount["mountPath"] for mount in container_of(job)["volumeMounts"]}
+
+
+@pytest.mark.parametrize("step", [*CPU_STEPS, *STAGES])
+def test_everything_that_libraries_write_lies_on_writable_volumes(step: str) -> None:
+    job = job_of(Create(step), **ON_GPU)
+    environment = literal_environment(job)
+    mounts = [mount["mountPath"] for mount in container_of(job)["volumeMounts"] if not mount.get("readOnly")]
+    names = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    for name in (*names, "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "SCENEWRIGHT_SCRATCH"):
+        assert any(environment[name].startswith(mount) for mount in mounts), name
+    (shared,) = (volume for volume in pod_of(job)["volumes"] if volume["name"] == "shared-memory")
+    assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    assert all("sizeLimit" in volume["emptyDir"] for volume in pod_of(job)["volumes"] if "emptyDir" in volume)
+
+
+def test_the_progress_token_is_projected_for_its_own_audience_or_not_at_all() -> None:
+    job = job_of(Create("depth"))
+    (volume,) = (volume for volume in pod_of(job)["volumes"] if "projected" in volume)
+    token = {"path": "token", "audience": "scenewright-progress", "expirationSeconds": 3600}
+    assert volume["projected"] == {"sources": [{"serviceAccountToken": token}]}
+    assert literal_environment(job)["SCENEWRIGHT_PROGRESS_TOKEN"] == "/var/run/secrets/scenewright/progress/token"
+    silent = job_of(Create("depth"), PodSettings(images=SETTINGS.images))
+    assert "SCENEWRIGHT_PROGRESS_URL" not in literal_environment(silent)
+    assert not any("projected" in volume for volume in pod_of(silent)["volumes"])
+
+
+@pytest.mark.parametrize("flag", ["fold_index", "fold_publish", "retry_failed", "plan_only"])
+def test_the_task_is_the_local_executors_but_for_where_it_runs(flag: str) -> None:
+    job = job_of(Create("depth", shards=7, **{flag: True}))
+    run = RunSettings(run="0badcafe-1", holder=UID, device="cpu", retry_failed=flag == "retry_failed")
+    flags = {} if flag == "retry_failed" else {flag: True}
+    assert task_in(job) == task_of(plan_of(), run, "depth", 7, **flags)
+
+
+def test_dollars_in_a_prompt_reach_the_worker_and_name_no_variable() -> None:
+    prompt = "$(HOME) costs $5, $$(OMP_NUM_THREADS) and $(AWS_SECRET_ACCESS_KEY)"
+    block = {"mode": "coarse", "outpaint": {"backend": "flux-fill", "prompt": prompt}}
+    job = job_of(Create("index"), vistadream=block, models=ON_GPU["models"], storage={"secretName": "lab"})
+    assert task_in(job).parameters["outpaint"]["prompt"] == prompt
+
+
+def test_variables_of_the_configuration_give_way_to_ours() -> None:
+    added = {"HTTPS_PROXY": "http://proxy:3128", "HOME": "/root", "SCENEWRIGHT_POD": "x"}
+    job = job_of(Create("depth"), SETTINGS.model_copy(update={"environment": added}))
+    environment = literal_environment(job)
+    assert environment["HTTPS_PROXY"] == "http://proxy:3128" and environment["HOME"] == "/scratch/home"
+    names = [entry["name"] for entry in container_of(job)["env"]]
+    assert len(names) == len(set(names)) and "SCENEWRIGHT_POD" in referenced_environment(job)
+
+
+def test_the_belt_never_ends_a_shard_that_keeps_its_times() -> None:
+    execution = {"samplesPerShard": 5, "sampleTimeoutSeconds": 600, "retries": {"perSample": 2, "perShard": 4}}
+    deadline = pod_of(job_of(Create("depth"), execution=execution))["activeDeadlineSeconds"]
+    assert 5 * 600 * 3 < deadline < 5 * 600 * 3 + 7200
+    folded = pod_of(job_of(Create("depth", fold_publish=True), execution=execution))["activeDeadlineSeconds"]
+    assert folded > deadline
+    longest = {"samplesPerShard": 1_000_000, "sampleTimeoutSeconds": 604_800}
+    assert pod_of(job_of(Create("depth"), execution=longest))["activeDeadlineSeconds"] == 2**31 - 1
+
+
+def test_the_worker_is_gone_before_the_kubelet_kills_it() -> None:
+    job = job_of(Create("depth"), SETTINGS.model_copy(update={"grace_seconds": 60}))
+    assert pod_of(job)["terminationGracePeriodSeconds"] == 60
+    assert literal_environment(job)["SCENEWRIGHT_GRACE_SECONDS"] == "55"
