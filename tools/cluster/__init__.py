@@ -1,0 +1,8 @@
+"""Test environments: a control plane with simulated nodes, and a whole one-node cluster; see docs/test-environments.md."""
+
+from .audit import AuditLog, Request
+from .control_plane import ControlPlane, Settings
+from .problems import DidNotStart, Unavailable
+from .simulation import Behaviour
+
+__all__ = ["AuditLog", "Behaviour", "ControlPlane", "DidNotStart", "Request", "Settings", "Unavailable"]

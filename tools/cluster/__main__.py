@@ -1,0 +1,14 @@
+"""``python tools/cluster``: test environments by hand; see docs/test-environments.md."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Run as a folder, Python knows only what is inside of the package, not the package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from cluster.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Binaries of the test environments, built from the Go module proxy once and kept in the user's cache.
+
+A project's binaries are in ``<cache>/<project>-<version>/``; a lock file lets several processes ask for them at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .problems import Unavailable
+from .toolchain import cache_folder, environment, go
+
+KUBERNETES = "1.34.4"
+STRIPPED = "-s -w"
+
+
+@dataclass(frozen=True)
+class Project:
+    """What one version of a project builds.
+
+    Attributes:
+        build: given the project's folder and the names that are wanted, leaves the binaries there.
+    """
+
+    name: str
+    version: str
+    programs: tuple[str, ...]
+    build: Callable[[Path, Sequence[str]], None]
+
+    @property
+    def folder(self) -> Path:
+        """Where the binaries are kept."""
+        return cache_folder() / f"{self.name}-{self.version}"
+
+
+def binary(name: str) -> Path:
+    """Path of a program; builds it when it is not there.
+
+    Raises:
+        Unavailable: the toolchain or the sources cannot be had.
+    """
+    return binaries(name)[name]
+
+
+def binaries(*names: str) -> dict[str, Path]:
+    """Paths of several programs; those of one project that are missing are built by one call.
+
+    Raises:
+        Unavailable: the toolchain or the sources cannot be had.
+    """
+    paths = {}
+    for project in PROJECTS:
+        wanted = [name for name in names if name in project.programs]
+        if wanted:
+            _ensure(project, wanted)
+            paths |= {name: project.folder / name for name in wanted}
+    if unknown := set(names) - set(paths):
+        raise ValueError(f"unknown programs: {sorted(unknown)}")
+    return paths
+
+
+def missing(*names: str) -> list[str]:
+    """Those of the programs that are not in the cache yet."""
+    return [name for name in names for project in PROJECTS if name in project.programs and not _has(project, name)]
+
+
+def _has(project: Project, name: str) -> bool:
+    return (project.folder / name).exists()
+
+
+def _ensure(project: Project, wanted: Sequence[str]) -> None:
+    if all(_has(project, name) for name in wanted):
+        return
+    project.folder.mkdir(parents=True, exist_ok=True)
+    with (project.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        absent = [name for name in wanted if not _has(project, name)]
+        if absent:
+            project.build(project.folder, absent)
+
+
+def _install(package: str, flags: Sequence[str], folder: Path, wanted: Sequence[str]) -> None:
+    """``go install`` of a main package that has no replace directives; `package` ends with ``@version``."""
+    del wanted
+    _run_go(["install", "-trimpath", f"-ldflags={STRIPPED}", *flags, package], folder, folder)
+
+
+def _build_etcd(version: str, folder: Path, wanted: Sequence[str]) -> None:
+    """A main of our own that calls the server's library: ``go install`` refuses modules with replace directives."""
+    del wanted
+    with tempfile.TemporaryDirectory() as scratch:
+        module = Path(scratch)
+        (module / "go.mod").write_text(
+            f"module scenewright.io/test/etcd\n\ngo 1.24\n\nrequire go.etcd.io/etcd/server/v3 v{version}\n"
+        )
+        (module / "main.go").write_text(
+            'package main\n\nimport (\n\t"os"\n\n\t"go.etcd.io/etcd/server/v3/etcdmain"\n)\n\n'
+            "func main() { etcdmain.Main(os.Args) }\n"
+        )
+        _build_in(module, folder, STRIPPED, ["."])
+
+
+def _build_kubernetes(folder: Path, wanted: Sequence[str]) -> None:
+    """The main packages of k8s.io/kubernetes from a module that replaces its staging modules as a release does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        module = Path(scratch)
+        (module / "go.mod").write_text(_kubernetes_module(module))
+        _build_in(module, folder, _kubernetes_flags(), [f"k8s.io/kubernetes/cmd/{name}" for name in wanted])
+
+
+def _kubernetes_module(folder: Path) -> str:
+    requirement = f"k8s.io/kubernetes@v{KUBERNETES}"
+    downloaded = json.loads(_run_go(["mod", "download", "-json", requirement], folder, folder))
+    requires = json.loads(_run_go(["mod", "edit", "-json", downloaded["GoMod"]], folder, folder))["Require"]
+    # Modules that live in the kubernetes repository itself have exactly this version; others keep theirs.
+    staging = [entry["Path"] for entry in requires if entry["Version"] == "v0.0.0"]
+    version = f"v0{KUBERNETES[1:]}"
+    replaces = "\n".join(f"replace {path} => {path} {version}" for path in staging)
+    return f"module scenewright.io/test/kubernetes\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
+
+
+def _kubernetes_flags() -> str:
+    major, minor, _ = KUBERNETES.split(".")
+    values = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join([STRIPPED, *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())])
+
+
+def _build_in(module: Path, folder: Path, flags: str, packages: Sequence[str]) -> None:
+    # Built elsewhere and moved: a process that is killed in between must not leave half a binary under the name.
+    with tempfile.TemporaryDirectory(dir=folder) as built:
+        target = Path(built) / "etcd" if list(packages) == ["."] else Path(built)
+        output = f"{target}" if target != Path(built) else f"{built}/"
+        _run_go(["build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", output, *packages], module, folder)
+        for path in Path(built).iterdir():
+            path.rename(folder / path.name)
+
+
+def _run_go(arguments: Sequence[str], module: Path, folder: Path) -> str:
+    done = subprocess.run(
+        [str(go()), *arguments], cwd=module, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Unavailable(f"go {' '.join(arguments)[:80]} failed: {done.stderr[-500:]}")
+    return done.stdout
+
+
+PROJECTS = (
+    Project("etcd", "3.6.7", ("etcd",), partial(_build_etcd, "3.6.7")),
+    Project(
+        "kubernetes",
+        KUBERNETES,
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"),
+        _build_kubernetes,
+    ),
+    Project("kwok", "0.8.0", ("kwok",), partial(_install, "sigs.k8s.io/kwok/cmd/kwok@v0.8.0", ())),
+    Project("helm", "3.22.0", ("helm",), partial(_install, "helm.sh/helm/v3/cmd/helm@v3.22.0", ())),
+    Project("coredns", "1.12.4", ("coredns",), partial(_install, "github.com/coredns/coredns@v1.12.4", ())),
+    Project(
+        "versitygw", "1.8.0", ("versitygw",), partial(_install, "github.com/versity/versitygw/cmd/versitygw@v1.8.0", ())
+    ),
+)
+"""Everything that the environments run and that is not a Debian package."""
+
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
+"""What :class:`~.control_plane.ControlPlane` runs, and the kubectl to look at it."""
+
+WHOLE_CLUSTER = (*CONTROL_PLANE[:-1], "kubelet", "kube-proxy", "coredns", "helm", "versitygw")
+"""What the one-node cluster runs."""
+
+
+def build(names: Sequence[str], report: Callable[[str], None] = print) -> None:
+    """Builds what is missing of `names`, the slow ones in as few calls as there are projects."""
+    for project in PROJECTS:
+        wanted = [name for name in names if name in project.programs]
+        if absent := [name for name in wanted if not _has(project, name)]:
+            report(f"building {', '.join(absent)} ({project.name} {project.version})")
+            _ensure(project, absent)
+    os.sync()

@@ -1,0 +1,305 @@
+"""A real control plane without nodes: etcd, API server, controllers, scheduler, and kwok for simulated nodes and Pods.
+
+No root is needed. Everything listens on this host only, on free ports, and keeps its data in one folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import simulation
+from .api import Api, ApiError
+from .audit import AuditLog
+from .binaries import CONTROL_PLANE, binaries
+from .credentials import control_plane_users, write_kubeconfig, write_service_account_key, write_token_file
+from .processes import Component, ProcessGroup, accepts_connections, free_ports
+from .simulation import Behaviour
+
+START_SECONDS = 60.0
+SERVICE_RANGE = "10.96.0.0/16"
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a control plane is set up.
+
+    Attributes:
+        simulated_nodes: number of nodes that kwok plays; none: kwok is not started.
+        gpus: ``nvidia.com/gpu`` of each simulated node.
+        node_grace_seconds: a node whose lease is older than this is not Ready.
+        eviction_seconds: Pods of a node that is not Ready are evicted after this.
+        address: where the API server listens; another one than loopback is also advertised to Pods.
+        kubelets: names of real nodes, which get a user each.
+    """
+
+    simulated_nodes: int = 4
+    gpus: int = 1000
+    node_grace_seconds: int = 20
+    eviction_seconds: int = 10
+    address: str = "127.0.0.1"
+    kubelets: tuple[str, ...] = ()
+
+
+class ControlPlane:
+    """A running control plane; made by :meth:`start`.
+
+    Attributes:
+        folder: its data, logs, credentials and audit log.
+        url: of the API server.
+        kubeconfig: of an administrator.
+        certificate_authority: file with the API server's own certificate.
+        audit: what was asked of the API server.
+        api: a few calls as the administrator.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder.absolute()
+        self.settings = settings
+        self._paths = binaries(*CONTROL_PLANE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.group = ProcessGroup(self.folder)
+        self.users = control_plane_users(settings.kubelets)
+        self._etcd_port, self._etcd_peer_port, self._port = free_ports(3, settings.address)
+        self.url = f"https://{settings.address}:{self._port}"
+        self.certificate_authority = self.folder / "certificates" / "apiserver.crt"
+        self.kubeconfig = self._kubeconfig_of("admin", self.folder / "kubeconfig")
+        self.audit = AuditLog(self.folder / "audit.log")
+        self.api = Api(self.url, self.users["admin"].token, self.certificate_authority)
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder: Path, settings: Settings | None = None) -> Iterator[ControlPlane]:
+        """A control plane that is ready for use; ended at exit, or when this process is killed.
+
+        Args:
+            folder: empty, or not there yet.
+
+        Raises:
+            Unavailable: a binary is not there and cannot be built.
+            DidNotStart: a component did not start; the message has the end of its log.
+        """
+        cluster = cls(folder, settings or Settings())
+        try:
+            cluster._start()
+            yield cluster
+        finally:
+            cluster.group.stop()
+
+    @property
+    def etcd(self) -> Component:
+        """The store."""
+        return self._component("etcd")
+
+    @property
+    def api_server(self) -> Component:
+        """kube-apiserver."""
+        return self._component("kube-apiserver")
+
+    @property
+    def controllers(self) -> Component:
+        """kube-controller-manager."""
+        return self._component("kube-controller-manager")
+
+    @property
+    def kubectl(self) -> Path:
+        """A kubectl of the same version."""
+        return self._paths["kubectl"]
+
+    def simulate(self, namespace: str, behaviours: Mapping[str, Behaviour]) -> None:
+        """Orders what Pods of steps do in a namespace, for Pods that are created from now on.
+
+        Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``,
+        ``<step>``, ``default``. Without any a Pod runs for a second and succeeds.
+        """
+        manifest = simulation.behaviour_config_map(namespace, behaviours)
+        self.api.apply(f"/api/v1/namespaces/{namespace}/configmaps/{simulation.CONFIG_MAP}", manifest)
+
+    def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> str:
+        """A namespace that is ready for Pods: with its default service account."""
+        metadata = {"name": name, "labels": dict(labels or {})}
+        self.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.controllers.wait_until(lambda: self._has_service_account(name), START_SECONDS)
+        return name
+
+    def service_account_kubeconfig(self, namespace: str, name: str, server: str = "") -> Path:
+        """A kubeconfig that acts as a service account, with a token that lasts a day.
+
+        Args:
+            server: another address, as a fault proxy's; plain HTTP needs no certificate.
+        """
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 24 * 3600},
+        }
+        token = self.api.create(path, request)["status"]["token"]
+        authority = None if server.startswith("http://") else self.certificate_authority
+        suffix = "-proxy" if server else ""
+        file = self.folder / f"{namespace}-{name}{suffix}.kubeconfig"
+        return write_kubeconfig(file, server or self.url, token, authority)
+
+    def restart_api_server(self) -> None:
+        """Ends the API server and waits until a new one is ready on the same address."""
+        self.api_server.stop()
+        self.api_server.start()
+        self.api_server.wait_until(self.api.is_ready, START_SECONDS)
+
+    def stop_etcd(self, seconds: float) -> None:
+        """Ends etcd, and starts it again after so many seconds; returns when the API server is ready again."""
+        self.etcd.stop()
+        time.sleep(seconds)
+        self.etcd.start()
+        self.api_server.wait_until(self.api.is_ready, START_SECONDS)
+
+    def lose_node(self, name: str) -> None:
+        """Nobody plays the node's kubelet from now on: no lease, no Pod starts, ends or goes away."""
+        self._label_node(name, None)
+
+    def recover_node(self, name: str) -> None:
+        """The node's kubelet is played again."""
+        self._label_node(name, "true")
+
+    def node_names(self) -> list[str]:
+        """Names of the simulated nodes."""
+        return [f"simulated-{index}" for index in range(self.settings.simulated_nodes)]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """User and system time so far of each component that runs."""
+        return {part.name: _cpu_seconds(part.pid) for part in self.group.components() if part.pid is not None}
+
+    def _start(self) -> None:
+        self._write_credentials()
+        self._start_etcd()
+        self._start_api_server()
+        self._start_controllers()
+        if self.settings.simulated_nodes:
+            self._start_simulation()
+
+    def _write_credentials(self) -> None:
+        write_token_file(self.folder / "tokens.csv", self.users)
+        write_service_account_key(self.folder / "service-account.key")
+
+    def _start_etcd(self) -> None:
+        client = f"http://{self.settings.address}:{self._etcd_port}"
+        peer = f"http://{self.settings.address}:{self._etcd_peer_port}"
+        command = [self._paths["etcd"], f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync"]
+        command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
+        command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
+        command += [f"--initial-cluster=default={peer}", "--quota-backend-bytes=4294967296", "--log-level=warn"]
+        etcd = self.group.start("etcd", command)
+        etcd.wait_until(lambda: accepts_connections(self.settings.address, self._etcd_port), START_SECONDS)
+
+    def _start_api_server(self) -> None:
+        server = self.group.start("kube-apiserver", [self._paths["kube-apiserver"], *self._api_server_flags()])
+        server.wait_until(self.api.is_ready, START_SECONDS)
+
+    def _api_server_flags(self) -> list[str]:
+        key = self.folder / "service-account.key"
+        eviction = self.settings.eviction_seconds
+        flags = {
+            "etcd-servers": f"http://{self.settings.address}:{self._etcd_port}",
+            "bind-address": self.settings.address,
+            "secure-port": self._port,
+            "cert-dir": self.certificate_authority.parent,
+            "token-auth-file": self.folder / "tokens.csv",
+            "authorization-mode": "Node,RBAC",
+            "service-account-issuer": ISSUER,
+            "service-account-key-file": key,
+            "service-account-signing-key-file": key,
+            "service-cluster-ip-range": SERVICE_RANGE,
+            "enable-admission-plugins": "NodeRestriction",
+            "feature-gates": "MutatingAdmissionPolicy=true",
+            "runtime-config": "admissionregistration.k8s.io/v1beta1=true",
+            "allow-privileged": "true",
+            "kubelet-preferred-address-types": "InternalIP",
+            "endpoint-reconciler-type": "lease" if self.settings.kubelets else "none",
+            "default-not-ready-toleration-seconds": eviction,
+            "default-unreachable-toleration-seconds": eviction,
+            "audit-policy-file": simulation.MANIFESTS / "audit-policy.yaml",
+            "audit-log-path": self.audit.path,
+            # One file: whoever counts requests reads it from a mark to its end.
+            "audit-log-maxsize": 100_000,
+            "profiling": "false",
+        }
+        return [f"--{name}={value}" for name, value in flags.items()]
+
+    def _start_controllers(self) -> None:
+        flags = {
+            "service-account-private-key-file": self.folder / "service-account.key",
+            "root-ca-file": self.certificate_authority,
+            "node-monitor-period": "1s",
+            "node-monitor-grace-period": f"{self.settings.node_grace_seconds}s",
+            # Its default of 20 requests a second caps Jobs at about five a second.
+            "kube-api-qps": 1000,
+            "kube-api-burst": 2000,
+            "concurrent-job-syncs": 20,
+        }
+        self._start_client("kube-controller-manager", flags)
+        self._start_client("kube-scheduler", {"kube-api-qps": 1000, "kube-api-burst": 2000})
+
+    def _start_client(self, name: str, flags: Mapping[str, object]) -> None:
+        kubeconfig = self._kubeconfig_of(name, self.folder / f"{name}.kubeconfig")
+        common = {"kubeconfig": kubeconfig, "leader-elect": "false", "secure-port": 0, "profiling": "false"}
+        if name == "kube-scheduler":
+            common |= {"authentication-kubeconfig": kubeconfig, "authorization-kubeconfig": kubeconfig}
+        self.group.start(name, [self._paths[name], *(f"--{key}={value}" for key, value in (common | flags).items())])
+
+    def _start_simulation(self) -> None:
+        for document in yaml.safe_load_all(simulation.POLICY.read_text()):
+            collection = "mutatingadmissionpolic" + ("ybindings" if document["kind"].endswith("Binding") else "ies")
+            name = document["metadata"]["name"]
+            self.api.apply(f"/apis/admissionregistration.k8s.io/v1beta1/{collection}/{name}", document)
+        for name in self.node_names():
+            self.api.create("/api/v1/nodes", simulation.node_manifest(name, self.settings.gpus))
+        self._start_kwok()
+        self.simulate("default", {})
+        self.controllers.wait_until(self._simulation_is_ready, START_SECONDS)
+
+    def _start_kwok(self) -> None:
+        kubeconfig = self._kubeconfig_of("kwok", self.folder / "kwok.kubeconfig")
+        command: list[str | Path] = [self._paths["kwok"], f"--kubeconfig={kubeconfig}", f"--config={simulation.STAGES}"]
+        command += [f"--manage-nodes-with-label-selector={simulation.MANAGED_LABEL}=true", "--server-address="]
+        command += ["--node-ip=127.0.0.1", f"--node-lease-duration-seconds={self.settings.node_grace_seconds * 2 // 3}"]
+        self.group.start("kwok", command)
+
+    def _simulation_is_ready(self) -> bool:
+        if not self._has_service_account("default") or not simulation.policy_is_active(self.api):
+            return False
+        nodes = self.api.get("/api/v1/nodes")["items"]
+        return all(_is_ready(node) for node in nodes)
+
+    def _has_service_account(self, namespace: str) -> bool:
+        with contextlib.suppress(ApiError):
+            self.api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            return True
+        return False
+
+    def _label_node(self, name: str, value: str | None) -> None:
+        self.api.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {simulation.MANAGED_LABEL: value}}})
+
+    def _kubeconfig_of(self, user: str, path: Path) -> Path:
+        return write_kubeconfig(path, self.url, self.users[user].token, self.certificate_authority)
+
+    def _component(self, name: str) -> Component:
+        return next(part for part in self.group.components() if part.name == name)
+
+
+def _is_ready(node: Mapping[str, Any]) -> bool:
+    conditions = node["status"].get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _cpu_seconds(pid: int) -> float:
+    # Fields 14 and 15 of proc(5) stat, counted from behind the command's name, which may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,11 @@
+"""Errors of the test environments."""
+
+from __future__ import annotations
+
+
+class Unavailable(Exception):  # noqa: N818 - it names the case
+    """Something that an environment needs cannot be had on this machine; the message says what and why."""
+
+
+class DidNotStart(RuntimeError):
+    """A component ended or did not answer in time; the message ends with the last lines of its log."""

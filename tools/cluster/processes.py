@@ -1,0 +1,151 @@
+"""Processes of an environment: all in one process group that ends with whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from .problems import DidNotStart
+
+STOP_SECONDS = 10.0
+
+
+class ProcessGroup:
+    """Starts components and ends them, also when the process that holds this object is killed.
+
+    A guard in the same group reads a pipe whose other end only this process has: when this process is gone, the guard
+    kills the group. (A parent-death signal would be sent when the starting *thread* ends, which is too early.)
+
+    Args:
+        folder: logs go to ``<folder>/logs/<component>.log``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.logs = folder / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", "read -r _; kill -KILL 0"], stdin=subprocess.PIPE, process_group=0, cwd="/"
+        )
+        self._components: dict[str, Component] = {}
+
+    def start(
+        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+    ) -> Component:
+        """Starts a component under a name of its own."""
+        component = Component(name, [str(part) for part in command], dict(environment or {}), self)
+        component.start()
+        self._components[name] = component
+        return component
+
+    @property
+    def number(self) -> int:
+        """Id of the process group."""
+        return self._guard.pid
+
+    def components(self) -> tuple[Component, ...]:
+        """All that were started, in this order."""
+        return tuple(self._components.values())
+
+    def stop(self) -> None:
+        """Ends the components, the last one first, and the guard."""
+        for component in reversed(self.components()):
+            component.stop()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+        self._guard.wait()
+
+
+class Component:
+    """One process with its log; can be ended and started again with the same command."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], group: ProcessGroup) -> None:
+        self.name = name
+        self.log = group.logs / f"{name}.log"
+        self._command = command
+        self._environment = environment
+        self._group = group
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None while it is not running."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Starts the process; the log of an earlier one is appended to."""
+        if self.pid is not None:
+            raise RuntimeError(f"{self.name} is running")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                process_group=self._group.number,
+            )
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """SIGTERM, and SIGKILL to a process that has not ended after `seconds`."""
+        if self._process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal; nothing happens to a process that has ended."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Waits until `ready` holds.
+
+        Raises:
+            DidNotStart: the process ended, or it did not hold in time.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                raise DidNotStart(f"{self.name} ended: {self.tail()}")
+            if ready():
+                return
+            time.sleep(0.05)
+        raise DidNotStart(f"{self.name} was not ready after {seconds:.0f} s: {self.tail()}")
+
+    def tail(self, characters: int = 1500) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports that nobody listens on now; all are held while they are chosen, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((host, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def accepts_connections(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False

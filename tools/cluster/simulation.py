@@ -1,0 +1,90 @@
+"""Simulated nodes and Pods (kwok): what they have, and how a test orders what Pods do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .api import Api
+
+MANIFESTS = Path(__file__).parent / "manifests"
+STAGES = MANIFESTS / "kwok-stages.yaml"
+POLICY = MANIFESTS / "simulated-pods.yaml"
+MANAGED_LABEL = "test.scenewright.io/simulated"
+BEHAVIOUR_ANNOTATION = "test.scenewright.io/behaviour"
+CONFIG_MAP = "simulated-pods"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a simulated Pod does.
+
+    Attributes:
+        seconds: how long it runs; of a pair, a number between them that depends on `seed`, the object, the step, the
+            index and the attempt only.
+        exit_code: of its containers.
+        fail_first: only this many attempts of an index end with `exit_code`, later ones with 0; None is all of them.
+        message: termination message, or the waiting message.
+        waiting: it never starts, for this reason (``ImagePullBackOff``).
+        hang: it runs until it is deleted.
+    """
+
+    seconds: float | tuple[float, float] = 1.0
+    exit_code: int = 0
+    fail_first: int | None = None
+    message: str = ""
+    waiting: str = ""
+    hang: bool = False
+    seed: int = 0
+
+    def to_json(self) -> str:
+        """Text of the Pod annotation ``test.scenewright.io/behaviour``."""
+        low, high = self.seconds if isinstance(self.seconds, tuple) else (self.seconds, self.seconds)
+        document: dict[str, Any] = {"milliseconds": [round(low * 1000), round(high * 1000)], "seed": self.seed}
+        optional = {"exitCode": self.exit_code, "message": self.message, "waiting": self.waiting, "hang": self.hang}
+        document |= {name: value for name, value in optional.items() if value}
+        if self.fail_first is not None:
+            document["failFirst"] = self.fail_first
+        return json.dumps(document)
+
+
+def behaviour_config_map(namespace: str, behaviours: Mapping[str, Behaviour]) -> dict[str, Any]:
+    """The ConfigMap that orders behaviours in a namespace.
+
+    Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``, ``<step>``,
+    ``default``.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": namespace},
+        "data": {key: behaviour.to_json() for key, behaviour in behaviours.items()},
+    }
+
+
+def node_manifest(name: str, gpus: int) -> dict[str, Any]:
+    """A roomy node that kwok manages as long as it carries the label."""
+    resources = {"cpu": "10000", "memory": "100Ti", "ephemeral-storage": "100Ti", "pods": "100000"}
+    resources["nvidia.com/gpu"] = str(gpus)
+    labels = {MANAGED_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "status": {"capacity": resources, "allocatable": resources},
+    }
+
+
+def policy_is_active(api: Api) -> bool:
+    """Whether a new Pod of a step gets its behaviour; the API server needs a moment to load a policy."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "labels": {"scenewright.io/step": "probe"}},
+        "spec": {"containers": [{"name": "probe", "image": "probe"}]},
+    }
+    created = api.create("/api/v1/namespaces/default/pods", pod, dry_run=True)
+    return BEHAVIOUR_ANNOTATION in created["metadata"].get("annotations", {})
