@@ -74,9 +74,7 @@ def test_whole_jobs_are_as_reviewed(case: str) -> None:
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(2, 20))
 @settings(max_examples=30, deadline=None)
-def test_completions_are_the_shards_and_parallelism_never_exceeds_them(
-    shards: int, parallel: int, retries: int
-) -> None:
+def test_completions_are_the_shards_and_parallelism_is_bounded(shards: int, parallel: int, retries: int) -> None:
     execution = {"maxParallelism": parallel, "retries": {"perShard": retries}}
     spec = job_of(Create("depth", shards=shards), execution=execution)["spec"]
     assert (spec["completionMode"], spec["completions"]) == ("Indexed", shards)
