@@ -42,6 +42,6 @@ def _in_use(chain: Iterable[StageSpec]) -> Iterator[BackendSpec]:
     """The backends that the registry knows; a pipeline of the user's own may bring others."""
     known = registry.capabilities()
     for stage in chain:
-        for capability, name in sorted(stage.backends.items()):
+        for capability, name in stage.backend_choices():
             if capability in known and name in {spec.name for spec in registry.backends(capability)}:
                 yield registry.backend(capability, name)

@@ -37,6 +37,10 @@ class SampleError(ScenewrightError):
         super().__init__(f"{reason}: {message}")
 
 
+class SampleRejected(SampleError):  # noqa: N818 - no error of anybody
+    """The sample is sound but holds nothing for the pipeline (no person in the picture): neither done nor a failure."""
+
+
 class ContractError(SampleError):
     """An output of a stage does not meet its declared contract."""
 

@@ -63,14 +63,19 @@ def stage_key(
             "stage": stage.name,
             "version": stage.version,
             "parameters": changed_parameters(params, stage.parameters),
-            "backends": {
-                capability: [backend, revisions.get(f"{capability}/{backend}", "")]
-                for capability, backend in sorted(stage.backends.items())
-            },
+            "backends": _backends(stage, revisions),
             "reads": {name: upstream_keys[name] for name in stage.upstream()},
             "seed": seed,
         }
     )
+
+
+def _backends(stage: StageSpec, revisions: Mapping[str, str]) -> dict[str, list[str]]:
+    """Name and revision of every backend that may serve, in order, by capability."""
+    found: dict[str, list[str]] = {}
+    for capability, name in stage.backend_choices():
+        found.setdefault(capability, []).extend((name, revisions.get(f"{capability}/{name}", "")))
+    return found
 
 
 def stage_keys(

@@ -10,7 +10,7 @@ Media = Literal["image", "arrays", "video", "ply", "json", "text", "rrd", "html"
 
 @dataclass(frozen=True)
 class ImageContract:
-    """Of an image file: channels 1 or 3, its smallest side in pixels, and whether one flat colour is a fault."""
+    """Of an image file: channels 1, 3 or 4, its smallest side in pixels, and whether one flat colour is a fault."""
 
     channels: int = 3
     minimum_side: int = 16

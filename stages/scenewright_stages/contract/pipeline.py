@@ -46,6 +46,12 @@ class StageSpec:
         parameters: dotted paths of the parameters that its results depend on.
         backends: backend in use by capability, such as ``{"depth": "classic"}``.
         backend_parameters: dotted path of the parameter that names the backend, by capability.
+        alternatives: further backends by capability, in order, where the parameters list a chain of them: the next
+            one serves where one is not available, and the record says which did.
+        expands: endings of the ids of the samples that each of its samples becomes, such as ``("_v0", "_v1")``; this
+            stage and all that read it work on those. Empty: one to one.
+        threads: how many samples the stage's code works on at a time, each in a thread of its own; 0: one for each
+            CPU. With more than 1 its `process` must be safe to call from several threads.
         resources: what one Pod asks for.
         seconds_per_sample: rough duration, from which shard sizes follow.
     """
@@ -59,6 +65,9 @@ class StageSpec:
     image: str = "scene"
     backends: dict[str, str] = field(default_factory=dict)
     backend_parameters: dict[str, str] = field(default_factory=dict)
+    alternatives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    expands: tuple[str, ...] = ()
+    threads: int = 1
     resources: Resources = Resources()
     seconds_per_sample: float = 60.0
     title: str = ""
@@ -66,6 +75,14 @@ class StageSpec:
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages that this one reads, without the job's input."""
         return tuple(read.stage for read in self.reads if read.stage != INPUT)
+
+    def backend_choices(self) -> list[tuple[str, str]]:
+        """Every (capability, backend) that may serve, by capability and then in the order in which they are asked."""
+        return [
+            (capability, name)
+            for capability, first in sorted(self.backends.items())
+            for name in (first, *self.alternatives.get(capability, ()))
+        ]
 
     def output(self, name: str) -> OutputContract:
         """The contract of one output by name; KeyError when there is none."""
@@ -82,10 +99,12 @@ class InputKind:
     Attributes:
         suffixes: file name endings (lower case) that count as a sample.
         sidecars: role -> endings appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
+        listings: whether a ``.jsonl`` or ``.csv`` file as the input names the samples, one in each line.
     """
 
     suffixes: tuple[str, ...]
     sidecars: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    listings: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +118,9 @@ class Pipeline:
         input: what counts as a sample.
         stages: pure function from parameters to the chain, in the order in which it runs.
         reporter: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Reporter`.
+        sample_pages: whether every sample has a page of its own; False: one page over the whole data set.
+        catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
+            further files of the publication, bytes by path.
     """
 
     name: str
@@ -107,6 +129,8 @@ class Pipeline:
     input: InputKind
     stages: Callable[[Any], tuple[StageSpec, ...]]
     reporter: str = ""
+    sample_pages: bool = True
+    catalogue: str = ""
 
     def parse(self, block: dict[str, Any]) -> Params:
         """The typed parameters of a block as written in a manifest; raises pydantic's ValidationError."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal["started", "done", "failed", "skipped"]
+State = Literal["started", "done", "failed", "skipped", "rejected"]
 
 STARTED_LEFT_PROCESS = "LeftProcess"
 """Reason of a ``started`` record whose sample's code had ended: the outputs were on their way."""
+STARTED_TOGETHER = "Together"
+"""Reason of a ``started`` record of a sample that ran beside others: any of them may have taken the process down."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Record:
 
     Attributes:
         sample, stage, key: what was worked on, and under which stage key.
-        state: ``started`` is written before a sample runs, so that one that takes the process down is known.
+        state: ``started`` is written before a sample runs, so that one that takes the process down is known;
+            ``rejected`` is one in which there is nothing for the pipeline.
         run, attempt: the run's id and the attempt's name (``<shard>-<pod uid>``).
         fingerprint: of the sample's input files.
         upstream: stage -> output -> hash of what was read; a record is stale when the current hashes differ.
@@ -84,18 +87,25 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
     return best
 
 
-def crashes(records: Iterable[Record], run: str) -> dict[str, int]:
-    """How many attempts of a run died while they were running each sample's code."""
+def crashes(records: Iterable[Record], run: str, *, alone: bool = False) -> dict[str, int]:
+    """How many attempts of a run died while they were running each sample's code.
+
+    Args:
+        records: of one stage.
+        run: the run's id.
+        alone: count only attempts in which nothing ran beside the sample.
+    """
     open_attempts: dict[str, set[str]] = {}
     ended: dict[str, set[str]] = {}
     for record in records:
         if record.run == run:
-            started = record.state == "started" and record.reason != STARTED_LEFT_PROCESS
-            target = open_attempts if started else ended
-            target.setdefault(record.sample, set()).add(record.attempt)
+            if record.state != "started" or record.reason == STARTED_LEFT_PROCESS:
+                ended.setdefault(record.sample, set()).add(record.attempt)
+            elif not alone or record.reason != STARTED_TOGETHER:
+                open_attempts.setdefault(record.sample, set()).add(record.attempt)
     return {sample: len(attempts - ended.get(sample, set())) for sample, attempts in open_attempts.items()}
 
 
 def _precedence(record: Record) -> tuple[int, float]:
-    rank = {"started": 0, "skipped": 1, "failed": 1, "done": 2}[record.state]
+    rank = {"started": 0, "skipped": 1, "failed": 1, "rejected": 1, "done": 2}[record.state]
     return rank, record.at

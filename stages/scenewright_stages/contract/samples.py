@@ -48,7 +48,7 @@ class Sample:
         id: unique in the run; path-safe.
         source: the input object, None for samples that a stage expanded.
         sidecars: further input objects of this sample by role, such as ``depth`` or ``camera``.
-        parent: id of the sample that this one was expanded from.
+        ancestors: ids of the samples that this one was expanded from, the indexed one first.
         attributes: small facts that stages may read (variant, index, prompt).
         rejected: reason and message when the index stage refused the sample.
     """
@@ -56,9 +56,13 @@ class Sample:
     id: str
     source: SourceFile | None = None
     sidecars: dict[str, SourceFile] = field(default_factory=dict)
-    parent: str | None = None
+    ancestors: tuple[str, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
+
+    def id_at(self, level: int) -> str:
+        """Id of this sample or of the one that it was expanded from, `level` expansions below the indexed one."""
+        return (*self.ancestors, self.id)[level]
 
     def fingerprint(self) -> str:
         """What the sample's inputs are, sidecars included: a record is stale when this differs."""
@@ -72,8 +76,8 @@ class Sample:
             out["source"] = vars(self.source)
         if self.sidecars:
             out["sidecars"] = {role: vars(file) for role, file in sorted(self.sidecars.items())}
-        if self.parent is not None:
-            out["parent"] = self.parent
+        if self.ancestors:
+            out["ancestors"] = list(self.ancestors)
         if self.attributes:
             out["attributes"] = self.attributes
         if self.rejected is not None:
@@ -95,7 +99,7 @@ class Sample:
             id=data["id"],
             source=SourceFile(**source) if source else None,
             sidecars={role: SourceFile(**file) for role, file in data.get("sidecars", {}).items()},
-            parent=data.get("parent"),
+            ancestors=tuple(data.get("ancestors", ())),
             attributes=data.get("attributes", {}),
             rejected=(rejected[0], rejected[1]) if rejected else None,
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, StageSpec
-from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import Sample
 
 
@@ -87,19 +87,32 @@ class StageInputs:
         return self.path(INPUT, "source")
 
 
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """An image output as values; the worker checks them as they are and writes the PNG while the next sample runs.
+
+    One object may serve several outputs: it is encoded once.
+
+    Attributes:
+        values: numpy uint8 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, sRGB; not to be changed afterwards.
+    """
+
+    values: Any
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a stage made of one sample.
 
     Attributes:
-        outputs: local path by the output's declared name; files must lie in the workspace.
+        outputs: by the output's declared name a local path, which must lie in the workspace, or pixels.
         metrics: numbers and short facts for the record and the report; deterministic ones only.
         warnings: sentences that the user must see although the sample is done.
         backends: who served each capability.
         gpu_seconds: time during which the sample held a GPU.
     """
 
-    outputs: Mapping[str, Path]
+    outputs: Mapping[str, Path | Pixels]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     backends: Sequence[BackendUse] = ()
@@ -141,6 +154,36 @@ class SampleOutcome:
     sample: Sample
     records: Mapping[str, Record]
     files: Mapping[tuple[str, str], Callable[[], Path]]
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A sample of a publication.
+
+    Attributes:
+        sample: the sample.
+        records: its record of every stage.
+    """
+
+    sample: Sample
+    records: Mapping[str, Record]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a publication holds, for the index files that loaders of data sets read.
+
+    Attributes:
+        name: of the job.
+        entries: the samples that are done, in order.
+        read: content of a stored output.
+        job: the effective spec as in ``job.json``.
+    """
+
+    name: str
+    entries: Sequence[CatalogueEntry]
+    read: Callable[[OutputFile], bytes]
+    job: Mapping[str, Any]
 
 
 class Reporter(ABC):

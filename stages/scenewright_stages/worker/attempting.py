@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import shutil
 import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scenewright_stages.contract.errors import ConfigurationError, SampleError, ShardError
+from scenewright_stages.contract.errors import ConfigurationError, SampleError, SampleRejected, ShardError
 from scenewright_stages.contract.keys import seed_for
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.worker.fetching import Fetched
@@ -35,48 +36,50 @@ class Made:
 
 @dataclass(frozen=True)
 class Unmade:
-    """A sample that failed."""
+    """A sample that failed, or in which there is nothing for the pipeline."""
 
     reason: str
     message: str
     seed: int
     seconds: float
+    rejected: bool = False
 
 
-class RunningSample:
-    """Which sample's code runs now, and since when: shared with the threads that watch it."""
+class RunningSamples:
+    """Which samples' code runs now, each in its thread, and since when: shared with the threads that watch them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._name: str | None = None
-        self._since = 0.0
+        self._running: dict[int, tuple[str, float]] = {}
 
     def begin(self, name: str) -> None:
-        """The sample's code starts."""
+        """The sample's code starts in the calling thread."""
         with self._lock:
-            self._name, self._since = name, time.monotonic()
+            self._running[threading.get_ident()] = (name, time.monotonic())
 
     def end(self) -> None:
-        """The sample's code ended."""
+        """The code of the calling thread's sample ended."""
         with self._lock:
-            self._name = None
+            self._running.pop(threading.get_ident(), None)
 
     def elapsed(self) -> float:
-        """Seconds for which it has been running, 0 when nothing runs."""
+        """Seconds for which the calling thread's sample has been running, 0 when none does."""
         with self._lock:
-            return time.monotonic() - self._since if self._name is not None else 0.0
+            name, since = self._running.get(threading.get_ident(), ("", 0.0))
+            return time.monotonic() - since if name else 0.0
 
     def take(self, older_than: float = 0.0) -> str | None:
-        """The running sample if it has run so long; from then on it counts as ended."""
+        """One that has run so long, the oldest first; from then on it counts as ended."""
         with self._lock:
-            if self._name is None or time.monotonic() - self._since < older_than:
+            thread, (name, since) = min(self._running.items(), key=lambda entry: entry[1][1], default=(0, ("", 0.0)))
+            if not name or time.monotonic() - since < older_than:
                 return None
-            name, self._name = self._name, None
+            del self._running[thread]
             return name
 
 
 class Attempter:
-    """Runs samples through a stage.
+    """Runs samples through a stage; may be called from several threads.
 
     Args:
         stage: the implementation, models loaded.
@@ -86,11 +89,11 @@ class Attempter:
         running: told what runs.
     """
 
-    def __init__(self, stage: Stage, scratch: Path, job_seed: int, retries: int, running: RunningSample) -> None:
+    def __init__(self, stage: Stage, scratch: Path, job_seed: int, retries: int, running: RunningSamples) -> None:
         self._stage, self._scratch = stage, scratch
         self._job_seed, self._retries = job_seed, retries
         self._running = running
-        self._workspaces = 0
+        self._workspaces = itertools.count(1)
 
     def run(self, fetched: Fetched) -> Made | Unmade:
         """Makes the outputs of one sample and checks them.
@@ -113,6 +116,7 @@ class Attempter:
                 raise
             except SampleError as problem:
                 unmade = self._unmade(problem.reason, problem.message, seed, started)
+                unmade = replace(unmade, rejected=isinstance(problem, SampleRejected))
             except Exception as problem:
                 _refuse_full_scratch(problem, self._scratch)
                 reason = memory_reason(problem)
@@ -145,8 +149,7 @@ class Attempter:
         return Unmade(reason, plain, seed, time.monotonic() - started)
 
     def _new_workspace(self) -> Path:
-        self._workspaces += 1
-        workspace = self._scratch / f"{self._workspaces}-outputs"
+        workspace = self._scratch / f"{next(self._workspaces)}-outputs"
         workspace.mkdir(parents=True)
         return workspace
 

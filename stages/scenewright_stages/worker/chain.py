@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.expansion import stage_levels
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import Pipeline, StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
@@ -24,6 +25,7 @@ class Chain:
         stages: the chain, in the order in which it runs.
         keys: key of every stage, by name.
         selected: names of the stages that may run; the others must be up to date.
+        levels: how many expansions of samples there are up to each stage, by name.
     """
 
     pipeline: Pipeline
@@ -31,6 +33,7 @@ class Chain:
     stages: tuple[StageSpec, ...]
     keys: dict[str, str]
     selected: frozenset[str]
+    levels: dict[str, int]
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; raises ConfigurationError when the chain has none."""
@@ -56,7 +59,8 @@ def resolve_chain(task: Task) -> Chain:
     """The chain of a task.
 
     Raises:
-        ConfigurationError: unknown pipeline, bad parameter, unknown selected stage, or a stage without key.
+        ConfigurationError: unknown pipeline, bad parameter, unknown selected stage, a stage without key, or
+            expansions that contradict each other.
     """
     found = pipeline(task.pipeline)
     try:
@@ -71,7 +75,7 @@ def resolve_chain(task: Task) -> Chain:
     for name in names:
         if name not in task.keys or name in RESERVED_STAGE_NAMES:
             raise ConfigurationError("task.keys", name, "every stage needs a key and must not have a reserved name")
-    return Chain(found, parameters, stages, dict(task.keys), frozenset(task.select_stages))
+    return Chain(found, parameters, stages, dict(task.keys), frozenset(task.select_stages), stage_levels(stages))
 
 
 def _parameter_error(block: str, problem: ValidationError) -> ConfigurationError:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from scenewright_stages.contract.errors import ContractError
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, Media, OutputContract
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.contract.stage import StageResult
+from scenewright_stages.contract.stage import Pixels, StageResult
 
 CHANNELS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "I;16B": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4, "P": 3}
 """Channels that a viewer of an image of each Pillow mode sees."""
@@ -37,10 +37,12 @@ def check_result(stage: StageSpec, result: StageResult, workspace: Path) -> None
         if name not in declared:
             raise ContractError(f"{stage.name} made an output {name!r} that it does not declare")
     for contract in stage.outputs:
-        path = result.outputs.get(contract.name)
-        if path is not None:
-            _check_place(contract, path, workspace)
-            check_output(contract, path)
+        made = result.outputs.get(contract.name)
+        if isinstance(made, Pixels):
+            check_pixels(contract, made)
+        elif made is not None:
+            _check_place(contract, made, workspace)
+            check_output(contract, made)
         elif not contract.optional:
             raise ContractError(f"{contract.name} was not made")
     _check_metrics(result.metrics)
@@ -66,6 +68,29 @@ def check_output(contract: OutputContract, path: Path) -> None:
         raise ContractError(f"{contract.name} cannot be read as {contract.media}: {problem}") from problem
 
 
+def check_pixels(contract: OutputContract, made: Pixels) -> None:
+    """Image values against the contract of the PNG that they will be.
+
+    Raises:
+        ContractError: they are no such image, or the output is no PNG.
+    """
+    values = np.asarray(made.values)
+    if contract.media != "image" or not contract.path.endswith(".png"):
+        raise ContractError(f"{contract.name} is no PNG, so it cannot be given as pixels")
+    if values.dtype != np.uint8 or values.ndim not in (2, 3):
+        raise ContractError(f"{contract.name} is {values.dtype} with {values.ndim} axes, expected uint8 with 2 or 3")
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    _check_shape(contract, (values.shape[1], values.shape[0]), channels, f"{channels} channels")
+    if not (contract.image or ImageContract()).may_be_constant and not _varies(values):
+        raise ContractError(f"{contract.name} is one flat colour")
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether two pixels differ; a few rows tell it of nearly every image."""
+    first = values[0, 0]
+    return bool((values[:: max(1, len(values) // 16)] != first).any() or (values != first).any())
+
+
 def _check_place(contract: OutputContract, path: Path, workspace: Path) -> None:
     if not path.resolve().is_relative_to(workspace.resolve()):
         raise ContractError(f"{contract.name} lies outside the sample's workspace")
@@ -79,7 +104,6 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
 
 
 def _check_image(contract: OutputContract, path: Path) -> None:
-    wanted = contract.image or ImageContract()
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAXIMUM_IMAGE_PIXELS:
@@ -88,12 +112,17 @@ def _check_image(contract: OutputContract, path: Path) -> None:
             size, mode, extrema = image.size, image.mode, image.getextrema()
     except UnidentifiedImageError as problem:
         raise ContractError(f"{contract.name} is no image") from problem
-    if CHANNELS.get(mode) != wanted.channels:
-        raise ContractError(f"{contract.name} has mode {mode}, expected {wanted.channels} channels")
+    _check_shape(contract, size, CHANNELS.get(mode), f"mode {mode}")
+    if not (contract.image or ImageContract()).may_be_constant and _flat(extrema):
+        raise ContractError(f"{contract.name} is one flat colour")
+
+
+def _check_shape(contract: OutputContract, size: tuple[int, int], channels: int | None, found: str) -> None:
+    wanted = contract.image or ImageContract()
+    if channels != wanted.channels:
+        raise ContractError(f"{contract.name} has {found}, expected {wanted.channels} channels")
     if min(size) < wanted.minimum_side:
         raise ContractError(f"{contract.name} has {size[0]}x{size[1]} pixels, expected {wanted.minimum_side} a side")
-    if not wanted.may_be_constant and _flat(extrema):
-        raise ContractError(f"{contract.name} is one flat colour")
 
 
 def _flat(extrema: Any) -> bool:

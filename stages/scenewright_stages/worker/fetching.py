@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,10 +30,14 @@ FETCHERS = 3
 
 @dataclass(frozen=True)
 class Assignment:
-    """A sample that is to run now: its line of the worklist and the upstream outputs that it reads."""
+    """A sample that is to run now: its line of the worklist and the upstream outputs that it reads.
+
+    A suspected one ran when an earlier process died: it runs alone, so that no other is blamed for it.
+    """
 
     todo: Todo
     upstream: Mapping[str, Mapping[str, OutputFile]] = field(default_factory=dict)
+    suspected: bool = False
 
     @property
     def sample(self) -> Sample:
@@ -66,23 +71,23 @@ class Fetcher:
         stage: whose inputs.
         output: where upstream outputs are.
         folder: takes the copies; files of a ``file://`` store are not copied.
+        ahead: how many samples are fetched before they are asked for.
     """
 
-    def __init__(self, stage: StageSpec, output: Store, folder: Path) -> None:
-        self._stage, self._output, self._folder = stage, output, folder
-        self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
+    def __init__(self, stage: StageSpec, output: Store, folder: Path, ahead: int = AHEAD_SAMPLES) -> None:
+        self._stage, self._output, self._folder, self._ahead = stage, output, folder, ahead
+        self._pool = ThreadPoolExecutor(max(FETCHERS, ahead), thread_name_prefix="fetch")
+        self._numbers = itertools.count()
 
     def in_order(self, assignments: Sequence[Assignment]) -> Iterator[Fetched]:
         """Every assignment with its inputs; the next ones are fetched while the caller works on one."""
         waiting: deque[tuple[int, Future[Fetched]]] = deque()
         position, ahead = 0, 0
         while waiting or position < len(assignments):
-            while position < len(assignments) and (
-                not waiting or (len(waiting) < AHEAD_SAMPLES and ahead < AHEAD_BYTES)
-            ):
+            while position < len(assignments) and (not waiting or (len(waiting) < self._ahead and ahead < AHEAD_BYTES)):
                 assignment = assignments[position]
                 size = assignment.size()
-                waiting.append((size, self._pool.submit(self._fetch, assignment, position)))
+                waiting.append((size, self._pool.submit(self._fetch, assignment, next(self._numbers))))
                 ahead += size
                 position += 1
             size, future = waiting.popleft()

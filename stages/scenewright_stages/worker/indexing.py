@@ -66,9 +66,9 @@ def _work(session: Session, samples: Sequence[Sample]) -> dict[str, StageWork]:
         retry_failed=task.retry_failed,
         samples_per_shard=task.samples_per_shard,
     )
-    accepted = sum(sample.rejected is None for sample in samples)
     for stage in chain.selected_stages():
-        if accepted and work[stage.name].unreachable == accepted:
+        total = work[stage.name].counts.total
+        if total and work[stage.name].unreachable == total:
             raise ConfigurationError(
                 "spec.execution.stages",
                 sorted(chain.selected),

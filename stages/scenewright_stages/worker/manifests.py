@@ -30,9 +30,9 @@ class SampleEnd:
     """How a sample ended over all selected stages.
 
     Attributes:
-        sample: the sample.
+        sample: as the last stages work on it.
         state: its end; ``missing`` has no record where it should have one.
-        standings: by stage, empty for a rejected sample.
+        standings: by stage, empty for a sample that the index rejected.
         stage, reason, message: where and why it is not done.
     """
 
@@ -59,17 +59,18 @@ def sample_end(chain: Chain, sample: Sample, histories: Histories, sizes: Mappin
         if standing.state == "todo":
             return SampleEnd(sample, "missing", standings, stage.name, "Missing", "it has no record of this run")
         if standing.state != "done":
-            return SampleEnd(sample, standing.state, standings, stage.name, standing.reason, standing.message)
+            state: End = "rejected" if standing.record is not None and standing.state == "skipped" else standing.state
+            return SampleEnd(sample, state, standings, stage.name, standing.reason, standing.message)
     return SampleEnd(sample, "done", standings)
 
 
-def stage_counts(stage: StageSpec, ends: Iterable[SampleEnd]) -> StageCounts:
-    """Counts of one stage over all samples that were not rejected, with the time its current records took."""
+def stage_counts(chain: Chain, stage: StageSpec, ends: Iterable[SampleEnd]) -> StageCounts:
+    """Counts of one stage over all of its samples that got so far, with the time its current records took."""
     states: Counter[str] = Counter()
     seconds, gpu_seconds = 0.0, 0.0
-    for end in ends:
-        if end.state == "rejected":
-            continue
+    level = chain.levels[stage.name]
+    own = {end.sample.id_at(level): end for end in ends if end.standings}
+    for end in own.values():
         standing = end.standings[stage.name]
         states[standing.state] += 1
         if standing.record is not None:
@@ -109,7 +110,7 @@ def summary(chain: Chain, name: str, ends: Sequence[SampleEnd]) -> bytes:
         stage.name: {
             "key": chain.keys[stage.name],
             "backends": stage.backends,
-            **stage_counts(stage, ends).model_dump(include={"total", "done", "failed", "skipped", "missing"}),
+            **stage_counts(chain, stage, ends).model_dump(include={"total", "done", "failed", "skipped", "missing"}),
         }
         for stage in chain.stages
     }
@@ -127,13 +128,14 @@ def summary(chain: Chain, name: str, ends: Sequence[SampleEnd]) -> bytes:
 
 def warnings_of(ends: Iterable[SampleEnd]) -> list[str]:
     """All warnings of current records, each with its sample."""
-    return [
-        f"{end.sample.id}: {warning}"
+    found = (
+        f"{record.sample}: {warning}"
         for end in ends
         for record in end.records().values()
         if record.state == "done"
         for warning in record.warnings
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def result_files(chain: Chain, ends: Iterable[SampleEnd]) -> dict[str, dict[str, Any]]:

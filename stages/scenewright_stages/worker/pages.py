@@ -64,8 +64,11 @@ class PageMaker:
             return made[0]
 
         job = self._session.task.job
-        outcomes = {end.sample.id: self._outcome(end) for end in ends if end.state != "rejected"}
+        outcomes = {end.sample.id: self._outcome(end) for end in ends if end.standings}
         shown = [end for end in ends if end.state == "done"]
+        if not self._session.chain.pipeline.sample_pages:
+            self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job))
+            return self._pages
         if len(ends) == 1 and shown:
             outcome = outcomes[shown[0].sample.id]
             self._page(REPORT, shown, lambda: reporter().sample_page(outcome, job))

@@ -62,7 +62,7 @@ def kept_records(
 
 def _kept_of_sample(history: Sequence[Record], key: str, run: str, files: Mapping[str, int]) -> list[Record]:
     ordered = sorted(distinct(history), key=lambda record: record.at)
-    ended = [record for record in ordered if record.state in ("done", "failed")]
+    ended = [record for record in ordered if record.state in ("done", "failed", "rejected")]
     kept = _kept_ends(ended, key, files)
     last = kept[-1].at if kept else 0.0
     started = [record for record in ordered if record.state == "started" and record.at > last]

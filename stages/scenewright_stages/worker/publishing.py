@@ -15,9 +15,13 @@ from typing import Any
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ShardError
+from scenewright_stages.contract.expansion import leaves
 from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.task import PUBLISH_STEP
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
+from scenewright_stages.worker.catalogues import write_catalogue
+from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.histories import History, read_histories, record_files
 from scenewright_stages.worker.indexing import read_index, stored_sizes
 from scenewright_stages.worker.manifests import (
@@ -61,7 +65,12 @@ def run_publish(session: Session, scratch: Path) -> Report:
     session.lock.acquire()
     before = _observe(session)
     pages = PageMaker(session, before.previous, before.sizes, scratch).make(before.ends)
-    files = {**result_files(session.chain, before.ends), **_write_manifests(session, before.ends), **pages.files}
+    files = {
+        **result_files(session.chain, before.ends),
+        **_write_manifests(session, before.ends),
+        **write_catalogue(session, before.ends),
+        **pages.files,
+    }
     _commit(session, before, files)
     _clean_up(session, before, files)
     missing = any(end.state == "missing" for end in before.ends)
@@ -78,8 +87,13 @@ def _observe(session: Session) -> Before:
         raise ShardError("there is no index: run the index step first") from problem
     histories = read_histories(output, [stage.name for stage in chain.stages])
     sizes = stored_sizes(output)
-    ends = [sample_end(chain, sample, histories, sizes) for sample in samples]
+    units = (leaf for sample in samples for leaf in _leaves(sample, chain))
+    ends = [sample_end(chain, unit, histories, sizes) for unit in units]
     return Before(ends, histories, sizes, _previous_files(output))
+
+
+def _leaves(sample: Sample, chain: Chain) -> tuple[Sample, ...]:
+    return leaves(sample, chain.stages) if sample.rejected is None else (sample,)
 
 
 def _previous_files(output: Store) -> dict[str, dict[str, Any]]:
@@ -154,9 +168,9 @@ def _report(session: Session, ends: Sequence[SampleEnd], page_warnings: Sequence
     return Report(
         step=PUBLISH_STEP,
         run=task.run,
-        samples=sum(end.state != "rejected" for end in ends),
+        samples=sum(bool(end.standings) for end in ends),
         rejected=sum(end.state == "rejected" for end in ends),
-        stages={stage.name: stage_counts(stage, ends) for stage in session.chain.stages},
+        stages={stage.name: stage_counts(session.chain, stage, ends) for stage in session.chain.stages},
         failures=[
             Failure(sample=end.sample.id, stage=end.stage, reason=end.reason, message=end.message) for end in first
         ],

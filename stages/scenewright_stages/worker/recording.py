@@ -2,22 +2,26 @@
 
 Two files: the records of samples that ended, flushed at most every 5 s and at exit; and a small one with a ``started``
 line for every sample that runs, or whose outputs are on their way, or whose record is not flushed yet. The small one
-is stored before a sample starts, so that a process that dies leaves the name of what it was at.
+is stored before a sample starts, so that a process that dies leaves the name of what it was at. A long shard's records
+go to several files, so that neither memory nor what a flush writes grows with the number of samples.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from scenewright_stages.contract.layout import record_file
-from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, Record
+from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, STARTED_TOGETHER, Record
 from scenewright_stages.store import Store
 
 FLUSH_SECONDS = 5.0
 FLUSH_RECORDS = 64
 """More unflushed records than this are flushed at once: it bounds what a kill can cost and the size of the marks."""
+FILE_RECORDS = 512
+"""A file with as many records is closed, and the next one begun."""
 
 
 class Recorder:
@@ -32,8 +36,9 @@ class Recorder:
         self._store = store
         self._stage, self._key, self._run = stage, key, run
         self._attempt = f"{shard}-{attempt}"
-        self._path = record_file(stage, key, run, shard, attempt)
-        self._marks_path = self._path.removesuffix(".jsonl") + ".started.jsonl"
+        self._base_path = record_file(stage, key, run, shard, attempt).removesuffix(".jsonl")
+        self._marks_path = f"{self._base_path}.started.jsonl"
+        self._part = 0
         self._lines: list[str] = []
         self._unflushed: list[str] = []
         self._open: dict[str, Record] = {}
@@ -45,9 +50,22 @@ class Recorder:
 
     def start(self, sample: str, after: float) -> None:
         """Notes durably that a sample is about to run; `after` is the time of its youngest older record."""
+        self.start_together([(sample, after)], "")
+
+    def start_together(self, samples: Sequence[tuple[str, float]], reason: str = STARTED_TOGETHER) -> None:
+        """Notes durably that samples are about to run beside each other, each with the time of its youngest record."""
         with self._lock:
-            mark = Record(sample, self._stage, self._key, "started", self._run, self._attempt, at=self._now(after))
-            self._open[sample] = mark
+            for sample, after in samples:
+                self._open[sample] = Record(
+                    sample,
+                    self._stage,
+                    self._key,
+                    "started",
+                    self._run,
+                    self._attempt,
+                    at=self._now(after),
+                    reason=reason,
+                )
         self.store_marks()
 
     def leave_process(self, sample: str) -> None:
@@ -60,6 +78,14 @@ class Recorder:
         """Takes back the note of a sample that an orderly end interrupts before it has stored anything."""
         with self._lock:
             self._open.pop(sample, None)
+
+    def forget_running(self) -> None:
+        """Takes back the notes of all samples whose code has not ended: an orderly end interrupts them."""
+        with self._lock:
+            ended = set(self._unflushed)
+            for sample, mark in list(self._open.items()):
+                if mark.reason != STARTED_LEFT_PROCESS and sample not in ended:
+                    del self._open[sample]
 
     def add(self, record: Record, after: float = 0.0) -> None:
         """Adds the record of a sample that ended; its time, run and attempt are filled in."""
@@ -82,9 +108,12 @@ class Recorder:
             with self._lock:
                 lines, flushed = list(self._lines), list(self._unflushed)
             if flushed:
-                self._store.put_bytes(self._path, ("\n".join(lines) + "\n").encode())
+                self._store.put_bytes(self._path(), ("\n".join(lines) + "\n").encode())
             with self._lock:
                 del self._unflushed[: len(flushed)]
+                if len(lines) >= FILE_RECORDS:
+                    self._part += 1
+                    del self._lines[: len(lines)]
                 for sample in flushed:
                     self._open.pop(sample, None)
                 self._flushed_at = time.monotonic()
@@ -104,6 +133,9 @@ class Recorder:
             elif self._marked:
                 self._store.delete([self._marks_path])
             self._marked = bool(marks)
+
+    def _path(self) -> str:
+        return f"{self._base_path}.{self._part:03d}.jsonl" if self._part else f"{self._base_path}.jsonl"
 
     def _now(self, after: float) -> float:
         self._last_time = max(time.time(), self._last_time + 1e-6, after + 1e-6)

@@ -29,7 +29,7 @@ class Agenda:
     """What is to be done with the lines of a worklist.
 
     Attributes:
-        assignments: samples to run.
+        assignments: samples to run, those first that ran when an earlier process died.
         records: ends that need no run: skipped and crashed samples.
         ended: records of samples that an earlier attempt of this run ended, or that turn out to be up to date.
     """
@@ -55,7 +55,8 @@ def make_agenda(
         todos: lines of the worklist.
         histories: records of the stages.
         run: the run's id: crashes of other runs do not count.
-        allowed_crashes: a sample that took this many attempts down is not tried again.
+        allowed_crashes: a sample that took this many attempts down, at least one of them when it ran alone, is not
+            tried again.
     """
     agenda = Agenda()
     stage = stages[-1]
@@ -66,7 +67,9 @@ def make_agenda(
         standings = chain_standings(stages, keys, todo.sample, relevant, None)
         # All of this run's crashes: a folded process lists the work anew each time that it is started again.
         crashed = crashes(every, run).get(todo.sample.id, 0)
-        _sort_line(agenda, stage, keys[stage.name], todo, standings, crashed if crashed >= allowed_crashes else 0)
+        blamed = crashed >= allowed_crashes and crashes(every, run, alone=True).get(todo.sample.id, 0) > 0
+        _sort_line(agenda, stage, keys[stage.name], todo, standings, (crashed, blamed))
+    agenda.assignments.sort(key=lambda assignment: not assignment.suspected)
     return agenda
 
 
@@ -82,7 +85,7 @@ def counting_records(todo: Todo, history: Sequence[Record]) -> list[Record]:
 
 
 def _sort_line(
-    agenda: Agenda, stage: StageSpec, key: str, todo: Todo, standings: Mapping[str, Standing], crashed: int
+    agenda: Agenda, stage: StageSpec, key: str, todo: Todo, standings: Mapping[str, Standing], crashed: tuple[int, bool]
 ) -> None:
     base: dict[str, Any] = {
         "sample": todo.sample.id,
@@ -98,11 +101,11 @@ def _sort_line(
         agenda.records.append((record, todo.after))
     elif standing.record is not None:
         agenda.ended.append(standing.record)
-    elif crashed:
-        message = f"the process died {crashed} times while it worked on this sample"
+    elif crashed[1]:
+        message = f"the process died {crashed[0]} times while it worked on this sample"
         agenda.records.append((Record(state="failed", reason=CRASHED, message=message, **base), todo.after))
     else:
-        agenda.assignments.append(Assignment(todo, _upstream_files(stage, standings)))
+        agenda.assignments.append(Assignment(todo, _upstream_files(stage, standings), crashed[0] > 0))
 
 
 def _upstream_missing(stage: StageSpec, standings: Mapping[str, Standing]) -> Standing | None:

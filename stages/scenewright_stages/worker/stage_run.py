@@ -6,7 +6,7 @@ import importlib
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.stage import BackendUse, ModelSettings, Stage, StageContext
 from scenewright_stages.store import ObjectMissing, StoreError
-from scenewright_stages.worker.attempting import Attempter, Made, RunningSample, Unmade
+from scenewright_stages.worker.attempting import Attempter, Made, RunningSamples, Unmade
 from scenewright_stages.worker.endings import (
     SampleFailed,
     SampleTimeout,
@@ -27,8 +27,9 @@ from scenewright_stages.worker.endings import (
     exceeds,
     store_fault,
 )
-from scenewright_stages.worker.fetching import Assignment, Fetched, Fetcher
+from scenewright_stages.worker.fetching import AHEAD_SAMPLES, Assignment, Fetched, Fetcher
 from scenewright_stages.worker.histories import read_histories
+from scenewright_stages.worker.parallel import for_each, thread_count
 from scenewright_stages.worker.recording import Recorder
 from scenewright_stages.worker.resuming import Agenda, make_agenda
 from scenewright_stages.worker.session import Session
@@ -39,6 +40,8 @@ from scenewright_stages.worker.uploading import Uploader
 from scenewright_stages.worker.worklists import Todo, shard_lines
 
 LAST_FLUSH_SECONDS = 5.0
+MARKED_TOGETHER = 16
+"""Samples whose start is noted by one write where they run beside each other."""
 
 
 class StageRun:
@@ -64,8 +67,9 @@ class StageRun:
             session.output, self._spec.name, self._key, task.run, settings.shard, settings.attempt
         )
         self._uploader = Uploader(session.output, self._spec, self._end, session.stop.fail)
-        self._running = RunningSample()
-        self._current: Record | None = None
+        self._running = RunningSamples()
+        self._current: dict[str, Record] = {}
+        self._threads = thread_count(self._spec.threads)
         self._afters: dict[str, float] = {todo.sample.id: todo.after for todo in self._todos}
         self._given_up = threading.Event()
 
@@ -113,11 +117,11 @@ class StageRun:
         """Records the running sample as failed when its time is over; what the process then has to end with."""
         allowed = self._session.task.sample_timeout_seconds
         name = self._running.take(older_than=allowed)
-        if name is None or self._current is None:
+        if name is None:
             return None
         self._given_up.set()
         message = f"it ran longer than sampleTimeoutSeconds = {allowed:g}"
-        self._end(replace(self._current, state="failed", reason="Timeout", message=message, seconds=allowed))
+        self._end(replace(self._current[name], state="failed", reason="Timeout", message=message, seconds=allowed))
         try:
             self._check_failures()
         except (SampleFailed, TooManyFailures) as problem:
@@ -139,7 +143,7 @@ class StageRun:
     def _agenda(self) -> Agenda:
         session = self._session
         stages = session.chain.closure(self._spec.name)
-        wanted = {todo.sample.id for todo in self._todos}
+        wanted = {name for todo in self._todos for name in (*todo.sample.ancestors, todo.sample.id)}
         histories = read_histories(session.output, [stage.name for stage in stages], wanted.__contains__)
         allowed = session.task.retries.per_sample + 1
         return make_agenda(stages, session.chain.keys, self._todos, histories, session.task.run, allowed)
@@ -154,17 +158,38 @@ class StageRun:
     def _work(self, assignments: Sequence[Assignment]) -> None:
         task = self._session.task
         stage = self._load()
-        fetcher = Fetcher(self._spec, self._session.output, self._scratch)
+        fetcher = Fetcher(self._spec, self._session.output, self._scratch, self._threads + AHEAD_SAMPLES)
         attempter = Attempter(stage, self._scratch, task.seed, task.retries.per_sample, self._running)
         self._session.progress.enter("running")
+
+        def work(fetched: Fetched) -> None:
+            self._check_may_go_on()
+            self._sample(attempter, fetched)
+            self._check_failures()
+
+        suspects = [assignment for assignment in assignments if assignment.suspected or self._threads == 1]
+        others = [assignment for assignment in assignments if not (assignment.suspected or self._threads == 1)]
         try:
-            for fetched in fetcher.in_order(assignments):
-                self._check_may_go_on()
-                self._sample(attempter, fetched)
-                self._check_failures()
+            for_each(self._marked_alone(fetcher.in_order(suspects)), work, 1)
+            for_each(self._marked_together(fetcher.in_order(others), others), work, self._threads)
         finally:
             fetcher.close()
             stage.close()
+
+    def _marked_alone(self, fetched: Iterator[Fetched]) -> Iterator[Fetched]:
+        """Every sample once its start is noted."""
+        for each in fetched:
+            if each.fault is None:
+                self._recorder.start(each.assignment.sample.id, each.assignment.todo.after)
+            yield each
+
+    def _marked_together(self, fetched: Iterator[Fetched], assignments: Sequence[Assignment]) -> Iterator[Fetched]:
+        """Every sample once its start is noted, with those that come soon after it: a note costs a write."""
+        for position, each in enumerate(fetched):
+            if position % MARKED_TOGETHER == 0:
+                group = assignments[position : position + MARKED_TOGETHER]
+                self._recorder.start_together([(one.sample.id, one.todo.after) for one in group])
+            yield each
 
     def _load(self) -> Stage:
         task = self._session.task
@@ -188,8 +213,7 @@ class StageRun:
         if fetched.fault is not None:
             self._fetch_failed(base, fetched.fault)
             return
-        self._current = base
-        self._recorder.start(sample.id, fetched.assignment.todo.after)
+        self._current[sample.id] = base
         self._session.progress.begin_sample(sample.id)
         try:
             outcome = attempter.run(fetched)
@@ -198,6 +222,7 @@ class StageRun:
             self._recorder.forget(sample.id)
             raise
         self._wait_if_given_up()
+        del self._current[sample.id]
         self._session.progress.end_sample()
         self._recorder.leave_process(sample.id)
         shutil.rmtree(fetched.folder, ignore_errors=True)
@@ -247,8 +272,7 @@ class StageRun:
 
     def _store_rest(self) -> None:
         self._uploader.drain(LAST_FLUSH_SECONDS if self._session.stop.requested else None)
-        if interrupted := self._running.take():
-            self._recorder.forget(interrupted)
+        self._recorder.forget_running()
         self._recorder.close()
         self._uploader.close()
 
@@ -293,7 +317,7 @@ def _done(base: Record, made: Made) -> Record:
 def _failed(base: Record, unmade: Unmade) -> Record:
     return replace(
         base,
-        state="failed",
+        state="rejected" if unmade.rejected else "failed",
         seconds=round(unmade.seconds, 4),
         seed=unmade.seed,
         reason=unmade.reason,

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from scenewright_stages.contract.expansion import ancestor
 from scenewright_stages.contract.pipeline import INPUT, StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
@@ -40,7 +41,8 @@ class Standing:
     """How a sample stands in a stage.
 
     Attributes:
-        state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run), or ``todo``.
+        state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run, or was rejected:
+            then there is a record), or ``todo``.
         record: the record that says so; of a ``todo`` sample there is none.
         reason: why it is to run, failed or was skipped.
         message: details of a failure or a skip.
@@ -61,17 +63,22 @@ def chain_standings(
 ) -> dict[str, Standing]:
     """How one sample stands in every stage of a chain, in order.
 
+    In stages below an expansion that the sample comes from, it is the sample that was expanded that counts.
+
     Args:
         stages: a chain that is closed under `reads`, in the order in which it runs.
         keys: current key by stage.
-        sample: the sample as indexed.
+        sample: as the last stages work on it.
         histories: its records, possibly among others.
         sizes: size by path of everything in the output, None to trust the records.
     """
     standings: dict[str, Standing] = {}
+    levels: dict[str, int] = {}
     for stage in stages:
-        history = histories.get(stage.name, {}).get(sample.id, ())
-        standings[stage.name] = _standing(stage, keys[stage.name], sample, history, standings, sizes)
+        levels[stage.name] = max((levels[name] for name in stage.upstream()), default=0) + bool(stage.expands)
+        own = ancestor(sample, levels[stage.name])
+        history = histories.get(stage.name, {}).get(own.id, ())
+        standings[stage.name] = _standing(stage, keys[stage.name], own, history, standings, sizes)
     return standings
 
 
@@ -119,16 +126,16 @@ def _standing(
         return skip
     if any(standings[name].state == "todo" for name in stage.upstream()):
         return Standing("todo", None, UPSTREAM_RUNS)
-    ended = [record for record in history if record.key == key and record.state in ("done", "failed")]
+    ended = [record for record in history if record.key == key and record.state in ("done", "failed", "rejected")]
     if not ended:
         return Standing("todo", None, _why_none(key, history))
     last = max(ended, key=lambda record: record.at)
     reason = _why_stale(stage, sample, last, history, standings, sizes)
     if reason:
         return Standing("todo", None, reason)
-    if last.state == "failed":
-        return Standing("failed", last, last.reason, last.message)
-    return Standing("done", last)
+    if last.state == "done":
+        return Standing("done", last)
+    return Standing("skipped" if last.state == "rejected" else "failed", last, last.reason, last.message)
 
 
 def _why_none(key: str, history: Sequence[Record]) -> str:

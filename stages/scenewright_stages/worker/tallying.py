@@ -34,7 +34,7 @@ class Tally:
             self._ended.add(record.sample)
             self.done += record.state == "done"
             self.failed += record.state == "failed"
-            self.skipped += record.state == "skipped"
+            self.skipped += record.state in ("skipped", "rejected")
             self._seconds += record.seconds
             self._gpu_seconds += record.gpu_seconds
             for warning in record.warnings:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import OutputFile, Record
-from scenewright_stages.store import Store, hash_file
+from scenewright_stages.contract.stage import Pixels
+from scenewright_stages.store import Store, hash_bytes, hash_file
 
 UPLOADERS = 4
 BEHIND_SAMPLES = 3
@@ -43,7 +44,7 @@ class Uploader:
         self._pending = 0
         self._settled = threading.Condition()
 
-    def submit(self, record: Record, outputs: Mapping[str, Path], workspace: Path) -> None:
+    def submit(self, record: Record, outputs: Mapping[str, Path | Pixels], workspace: Path) -> None:
         """Takes over a sample's outputs and its workspace, which is removed when they are stored."""
         self._room.acquire()
         with self._settled:
@@ -66,14 +67,13 @@ class Uploader:
         self._samples.shutdown(wait=False, cancel_futures=True)
         self._files.shutdown(wait=False, cancel_futures=True)
 
-    def _store_sample(self, record: Record, outputs: Mapping[str, Path], workspace: Path) -> None:
+    def _store_sample(self, record: Record, outputs: Mapping[str, Path | Pixels], workspace: Path) -> None:
         try:
-            futures = {
-                name: self._files.submit(self._store_file, self._stage.output(name).path_for(record.sample), path)
-                for name, path in sorted(outputs.items())
-            }
-            stored = {name: future.result() for name, future in futures.items()}
-            self._on_stored(replace(record, outputs=stored))
+            futures = [
+                self._files.submit(self._store_alike, record.sample, names, made) for names, made in alike(outputs)
+            ]
+            stored = {name: file for future in futures for name, file in future.result().items()}
+            self._on_stored(replace(record, outputs={name: stored[name] for name in sorted(stored)}))
         except BaseException as fault:
             self._on_fault(fault)
         finally:
@@ -83,8 +83,30 @@ class Uploader:
                 self._pending -= 1
                 self._settled.notify_all()
 
+    def _store_alike(self, sample: str, names: Sequence[str], made: Path | Pixels) -> dict[str, OutputFile]:
+        """Stores one content under the paths of all outputs that share it."""
+        keys = {name: self._stage.output(name).path_for(sample) for name in names}
+        if isinstance(made, Path):
+            return {name: self._store_file(key, made) for name, key in keys.items()}
+        # OpenCV: a quarter of a second that stages without pixels need not spend.
+        from scenewright_stages.worker.encoding import encode_png
+
+        content = encode_png(made, compressed=any(self._stage.output(name).result for name in names))
+        digest = hash_bytes(content)
+        for key in keys.values():
+            self._store.put_bytes(key, content)
+        return {name: OutputFile(key, len(content), digest) for name, key in keys.items()}
+
     def _store_file(self, key: str, path: Path) -> OutputFile:
         digest = hash_file(path)
         size = path.stat().st_size
         self._store.put_file(key, path)
         return OutputFile(key, size, digest)
+
+
+def alike(outputs: Mapping[str, Path | Pixels]) -> list[tuple[list[str], Path | Pixels]]:
+    """The outputs by content: names that share one object, sorted by the first of them."""
+    groups: dict[int, tuple[list[str], Path | Pixels]] = {}
+    for name, made in sorted(outputs.items()):
+        groups.setdefault(id(made), ([], made))[0].append(name)
+    return list(groups.values())

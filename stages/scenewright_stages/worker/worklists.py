@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from scenewright_stages.contract.expansion import ancestor, leaves, stage_levels
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.reports import StageCounts
 from scenewright_stages.contract.samples import Sample
@@ -92,21 +93,40 @@ def plan_work(
     for sample in samples:
         if sample.rejected is not None:
             continue
-        standings = chain_standings(stages, keys, sample, histories, sizes)
-        planned = planned_standings(stages, selected, standings, retry_failed)
-        for stage in stages:
-            standing = planned[stage.name]
+        for stage, own, standing in _planned_units(stages, keys, selected, sample, histories, sizes, retry_failed):
             tallies[stage.name]["total"] += 1
             tallies[stage.name][standing.state] += 1
             if standing.state == "todo":
-                after = latest_time(histories.get(stage.name, {}).get(sample.id, ()))
-                work[stage.name].todo.append(Todo(sample, standing.reason, after))
+                after = latest_time(histories.get(stage.name, {}).get(own.id, ()))
+                work[stage.name].todo.append(Todo(own, standing.reason, after))
             elif standing.reason == UPSTREAM_MISSING and stage.name in selected:
                 work[stage.name].unreachable += 1
     for stage in stages:
         shards = shard_count(tallies[stage.name]["todo"], stage, samples_per_shard)
         work[stage.name].counts = StageCounts(**tallies[stage.name], shards=shards)
     return work
+
+
+def _planned_units(
+    stages: Sequence[StageSpec],
+    keys: Mapping[str, str],
+    selected: frozenset[str],
+    sample: Sample,
+    histories: Histories,
+    sizes: Mapping[str, int] | None,
+    retry_failed: bool,
+) -> Iterator[tuple[StageSpec, Sample, Standing]]:
+    """Every stage with every sample that it works on and that comes from one indexed sample, once each."""
+    levels = stage_levels(stages)
+    seen: set[tuple[str, str]] = set()
+    for leaf in leaves(sample, stages):
+        standings = chain_standings(stages, keys, leaf, histories, sizes)
+        planned = planned_standings(stages, selected, standings, retry_failed)
+        for stage in stages:
+            own = ancestor(leaf, levels[stage.name])
+            if (stage.name, own.id) not in seen:
+                seen.add((stage.name, own.id))
+                yield stage, own, planned[stage.name]
 
 
 def planned_standings(

@@ -14,7 +14,7 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.worker.attempting import Attempter, Made, RunningSample, Unmade
+from scenewright_stages.worker.attempting import Attempter, Made, RunningSamples, Unmade
 from scenewright_stages.worker.fetching import Assignment, Fetched
 from scenewright_stages.worker.worklists import Todo
 
@@ -44,7 +44,7 @@ class Fragile(Stage):
 
 def attempt(stage: Fragile, folder: Path, retries: int = 0) -> Made | Unmade:
     fetched = Fetched(Assignment(Todo(Sample("s"), "no record")), folder / "inputs", {})
-    return Attempter(stage, folder / "scratch", 42, retries, RunningSample()).run(fetched)
+    return Attempter(stage, folder / "scratch", 42, retries, RunningSamples()).run(fetched)
 
 
 @pytest.mark.parametrize(
