@@ -356,3 +356,10 @@ def test_the_worker_is_gone_before_the_kubelet_kills_it() -> None:
     job = job_of(Create("depth"), SETTINGS.model_copy(update={"grace_seconds": 60}))
     assert pod_of(job)["terminationGracePeriodSeconds"] == 60
     assert literal_environment(job)["SCENEWRIGHT_GRACE_SECONDS"] == "55"
+
+
+def test_scratch_can_be_a_volume_of_its_own() -> None:
+    job = job_of(Create("depth"), SETTINGS.model_copy(update={"scratch_storage_class": "fast"}))
+    (volume,) = (volume for volume in pod_of(job)["volumes"] if volume["name"] == "scratch")
+    claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["storageClassName"] == "fast" and claim["resources"] == {"requests": {"storage": "8Gi"}}

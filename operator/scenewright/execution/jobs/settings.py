@@ -57,6 +57,9 @@ class PodSettings(Params):
     index: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
     publish: StepResources = StepResources(cpu=2.0, memory_gib=4.0, scratch_gib=16.0)
     shared_memory_gib: float = Field(default=1.0, gt=0.0, description="Size of /dev/shm; counts as memory.")
+    scratch_storage_class: str = Field(
+        default="", description="StorageClass of a volume for each Pod's scratch space; empty: the node's own disk."
+    )
     user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(

@@ -15,7 +15,7 @@ def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
     """The Pod's ``volumes``."""
     shared = {"medium": "Memory", "sizeLimit": gibibytes(request.settings.shared_memory_gib)}
     found: list[dict[str, Any]] = [
-        {"name": _SCRATCH, "emptyDir": {"sizeLimit": gibibytes(request.needs.scratch_gib)}},
+        {"name": _SCRATCH, **_scratch(request)},
         {"name": _SHARED, "emptyDir": shared},
     ]
     if request.model_claim:
@@ -41,3 +41,15 @@ def mounts_of(request: JobRequest) -> list[dict[str, Any]]:
     if request.settings.progress.url:
         found.append({"name": _TOKEN, "mountPath": paths.TOKEN_FOLDER, "readOnly": True})
     return found
+
+
+def _scratch(request: JobRequest) -> dict[str, Any]:
+    size, storage_class = gibibytes(request.needs.scratch_gib), request.settings.scratch_storage_class
+    if not storage_class:
+        return {"emptyDir": {"sizeLimit": size}}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": size}},
+    }
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
