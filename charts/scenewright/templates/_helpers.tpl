@@ -58,6 +58,10 @@ app.kubernetes.io/component: trial-storage
 {{- end -}}
 {{- end -}}
 
+{{- define "scenewright.leaseName" -}}
+{{- default (printf "%s-operator" (include "scenewright.fullname" .)) .Values.operator.lease.name -}}
+{{- end -}}
+
 {{- define "scenewright.progressUrl" -}}
 {{- if .Values.progress.url -}}
 {{- .Values.progress.url -}}

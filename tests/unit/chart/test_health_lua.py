@@ -1,0 +1,121 @@
+"""health.lua, run by a Lua 5.1 interpreter as in Argo CD."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from chart_rendering import CHART
+
+from scenewright.api.status import Phase
+
+lua51 = pytest.importorskip("lupa.lua51", reason="lupa is missing: pip install lupa")
+SCRIPT = (CHART / "files/argocd/health.lua").read_text()
+EXPECTED = {
+    "Pending": "Progressing",
+    "Waiting": "Progressing",
+    "Indexing": "Progressing",
+    "Running": "Progressing",
+    "Publishing": "Progressing",
+    "Suspended": "Suspended",
+    "Complete": "Healthy",
+    "Failed": "Degraded",
+}
+
+
+def table(runtime: Any, value: Any) -> Any:
+    """A Python value as Lua sees parsed JSON."""
+    if isinstance(value, dict):
+        return runtime.table_from({key: table(runtime, each) for key, each in value.items()})
+    if isinstance(value, list):
+        return runtime.table_from([table(runtime, each) for each in value])
+    return value
+
+
+def health(obj: dict[str, Any]) -> tuple[str, str]:
+    """Status and message that Argo CD would show."""
+    runtime = lua51.LuaRuntime(unpack_returned_tuples=True)
+    runtime.globals().obj = table(runtime, obj)
+    result = runtime.execute(SCRIPT)
+    return str(result["status"]), str(result["message"])
+
+
+def scene(phase: str, **changes: Any) -> dict[str, Any]:
+    status = {"phase": phase, "observedGeneration": 3, "stage": "coarse", "progress": "37/96", "conditions": []}
+    return {
+        "metadata": {"name": "courtyard", "generation": 3},
+        "spec": {},
+        "status": {**status, **changes},
+    }
+
+
+def true(kind: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+def test_the_table_has_every_phase() -> None:
+    assert set(EXPECTED) == set(get_args(Phase))
+
+
+@pytest.mark.parametrize("phase", EXPECTED)
+def test_health_of_every_phase(phase: str) -> None:
+    assert health(scene(phase))[0] == EXPECTED[phase]
+
+
+@pytest.mark.parametrize("phase", EXPECTED)
+def test_no_phase_counts_while_the_operator_is_behind(phase: str) -> None:
+    assert health(scene(phase, observedGeneration=2))[0] == "Progressing"
+
+
+@pytest.mark.parametrize("status", [None, {}], ids=["none", "empty"])
+def test_a_new_object_is_not_healthy(status: dict[str, Any] | None) -> None:
+    obj: dict[str, Any] = {"metadata": {"name": "courtyard", "generation": 1}, "spec": {}}
+    if status is not None:
+        obj["status"] = status
+    assert health(obj) == ("Progressing", "waits for the operator")
+
+
+def test_a_status_without_generation_is_behind() -> None:
+    obj = scene("Complete")
+    del obj["status"]["observedGeneration"]
+    assert health(obj)[0] == "Progressing"
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    conditions = [
+        {"type": "Complete", "status": "False"},
+        true("Failed", "SamplesMissing", "3 samples have no record after 2 passes"),
+    ]
+    assert health(scene("Failed", conditions=conditions)) == (
+        "Degraded",
+        "SamplesMissing: 3 samples have no record after 2 passes",
+    )
+
+
+def test_waiting_tells_for_what_and_running_how_far() -> None:
+    waiting = scene("Waiting", conditions=[true("Waiting", "OutputBusy", "SceneJob lab/a writes there")])
+    assert health(waiting) == ("Progressing", "OutputBusy: SceneJob lab/a writes there")
+    assert health(scene("Running")) == ("Progressing", "Running coarse 37/96")
+
+
+def test_a_finished_object_that_is_suspended_later_stays_healthy() -> None:
+    obj = scene("Complete")
+    obj["spec"]["suspend"] = True
+    assert health(obj)[0] == "Healthy"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "phase", "expected"),
+    [
+        (True, "Running", "Healthy"),
+        (True, "Waiting", "Healthy"),
+        (False, "Running", "Progressing"),
+        (True, "Failed", "Degraded"),
+        (True, "Suspended", "Suspended"),
+    ],
+)
+def test_an_annotation_makes_running_jobs_healthy_but_hides_nothing(accepted: bool, phase: str, expected: str) -> None:
+    conditions = [true("Accepted", "Valid", "")] if accepted else []
+    obj = scene(phase, conditions=conditions)
+    obj["metadata"]["annotations"] = {"scenewright.io/healthy-while-running": "true"}
+    assert health(obj)[0] == expected
