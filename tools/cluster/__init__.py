@@ -2,7 +2,18 @@
 
 from .audit import AuditLog, Request
 from .control_plane import ControlPlane, Settings
+from .fault_proxy import FaultProxy, Faults
 from .problems import DidNotStart, Unavailable
 from .simulation import Behaviour
 
-__all__ = ["AuditLog", "Behaviour", "ControlPlane", "DidNotStart", "Request", "Settings", "Unavailable"]
+__all__ = [
+    "AuditLog",
+    "Behaviour",
+    "ControlPlane",
+    "DidNotStart",
+    "FaultProxy",
+    "Faults",
+    "Request",
+    "Settings",
+    "Unavailable",
+]

@@ -124,14 +124,18 @@ def _kubernetes_module(folder: Path) -> str:
     staging = [entry["Path"] for entry in requires if entry["Version"] == "v0.0.0"]
     version = f"v0{KUBERNETES[1:]}"
     replaces = "\n".join(f"replace {path} => {path} {version}" for path in staging)
-    return f"module scenewright.io/test/kubernetes\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
+    return (
+        f"module scenewright.io/test/kubernetes\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
+    )
 
 
 def _kubernetes_flags() -> str:
     major, minor, _ = KUBERNETES.split(".")
     values = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join([STRIPPED, *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())])
+    return " ".join(
+        [STRIPPED, *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())]
+    )
 
 
 def _build_in(module: Path, folder: Path, flags: str, packages: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from .api import Api, ApiError
 from .audit import AuditLog
 from .binaries import CONTROL_PLANE, binaries
 from .credentials import control_plane_users, write_kubeconfig, write_service_account_key, write_token_file
+from .fault_proxy import FaultProxy, Faults
 from .processes import Component, ProcessGroup, accepts_connections, free_ports
 from .simulation import Behaviour
 
@@ -115,13 +116,13 @@ class ControlPlane:
         return self._paths["kubectl"]
 
     def simulate(self, namespace: str, behaviours: Mapping[str, Behaviour]) -> None:
-        """Orders what Pods of steps do in a namespace, for Pods that are created from now on.
+        """Orders what Pods of steps do in a namespace, for Pods that are created after its return.
 
         Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``,
         ``<step>``, ``default``. Without any a Pod runs for a second and succeeds.
         """
-        manifest = simulation.behaviour_config_map(namespace, behaviours)
-        self.api.apply(f"/api/v1/namespaces/{namespace}/configmaps/{simulation.CONFIG_MAP}", manifest)
+        mark = simulation.order_behaviours(self.api, namespace, behaviours)
+        self.api_server.wait_until(lambda: self._is_effective(namespace, mark), START_SECONDS)
 
     def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> str:
         """A namespace that is ready for Pods: with its default service account."""
@@ -130,11 +131,11 @@ class ControlPlane:
         self.controllers.wait_until(lambda: self._has_service_account(name), START_SECONDS)
         return name
 
-    def service_account_kubeconfig(self, namespace: str, name: str, server: str = "") -> Path:
+    def service_account_kubeconfig(self, namespace: str, name: str, proxy: FaultProxy | None = None) -> Path:
         """A kubeconfig that acts as a service account, with a token that lasts a day.
 
         Args:
-            server: another address, as a fault proxy's; plain HTTP needs no certificate.
+            proxy: what it connects to instead of the API server.
         """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         request = {
@@ -143,20 +144,25 @@ class ControlPlane:
             "spec": {"expirationSeconds": 24 * 3600},
         }
         token = self.api.create(path, request)["status"]["token"]
-        authority = None if server.startswith("http://") else self.certificate_authority
-        suffix = "-proxy" if server else ""
-        file = self.folder / f"{namespace}-{name}{suffix}.kubeconfig"
-        return write_kubeconfig(file, server or self.url, token, authority)
+        if proxy is not None:
+            return write_kubeconfig(self.folder / f"{namespace}-{name}-proxy.kubeconfig", proxy.url, token)
+        file = self.folder / f"{namespace}-{name}.kubeconfig"
+        return write_kubeconfig(file, self.url, token, self.certificate_authority)
 
-    def restart_api_server(self) -> None:
-        """Ends the API server and waits until a new one is ready on the same address."""
-        self.api_server.stop()
+    def fault_proxy(self, seed: int, faults: Faults | None = None) -> contextlib.AbstractContextManager[FaultProxy]:
+        """A proxy in front of this API server; see :func:`service_account_kubeconfig` for its use."""
+        return FaultProxy.start(self.url, self.certificate_authority, seed, faults)
+
+    def restart_api_server(self, down_seconds: float = 0.0) -> None:
+        """Kills the API server and waits until a new one is ready on the same address."""
+        self.api_server.kill()
+        time.sleep(down_seconds)
         self.api_server.start()
         self.api_server.wait_until(self.api.is_ready, START_SECONDS)
 
     def stop_etcd(self, seconds: float) -> None:
-        """Ends etcd, and starts it again after so many seconds; returns when the API server is ready again."""
-        self.etcd.stop()
+        """Kills etcd, and starts it again after so many seconds; returns when the API server is ready again."""
+        self.etcd.kill()
         time.sleep(seconds)
         self.etcd.start()
         self.api_server.wait_until(self.api.is_ready, START_SECONDS)
@@ -262,8 +268,8 @@ class ControlPlane:
         for name in self.node_names():
             self.api.create("/api/v1/nodes", simulation.node_manifest(name, self.settings.gpus))
         self._start_kwok()
+        self.controllers.wait_until(self._nodes_are_ready, START_SECONDS)
         self.simulate("default", {})
-        self.controllers.wait_until(self._simulation_is_ready, START_SECONDS)
 
     def _start_kwok(self) -> None:
         kubeconfig = self._kubeconfig_of("kwok", self.folder / "kwok.kubeconfig")
@@ -272,11 +278,15 @@ class ControlPlane:
         command += ["--node-ip=127.0.0.1", f"--node-lease-duration-seconds={self.settings.node_grace_seconds * 2 // 3}"]
         self.group.start("kwok", command)
 
-    def _simulation_is_ready(self) -> bool:
-        if not self._has_service_account("default") or not simulation.policy_is_active(self.api):
-            return False
+    def _nodes_are_ready(self) -> bool:
         nodes = self.api.get("/api/v1/nodes")["items"]
-        return all(_is_ready(node) for node in nodes)
+        return self._has_service_account("default") and all(_is_ready(node) for node in nodes)
+
+    def _is_effective(self, namespace: str, mark: str) -> bool:
+        # Right after a restart the API server refuses Pods until its admission plugins are ready.
+        with contextlib.suppress(ApiError):
+            return simulation.is_effective(self.api, namespace, mark)
+        return False
 
     def _has_service_account(self, namespace: str) -> bool:
         with contextlib.suppress(ApiError):

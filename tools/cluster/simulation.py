@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ POLICY = MANIFESTS / "simulated-pods.yaml"
 MANAGED_LABEL = "test.scenewright.io/simulated"
 BEHAVIOUR_ANNOTATION = "test.scenewright.io/behaviour"
 CONFIG_MAP = "simulated-pods"
+PROBE = "probe"
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,33 @@ def node_manifest(name: str, gpus: int) -> dict[str, Any]:
     }
 
 
-def policy_is_active(api: Api) -> bool:
-    """Whether a new Pod of a step gets its behaviour; the API server needs a moment to load a policy."""
-    pod = {
+def order_behaviours(api: Api, namespace: str, behaviours: Mapping[str, Behaviour]) -> str:
+    """Writes the ConfigMap; returns the text by which :func:`is_effective` recognises it."""
+    manifest = behaviour_config_map(namespace, behaviours)
+    mark = json.dumps({"mark": uuid.uuid4().hex})
+    manifest["data"][PROBE] = mark
+    api.apply(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}", manifest)
+    return mark
+
+
+def is_effective(api: Api, namespace: str, mark: str) -> bool:
+    """Whether a new Pod gets the behaviours: the API server loads a policy and its parameters a moment later."""
+    created = api.create(f"/api/v1/namespaces/{namespace}/pods", _probe_pod(), dry_run=True)
+    return bool(created["metadata"].get("annotations", {}).get(BEHAVIOUR_ANNOTATION) == mark)
+
+
+def _probe_pod() -> dict[str, Any]:
+    # Admitted in a namespace that enforces the restricted Pod Security Standard and has a quota.
+    security = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    container = {
+        "name": PROBE,
+        "image": PROBE,
+        "securityContext": {**security, "capabilities": {"drop": ["ALL"]}},
+        "resources": {"requests": {"cpu": "0", "memory": "0"}, "limits": {"cpu": "0", "memory": "0"}},
+    }
+    return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "probe", "labels": {"scenewright.io/step": "probe"}},
-        "spec": {"containers": [{"name": "probe", "image": "probe"}]},
+        "metadata": {"name": PROBE, "labels": {"scenewright.io/step": PROBE}},
+        "spec": {"containers": [container]},
     }
-    created = api.create("/api/v1/namespaces/default/pods", pod, dry_run=True)
-    return BEHAVIOUR_ANNOTATION in created["metadata"].get("annotations", {})
