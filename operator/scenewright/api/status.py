@@ -14,8 +14,8 @@ Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Susp
 class Condition(Params):
     """One observation in the usual Kubernetes form."""
 
-    type: Literal["Accepted", "Progressing", "Waiting", "Suspended", "Complete", "Failed", "Finished"] = Field(
-        description="What is observed."
+    type: Literal["Accepted", "Progressing", "Waiting", "Suspended", "Complete", "Failed", "Finished", "Warning"] = (
+        Field(description="What is observed.")
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that it is about.")
@@ -30,6 +30,15 @@ class SampleCounts(Params):
     total: int = Field(default=0, ge=0, description="All samples of the stage.")
     done: int = Field(default=0, ge=0, description="Samples with results that count.")
     failed: int = Field(default=0, ge=0, description="Samples that could not be made.")
+    skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+
+
+class IndexedCounts(Params):
+    """How a stage's samples stood before this pass, as the index step found them."""
+
+    todo: int = Field(default=0, ge=0, description="Samples that this pass had to make.")
+    done: int = Field(default=0, ge=0, description="Samples that were up to date.")
+    failed: int = Field(default=0, ge=0, description="Samples that had failed before and are not tried again.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
 
 
@@ -49,6 +58,7 @@ class StageStatus(Params):
     state: Literal["Pending", "Waiting", "Running", "UpToDate", "Done", "Failed"] = Field(
         default="Pending", description="Where the stage stands."
     )
+    indexed: IndexedCounts = IndexedCounts()
     samples: SampleCounts = SampleCounts()
     shards: ShardCounts = ShardCounts()
     started_at: str = Field(default="", max_length=40, description="When its first Pod started (RFC 3339).")
@@ -90,11 +100,22 @@ class Status(Params):
     phase: Phase = Field(default="Pending", description="Summary of the conditions for people.")
     pipeline: str = Field(default="", max_length=32, description="Pipeline block in use.")
     stage: str = Field(default="", max_length=32, description="Stage that runs.")
-    progress: str = Field(default="", max_length=32, description="Finished of all samples, such as 37/96.")
+    progress: str = Field(
+        default="", max_length=32, description="Finished of all samples, added up over the stages, such as 37/96."
+    )
     failed: int = Field(default=0, ge=0, description="Samples that failed.")
     rate: str = Field(default="", max_length=32, description="Samples per minute of the running stage.")
     run: str = Field(default="", max_length=63, description="Id of the current run.")
     passes: int = Field(default=0, ge=0, description="Passes over the current work so far.")
+    starts: int = Field(default=0, ge=0, description="Runs that were started so far; the last part of the run's id.")
+    restarts: int = Field(
+        default=0, ge=0, description="How often this run repeated something because a Job or its report was gone."
+    )
+    clearing: bool = Field(default=False, description="The Jobs of a pass are being removed before the next one.")
+    plan_only: bool = Field(default=False, description="This run only counts what is to be made.")
+    retry_failed: bool = Field(default=False, description="The first pass of this work tries failed samples again.")
+    started_at: str = Field(default="", max_length=40, description="When the current run began (RFC 3339).")
+    finished_at: str = Field(default="", max_length=40, description="When the work ended (RFC 3339).")
     effective: Effective = Effective()
     conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Observations by type.")
     stages: list[StageStatus] = Field(default_factory=list, max_length=16, description="Stages of the current run.")
@@ -106,5 +127,7 @@ class Status(Params):
     )
     outputs: Outputs = Outputs()
     retry_tokens: list[str] = Field(
-        default_factory=list, max_length=10, description="Retry tokens that were seen; an old one starts nothing."
+        default_factory=list,
+        max_length=10,
+        description="Retry tokens seen so far, the current one last; an old one starts nothing.",
     )

@@ -109,6 +109,8 @@ class ObservedPod:
         waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
         unschedulable: message of the PodScheduled condition while that is False, else ``""``.
         exit_code: of the ended container, None while there is none (a Pod that the kubelet rejected has none).
+        scheduled_at: when it got its node (PodScheduled became True), None while it has none.
+        started_at, finished_at: of the container, None while it waits; a Pod that the kubelet rejected has neither.
         report: parsed termination message, None when there is none or it does not parse.
         deleted_at: deletion timestamp, when it began to terminate plus its grace period.
         gpus: how many GPUs its container asks for.
@@ -129,6 +131,7 @@ class ObservedPod:
     waiting_reason: str = ""
     waiting_message: str = ""
     unschedulable: str = ""
+    scheduled_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deleted_at: datetime | None = None

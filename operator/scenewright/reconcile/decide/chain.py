@@ -1,0 +1,173 @@
+"""Which step of a run comes next: models, index, the stages that have something to do, publish."""
+
+from __future__ import annotations
+
+from scenewright.api.status import StageStatus
+from scenewright.reconcile.actions import CreateJob
+from scenewright.reconcile.decide import counts, endings, folding, reporting
+from scenewright.reconcile.decide.restarting import cleared
+from scenewright.reconcile.decide.starting import watched
+from scenewright.reconcile.decide.turns import Run, Standing, Turn
+from scenewright.reconcile.observation import ObservedJob
+from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
+
+MODELS_STEP = "models"
+
+
+def proceed(run: Run) -> Turn:
+    """The next step of a run, as far as what is observed allows to go."""
+    if run.memory.clearing:
+        return _clear(run)
+    if not run.memory.stages:
+        return _models(run)
+    return _stages(run)
+
+
+def _clear(run: Run) -> Turn:
+    """Waits until no Job of the last pass is left, then begins at the index."""
+    if run.jobs:
+        return cleared(run, run.situation.standing_before)
+    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[]))
+
+
+def _models(run: Run) -> Turn:
+    """Fills the model cache in the first pass of a run, on a CPU."""
+    first = run.plan.selected[0]
+    is_past = INDEX_STEP in run.jobs or first in run.jobs or run.memory.passes > 1 or run.memory.plan_only
+    if is_past or not folding.needs_models(run.plan):
+        return _index(run)
+    doing = Standing("Indexing", "FillingModelCache", "a CPU Pod sees to it that the model cache is complete")
+    job = run.jobs.get(MODELS_STEP)
+    if job is None or job.deleting or not job.ended:
+        return _running(run, MODELS_STEP, job, doing)
+    if job.ended == "Failed":
+        return endings.step_failed(run, job, "ModelsFailed")
+    return _index(run)
+
+
+def _index(run: Run) -> Turn:
+    """Lists and counts the samples, in a Job of its own or in the first stage's."""
+    first = run.plan.selected[0]
+    memory = run.memory
+    earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
+    folds = not memory.plan_only and folding.folds_index(run.plan, earlier)
+    folded = INDEX_STEP not in run.jobs and (first in run.jobs or folds)
+    step = first if folded else INDEX_STEP
+    job = run.jobs.get(step)
+    if job is None or job.deleting or not job.ended:
+        doing = Standing("Indexing", "Indexing", "the input is listed and compared with what is there")
+        return _running(run, step, job, doing, fold_index=folded)
+    report = reporting.last_report(run, job) if folded else reporting.report_of(run, job, (INDEX_STEP,))
+    if reporting.has_index(run, report) and report is not None and (folded or job.ended == "Complete"):
+        return _indexed(run, report, folded)
+    if job.ended == "Failed":
+        return endings.step_failed(run, job, "IndexFailed")
+    return endings.report_lost(run, job)
+
+
+def _indexed(run: Run, report: Report, folded: bool) -> Turn:
+    """Goes on with the counts of the index."""
+    stages = counts.indexed_stages(run.plan, report)
+    if folded:
+        stages[_position(run)] = _folded_stage(stages[_position(run)])
+    run = run.remembering(stages=stages, **endings.notes(report))
+    return endings.planned(run) if run.memory.plan_only else proceed(run)
+
+
+def _folded_stage(stage: StageStatus) -> StageStatus:
+    """The stage whose process indexed: one shard, whose Job is there whatever the counts say."""
+    shards = stage.shards.model_copy(update={"total": folding.SINGLE_SHARD})
+    return stage.model_copy(update={"shards": shards, "state": "Pending"})
+
+
+def _position(run: Run) -> int:
+    return [stage.name for stage in run.plan.chain].index(run.plan.selected[0])
+
+
+def _stages(run: Run) -> Turn:
+    """The first stage that has not ended; publish when there is none."""
+    for name in run.plan.selected:
+        stage = run.stages[name]
+        if stage.state in ("UpToDate", "Done", "Failed"):
+            continue
+        job = run.jobs.get(name)
+        if job is None and stage.state == "Running":
+            return endings.job_lost(run, name)
+        if job is None or job.deleting or not job.ended:
+            return _stage_running(run, stage, job)
+        pods = run.situation.pods_of(job)
+        if job.ended == "Failed" and not endings.goes_on(run, job):
+            return endings.step_failed(run.with_stage(counts.progressed(stage, job, pods, None)), job, "StageFailed")
+        publishes = job.ended == "Complete" and _folds_publish(run, stage)
+        run = run.with_stage(counts.ended(stage, job, pods, run.now))
+        if publishes:
+            return _published_by(run, job)
+    return _publish(run)
+
+
+def _folds_publish(run: Run, stage: StageStatus) -> bool:
+    left = [name for name in run.plan.selected if name != stage.name and run.stages[name].state == "Pending"]
+    return folding.folds_publish(run.plan, stage.name, last=not left, shards=stage.shards.total)
+
+
+def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Turn:
+    """Creates the stage's Job, or looks after it."""
+    if job is not None and not job.deleting:
+        progress = run.situation.observed.progress.get(stage.name)
+        stage = counts.progressed(stage, job, run.situation.pods_of(job), progress)
+    elif stage.state == "Pending":
+        stage = stage.model_copy(update={"state": "Waiting"})
+    shards = stage.shards.total
+    text = f"{stage.name}: {stage.indexed.todo} samples in {shards} {'shards' if shards > 1 else 'shard'}"
+    doing = Standing("Running", "RunningStage", text)
+    fold = _folds_publish(run, stage)
+    return _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
+
+
+def _publish(run: Run) -> Turn:
+    """Writes the manifests and counts for good, in a Job of its own unless the last stage's process did."""
+    doing = Standing("Publishing", "Publishing", "manifests and report are being written")
+    job = run.jobs.get(PUBLISH_STEP)
+    if job is None or job.deleting or not job.ended:
+        return _running(run, PUBLISH_STEP, job, doing)
+    if job.ended == "Failed":
+        return endings.step_failed(run, job, "PublishFailed")
+    report = reporting.report_of(run, job, (PUBLISH_STEP,))
+    return endings.report_lost(run, job) if report is None else endings.published(run, report)
+
+
+def _published_by(run: Run, job: ObservedJob) -> Turn:
+    """Ends with the report of publish that a stage's Pod left; publishes again when that is gone."""
+    report = reporting.report_of(run, job, (PUBLISH_STEP,))
+    if report is not None:
+        return endings.published(run, report)
+    return endings.waiting_for_report(run, job) or _publish(run)
+
+
+def _running(
+    run: Run,
+    step: str,
+    job: ObservedJob | None,
+    doing: Standing,
+    shards: int = 1,
+    fold_index: bool = False,
+    fold_publish: bool = False,
+) -> Turn:
+    """Creates a step's Job, waits for one that is being deleted, or looks after the live one."""
+    run = run.remembering(stage=step)
+    if job is None:
+        memory = run.memory
+        create = CreateJob(
+            step=step,
+            run=memory.run,
+            shards=shards,
+            fold_index=fold_index,
+            fold_publish=fold_publish,
+            retry_failed=memory.retry_failed and memory.passes == 1,
+            plan_only=memory.plan_only,
+        )
+        return run.turn(doing, create, again_after=run.settings.without_pods)
+    if job.deleting:
+        return run.turn(doing, again_after=run.settings.node_loss)
+    return watched(run, job, doing)

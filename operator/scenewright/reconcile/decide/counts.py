@@ -1,0 +1,163 @@
+"""Samples and shards of the stages: from the index, from progress and finished Pods, and at last from publish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.decide.times import text_of
+from scenewright.reconcile.observation import ObservedJob, ObservedPod, StepProgress
+from scenewright_stages.contract.reports import Report, StageCounts
+
+STARTED = ("Waiting", "Running")
+"""States of a stage whose Job was asked for and has not ended."""
+
+
+def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
+    """The stages as the index found them, in the order of the chain."""
+    return [_indexed_stage(stage.name, report.stages.get(stage.name, StageCounts())) for stage in plan.chain]
+
+
+def _indexed_stage(name: str, counts: StageCounts) -> StageStatus:
+    return StageStatus(
+        name=name,
+        state="Pending" if counts.shards else "UpToDate",
+        indexed=IndexedCounts(todo=counts.todo, done=counts.done, failed=counts.failed, skipped=counts.skipped),
+        samples=SampleCounts(total=counts.total, done=counts.done, failed=counts.failed, skipped=counts.skipped),
+        shards=ShardCounts(total=counts.shards),
+    )
+
+
+def progressed(
+    stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], progress: StepProgress | None
+) -> StageStatus:
+    """A stage with what its Job, Pods and pushes tell now; counts never fall within a pass.
+
+    Rate and expected end change only with the counts, so that nothing is written for them alone.
+    """
+    pods = list(pods)
+    samples = _samples(stage, pods, progress)
+    shards = _shards(stage, job)
+    started = [pod.started_at for pod in pods if pod.started_at is not None]
+    known = stage.started_at or (text_of(min(started)) if started else "")
+    moved = samples != stage.samples
+    rate = round(progress.samples_per_minute, 2) if progress and moved else stage.samples_per_minute
+    return stage.model_copy(
+        update={
+            "state": "Running" if known else "Waiting",
+            "samples": samples,
+            "shards": shards,
+            "started_at": known,
+            "gpu_seconds": max(stage.gpu_seconds, _gpu_seconds(pods, progress)),
+            "samples_per_minute": rate,
+            "eta": _eta(samples, progress) if moved else stage.eta,
+        }
+    )
+
+
+def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime) -> StageStatus:
+    """A stage whose Job has ended; where every shard ended well, every sample has a record."""
+    latest = progressed(stage, job, pods, None)
+    samples = latest.samples
+    complete = job.ended == "Complete"
+    if complete:
+        samples = samples.model_copy(update={"done": max(0, samples.total - samples.failed - samples.skipped)})
+    done = latest.shards.total if complete else latest.shards.done
+    return latest.model_copy(
+        update={
+            "state": "Done" if complete or done else "Failed",
+            "samples": samples,
+            "shards": latest.shards.model_copy(
+                update={"running": 0, "done": done, "failed": latest.shards.total - done}
+            ),
+            "finished_at": text_of(job.ended_at or now),
+            "samples_per_minute": 0.0,
+            "eta": "",
+        }
+    )
+
+
+def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
+    """A stage that was under way and whose Job is taken away."""
+    if stage.state not in STARTED:
+        return stage
+    shards = stage.shards.model_copy(update={"running": 0})
+    return stage.model_copy(update={"state": state, "shards": shards, "samples_per_minute": 0.0, "eta": ""})
+
+
+def published_stages(stages: Iterable[StageStatus], counts: Mapping[str, StageCounts]) -> list[StageStatus]:
+    """The stages with the counts of publish, which read every record."""
+    return [_published_stage(stage, counts[stage.name]) if stage.name in counts else stage for stage in stages]
+
+
+def _published_stage(stage: StageStatus, counts: StageCounts) -> StageStatus:
+    samples = SampleCounts(total=counts.total, done=counts.done, failed=counts.failed, skipped=counts.skipped)
+    return stage.model_copy(update={"samples": samples})
+
+
+def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
+    """Finished samples, all samples, and failed samples, added up over the stages."""
+    finished = total = failed = 0
+    for stage in stages:
+        samples = stage.samples
+        finished += samples.done + samples.failed + samples.skipped
+        total += samples.total
+        failed += samples.failed
+    return min(finished, total), total, failed
+
+
+def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None) -> SampleCounts:
+    """The largest of what is known already, what was pushed and what finished Pods reported."""
+    before, known = stage.indexed, stage.samples
+    reported = _reported(stage.name, pods)
+    pushed = progress or StepProgress()
+    done = max(known.done, before.done + pushed.done, before.done + reported.done)
+    failed = max(known.failed, before.failed + pushed.failed, before.failed + reported.failed)
+    skipped = max(known.skipped, before.skipped + pushed.skipped, before.skipped + reported.skipped)
+    failed = min(failed, known.total)
+    skipped = min(skipped, known.total - failed)
+    return SampleCounts(
+        total=known.total, done=min(done, known.total - failed - skipped), failed=failed, skipped=skipped
+    )
+
+
+def _reported(stage: str, pods: list[ObservedPod]) -> SampleCounts:
+    """What Pods that ended well reported, one for each shard."""
+    latest: dict[int, StageCounts] = {}
+    for pod in pods:
+        if pod.exit_code == 0 and pod.report is not None and stage in pod.report.stages:
+            latest[pod.index] = pod.report.stages[stage]
+    counts = latest.values()
+    return SampleCounts(
+        done=sum(each.done for each in counts),
+        failed=sum(each.failed for each in counts),
+        skipped=sum(each.skipped for each in counts),
+    )
+
+
+def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
+    total = max(stage.shards.total, job.completions)
+    done = min(total, max(job.completed_indexes, stage.shards.done))
+    failed = min(total - done, job.failed_indexes)
+    return ShardCounts(total=total, running=min(job.ready, total - done - failed), done=done, failed=failed)
+
+
+def _gpu_seconds(pods: list[ObservedPod], progress: StepProgress | None) -> float:
+    """Seconds of ended Pods, or of all Pods as far as they pushed them; none that only the clock adds."""
+    held = sum(
+        pod.gpus * max(0.0, (pod.finished_at - pod.started_at).total_seconds())
+        for pod in pods
+        if pod.gpus and pod.started_at is not None and pod.finished_at is not None
+    )
+    pushed = progress.busy_seconds + progress.waiting_seconds if progress is not None else 0.0
+    return round(max(held, pushed), 1)
+
+
+def _eta(samples: SampleCounts, progress: StepProgress | None) -> str:
+    if progress is None or progress.at is None or progress.samples_per_minute <= 0.0:
+        return ""
+    left = samples.total - samples.done - samples.failed - samples.skipped
+    minutes = min(left / progress.samples_per_minute, 60.0 * 24 * 365)
+    return text_of(progress.at + timedelta(minutes=minutes))

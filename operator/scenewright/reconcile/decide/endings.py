@@ -1,0 +1,166 @@
+"""How steps, passes and runs end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scenewright.api.status import FailureStatus, Outputs
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.actions import DeleteJob
+from scenewright.reconcile.decide import counts, folding, reporting
+from scenewright.reconcile.decide.restarting import begin_again, deletions
+from scenewright.reconcile.decide.times import seconds_between, text_of
+from scenewright.reconcile.decide.turns import Run, Standing, Turn
+from scenewright.reconcile.observation import ObservedJob
+from scenewright_stages.contract.reports import Report, StageCounts, cut
+
+ENDED_BY_A_POD = "PodFailurePolicy"
+SHARDS_LOST = "FailedIndexes"
+
+
+def failed(run: Run, reason: str, message: str) -> Turn:
+    """The run has failed: whatever still runs is ended."""
+    live = [job for job in run.situation.observed.jobs if not job.ended]
+    stages = [counts.at_rest(stage, "Failed") for stage in run.memory.stages]
+    run = run.remembering(stages=stages, finished_at=text_of(run.now))
+    return run.turn(Standing("Failed", reason, message), *deletions(live, f"the run has failed: {reason}"))
+
+
+def complete(run: Run, reason: str, message: str) -> Turn:
+    """The run is complete."""
+    run = run.remembering(finished_at=text_of(run.now), stage="")
+    return run.turn(Standing("Complete", reason, message))
+
+
+def goes_on(run: Run, job: ObservedJob) -> bool:
+    """Whether the chain goes on after a stage whose Job failed: shards were lost, and that is put up with."""
+    return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
+
+
+def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
+    """The Job of a step failed in a way that ends the run; the Pod that knows why says why.
+
+    Args:
+        run: the run.
+        job: the failed Job.
+        otherwise: reason where no Pod gave one; a stage has that of its Job.
+    """
+    pod = reporting.ending_pod(run, job)
+    if job.reason == ENDED_BY_A_POD and (pod is None or pod.report is None):
+        waiting = waiting_for_report(run, job)
+        if waiting is not None:
+            return waiting
+    if pod is not None:
+        run = run.remembering(**notes(pod.report)) if pod.report is not None and pod.report.failures else run
+        return failed(run, *reporting.why_ended(pod))
+    reason = reporting.condition_reason(job.reason, otherwise) if job.step in run.plan.keys else otherwise
+    report = reporting.last_report(run, job)
+    told = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
+    return failed(run, reason, f"{job.step}: {told or job.message or reporting.NO_WORDS}")
+
+
+def report_lost(run: Run, job: ObservedJob) -> Turn:
+    """A CPU Job is complete but its report is gone with its Pod: it runs again, which changes nothing."""
+    waiting = waiting_for_report(run, job)
+    if waiting is not None:
+        return waiting
+    restarts = run.memory.restarts + 1
+    if restarts > run.settings.restarts:
+        return failed(run, "ReportLost", f"{job.step}: the report was lost {restarts} times before it could be read")
+    run = run.remembering(restarts=restarts, stage=job.step)
+    message = f"the report of {job.step} was gone before it could be read; it runs again"
+    return run.turn(Standing("Indexing", "ReportLost", message), DeleteJob(job.name, job.uid, message))
+
+
+def job_lost(run: Run, stage: str) -> Turn:
+    """The Job of a stage that ran is gone: the pass begins again, and its index finds what is left to do."""
+    restarts = run.memory.restarts + 1
+    if restarts > run.settings.restarts:
+        return failed(run, "JobLost", f"{stage}: Jobs of this run were deleted by somebody else {restarts} times")
+    message = f"the Job of {stage} is gone; the pass begins again at its index"
+    return begin_again(run, "JobLost", message, restarts=restarts)
+
+
+def planned(run: Run) -> Turn:
+    """Everything is counted, and nothing more was asked for."""
+    todo = {stage.name: stage.indexed.todo for stage in run.memory.stages if stage.indexed.todo}
+    listed = ", ".join(f"{name} {count}" for name, count in todo.items()) or "nothing"
+    hours = _gpu_hours(run.plan, todo)
+    estimate = f"; about {hours:.1f} GPU hours" if hours >= 0.05 else ""
+    return complete(run, "Planned", f"planned only; samples to make: {listed}{estimate}")
+
+
+def published(run: Run, report: Report) -> Turn:
+    """Publish has read every record: the run is complete, has failed, or goes over the job once more."""
+    stages = counts.published_stages(run.memory.stages, report.stages)
+    outputs = {name: cut(report.outputs.get(name, ""), 1024) for name in Outputs.model_fields}
+    run = run.remembering(stages=stages, outputs=Outputs(**outputs), **notes(report))
+    missing = sum(each.missing for each in report.stages.values())
+    if missing:
+        return _missing(run, missing)
+    if not _any_done(run.plan, report):
+        return failed(run, "NoSampleDone", _none_done(report))
+    lost = report.rejected + sum(each.failed for each in report.stages.values())
+    if lost:
+        return complete(
+            run, "SamplesFailed", f"{lost} of {report.samples + report.rejected} samples failed{_why(report)}"
+        )
+    return complete(run, "Succeeded", f"all {report.samples} samples are done")
+
+
+def notes(report: Report) -> dict[str, Any]:
+    """Failures and warnings of a report as the status keeps them."""
+    failures = [
+        FailureStatus(
+            sample=cut(each.sample, 100),
+            stage=each.stage[:32],
+            reason=cut(each.reason, 64),
+            message=cut(each.message, 200),
+        )
+        for each in report.failures[:20]
+    ]
+    return {"failures": failures, "warnings": [cut(text, 200) for text in report.warnings[:10]]}
+
+
+def _missing(run: Run, missing: int) -> Turn:
+    passes = run.memory.passes
+    if passes > run.plan.spec.execution.retries.passes:
+        text = f"{missing} samples have no result after {passes} passes; the logs tell why their processes ended"
+        return failed(run, "SamplesMissing", text)
+    text = f"{missing} samples have no result; pass {passes + 1} goes over them"
+    return begin_again(run, "NextPass", text, passes=passes + 1)
+
+
+def _any_done(plan: Plan, report: Report) -> bool:
+    """Whether a sample is done in a stage that no other stage that may run reads."""
+    selected = [plan.stage(name) for name in plan.selected]
+    read = {name for stage in selected for name in stage.upstream()}
+    ends = [stage.name for stage in selected if stage.name not in read]
+    return any(report.stages.get(name, StageCounts()).done for name in ends)
+
+
+def _none_done(report: Report) -> str:
+    total = report.samples + report.rejected
+    return f"none of {total} samples is done{_why(report)}" if total else "the input holds no sample"
+
+
+def _why(report: Report) -> str:
+    """The first failure in words."""
+    if not report.failures:
+        return ""
+    first = report.failures[0]
+    why = ": ".join(text for text in (first.reason, first.message) if text)
+    return f"; {first.sample} in {first.stage}: {why}"
+
+
+def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
+    stages = [plan.stage(name) for name in todo if folding.asks_for_gpu(plan, name)]
+    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.resources.gpus) for stage in stages) / 3600
+
+
+def waiting_for_report(run: Run, job: ObservedJob) -> Turn | None:
+    """Leaves everything as it was while the news of the Pod may still be on their way; None when they are late."""
+    wait = run.settings.report_grace - seconds_between(job.ended_at or job.created_at, run.now)
+    if wait <= 0:
+        return None
+    return run.remembering(stage=job.step).turn(run.situation.standing_before, again_after=wait)

@@ -1,0 +1,54 @@
+"""What the steps of a run ask for, and which of them share a process."""
+
+from __future__ import annotations
+
+from scenewright.planning import backends
+from scenewright.planning.plan import Plan
+
+SINGLE_SHARD = 1
+
+
+def folds_index(plan: Plan, earlier_runs: int) -> bool:
+    """Whether the first stage's process indexes first.
+
+    Only where the worklist is sure to be one shard: the input is a single file. A GPU is not asked for before it is
+    known that there is work for it, unless the object is new and there most probably is.
+    """
+    if not plan.selected or not _is_single_object(plan):
+        return False
+    return earlier_runs == 0 or not asks_for_gpu(plan, plan.selected[0])
+
+
+def folds_publish(plan: Plan, stage: str, last: bool, shards: int) -> bool:
+    """Whether a stage's process publishes afterwards: one shard on a CPU, and nothing runs after it."""
+    return last and shards == SINGLE_SHARD and not asks_for_gpu(plan, stage)
+
+
+def asks_for_gpu(plan: Plan, stage: str) -> bool:
+    """Whether a Pod of the stage asks for a GPU."""
+    scheduling = plan.spec.scheduling
+    override = plan.spec.execution.stage_overrides.get(stage)
+    overridden = override is not None and scheduling.gpu_resource in {
+        *override.resources.limits,
+        *override.resources.requests,
+    }
+    return plan.stage(stage).resources.gpus > 0 or overridden
+
+
+def needs_models(plan: Plan) -> bool:
+    """Whether a Job has to see to it that the model cache holds the weights of the stages that may run."""
+    if not plan.spec.models.cache_claim:
+        return False
+    selected = [stage for stage in plan.chain if stage.name in plan.selected]
+    return any(backends.revisions(selected).values())
+
+
+def queue_of(plan: Plan, step: str) -> str:
+    """The queue in which a step's Job waits, empty for none."""
+    scheduling = plan.spec.scheduling
+    runs_on_gpu = step in plan.keys and asks_for_gpu(plan, step)
+    return scheduling.queue_name if runs_on_gpu else scheduling.cpu_queue_name
+
+
+def _is_single_object(plan: Plan) -> bool:
+    return plan.spec.input.uri.lower().endswith(plan.pipeline.input.suffixes)

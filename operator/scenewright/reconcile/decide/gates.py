@@ -1,0 +1,99 @@
+"""What has to be so before a run may start, and how it starts, is suspended or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from scenewright.api.status import Status
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.decide import chain, counts, endings
+from scenewright.reconcile.decide.memory import run_id
+from scenewright.reconcile.decide.restarting import deletions
+from scenewright.reconcile.decide.times import text_of
+from scenewright.reconcile.decide.turns import Run, Situation, Standing, Turn
+from scenewright.reconcile.observation import ObservedJob, Refusal
+
+
+def refused(situation: Situation, memory: Status, refusal: Refusal) -> Turn:
+    """The spec cannot be carried out: nothing runs until it is changed."""
+    supported = all(problem.field != "kind" for problem in refusal.problems)
+    reason = "InvalidSpec" if supported else "NotSupported"
+    message = "; ".join(str(problem) for problem in refusal.problems)
+    was_so = situation.standing_before.phase == "Failed" and situation.standing_before.reason == reason
+    memory = Status(
+        starts=memory.starts,
+        conditions=memory.conditions,
+        outputs=memory.outputs,
+        retry_tokens=memory.retry_tokens,
+        finished_at=memory.finished_at if was_so else text_of(situation.now),
+    )
+    actions = deletions(situation.observed.jobs, "the spec is refused")
+    return Turn(memory, Standing("Failed", reason, message), tuple(actions))
+
+
+def suspended(situation: Situation, memory: Status) -> Turn:
+    """Ends the Jobs and starts none; resuming is another run, which finds what is done."""
+    jobs = situation.observed.jobs
+    stages = [counts.at_rest(stage) for stage in memory.stages]
+    memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
+    if jobs:
+        standing = Standing("Suspended", "Suspending", "the Jobs are being ended")
+        return Turn(memory, standing, tuple(deletions(jobs, "the object is suspended")))
+    return Turn(memory, Standing("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
+
+
+def started(situation: Situation, plan: Plan, memory: Status) -> Turn:
+    """Starts a run, once nothing of an earlier one is left and nothing stands in its way."""
+    start = memory.starts + 1
+    run = run_id(situation.observed.object.uid, plan.work_hash, start)
+    own, others = own_jobs(situation.observed.jobs, run, plan.work_hash)
+    ending = deletions(others, "it belongs to an earlier run")
+    candidate = Run(situation, plan, memory, own)
+    obstacle = _obstacle(candidate)
+    if obstacle is not None:
+        return obstacle.also(*ending)
+    if others:
+        text = "the Jobs of an earlier run are being ended"
+        return candidate.turn(Standing("Pending", "EndingPreviousRun", text), *ending)
+    begun = candidate.remembering(
+        run=run,
+        starts=start,
+        passes=1,
+        restarts=0,
+        clearing=False,
+        stages=[],
+        failures=[],
+        warnings=[],
+        plan_only=plan.spec.execution.plan_only,
+        started_at=text_of(situation.now),
+        finished_at="",
+    )
+    return chain.proceed(begun)
+
+
+def own_jobs(jobs: Iterable[ObservedJob], run: str, work_hash: str) -> tuple[dict[str, ObservedJob], list[ObservedJob]]:
+    """The Jobs of a run by step, and all others."""
+    own: dict[str, ObservedJob] = {}
+    others: list[ObservedJob] = []
+    for job in jobs:
+        if job.run == run and job.work_hash == work_hash and job.step not in own:
+            own[job.step] = job
+        else:
+            others.append(job)
+    return own, others
+
+
+def _obstacle(run: Run) -> Turn | None:
+    """What keeps a run from starting: another object, which this one needs or whose output it shares."""
+    observed = run.situation.observed
+    need = observed.dependency
+    if need is not None and need.state in ("Failed", "Cycle"):
+        text = "has failed" if need.state == "Failed" else "needs this object in turn"
+        return endings.failed(run, f"Dependency{need.state}", f"{need.key} {text}")
+    if need is not None and need.state != "Complete":
+        text = "is not there" if need.state == "Missing" else "is not complete"
+        return run.turn(Standing("Waiting", f"Dependency{need.state}", f"waits for {need.key}, which {text}"))
+    if observed.output_holder is not None and not run.plan.spec.execution.plan_only:
+        text = f"waits for {observed.output_holder}, which writes to {run.plan.spec.output.uri} or into it or above it"
+        return run.turn(Standing("Waiting", "OutputBusy", text))
+    return None

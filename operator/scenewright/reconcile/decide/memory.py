@@ -1,0 +1,79 @@
+"""What the status remembers from one decision to the next, and when the work is another one than before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from scenewright.api.status import Effective, Outputs, Status
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.decide.turns import ENDS
+from scenewright.reconcile.observation import ObservedObject
+from scenewright_stages.contract.keys import short_hash
+
+RETRY_ANNOTATION = "scenewright.io/retry"
+REMEMBERED_TOKENS = 10
+_LONGEST_TOKEN = 63
+
+
+def read_status(raw: Mapping[str, Any]) -> Status:
+    """The status as this operator wrote it; empty when it is not readable, so that the work begins again."""
+    try:
+        return Status.model_validate(raw)
+    except ValidationError:
+        return Status()
+
+
+def retry_token(observed: ObservedObject) -> str:
+    """The retry token in effect: that of the spec and that of the annotation together.
+
+    One that was there before starts nothing: Git may take the annotation or the field back at any time. The plan has
+    to be made with this token.
+    """
+    execution = observed.spec.get("execution") or {}
+    parts = (str(execution.get("retryToken") or ""), observed.annotations.get(RETRY_ANNOTATION, ""))
+    token = "+".join(part for part in parts if part)
+    if len(token) > _LONGEST_TOKEN:
+        token = short_hash(token)
+    seen = [str(each) for each in observed.status.get("retryTokens") or []]
+    return seen[-1] if seen and (not token or token in seen) else token
+
+
+def remembered(before: Status, plan: Plan) -> Status:
+    """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
+    if before.effective.work_hash == plan.work_hash and not _was_only_planned(before, plan):
+        return before
+    token = plan.spec.execution.retry_token
+    tokens = [each for each in before.retry_tokens if each != token]
+    return Status(
+        pipeline=plan.pipeline.name,
+        effective=Effective(work_hash=plan.work_hash, parameters_hash=parameters_hash(plan)),
+        starts=before.starts,
+        conditions=before.conditions,
+        outputs=before.outputs if before.outputs.results.startswith(plan.spec.output.uri) else Outputs(),
+        retry_tokens=[*tokens, token][-REMEMBERED_TOKENS:] if token else before.retry_tokens,
+        retry_failed=_tries_failures_again(before, plan),
+    )
+
+
+def parameters_hash(plan: Plan) -> str:
+    """Hash of the pipeline's effective parameters."""
+    return short_hash(plan.parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+
+def run_id(uid: str, work_hash: str, start: int) -> str:
+    """Id of a run: which object and work, and which of the object's starts."""
+    return f"{short_hash([uid, work_hash])[:8]}-{start}"
+
+
+def _was_only_planned(before: Status, plan: Plan) -> bool:
+    return before.plan_only and before.phase == "Complete" and not plan.spec.execution.plan_only
+
+
+def _tries_failures_again(before: Status, plan: Plan) -> bool:
+    """A new token does, and so does work that takes the place of such work before that was done."""
+    token = plan.spec.execution.retry_token
+    is_new = bool(token) and token not in before.retry_tokens
+    return is_new or (before.retry_failed and (before.phase not in ENDS or before.plan_only))

@@ -1,0 +1,41 @@
+"""A Job that its queue holds back: who serves the queue owns the Job's suspension."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scenewright.reconcile.decide import folding
+from scenewright.reconcile.decide.findings import Finding
+from scenewright.reconcile.decide.times import seconds_between
+from scenewright.reconcile.decide.turns import Run
+from scenewright.reconcile.observation import Inspection, ObservedJob
+
+PENDING = "QueuePending"
+NO_CONTROLLER = "QueueControllerMissing"
+
+
+def queued(run: Run, job: ObservedJob) -> Finding:
+    """What is known of a suspended Job; none of it ever fails a run, for time in a queue does not count."""
+    settings = run.settings
+    waited = seconds_between(job.created_at, run.now)
+    if waited < settings.queue_pending:
+        return Finding(again_after=settings.queue_pending - waited)
+    queue = folding.queue_of(run.plan, job.step)
+    if not queue:
+        return Finding("JobSuspended", f"somebody suspended the Job {job.name}; resume it, or delete it")
+    inspection = Inspection("workload", job.name)
+    answer = run.situation.answer(inspection)
+    if answer is None:
+        return replace(_as_before(run, queue), ask=inspection)
+    if answer.holds or waited < settings.queue_controller:
+        text = answer.message or f"waits in the queue {queue}"
+        return Finding(PENDING, text, again_after=settings.answer_age, tells_news=True)
+    text = f"no Workload was made for the queue {queue}: is Kueue installed, and does it serve this namespace?"
+    return Finding(NO_CONTROLLER, text, again_after=settings.answer_age)
+
+
+def _as_before(run: Run, queue: str) -> Finding:
+    before = run.situation.standing_before
+    if before.reason in (PENDING, NO_CONTROLLER):
+        return Finding(before.reason, before.message)
+    return Finding(PENDING, f"waits in the queue {queue}")

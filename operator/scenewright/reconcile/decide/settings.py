@@ -1,0 +1,42 @@
+"""Patience: how long the planner lets things be before it says or does something about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DecideSettings:
+    """Durations in seconds, and bounds.
+
+    Attributes:
+        notice: a Pod that cannot be scheduled becomes a condition after this time.
+        slow_start: a scheduled Pod that has not started becomes a condition after this time.
+        configuration_grace: a Pod whose configuration is wrong fails the run after this time; what it names may be
+            applied a moment later than the object.
+        pull_grace: an image that cannot be pulled fails the run after this time.
+        without_pods: a Job without Pods is looked into after this time.
+        back_off: the Job controller waits for up to ten minutes between attempts at an index; only a longer pause
+            without Pods is looked into.
+        queue_pending, queue_controller: a Job that its queue holds back becomes a condition after the first, and
+            nobody seems to serve the queue after the second.
+        node_loss: a Pod that terminates for this much longer than its grace period has perhaps lost its node.
+        report_grace: how long the Pod's report may arrive later than the Job's end.
+        answer_age: an inspection older than this is asked again, while its answer matters.
+        answer_soon: when to look again at the latest while an inspection is under way.
+        restarts: how often a run repeats something because a Job or its report was gone.
+    """
+
+    notice: float = 30.0
+    slow_start: float = 300.0
+    configuration_grace: float = 60.0
+    pull_grace: float = 300.0
+    without_pods: float = 10.0
+    back_off: float = 660.0
+    queue_pending: float = 60.0
+    queue_controller: float = 300.0
+    node_loss: float = 60.0
+    report_grace: float = 15.0
+    answer_age: float = 120.0
+    answer_soon: float = 5.0
+    restarts: int = 10

@@ -1,0 +1,222 @@
+"""A live Job: whether its Pods start, and what is to be done when they do not, by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from scenewright.reconcile.actions import Action, Inspect, SetParallelism
+from scenewright.reconcile.decide import endings, folding
+from scenewright.reconcile.decide.findings import NOTHING, Finding
+from scenewright.reconcile.decide.queueing import queued
+from scenewright.reconcile.decide.times import seconds_between
+from scenewright.reconcile.decide.turns import Run, Standing, Turn
+from scenewright.reconcile.observation import Inspection, ObservedJob, ObservedPod
+
+CONFIGURATION_ERRORS = frozenset(
+    {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
+)
+PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "PodSecurity"})
+"""Reasons for a Job that has no Pods."""
+
+
+def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
+    """Looks after a live Job.
+
+    Args:
+        run: the run.
+        job: its Job that has neither ended nor is being deleted.
+        doing: how the object stands while nothing holds the Job up.
+    """
+    look = Look.at(run, job)
+    finding = queued(run, job) if job.suspended else _first_finding(look)
+    if finding.fatal:
+        return endings.failed(run, finding.reason, finding.message)
+    standing = Standing("Waiting", finding.reason, _steady(run, finding)) if finding.reason else doing
+    turn = run.turn(standing, *_parallelism(run, job), again_after=finding.again_after)
+    if finding.ask is None:
+        return turn
+    return turn.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What matters for whether a Job's Pods start.
+
+    Attributes:
+        since: since when they could have; time in a queue does not count.
+        pods: those that are not being deleted.
+        started: a Pod of this Job has run.
+        deadline: ``startDeadlineSeconds``.
+    """
+
+    run: Run
+    job: ObservedJob
+    since: datetime
+    pods: tuple[ObservedPod, ...]
+    started: bool
+    deadline: float
+
+    @classmethod
+    def at(cls, run: Run, job: ObservedJob) -> Look:
+        """Collects it."""
+        pods = run.situation.pods_of(job)
+        stage = run.stages.get(job.step)
+        known = bool(job.succeeded or job.ready or (stage is not None and stage.started_at))
+        return cls(
+            run=run,
+            job=job,
+            since=job.started_at or job.created_at,
+            pods=tuple(pod for pod in pods if pod.deleted_at is None),
+            started=known or any(pod.started_at is not None or pod.exit_code is not None for pod in pods),
+            deadline=float(run.plan.spec.execution.start_deadline_seconds),
+        )
+
+    def waited(self, since: datetime | None = None) -> float:
+        """Seconds since a moment, since the Job could start when none is given."""
+        return seconds_between(since or self.since, self.run.now)
+
+
+def _first_finding(look: Look) -> Finding:
+    """The first thing that holds the Job up; the soonest look of all of them."""
+    checks: tuple[Callable[[Look], Finding], ...] = (_broken_pod, _no_pods, _unschedulable, _slow_pod)
+    again_after: float | None = None
+    for check in checks:
+        finding = check(look)
+        if finding.reason or finding.ask is not None:
+            return finding.no_later_than(again_after)
+        again_after = finding.no_later_than(again_after).again_after
+    return Finding(again_after=again_after)
+
+
+def _broken_pod(look: Look) -> Finding:
+    """A Pod whose container cannot be made from what the object says.
+
+    While other Pods of the stage run it is most probably its node's fault, and gets the whole start deadline.
+    """
+    broken = [pod for pod in look.pods if pod.waiting_reason in CONFIGURATION_ERRORS | PULL_ERRORS]
+    if not broken:
+        return NOTHING
+    pod = min(broken, key=lambda each: (_scheduled(each), each.index))
+    settings = look.run.settings
+    is_pull = pod.waiting_reason in PULL_ERRORS
+    patience = settings.pull_grace if is_pull else settings.configuration_grace
+    if look.started:
+        patience = max(patience, look.deadline)
+    left = patience - look.waited(_scheduled(pod))
+    reason = "ImagePullBackOff" if is_pull else pod.waiting_reason
+    if left > 0 and look.job.ready:
+        return Finding(again_after=left)
+    return Finding(reason, _words(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
+
+
+def _no_pods(look: Look) -> Finding:
+    """A Job for which no Pod could be made: quota, Pod Security, a webhook; only its Events tell."""
+    job = look.job
+    if job.active or job.terminating or any(pod.phase in ("Pending", "Running") for pod in look.pods):
+        return NOTHING
+    had_pods = bool(job.succeeded or job.failed or look.pods)
+    last = max((pod.finished_at for pod in look.pods if pod.finished_at is not None), default=look.since)
+    patience = look.run.settings.back_off if had_pods else look.run.settings.without_pods
+    waited = look.waited(last)
+    if waited < patience:
+        return Finding(again_after=patience - waited)
+    inspection = Inspection("failed-creates", job.name)
+    answer = look.run.situation.answer(inspection)
+    if answer is None:
+        return replace(_standing_wait(look), ask=inspection)
+    left = look.deadline - waited
+    if answer.holds:
+        return Finding(_refusal(answer.message), answer.message, left <= 0, again_after=_look_again(look, left))
+    text = f"the Job {job.name} has no Pods, and no Event tells why; does the Job controller run?"
+    return Finding("PodsNotCreated", text, left <= 0 and not had_pods, again_after=_look_again(look, left))
+
+
+def _unschedulable(look: Look) -> Finding:
+    """Pods that no node has room for: waits as long as there is such a node at all."""
+    pending = [pod for pod in look.pods if pod.unschedulable]
+    if not pending or look.job.ready:
+        return NOTHING
+    waited = look.waited(min(pod.created_at for pod in pending))
+    settings = look.run.settings
+    if waited < settings.notice:
+        return Finding(again_after=settings.notice - waited)
+    wait = Finding("WaitingForCapacity", pending[0].unschedulable)
+    left = look.deadline - waited
+    if look.started or left > 0:
+        return replace(wait, again_after=None if look.started else left)
+    inspection = Inspection("capacity", look.job.name)
+    answer = look.run.situation.answer(inspection)
+    if answer is None:
+        return replace(wait, ask=inspection)
+    if answer.holds:
+        return replace(wait, again_after=settings.answer_age)
+    text = f"no node can ever run it: {answer.message or pending[0].unschedulable}"
+    return Finding("Unschedulable", text, fatal=True)
+
+
+def _slow_pod(look: Look) -> Finding:
+    """A Pod that has its node and does not start: a volume that is not there, an image that takes its time."""
+    pending = [pod for pod in look.pods if _is_starting(pod)]
+    if not pending:
+        return Finding(again_after=look.run.settings.notice) if not look.started else NOTHING
+    pod = min(pending, key=lambda each: (_scheduled(each), each.index))
+    waited = look.waited(_scheduled(pod))
+    patience = look.run.settings.slow_start
+    left = look.deadline - waited
+    if left > 0 and (waited < patience or look.job.ready):
+        return Finding(again_after=min(left, max(patience - waited, 1.0)))
+    reason = "PodNotStarting" if left > 0 else "StartDeadlineExceeded"
+    return Finding(reason, _words(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
+
+
+def _is_starting(pod: ObservedPod) -> bool:
+    return pod.phase == "Pending" and not pod.unschedulable and pod.started_at is None and pod.exit_code is None
+
+
+def _scheduled(pod: ObservedPod) -> datetime:
+    return pod.scheduled_at or pod.created_at
+
+
+def _words(pod: ObservedPod, text: str) -> str:
+    return f"shard {pod.index} of {pod.step} cannot start: {text or 'no reason is known'}"
+
+
+def _refusal(message: str) -> str:
+    """Class of a refused Pod by what the API server said."""
+    lower = message.lower()
+    if "exceeded quota" in lower:
+        return "QuotaExceeded"
+    return "PodSecurity" if "podsecurity" in lower else "PodsRefused"
+
+
+def _look_again(look: Look, left: float) -> float:
+    """As often as an answer grows old, and at the deadline."""
+    age = look.run.settings.answer_age
+    return min(left, age) if left > 0 else age
+
+
+def _standing_wait(look: Look) -> Finding:
+    """The wait as it stood before, so that a question in between changes nothing."""
+    before = look.run.situation.standing_before
+    is_waiting = before.phase == "Waiting" and before.reason in WITHOUT_PODS
+    return Finding(before.reason, before.message) if is_waiting else NOTHING
+
+
+def _steady(run: Run, finding: Finding) -> str:
+    """The message of a wait; it stays while the reason does, for those of Pods differ from attempt to attempt."""
+    before = run.situation.standing_before
+    is_same = before.phase == "Waiting" and before.reason == finding.reason and not finding.tells_news
+    return before.message if is_same else finding.message
+
+
+def _parallelism(run: Run, job: ObservedJob) -> list[Action]:
+    """Patches the parallelism of a stage's live Job; that of an admitted Job belongs to its queue."""
+    wanted = run.plan.spec.execution.max_parallelism
+    is_stage = job.step in run.plan.keys and job.completions > 1
+    belongs_to_queue = bool(folding.queue_of(run.plan, job.step)) and not job.suspended
+    if not is_stage or belongs_to_queue or min(wanted, job.completions) == min(job.parallelism, job.completions):
+        return []
+    return [SetParallelism(job.name, job.uid, min(wanted, job.completions))]

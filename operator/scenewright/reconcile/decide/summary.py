@@ -1,0 +1,83 @@
+"""The whole status from what is remembered and how the object stands, and whether it must be written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scenewright.api.status import Condition, SampleCounts, ShardCounts, StageStatus, Status
+from scenewright.reconcile.decide import counts
+from scenewright.reconcile.decide.turns import Turn
+
+MAXIMUM_STATUS_BYTES = 32 * 1024
+
+
+def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Status:
+    """The status that should be there, at most 32 KiB of JSON."""
+    memory = turn.memory
+    finished, total, failed = counts.finished_of_all(memory.stages)
+    running = next((stage for stage in memory.stages if stage.name == memory.stage), None)
+    rate = running.samples_per_minute if running is not None else 0.0
+    status = memory.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": turn.standing.phase,
+            "conditions": conditions,
+            "progress": f"{finished}/{total}" if total else "",
+            "failed": failed,
+            "rate": f"{rate:.3g}/min" if rate else "",
+        }
+    )
+    return bounded(status)
+
+
+def bounded(status: Status) -> Status:
+    """The status without its last warnings and failures as long as it exceeds its limit."""
+    while size_of(status) > MAXIMUM_STATUS_BYTES and (status.warnings or status.failures):
+        kept = {"warnings": []} if status.warnings else {"failures": status.failures[: len(status.failures) // 2]}
+        status = status.model_copy(update=kept)
+    return status
+
+
+def size_of(status: Status) -> int:
+    """Bytes of the status as JSON."""
+    return len(status.model_dump_json(by_alias=True))
+
+
+def is_urgent(before: Status, after: Status) -> bool:
+    """Whether more than progress differs: then it is written at once."""
+    return _essence(before) != _essence(after)
+
+
+def _essence(status: Status) -> Status:
+    """The status without what may be written a few seconds later."""
+    return status.model_copy(
+        update={
+            "conditions": [_without_message(condition) for condition in status.conditions],
+            "stages": _essential_stages(status.stages),
+            "progress": "",
+            "failed": 0,
+            "rate": "",
+        }
+    )
+
+
+def _without_message(condition: Condition) -> Condition:
+    return condition.model_copy(update={"message": ""})
+
+
+def _essential_stages(stages: Sequence[StageStatus]) -> list[StageStatus]:
+    """Stages with their states; that a Job's first Pod has started is progress."""
+    return [
+        stage.model_copy(
+            update={
+                "state": "Waiting" if stage.state == "Running" else stage.state,
+                "samples": SampleCounts(),
+                "shards": ShardCounts(total=stage.shards.total),
+                "started_at": "",
+                "gpu_seconds": 0.0,
+                "samples_per_minute": 0.0,
+                "eta": "",
+            }
+        )
+        for stage in stages
+    ]
