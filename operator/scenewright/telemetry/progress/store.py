@@ -1,0 +1,206 @@
+"""The newest counters of every shard, added up by object and step as they come in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from scenewright.telemetry.progress.rates import RateWindow
+from scenewright_stages.contract.progress import Push
+
+MAXIMUM_ATTEMPTS = 8
+"""Attempts of one shard that are told apart; GPU time of older ones is kept in one sum."""
+PAST_RUNS = 8
+
+
+class KnownPod(Protocol):
+    """What the operator knows of a Pod of its own."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def owner_uid(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """Counters of one step over all shards that have pushed.
+
+    Attributes:
+        done, failed, skipped: samples of the run's worklist that have ended.
+        samples_per_minute: recent rate.
+        busy_seconds, waiting_seconds: GPU time of all attempts in which samples ran, and in which they did not.
+        at: when the newest push came in.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    samples_per_minute: float = 0.0
+    busy_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Gained:
+    """What a push added to what was counted of its Pod before.
+
+    Attributes:
+        busy_seconds, waiting_seconds: further GPU time.
+        load_seconds: how long loading took, where this push is the first to say so, else 0.
+    """
+
+    busy_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    load_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    created_at: datetime
+    push: Push
+
+
+@dataclass
+class _Shard:
+    """Attempts by Pod uid, in the order in which they were first heard of."""
+
+    attempts: OrderedDict[str, _Attempt] = field(default_factory=OrderedDict)
+
+    def newest(self) -> Push:
+        return max(self.attempts.values(), key=lambda attempt: attempt.created_at).push
+
+
+class _Step:
+    """One step of one run."""
+
+    def __init__(self, now: float) -> None:
+        self._shards: dict[int, _Shard] = {}
+        self._rate = RateWindow(now)
+        self._done, self._failed, self._skipped = 0, 0, 0
+        self._busy, self._waiting = 0.0, 0.0
+        self._at: datetime | None = None
+
+    def knows(self, pod: KnownPod) -> bool:
+        return pod.index in self._shards and pod.uid in self._shards[pod.index].attempts
+
+    def take(self, pod: KnownPod, push: Push, now: float, at: datetime) -> Gained:
+        shard = self._shards.setdefault(pod.index, _Shard())
+        known = shard.attempts.get(pod.uid)
+        before = known.push if known else None
+        self._count(shard, -1)
+        shard.attempts[pod.uid] = _Attempt(pod.created_at, push)
+        if len(shard.attempts) > MAXIMUM_ATTEMPTS:
+            shard.attempts.popitem(last=False)
+        self._count(shard, +1)
+        self._rate.add(push.ended_here - (before.ended_here if before else 0), now)
+        gained = _gained(before, push)
+        self._busy += gained.busy_seconds
+        self._waiting += gained.waiting_seconds
+        self._at = at
+        return gained
+
+    def totals(self, now: float) -> StepTotals:
+        return StepTotals(
+            done=self._done,
+            failed=self._failed,
+            skipped=self._skipped,
+            samples_per_minute=round(self._rate.per_minute(now), 2),
+            busy_seconds=round(self._busy, 1),
+            waiting_seconds=round(self._waiting, 1),
+            at=self._at,
+        )
+
+    def _count(self, shard: _Shard, sign: int) -> None:
+        if shard.attempts:
+            samples = shard.newest().samples
+            self._done += sign * samples.done
+            self._failed += sign * samples.failed
+            self._skipped += sign * samples.skipped
+
+
+class _Run:
+    """The steps of an object's current run."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.past: list[str] = []
+        self.steps: dict[str, _Step] = {}
+
+    def enter(self, run: str) -> bool:
+        """Whether pushes of this run count; a new one ends the one before for good."""
+        if run in self.past:
+            return False
+        if run != self.run:
+            self.past = [*self.past, self.run][-PAST_RUNS:]
+            self.run, self.steps = run, {}
+        return True
+
+
+class ProgressStore:
+    """Counters of all running objects. Only Pods that the operator knows get in, so its size is bounded by theirs.
+
+    Args:
+        began_at: start of this process. What older Pods had gained before, another process has counted.
+    """
+
+    def __init__(self, began_at: datetime | None = None) -> None:
+        self._runs: dict[str, _Run] = {}
+        self._began_at = began_at or datetime.now(UTC)
+
+    def take(self, pod: KnownPod, push: Push, now: float) -> Gained:
+        """Takes a push of a Pod that is known and is who it says; returns what metrics are to be raised by.
+
+        Args:
+            now: seconds of a clock that never goes back.
+        """
+        run = self._runs.setdefault(pod.owner_uid, _Run(push.run))
+        if push.step != pod.step or not run.enter(push.run):
+            # The index or publish part of a folded process, or a Pod that outlived its run.
+            return Gained()
+        step = run.steps.setdefault(push.step, _Step(now))
+        is_old = pod.created_at < self._began_at and not step.knows(pod)
+        gained = step.take(pod, push, now, datetime.now(UTC))
+        return Gained() if is_old else gained
+
+    def of(self, owner_uid: str, now: float) -> Mapping[str, StepTotals]:
+        """The counters of an object by step; empty when there are none."""
+        run = self._runs.get(owner_uid)
+        return {name: step.totals(now) for name, step in run.steps.items()} if run else {}
+
+    def forget_step(self, owner_uid: str, step: str) -> None:
+        """A Job of this step is about to be created: what Pods of an earlier pass said is over."""
+        run = self._runs.get(owner_uid)
+        if run is not None:
+            run.steps.pop(step, None)
+
+    def forget(self, owner_uid: str) -> None:
+        """The run has ended, or the object is gone."""
+        self._runs.pop(owner_uid, None)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
+def _gained(before: Push | None, push: Push) -> Gained:
+    if before is None:
+        return Gained(push.busy_seconds, push.waiting_seconds, push.load_seconds)
+    return Gained(
+        max(0.0, push.busy_seconds - before.busy_seconds),
+        max(0.0, push.waiting_seconds - before.waiting_seconds),
+        push.load_seconds if not before.load_seconds else 0.0,
+    )
