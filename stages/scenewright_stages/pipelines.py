@@ -11,7 +11,10 @@ from scenewright_stages.contract.pipeline import Pipeline
 EXTRA_ENVIRONMENT = "SCENEWRIGHT_PIPELINES"
 """Further pipelines as ``name=module:ATTRIBUTE,...``, for pipelines of one's own."""
 
-BUILT_IN = {"vistadream": "scenewright_stages.vistadream.pipeline:PIPELINE"}
+BUILT_IN = {
+    "relight": "scenewright_stages.relight.pipeline:PIPELINE",
+    "vistadream": "scenewright_stages.vistadream.pipeline:PIPELINE",
+}
 
 
 class UnknownPipeline(ConfigurationError):  # noqa: N818 - as the other configuration errors are named

@@ -12,6 +12,7 @@ from scenewright.api.rules import Rule, RuledBlock
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.storage import MAXIMUM_URI_LENGTH, Input, Output, Storage
 from scenewright_stages.contract.params import Params
+from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 GROUP = "scenewright.io"
@@ -88,7 +89,12 @@ class SceneJobSpec(JobSpec):
 
 
 class DatasetJobSpec(JobSpec):
-    """Inputs become an image dataset; the pipeline blocks come with their pipelines."""
+    """Inputs become an image dataset; exactly one pipeline block says how."""
+
+    relight: RelightParams | None = None
+
+    pipelines: ClassVar[tuple[str, ...]] = ("relight",)
+    rules: ClassVar[tuple[Rule, ...]] = (*JobSpec.rules, exactly_one(pipelines))
 
 
 class DatasetReference(RuledBlock):

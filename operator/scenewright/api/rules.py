@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
+from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from scenewright_stages.contract.params import Params
+from scenewright_stages.relight.params import (
+    ORDERED,
+    AlbedoParams,
+    DegradationParams,
+    RelightParams,
+    SegmentationParams,
+    ShadowParams,
+    WeightsParams,
+)
 from scenewright_stages.vistadream.params import (
     SEED_BACKWARD_RATIO,
     SEED_FORWARD_RATIO,
@@ -52,6 +62,28 @@ class RuledBlock(Params):
         return self
 
 
+def _ordered(*names: str) -> tuple[Rule, ...]:
+    """Both ends of each range are in order."""
+    return tuple(_ordered_range(name) for name in names)
+
+
+def _ordered_range(name: str) -> Rule:
+    alias = to_camel(name)
+
+    def holds(block: Any) -> bool:
+        low, high = getattr(block, name)
+        return bool(low <= high)
+
+    return Rule(alias, f"self.{alias}[0] <= self.{alias}[1]", ORDERED, holds)
+
+
+CHAIN_OR_BACKEND = Rule(
+    "backends",
+    "size(self.backends) == 0 || self.backend == 'classic'",
+    "contradicts backend: give either",
+    lambda block: not block.backends or block.backend == "classic",
+)
+
 PIPELINE_RULES: dict[type[Params], tuple[Rule, ...]] = {
     CoarseParams: (
         Rule(
@@ -71,6 +103,52 @@ PIPELINE_RULES: dict[type[Params], tuple[Rule, ...]] = {
                 not block.motion_preset
                 or (block.forward_ratio, block.backward_ratio) == (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO)
             ),
+        ),
+    ),
+    SegmentationParams: (
+        CHAIN_OR_BACKEND,
+        Rule(
+            "box",
+            "size(self.box) == 0 || (size(self.box) == 4 && self.box[0] < self.box[2] && self.box[1] < self.box[3])",
+            "must be left, top, right, bottom with left < right and top < bottom",
+            lambda block: (
+                not block.box or (len(block.box) == 4 and block.box[0] < block.box[2] and block.box[1] < block.box[3])
+            ),
+        ),
+    ),
+    AlbedoParams: (CHAIN_OR_BACKEND, *_ordered("blend_range")),
+    WeightsParams: (
+        Rule(
+            "softShading",
+            "self.softShading + self.hardShadow + self.specular + self.advancedShading > 0.0",
+            "at least one weight must be above 0: no sample stays without new light",
+            lambda block: block.soft_shading + block.hard_shadow + block.specular + block.advanced_shading > 0,
+        ),
+    ),
+    ShadowParams: _ordered("subtle_opacity_range", "hard_opacity_range", "softness_range"),
+    DegradationParams: _ordered(
+        "ambient_range",
+        "azimuth_range",
+        "elevation_range",
+        "temperature_range",
+        "hardness_range",
+        "specular_range",
+        "shininess_range",
+    ),
+    RelightParams: (
+        Rule(
+            "keep",
+            "self.keep.exists(folder, folder == 'outputs')",
+            "must name outputs: they are the data set",
+            lambda block: "outputs" in block.keep,
+        ),
+        Rule(
+            "preset",
+            "self.preset == '' || (size(self.segmentation.backends) == 0 && size(self.albedo.backends) == 0 && "
+            "self.segmentation.backend == 'classic' && self.albedo.backend == 'classic' && "
+            "self.normals.backend == 'classic')",
+            "names the backends: leave those of the blocks out",
+            lambda block: not block.preset or block.backends_are_defaults(),
         ),
     ),
 }

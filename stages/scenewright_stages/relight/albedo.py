@@ -1,0 +1,101 @@
+"""Stage 2: the person without the light that fell on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.models.errors import BackendContractError
+from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.params import AlbedoParams, RelightParams
+from scenewright_stages.relight.pictures import (
+    bytes_from_linear,
+    linear_from_bytes,
+    linear_from_unit,
+    read_rgb,
+    read_rgba,
+)
+from scenewright_stages.relight.segment import write_json
+from scenewright_stages.relight.threads import one_thread_each
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class AlbedoStage(Stage):
+    """Estimates the albedo of the person at full size."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        one_thread_each()
+        self.params: RelightParams = context.params  # type: ignore[assignment]
+        block = self.params.albedo
+        self.chain = BackendChain("albedo", self.params.albedo_methods(), context, _options(block), block.variant)
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the albedo, black where no person is."""
+        foreground, alpha = read_rgba(inputs.path("segment", "foreground"))
+        photograph = read_rgb(inputs.path("segment", "input"))
+        cv2.copyTo(foreground, alpha, photograph)
+        blend = drawn_blend(self.params.albedo, inputs.seed)
+
+        def estimate(backend: Any) -> Bytes:
+            srgb, matte = (
+                photograph.astype(np.float32) * np.float32(1 / 255),
+                alpha.astype(np.float32) / np.float32(255),
+            )
+            return blended(checked(backend.estimate(srgb, matte, inputs.seed)[0], alpha), photograph, blend, alpha)
+
+        albedo, use = self.chain.call(estimate)
+        facts = {**use_as_json(use), "blend": round(blend, 6)}
+        made = Pixels(albedo)
+        outputs: dict[str, Any] = {"albedo": made, "facts": write_json(inputs.workspace / "albedo.json", facts)}
+        if self.params.keeps("stage_2"):
+            outputs["stage_albedo"] = made
+        brightness = float(cv2.mean(albedo, alpha)[1])
+        return StageResult(outputs, {"blend": round(blend, 4), "brightness": round(brightness, 2)}, (), [use])
+
+
+def drawn_blend(params: AlbedoParams, seed: int) -> float:
+    """Share of the photograph that is mixed into the albedo of one sample."""
+    low, high = params.blend_range
+    return float(np.random.default_rng(seed).uniform(low, high))
+
+
+def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
+    """The estimate, if it is one.
+
+    Raises:
+        BackendContractError: wrong size, not finite, or the same colour all over the person.
+    """
+    if albedo_srgb.shape != (*alpha.shape, 3):
+        raise BackendContractError(f"the albedo has the shape {albedo_srgb.shape}, the image {alpha.shape}")
+    inside = albedo_srgb[alpha > 0]
+    if not np.isfinite(inside).all():
+        raise BackendContractError("the albedo is not finite everywhere")
+    if inside.size and float(np.ptp(inside[:, 1])) < 1 / 255:
+        raise BackendContractError("the albedo is one flat colour")
+    return albedo_srgb
+
+
+def blended(albedo_srgb: Floats, photograph: Bytes, share: float, alpha: Bytes) -> Bytes:
+    """(H, W, 3) uint8 sRGB: the albedo with a share of the photograph, mixed in linear light; black outside."""
+    left, top, width, height = cv2.boundingRect(alpha)
+    window = np.s_[top : top + height, left : left + width]
+    mixed = cv2.addWeighted(
+        linear_from_unit(albedo_srgb[window]), 1.0 - share, linear_from_bytes(np.ascontiguousarray(photograph[window])),
+        share, 0.0,
+    )  # fmt: skip
+    out = np.zeros_like(photograph)
+    out[window] = cv2.copyTo(bytes_from_linear(np.asarray(mixed, np.float32)), np.ascontiguousarray(alpha[window]))
+    return out
+
+
+def _options(params: AlbedoParams) -> dict[str, dict[str, Any]]:
+    """Options of the backends that have any, by name."""
+    return {"retinex": {"scales": tuple(params.scales)}}

@@ -1,0 +1,85 @@
+"""Stage 4: a sentence on how the person is lit, from the light itself or by a model that looks at the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.params import RelightParams
+from scenewright_stages.relight.pictures import read_rgb
+from scenewright_stages.relight.segment import write_json
+from scenewright_stages.relight.threads import one_thread_each
+
+KNOWN = BackendUse("caption", "classic", notes="Said from the light that was put on, not seen in the picture.")
+FRONTAL_DEGREES = 65.0
+"""A light that stands so high over the image plane has no side."""
+_SIDES = ("right", "upper right", "top", "upper left", "left", "lower left", "bottom", "lower right")
+_SHADOWS = {"perlin": "a dappled shadow", "geometric": "a sharp-edged shadow", "blob": "large soft shadows"}
+
+
+class CaptionStage(Stage):
+    """Adds a caption to the metadata."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        one_thread_each()
+        self.params: RelightParams = context.params  # type: ignore[assignment]
+        block = self.params.caption
+        self.chain: BackendChain | None = None
+        if block.backend != "classic":
+            self.chain = BackendChain("caption", (block.backend,), context, {}, block.variant)
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the metadata with the caption."""
+        metadata = json.loads(inputs.path("recombine", "metadata").read_text(encoding="utf-8"))
+        text, use = self._caption(metadata, inputs)
+        metadata["caption"] = {"text": text, **use_as_json(use)}
+        outputs = {"metadata": write_json(inputs.workspace / "metadata.json", metadata)}
+        return StageResult(outputs, {"words": len(text.split())}, (), [use])
+
+    def _caption(self, metadata: Mapping[str, Any], inputs: StageInputs) -> tuple[str, BackendUse]:
+        if self.chain is None:
+            return light_sentence(metadata["light"], metadata["shadow"]), KNOWN
+        srgb = read_rgb(inputs.path("recombine", "output")).astype(np.float32) * np.float32(1 / 255)
+        instruction = self.params.caption.instruction
+        return self.chain.call(lambda backend: backend.caption(srgb, instruction))
+
+
+def light_sentence(light: Mapping[str, Any], shadow: Mapping[str, Any] | None) -> str:
+    """What is known of a light, in words: side, contrast, warmth, highlight, shadow.
+
+    Args:
+        light: as :meth:`Light.as_dict <scenewright_stages.vision.shading.Light.as_dict>` gives it.
+        shadow: of ``params.json``, None when there is none.
+    """
+    parts = [f"A person in {_contrast(light['ambient'])}{_warmth(light['colour_linear'])} light from {_side(light)}"]
+    if light["specular"] > 0:
+        parts.append("with a highlight")
+    if shadow is not None:
+        parts.append(f"under {_SHADOWS[shadow['pattern']]}")
+    return ", ".join(parts) + "."
+
+
+def _side(light: Mapping[str, Any]) -> str:
+    if light["elevation_degrees"] >= FRONTAL_DEGREES:
+        return "the front"
+    return f"the {_SIDES[round(light['azimuth_degrees'] / 45.0) % len(_SIDES)]}"
+
+
+def _contrast(ambient: float) -> str:
+    if ambient >= 0.75:
+        return "soft, even"
+    return "soft" if ambient >= 0.5 else "contrasty"
+
+
+def _warmth(colour: list[float]) -> str:
+    red, _, blue = colour
+    if red - blue > 0.08:
+        return ", warm"
+    return ", cool" if blue - red > 0.08 else ""

@@ -1,0 +1,92 @@
+"""Stage 3: the albedo in a new light, and the truth about that light."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.lighting import Draw, drawn, normalised
+from scenewright_stages.relight.params import RelightParams
+from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, read_grey, read_rgb
+from scenewright_stages.relight.segment import write_json
+from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.vision.shading import shade
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class DegradeStage(Stage):
+    """Shades the person anew."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        one_thread_each()
+        self.params: RelightParams = context.params  # type: ignore[assignment]
+        name, block = self.params.normal_method(), self.params.normals
+        options = {"classic": {"detail": block.detail}}
+        self.chain = BackendChain("normals", (name,), context, options, block.variant)
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the person in the new light, black where no person is, and the light."""
+        photograph = read_rgb(inputs.path("segment", "input"))
+        alpha = read_grey(inputs.path("segment", "alpha"))
+        albedo = read_rgb(inputs.path("albedo", "albedo"))
+        srgb, matte = photograph.astype(np.float32) * np.float32(1 / 255), alpha.astype(np.float32) / np.float32(255)
+        normals, use = self.chain.call(lambda backend: backend.estimate(srgb, matte))
+        draw = drawn(self.params.degradation, inputs.seed)
+        degraded = relit(albedo, alpha, normals, draw)
+        truth = {
+            **draw.as_dict(),
+            "weights": normalised(self.params.degradation.weights),
+            "seed": inputs.seed,
+            "normals": use_as_json(use),
+            "space": "linear light; direction toward the light in the camera's frame (x right, y down, z forward)",
+        }
+        outputs: dict[str, Any] = {
+            "degraded": Pixels(degraded),
+            "params": write_json(inputs.workspace / "params.json", truth),
+        }
+        return StageResult(outputs, _metrics(draw, albedo, degraded, alpha), (), [use])
+
+
+def relit(albedo: Bytes, alpha: Bytes, normals: Floats, draw: Draw) -> Bytes:
+    """(H, W, 3) uint8 sRGB: the person in the new light; black where alpha is 0.
+
+    Args:
+        albedo: (H, W, 3) uint8 sRGB.
+        alpha: (H, W) uint8.
+        normals: (H, W, 3) float32 unit vectors, camera frame.
+        draw: the light.
+    """
+    left, top, width, height = cv2.boundingRect(alpha)
+    window = np.s_[top : top + height, left : left + width]
+    shadow = None if draw.shadow is None else np.ascontiguousarray(draw.shadow.arrives(alpha.shape)[window])
+    shaded = shade(
+        linear_from_bytes(np.ascontiguousarray(albedo[window])),
+        np.ascontiguousarray(normals[window]),
+        draw.light,
+        shadow,
+    )
+    out = np.zeros_like(albedo)
+    out[window] = cv2.copyTo(bytes_from_linear(shaded), np.ascontiguousarray(alpha[window]))
+    return out
+
+
+def _metrics(draw: Draw, albedo: Bytes, degraded: Bytes, alpha: Bytes) -> dict[str, Any]:
+    light = draw.light
+    change = cv2.mean(cv2.absdiff(albedo, degraded), alpha)
+    return {
+        "degradation": draw.degradation,
+        "azimuth": round(light.azimuth_degrees, 2),
+        "elevation": round(light.elevation_degrees, 2),
+        "ambient": round(light.ambient, 4),
+        "shadow": draw.shadow.pattern if draw.shadow else "none",
+        "shading_change": round(sum(change[:3]) / 3, 3),
+    }

@@ -1,0 +1,134 @@
+"""Which new light a sample gets: seeded draws from the ranges of the spec, as plain data that goes into its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.relight.params import Degradation, DegradationParams, ShadowPattern, WeightsParams
+from scenewright_stages.vision.shading import Light, LightRanges, sample_light, shadow_pattern
+
+Floats = NDArray[np.float32]
+
+SHINING: frozenset[Degradation] = frozenset({"specular", "advancedShading"})
+HARD_SHADOWED: frozenset[Degradation] = frozenset({"hardShadow", "advancedShading"})
+FROM_THE_CAMERA = (0.0, 0.0, -1.0)
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A procedural shadow: `opacity` is the share of the direct light that its darkest part takes away.
+
+    Attributes:
+        pattern: its kind.
+        opacity: in [0, 1].
+        softness: of its edge, as a share of the image's longer side.
+        seed: of the pattern.
+    """
+
+    pattern: ShadowPattern
+    opacity: float
+    softness: float
+    seed: int
+
+    def arrives(self, shape: tuple[int, int]) -> Floats:
+        """(H, W) float32 in [0, 1]: the share of the direct light that arrives."""
+        generator = np.random.default_rng(self.seed)
+        return shadow_pattern(self.pattern, shape, generator, self.softness, self.opacity)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The new light of one sample."""
+
+    degradation: Degradation
+    light: Light
+    shadow: Shadow | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; :meth:`from_dict` takes them back."""
+        return {
+            "degradation": self.degradation,
+            "light": self.light.as_dict(),
+            "shadow": None if self.shadow is None else dict(vars(self.shadow)),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Draw:
+        """The draw that a ``params.json`` holds."""
+        shadow = values["shadow"]
+        return cls(values["degradation"], Light.from_dict(values["light"]), Shadow(**shadow) if shadow else None)
+
+
+def normalised(weights: WeightsParams) -> dict[Degradation, float]:
+    """Probability of each kind of light; they add up to 1."""
+    given: dict[Degradation, float] = {
+        "softShading": weights.soft_shading,
+        "hardShadow": weights.hard_shadow,
+        "specular": weights.specular,
+        "advancedShading": weights.advanced_shading,
+    }
+    total = sum(given.values())
+    return {name: weight / total for name, weight in given.items()}
+
+
+def drawn(params: DegradationParams, seed: int) -> Draw:
+    """The light of one sample. Always the same number of draws: changing one range leaves the other values alone."""
+    generator = np.random.default_rng(seed)
+    choices = generator.random(5)
+    probabilities = normalised(params.weights)
+    kind = _chosen(list(probabilities), list(probabilities.values()), choices[0])
+    light = _light(params, kind, generator)
+    shadow = _shadow(params, kind, choices[1:], int(generator.integers(2**63)))
+    return Draw(kind, light, shadow)
+
+
+def _light(params: DegradationParams, kind: Degradation, generator: np.random.Generator) -> Light:
+    light = sample_light(
+        generator,
+        LightRanges(
+            azimuth_degrees=_pair(params.azimuth_range),
+            elevation_degrees=_pair(params.elevation_range),
+            ambient=_pair(params.ambient_range),
+            kelvin=_pair(params.temperature_range),
+            hardness=_pair(params.hardness_range),
+            specular=_pair(params.specular_range) if kind in SHINING else (0.0, 0.0),
+            shininess=_pair(params.shininess_range),
+        ),
+    )
+    if kind == "hardShadow":
+        # Even light, so that only the pattern changes the person.
+        return Light(FROM_THE_CAMERA, light.ambient, light.colour_linear, 0.0)
+    return light
+
+
+def _shadow(params: DegradationParams, kind: Degradation, choices: NDArray[np.float64], seed: int) -> Shadow | None:
+    hard = kind in HARD_SHADOWED
+    if not hard and choices[0] >= params.shadow.probability:
+        return None
+    patterns = params.shadow.patterns
+    pattern = _chosen(patterns, [1 / len(patterns)] * len(patterns), choices[1])
+    opacity = params.shadow.hard_opacity_range if hard else params.shadow.subtle_opacity_range
+    return Shadow(pattern, _between(opacity, choices[2]), _between(params.shadow.softness_range, choices[3]), seed)
+
+
+def _chosen(names: Any, probabilities: list[float], draw: float) -> Any:
+    """The name whose part of [0, 1) the draw falls into; one of probability 0 is never chosen."""
+    total = 0.0
+    for name, probability in zip(names, probabilities, strict=True):
+        total += probability
+        if draw < total:
+            return name
+    return max(zip(names, probabilities, strict=True), key=lambda pair: pair[1])[0]
+
+
+def _between(ends: list[float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * float(share)
+
+
+def _pair(ends: list[float]) -> tuple[float, float]:
+    return (ends[0], ends[1])

@@ -1,0 +1,203 @@
+"""The relighting pipeline as data: image -> person -> albedo -> new light -> back on the background."""
+
+from __future__ import annotations
+
+from scenewright_stages.contract.outputs import ImageContract, OutputContract
+from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.relight.params import Folder, RelightParams
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
+WORK = ".scenewright/work/{sample}"
+GPU_MEMORY_GIB = {
+    "sam3": 8.0,
+    "sam2": 4.0,
+    "marigold-iid": 12.0,
+    "intrinsic-anything": 12.0,
+    "dpt": 4.0,
+    "marigold-normals": 12.0,
+    "qwen-vl": 20.0,
+}
+MAY_BE_FLAT = frozenset({"background"})
+"""A person may fill the picture, or stand before a wall of one colour."""
+MODEL_THREADS = 8
+"""Samples that a stage with a model works on at a time, so that the GPU finds the next one ready."""
+
+
+def segment_stage(params: RelightParams) -> StageSpec:
+    """Finds the person: soft matte, binary mask, foreground free of background colour, background."""
+    backends = params.segmenters()
+    return StageSpec(
+        name="segment",
+        title="Find the person",
+        version=1,
+        implementation="scenewright_stages.relight.segment:SegmentStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            _image("input", "outputs/{sample}_input.png"),
+            _image("foreground", "outputs/{sample}_foreground.png", channels=4),
+            _stage_image(params, "stage_1", "alpha", channels=1),
+            _stage_image(params, "stage_1", "background"),
+            _facts("segmentation"),
+            *_kept(params, "stage_1", "stage_1/{sample}_foreground.png", "stage_foreground", channels=4),
+            *_kept(params, "stage_1", "stage_1/{sample}_mask.png", "mask", channels=1),
+        ),
+        parameters=("segmentation", "keep"),
+        backends={"segment": backends[0]},
+        alternatives={"segment": backends[1:]},
+        backend_parameters={"segment": "segmentation.backend"},
+        resources=_resources(backends),
+        threads=_threads(backends),
+        seconds_per_sample=0.4,
+    )
+
+
+def albedo_stage(params: RelightParams) -> StageSpec:
+    """Takes the photograph's own light off the person."""
+    backends = params.albedo_methods()
+    return StageSpec(
+        name="albedo",
+        title="Albedo",
+        version=1,
+        implementation="scenewright_stages.relight.albedo:AlbedoStage",
+        reads=(Read("segment", ("input", "foreground")),),
+        outputs=(
+            _image("albedo", "outputs/{sample}_albedo.png"),
+            _facts("albedo"),
+            *_kept(params, "stage_2", "stage_2/{sample}_albedo.png", "stage_albedo"),
+        ),
+        parameters=("albedo", "keep"),
+        backends={"albedo": backends[0]},
+        alternatives={"albedo": backends[1:]},
+        backend_parameters={"albedo": "albedo.backend"},
+        resources=_resources(backends),
+        threads=_threads(backends),
+        seconds_per_sample=0.3,
+    )
+
+
+def degrade_stage(params: RelightParams) -> StageSpec:
+    """Puts the albedo into a new light, as often as there are variants."""
+    backend = params.normal_method()
+    params_path = "stage_3/{sample}_params.json" if params.keeps("stage_3") else f"{WORK}/params.json"
+    return StageSpec(
+        name="degrade",
+        title="New light",
+        version=1,
+        implementation="scenewright_stages.relight.degrade:DegradeStage",
+        reads=(Read("segment", ("input", "alpha")), Read("albedo", ("albedo",))),
+        outputs=(
+            _stage_image(params, "stage_3", "degraded"),
+            OutputContract(
+                "params",
+                params_path,
+                "json",
+                result=params.keeps("stage_3"),
+                json_keys=("degradation", "light", "seed"),
+            ),
+        ),
+        parameters=("degradation", "normals", "keep"),
+        expands=params.variant_suffixes(),
+        backends={"normals": backend},
+        backend_parameters={"normals": "normals.backend"},
+        resources=_resources((backend,)),
+        threads=_threads((backend,)),
+        seconds_per_sample=0.3,
+    )
+
+
+def recombine_stage(params: RelightParams) -> StageSpec:
+    """Puts the relit person back on the original background and writes what is known of the pair."""
+    captioned = params.caption.backend != "none"
+    metadata = f"{WORK}/metadata.json" if captioned else "outputs/{sample}_metadata.json"
+    return StageSpec(
+        name="recombine",
+        title="Back on the background",
+        version=1,
+        implementation="scenewright_stages.relight.recombine:RecombineStage",
+        reads=(
+            Read("segment", ("input", "alpha", "background", "facts")),
+            Read("albedo", ("albedo", "facts")),
+            Read("degrade"),
+        ),
+        outputs=(
+            _image("output", "outputs/{sample}_output.png"),
+            OutputContract("metadata", metadata, "json", result=not captioned, json_keys=("light", "files")),
+            *_kept(params, "stage_3_5", "stage_3_5/{sample}_composite.png", "composite"),
+        ),
+        parameters=("background", "keep", "caption.backend"),
+        seconds_per_sample=0.2,
+        threads=_threads(()),
+    )
+
+
+def caption_stage(params: RelightParams) -> StageSpec:
+    """Says in a sentence how the person is lit."""
+    backend = params.caption.backend
+    return StageSpec(
+        name="caption",
+        title="Caption",
+        version=1,
+        implementation="scenewright_stages.relight.caption:CaptionStage",
+        reads=(Read("recombine", ("output", "metadata")),),
+        outputs=(OutputContract("metadata", "outputs/{sample}_metadata.json", "json", json_keys=("light", "caption")),),
+        parameters=("caption",),
+        backends={"caption": backend},
+        backend_parameters={"caption": "caption.backend"},
+        resources=_resources((backend,)),
+        threads=_threads((backend,)),
+        seconds_per_sample=2.0 if backend == "qwen-vl" else 0.02,
+    )
+
+
+def stages(params: RelightParams) -> tuple[StageSpec, ...]:
+    """The chain, in the order in which it runs."""
+    chain = (segment_stage(params), albedo_stage(params), degrade_stage(params), recombine_stage(params))
+    return chain if params.caption.backend == "none" else (*chain, caption_stage(params))
+
+
+def _image(name: str, path: str, channels: int = 3, result: bool = True) -> OutputContract:
+    contract = ImageContract(channels=channels, may_be_constant=name in MAY_BE_FLAT)
+    return OutputContract(name, path, "image", result=result, image=contract)
+
+
+def _stage_image(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> OutputContract:
+    """An image that the next stages need whether its folder is kept or not."""
+    if params.keeps(folder):
+        return _image(name, f"{folder}/{{sample}}_{name}.png", channels)
+    return _image(name, f"{WORK}/{name}.png", channels, result=False)
+
+
+def _kept(params: RelightParams, folder: Folder, path: str, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
+    """An image that only its folder wants."""
+    return (_image(name, path, channels),) if params.keeps(folder) else ()
+
+
+def _facts(name: str) -> OutputContract:
+    """What later stages put into the metadata."""
+    return OutputContract("facts", f"{WORK}/{name}.json", "json", result=False, json_keys=("backend",))
+
+
+def _resources(backends: tuple[str, ...]) -> Resources:
+    """A GPU only where a model backend is in use: the weightless chain runs on CPUs throughout."""
+    needed = max((GPU_MEMORY_GIB.get(name, 0.0) for name in backends), default=0.0)
+    if not needed:
+        return Resources()
+    return Resources(cpu=8.0, memory_gib=24.0, scratch_gib=16.0, gpus=1, gpu_memory_gib=needed)
+
+
+def _threads(backends: tuple[str, ...]) -> int:
+    """How many samples are in work at a time: 0 means one for each CPU."""
+    return MODEL_THREADS if any(name in GPU_MEMORY_GIB for name in backends) else 0
+
+
+PIPELINE = Pipeline(
+    name="relight",
+    kind="DatasetJob",
+    params=RelightParams,
+    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
+    stages=stages,
+    # reporter="scenewright_stages.relight.report:RelightReporter",
+    # catalogue="scenewright_stages.relight.catalogue:index_files",
+    sample_pages=False,
+)

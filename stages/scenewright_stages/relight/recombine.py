@@ -1,0 +1,80 @@
+"""Stage 3.5: the relit person back on the background, and all that is known of the pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.relight.compositing import GREY_LEVEL, lay_over, plain_background
+from scenewright_stages.relight.params import Background, RelightParams
+from scenewright_stages.relight.pictures import read_grey, read_rgb
+from scenewright_stages.relight.segment import write_json
+from scenewright_stages.relight.threads import one_thread_each
+
+Bytes = NDArray[np.uint8]
+
+LEVELS: dict[Background, int] = {"gray": GREY_LEVEL, "black": 0}
+
+
+class RecombineStage(Stage):
+    """Composites, and writes the metadata."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        one_thread_each()
+        self.params: RelightParams = context.params  # type: ignore[assignment]
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the relit picture and its metadata."""
+        alpha = read_grey(inputs.path("segment", "alpha"))
+        degraded = read_rgb(inputs.path("degrade", "degraded"))
+        photograph = read_rgb(inputs.path("segment", "input"))
+        output = lay_over(degraded, self._background(inputs, degraded.shape), alpha)
+        made = Pixels(output)
+        metadata = self._metadata(sample, inputs)
+        outputs: dict[str, Any] = {
+            "output": made,
+            "metadata": write_json(inputs.workspace / "metadata.json", metadata),
+        }
+        if self.params.keeps("stage_3_5"):
+            outputs["composite"] = made
+        return StageResult(outputs, {"light_change": light_change(photograph, output, alpha)})
+
+    def _background(self, inputs: StageInputs, shape: tuple[int, ...]) -> Bytes:
+        if self.params.background == "original":
+            return read_rgb(inputs.path("segment", "background"))
+        return plain_background(shape, LEVELS[self.params.background])
+
+    def _metadata(self, sample: Sample, inputs: StageInputs) -> dict[str, Any]:
+        truth = _read_json(inputs.path("degrade", "params"))
+        parent = sample.id_at(0)
+        return {
+            "id": sample.id,
+            "source": sample.source.uri.rpartition("/")[2] if sample.source else "",
+            "files": {
+                **{name: f"outputs/{parent}_{name}.png" for name in ("input", "albedo", "foreground")},
+                "output": f"outputs/{sample.id}_output.png",
+            },
+            "background": self.params.background,
+            "segmentation": _read_json(inputs.path("segment", "facts")),
+            "albedo": _read_json(inputs.path("albedo", "facts")),
+            **truth,
+        }
+
+
+def light_change(photograph: Bytes, output: Bytes, alpha: Bytes) -> float:
+    """Mean difference of a relit person from the photograph, in levels of 255."""
+    difference = cv2.mean(cv2.absdiff(photograph, output), alpha)
+    return round(sum(difference[:3]) / 3, 3)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value

@@ -1,0 +1,170 @@
+"""Stage 1: the person, as a soft matte and as colours of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError, SampleRejected
+from scenewright_stages.contract.pipeline import INPUT
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.compositing import take_apart
+from scenewright_stages.relight.params import RelightParams
+from scenewright_stages.relight.pictures import bytes_from_unit, read_photograph
+from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.vision.matting import refine_matte
+from scenewright_stages.vision.people.subjects import PersonMask
+
+NO_SUBJECT = "no-subject"
+SOFT_LEVELS = (5, 250)
+"""A supplied mask with values between these is a matte already."""
+SUPPLIED = BackendUse("segment", "mask", notes="The mask was supplied beside the image.")
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Box = tuple[int, int, int, int]
+
+
+class SegmentStage(Stage):
+    """Finds the person of a photograph."""
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        one_thread_each()
+        self.params: RelightParams = context.params  # type: ignore[assignment]
+        names = self.params.segmenters()
+        self.supplied = names == ("mask",)
+        self.chain: BackendChain | None = None
+        if not self.supplied:
+            self.chain = BackendChain("segment", names, context, {}, self.params.segmentation.variant)
+
+    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+        """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
+
+        Raises:
+            SampleRejected: no person is in the picture (reason ``no-subject``).
+            SampleError: the photograph or its supplied mask cannot be used.
+        """
+        photograph = read_photograph(inputs.source)
+        person, use = self._find(sample, inputs, photograph.srgb)
+        area = float(person.alpha.mean())
+        if area < max(self.params.segmentation.minimum_area, 1e-6):
+            raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
+        pixels, alpha = bytes_from_unit(photograph.srgb), bytes_from_unit(person.alpha)
+        layers = take_apart(pixels, alpha)
+        threshold = round(self.params.segmentation.threshold * 255)
+        mask = (alpha >= threshold).view(np.uint8) * np.uint8(255)
+        facts = {
+            **use_as_json(use),
+            "method": person.method,
+            "score": round(person.score, 4),
+            "area": round(area, 5),
+            "box": _bounding_box(alpha),
+            "edge_error": layers.edge_error,
+            "width": photograph.width,
+            "height": photograph.height,
+        }
+        outputs = self._outputs(inputs.workspace, pixels, layers.foreground, layers.background, alpha, mask, facts)
+        metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
+        return StageResult(outputs, metrics, photograph.notes, [use])
+
+    def _find(self, sample: Sample, inputs: StageInputs, srgb: Floats) -> tuple[PersonMask, BackendUse]:
+        if self.chain is None:
+            return self._supplied_mask(inputs, srgb), SUPPLIED
+        prompt, box = self.params.segmentation.prompt, self._box(sample, srgb)
+        try:
+            return self.chain.call(lambda backend: backend.segment(srgb, prompt, box, inputs.seed))
+        except SampleError as problem:
+            if problem.reason == NO_SUBJECT:
+                raise SampleRejected(NO_SUBJECT, problem.message) from problem
+            raise
+
+    def _box(self, sample: Sample, srgb: Floats) -> Box | None:
+        """Of the listing, else of the spec, in pixels."""
+        shares = sample.attributes.get("box") or self.params.segmentation.box
+        if not shares:
+            return None
+        height, width = srgb.shape[:2]
+        left, top, right, bottom = (float(share) for share in shares)
+        return round(left * width), round(top * height), round(right * width), round(bottom * height)
+
+    def _supplied_mask(self, inputs: StageInputs, srgb: Floats) -> PersonMask:
+        path = inputs.find(INPUT, "mask")
+        if path is None:
+            raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
+        mask = read_mask(path, srgb.shape[:2])
+        radius = round(self.params.segmentation.matte_radius * max(srgb.shape[:2]))
+        alpha = supplied_matte(srgb, mask, radius)
+        return PersonMask(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
+
+    def _outputs(
+        self,
+        workspace: Path,
+        pixels: Bytes,
+        foreground: Bytes,
+        background: Bytes,
+        alpha: Bytes,
+        mask: Bytes,
+        facts: dict[str, Any],
+    ) -> dict[str, Path | Pixels]:
+        person = Pixels(np.dstack([foreground, alpha]))
+        outputs: dict[str, Path | Pixels] = {
+            "input": Pixels(pixels),
+            "foreground": person,
+            "alpha": Pixels(alpha),
+            "background": Pixels(background),
+            "facts": write_json(workspace / "segmentation.json", facts),
+        }
+        if self.params.keeps("stage_1"):
+            outputs |= {"stage_foreground": person, "mask": Pixels(mask)}
+        return outputs
+
+
+def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
+    """(H, W) uint8 of a supplied mask: its alpha channel when it has one, else its brightness.
+
+    Raises:
+        SampleError: it cannot be read (``MaskUnreadable``) or has another size (``MaskSizeDiffers``).
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise SampleError("MaskUnreadable", f"{path.name} is no image that can be read")
+    if pixels.ndim == 3:
+        pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    if pixels.shape != shape[:2]:
+        found, wanted = pixels.shape[::-1], tuple(shape[:2])[::-1]
+        raise SampleError("MaskSizeDiffers", f"{path.name} has {found} pixels, the upright image {wanted}")
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
+    """(H, W) float32 matte of a supplied mask: as it is when it is soft, else with a soft edge of that radius."""
+    low, high = SOFT_LEVELS
+    soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
+    if mask.max(initial=0) <= 1:
+        # Class masks hold 0 and 1.
+        mask, soft = mask * 255, False
+    binary = mask >= 128
+    if soft or radius < 1 or not binary.any() or binary.all():
+        return mask.astype(np.float32) / np.float32(255)
+    return refine_matte(srgb, binary, radius)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Writes a JSON file as all stages write it; returns its path."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _bounding_box(alpha: Bytes) -> list[int]:
+    left, top, width, height = cv2.boundingRect(alpha)
+    return [left, top, left + width, top + height]
