@@ -1,0 +1,73 @@
+"""Wide Gaussian blurs at a small part of their cost.
+
+A Gaussian is so smooth that it can be taken on a reduced copy: means over blocks of `factor` pixels, a blur of the
+blocks whose variance is smaller by what the block means and the linear enlargement add, and that enlargement. Beyond
+the border the picture is mirrored about the middle of its outermost pixels (OpenCV's reflect101) *before* the
+reduction, as a mirrored reduced copy would be half a block off.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.albedo import blur_kernels
+
+Float32Array = NDArray[np.float32]
+
+_TRUNCATION = 4.0  # standard deviations that cv2.GaussianBlur takes for float images
+_BLOCKS_PER_SIGMA = 3.6  # coarser blocks show in the result, finer ones cost time
+_LARGEST_FACTOR = 16
+
+
+def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[Float32Array]:
+    """``cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER_REFLECT_101)`` for each sigma, nearly.
+
+    Args:
+        image: (H, W, 3) float32.
+        sigmas: standard deviations, pixels.
+
+    Returns:
+        One (H, W, 3) float32 for each; within about half a 255th of the image's range of the exact blur.
+    """
+    height, width = image.shape[:2]
+    blurs = []
+    for small, factor in reduced_blurs(image, sigmas):
+        if factor == 1:
+            blurs.append(small)
+            continue
+        size = (small.shape[1] * factor, small.shape[0] * factor)
+        enlarged = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        blurs.append(enlarged[factor : factor + height, factor : factor + width])
+    return blurs
+
+
+def reduced_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[tuple[Float32Array, int]]:
+    """The same before the enlargement: (h, w, 3) with one more block on every side, and the side of a block.
+
+    A factor of 1 means the full size without that border.
+    """
+    sums = blur_kernels.running_sums(np.ascontiguousarray(image, np.float32))
+    return [_reduced_blur(image, sums, sigma) for sigma in sigmas]
+
+
+def block_side(sigma: float) -> int:
+    """The power of two that a blur is reduced by."""
+    blocks = sigma / _BLOCKS_PER_SIGMA
+    return min(_LARGEST_FACTOR, 2 ** max(0, math.floor(math.log2(blocks)))) if blocks >= 1 else 1
+
+
+def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
+    factor = block_side(sigma)
+    if factor == 1:
+        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), 1
+    border = math.ceil(_TRUNCATION * sigma / factor) + 1
+    blocks = blur_kernels.mirrored_block_means(sums, factor, border)
+    # A mean over n pixels adds (n^2 - 1) / 12 to the variance, the linear enlargement about n^2 / 6.
+    variance = sigma**2 - (factor**2 - 1) / 12 - factor**2 / 6
+    blurred = cv2.GaussianBlur(blocks, (0, 0), math.sqrt(variance) / factor, borderType=cv2.BORDER_REFLECT_101)
+    inner = border - 1
+    return np.ascontiguousarray(blurred[inner : blurred.shape[0] - inner, inner : blurred.shape[1] - inner]), factor

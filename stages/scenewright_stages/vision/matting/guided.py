@@ -1,0 +1,72 @@
+"""Mattes from masks: the fast guided filter (He and Sun 2015) with colour guidance.
+
+In every window the matte is a linear function of the colour; its coefficients are found on a reduced copy and
+brought back smoothly, so that only one multiplication per pixel happens at full size.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.matting import kernels
+
+Float32Array = NDArray[np.float32]
+
+_REDUCED_RADIUS = 4  # pixels of the reduced copy: coefficients vary no faster than that
+_REGULARITY = 2e-4  # variance of colour below which a window is flat; of [0, 1]^2
+_CERTAIN = 0.08  # alpha this close to 0 or 1 is taken for it: noise of the fit, not transparency
+
+
+def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_], radius: int) -> Float32Array:
+    """A soft matte whose outline follows the edges of the image near that of the mask.
+
+    Args:
+        srgb: (H, W, 3) float32 in [0, 1].
+        mask: (H, W) bool or float32 in [0, 1]: a rough segmentation at the same size.
+        radius: how far its outline may be off, pixels; 0 gives the mask itself.
+
+    Returns:
+        (H, W) float32 in [0, 1]; exactly the mask's value farther than about two radii from its outline.
+    """
+    rough = np.ascontiguousarray(mask, np.float32)
+    if radius < 1:
+        return rough
+    factor = max(1, round(radius / _REDUCED_RADIUS))
+    height, width = rough.shape
+    size = (max(1, -(-width // factor)), max(1, -(-height // factor)))
+    window = max(1, round(radius / factor))
+    guide = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
+    target = cv2.resize(rough, size, interpolation=cv2.INTER_AREA)
+    coefficients = _coefficients(guide, target, window, _REGULARITY)
+    return kernels.apply_coefficients(srgb, coefficients, np.float32(_CERTAIN))
+
+
+def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:
+    """The guided filter itself (He et al. 2010), at one size.
+
+    Args:
+        guide: (H, W, 3) float32 in [0, 1].
+        target: (H, W) float32: what is smoothed along the guide's edges.
+        window: half its side, pixels.
+        regularity: variance of colour below which a window is flat.
+    """
+    coefficients = _coefficients(guide, target, window, regularity)
+    return kernels.apply_coefficients(guide, coefficients, np.float32(0))
+
+
+def _coefficients(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:
+    """(h, w, 4) smoothed slope per channel and offset of the matte as a function of the colour."""
+    kernel = (2 * window + 1, 2 * window + 1)
+    moments = kernels.moments(guide, target)
+    means = [cv2.blur(moments[..., first : first + 4], kernel) for first in range(0, moments.shape[2], 4)]
+    solved = kernels.solve(np.concatenate(means, axis=2), np.float32(regularity))
+    smooth: Float32Array = cv2.blur(solved, kernel)
+    return smooth
+
+
+def warm_up() -> None:
+    """Compile the kernels, or find them compiled."""
+    tile = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
+    refine_matte(tile, tile[..., 0] > 0.5, 2)

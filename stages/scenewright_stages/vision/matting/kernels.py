@@ -1,0 +1,88 @@
+"""Compiled inner loops of the guided filter."""
+
+# Compiled functions take their arrays one by one and are typed by the compiler.
+# mypy: allow-untyped-defs
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def moments(guide, target):
+    """(h, w, 16) float32: colour, its products, target and target times colour; the rest is padding.
+
+    Order: r g b t | rr rg rb gg | gb bb tr tg | tb 0 0 0.
+    """
+    height, width = target.shape
+    result = np.zeros((height, width, 16), np.float32)
+    for row in range(height):
+        for column in range(width):
+            red, green, blue = guide[row, column, 0], guide[row, column, 1], guide[row, column, 2]
+            value = target[row, column]
+            out = result[row, column]
+            out[0], out[1], out[2], out[3] = red, green, blue, value
+            out[4], out[5], out[6], out[7] = red * red, red * green, red * blue, green * green
+            out[8], out[9], out[10], out[11] = green * blue, blue * blue, value * red, value * green
+            out[12] = value * blue
+    return result
+
+
+@njit(cache=True, nogil=True)
+def solve(means, regularity):
+    """(h, w, 4) slopes and offset of the least squares fit in every window, from the means of `moments`."""
+    height, width = means.shape[:2]
+    result = np.empty((height, width, 4), np.float32)
+    for row in range(height):
+        for column in range(width):
+            mean = means[row, column]
+            red, green, blue, value = mean[0], mean[1], mean[2], mean[3]
+            a = mean[4] - red * red + regularity
+            b = mean[5] - red * green
+            c = mean[6] - red * blue
+            d = mean[7] - green * green + regularity
+            e = mean[8] - green * blue
+            f = mean[9] - blue * blue + regularity
+            x = mean[10] - value * red
+            y = mean[11] - value * green
+            z = mean[12] - value * blue
+            aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
+            dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
+            scale = np.float32(1.0) / (a * aa + b * bb + c * cc)
+            first = (aa * x + bb * y + cc * z) * scale
+            second = (bb * x + dd * y + ee * z) * scale
+            third = (cc * x + ee * y + ff * z) * scale
+            out = result[row, column]
+            out[0], out[1], out[2] = first, second, third
+            out[3] = value - first * red - second * green - third * blue
+    return result
+
+
+@njit(cache=True, nogil=True)
+def apply_coefficients(srgb, coefficients, certain):
+    """(H, W) matte: coefficients sampled bilinearly, stretched so that `certain` and 1 - `certain` are exact."""
+    height, width = srgb.shape[:2]
+    rows, columns = coefficients.shape[:2]
+    result = np.empty((height, width), np.float32)
+    down, across = np.float32(rows / height), np.float32(columns / width)
+    half, one, zero = np.float32(0.5), np.float32(1.0), np.float32(0.0)
+    stretch = one / (one - certain - certain)
+    for row in range(height):
+        y = min(max((np.float32(row) + half) * down - half, zero), np.float32(rows - 1))
+        top = min(int(y), rows - 1)
+        bottom = min(top + 1, rows - 1)
+        lower = y - np.float32(top)
+        for column in range(width):
+            x = min(max((np.float32(column) + half) * across - half, zero), np.float32(columns - 1))
+            left = min(int(x), columns - 1)
+            right = min(left + 1, columns - 1)
+            beside = x - np.float32(left)
+            value = zero
+            for channel in range(4):
+                above = coefficients[top, left, channel] * (one - beside) + coefficients[top, right, channel] * beside
+                below = (
+                    coefficients[bottom, left, channel] * (one - beside) + coefficients[bottom, right, channel] * beside
+                )
+                slope = above * (one - lower) + below * lower
+                value += slope * srgb[row, column, channel] if channel < 3 else slope
+            result[row, column] = min(max((value - certain) * stretch, zero), one)
+    return result

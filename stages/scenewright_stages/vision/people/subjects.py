@@ -1,0 +1,34 @@
+"""What finding a person gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError
+
+
+@dataclass(frozen=True, eq=False)
+class PersonMask:
+    """Where the person is.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1], soft matte at the image's size; exactly 0 and 1 away from the outline.
+        mask: (H, W) bool, ``alpha >= 0.5``.
+        score: in [0, 1], how sure the finder is; comparable within one method only.
+        method: what found it, such as ``classic-face`` or ``classic-box``.
+    """
+
+    alpha: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    score: float
+    method: str
+
+
+class NoSubject(SampleError):  # noqa: N818 - named after what it states
+    """There is no person in the picture, or none that stands out from it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("no-subject", message)
