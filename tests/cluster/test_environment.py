@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Behaviour, ControlPlane, FaultProxy, Faults
 
+from cluster import Behaviour, ControlPlane, FaultProxy, Faults
 from scenewright_stages.contract.reports import Report, StageCounts
 
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"

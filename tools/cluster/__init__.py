@@ -1,4 +1,7 @@
-"""Test environments: a control plane with simulated nodes, and a whole one-node cluster; see docs/test-environments.md."""
+"""Test environments: a control plane with simulated nodes, and a whole one-node cluster.
+
+See docs/test-environments.md.
+"""
 
 from .audit import AuditLog, Request
 from .control_plane import ControlPlane, Settings

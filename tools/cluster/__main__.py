@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Run as a folder, Python knows only what is inside of the package, not the package.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster.cli import main
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -56,7 +55,7 @@ def binaries(*names: str) -> dict[str, Path]:
     Raises:
         Unavailable: the toolchain or the sources cannot be had.
     """
-    paths = {}
+    paths: dict[str, Path] = {}
     for project in PROJECTS:
         wanted = [name for name in names if name in project.programs]
         if wanted:
@@ -99,7 +98,7 @@ def _build_etcd(version: str, folder: Path, wanted: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch)
         (module / "go.mod").write_text(
-            f"module scenewright.io/test/etcd\n\ngo 1.24\n\nrequire go.etcd.io/etcd/server/v3 v{version}\n"
+            f"module scenewright.io/etcd\n\ngo 1.24\n\nrequire go.etcd.io/etcd/server/v3 v{version}\n"
         )
         (module / "main.go").write_text(
             'package main\n\nimport (\n\t"os"\n\n\t"go.etcd.io/etcd/server/v3/etcdmain"\n)\n\n'
@@ -133,17 +132,14 @@ def _kubernetes_flags() -> str:
     major, minor, _ = KUBERNETES.split(".")
     values = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join(
-        [STRIPPED, *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())]
-    )
+    settings = [f"-X {package}.{key}={value}" for package in packages for key, value in values.items()]
+    return " ".join([STRIPPED, *settings])
 
 
 def _build_in(module: Path, folder: Path, flags: str, packages: Sequence[str]) -> None:
-    # Built elsewhere and moved: a process that is killed in between must not leave half a binary under the name.
+    # Built beside and moved: a process that is killed in between must not leave half a binary under the name.
     with tempfile.TemporaryDirectory(dir=folder) as built:
-        target = Path(built) / "etcd" if list(packages) == ["."] else Path(built)
-        output = f"{target}" if target != Path(built) else f"{built}/"
-        _run_go(["build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", output, *packages], module, folder)
+        _run_go(["build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", f"{built}/", *packages], module, folder)
         for path in Path(built).iterdir():
             path.rename(folder / path.name)
 
@@ -188,4 +184,3 @@ def build(names: Sequence[str], report: Callable[[str], None] = print) -> None:
         if absent := [name for name in wanted if not _has(project, name)]:
             report(f"building {', '.join(absent)} ({project.name} {project.version})")
             _ensure(project, absent)
-    os.sync()

@@ -198,7 +198,7 @@ class ControlPlane:
     def _start_etcd(self) -> None:
         client = f"http://{self.settings.address}:{self._etcd_port}"
         peer = f"http://{self.settings.address}:{self._etcd_peer_port}"
-        command = [self._paths["etcd"], f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync"]
+        command: list[str | Path] = [self._paths["etcd"], f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync"]
         command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
         command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
         command += [f"--initial-cluster=default={peer}", "--quota-backend-bytes=4294967296", "--log-level=warn"]
@@ -206,7 +206,8 @@ class ControlPlane:
         etcd.wait_until(lambda: accepts_connections(self.settings.address, self._etcd_port), START_SECONDS)
 
     def _start_api_server(self) -> None:
-        server = self.group.start("kube-apiserver", [self._paths["kube-apiserver"], *self._api_server_flags()])
+        command: list[str | Path] = [self._paths["kube-apiserver"], *self._api_server_flags()]
+        server = self.group.start("kube-apiserver", command)
         server.wait_until(self.api.is_ready, START_SECONDS)
 
     def _api_server_flags(self) -> list[str]:
@@ -256,9 +257,9 @@ class ControlPlane:
     def _start_client(self, name: str, flags: Mapping[str, object]) -> None:
         kubeconfig = self._kubeconfig_of(name, self.folder / f"{name}.kubeconfig")
         common = {"kubeconfig": kubeconfig, "leader-elect": "false", "secure-port": 0, "profiling": "false"}
-        if name == "kube-scheduler":
-            common |= {"authentication-kubeconfig": kubeconfig, "authorization-kubeconfig": kubeconfig}
-        self.group.start(name, [self._paths[name], *(f"--{key}={value}" for key, value in (common | flags).items())])
+        command: list[str | Path] = [self._paths[name]]
+        command += [f"--{key}={value}" for key, value in {**common, **flags}.items()]
+        self.group.start(name, command)
 
     def _start_simulation(self) -> None:
         for document in yaml.safe_load_all(simulation.POLICY.read_text()):

@@ -7,5 +7,5 @@ class Unavailable(Exception):  # noqa: N818 - it names the case
     """Something that an environment needs cannot be had on this machine; the message says what and why."""
 
 
-class DidNotStart(RuntimeError):
+class DidNotStart(RuntimeError):  # noqa: N818 - it names the case
     """A component ended or did not answer in time; the message ends with the last lines of its log."""

@@ -56,8 +56,8 @@ class Behaviour:
 def behaviour_config_map(namespace: str, behaviours: Mapping[str, Behaviour]) -> dict[str, Any]:
     """The ConfigMap that orders behaviours in a namespace.
 
-    Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``, ``<step>``,
-    ``default``.
+    Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``,
+    ``<step>``, ``default``.
     """
     return {
         "apiVersion": "v1",
