@@ -6,7 +6,7 @@ from scenewright.api.status import StageStatus
 from scenewright.reconcile.actions import CreateJob
 from scenewright.reconcile.decide import counts, endings, folding, reporting
 from scenewright.reconcile.decide.restarting import cleared
-from scenewright.reconcile.decide.starting import watched
+from scenewright.reconcile.decide.starting import created, watched
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
 from scenewright.reconcile.observation import ObservedJob
 from scenewright_stages.contract.reports import Report
@@ -167,7 +167,7 @@ def _running(
             retry_failed=memory.retry_failed and memory.passes == 1,
             plan_only=memory.plan_only,
         )
-        return run.turn(doing, create, again_after=run.settings.without_pods)
+        return created(run, create, doing)
     if job.deleting:
         return run.turn(doing, again_after=run.settings.node_loss)
     return watched(run, job, doing)

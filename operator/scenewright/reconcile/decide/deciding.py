@@ -6,7 +6,7 @@ from datetime import datetime
 
 from scenewright.api.status import Status
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.actions import Decision
+from scenewright.reconcile.actions import Decision, Inspect
 from scenewright.reconcile.decide import chain, nodes
 from scenewright.reconcile.decide.cautions import cautions
 from scenewright.reconcile.decide.conditions import conditions_of
@@ -17,6 +17,7 @@ from scenewright.reconcile.decide.over import over
 from scenewright.reconcile.decide.restarting import deletions
 from scenewright.reconcile.decide.settings import DecideSettings
 from scenewright.reconcile.decide.summary import is_urgent, status_of
+from scenewright.reconcile.decide.times import soonest
 from scenewright.reconcile.decide.turns import ENDS, Run, Situation, Turn
 from scenewright.reconcile.observation import Observed, Refusal
 
@@ -69,8 +70,13 @@ def _concluded(situation: Situation, turn: Turn) -> Decision:
     warning, asks = cautions(situation, observed.work) if isinstance(observed.work, Plan) else (None, [])
     conditions = conditions_of(turn.standing, warning, before.conditions, generation, situation.now)
     status = status_of(turn, conditions, generation)
+    questions = [*asks, *(each for each in turn.actions if isinstance(each, Inspect))]
+    if questions:
+        # The status is left to the decision that has the answers, and so are its Events.
+        others = [each for each in turn.actions if not isinstance(each, Inspect)]
+        return Decision((*questions, *others), again_after=soonest(turn.again_after, situation.settings.answer_soon))
     return Decision(
-        actions=(*turn.actions, *asks, *notices(before, status)),
+        actions=(*turn.actions, *notices(before, status)),
         status=status,
         urgent=is_urgent(before, status),
         again_after=turn.again_after,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.resources import needs_of
 from scenewright.planning import backends
 from scenewright.planning.plan import Plan
 
 SINGLE_SHARD = 1
+_SETTINGS = PodSettings()
+"""What a stage asks for is in the plan alone."""
 
 
 def folds_index(plan: Plan, earlier_runs: int) -> bool:
@@ -26,13 +30,7 @@ def folds_publish(plan: Plan, stage: str, last: bool, shards: int) -> bool:
 
 def asks_for_gpu(plan: Plan, stage: str) -> bool:
     """Whether a Pod of the stage asks for a GPU."""
-    scheduling = plan.spec.scheduling
-    override = plan.spec.execution.stage_overrides.get(stage)
-    overridden = override is not None and scheduling.gpu_resource in {
-        *override.resources.limits,
-        *override.resources.requests,
-    }
-    return plan.stage(stage).resources.gpus > 0 or overridden
+    return needs_of(plan, stage, _SETTINGS).gpus > 0
 
 
 def needs_models(plan: Plan) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,8 +65,9 @@ def parameters_hash(plan: Plan) -> str:
 
 
 def run_id(uid: str, work_hash: str, start: int) -> str:
-    """Id of a run: which object and work, and which of the object's starts."""
-    return f"{short_hash([uid, work_hash])[:8]}-{start}"
+    """Id of a run: the digits that its Jobs' names carry too, and which of the object's starts it is."""
+    digest = hashlib.blake2b(f"{uid}\0{work_hash}".encode(), digest_size=4).hexdigest()
+    return f"{digest}-{start}"
 
 
 def _was_only_planned(before: Status, plan: Plan) -> bool:

@@ -24,12 +24,13 @@ def queued(run: Run, job: ObservedJob) -> Finding:
     if not queue:
         return Finding("JobSuspended", f"somebody suspended the Job {job.name}; resume it, or delete it")
     inspection = Inspection("workload", job.name)
-    answer = run.situation.answer(inspection)
-    if answer is None:
+    answer = run.situation.answer(inspection, settings.queue_answer_age)
+    if answer is None or (not answer.holds and seconds_between(answer.at, run.now) > settings.answer_age):
         return replace(_as_before(run, queue), ask=inspection)
     if answer.holds or waited < settings.queue_controller:
         text = answer.message or f"waits in the queue {queue}"
-        return Finding(PENDING, text, again_after=settings.answer_age, tells_news=True)
+        again_after = settings.queue_answer_age if answer.holds else settings.answer_age
+        return Finding(PENDING, text, again_after=again_after, tells_news=True)
     text = f"no Workload was made for the queue {queue}: is Kueue installed, and does it serve this namespace?"
     return Finding(NO_CONTROLLER, text, again_after=settings.answer_age)
 

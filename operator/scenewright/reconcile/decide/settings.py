@@ -23,6 +23,7 @@ class DecideSettings:
         node_loss: a Pod that terminates for this much longer than its grace period has perhaps lost its node.
         report_grace: how long the Pod's report may arrive later than the Job's end.
         answer_age: an inspection older than this is asked again, while its answer matters.
+        queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
         answer_soon: when to look again at the latest while an inspection is under way.
         restarts: how often a run repeats something because a Job or its report was gone.
     """
@@ -38,5 +39,6 @@ class DecideSettings:
     node_loss: float = 60.0
     report_grace: float = 15.0
     answer_age: float = 120.0
+    queue_answer_age: float = 590.0
     answer_soon: float = 5.0
     restarts: int = 10

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scenewright.reconcile.actions import Action, Inspect, SetParallelism
+from scenewright.execution.jobs import job_name
+from scenewright.reconcile.actions import Action, CreateJob, Inspect, SetParallelism
 from scenewright.reconcile.decide import endings, folding
 from scenewright.reconcile.decide.findings import NOTHING, Finding
 from scenewright.reconcile.decide.queueing import queued
-from scenewright.reconcile.decide.times import seconds_between
-from scenewright.reconcile.decide.turns import Run, Standing, Turn
+from scenewright.reconcile.decide.times import moment_of, seconds_between
+from scenewright.reconcile.decide.turns import Run, Standing, Turn, condition_of
 from scenewright.reconcile.observation import Inspection, ObservedJob, ObservedPod
 
 CONFIGURATION_ERRORS = frozenset(
@@ -20,6 +21,28 @@ CONFIGURATION_ERRORS = frozenset(
 PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "PodSecurity"})
 """Reasons for a Job that has no Pods."""
+
+
+def created(run: Run, create: CreateJob, doing: Standing) -> Turn:
+    """Creates a Job; when the API server refuses it (a quota of Jobs, a policy), until the start deadline."""
+    owner = run.situation.observed.object
+    name = job_name(owner.kind, owner.name, owner.uid, run.plan.work_hash, create.step)
+    answer = run.situation.answer(Inspection("failed-creates", name))
+    if answer is None or not answer.holds:
+        return run.turn(doing, create, again_after=run.settings.without_pods)
+    reason = _refusal(answer.message)
+    if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
+        return endings.failed(run, reason, answer.message)
+    waiting = Standing("Waiting", reason, _steady(run, Finding(reason, answer.message)))
+    return run.turn(waiting, create, again_after=run.settings.without_pods)
+
+
+def _waiting_since(run: Run) -> datetime:
+    """Since when the object waits; now when it does not."""
+    condition = condition_of(run.situation.before.conditions, "Waiting")
+    if condition is None or condition.status != "True":
+        return run.now
+    return moment_of(condition.last_transition_time) or run.now
 
 
 def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
@@ -125,7 +148,7 @@ def _no_pods(look: Look) -> Finding:
         return Finding(again_after=patience - waited)
     inspection = Inspection("failed-creates", job.name)
     answer = look.run.situation.answer(inspection)
-    if answer is None:
+    if answer is None or answer.at < look.since:
         return replace(_standing_wait(look), ask=inspection)
     left = look.deadline - waited
     if answer.holds:

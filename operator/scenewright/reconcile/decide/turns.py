@@ -37,10 +37,11 @@ class Situation:
         """The Pods of a Job; those of an earlier Job of the same name that linger in a cache are left out."""
         return [pod for pod in self.observed.pods if pod.job == job.name and pod.created_at >= job.created_at]
 
-    def answer(self, inspection: Inspection) -> Answer | None:
-        """The answer to an inspection, unless there is none or it is too old."""
+    def answer(self, inspection: Inspection, age: float | None = None) -> Answer | None:
+        """The answer to an inspection, unless there is none or it is too old (``answer_age`` when none is given)."""
         answer = self.observed.answers.get(inspection)
-        if answer is None or (self.now - answer.at).total_seconds() > self.settings.answer_age:
+        oldest = self.settings.answer_age if age is None else age
+        if answer is None or (self.now - answer.at).total_seconds() > oldest:
             return None
         return answer
 
