@@ -177,6 +177,19 @@ def crds(
     raise typer.Exit(crds_command(folders, check))
 
 
+@app.command()
+def operator(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration in YAML; by default the file of SCENEWRIGHT_OPERATOR_CONFIG."),
+    ] = None,
+) -> None:
+    """Run the operator against a cluster (its container's command)."""
+    from scenewright.cli.commands.operator import operator_command
+
+    raise typer.Exit(operator_command(config))
+
+
 def main() -> None:
     """Entry point: errors of the user are told in one line each, without a traceback."""
     try:

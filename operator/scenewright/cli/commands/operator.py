@@ -1,0 +1,49 @@
+"""``scenewright operator``: the control loop in a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scenewright.cli.errors import refuse
+from scenewright.planning.problems import SpecError
+from scenewright.reconcile.settings import OperatorSettings, load_settings
+
+
+def operator_command(config: Path | None) -> int:
+    """Runs the operator until a signal; 0 after a signal, 1 when it cannot go on, 10 for a wrong configuration."""
+    try:
+        settings = load_settings(str(config) if config else None)
+    except SpecError as error:
+        return refuse(error, as_json=False)
+    _configure_logging(settings)
+    from scenewright.reconcile.main import run_operator
+
+    return asyncio.run(run_operator(settings))
+
+
+def _configure_logging(settings: OperatorSettings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else plain)
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its traceback."""
+        content = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            content["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(content, ensure_ascii=False)

@@ -1,0 +1,132 @@
+"""What an informer knows: the newest projection of each object, by name and by owner.
+
+Reads and writes happen on one event loop. Our own writes are put in as soon as the API server has answered, so that the
+next planning sees them although the watch has not told of them yet; an older version never replaces a newer one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Owned(Protocol):
+    """What is kept: a projection that knows its name, its uid and its owner's uid."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def owner_uid(self) -> str: ...
+
+
+T = TypeVar("T", bound=Owned)
+Name = tuple[str, str]
+Changed = Callable[[T | None, T | None], None]
+
+
+class Store(Generic[T]):
+    """Projections by (namespace, name) and by owner.
+
+    Args:
+        changed: called with (old, new) after each change that the projection shows; None stands for absence.
+        wanted: says which projections are worth keeping; all of them by default.
+    """
+
+    def __init__(self, changed: Changed[T] | None = None, wanted: Callable[[T], bool] | None = None) -> None:
+        self.changed: Changed[T] = changed or (lambda _old, _new: None)
+        self.wanted: Callable[[T], bool] = wanted or (lambda _value: True)
+        self._entries: dict[Name, tuple[int, T]] = {}
+        self._owned: defaultdict[str, set[Name]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter([value for _, value in self._entries.values()])
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The projection of that name."""
+        entry = self._entries.get((namespace, name))
+        return entry[1] if entry else None
+
+    def of_owner(self, owner_uid: str) -> tuple[T, ...]:
+        """All projections of one owner, by name."""
+        return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
+
+    def owners(self) -> Iterable[str]:
+        """Uids of all owners."""
+        return tuple(self._owned)
+
+    def put(self, value: T, version: int, forced: bool = False) -> None:
+        """Keeps a projection unless a newer version is there; `forced` when versions have begun anew."""
+        if not self.wanted(value):
+            return
+        name = (value.namespace, value.name)
+        old_version, old = self._entries.get(name, (-1, None))
+        if version < old_version and not forced:
+            return
+        self._entries[name] = (version, value)
+        if old is not None and old.owner_uid != value.owner_uid:
+            self._disown(old.owner_uid, name)
+        self._owned[value.owner_uid].add(name)
+        if old != value:
+            self.changed(old, value)
+
+    def remove(self, namespace: str, name: str, uid: str = "") -> None:
+        """Forgets an object; with a uid, that one only and not its successor of the same name."""
+        entry = self._entries.get((namespace, name))
+        if entry is None or (uid and entry[1].uid != uid):
+            return
+        del self._entries[namespace, name]
+        self._disown(entry[1].owner_uid, (namespace, name))
+        self.changed(entry[1], None)
+
+    def drop_owner(self, owner_uid: str) -> None:
+        """Forgets all that one owner has, without telling."""
+        for name in self._owned.pop(owner_uid, ()):
+            self._entries.pop(name, None)
+
+    def keep_only(self, names: set[Name], namespace: str, version: int) -> int:
+        """After a list at `version`: forgets what it did not name; what is newer than the list stays.
+
+        Args:
+            names: (namespace, name) of all that the list held.
+            namespace: that the list was made of, ``""`` for all.
+            version: of the list.
+
+        Returns:
+            How many were forgotten.
+        """
+        gone = [
+            (name, value.uid)
+            for name, (known, value) in self._entries.items()
+            if name not in names and known <= version and (not namespace or name[0] == namespace)
+        ]
+        for name, uid in gone:
+            self.remove(*name, uid)
+        return len(gone)
+
+    def outdated(self, versions: dict[Name, int], namespace: str, version: int) -> int:
+        """How much of a list at `version` (versions by name) is not as it is here."""
+        older = sum(name in self._entries and self._entries[name][0] < seen for name, seen in versions.items())
+        gone = sum(
+            name not in versions and known <= version and (not namespace or name[0] == namespace)
+            for name, (known, _) in self._entries.items()
+        )
+        return older + gone
+
+    def newest(self) -> int:
+        """The newest version that was seen."""
+        return max((version for version, _ in self._entries.values()), default=0)
+
+    def _disown(self, owner_uid: str, name: Name) -> None:
+        names = self._owned.get(owner_uid)
+        if names is not None:
+            names.discard(name)
+            if not names:
+                del self._owned[owner_uid]

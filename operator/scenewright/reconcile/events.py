@@ -1,0 +1,82 @@
+"""Kubernetes Events on our objects: few, and the same one once, over restarts too."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from scenewright.api.kinds import API_VERSION
+from scenewright.reconcile.actions import EmitEvent
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.resources import EVENTS
+from scenewright.reconcile.observation import ObservedObject
+
+logger = logging.getLogger(__name__)
+
+_MOST_PER_OBJECT = 20
+_REMEMBERED = 20_000
+_LONGEST_MESSAGE = 1000
+COMPONENT = "scenewright-operator"
+
+
+class Events:
+    """Posts Events; a failure to do so is logged and changes nothing else."""
+
+    def __init__(self, client: Client, instance: str, enabled: bool = True) -> None:
+        self._client = client
+        self._instance = instance
+        self._enabled = enabled
+        self._posted: OrderedDict[str, None] = OrderedDict()
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    async def post(self, value: ObservedObject, event: EmitEvent) -> None:
+        """One Event on the object unless it was posted before or the object has had its share."""
+        name = event_name(value, event)
+        if not self._enabled or name in self._posted or self._counts.get(value.uid, 0) >= _MOST_PER_OBJECT:
+            return
+        self._note(name, value.uid)
+        try:
+            await self._client.create(EVENTS, value.namespace, self._body(name, value, event))
+        except ApiError as error:
+            if error.status != 409:
+                logger.info("an Event on %s was not posted: %s", value.key, error)
+
+    def _note(self, name: str, uid: str) -> None:
+        self._posted[name] = None
+        self._counts[uid] = self._counts.get(uid, 0) + 1
+        for cache in (self._posted, self._counts):
+            if len(cache) > _REMEMBERED:
+                cache.popitem(last=False)
+
+    def _body(self, name: str, value: ObservedObject, event: EmitEvent) -> dict[str, object]:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": value.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": value.kind,
+                "namespace": value.namespace,
+                "name": value.name,
+                "uid": value.uid,
+                "resourceVersion": value.resource_version,
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:_LONGEST_MESSAGE],
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": COMPONENT, "host": self._instance},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._instance,
+        }
+
+
+def event_name(value: ObservedObject, event: EmitEvent) -> str:
+    """The same words about the same object have the same name, so that the API server refuses the second."""
+    words = "\0".join((value.uid, event.type, event.reason, event.message))
+    return f"{value.name[:200]}.{hashlib.blake2b(words.encode(), digest_size=8).hexdigest()}"

@@ -1,0 +1,134 @@
+"""The objects of our kinds as last seen, kept small: spec and status as JSON text, unpacked when they are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from scenewright.reconcile.observation import ObjectKey, ObservedObject
+
+ENDED = ("Complete", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object, packed.
+
+    Attributes:
+        intent: generation, annotations and deletion: what asks for other work when it changes.
+        phase, observed_generation, output_uri, suspended, waiting: of its body, for those who look at many objects.
+    """
+
+    key: ObjectKey
+    uid: str
+    version: int
+    created_at: datetime
+    deleting: bool
+    generation: int
+    intent: int
+    phase: str
+    observed_generation: int
+    output_uri: str
+    suspended: bool
+    waiting: str
+    body: bytes
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its end and nothing has asked for more since."""
+        return self.phase in ENDED and self.observed_generation == self.generation
+
+    def unpacked(self) -> ObservedObject:
+        """The object as the planner takes it."""
+        body: dict[str, Any] = from_json(self.body)
+        return ObservedObject(
+            kind=self.key.kind,
+            namespace=self.key.namespace,
+            name=self.key.name,
+            uid=self.uid,
+            generation=self.generation,
+            resource_version=str(self.version),
+            created_at=self.created_at,
+            deleting=self.deleting,
+            **body,
+        )
+
+
+def packed(value: ObservedObject) -> StoredObject:
+    """The object in its small form."""
+    spec, status = value.spec, value.status
+    annotations = dict(value.annotations)
+    return StoredObject(
+        key=value.key,
+        uid=value.uid,
+        version=int(value.resource_version),
+        created_at=value.created_at,
+        deleting=value.deleting,
+        generation=value.generation,
+        intent=hash((value.generation, value.deleting, tuple(sorted(annotations.items())))),
+        phase=status.get("phase", ""),
+        observed_generation=status.get("observedGeneration", 0),
+        output_uri=(spec.get("output") or {}).get("uri", ""),
+        suspended=bool(spec.get("suspend", False)),
+        waiting=_waiting_reason(status),
+        body=to_json({"spec": spec, "status": status, "annotations": annotations, "labels": dict(value.labels)}),
+    )
+
+
+class ObjectStore:
+    """All objects by key.
+
+    Args:
+        changed: called with (old, new) after each change; None stands for absence.
+    """
+
+    def __init__(self, changed: Callable[[StoredObject | None, StoredObject | None], None] | None = None) -> None:
+        self.changed = changed or (lambda _old, _new: None)
+        self._objects: dict[ObjectKey, StoredObject] = {}
+        self._keys: dict[str, ObjectKey] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[StoredObject]:
+        return iter(list(self._objects.values()))
+
+    def get(self, key: ObjectKey) -> StoredObject | None:
+        """The object of that name."""
+        return self._objects.get(key)
+
+    def key_of(self, uid: str) -> ObjectKey | None:
+        """The key of the object with that uid."""
+        return self._keys.get(uid)
+
+    def put(self, value: ObservedObject) -> None:
+        """Keeps an object unless a newer version of it is there."""
+        old = self._objects.get(value.key)
+        if old is not None and old.uid == value.uid and int(value.resource_version) <= old.version:
+            return
+        new = packed(value)
+        self._objects[new.key] = new
+        if old is not None and old.uid != new.uid:
+            self._keys.pop(old.uid, None)
+        self._keys[new.uid] = new.key
+        self.changed(old, new)
+
+    def remove(self, key: ObjectKey, uid: str) -> None:
+        """Forgets the object, but not its successor of the same name."""
+        old = self._objects.get(key)
+        if old is None or old.uid != uid:
+            return
+        del self._objects[key]
+        self._keys.pop(uid, None)
+        self.changed(old, None)
+
+
+def _waiting_reason(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "Waiting" and condition.get("status") == "True":
+            return str(condition.get("reason", ""))
+    return ""

@@ -1,0 +1,65 @@
+"""Puts together what one planning step looks at, from memory alone: no request is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.dependencies import dependency_of
+from scenewright.reconcile.inspecting import Inspector
+from scenewright.reconcile.objects import ObjectStore, StoredObject
+from scenewright.reconcile.observation import Observed, ObservedJob, ObservedPod, StepProgress
+from scenewright.reconcile.outputs import OutputIndex
+from scenewright.reconcile.planning_cache import PlanningCache
+
+
+class ProgressSource(Protocol):
+    """Where the counters that Pods push are kept."""
+
+    def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
+        """By step, for one object."""
+        ...
+
+
+class NoProgress:
+    """Stands in where no endpoint listens: progress is advisory."""
+
+    def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
+        """Nothing."""
+        return {}
+
+
+class Observer:
+    """Looks at one object and all that belongs to it."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        jobs: Store[ObservedJob],
+        pods: Store[ObservedPod],
+        outputs: OutputIndex,
+        inspector: Inspector,
+        progress: ProgressSource,
+    ) -> None:
+        self._objects = objects
+        self._jobs = jobs
+        self._pods = pods
+        self._outputs = outputs
+        self._inspector = inspector
+        self._progress = progress
+        self._plans = PlanningCache()
+
+    def observe(self, stored: StoredObject) -> Observed:
+        """The object as the planner sees it."""
+        value = stored.unpacked()
+        return Observed(
+            object=value,
+            work=self._plans.plan(value),
+            jobs=self._jobs.of_owner(value.uid),
+            pods=self._pods.of_owner(value.uid),
+            progress=self._progress.of_owner(value.uid),
+            output_holder=self._outputs.holder(value.key),
+            dependency=dependency_of(value, self._objects),
+            answers=self._inspector.answers(value.uid),
+        )

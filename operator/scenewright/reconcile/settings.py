@@ -1,0 +1,98 @@
+"""The operator's configuration: a YAML file, checked when it starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from scenewright.execution.jobs import PodSettings
+from scenewright.planning.problems import SpecError
+from scenewright.planning.validation import problems_of
+from scenewright_stages.contract.params import Params
+
+CONFIG_ENVIRONMENT = "SCENEWRIGHT_OPERATOR_CONFIG"
+IDENTITY_ENVIRONMENT = "POD_NAME"
+
+
+class LeaseSettings(Params):
+    """The lease that keeps a second operator from acting."""
+
+    namespace: str = Field(default="scenewright-system", description="Namespace of the lease.")
+    name: str = Field(default="scenewright-operator", description="Its name; one for each set of watched namespaces.")
+    seconds: int = Field(default=30, ge=5, le=300, description="For how long it holds without being renewed.")
+    enabled: bool = Field(default=True, description="False only where nothing else can run beside it.")
+
+
+class ProgressSettings(Params):
+    """The endpoint to which stage Pods push their counters."""
+
+    enabled: bool = Field(default=True, description="Whether the endpoint listens.")
+    url: str = Field(default="", description="As Pods reach it; empty: no progress while a stage runs.")
+    audience: str = Field(default="scenewright-progress", description="Audience of the Pods' tokens.")
+    port: int = Field(default=8081, ge=0, le=65535, description="Port that it listens on; 0 for none.")
+
+
+class RateSettings(Params):
+    """How fast the operator may write."""
+
+    creates_per_second: float = Field(default=60.0, gt=0.0, le=1000.0, description="Jobs a second, sustained.")
+    create_burst: int = Field(default=120, ge=1, le=10_000, description="Jobs at once after a quiet time.")
+
+
+class OperatorSettings(Params):
+    """All that the operator's ConfigMap says."""
+
+    watch_namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; all when empty.")
+    workers: int = Field(default=16, ge=1, le=256, description="Objects that are worked on at once.")
+    resync_seconds: float = Field(default=240.0, ge=5.0, description="Mean time between two sweeps.")
+    metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of metrics and health; 0 for none.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+    events: bool = Field(default=True, description="Whether Kubernetes Events are posted.")
+    status_seconds: float = Field(default=10.0, ge=0.0, description="Least time between writes of mere progress.")
+    metrics_max_objects: int = Field(default=200, ge=0, le=5000, description="Objects named in metrics, at most.")
+    default_backends: dict[str, str] = Field(
+        default_factory=dict, description="Backends by dotted path of their parameter, where the spec names none."
+    )
+    lease: LeaseSettings = LeaseSettings()
+    progress: ProgressSettings = ProgressSettings()
+    rates: RateSettings = RateSettings()
+    pods: PodSettings = PodSettings()
+
+    def pod_settings(self) -> PodSettings:
+        """The settings of Pods, with the address of our own progress endpoint unless they name another."""
+        target = self.pods.progress
+        if target.url or not (self.progress.enabled and self.progress.url):
+            return self.pods
+        ours = target.model_copy(update={"url": self.progress.url, "audience": self.progress.audience})
+        return self.pods.model_copy(update={"progress": ours})
+
+    @model_validator(mode="after")
+    def _namespaces_are_plain(self) -> OperatorSettings:
+        if any("*" in name or "," in name for name in self.watch_namespaces):
+            raise ValueError("watchNamespaces takes names, not patterns")
+        return self
+
+
+def load_settings(path: str | None = None) -> OperatorSettings:
+    """The settings of a file, by default the one that the environment names; all defaults when it names none.
+
+    Raises:
+        SpecError: unknown fields or wrong values, each with its path.
+    """
+    found = path or os.environ.get(CONFIG_ENVIRONMENT, "")
+    content = yaml.safe_load(Path(found).read_text()) if found else {}
+    try:
+        return OperatorSettings.model_validate(content or {})
+    except ValidationError as error:
+        raise SpecError(problems_of(error, OperatorSettings)) from None
+
+
+def identity() -> str:
+    """Who we are in the lease: the Pod, whose restarted container is the same holder; elsewhere the process."""
+    return os.environ.get(IDENTITY_ENVIRONMENT) or f"{socket.gethostname()}-{os.getpid()}"
