@@ -37,7 +37,9 @@ class Record:
         upstream: stage -> output -> hash of what was read; a record is stale when the current hashes differ.
         outputs: by declared name.
         at: seconds since the epoch when the line was made.
-        seconds, gpu_seconds: wall-clock time in `process`, and time that a GPU was held.
+        seconds: wall-clock time in `process`.
+        gpu_seconds, gpu_wait_seconds: GPU time of the process since its record before this one, in which samples ran
+            and in which none did.
         backends: dictionaries of :class:`~scenewright_stages.contract.stage.BackendUse`.
         reason, message: of a failure or a skip.
     """
@@ -54,6 +56,7 @@ class Record:
     at: float = 0.0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
+    gpu_wait_seconds: float = 0.0
     seed: int = 0
     backends: list[dict[str, str]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)

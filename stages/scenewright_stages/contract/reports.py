@@ -27,6 +27,7 @@ class StageCounts(Params):
     shards: int = 0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
+    gpu_wait_seconds: float = 0.0
 
 
 class Failure(Params):

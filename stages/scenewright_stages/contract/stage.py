@@ -10,7 +10,7 @@ from typing import Any
 
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, StageSpec
-from scenewright_stages.contract.records import OutputFile, Record
+from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 
 
@@ -176,13 +176,11 @@ class Catalogue:
     Attributes:
         name: of the job.
         entries: the samples that are done, in order.
-        read: content of a stored output.
         job: the effective spec as in ``job.json``.
     """
 
     name: str
     entries: Sequence[CatalogueEntry]
-    read: Callable[[OutputFile], bytes]
     job: Mapping[str, Any]
 
 

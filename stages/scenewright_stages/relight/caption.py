@@ -41,7 +41,7 @@ class CaptionStage(Stage):
         text, use = self._caption(metadata, inputs)
         metadata["caption"] = {"text": text, **use_as_json(use)}
         outputs = {"metadata": write_json(inputs.workspace / "metadata.json", metadata)}
-        return StageResult(outputs, {"words": len(text.split())}, (), [use])
+        return StageResult(outputs, {"text": text}, (), [use])
 
     def _caption(self, metadata: Mapping[str, Any], inputs: StageInputs) -> tuple[str, BackendUse]:
         if self.chain is None:

@@ -80,13 +80,5 @@ def relit(albedo: Bytes, alpha: Bytes, normals: Floats, draw: Draw) -> Bytes:
 
 
 def _metrics(draw: Draw, albedo: Bytes, degraded: Bytes, alpha: Bytes) -> dict[str, Any]:
-    light = draw.light
     change = cv2.mean(cv2.absdiff(albedo, degraded), alpha)
-    return {
-        "degradation": draw.degradation,
-        "azimuth": round(light.azimuth_degrees, 2),
-        "elevation": round(light.elevation_degrees, 2),
-        "ambient": round(light.ambient, 4),
-        "shadow": draw.shadow.pattern if draw.shadow else "none",
-        "shading_change": round(sum(change[:3]) / 3, 3),
-    }
+    return {**draw.as_dict(), "shading_change": round(sum(change[:3]) / 3, 3)}

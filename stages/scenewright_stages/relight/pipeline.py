@@ -198,6 +198,6 @@ PIPELINE = Pipeline(
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
     stages=stages,
     # reporter="scenewright_stages.relight.report:RelightReporter",
-    # catalogue="scenewright_stages.relight.catalogue:index_files",
+    catalogue="scenewright_stages.relight.catalogue:index_files",
     sample_pages=False,
 )

@@ -24,7 +24,7 @@ def write_catalogue(session: Session, ends: Sequence[SampleEnd]) -> dict[str, di
         return {}
     entries = [CatalogueEntry(end.sample, end.records()) for end in ends if end.state == "done"]
     output = session.output
-    catalogue = Catalogue(session.task.name, entries, lambda file: output.get_bytes(file.path), session.task.job)
+    catalogue = Catalogue(session.task.name, entries, session.task.job)
     contents = _function(name)(catalogue)
     for path, content in contents.items():
         if "/" in path or path.startswith("."):

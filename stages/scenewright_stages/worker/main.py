@@ -26,6 +26,7 @@ from scenewright_stages.worker.locking import OutputLock
 from scenewright_stages.worker.logs import LogCapture
 from scenewright_stages.worker.progress import Progress
 from scenewright_stages.worker.publishing import run_publish
+from scenewright_stages.worker.pushing import Pusher
 from scenewright_stages.worker.reporting import deliver, merge_reports, refusal_report
 from scenewright_stages.worker.scratch import make_scratch
 from scenewright_stages.worker.session import Session, open_output
@@ -63,6 +64,7 @@ class Process:
         self._settings, self._scratch, self._stop, self._logs = settings, scratch, stop, logs
         self._session: Session | None = None
         self._stage_run: StageRun | None = None
+        self._pusher: Pusher | None = None
         self._locked = False
         self._reports: list[Report] = []
         self._step, self._run = "", ""
@@ -91,6 +93,8 @@ class Process:
             print(f"the log could not be stored: {problem}", file=sys.stderr, flush=True)
         if self._session is not None:
             self._session.progress.write()
+        if self._pusher is not None:
+            self._pusher.close()
         self._logs.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         os._exit(code)
@@ -101,7 +105,9 @@ class Process:
         chain = resolve_chain(task)
         output = open_output(task.output.uri, writable=not task.plan_only)
         lock = OutputLock(output, task.holder, self._settings.holder_process)
-        progress = Progress(self._settings.progress_file, task.run, self._settings.shard)
+        progress = Progress(self._settings.progress_file, task.run, self._settings.shard, self._settings.gpus)
+        if self._settings.push_target is not None:
+            self._pusher = Pusher(self._settings.push_target, progress.push)
         return Session(task, chain, self._settings, output, lock, self._stop, progress)
 
     def _run_steps(self, session: Session) -> None:

@@ -67,7 +67,7 @@ def sample_end(chain: Chain, sample: Sample, histories: Histories, sizes: Mappin
 def stage_counts(chain: Chain, stage: StageSpec, ends: Iterable[SampleEnd]) -> StageCounts:
     """Counts of one stage over all of its samples that got so far, with the time its current records took."""
     states: Counter[str] = Counter()
-    seconds, gpu_seconds = 0.0, 0.0
+    seconds, gpu_seconds, gpu_wait_seconds = 0.0, 0.0, 0.0
     level = chain.levels[stage.name]
     own = {end.sample.id_at(level): end for end in ends if end.standings}
     for end in own.values():
@@ -76,6 +76,7 @@ def stage_counts(chain: Chain, stage: StageSpec, ends: Iterable[SampleEnd]) -> S
         if standing.record is not None:
             seconds += standing.record.seconds
             gpu_seconds += standing.record.gpu_seconds
+            gpu_wait_seconds += standing.record.gpu_wait_seconds
     return StageCounts(
         total=states.total(),
         done=states["done"],
@@ -84,6 +85,7 @@ def stage_counts(chain: Chain, stage: StageSpec, ends: Iterable[SampleEnd]) -> S
         missing=states["todo"],
         seconds=round(seconds, 3),
         gpu_seconds=round(gpu_seconds, 3),
+        gpu_wait_seconds=round(gpu_wait_seconds, 3),
     )
 
 

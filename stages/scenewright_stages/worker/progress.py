@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.progress import Push, PushedSamples
+from scenewright_stages.worker.gpu_time import GpuClock
+
 INTERVAL_SECONDS = 0.5
 
 
@@ -18,16 +21,19 @@ class Progress:
     Args:
         path: the file, None to keep it to oneself.
         run, shard: are repeated in the file.
+        gpus: how many GPUs the process holds.
     """
 
-    def __init__(self, path: Path | None, run: str, shard: int) -> None:
+    def __init__(self, path: Path | None, run: str, shard: int, gpus: int = 0) -> None:
         self._path = path
+        self.gpu = GpuClock(gpus)
         self._run, self._shard = run, shard
         self._step, self._phase = "", "loading"
         self._counts = {"total": 0, "done": 0, "failed": 0, "skipped": 0}
         self._sample, self._fraction, self._message = "", 0.0, ""
         self._sample_started = 0.0
         self._ended_here, self._step_started = 0, time.monotonic()
+        self._load_seconds = 0.0
         self._written_at = 0.0
         self._lock = threading.Lock()
 
@@ -38,16 +44,20 @@ class Progress:
             self._counts = {"total": total, "done": 0, "failed": 0, "skipped": 0}
             self._sample = ""
             self._ended_here, self._step_started = 0, time.monotonic()
+            self._load_seconds = 0.0
         self.write()
 
     def enter(self, phase: str) -> None:
         """The step is now ``loading``, ``running``, ``uploading``, ..."""
         with self._lock:
+            if phase == "running" and not self._load_seconds:
+                self._load_seconds = time.monotonic() - self._step_started
             self._phase = phase
         self.write()
 
     def begin_sample(self, sample: str) -> None:
         """A sample starts."""
+        self.gpu.begin()
         with self._lock:
             self._sample, self._fraction, self._message = sample, 0.0, ""
             self._sample_started = time.monotonic()
@@ -59,6 +69,7 @@ class Progress:
 
     def end_sample(self) -> None:
         """The running sample's code ended."""
+        self.gpu.end()
         with self._lock:
             self._sample = ""
             self._ended_here += 1
@@ -106,3 +117,19 @@ class Progress:
                 "samplesPerMinute": round(self._ended_here / minutes, 3),
                 "at": time.time(),
             }
+
+    def push(self) -> Push:
+        """The counters as the operator takes them."""
+        total = self.gpu.total()
+        with self._lock:
+            return Push(
+                run=self._run,
+                step=self._step,
+                shard=self._shard,
+                phase=self._phase,
+                samples=PushedSamples(**self._counts),
+                ended_here=self._ended_here,
+                busy_seconds=round(total.busy, 3),
+                waiting_seconds=round(total.waiting, 3),
+                load_seconds=round(self._load_seconds, 3),
+            )

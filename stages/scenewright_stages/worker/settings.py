@@ -11,6 +11,8 @@ from pathlib import Path
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.task import SHARD_ENVIRONMENT
+from scenewright_stages.worker.gpu_time import GPUS_ENVIRONMENT
+from scenewright_stages.worker.pushing import PushTarget
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 DEFAULT_GRACE_SECONDS = 25.0
@@ -31,6 +33,8 @@ class ProcessSettings:
         progress_file: file that always has the newest counters, None for nowhere.
         parent_descriptor: read end of a pipe that closes when the parent dies, None when there is none.
         holder_process: process whose life keeps the output's lock valid on this host.
+        gpus: how many GPUs the process holds while it lives.
+        push_target: where counters are pushed to, None for nowhere.
     """
 
     shard: int
@@ -42,6 +46,8 @@ class ProcessSettings:
     progress_file: Path | None
     parent_descriptor: int | None
     holder_process: int
+    gpus: int = 0
+    push_target: PushTarget | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ProcessSettings:
@@ -65,6 +71,8 @@ class ProcessSettings:
             progress_file=_path(environment.get("SCENEWRIGHT_PROGRESS_FILE")),
             parent_descriptor=int(parent) if parent else None,
             holder_process=int(_number(environment, "SCENEWRIGHT_HOLDER_PID", os.getpid())),
+            gpus=int(_number(environment, GPUS_ENVIRONMENT, 0)),
+            push_target=PushTarget.from_environment(environment),
         )
 
 

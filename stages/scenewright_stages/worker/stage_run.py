@@ -107,7 +107,7 @@ class StageRun:
 
     def report(self) -> Report:
         """How the shard stands now."""
-        return self._tally.report(self._session.task.run)
+        return self._tally.report(self._session.task.run, self._session.progress.gpu.rest())
 
     def keep_house(self) -> None:
         """Regular duty: flushes records that are due."""
@@ -224,6 +224,8 @@ class StageRun:
         self._wait_if_given_up()
         del self._current[sample.id]
         self._session.progress.end_sample()
+        held = self._session.progress.gpu.take()
+        base = replace(base, gpu_seconds=round(held.busy, 4), gpu_wait_seconds=round(held.waiting, 4))
         self._recorder.leave_process(sample.id)
         shutil.rmtree(fetched.folder, ignore_errors=True)
         if isinstance(outcome, Made):
@@ -306,7 +308,7 @@ def _done(base: Record, made: Made) -> Record:
         base,
         state="done",
         seconds=round(made.seconds, 4),
-        gpu_seconds=round(made.result.gpu_seconds, 4),
+        gpu_seconds=base.gpu_seconds or round(made.result.gpu_seconds, 4),
         seed=made.seed,
         backends=[_backend(use) for use in made.result.backends],
         metrics=dict(made.result.metrics),

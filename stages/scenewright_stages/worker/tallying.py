@@ -6,6 +6,7 @@ import threading
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report, StageCounts
+from scenewright_stages.worker.gpu_time import GpuTime
 
 MAXIMUM_WARNINGS = 10
 
@@ -22,7 +23,7 @@ class Tally:
         self._stage = stage
         self.total = total
         self.done, self.failed, self.skipped = 0, 0, 0
-        self._seconds, self._gpu_seconds = 0.0, 0.0
+        self._seconds, self._gpu_seconds, self._gpu_wait_seconds = 0.0, 0.0, 0.0
         self._failures: list[Failure] = []
         self._warnings: dict[str, None] = {}
         self._ended: set[str] = set()
@@ -37,6 +38,7 @@ class Tally:
             self.skipped += record.state in ("skipped", "rejected")
             self._seconds += record.seconds
             self._gpu_seconds += record.gpu_seconds
+            self._gpu_wait_seconds += record.gpu_wait_seconds
             for warning in record.warnings:
                 if len(self._warnings) < MAXIMUM_WARNINGS:
                     self._warnings[f"{record.sample}: {warning}"] = None
@@ -47,8 +49,8 @@ class Tally:
         """Whether the sample has ended."""
         return sample in self._ended
 
-    def report(self, run: str) -> Report:
-        """The stage's report."""
+    def report(self, run: str, unrecorded: GpuTime = GpuTime()) -> Report:  # noqa: B008 - frozen
+        """The stage's report; `unrecorded` is GPU time that no record holds."""
         with self._lock:
             counts = StageCounts(
                 total=self.total,
@@ -57,7 +59,8 @@ class Tally:
                 skipped=self.skipped,
                 missing=self.total - self.done - self.failed - self.skipped,
                 seconds=round(self._seconds, 3),
-                gpu_seconds=round(self._gpu_seconds, 3),
+                gpu_seconds=round(self._gpu_seconds + unrecorded.busy, 3),
+                gpu_wait_seconds=round(self._gpu_wait_seconds + unrecorded.waiting, 3),
             )
             return Report(
                 step=self._stage,

@@ -1,0 +1,175 @@
+"""``croissant.json`` (MLCommons Croissant 1.0) of a data set of images with one line of ``metadata.jsonl`` each.
+
+The lines are one record set, and every kind of image is another one, by the same ids: mlcroissant cannot join several
+sets of files to the same lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+METADATA = "metadata.jsonl"
+CROISSANT = "croissant.json"
+
+_TYPES = {"text": "sc:Text", "number": "sc:Float", "integer": "sc:Integer", "numbers": "sc:Float"}
+_ID = "@id"
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+"""The context of the specification, version 1.0."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ``metadata.jsonl``; ``numbers`` is a list of them."""
+
+    name: str
+    kind: Literal["text", "number", "integer", "numbers"]
+    description: str
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """Images that lie at ``<folder>/<id>_<name>.png``."""
+
+    name: str
+    folder: str
+    description: str
+
+
+def croissant(
+    name: str, description: str, columns: Sequence[Column], images: Sequence[ImageKind], metadata: bytes
+) -> bytes:
+    """The description of a data set; the same bytes for the same data.
+
+    Args:
+        name: of the data set.
+        description: one or two sentences.
+        columns: of ``metadata.jsonl``; one is called ``id``.
+        images: kinds of images.
+        metadata: content of ``metadata.jsonl``.
+    """
+    content = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": name,
+        "description": description,
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "distribution": [_metadata_file(metadata), *(_file_set(kind) for kind in images)],
+        "recordSet": [_main_set(columns), *(_image_set(kind) for kind in images)],
+    }
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _metadata_file(metadata: bytes) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": METADATA,
+        "name": METADATA,
+        "description": "One line for each sample.",
+        "contentUrl": METADATA,
+        "encodingFormat": "application/jsonlines",
+        "sha256": hashlib.sha256(metadata).hexdigest(),
+    }
+
+
+def _file_set(kind: ImageKind) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": _set_name(kind),
+        "name": _set_name(kind),
+        "description": kind.description,
+        "encodingFormat": "image/png",
+        "includes": f"{kind.folder}/*_{kind.name}.png",
+    }
+
+
+def _main_set(columns: Sequence[Column]) -> dict[str, Any]:
+    fields = [_column_field(column) for column in columns]
+    return {"@type": "cr:RecordSet", "@id": "samples", "name": "samples", "key": {_ID: "samples/id"}, "field": fields}
+
+
+def _column_field(column: Column) -> dict[str, Any]:
+    field: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"samples/{column.name}",
+        "name": column.name,
+        "description": column.description,
+        "dataType": _TYPES[column.kind],
+        "source": {"fileObject": {_ID: METADATA}, "extract": {"column": column.name}},
+    }
+    if column.kind == "numbers":
+        field["repeated"] = True
+    return field
+
+
+def _image_set(kind: ImageKind) -> dict[str, Any]:
+    """Images by the id that their file name holds."""
+    name = f"{kind.name}s"
+    of_path = {
+        "fileSet": {_ID: _set_name(kind)},
+        "extract": {"fileProperty": "fullpath"},
+        "transform": {"regex": f"{re.escape(kind.folder)}/(.*)_{kind.name}\\.png$"},
+    }
+    identity = {
+        "@type": "cr:Field",
+        "@id": f"{name}/id",
+        "name": "id",
+        "description": "Id of the sample, or of the photograph that samples with several lights share.",
+        "dataType": "sc:Text",
+        "source": of_path,
+    }
+    image = {
+        "@type": "cr:Field",
+        "@id": f"{name}/image",
+        "name": "image",
+        "description": kind.description,
+        "dataType": "sc:ImageObject",
+        "source": {"fileSet": {_ID: _set_name(kind)}, "extract": {"fileProperty": "content"}},
+    }
+    fields = [identity, image]
+    return {"@type": "cr:RecordSet", "@id": name, "name": name, "key": {_ID: f"{name}/id"}, "field": fields}
+
+
+def _set_name(kind: ImageKind) -> str:
+    return f"{kind.name}-images"
