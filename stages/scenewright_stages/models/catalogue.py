@@ -6,6 +6,7 @@ Sizes are those of the required files only. A licence tag is the one on the mode
 
 from __future__ import annotations
 
+from scenewright_stages.models.relight_catalogue import RELIGHT_BACKENDS
 from scenewright_stages.models.specs import BackendSpec, Capability, Weights
 
 _HUB = "https://huggingface.co"
@@ -178,4 +179,5 @@ BACKENDS: tuple[BackendSpec, ...] = (
         extra="stages",
         options=(("precision", ("fp32", "fp16", "bf16")), ("resolution_level", ())),
     ),
+    *RELIGHT_BACKENDS,
 )

@@ -53,6 +53,7 @@ def fetch_weights(
     wanted = revision or weights.revision
     snapshot_download(
         weights.id,
+        repo_type=weights.repository_type,
         revision=wanted,
         cache_dir=cache_dir,
         token=token,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scenewright_stages.models.errors import UnknownVariant
 
-Capability = Literal["outpaint", "inpaint", "depth"]
+Capability = Literal["outpaint", "inpaint", "depth", "segment", "albedo", "normals", "caption"]
 Family = Literal["classic", "model"]
 Device = Literal["cpu", "cuda"]
 
@@ -24,6 +24,7 @@ class Weights:
         licence_url: where its text can be read.
         non_commercial: the licence forbids commercial use of the model, or restricts it to research.
         gated: the Hub asks for an account that has accepted the licence.
+        repository_type: weights of a demonstration may lie in its Space.
         approximate_bytes: size of the files that are needed, to two digits.
         required_files: glob patterns inside the repository, each of which must match a file.
         optional_files: patterns of files that add an ability; fetched only on demand.
@@ -39,6 +40,7 @@ class Weights:
     revision: str = "main"
     non_commercial: bool = False
     gated: bool = False
+    repository_type: Literal["model", "space"] = "model"
 
 
 @dataclass(frozen=True)

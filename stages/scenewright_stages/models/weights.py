@@ -66,7 +66,7 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
         cache_dir: the model cache; need not exist.
         revision: branch, tag or commit in place of ``weights.revision``.
     """
-    found = _locate(cache_dir, weights.id, revision or weights.revision)
+    found = _locate(cache_dir, weights, revision or weights.revision)
     if found is None:
         return WeightsStatus("missing", None, "", 0, weights.required_files, False)
     folder, resolved = found
@@ -94,13 +94,13 @@ def require_weights(weights: Weights, cache_dir: Path, revision: str | None = No
     return status
 
 
-def _locate(cache_dir: Path, weights_id: str, revision: str) -> tuple[Path, str] | None:
+def _locate(cache_dir: Path, weights: Weights, revision: str) -> tuple[Path, str] | None:
     """Folder and commit (empty for a plain folder) of a repository, None if neither layout has it."""
     for root in (cache_dir, cache_dir / "hub"):
-        snapshot = _snapshot(root / f"models--{weights_id.replace('/', '--')}", revision)
+        snapshot = _snapshot(root / f"{weights.repository_type}s--{weights.id.replace('/', '--')}", revision)
         if snapshot is not None:
             return snapshot, snapshot.name
-    plain = cache_dir / weights_id
+    plain = cache_dir / weights.id
     return (plain, "") if plain.is_dir() else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.errors import SampleRejected
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class PersonMask:
     method: str
 
 
-class NoSubject(SampleError):  # noqa: N818 - named after what it states
+class NoSubject(SampleRejected):  # noqa: N818 - named after what it states
     """There is no person in the picture, or none that stands out from it."""
 
     def __init__(self, message: str) -> None:
