@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class AlbedoOptions:
 
     blend: float = 0.0
     scales: tuple[float, ...] = SCALES
-    gradients: GradientSettings = GradientSettings()
+    gradients: GradientSettings = field(default_factory=GradientSettings)
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> AlbedoOptions:

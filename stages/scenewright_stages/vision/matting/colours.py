@@ -13,47 +13,66 @@ Float32Array = NDArray[np.float32]
 _OPAQUE = 0.98
 _CLEAR = 0.02
 _COARSEST = 4
+_REDUCED_FROM = 512  # larger pictures continue their colours at half the size: what is continued is smooth
+_MARGIN = 16  # pixels of certain colour around the outline
 
 
-def decontaminate(srgb: Float32Array, alpha: Float32Array) -> Float32Array:
+def decontaminate(colours: Float32Array, alpha: Float32Array) -> Float32Array:
     """The foreground's own colours, freed of the background that a soft outline lets through.
 
     Args:
-        srgb: (H, W, 3) float32 in [0, 1].
+        colours: (H, W, 3) float32 in [0, 1], sRGB or linear; linear is what light does.
         alpha: (H, W) float32 in [0, 1].
 
     Returns:
-        (H, W, 3) float32 in [0, 1]: the image itself where alpha is 1; on the outline what, laid over the
-        background with alpha, gives the image; beyond it the nearest foreground colours.
+        (H, W, 3) float32 in [0, 1], in the same space: on the outline what, laid over the background with alpha, gives
+        the image; elsewhere the image itself.
     """
-    return separate(srgb, alpha)[0]
+    return separate(colours, alpha)[0]
 
 
-def separate(srgb: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
+def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Foreground and background colours F and B with ``alpha * F + (1 - alpha) * B`` close to the image.
 
-    Unknown colours are continued from the nearest certain ones of their side; what the two do not explain of a pixel
-    is shared between them by alpha.
+    Colours that are unknown on the outline are continued from the nearest certain ones of their side; what the two do
+    not explain of a pixel is shared between them by alpha.
+
+    Args:
+        colours: (H, W, 3) float32 in [0, 1], sRGB or linear.
+        alpha: (H, W) float32 in [0, 1].
 
     Returns:
-        (H, W, 3) float32 each; F equals the image where alpha is 1, B where alpha is 0, to the last bit.
+        (H, W, 3) float32 each; both equal the image to the last bit where alpha is 0 or 1.
     """
-    foreground = _continued(srgb, (alpha >= _OPAQUE).astype(np.float32))
-    background = _continued(srgb, (alpha <= _CLEAR).astype(np.float32))
-    return edge_kernels.share_rest(srgb, alpha, foreground, background)
+    front, back = colours.copy(), colours.copy()
+    left, top, width, height = cv2.boundingRect(((alpha > 0) & (alpha < 1)).view(np.uint8))
+    if width == 0:
+        return front, back
+    window = np.s_[max(0, top - _MARGIN) : top + height + _MARGIN, max(0, left - _MARGIN) : left + width + _MARGIN]
+    seen, cover = colours[window], np.ascontiguousarray(alpha[window])
+    factor = 2 if max(cover.shape) > _REDUCED_FROM else 1
+    sides = edge_kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
+    foreground, background = (_continued(side) for side in sides)
+    edge_kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
+    return front, back
 
 
-def _continued(srgb: Float32Array, known: Float32Array) -> Float32Array:
-    """Known colours, and around them smooth continuations (pull and push over a pyramid), all at full size."""
-    colours = np.dstack([srgb * known[..., None], known])
+def _continued(colours: Float32Array) -> Float32Array:
+    """(h, w, 3): colours (r, g, b, weight), and around the known ones smooth continuations (pull and push)."""
     levels = [colours]
     while min(levels[-1].shape[:2]) > _COARSEST:
         height, width = levels[-1].shape[:2]
         size = ((width + 1) // 2, (height + 1) // 2)
         levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))
-    filled = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-6)
+    filled = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], np.float32(1e-6))
     for level in levels[-2::-1]:
         coarse = cv2.resize(filled, (level.shape[1], level.shape[0]), interpolation=cv2.INTER_LINEAR)
         filled = edge_kernels.lay_over(level, coarse)
     result: Float32Array = filled
     return result
+
+
+def warm_up() -> None:
+    """Compile the kernels, or find them compiled."""
+    tile = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
+    separate(tile, tile[..., 0].copy())

@@ -58,10 +58,28 @@ def solve(means, regularity):
 
 
 @njit(cache=True, nogil=True)
+def _settled(coefficients):
+    """(h, w) int8: 0 or 1 where the fit says so whatever the colour, else 2."""
+    rows, columns = coefficients.shape[:2]
+    result = np.full((rows, columns), 2, np.int8)
+    tiny = np.float32(1e-4)
+    for row in range(rows):
+        for column in range(columns):
+            one = coefficients[row, column]
+            if abs(one[0]) + abs(one[1]) + abs(one[2]) < tiny:
+                if abs(one[3]) < tiny:
+                    result[row, column] = 0
+                elif abs(one[3] - np.float32(1.0)) < tiny:
+                    result[row, column] = 1
+    return result
+
+
+@njit(cache=True, nogil=True)
 def apply_coefficients(srgb, coefficients, certain):
     """(H, W) matte: coefficients sampled bilinearly, stretched so that `certain` and 1 - `certain` are exact."""
     height, width = srgb.shape[:2]
     rows, columns = coefficients.shape[:2]
+    settled = _settled(coefficients)
     result = np.empty((height, width), np.float32)
     down, across = np.float32(rows / height), np.float32(columns / width)
     half, one, zero = np.float32(0.5), np.float32(1.0), np.float32(0.0)
@@ -76,6 +94,10 @@ def apply_coefficients(srgb, coefficients, certain):
             left = min(int(x), columns - 1)
             right = min(left + 1, columns - 1)
             beside = x - np.float32(left)
+            known = settled[top, left]
+            if known < 2 and known == settled[top, right] == settled[bottom, left] == settled[bottom, right]:
+                result[row, column] = np.float32(known)
+                continue
             value = zero
             for channel in range(4):
                 above = coefficients[top, left, channel] * (one - beside) + coefficients[top, right, channel] * beside

@@ -18,6 +18,8 @@ Float32Array = NDArray[np.float32]
 _GRID = 128  # longer side of the grid that the height is solved on
 _COARSEST = 8
 _SWEEPS = 24
+_REACH = 0.18  # of the root of the area: how far from the outline the cushion goes on rising
+_RELIEF_HEIGHT = 0.5  # of the coarse scale, for a step from black to white
 _RELIEF_SHARES = (0.004, 0.03)  # scales of the picture's relief: finer is texture, coarser is shape or albedo
 
 
@@ -53,13 +55,14 @@ def inflated_height(alpha: Float32Array) -> Float32Array:
     while min(levels[-1].shape) > _COARSEST:
         rows, columns = levels[-1].shape
         levels.append(cv2.resize(levels[-1], ((columns + 1) // 2, (rows + 1) // 2), interpolation=cv2.INTER_AREA))
+    reach = _REACH * np.sqrt(max(float(inside.sum()), 1.0))
     field = np.zeros_like(levels[-1])
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
         if field.shape != level.shape:
             field = cv2.resize(field, (level.shape[1], level.shape[0]), interpolation=cv2.INTER_LINEAR)
         sweeps = _SWEEPS if depth else 2 * _SWEEPS
-        field = kernels.relax(field, level, np.float32(4.0**depth), sweeps)
+        field = kernels.relax(field, level, np.float32(4.0**depth), np.float32(4.0**depth / reach**2), sweeps)
     # A disc of radius R has the potential (R^2 - r^2) / 4 under a unit source: 2 sqrt of it is a half sphere.
     result: Float32Array = (2 / scale * np.sqrt(np.maximum(field, 0))).astype(np.float32)
     return result
@@ -73,7 +76,7 @@ def _relief(luminance: Float32Array) -> Float32Array:
     small = cv2.resize(luminance, size, interpolation=cv2.INTER_AREA)
     sigmas = (max(fine / factor, 0.6), coarse / factor)
     near, far = (cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for sigma in sigmas)
-    relief: Float32Array = (near - far) * np.float32(coarse)
+    relief: Float32Array = (near - far) * np.float32(_RELIEF_HEIGHT * coarse)
     return relief
 
 

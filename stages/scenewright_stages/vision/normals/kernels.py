@@ -8,8 +8,8 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def relax(field, inside, source, sweeps):
-    """Over-relaxed red-black sweeps of `laplacian = -source`; zero outside, level across the border of the picture.
+def relax(field, inside, source, damping, sweeps):
+    """Over-relaxed red-black sweeps of `laplacian - damping * field = -source`; zero outside, level across the border.
 
     inside (h, w) is the share of a cell that belongs to the person; cells below a half are outside.
     """
@@ -17,6 +17,7 @@ def relax(field, inside, source, sweeps):
     result = field.copy()
     half = np.float32(0.5)
     relaxation = np.float32(1.85)
+    share = np.float32(1.0) / (np.float32(4.0) + damping)
     for sweep in range(sweeps):
         weight = relaxation if sweep < sweeps - 2 else np.float32(1.0)
         for colour in range(2):
@@ -30,7 +31,7 @@ def relax(field, inside, source, sweeps):
                     total += result[row + 1, column] if row < height - 1 else here
                     total += result[row, column - 1] if column > 0 else here
                     total += result[row, column + 1] if column < width - 1 else here
-                    result[row, column] = here + weight * ((total + source) * np.float32(0.25) - here)
+                    result[row, column] = here + weight * ((total + source) * share - here)
     return result
 
 

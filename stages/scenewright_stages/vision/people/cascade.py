@@ -7,10 +7,10 @@ installed scikit-image, whose own evaluation takes far longer than this package'
 from __future__ import annotations
 
 import importlib.util
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class FaceCascade:
     stage_thresholds: NDArray[np.float32]
 
 
-class MissingFaceCascade(RuntimeError):
+class FaceCascadeError(RuntimeError):
     """scikit-image, whose trained face cascade the classic person finder reads, is not installed."""
 
 
@@ -48,14 +48,14 @@ def face_cascade() -> FaceCascade:
     """The cascade of the installed scikit-image, read once.
 
     Raises:
-        MissingFaceCascade: scikit-image or its file is not there.
+        FaceCascadeError: scikit-image or its file is not there.
     """
     spec = importlib.util.find_spec("skimage")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
         if (Path(folder) / _FILE).is_file():
             return read_cascade(Path(folder) / _FILE)
-    raise MissingFaceCascade("the classic person finder needs scikit-image: pip install 'scenewright[stages]'")
+    raise FaceCascadeError("the classic person finder needs scikit-image: pip install 'scenewright[stages]'")
 
 
 def read_cascade(path: Path) -> FaceCascade:

@@ -27,7 +27,7 @@ class PersonMask:
     method: str
 
 
-class NoSubject(SampleRejected):  # noqa: N818 - named after what it states
+class NoSubject(SampleRejected):
     """There is no person in the picture, or none that stands out from it."""
 
     def __init__(self, message: str) -> None:

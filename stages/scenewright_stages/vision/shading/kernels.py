@@ -9,7 +9,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def shade_pixels(albedo, normals, settings, shadow):
-    """See `surfaces.shade`; settings are direction, ambient, colour, hardness, specular, shininess; shadow may be 1x1."""
+    """See `surfaces.shade`; settings: direction, ambient, colour, hardness, specular, shininess. shadow may be 1x1."""
     height, width = albedo.shape[:2]
     result = np.empty((height, width, 3), np.float32)
     x, y, z, ambient = settings[0], settings[1], settings[2], settings[3]

@@ -82,12 +82,13 @@ def _gradient_noise(
     rows, columns = np.floor(y).astype(int), np.floor(x).astype(int)
     down, across = (y - rows)[:, None], (x - columns)[None]
     blend_down, blend_across = _fade(down), _fade(across)
+    to_right, to_bottom = np.cos(gradients), np.sin(gradients)
     corners = []
     for below in (0, 1):
         sides = []
         for beside in (0, 1):
-            angle = gradients[np.ix_((rows + below) % 32, (columns + beside) % 32)]
-            sides.append(np.cos(angle) * (across - beside) + np.sin(angle) * (down - below))
+            place = np.ix_((rows + below) % 32, (columns + beside) % 32)
+            sides.append(to_right[place] * (across - beside) + to_bottom[place] * (down - below))
         corners.append(sides[0] + blend_across * (sides[1] - sides[0]))
     noise: Float32Array = (corners[0] + blend_down * (corners[1] - corners[0])).astype(np.float32)
     return noise
@@ -142,8 +143,11 @@ def _draw_leaf(dark: Float32Array, place: tuple[float, float], degrees: float, l
     outline = np.concatenate([np.stack([across, 1 - across**2], 1), np.stack([-across, across**2 - 1], 1)])
     outline *= (length / 2, slim * length / 2)
     angle = math.radians(degrees)
-    turned = outline @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    points = (turned + (place[0] * dark.shape[1], place[1] * dark.shape[0])) * _SUPERSAMPLING
+    turned: NDArray[np.float64] = outline @ np.array(
+        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+    )
+    middle = np.array([place[0] * dark.shape[1], place[1] * dark.shape[0]])
+    points = (turned + middle) * _SUPERSAMPLING
     cv2.fillPoly(dark, [np.rint(points).astype(np.int32)], 1.0, lineType=cv2.LINE_8, shift=4)
 
 
