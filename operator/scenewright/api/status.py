@@ -103,13 +103,14 @@ class Status(Params):
     progress: str = Field(
         default="", max_length=32, description="Finished of all samples, added up over the stages, such as 37/96."
     )
-    failed: int = Field(default=0, ge=0, description="Samples that failed.")
+    failed: int = Field(default=0, ge=0, description="Samples that failed, rejected inputs among them.")
+    rejected: int = Field(default=0, ge=0, description="Inputs that the index step could not take as samples.")
     rate: str = Field(default="", max_length=32, description="Samples per minute of the running stage.")
     run: str = Field(default="", max_length=63, description="Id of the current run.")
     passes: int = Field(default=0, ge=0, description="Passes over the current work so far.")
     starts: int = Field(default=0, ge=0, description="Runs that were started so far; the last part of the run's id.")
     restarts: int = Field(
-        default=0, ge=0, description="How often this run repeated something because a Job or its report was gone."
+        default=0, ge=0, description="How often this run repeated a CPU step that failed, or something that was gone."
     )
     clearing: bool = Field(default=False, description="The Jobs of a pass are being removed before the next one.")
     plan_only: bool = Field(default=False, description="This run only counts what is to be made.")

@@ -28,7 +28,7 @@ def _clear(run: Run) -> Turn:
     """Waits until no Job of the last pass is left, then begins at the index."""
     if run.jobs:
         return cleared(run, run.situation.standing_before)
-    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[]))
+    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0))
 
 
 def _models(run: Run) -> Turn:

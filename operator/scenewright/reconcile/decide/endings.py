@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenewright.api.status import FailureStatus, Outputs
+from scenewright.api.status import FailureStatus, Outputs, Phase
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.actions import DeleteJob
 from scenewright.reconcile.decide import counts, folding, reporting
@@ -13,9 +13,12 @@ from scenewright.reconcile.decide.times import seconds_between, text_of
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
 from scenewright.reconcile.observation import ObservedJob
 from scenewright_stages.contract.reports import Report, StageCounts, cut
+from scenewright_stages.contract.task import PUBLISH_STEP
 
 ENDED_BY_A_POD = "PodFailurePolicy"
 SHARDS_LOST = "FailedIndexes"
+FIRST_SHARD_LOST = "MaxFailedIndexesExceeded"
+"""Reason of a Job under ``onSampleError: Fail``, which ends with its first lost shard."""
 
 
 def failed(run: Run, reason: str, message: str) -> Turn:
@@ -51,12 +54,29 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
         if waiting is not None:
             return waiting
     if pod is not None:
-        run = run.remembering(**notes(pod.report)) if pod.report is not None and pod.report.failures else run
+        if pod.report is not None and pod.report.failures:
+            run = run.remembering(failures=notes(pod.report)["failures"])
         return failed(run, *reporting.why_ended(pod))
-    reason = reporting.condition_reason(job.reason, otherwise) if job.step in run.plan.keys else otherwise
     report = reporting.last_report(run, job)
     told = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
-    return failed(run, reason, f"{job.step}: {told or job.message or reporting.NO_WORDS}")
+    message = f"{job.step}: {told or job.message or reporting.NO_WORDS}"
+    if job.step in run.stages:
+        return failed(run, reporting.condition_reason(job.reason, otherwise), message)
+    return _repeated(run, job, otherwise, message)
+
+
+def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
+    """A CPU step failed, most probably for want of something that comes back: it runs again after a while."""
+    repeats = run.memory.restarts
+    if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or repeats >= run.plan.spec.execution.retries.passes:
+        return failed(run, otherwise, message)
+    phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
+    standing = Standing(phase, otherwise, f"{message}; it runs again")
+    left = run.settings.repeat * 2**repeats - seconds_between(job.ended_at or job.created_at, run.now)
+    run = run.remembering(stage=job.step)
+    if left > 0:
+        return run.turn(standing, again_after=left)
+    return run.remembering(restarts=repeats + 1).turn(standing, DeleteJob(job.name, job.uid, standing.message))
 
 
 def report_lost(run: Run, job: ObservedJob) -> Turn:
@@ -69,7 +89,8 @@ def report_lost(run: Run, job: ObservedJob) -> Turn:
         return failed(run, "ReportLost", f"{job.step}: the report was lost {restarts} times before it could be read")
     run = run.remembering(restarts=restarts, stage=job.step)
     message = f"the report of {job.step} was gone before it could be read; it runs again"
-    return run.turn(Standing("Indexing", "ReportLost", message), DeleteJob(job.name, job.uid, message))
+    phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
+    return run.turn(Standing(phase, "ReportLost", message), DeleteJob(job.name, job.uid, message))
 
 
 def job_lost(run: Run, stage: str) -> Turn:
@@ -109,7 +130,7 @@ def published(run: Run, report: Report) -> Turn:
 
 
 def notes(report: Report) -> dict[str, Any]:
-    """Failures and warnings of a report as the status keeps them."""
+    """Failures, warnings and rejected inputs of a report as the status keeps them."""
     failures = [
         FailureStatus(
             sample=cut(each.sample, 100),
@@ -119,7 +140,8 @@ def notes(report: Report) -> dict[str, Any]:
         )
         for each in report.failures[:20]
     ]
-    return {"failures": failures, "warnings": [cut(text, 200) for text in report.warnings[:10]]}
+    warnings = [cut(text, 200) for text in report.warnings[:10]]
+    return {"failures": failures, "warnings": warnings, "rejected": report.rejected}
 
 
 def _missing(run: Run, missing: int) -> Turn:

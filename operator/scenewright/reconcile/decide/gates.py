@@ -64,6 +64,7 @@ def started(situation: Situation, plan: Plan, memory: Status) -> Turn:
         stages=[],
         failures=[],
         warnings=[],
+        rejected=0,
         plan_only=plan.spec.execution.plan_only,
         started_at=text_of(situation.now),
         finished_at="",

@@ -25,6 +25,8 @@ class DecideSettings:
         answer_age: an inspection older than this is asked again, while its answer matters.
         queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
         answer_soon: when to look again at the latest while an inspection is under way.
+        repeat: a CPU step that failed for want of something that may come back, such as the storage, is repeated
+            after this time, the next time after twice as long; as often as ``retries.passes`` says.
         restarts: how often a run repeats something because a Job or its report was gone.
     """
 
@@ -41,4 +43,5 @@ class DecideSettings:
     answer_age: float = 120.0
     queue_answer_age: float = 590.0
     answer_soon: float = 5.0
+    repeat: float = 30.0
     restarts: int = 10

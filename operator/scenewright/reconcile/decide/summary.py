@@ -23,7 +23,7 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
             "phase": turn.standing.phase,
             "conditions": conditions,
             "progress": f"{finished}/{total}" if total else "",
-            "failed": failed,
+            "failed": failed + memory.rejected,
             "rate": f"{rate:.3g}/min" if rate else "",
         }
     )

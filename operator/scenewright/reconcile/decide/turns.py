@@ -35,7 +35,14 @@ class Situation:
 
     def pods_of(self, job: ObservedJob) -> list[ObservedPod]:
         """The Pods of a Job; those of an earlier Job of the same name that linger in a cache are left out."""
-        return [pod for pod in self.observed.pods if pod.job == job.name and pod.created_at >= job.created_at]
+        return [pod for pod in self._pods_by_job.get(job.name, ()) if pod.created_at >= job.created_at]
+
+    @cached_property
+    def _pods_by_job(self) -> dict[str, list[ObservedPod]]:
+        found: dict[str, list[ObservedPod]] = {}
+        for pod in self.observed.pods:
+            found.setdefault(pod.job, []).append(pod)
+        return found
 
     def answer(self, inspection: Inspection, age: float | None = None) -> Answer | None:
         """The answer to an inspection, unless there is none or it is too old (``answer_age`` when none is given)."""
