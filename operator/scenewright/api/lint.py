@@ -52,14 +52,22 @@ def _of_node(node: Schema) -> Iterator[str]:
 
 
 def _of_default(node: Schema) -> Iterator[str]:
-    """A default must be complete: `{}` needs a default for every required field."""
+    """A default must be complete: rules are checked on it as it is written, before the API server fills it in."""
     for name, child in node.get("properties", {}).items():
-        if child.get("default") == {} and child.get("required"):
-            yield f"{name} has the default {{}} but requires {child['required']}"
+        yield from (f"the default of {name} lacks {missing}" for missing in _missing_from_default(child))
         if "default" in child and name in node.get("required", []):
             yield f"{name} is required and has a default"
     if "default" in node and "enum" in node and node["default"] not in node["enum"]:
         yield "the default is not among the allowed values"
+
+
+def _missing_from_default(block: Schema) -> Iterator[str]:
+    """Fields that are required or have a default of their own, and that the block's default leaves out."""
+    if not isinstance(block.get("default"), dict):
+        return
+    for name, child in block.get("properties", {}).items():
+        if name not in block["default"] and (name in block.get("required", []) or "default" in child):
+            yield name
 
 
 def _lacks_description(path: str, node: Schema) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,8 +36,8 @@ VALIDATIONS = "x-kubernetes-validations"
 def structural_schema(model: type[BaseModel]) -> Schema:
     """The structural schema of a model: references inlined, unions and constants in the accepted forms, rules as CEL.
 
-    Optional blocks get no default, since a default would bring them into being; all other nested blocks get ``{}``,
-    so that the defaults of their fields apply.
+    Optional blocks get no default, since a default would bring them into being; all other nested blocks get one that
+    writes out the defaults of their fields: the API server checks a default by the block's rules before it fills it in.
     """
     generated = model.model_json_schema(by_alias=True, mode="validation")
     return _Translation(generated.get("$defs", {}), _models_by_name(model)).block(generated)
@@ -79,7 +80,7 @@ class _Translation:
         out = self.node(self._definitions[source["$ref"].rpartition("/")[2]])
         out.update(_described(source))
         if "default" in source:
-            out["default"] = {} if out["type"] == "object" else source["default"]
+            out["default"] = _written_default(out) if out["type"] == "object" else source["default"]
         return out
 
     def _union(self, source: Schema) -> Schema:
@@ -122,6 +123,11 @@ class _Translation:
             # Names of keys cannot be constrained; what is wrong with them is told by the planner.
             return {"additionalProperties": self.node(next(iter(source["patternProperties"].values())))}
         return {PRESERVE_UNKNOWN: True}
+
+
+def _written_default(block: Schema) -> Schema:
+    """The defaults of all fields of a block."""
+    return {name: copy.deepcopy(child["default"]) for name, child in block["properties"].items() if "default" in child}
 
 
 def _described(source: Schema) -> Schema:

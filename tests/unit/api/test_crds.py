@@ -70,8 +70,8 @@ def test_files_stay_below_the_size_limit_and_parse(name: str) -> None:
 def test_pipeline_blocks_have_no_default_and_nested_blocks_do() -> None:
     spec = parts("SceneJob")["spec"]["properties"]
     assert "default" not in spec["vistadream"]
-    assert spec["vistadream"]["properties"]["coarse"]["default"] == {}
-    assert spec["execution"]["default"] == {}
+    assert spec["vistadream"]["properties"]["coarse"]["default"]["frames"] == 10
+    assert spec["execution"]["default"]["retries"] == {"perSample": 1, "perShard": 3, "passes": 2}
     assert spec["vistadream"]["properties"]["coarse"]["properties"]["frames"]["default"] == 10
 
 
@@ -105,9 +105,16 @@ def test_forms_that_structural_schemas_lack_are_translated() -> None:
     assert schema["optional"] == {"type": "integer", "description": "May be absent."}
     assert schema["either"][INT_OR_STRING] is True
     assert (schema["pair"]["minItems"], schema["pair"]["maxItems"]) == (2, 2)
-    assert schema["inner"]["default"] == {}
+    assert schema["inner"]["default"] == {"size": 1.0}
     assert schema["inner"]["properties"]["size"]["minimum"] == 0.0
     assert schema["inner"]["properties"]["size"]["exclusiveMinimum"] is True
+
+
+def test_a_default_that_leaves_a_default_out_is_found() -> None:
+    """The API server checks a default by the block's rules before it fills it in, and refuses the whole definition."""
+    inner = {"type": "object", "description": "A block.", "properties": {"size": {"type": "integer", "default": 1}}}
+    schema = {"type": "object", "description": "All.", "properties": {"inner": {**inner, "default": {}}}}
+    assert any("the default of inner lacks size" in problem for problem in lint.problems(schema))
 
 
 def test_what_cannot_be_translated_is_told_instead_of_lost() -> None:
