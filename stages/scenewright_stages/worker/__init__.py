@@ -9,8 +9,11 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_GRACE_SECONDS``    from SIGTERM to the exit at the latest (25)
 ``SCENEWRIGHT_PARENT_FD``        read end of a pipe that closes when the parent dies
 ``SCENEWRIGHT_HOLDER_PID``       process whose life keeps the output's lock valid on this host (this process)
-``SCENEWRIGHT_POD``              name of the attempt in record and log files; a random suffix is always added
+``SCENEWRIGHT_POD``              uid of the Pod: the attempt's name in record and log files (with a random suffix)
 ``SCENEWRIGHT_SCRATCH``          folder for copies and workspaces (the temporary folder)
+``SCENEWRIGHT_GPUS``             how many GPUs the process holds: their busy and waiting seconds are measured (0)
+``SCENEWRIGHT_PROGRESS_URL``     endpoint that gets the counters every 2 s, with the token in the file
+``SCENEWRIGHT_PROGRESS_TOKEN``   (read anew for every push)
 ``SCENEWRIGHT_PIPELINES``        further pipelines, ``name=module:ATTRIBUTE,...``
 
 Exit codes are those of :mod:`scenewright_stages.contract.exits`. Where to read on: `main` (steps and ends), `standing`

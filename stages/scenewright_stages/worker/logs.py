@@ -10,7 +10,8 @@ from pathlib import Path
 
 from scenewright_stages.store import Store
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 3.0
+"""Of a killed process, every line older than 5 s has to be in storage, the time to write it included."""
 PART_BYTES = 1 << 20
 """A log continues in a new object beyond this, since every flush writes the growing one whole."""
 CAPTURED = (1, 2)
@@ -61,7 +62,7 @@ class LogCapture:
                 _write_all(self._shown, block)
 
     def flush_if_due(self) -> None:
-        """Stores the log's growth every 5 s."""
+        """Stores the log's growth every 3 s."""
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 

@@ -65,7 +65,7 @@ class Process:
         self._session: Session | None = None
         self._stage_run: StageRun | None = None
         self._pusher: Pusher | None = None
-        self._locked = False
+        self._locked, self._log_is_stored = False, False
         self._reports: list[Report] = []
         self._step, self._run = "", ""
 
@@ -108,7 +108,11 @@ class Process:
         progress = Progress(self._settings.progress_file, task.run, self._settings.shard, self._settings.gpus)
         if self._settings.push_target is not None:
             self._pusher = Pusher(self._settings.push_target, progress.push)
-        return Session(task, chain, self._settings, output, lock, self._stop, progress)
+        session = Session(task, chain, self._settings, output, lock, self._stop, progress)
+        if self._settings.in_pod and not task.plan_only:
+            # A Pod's own log goes with it. Elsewhere a job that is refused leaves no trace.
+            self._store_log(session)
+        return session
 
     def _run_steps(self, session: Session) -> None:
         task = session.task
@@ -139,16 +143,21 @@ class Process:
     def _take_lock(self, session: Session) -> None:
         session.lock.acquire()
         self._locked = True
+        self._store_log(session)
+
+    def _store_log(self, session: Session) -> None:
         name = layout.log_file(session.task.run, session.task.step, self._settings.shard, self._settings.attempt)
         self._logs.store_to(session.output, name)
+        self._log_is_stored = True
 
     def _keep_house(self) -> None:
         self._logs.echo()
         if self._session is None:
             return
         self._session.progress.write_if_due()
-        if self._locked:
+        if self._log_is_stored:
             self._logs.flush_if_due()
+        if self._locked:
             self._session.lock.renew_if_due()
             if self._stage_run is not None:
                 self._stage_run.keep_house()

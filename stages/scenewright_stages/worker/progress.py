@@ -118,10 +118,12 @@ class Progress:
                 "at": time.time(),
             }
 
-    def push(self) -> Push:
-        """The counters as the operator takes them."""
+    def push(self) -> Push | None:
+        """The counters as the operator takes them; None before the first step."""
         total = self.gpu.total()
         with self._lock:
+            if not self._step:
+                return None
             return Push(
                 run=self._run,
                 step=self._step,

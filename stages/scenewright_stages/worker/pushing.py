@@ -40,11 +40,13 @@ class Pusher:
 
     Args:
         target: of the pushes.
-        content: the counters now.
+        content: the counters now, None while there are none.
         interval: seconds between pushes while all is well.
     """
 
-    def __init__(self, target: PushTarget, content: Callable[[], Push], interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self, target: PushTarget, content: Callable[[], Push | None], interval: float = INTERVAL_SECONDS
+    ) -> None:
         self._target, self._content = target, content
         self._interval = self._pause = interval
         self._connection: http.client.HTTPConnection | None = None
@@ -65,7 +67,10 @@ class Pusher:
     def _push(self, timeout: float) -> float:
         """Pushes once; returns the pause until the next time."""
         try:
-            status, pause = self._send(timeout)
+            content = self._content()
+            if content is None:
+                return self._interval
+            status, pause = self._send(content, timeout)
         except Exception:
             # No fault of a push may reach the work: not the network's, not one in here.
             self._disconnect()
@@ -74,14 +79,14 @@ class Pusher:
             return max(self._interval, min(pause or 0.0, LONGEST_INTERVAL_SECONDS))
         return min(max(self._pause, self._interval) * 2.0, LONGEST_INTERVAL_SECONDS)
 
-    def _send(self, timeout: float) -> tuple[int, float | None]:
+    def _send(self, content: Push, timeout: float) -> tuple[int, float | None]:
         """Status of the answer, and the pause that the operator asks for."""
         connection = self._connected(timeout)
         headers = {
             "Authorization": f"Bearer {self._target.token_file.read_text().strip()}",
             "Content-Type": "application/json",
         }
-        body = self._content().model_dump_json(by_alias=True).encode()
+        body = content.model_dump_json(by_alias=True).encode()
         connection.request("POST", self._target.url.path or "/", body, headers)
         answer = connection.getresponse()
         answer.read(1 << 16)

@@ -35,6 +35,7 @@ class ProcessSettings:
         holder_process: process whose life keeps the output's lock valid on this host.
         gpus: how many GPUs the process holds while it lives.
         push_target: where counters are pushed to, None for nowhere.
+        in_pod: whether it runs in a cluster.
     """
 
     shard: int
@@ -48,6 +49,7 @@ class ProcessSettings:
     holder_process: int
     gpus: int = 0
     push_target: PushTarget | None = None
+    in_pod: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ProcessSettings:
@@ -73,6 +75,7 @@ class ProcessSettings:
             holder_process=int(_number(environment, "SCENEWRIGHT_HOLDER_PID", os.getpid())),
             gpus=int(_number(environment, GPUS_ENVIRONMENT, 0)),
             push_target=PushTarget.from_environment(environment),
+            in_pod=bool(environment.get("SCENEWRIGHT_POD")),
         )
 
 

@@ -93,9 +93,10 @@ def watch_signals(stop: Stop, leave_at_once: Callable[[], None]) -> None:
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
+    # First, or a signal that comes in between would be handled and forgotten.
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
     def read() -> None:
         seen = 0

@@ -15,6 +15,7 @@ from fake_cluster import AUDIENCE, Cluster, Pod, Signer, claims_of
 
 from scenewright.telemetry.metrics import REGISTRY
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
+from scenewright.telemetry.progress.pacing import Pacer
 from scenewright.telemetry.progress.store import Gained
 
 POD = Pod()
@@ -158,6 +159,13 @@ def test_only_one_path_and_method_exist() -> None:
                     assert answer.status == expected
 
     served(look_around)
+
+
+def test_many_pods_are_asked_to_push_less_often() -> None:
+    pacer = Pacer()
+    assert [pacer.pause("a", 0.0), pacer.pause("a", 1.0)] == [2, 2]
+    assert [pacer.pause(f"pod-{number}", 2.0) for number in range(1000)][-1] == 11
+    assert pacer.pause("a", 200.0) == 2, "those that are gone no longer count"
 
 
 @pytest.mark.serial

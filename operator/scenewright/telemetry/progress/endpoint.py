@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from scenewright.telemetry.progress.metrics import LOAD_SECONDS, PUSHES
+from scenewright.telemetry.progress.pacing import Pacer
 from scenewright.telemetry.progress.refusals import RefusedPush
 from scenewright.telemetry.progress.store import Gained, KnownPod, ProgressStore
 from scenewright.telemetry.progress.tokens import PodIdentity, TokenVerifier
@@ -43,6 +44,7 @@ class ProgressEndpoint:
         self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_gained: OnGained = _ignore
     ) -> None:
         self._verifier, self._find_pod, self._store, self._on_gained = verifier, find_pod, store, on_gained
+        self._pacer = Pacer()
         self._runner: web.AppRunner | None = None
 
     def application(self) -> web.Application:
@@ -70,12 +72,13 @@ class ProgressEndpoint:
         try:
             pod = self._known(await self._verifier.verify(_bearer(request)))
             self._take(pod, _checked(pod, await _body(request)))
+            pause = self._pacer.pause(pod.uid, time.monotonic())
         except RefusedPush as refused:
             PUSHES.labels(refused.reason).inc()
             # The body of a refused push is left unread, and so the connection cannot be used again.
             return web.Response(status=refused.status, text=str(refused), headers={"Connection": "close"})
         PUSHES.labels("accepted").inc()
-        return web.Response(status=204)
+        return web.Response(status=204, headers={"Retry-After": str(pause)})
 
     def _known(self, identity: PodIdentity) -> KnownPod:
         pod = self._find_pod(identity.namespace, identity.uid)
