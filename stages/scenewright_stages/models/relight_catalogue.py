@@ -151,8 +151,8 @@ _ALBEDO = (
         capability="albedo",
         family="classic",
         implementation=f"{_PACKAGE}.relight_classic:ClassicAlbedo",
-        notes="Colour Retinex in the gradient domain: slow changes of brightness count as light, jumps of brightness or "
-        "chromaticity as albedo.",
+        notes="Colour Retinex in the gradient domain: slow changes of brightness count as light, jumps of brightness "
+        "or chromaticity as albedo.",
         options=(("chroma_edge", ()), ("brightness_edge", ())),
     ),
     BackendSpec(

@@ -65,6 +65,26 @@ def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> Pe
     return PersonMask(alpha, alpha >= 0.5, score, "classic-face" if face else "classic-box")
 
 
+def portrait_box(srgb: Float32Array) -> Box | None:
+    """A box around head and shoulders of the person with the clearest face, for models that need one; None if no face.
+
+    Args:
+        srgb: (H, W, 3) float32 in [0, 1].
+
+    Returns:
+        Left, top, right, bottom in pixels: two sides of the face's square to the left and right, one and a third above
+        and four and a half below, inside the picture.
+    """
+    face = _find_face(srgb, None)
+    if face is None:
+        return None
+    around = (-2.0, -1.33, 2.0, 4.5)
+    left, top, right, bottom = (
+        middle + face.size * step for middle, step in zip((face.x, face.y, face.x, face.y), around, strict=True)
+    )
+    return _clipped((left, top, right, bottom), srgb.shape[1], srgb.shape[0])
+
+
 def _clipped(box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
     if right - left < 2 or bottom - top < 2:
