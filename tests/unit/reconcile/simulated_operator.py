@@ -50,6 +50,14 @@ class Operator:
                 return decision
         raise AssertionError(f"does not settle: {decision.actions}")
 
+    def settle_once(self) -> Decision:
+        """One decision, acted upon and written."""
+        decision = decide(self.cluster.observed(), self.settings, self.cluster.now)
+        for action in decision.actions:
+            self._carry_out(action)
+        self._write(decision)
+        return decision
+
     def run(self, ticks: int = 400) -> Status:
         """Lets time pass until the work has ended or is waiting for good."""
         for _ in range(ticks):

@@ -190,13 +190,15 @@ def _slow_pod(look: Look) -> Finding:
     patience = look.run.settings.slow_start
     left = look.deadline - waited
     if left > 0 and (waited < patience or look.job.ready):
-        return Finding(again_after=min(left, max(patience - waited, 1.0)))
+        return Finding(again_after=left if look.job.ready else min(left, patience - waited))
     reason = "PodNotStarting" if left > 0 else "StartDeadlineExceeded"
     return Finding(reason, _words(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
 
 
 def _is_starting(pod: ObservedPod) -> bool:
-    return pod.phase == "Pending" and not pod.unschedulable and pod.started_at is None and pod.exit_code is None
+    """Whether a Pod has its node, and nothing is known that keeps it from starting."""
+    known = pod.unschedulable or pod.waiting_reason in CONFIGURATION_ERRORS | PULL_ERRORS
+    return pod.phase == "Pending" and not known and pod.started_at is None and pod.exit_code is None
 
 
 def _scheduled(pod: ObservedPod) -> datetime:

@@ -1,0 +1,350 @@
+"""What holds a run up: how long it is put up with, what is asked, and what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from simulated_cluster import Cluster, SimulatedJob, spec_of
+from simulated_operator import Operator
+
+from scenewright.execution.jobs import job_name
+from scenewright.reconcile.actions import CreateJob, Inspect, ReleasePod
+from scenewright.reconcile.decide import DecideSettings
+from scenewright.reconcile.observation import Answer, Inspection, ObjectKey
+
+PATIENCE = DecideSettings()
+DEADLINE = 1800.0
+
+
+class Held:
+    """A run whose stage does not start; tests move its clock and change its Pods."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.cluster = Cluster(spec=spec_of(**changes))
+        self.operator = Operator(self.cluster)
+        while not any(job.seen.step == "depth" for job in self.cluster.jobs.values()):
+            self.cluster.tick()
+            self.operator.settle()
+        self.job.seen = replace(self.job.seen, created_at=self.cluster.now, started_at=self.cluster.now)
+
+    @property
+    def job(self) -> SimulatedJob:
+        """The Job of the stage."""
+        return next(job for job in self.cluster.jobs.values() if job.seen.step == "depth")
+
+    def with_pods(self, count: int = 1, **fields: Any) -> Held:
+        """The stage has Pods as given."""
+        for _ in range(count):
+            pod = self.cluster._new_pod(self.job, 0)
+            self.cluster._keep(replace(pod, **fields))
+        self.job.seen = replace(self.job.seen, active=count)
+        return self
+
+    def change_pods(self, **fields: Any) -> None:
+        """All Pods of the stage change."""
+        for pod in [pod for pod in self.cluster.pods.values() if pod.step == "depth"]:
+            self.cluster._keep(replace(pod, **fields))
+
+    def after(self, seconds: float) -> tuple[str, str, str]:
+        """Phase, reason and message so many seconds later."""
+        self.cluster.now += timedelta(seconds=seconds)
+        self.operator.settle()
+        status = self.operator.status
+        kind = status.phase if status.phase in ("Waiting", "Failed") else "Progressing"
+        found = next(each for each in status.conditions if each.type == kind)
+        assert found.status == "True"
+        return status.phase, found.reason, found.message
+
+    @property
+    def asked(self) -> list[str]:
+        """What was asked so far."""
+        return [inspection.what for inspection in self.cluster.answers]
+
+    def again_after(self) -> float | None:
+        """When the planner wants to look again."""
+        return self.operator.settle().again_after
+
+
+@pytest.mark.parametrize(
+    "reason", ["ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"]
+)
+def test_configuration_errors_of_a_pod_fail_soon_with_its_own_reason(reason: str) -> None:
+    held = Held().with_pods(waiting_reason=reason, waiting_message='secret "lab-s3" not found')
+    phase, told, message = held.after(1)
+    assert (phase, told) == ("Waiting", reason)
+    assert held.again_after() == pytest.approx(PATIENCE.configuration_grace - 1)
+    assert held.after(PATIENCE.configuration_grace)[:2] == ("Failed", reason)
+    assert 'shard 0 of depth cannot start: secret "lab-s3" not found' in message
+    assert held.job.seen.deleting
+
+
+def test_a_configuration_that_is_put_right_in_time_goes_on() -> None:
+    held = Held().with_pods(waiting_reason="CreateContainerConfigError")
+    held.after(20)
+    held.change_pods(waiting_reason="", phase="Running", started_at=held.cluster.now)
+    held.job.seen = replace(held.job.seen, ready=1)
+    assert held.after(100)[0] == "Running"
+    assert held.operator.run().phase == "Complete"
+
+
+def test_an_image_that_cannot_be_pulled_fails_after_five_minutes_and_flapping_changes_nothing() -> None:
+    held = Held().with_pods(waiting_reason="ErrImagePull", waiting_message="not found")
+    assert held.after(10)[:2] == ("Waiting", "ImagePullBackOff")
+    writes = len(held.operator.statuses)
+    held.change_pods(waiting_reason="ImagePullBackOff", waiting_message="Back-off pulling image")
+    assert held.after(60)[:2] == ("Waiting", "ImagePullBackOff")
+    assert len(held.operator.statuses) == writes
+    assert held.after(240)[:2] == ("Failed", "ImagePullBackOff")
+
+
+def test_the_five_minutes_count_from_the_node_and_not_from_the_queue_for_one() -> None:
+    held = Held().with_pods(waiting_reason="ErrImagePull")
+    held.change_pods(scheduled_at=held.cluster.now + timedelta(seconds=1000))
+    assert held.after(1010)[0] == "Waiting"
+    assert held.after(300)[0] == "Failed"
+
+
+def test_one_broken_node_among_others_gets_the_whole_start_deadline() -> None:
+    held = Held().with_pods(waiting_reason="ImagePullBackOff")
+    held.job.seen = replace(held.job.seen, ready=2)
+    assert held.after(400)[0] == "Running"
+    assert held.again_after() == pytest.approx(DEADLINE - 400)
+    assert held.after(DEADLINE)[:2] == ("Failed", "ImagePullBackOff")
+
+
+def test_a_pod_that_has_a_node_and_does_not_start_is_told_of_and_fails_at_the_deadline() -> None:
+    held = Held().with_pods(waiting_reason="ContainerCreating")
+    assert held.after(60)[0] == "Running"
+    assert held.after(PATIENCE.slow_start)[:2] == ("Waiting", "PodNotStarting")
+    assert held.after(DEADLINE)[:2] == ("Failed", "StartDeadlineExceeded")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: gpus', "QuotaExceeded"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest"', "PodSecurity"),
+        ("admission webhook said no", "PodsRefused"),
+    ],
+)
+def test_a_job_without_pods_is_explained_from_its_events_and_fails_at_the_deadline(words: str, reason: str) -> None:
+    held = Held()
+    held.cluster.ready = False
+    held.cluster.truths["failed-creates"] = (True, words)
+    assert held.after(5)[0] == "Running"
+    assert held.after(10) == ("Waiting", reason, words)
+    progressing = next(each for each in held.operator.status.conditions if each.type == "Progressing")
+    assert (progressing.status, progressing.reason) == ("False", reason)
+    writes = len(held.operator.statuses)
+    assert held.after(DEADLINE / 2)[0] == "Waiting"
+    assert len(held.operator.statuses) == writes
+    assert held.after(DEADLINE / 2)[:2] == ("Failed", reason)
+
+
+def test_a_job_without_pods_that_no_event_explains_points_at_the_job_controller() -> None:
+    held = Held()
+    held.cluster.truths["failed-creates"] = (False, "")
+    assert held.after(15)[:2] == ("Waiting", "PodsNotCreated")
+    assert held.after(DEADLINE)[:2] == ("Failed", "PodsNotCreated")
+
+
+def test_a_pause_between_attempts_is_no_reason_to_ask() -> None:
+    held = Held().with_pods(phase="Failed", exit_code=137)
+    held.change_pods(started_at=held.cluster.now, finished_at=held.cluster.now)
+    held.job.seen = replace(held.job.seen, active=0, failed=1)
+    assert held.after(600)[0] == "Running"
+    assert not held.asked
+    held.cluster.truths["failed-creates"] = (True, "exceeded quota: pods")
+    assert held.after(120)[:2] == ("Waiting", "QuotaExceeded")
+
+
+def test_a_refused_job_is_tried_again_until_the_start_deadline() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    work: Any = cluster.work()
+    name = job_name("SceneJob", "courtyard", "uid-1", work.work_hash, "index")
+    refused: list[CreateJob] = []
+    cluster.carry_out = refused.append  # type: ignore[method-assign,assignment,arg-type,return-value]
+
+    def look() -> str:
+        cluster.answers[Inspection("failed-creates", name)] = Answer(
+            True, "exceeded quota: count/jobs.batch", cluster.now
+        )
+        decision = operator.settle_once()
+        assert decision.status is not None
+        return decision.status.phase
+
+    assert look() == "Waiting"
+    assert refused
+    cluster.now += timedelta(seconds=DEADLINE - 10)
+    assert look() == "Waiting"
+    cluster.now += timedelta(seconds=10)
+    assert look() == "Failed"
+
+
+def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
+    held = Held().with_pods(2, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    assert held.after(10)[0] == "Running"
+    assert held.after(30)[:2] == ("Waiting", "WaitingForCapacity")
+    assert "Insufficient" in held.after(1)[2]
+    assert not held.asked
+    assert held.again_after() == pytest.approx(DEADLINE - 41)
+    held.cluster.truths["capacity"] = (True, "")
+    assert held.after(10 * DEADLINE)[:2] == ("Waiting", "WaitingForCapacity")
+    assert held.asked == ["capacity"]
+    held.cluster.truths["capacity"] = (False, "no node offers nvidia.com/gpu: 1")
+    phase, reason, message = held.after(200)
+    assert (phase, reason) == ("Failed", "Unschedulable")
+    assert "no node offers nvidia.com/gpu: 1" in message
+
+
+def test_more_pods_than_gpus_is_no_trouble_at_all() -> None:
+    held = Held().with_pods(8, unschedulable="Insufficient nvidia.com/gpu")
+    held.job.seen = replace(held.job.seen, ready=8)
+    assert held.after(10 * DEADLINE)[0] == "Running"
+    assert not held.asked
+
+
+def test_a_stage_of_which_a_pod_has_run_waits_for_room_for_ever() -> None:
+    held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
+    held.job.seen = replace(held.job.seen, succeeded=1)
+    assert held.after(10 * DEADLINE)[:2] == ("Waiting", "WaitingForCapacity")
+    assert not held.asked
+
+
+def suspended_by_queue(queue: str = "lab") -> Held:
+    """A stage whose Job waits in a queue."""
+    held = Held(scheduling={"queueName": queue})
+    held.job.seen = replace(held.job.seen, suspended=True, started_at=None)
+    return held
+
+
+def test_a_job_in_a_queue_tells_the_queues_words_and_never_fails() -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (True, "couldn't assign flavors: insufficient unused quota")
+    assert held.after(30)[0] == "Running"
+    assert held.after(31) == ("Waiting", "QueuePending", "couldn't assign flavors: insufficient unused quota")
+    held.cluster.truths["workload"] = (True, "position 3")
+    assert held.after(PATIENCE.queue_answer_age + 1)[2] == "position 3"
+    assert held.after(100 * DEADLINE)[1] == "QueuePending"
+    held.job.seen = replace(held.job.seen, suspended=False, started_at=held.cluster.now)
+    assert held.after(5)[0] == "Running"
+
+
+def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (False, "")
+    assert held.after(61)[:2] == ("Waiting", "QueuePending")
+    assert held.after(240)[:2] == ("Waiting", "QueueControllerMissing")
+    held.cluster.truths["workload"] = (True, "admitted soon")
+    assert held.after(200)[:2] == ("Waiting", "QueuePending")
+
+
+def test_time_in_the_queue_does_not_count_for_the_start_deadline() -> None:
+    held = suspended_by_queue()
+    held.after(10 * DEADLINE)
+    held.job.seen = replace(held.job.seen, suspended=False, started_at=held.cluster.now)
+    held.with_pods(waiting_reason="ContainerCreating")
+    assert held.after(60)[0] == "Running"
+
+
+def test_a_job_that_a_person_suspended_is_named() -> None:
+    held = Held()
+    held.job.seen = replace(held.job.seen, suspended=True)
+    assert held.after(61)[:2] == ("Waiting", "JobSuspended")
+
+
+def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None:
+    cluster = Cluster(output_holder=ObjectKey("SceneJob", "lab", "older"))
+    operator = Operator(cluster)
+    operator.settle()
+    found = next(each for each in operator.status.conditions if each.type == "Waiting")
+    assert (found.status, found.reason) == ("True", "OutputBusy")
+    assert "SceneJob lab/older" in found.message
+    assert not operator.created
+    cluster.output_holder = None
+    assert operator.run().phase == "Complete"
+
+
+def test_the_output_gate_is_for_the_start_only_and_not_for_plans() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    operator.settle()
+    cluster.output_holder = ObjectKey("SceneJob", "lab", "older")
+    assert operator.run().phase == "Complete"
+    planning = Cluster(output_holder=ObjectKey("SceneJob", "lab", "older"))
+    planning.edit_execution(planOnly=True)
+    assert Operator(planning).run().phase == "Complete"
+
+
+def terminating(ready: bool) -> Held:
+    """A Pod that was told to end and whose node is well or not."""
+    held = Held().with_pods(phase="Running")
+    held.change_pods(started_at=held.cluster.now, deleted_at=held.cluster.now + timedelta(seconds=30))
+    held.cluster.truths["node"] = (ready, "")
+    return held
+
+
+def released(held: Held) -> list[str]:
+    """Pods that the next decisions release."""
+    names: list[str] = []
+    carry_out = held.cluster.carry_out
+
+    def note(action: Any) -> None:
+        if isinstance(action, ReleasePod):
+            names.append(action.name)
+        carry_out(action)
+
+    held.cluster.carry_out = note  # type: ignore[method-assign]
+    held.operator.settle()
+    held.cluster.carry_out = carry_out  # type: ignore[method-assign]
+    return names
+
+
+def test_a_pod_on_a_lost_node_is_released_a_minute_after_its_grace_period() -> None:
+    held = terminating(ready=False)
+    assert held.again_after() == pytest.approx(90)
+    held.cluster.now += timedelta(seconds=89)
+    assert not released(held)
+    assert not held.asked
+    held.cluster.now += timedelta(seconds=1)
+    assert len(released(held)) == 1
+    assert held.asked == ["node"]
+
+
+def test_a_pod_that_takes_its_time_on_a_node_that_is_well_is_left_alone() -> None:
+    held = terminating(ready=True)
+    held.cluster.now += timedelta(seconds=1000)
+    assert not released(held)
+    assert held.asked == ["node"]
+    assert held.again_after() is not None
+
+
+def test_pods_on_lost_nodes_are_released_whatever_the_object_does() -> None:
+    scenes: list[Callable[[Held], None]] = [
+        lambda held: held.cluster.edit(suspend=True),
+        lambda held: held.cluster.edit(vistadream={"mode": "sideways"}),
+        lambda held: held.cluster.edit_execution(seed=7),
+    ]
+    for scene in scenes:
+        held = terminating(ready=False)
+        scene(held)
+        held.operator.settle()
+        held.cluster.now += timedelta(seconds=200)
+        assert len(released(held)) == 1
+
+
+def test_nothing_is_asked_on_the_happy_path() -> None:
+    cluster = Cluster()
+    asked: list[Any] = []
+    carry_out = cluster.carry_out
+    cluster.carry_out = lambda action: (
+        asked.append(action) if isinstance(action, Inspect) else None,
+        carry_out(action),
+    )[1]  # type: ignore[method-assign,func-returns-value]
+    Operator(cluster).run()
+    assert not asked
