@@ -75,12 +75,6 @@ class BackendChain:
         raise AssertionError("a chain has at least one backend")
 
     def _load(self, name: str) -> Any:
-        from scenewright_stages.models import registry
-
-        if self._capability not in registry.capabilities():
-            from scenewright_stages.relight._standin import stand_in
-
-            return stand_in(self._capability, name, self._options.get(name, {}))
         options = self._options.get(name, {})
         variant = self._variant if len(self._names) == 1 else ""
         return load(

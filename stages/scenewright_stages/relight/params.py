@@ -45,7 +45,7 @@ class SegmentationParams(Params):
         "box).",
     )
     backends: list[Segmenter] = Field(
-        default_factory=list,
+        default=[],
         max_length=4,
         description="A chain in place of backend, such as [sam3, sam2]: the next one serves where one is not "
         "available, and the record says which did. Without it there is no fallback.",
@@ -53,7 +53,7 @@ class SegmentationParams(Params):
     variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
     prompt: str = Field(default="person", min_length=1, max_length=200, description="Text prompt of sam3.")
     box: list[Share] = Field(
-        default_factory=list,
+        default=[],
         max_length=4,
         description="Where the person is in every image: left, top, right, bottom as shares of width and height. "
         "Empty: found by the backend. A listing may give a box for each image.",
@@ -93,20 +93,20 @@ class AlbedoParams(Params):
         "marigold-iid or intrinsic-anything (models).",
     )
     backends: list[AlbedoMethod] = Field(
-        default_factory=list,
+        default=[],
         max_length=5,
         description="A chain in place of backend, such as [retinex, lab]: the next one serves where one is not "
         "available or gives no usable albedo. Without it there is no fallback.",
     )
     variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
     scales: list[Annotated[float, Field(ge=1.0, le=1000.0)]] = Field(
-        default_factory=lambda: [15.0, 80.0, 250.0],
+        default=[15.0, 80.0, 250.0],
         min_length=1,
         max_length=5,
         description="Widths of retinex's surrounds: standard deviations in pixels.",
     )
     blend_range: ShareRange = Field(
-        default_factory=lambda: [0.15, 0.25],
+        default=[0.15, 0.25],
         description="Share of the photograph that is mixed into the albedo (in linear light) so that it does not get "
         "too bright; drawn for each sample.",
     )
@@ -157,22 +157,22 @@ class ShadowParams(Params):
         default=0.5, ge=0.0, le=1.0, description="How often soft shading and specular get a subtle pattern as well."
     )
     patterns: list[ShadowPattern] = Field(
-        default_factory=lambda: list(SHADOW_PATTERNS),
+        default=list(SHADOW_PATTERNS),
         min_length=1,
         max_length=3,
         description="Kinds of patterns to draw from.",
     )
     subtle_opacity_range: ShareRange = Field(
-        default_factory=lambda: [0.15, 0.4],
+        default=[0.15, 0.4],
         description="Share of the direct light that a subtle pattern takes away where it is darkest.",
     )
     hard_opacity_range: ShareRange = Field(
-        default_factory=lambda: [0.7, 1.0],
+        default=[0.7, 1.0],
         description="The same for hardShadow and advancedShading. With the default ambient light, 10 to 40 % of all "
         "light.",
     )
     softness_range: Annotated[list[Annotated[float, Field(ge=0.0, le=0.5)]], Field(min_length=2, max_length=2)] = Field(
-        default_factory=lambda: [0.03, 0.11], description="Width of a pattern's edge as a share of the longer side."
+        default=[0.03, 0.11], description="Width of a pattern's edge as a share of the longer side."
     )
 
     @model_validator(mode="after")
@@ -185,36 +185,32 @@ class DegradationParams(Params):
     """Stage 3: the new light. Every range is drawn from evenly, for each sample."""
 
     weights: WeightsParams = WeightsParams()
-    ambient_range: ShareRange = Field(
-        default_factory=lambda: [0.6, 0.85], description="Share of the light that comes from everywhere."
-    )
+    ambient_range: ShareRange = Field(default=[0.6, 0.85], description="Share of the light that comes from everywhere.")
     azimuth_range: AngleRange = Field(
-        default_factory=lambda: [0.0, 360.0],
+        default=[0.0, 360.0],
         description="Direction of the light around the viewing axis, degrees: 0 from the right, 90 from above.",
     )
     elevation_range: Annotated[list[Annotated[float, Field(ge=0.0, le=90.0)]], Field(min_length=2, max_length=2)] = (
         Field(
-            default_factory=lambda: [10.0, 80.0],
+            default=[10.0, 80.0],
             description="Angle of the light above the image plane, degrees: 90 comes from the camera.",
         )
     )
     temperature_range: Annotated[
         list[Annotated[float, Field(ge=1667.0, le=25000.0)]], Field(min_length=2, max_length=2)
     ] = Field(
-        default_factory=lambda: [6500.0, 6500.0],
+        default=[6500.0, 6500.0],
         description="Colour temperature of the light, kelvin; 6500 is white.",
     )
     hardness_range: ShareRange = Field(
-        default_factory=lambda: [1.0, 1.0],
+        default=[1.0, 1.0],
         description="1 is a point-like light (Lambert's cosine); below it the light wraps around the edge of its "
         "shadow as that of a large source does, half way round at 0.",
     )
     specular_range: ShareRange = Field(
-        default_factory=lambda: [0.3, 0.3], description="Strength of the Phong highlight (specular, advancedShading)."
+        default=[0.3, 0.3], description="Strength of the Phong highlight (specular, advancedShading)."
     )
-    shininess_range: PositiveRange = Field(
-        default_factory=lambda: [32.0, 32.0], description="Exponent of the Phong highlight."
-    )
+    shininess_range: PositiveRange = Field(default=[32.0, 32.0], description="Exponent of the Phong highlight.")
     shadow: ShadowParams = ShadowParams()
 
     @model_validator(mode="after")
@@ -268,7 +264,7 @@ class RelightParams(Params):
         "or black in its place.",
     )
     keep: list[Folder] = Field(
-        default_factory=lambda: list(FOLDERS),
+        default=list(FOLDERS),
         min_length=1,
         max_length=5,
         description="Folders of the result; [outputs] leaves the folders of the single stages out.",

@@ -18,6 +18,37 @@ from scenewright.planning.validation import validated
 PLACES = {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}}
 SCENE = {**PLACES, "vistadream": {}}
 
+RELIGHT: list[tuple[dict[str, Any], bool]] = [
+    ({"segmentation": {"backend": "mask"}}, True),
+    ({"segmentation": {"backends": ["sam3", "sam2"]}}, True),
+    ({"segmentation": {"backends": ["sam3", "sam2"], "backend": "mask"}}, False),
+    ({"segmentation": {"box": [0.1, 0.1, 0.9, 1.0]}}, True),
+    ({"segmentation": {"box": [0.9, 0.1, 0.1, 1.0]}}, False),
+    ({"segmentation": {"box": [0.1, 0.9]}}, False),
+    ({"albedo": {"backends": ["retinex", "lab"]}}, True),
+    ({"albedo": {"backends": ["retinex", "lab"], "backend": "lab"}}, False),
+    ({"albedo": {"blendRange": [0.3, 0.2]}}, False),
+    ({"degradation": {"weights": {"softShading": 0.0}}}, False),
+    ({"degradation": {"weights": {"softShading": 0.0, "specular": 1.0}}}, True),
+    ({"degradation": {"ambientRange": [0.6, 0.6]}}, True),
+    ({"degradation": {"ambientRange": [0.6, 0.5]}}, False),
+    ({"degradation": {"azimuthRange": [90.0, -90.0]}}, False),
+    ({"degradation": {"elevationRange": [80.0, 10.0]}}, False),
+    ({"degradation": {"temperatureRange": [9000.0, 3000.0]}}, False),
+    ({"degradation": {"hardnessRange": [1.0, 0.5]}}, False),
+    ({"degradation": {"specularRange": [0.4, 0.3]}}, False),
+    ({"degradation": {"shininessRange": [64.0, 16.0]}}, False),
+    ({"degradation": {"shadow": {"subtleOpacityRange": [0.5, 0.1]}}}, False),
+    ({"degradation": {"shadow": {"hardOpacityRange": [0.5, 0.1]}}}, False),
+    ({"degradation": {"shadow": {"softnessRange": [0.2, 0.1]}}}, False),
+    ({"keep": ["outputs"]}, True),
+    ({"keep": ["stage_1"]}, False),
+    ({"preset": "mvp"}, True),
+    ({"preset": "mvp", "normals": {"backend": "marigold-normals"}}, False),
+    ({"preset": "mvp", "albedo": {"backends": ["lab"]}}, False),
+]
+"""Blocks of the relighting pipeline, and whether they are accepted."""
+
 CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("SceneJob", SCENE, True),
     ("SceneJob", PLACES, False),
@@ -43,7 +74,9 @@ CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"motionPreset": "small"}}}, True),
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"motionPreset": "small", "forwardRatio": 0.1}}}, False),
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"forwardRatio": 0.1}}}, True),
-    ("DatasetJob", PLACES, True),
+    ("DatasetJob", PLACES, False),
+    ("DatasetJob", {**PLACES, "relight": {}}, True),
+    *((("DatasetJob", {**PLACES, "relight": block}, valid)) for block, valid in RELIGHT),
     ("TuningRun", {"output": {"uri": "s3://a-bucket/b"}, "dataset": {"datasetJob": "pairs"}}, True),
     ("TuningRun", {"output": {"uri": "s3://a-bucket/b"}, "dataset": {}}, False),
     (
