@@ -62,33 +62,35 @@ class ControlPlane:
         api: a few calls as the administrator.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, on_death: str = "") -> None:
         self.folder = folder.absolute()
         self.settings = settings
         self._paths = binaries(*CONTROL_PLANE)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.group = ProcessGroup(self.folder)
+        self.group = ProcessGroup(self.folder, on_death)
         self.users = control_plane_users(settings.kubelets)
-        self._etcd_port, self._etcd_peer_port, self._port = free_ports(3, settings.address)
+        self._etcd_port, self._etcd_peer_port = free_ports(2)
+        (self._port,) = free_ports(1, settings.address)
         self.url = f"https://{settings.address}:{self._port}"
         self.certificate_authority = self.folder / "certificates" / "apiserver.crt"
-        self.kubeconfig = self._kubeconfig_of("admin", self.folder / "kubeconfig")
+        self.kubeconfig = self.kubeconfig_of("admin", self.folder / "kubeconfig")
         self.audit = AuditLog(self.folder / "audit.log")
         self.api = Api(self.url, self.users["admin"].token, self.certificate_authority)
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path, settings: Settings | None = None) -> Iterator[ControlPlane]:
+    def start(cls, folder: Path, settings: Settings | None = None, on_death: str = "") -> Iterator[ControlPlane]:
         """A control plane that is ready for use; ended at exit, or when this process is killed.
 
         Args:
             folder: empty, or not there yet.
+            on_death: shell command that is run if this process is killed, when all processes have ended.
 
         Raises:
             Unavailable: a binary is not there and cannot be built.
             DidNotStart: a component did not start; the message has the end of its log.
         """
-        cluster = cls(folder, settings or Settings())
+        cluster = cls(folder, settings or Settings(), on_death)
         try:
             cluster._start()
             yield cluster
@@ -153,6 +155,10 @@ class ControlPlane:
         """A proxy in front of this API server; see :func:`service_account_kubeconfig` for its use."""
         return FaultProxy.start(self.url, self.certificate_authority, seed, faults)
 
+    def kubeconfig_of(self, user: str, path: Path) -> Path:
+        """Writes the kubeconfig of one of :attr:`users`; returns its path."""
+        return write_kubeconfig(path, self.url, self.users[user].token, self.certificate_authority)
+
     def restart_api_server(self, down_seconds: float = 0.0) -> None:
         """Kills the API server and waits until a new one is ready on the same address."""
         self.api_server.kill()
@@ -196,14 +202,14 @@ class ControlPlane:
         write_service_account_key(self.folder / "service-account.key")
 
     def _start_etcd(self) -> None:
-        client = f"http://{self.settings.address}:{self._etcd_port}"
-        peer = f"http://{self.settings.address}:{self._etcd_peer_port}"
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{self._etcd_peer_port}"
         command: list[str | Path] = [self._paths["etcd"], f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync"]
         command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
         command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
         command += [f"--initial-cluster=default={peer}", "--quota-backend-bytes=4294967296", "--log-level=warn"]
         etcd = self.group.start("etcd", command)
-        etcd.wait_until(lambda: accepts_connections(self.settings.address, self._etcd_port), START_SECONDS)
+        etcd.wait_until(lambda: accepts_connections("127.0.0.1", self._etcd_port), START_SECONDS)
 
     def _start_api_server(self) -> None:
         command: list[str | Path] = [self._paths["kube-apiserver"], *self._api_server_flags()]
@@ -214,7 +220,7 @@ class ControlPlane:
         key = self.folder / "service-account.key"
         eviction = self.settings.eviction_seconds
         flags = {
-            "etcd-servers": f"http://{self.settings.address}:{self._etcd_port}",
+            "etcd-servers": f"http://127.0.0.1:{self._etcd_port}",
             "bind-address": self.settings.address,
             "secure-port": self._port,
             "cert-dir": self.certificate_authority.parent,
@@ -255,7 +261,7 @@ class ControlPlane:
         self._start_client("kube-scheduler", {"kube-api-qps": 1000, "kube-api-burst": 2000})
 
     def _start_client(self, name: str, flags: Mapping[str, object]) -> None:
-        kubeconfig = self._kubeconfig_of(name, self.folder / f"{name}.kubeconfig")
+        kubeconfig = self.kubeconfig_of(name, self.folder / f"{name}.kubeconfig")
         common = {"kubeconfig": kubeconfig, "leader-elect": "false", "secure-port": 0, "profiling": "false"}
         command: list[str | Path] = [self._paths[name]]
         command += [f"--{key}={value}" for key, value in {**common, **flags}.items()]
@@ -273,7 +279,7 @@ class ControlPlane:
         self.simulate("default", {})
 
     def _start_kwok(self) -> None:
-        kubeconfig = self._kubeconfig_of("kwok", self.folder / "kwok.kubeconfig")
+        kubeconfig = self.kubeconfig_of("kwok", self.folder / "kwok.kubeconfig")
         command: list[str | Path] = [self._paths["kwok"], f"--kubeconfig={kubeconfig}", f"--config={simulation.STAGES}"]
         command += [f"--manage-nodes-with-label-selector={simulation.MANAGED_LABEL}=true", "--server-address="]
         command += ["--node-ip=127.0.0.1", f"--node-lease-duration-seconds={self.settings.node_grace_seconds * 2 // 3}"]
@@ -297,9 +303,6 @@ class ControlPlane:
 
     def _label_node(self, name: str, value: str | None) -> None:
         self.api.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {simulation.MANAGED_LABEL: value}}})
-
-    def _kubeconfig_of(self, user: str, path: Path) -> Path:
-        return write_kubeconfig(path, self.url, self.users[user].token, self.certificate_authority)
 
     def _component(self, name: str) -> Component:
         return next(part for part in self.group.components() if part.name == name)

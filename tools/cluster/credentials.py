@@ -25,13 +25,15 @@ class User:
 
 
 def control_plane_users(nodes: tuple[str, ...] = ()) -> dict[str, User]:
-    """The users that every cluster has, by a short name; kubelets of `nodes` get one each."""
+    """The users of a cluster by a short name; the kubelet of each of the real `nodes` has one."""
     users = {
         "admin": User("admin", (MASTERS,)),
         "kube-controller-manager": User("system:kube-controller-manager", (MASTERS,)),
         "kube-scheduler": User("system:kube-scheduler"),
         "kwok": User("kwok", (MASTERS,)),
     }
+    if nodes:
+        users |= {"kube-proxy": User("system:kube-proxy"), "coredns": User("coredns", (MASTERS,))}
     return users | {node: User(f"system:node:{node}", ("system:nodes",)) for node in nodes}
 
 

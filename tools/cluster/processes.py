@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,13 +25,14 @@ class ProcessGroup:
 
     Args:
         folder: logs go to ``<folder>/logs/<component>.log``.
+        on_death: shell command that the guard leaves behind after such a killing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_death: str = "") -> None:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", "read -r _; kill -KILL 0"], stdin=subprocess.PIPE, process_group=0, cwd="/"
+            ["/bin/sh", "-c", _guard_script(on_death)], stdin=subprocess.PIPE, process_group=0, cwd="/"
         )
         self._components: dict[str, Component] = {}
 
@@ -56,9 +58,7 @@ class ProcessGroup:
         """Ends the components, the last one first, and the guard."""
         for component in reversed(self.components()):
             component.stop()
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
-        self._guard.wait()
+        self._guard.communicate(b"stopped\n")
 
 
 class Component:
@@ -133,6 +133,12 @@ class Component:
     def tail(self, characters: int = 1500) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
+
+
+def _guard_script(on_death: str) -> str:
+    # In a session of its own the command outlives the group; it starts when the group is gone.
+    left = f"setsid sh -c {shlex.quote(f'sleep 1; {on_death}')} </dev/null >/dev/null 2>&1 &" if on_death else ""
+    return f'read -r word\nif [ "$word" != stopped ]; then\n{left or ":"}\nfi\nkill -KILL 0'
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:

@@ -1,0 +1,89 @@
+"""The project's own images and chart, as `make cluster` and the end-to-end tests install them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import images
+from .binaries import binary
+from .containers import Containerd
+from .problems import Unavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "scenewright"
+RELEASE = "scenewright"
+NAMESPACE = "scenewright-system"
+PREFIX = "localhost/scenewright/"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster to install into."""
+
+    kubeconfig: Path
+    containerd: Containerd
+
+    def helm(self, *arguments: str) -> str:
+        """Runs helm as the administrator; returns what it printed.
+
+        Raises:
+            RuntimeError: it failed; the message has its error.
+        """
+        return self._run([str(binary("helm")), f"--kubeconfig={self.kubeconfig}", *arguments])
+
+    def kubectl(self, *arguments: str, manifest: str = "") -> str:
+        """Runs kubectl as the administrator, `manifest` on its standard input; returns what it printed.
+
+        Raises:
+            RuntimeError: it failed; the message has its error.
+        """
+        return self._run([str(binary("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments], manifest)
+
+    def _run(self, command: list[str], text: str = "") -> str:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)[-200:]} failed: {done.stderr[-1500:]}")
+        return done.stdout
+
+
+def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
+    """Builds the project's images on Debian's base with buildah; returns their names.
+
+    Raises:
+        Unavailable: the build failed; the message has its last lines.
+    """
+    variables = {"BASE_IMAGE": images.build_base(report), "PREFIX": PREFIX, "TAG": tag, "ENGINE": "buildah"}
+    report("building the images (torch is large: minutes the first time)")
+    command = [str(ROOT / "images" / "build")]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"images/build failed: {done.stderr[-1500:]}")
+    return done.stdout.split()
+
+
+def install(
+    target: Target, tag: str = "test", values: Sequence[str] = (), report: Callable[[str], None] = print
+) -> None:
+    """Builds the images, moves them to the node and installs or upgrades the chart; waits until it is ready.
+
+    Args:
+        values: more arguments of helm, for instance ``--set metrics.annotations=true``.
+    """
+    names = build_images(tag, report)
+    identities = {name: images.move_to_node(name, target.containerd, report) for name in names}
+    report("installing the chart")
+    # Other images under the same names must replace the operator's Pod.
+    annotations = {"images": " ".join(sorted(identities.values()))}
+    target.helm(
+        *("upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
+        *("--set", f"operator.image.repository={PREFIX}operator", "--set", f"operator.image.tag={tag}"),
+        *("--set", f"stages.images.scene.repository={PREFIX}scene", "--set", f"stages.images.scene.tag={tag}"),
+        *("--set-json", f"operator.podAnnotations={json.dumps(annotations)}"),
+        *("--wait", "--timeout", "120s"),
+        *values,
+    )

@@ -1,0 +1,54 @@
+"""Prometheus from Debian, which scrapes the Services that it is told of (its build has no Kubernetes discovery)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .processes import Component, ProcessGroup, accepts_connections
+
+START_SECONDS = 30.0
+
+
+class Prometheus:
+    """A Prometheus of our own.
+
+    Args:
+        folder: configuration and data.
+    """
+
+    def __init__(self, folder: Path, address: str, port: int) -> None:
+        self.url = f"http://{address}:{port}"
+        self._folder = folder
+        self._address = address
+        self._port = port
+
+    def start(self, group: ProcessGroup) -> Component:
+        """Starts it and waits until it listens."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.scrape({})
+        file = self._folder / "prometheus.yaml"
+        file.write_text(yaml.safe_dump(self._configuration()))
+        command = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={self._folder / 'data'}"]
+        component = group.start("prometheus", [*command, f"--web.listen-address={self._address}:{self._port}"])
+        component.wait_until(lambda: accepts_connections(self._address, self._port), START_SECONDS)
+        return component
+
+    def scrape(self, targets: Mapping[str, Mapping[str, str]]) -> None:
+        """Scrapes these ``host:port`` from now on, each with labels of its own."""
+        entries = [{"targets": [target], "labels": dict(labels)} for target, labels in targets.items()]
+        # Renamed into place: Prometheus watches the file.
+        fresh = self._folder / "targets.new"
+        fresh.write_text(json.dumps(entries))
+        fresh.rename(self._folder / "targets.json")
+
+    def _configuration(self) -> dict[str, Any]:
+        files = [{"files": [str(self._folder / "targets.json")], "refresh_interval": "2s"}]
+        return {
+            "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
+            "scrape_configs": [{"job_name": "scenewright", "file_sd_configs": files}],
+        }

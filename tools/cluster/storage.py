@@ -1,0 +1,65 @@
+"""A real S3 server: versitygw (Apache-2.0), built once into the user's cache."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .binaries import binary
+from .processes import Component, ProcessGroup, accepts_connections, free_ports
+
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class StorageServer:
+    """A running server and its root credentials.
+
+    Attributes:
+        component: its process; None where another process of ours started it.
+    """
+
+    endpoint: str
+    component: Component | None = None
+    access_key: str = "test-access"
+    secret_key: str = "test-secret"
+
+    def environment(self) -> dict[str, str]:
+        """Variables for boto3."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+        }
+
+
+def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: int = 0) -> StorageServer:
+    """A server with its data below `folder`; a port of 0 is any that is free.
+
+    Raises:
+        Unavailable: it is not there and cannot be built.
+        DidNotStart: it did not answer.
+    """
+    path = binary("versitygw")
+    for name in ("data", "meta"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    port = port or free_ports(1, address)[0]
+    command = [str(path), "--quiet", "--port", f"{address}:{port}"]
+    command += ["--access", StorageServer.access_key, "--secret", StorageServer.secret_key]
+    command += ["posix", "--sidecar", str(folder / "meta"), str(folder / "data")]
+    component = group.start("versitygw", command)
+    component.wait_until(lambda: accepts_connections(address, port), START_SECONDS)
+    return StorageServer(f"http://{address}:{port}", component)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[StorageServer]:
+    """A server on a free port of this host alone, ended at exit; see :func:`start`."""
+    group = ProcessGroup(folder)
+    try:
+        yield start(group, folder)
+    finally:
+        group.stop()

@@ -1,0 +1,76 @@
+"""What a person needs to try a fresh cluster: a namespace with storage credentials, a photograph in S3, a manifest."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .chart import ROOT, Target
+from .storage import StorageServer
+
+NAMESPACE = "trial"
+SECRET = "lab-s3"
+PHOTOS = "photos"
+SCENES = "scenes"
+EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
+
+
+def prepare(target: Target, server: StorageServer, folder: Path) -> Path:
+    """Makes all of it; returns the path of the manifest to apply."""
+    _upload_photograph(server)
+    target.kubectl("apply", "--server-side", "-f", "-", manifest=namespace_manifests(server))
+    manifest = folder / "scenejob.yaml"
+    manifest.write_text(yaml.safe_dump(trial_job(), sort_keys=False))
+    return manifest
+
+
+def trial_job() -> dict[str, Any]:
+    """The project's first example, with its input and output in S3."""
+    job: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    job["metadata"]["namespace"] = NAMESPACE
+    name = Path(job["spec"]["input"]["uri"]).name
+    job["spec"] |= {
+        "input": {"uri": f"s3://{PHOTOS}/{name}"},
+        "output": {"uri": f"s3://{SCENES}/{job['metadata']['name']}"},
+        "storage": {"secretName": SECRET},
+    }
+    return job
+
+
+def namespace_manifests(server: StorageServer, namespace: str = NAMESPACE) -> str:
+    """A namespace that enforces the restricted Pod Security Standard, and the Secret with S3's keys."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in server.environment().items()}
+    documents = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "type": "Opaque",
+            "data": data,
+        },
+    ]
+    return "\n---\n".join(json.dumps(document) for document in documents)
+
+
+def _upload_photograph(server: StorageServer) -> None:
+    import boto3  # heavy, and only needed here
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name="us-east-1",
+    )
+    present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in sorted({PHOTOS, SCENES} - present):
+        client.create_bucket(Bucket=bucket)
+    job = yaml.safe_load(EXAMPLE.read_text())
+    photograph = EXAMPLE.parent / job["spec"]["input"]["uri"]
+    client.upload_file(str(photograph), PHOTOS, photograph.name)
