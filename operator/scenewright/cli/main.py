@@ -43,6 +43,16 @@ InputOption = Annotated[
 OutputOption = Annotated[
     str, typer.Option("--output", metavar="URI", help="Output in place of the manifest's; paths from this folder.")
 ]
+PLUGIN = "kubectl scenewright"
+"""How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
+NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; default: the kubeconfig's.")]
+ContextOption = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: the current one.")]
+ObjectArgument = Annotated[
+    str, typer.Argument(metavar="OBJECT", help="An object in a cluster, such as scenejob/courtyard.")
+]
+UseSecretOption = Annotated[
+    bool, typer.Option("--use-secret", help="Read the storage with the keys of the object's own Secret.")
+]
 CRD_FOLDERS = [Path("crds"), Path("charts/scenewright/files/crds")]
 FormatOption = Annotated[OutputFormat, typer.Option("-o", "--format", help="text, or one JSON document for machines.")]
 
@@ -85,20 +95,34 @@ def run(
 
 @app.command()
 def retry(
-    file: FileArgument,
+    target: Annotated[
+        str, typer.Argument(metavar="FILE|OBJECT", help="Manifest, or an object in a cluster: scenejob/courtyard.")
+    ],
     assignments: SetOption = None,
     only: OnlyOption = "",
     start_from: StartOption = "",
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
 ) -> None:
-    """Like run, and try again what failed before."""
-    from scenewright.cli.commands.run import run_command
+    """Try again what failed: run a manifest here, or ask the operator to."""
+    from scenewright.cli.cluster.references import is_reference
     from scenewright.cli.manifests import Changes
 
+    as_json = output_format is OutputFormat.JSON
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(run_command(file, changes, as_json=output_format is OutputFormat.JSON, retry_failed=True))
+    if is_reference(target):
+        from scenewright.cli.cluster.access import Place
+        from scenewright.cli.cluster.retrying import retry_object
+
+        if changes != Changes([]):
+            raise typer.BadParameter(f"{target} is in a cluster: edit it there to change what it does")
+        raise typer.Exit(retry_object(target, Place(namespace, context), as_json))
+    from scenewright.cli.commands.run import run_command
+
+    raise typer.Exit(run_command(Path(target), changes, as_json=as_json, retry_failed=True))
 
 
 @app.command()
@@ -139,15 +163,69 @@ def plan(
 
 @app.command()
 def report(
-    target: Annotated[str, typer.Argument(metavar="FILE|FOLDER", help="Manifest, or a folder of results.")],
+    target: Annotated[
+        str, typer.Argument(metavar="FILE|FOLDER|OBJECT", help="Manifest, results, or an object in a cluster.")
+    ],
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    use_secret: UseSecretOption = False,
 ) -> None:
     """Show how the last run ended, and its report page."""
+    from scenewright.cli.cluster.references import is_reference
+
+    as_json = output_format is OutputFormat.JSON
+    if is_reference(target):
+        from scenewright.cli.cluster.access import Place
+        from scenewright.cli.cluster.reporting import report_object
+
+        raise typer.Exit(report_object(target, Place(namespace, context), open_page, use_secret, as_json))
     from scenewright.cli.commands.report import report_command
 
-    raise typer.Exit(report_command(target, output_uri, open_page, as_json=output_format is OutputFormat.JSON))
+    raise typer.Exit(report_command(target, output_uri, open_page, as_json=as_json))
+
+
+@app.command()
+def status(
+    target: Annotated[
+        str, typer.Argument(metavar="[OBJECT]", help="An object in a cluster, such as scenejob/courtyard; none: all.")
+    ] = "",
+    namespace: NamespaceOption = "",
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
+    context: ContextOption = "",
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until the object ends.")] = False,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show how objects in a cluster stand."""
+    from scenewright.cli.cluster.access import Place
+    from scenewright.cli.commands.status import status_command
+
+    as_json = output_format is OutputFormat.JSON
+    raise typer.Exit(status_command(target, Place(namespace, context), all_namespaces, watch, as_json))
+
+
+@app.command()
+def logs(
+    target: ObjectArgument,
+    stage: Annotated[str, typer.Option("--stage", help="Only of this stage; index and publish are stages too.")] = "",
+    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Only of this shard.")] = None,
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Of an earlier run; default: the last.")] = "",
+    tail: Annotated[int, typer.Option("--tail", min=0, help="Only the last lines of each Pod; 0: all.")] = 0,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the object ends.")] = False,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    use_secret: UseSecretOption = False,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show the logs of an object's Pods, also of those that are gone."""
+    from scenewright.cli.cluster.access import Place
+    from scenewright.cli.commands.logs import Selection, logs_command
+
+    selection = Selection(stage, shard, run_id, tail)
+    as_json = output_format is OutputFormat.JSON
+    raise typer.Exit(logs_command(target, Place(namespace, context), selection, follow, use_secret, as_json))
 
 
 @app.command()
@@ -192,8 +270,9 @@ def operator(
 
 def main() -> None:
     """Entry point: errors of the user are told in one line each, without a traceback."""
+    called_as = Path(sys.argv[0]).name.removesuffix(".exe")
     try:
-        app()
+        app(prog_name=PLUGIN if called_as == PLUGIN.replace(" ", "-") else "scenewright")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

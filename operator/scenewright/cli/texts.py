@@ -18,6 +18,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def age(seconds: float) -> str:
+    """``37 s``, ``12 min``, ``5 h`` or ``3 d``."""
+    for limit, unit, word in ((100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(0.0, seconds) / unit:.0f} {word}"
+    return f"{seconds / 86_400:.0f} d"
+
+
 def count(number: int, singular: str, plural: str = "") -> str:
     """``1 sample``, ``2 samples``."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

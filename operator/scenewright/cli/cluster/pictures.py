@@ -1,0 +1,153 @@
+"""Objects as tables and panels in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from scenewright.cli.cluster.views import ObjectView, StageView, facts
+from scenewright.cli.texts import age, duration
+
+STYLES = {
+    "Pending": "dim",
+    "Waiting": "yellow",
+    "Indexing": "cyan",
+    "Running": "cyan",
+    "Publishing": "cyan",
+    "Suspended": "magenta",
+    "Complete": "green",
+    "Failed": "red",
+}
+_MARKS = {
+    "pending": ("·", "dim"),
+    "waiting": ("…", "yellow"),
+    "running": ("▶", "cyan"),
+    "done": ("✓", "green"),
+    "current": ("✓", "dim green"),
+    "failed": ("✗", "red"),
+}
+_BAR = 20
+MOST_FAILURES = 10
+MOST_REASONS = 20
+
+
+def overview(views: Sequence[ObjectView], with_namespace: bool) -> RenderableType:
+    """All objects, one line each; below them the reasons of those that do not get on."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in (*(("namespace",) if with_namespace else ()), "object", "pipeline", "phase", "stage"):
+        table.add_column(name, no_wrap=True)
+    for name in ("samples", "failed", "rate", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for view in views:
+        cells: list[RenderableType] = [view.namespace] if with_namespace else []
+        cells += [view.reference, view.pipeline, Text(view.phase, STYLES.get(view.phase, "")), view.stage]
+        cells += [view.progress, Text(str(view.failed), "red") if view.failed else "", view.rate, age(view.age)]
+        table.add_row(*cells)
+    stuck = [view for view in views if view.phase in ("Waiting", "Failed") and view.reason]
+    return Group(table, *([Text("")] if stuck else []), *(_why(view) for view in stuck[:MOST_REASONS]))
+
+
+def picture(view: ObjectView) -> RenderableType:
+    """One object: how far each stage is, what failed, where the results are."""
+    style = STYLES.get(view.phase, "")
+    parts: list[RenderableType] = [_headline(view)]
+    if view.message:
+        parts.append(Text.assemble((view.reason, style), f"  {view.message}"))
+    if view.stages:
+        parts += [Text(""), _stages(view.stages)]
+    if view.notices:
+        parts += [Text(""), *(Text(f"! {notice}", "yellow") for notice in view.notices)]
+    if view.failures:
+        parts += [Text(""), _failures(view)]
+    if view.outputs:
+        parts += [Text(""), _places(view)]
+    if hint := _hint(view):
+        parts += [Text(""), hint]
+    title = Text.assemble((f" {view.kind} ", "bold"), f"{view.namespace}/", (f"{view.name} ", "bold"))
+    return Panel(Group(*parts), title=title, title_align="left", border_style=style or "none", padding=(0, 1))
+
+
+def _headline(view: ObjectView) -> Text:
+    """``Running  vistadream · 37/96 results · 3.2/min · created 12 min ago``"""
+    words = [view.pipeline, *facts(view), f"created {age(view.age)} ago"]
+    return Text.assemble((view.phase, f"bold {STYLES.get(view.phase, '')}"), "  ", " · ".join(filter(None, words)))
+
+
+def _why(view: ObjectView) -> Text:
+    style = STYLES[view.phase]
+    return Text.assemble(view.reference, "  ", (view.reason, style), (f"  {view.message}", "dim"), overflow="fold")
+
+
+def _hint(view: ObjectView) -> Text | None:
+    """What the user can do about failures."""
+    if not (view.ended and (view.failed or view.phase == "Failed")):
+        return None
+    which = f"{view.reference} -n {view.namespace}"
+    return Text(f"`scenewright logs {which}` shows why; `scenewright retry {which}` tries again", "dim")
+
+
+def _stages(stages: Sequence[StageView]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for stage in stages:
+        table.add_row(*_cells(stage))
+    return table
+
+
+def _cells(stage: StageView) -> tuple[RenderableType, ...]:
+    mark, style = _MARKS[stage.mark]
+    name = Text(stage.name, "bold" if stage.mark == "running" else style)
+    time = Text(duration(stage.seconds), style if stage.mark != "running" else "") if stage.seconds is not None else ""
+    samples = Text(f"{stage.done}/{stage.total}" if stage.total else "", style if stage.mark != "running" else "")
+    return Text(mark, style), name, samples, _middle(stage), time, Text(" · ".join(_details(stage)), "dim")
+
+
+def _middle(stage: StageView) -> RenderableType:
+    """The bar of a stage that is under way, with what went wrong behind it; for others that alone."""
+    failed, skipped = (
+        f"{stage.failed} failed" if stage.failed else "",
+        f"{stage.skipped} skipped" if stage.skipped else "",
+    )
+    text = Text.assemble((failed, "red"), "  " if failed and skipped else "", (skipped, "dim"))
+    if stage.mark not in ("running", "waiting") or not stage.total:
+        return text
+    both = Table.grid(padding=(0, 2, 0, 0))
+    both.add_row(ProgressBar(total=1.0, completed=stage.share, width=_BAR), text)
+    return both
+
+
+def _details(stage: StageView) -> list[str]:
+    found = ["up to date"] if stage.mark == "current" else []
+    found += [f"{stage.rate:.3g}/min"] if stage.rate else []
+    found += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
+    found += [stage.shards] if stage.shards else []
+    found += [f"{duration(stage.gpu_seconds)} of GPU time"] if stage.gpu_seconds else []
+    return found
+
+
+def _failures(view: ObjectView) -> RenderableType:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("sample", "stage", "reason", "message"):
+        table.add_column(name, overflow="fold")
+    for each in view.failures[:MOST_FAILURES]:
+        reason = Text(each.get("reason", ""), "red")
+        table.add_row(each["sample"], each["stage"], reason, Text(each.get("message", "")))
+    more = max(view.failed, len(view.failures)) - MOST_FAILURES
+    return Group(table, Text(f"and {more} more in dropped.csv beside the results", "dim")) if more > 0 else table
+
+
+def _places(view: ObjectView) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, where in view.outputs.items():
+        table.add_row(Text(label, "bold"), Text(where, "cyan", overflow="fold"))
+    return table

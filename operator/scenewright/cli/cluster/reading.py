@@ -1,0 +1,74 @@
+"""Object storage as a user's command sees it: through a process of the data plane, which alone has the libraries."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scenewright.cli.cluster.access import Cluster
+from scenewright.planning.problems import Problem, SpecError
+
+READER_MODULE = "scenewright_stages.store.reading"
+STORAGE_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+)
+
+
+class StorageError(Exception):
+    """The storage could not be read; the message is one line."""
+
+
+def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bool) -> dict[str, str]:
+    """The environment in which the storage is read: the user's own, or with the keys of the object's Secret.
+
+    Raises:
+        ClusterError: the user may not read the Secret.
+        SpecError: the object names none.
+    """
+    if not use_secret:
+        return dict(os.environ)
+    name = raw["spec"].get("storage", {}).get("secretName", "")
+    if not name:
+        raise SpecError([Problem("spec.storage.secretName", "", "is empty: leave out --use-secret")])
+    held = cluster.secret(name)
+    # A variable of the user's own, such as an endpoint that is reachable from here, wins over the Secret's.
+    return {**{key: held[key] for key in STORAGE_KEYS if key in held}, **os.environ}
+
+
+def reader_command(*arguments: str) -> list[str]:
+    """The command line of the reader.
+
+    Raises:
+        StorageError: the data plane's libraries are not installed here.
+    """
+    if importlib.util.find_spec("boto3") is None:
+        raise StorageError("reading object storage needs the data plane: pip install 'scenewright[stages]'")
+    return [sys.executable, "-m", READER_MODULE, *arguments]
+
+
+def copy_object(uri: str, target: Path, environment: Mapping[str, str]) -> None:
+    """Copies an object here.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    command = reader_command("copy", uri, str(target))
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StorageError(last_line(done.stderr))
+
+
+def last_line(text: str) -> str:
+    """What a failed reader says."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "the storage could not be read"

@@ -1,0 +1,250 @@
+"""What the status of an object says, in the words of the command line; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from scenewright.cli.texts import count, duration
+
+Json = Mapping[str, Any]
+Mark = Literal["pending", "waiting", "running", "done", "current", "failed"]
+
+ENDS = ("Complete", "Failed")
+_MARKS: dict[str, Mark] = {
+    "Pending": "pending",
+    "Waiting": "waiting",
+    "Running": "running",
+    "UpToDate": "current",
+    "Done": "done",
+    "Failed": "failed",
+}
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage.
+
+    Attributes:
+        done, failed, skipped, total: samples.
+        shards: such as ``3 of 12 run``; empty when there are none.
+        seconds: from its first Pod to its end or to now; None when it has not started.
+        remaining: expected seconds to its end; None when unknown.
+    """
+
+    name: str
+    mark: Mark
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    total: int = 0
+    shards: str = ""
+    rate: float = 0.0
+    gpu_seconds: float = 0.0
+    seconds: float | None = None
+    remaining: float | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of it has ended, 0 to 1."""
+        return min(1.0, (self.done + self.failed + self.skipped) / self.total) if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class ObjectView:
+    """One object.
+
+    Attributes:
+        kind, namespace, name, pipeline, phase, stage, progress, run: as in the object.
+        failed: samples that failed.
+        age: seconds since its creation.
+        behind: the operator has not seen the newest spec.
+        reason, message: why it is in its phase.
+        notices: what else the user should know.
+        outputs: places by label.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    pipeline: str
+    phase: str
+    stage: str
+    progress: str
+    failed: int
+    rate: str
+    run: str
+    age: float
+    behind: bool
+    reason: str
+    message: str
+    stages: tuple[StageView, ...] = ()
+    failures: tuple[Json, ...] = ()
+    notices: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self.phase in ENDS and not self.behind
+
+    @property
+    def reference(self) -> str:
+        """How commands name it."""
+        return f"{self.kind.lower()}/{self.name}"
+
+
+def view_of(raw: Json, now: datetime) -> ObjectView:
+    """The view of an object as the API server has it; fields that a newer operator adds are passed over."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    reason, message = _why(status)
+    behind = status.get("observedGeneration", 0) < metadata.get("generation", 1)
+    return ObjectView(
+        kind=raw["kind"],
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        pipeline=status.get("pipeline") or _pipeline_of(raw.get("spec", {})),
+        phase=status.get("phase") or "Pending",
+        stage=status.get("stage", ""),
+        progress=status.get("progress", ""),
+        failed=status.get("failed", 0),
+        rate=status.get("rate", ""),
+        run=status.get("run", ""),
+        age=(now - _time(metadata["creationTimestamp"], now)).total_seconds(),
+        behind=behind,
+        reason=reason,
+        message=message,
+        stages=tuple(_stage(stage, now) for stage in status.get("stages", ())),
+        failures=tuple(status.get("failures", ())),
+        notices=_notices(status, behind),
+        outputs={label: place for label, place in status.get("outputs", {}).items() if place},
+    )
+
+
+def summary(raw: Json) -> dict[str, Any]:
+    """The object for programs: identity, and the status as it is."""
+    metadata = raw["metadata"]
+    return {
+        "kind": raw["kind"],
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata["name"],
+        "uid": metadata.get("uid", ""),
+        "created": metadata["creationTimestamp"],
+        "generation": metadata.get("generation", 1),
+        "suspend": bool(raw.get("spec", {}).get("suspend")),
+        "status": raw.get("status") or {},
+    }
+
+
+def exit_code(view: ObjectView) -> int:
+    """0 unless the object has failed."""
+    return 1 if view.ended and view.phase == "Failed" else 0
+
+
+def facts(view: ObjectView) -> list[str]:
+    """``37/96 samples``, ``2 failed``, ``3.2/min``, ``1 h 48 min of GPU time``."""
+    found = [f"{view.progress} samples"] if view.progress else []
+    found += [f"{view.failed} failed"] if view.failed else []
+    found += [view.rate] if view.rate and not view.ended else []
+    found += [f"{duration(held)} of GPU time"] if (held := sum(stage.gpu_seconds for stage in view.stages)) else []
+    return found
+
+
+def plain_lines(view: ObjectView) -> list[str]:
+    """The object as lines without colours, for pipes and logs."""
+    head = f"{view.kind} {view.namespace}/{view.name}: {view.phase}"
+    lines = [", ".join([head, *facts(view)])]
+    if view.message:
+        lines.append(f"{view.reason}: {view.message}")
+    lines += [f"  {_stage_line(stage)}" for stage in view.stages]
+    lines += [f"warning: {notice}" for notice in view.notices]
+    lines += [
+        f"failed: {each['sample']}: {each['stage']}: {each.get('reason', '')}: {each.get('message', '')}"
+        for each in view.failures
+    ]
+    return lines + [f"{label}: {place}" for label, place in view.outputs.items()]
+
+
+def _stage_line(stage: StageView) -> str:
+    parts = [f"{stage.done}/{stage.total} done"] if stage.total else []
+    parts += [f"{stage.failed} failed"] if stage.failed else []
+    parts += [f"{stage.skipped} skipped"] if stage.skipped else []
+    parts += [stage.shards] if stage.shards else []
+    parts += [f"{stage.rate:.3g}/min"] if stage.rate else []
+    parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
+    parts += [duration(stage.seconds)] if stage.seconds is not None else []
+    words = {"current": "up to date"}.get(stage.mark, stage.mark)
+    return f"{stage.name}: {', '.join([words, *parts])}"
+
+
+def _why(status: Json) -> tuple[str, str]:
+    """Reason and message of the condition that explains the phase."""
+    held = {each["type"]: each for each in status.get("conditions", ()) if each.get("status") == "True"}
+    refused = [
+        each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"
+    ]
+    for condition in (
+        *refused,
+        *(held.get(kind) for kind in ("Failed", "Complete", "Suspended", "Waiting", "Progressing")),
+    ):
+        if condition is not None:
+            return condition.get("reason", ""), condition.get("message", "")
+    return "", ""
+
+
+def _notices(status: Json, behind: bool) -> tuple[str, ...]:
+    found = ["the operator has not seen the last change yet"] if behind and status else []
+    if not status:
+        found.append("no operator has looked at this object yet")
+    held = (each for each in status.get("conditions", ()) if each["type"] == "Warning" and each["status"] == "True")
+    found += [f"{each.get('reason', '')}: {each.get('message', '')}" for each in held]
+    return (*found, *status.get("warnings", ()))
+
+
+def _stage(raw: Json, now: datetime) -> StageView:
+    samples = raw.get("samples", {})
+    mark = _MARKS.get(raw.get("state", ""), "pending")
+    started, finished, eta = (_optional_time(raw.get(name, "")) for name in ("startedAt", "finishedAt", "eta"))
+    return StageView(
+        name=raw["name"],
+        mark=mark,
+        done=samples.get("done", 0),
+        failed=samples.get("failed", 0),
+        skipped=samples.get("skipped", 0),
+        total=samples.get("total", 0),
+        shards=_shards(raw.get("shards", {}), mark),
+        rate=raw.get("samplesPerMinute", 0.0) if mark == "running" else 0.0,
+        gpu_seconds=raw.get("gpuSeconds", 0.0),
+        seconds=((finished or now) - started).total_seconds() if started else None,
+        remaining=max(0.0, (eta - now).total_seconds()) if eta and mark == "running" else None,
+    )
+
+
+def _shards(shards: Json, mark: Mark) -> str:
+    total = shards.get("total", 0)
+    if not total:
+        return ""
+    lost = f", {shards['failed']} given up" if shards.get("failed") else ""
+    if mark in ("running", "waiting"):
+        waiting = total - sum(shards.get(name, 0) for name in ("running", "done", "failed"))
+        wait = f", {waiting} to come" if waiting > 0 else ""
+        return f"{shards.get('running', 0)} of {count(total, 'shard')} running{wait}{lost}"
+    return f"{count(total, 'shard')}{lost}"
+
+
+def _pipeline_of(spec: Json) -> str:
+    common = {"input", "output", "storage", "execution", "models", "scheduling", "suspend", "dataset"}
+    return next((name for name, block in spec.items() if name not in common and isinstance(block, dict)), "")
+
+
+def _time(text: str, otherwise: datetime) -> datetime:
+    return _optional_time(text) or otherwise
+
+
+def _optional_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,130 @@
+"""``scenewright status``: objects in a cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from scenewright.cli.cluster.access import Cluster, Gone, Place, connect
+from scenewright.cli.cluster.references import Reference, parse
+from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
+from scenewright.cli.errors import print_json, refuse
+from scenewright.planning.problems import SpecError
+
+SECONDS_BETWEEN_LISTS = 3.0
+WIDTH_OF_PIPES = 200
+
+
+def status_command(target: str, place: Place, all_namespaces: bool, watch: bool, as_json: bool) -> int:
+    """Shows one object, or all of them; with `watch` until the object ends or the user stops."""
+    try:
+        reference = parse(target) if target else None
+        cluster = connect(place)
+        if reference is None:
+            return _show_all(cluster, all_namespaces, watch, as_json)
+        return _watch_one(cluster, reference, as_json) if watch else _show_one(cluster, reference, as_json)
+    except SpecError as error:
+        return refuse(error, as_json)
+
+
+def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
+    raw = cluster.get(reference)
+    view = _view(raw)
+    if as_json:
+        print_json(summary(raw))
+    elif sys.stdout.isatty():
+        _print_picture(view)
+    else:
+        print("\n".join(plain_lines(view)))
+    return exit_code(view)
+
+
+def _watch_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
+    """Follows the object to its end: one JSON line or a few text lines for each change, or a picture that moves."""
+    try:
+        if not as_json and sys.stdout.isatty():
+            return _watch_live(cluster, reference)
+        return _watch_lines(cluster, reference, as_json)
+    except Gone:
+        sys.stderr.write(f"{reference}: was deleted\n")
+        return 1
+
+
+def _watch_lines(cluster: Cluster, reference: Reference, as_json: bool) -> int:
+    said: list[str] = []
+    view = None
+    for raw in cluster.watch(reference):
+        view = _view(raw)
+        lines = [json.dumps(summary(raw), ensure_ascii=False)] if as_json else plain_lines(view)
+        # A few lines at every change would drown what is new among what was said before.
+        fresh = [line for line in lines if line not in said]
+        if fresh:
+            print("\n".join(fresh), flush=True)
+        said = lines
+        if view.ended:
+            break
+    return exit_code(view) if view else 0
+
+
+def _watch_live(cluster: Cluster, reference: Reference) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    from scenewright.cli.cluster.pictures import picture
+
+    view: ObjectView | None = None
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        for raw in cluster.watch(reference):
+            view = _view(raw)
+            live.update(picture(view), refresh=True)
+            if view.ended:
+                break
+    return exit_code(view) if view else 0
+
+
+def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool) -> int:
+    lists = _lists(cluster, all_namespaces, watch)
+    if as_json:
+        for found in lists:
+            document = {"objects": [summary(raw) for raw in found]}
+            print(json.dumps(document, ensure_ascii=False), flush=True) if watch else print_json(document)
+        return 0
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from scenewright.cli.cluster.pictures import overview
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
+    where = "the cluster" if all_namespaces else f"namespace {cluster.namespace}"
+    if not watch:
+        views = [_view(raw) for raw in next(lists)]
+        console.print(overview(views, all_namespaces) if views else f"no objects in {where}")
+        return 0
+    with Live(console=console, auto_refresh=False) as live:
+        for found in lists:
+            views = [_view(raw) for raw in found]
+            live.update(overview(views, all_namespaces) if views else Group(f"no objects in {where}"), refresh=True)
+    return 0
+
+
+def _lists(cluster: Cluster, all_namespaces: bool, watch: bool) -> Iterator[list[dict[str, Any]]]:
+    yield cluster.list(all_namespaces)
+    while watch:
+        time.sleep(SECONDS_BETWEEN_LISTS)
+        yield cluster.list(all_namespaces)
+
+
+def _view(raw: dict[str, Any]) -> ObjectView:
+    return view_of(raw, datetime.now(UTC))
+
+
+def _print_picture(view: ObjectView) -> None:
+    from rich.console import Console
+
+    from scenewright.cli.cluster.pictures import picture
+
+    Console(highlight=False).print(picture(view))
