@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
-import versitygw
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from availability import unavailable
+from cluster.binaries import binary
+
+from cluster import Unavailable, storage
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[versitygw.Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[storage.StorageServer]:
     """A running versitygw. Where it cannot be built the test is skipped, but in CI it fails."""
     try:
-        versitygw.binary()
-    except versitygw.Unavailable as problem:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(f"versitygw is not available: {problem}")
-        pytest.skip(f"versitygw is not available: {problem}")
-    with versitygw.running(tmp_path_factory.mktemp("versitygw")) as server:
+        binary("versitygw")
+    except Unavailable as problem:
+        unavailable("versitygw", problem)
+    with storage.running(tmp_path_factory.mktemp("versitygw")) as server:
         yield server
 
 
 @pytest.fixture
-def s3_bucket(s3_server: versitygw.Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_bucket(s3_server: storage.StorageServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh bucket, with the environment set for it."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)

@@ -12,6 +12,9 @@ from .binaries import CONTROL_PLANE, WHOLE_CLUSTER, build
 from .control_plane import ControlPlane, Settings
 from .problems import DidNotStart, Unavailable
 
+GROUPS = {"control-plane": CONTROL_PLANE, "whole-cluster": WHOLE_CLUSTER}
+"""Programs by what needs them."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         whole.set_defaults(command=command)
 
     built = commands.add_parser("binaries", help="build what is missing in the cache ahead of its use")
-    built.add_argument("names", nargs="*", help="programs; all of them when none is named")
+    built.add_argument("names", nargs="*", help=f"programs, or {', '.join(GROUPS)}; all when none is named")
     built.set_defaults(command=_binaries)
     return parser
 
@@ -95,7 +98,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _binaries(options: argparse.Namespace) -> None:
-    build(options.names or sorted({*CONTROL_PLANE, *WHOLE_CLUSTER}))
+    names = options.names or [*GROUPS]
+    build([program for name in names for program in GROUPS.get(name, (name,))])
 
 
 def _wait() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterable
@@ -125,6 +126,29 @@ def end_all_pods(folder: Path) -> None:
         for path, _, _ in os.walk(hierarchy / CGROUP, topdown=False):
             # Only processes in it keep a cgroup from being removed, and those are gone.
             Path(path).rmdir()
+
+
+def remove_traces(folder: Path) -> None:
+    """Removes what the runtime and the kubelet leave at fixed places outside of `folder`; nobody may use them now."""
+    for link in Path("/var/log/containers").glob("*"):
+        if link.is_symlink() and link.readlink().is_relative_to(folder):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob(f"{network.NAME}-*"):
+        result.unlink()
+    for path in Path("/run/containerd/s").glob("*"):
+        if not _has_listener(path):
+            path.unlink()
+
+
+def _has_listener(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _hierarchies() -> list[Path]:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+NAME = "scenewright"
 BRIDGE = "scenewright0"
 NODE_ADDRESS = "10.244.0.1"
 POD_RANGE = "10.244.0.0/24"
@@ -34,8 +35,11 @@ def bridge() -> Iterator[None]:
 
 
 def tear_down() -> None:
-    """Removes the bridge and the rule; nothing happens where there are none."""
-    for command in (["ip", "link", "delete", BRIDGE], ["iptables", "-t", "nat", "-D", *_OUTWARD]):
+    """Removes the bridge and the rules, those too that kube-proxy's own cleaning leaves; safe to repeat."""
+    commands = [["ip", "link", "delete", BRIDGE], ["iptables", "-t", "nat", "-D", *_OUTWARD]]
+    commands += [["iptables", "-D", chain, "-j", "KUBE-FIREWALL"] for chain in ("INPUT", "OUTPUT")]
+    commands += [["iptables", flag, "KUBE-FIREWALL"] for flag in ("-F", "-X")]
+    for command in commands:
         subprocess.run(command, capture_output=True, check=False)
 
 
@@ -48,7 +52,7 @@ def write_plugin_configuration(folder: Path, state: Path) -> None:
         "dataDir": str(state),
     }
     plugin = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": addresses}
-    document = {"cniVersion": "0.4.0", "name": "scenewright", "plugins": [plugin, {"type": "loopback"}]}
+    document = {"cniVersion": "0.4.0", "name": NAME, "plugins": [plugin, {"type": "loopback"}]}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "10-scenewright.conflist").write_text(json.dumps(document, indent=1))
 

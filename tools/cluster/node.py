@@ -114,6 +114,7 @@ def kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
         "shutdownGracePeriod": "0s",
         "serializeImagePulls": False,
         "maxPods": 250,
+        "makeIPTablesUtilChains": False,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -90,6 +91,7 @@ def _conditions(folder: Path) -> dict[str, Callable[[], bool]]:
         f"cgroup controllers {', '.join(CONTROLLERS)}": _has_controllers,
         "overlayfs in the kernel": lambda: "\toverlay\n" in Path("/proc/filesystems").read_text(),
         "the right to make network namespaces and bridges": _may_make_networks,
+        "a machine without another kubelet": lambda: not _has_kubelet(),
         f"{FREE_GIB} GiB of free space at {folder}": lambda: _free_gib(folder) >= FREE_GIB,
     }
 
@@ -106,6 +108,14 @@ def _may_make_networks() -> bool:
         return False
     probe = "ip link add swprobe type bridge && ip link del swprobe"
     return subprocess.run(["unshare", "--net", "sh", "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _has_kubelet() -> bool:
+    for file in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if file.read_text().strip() == "kubelet":
+                return True
+    return False
 
 
 def _free_gib(folder: Path) -> float:

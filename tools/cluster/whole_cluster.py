@@ -94,6 +94,7 @@ def clean(folder: Path) -> None:
 
 def _clean(folder: Path) -> None:
     containers.end_all_pods(folder)
+    containers.remove_traces(folder)
     network.tear_down()
     if not missing("kube-proxy"):
         subprocess.run([binary("kube-proxy"), "--cleanup"], capture_output=True, check=False)
