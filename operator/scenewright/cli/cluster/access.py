@@ -71,7 +71,7 @@ def connect(place: Place) -> Cluster:
     try:
         from kubernetes import config
     except ImportError:
-        remedy = "needs the Kubernetes client: pip install 'scenewright[operator]'"
+        remedy = "needs the Kubernetes client: pip install 'scenewright[cluster]'"
         raise ClusterError([Problem("cluster", place.context or "default", remedy)]) from None
     try:
         client, namespace = _credentials(config, place)
