@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated_cluster import Cluster, Fate, spec_of
@@ -170,6 +171,7 @@ def assert_not_fallen(before: Iterable[StageStatus], after: Iterable[StageStatus
             assert order.index(now.state) >= order.index(stage.state), (stage, now)
 
 
+@pytest.mark.slow
 @over_histories
 @given(histories)
 def test_every_history_ends_and_leaves_no_job_of_another_run(history: History) -> None:

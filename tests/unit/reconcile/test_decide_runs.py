@@ -329,3 +329,17 @@ def test_pods_of_an_earlier_job_of_the_same_name_are_not_believed() -> None:
     operator.settle()
     assert steps(operator) == ["index"]
     assert not operator.status.stages
+
+
+def test_a_late_report_of_a_folded_publish_is_waited_for() -> None:
+    cluster = Cluster(spec=spec_of(**CPU), samples=3)
+    operator = Operator(cluster)
+    until(operator, "render")
+    job = next(job for job in cluster.jobs.values() if job.seen.step == "render")
+    while not job.seen.ended:
+        cluster.tick()
+    cluster.news_delayed = True
+    operator.settle()
+    cluster.news_delayed = False
+    assert operator.run().phase == "Complete"
+    assert steps(operator)[-1] == "render"

@@ -99,10 +99,10 @@ def _stages(run: Run) -> Turn:
         pods = run.situation.pods_of(job)
         if job.ended == "Failed" and not endings.goes_on(run, job):
             return endings.step_failed(run.with_stage(counts.progressed(stage, job, pods, None)), job, "StageFailed")
-        publishes = job.ended == "Complete" and _folds_publish(run, stage)
-        run = run.with_stage(counts.ended(stage, job, pods, run.now))
-        if publishes:
-            return _published_by(run, job)
+        ended = run.with_stage(counts.ended(stage, job, pods, run.now))
+        if job.ended == "Complete" and _folds_publish(run, stage):
+            return _published_by(run, job, ended)
+        run = ended
     return _publish(run)
 
 
@@ -137,12 +137,12 @@ def _publish(run: Run) -> Turn:
     return endings.report_lost(run, job) if report is None else endings.published(run, report)
 
 
-def _published_by(run: Run, job: ObservedJob) -> Turn:
-    """Ends with the report of publish that a stage's Pod left; publishes again when that is gone."""
+def _published_by(run: Run, job: ObservedJob, ended: Run) -> Turn:
+    """Ends with the report of publish that a stage's Pod left; publishes again when that is gone for good."""
     report = reporting.report_of(run, job, (PUBLISH_STEP,))
     if report is not None:
-        return endings.published(run, report)
-    return endings.waiting_for_report(run, job) or _publish(run)
+        return endings.published(ended, report)
+    return endings.waiting_for_report(run, job) or _publish(ended)
 
 
 def _running(
@@ -169,5 +169,5 @@ def _running(
         )
         return created(run, create, doing)
     if job.deleting:
-        return run.turn(doing, again_after=run.settings.node_loss)
+        return run.turn(doing, again_after=run.settings.look_again)
     return watched(run, job, doing)

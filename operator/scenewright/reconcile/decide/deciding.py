@@ -60,7 +60,7 @@ def _continued(situation: Situation, plan: Plan, memory: Status) -> Turn:
     """Goes on with the run, and ends whatever belongs to another one."""
     own, others = own_jobs(situation.observed.jobs, memory.run, plan.work_hash)
     turn = chain.proceed(Run(situation, plan, memory, own))
-    return turn.also(*(each for each in deletions(others, "it belongs to another run") if each not in turn.actions))
+    return turn.also(*deletions(others, "it belongs to another run"))
 
 
 def _concluded(situation: Situation, turn: Turn) -> Decision:

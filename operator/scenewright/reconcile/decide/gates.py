@@ -38,7 +38,8 @@ def suspended(situation: Situation, memory: Status) -> Turn:
     memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
     if jobs:
         standing = Standing("Suspended", "Suspending", "the Jobs are being ended")
-        return Turn(memory, standing, tuple(deletions(jobs, "the object is suspended")))
+        ending = tuple(deletions(jobs, "the object is suspended"))
+        return Turn(memory, standing, ending, situation.settings.look_again)
     return Turn(memory, Standing("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
 
 
@@ -53,8 +54,8 @@ def started(situation: Situation, plan: Plan, memory: Status) -> Turn:
     if obstacle is not None:
         return obstacle.also(*ending)
     if others:
-        text = "the Jobs of an earlier run are being ended"
-        return candidate.turn(Standing("Pending", "EndingPreviousRun", text), *ending)
+        standing = Standing("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being ended")
+        return candidate.turn(standing, *ending, again_after=situation.settings.look_again)
     begun = candidate.remembering(
         run=run,
         starts=start,
@@ -93,8 +94,12 @@ def _obstacle(run: Run) -> Turn | None:
         return endings.failed(run, f"Dependency{need.state}", f"{need.key} {text}")
     if need is not None and need.state != "Complete":
         text = "is not there" if need.state == "Missing" else "is not complete"
-        return run.turn(Standing("Waiting", f"Dependency{need.state}", f"waits for {need.key}, which {text}"))
+        return _waits(run, f"Dependency{need.state}", f"waits for {need.key}, which {text}")
     if observed.output_holder is not None and not run.plan.spec.execution.plan_only:
         text = f"waits for {observed.output_holder}, which writes to {run.plan.spec.output.uri} or into it or above it"
-        return run.turn(Standing("Waiting", "OutputBusy", text))
+        return _waits(run, "OutputBusy", text)
     return None
+
+
+def _waits(run: Run, reason: str, message: str) -> Turn:
+    return run.turn(Standing("Waiting", reason, message), again_after=run.settings.look_again)

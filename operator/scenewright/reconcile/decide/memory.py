@@ -20,9 +20,13 @@ _LONGEST_TOKEN = 63
 
 
 def read_status(raw: Mapping[str, Any]) -> Status:
-    """The status as this operator wrote it; empty when it is not readable, so that the work begins again."""
+    """The status as an operator wrote it; what another version's fields or words mean is not guessed but left out."""
     try:
         return Status.model_validate(raw)
+    except ValidationError as error:
+        unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
+    try:
+        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
     except ValidationError:
         return Status()
 

@@ -22,7 +22,8 @@ def begin_again(run: Run, reason: str, message: str, **changes: int) -> Turn:
 
 def cleared(run: Run, standing: Standing) -> Turn:
     """Deletes what is left of the pass."""
-    return run.turn(standing, *deletions(run.jobs.values(), standing.message), again_after=1.0)
+    again_after = run.settings.look_again if run.jobs else run.settings.answer_soon
+    return run.turn(standing, *deletions(run.jobs.values(), standing.message), again_after=again_after)
 
 
 def deletions(jobs: Iterable[ObservedJob], why: str) -> list[DeleteJob]:

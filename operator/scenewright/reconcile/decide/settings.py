@@ -22,6 +22,7 @@ class DecideSettings:
             nobody seems to serve the queue after the second.
         node_loss: a Pod that terminates for this much longer than its grace period has perhaps lost its node.
         report_grace: how long the Pod's report may arrive later than the Job's end.
+        look_again: what waits for others (deletions, other objects) is looked at after this time, whatever the events.
         answer_age: an inspection older than this is asked again, while its answer matters.
         queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
         answer_soon: when to look again at the latest while an inspection is under way.
@@ -40,6 +41,7 @@ class DecideSettings:
     queue_controller: float = 300.0
     node_loss: float = 60.0
     report_grace: float = 15.0
+    look_again: float = 120.0
     answer_age: float = 120.0
     queue_answer_age: float = 590.0
     answer_soon: float = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from scenewright.api.status import Condition, Phase, StageStatus, Status
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.actions import Action
+from scenewright.reconcile.actions import Action, DeleteJob
 from scenewright.reconcile.decide.settings import DecideSettings
 from scenewright.reconcile.decide.times import soonest
 from scenewright.reconcile.observation import Answer, Inspection, Observed, ObservedJob, ObservedPod
@@ -79,8 +79,10 @@ class Turn:
     again_after: float | None = None
 
     def also(self, *actions: Action, again_after: float | None = None) -> Turn:
-        """The same with further actions and an earlier look."""
-        return replace(self, actions=(*self.actions, *actions), again_after=soonest(self.again_after, again_after))
+        """The same with further actions and an earlier look; a Job is deleted once, for the first reason given."""
+        deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
+        new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
+        return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))
 
 
 @dataclass(frozen=True)
