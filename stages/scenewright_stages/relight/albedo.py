@@ -40,7 +40,8 @@ class AlbedoStage(Stage):
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the albedo, black where no person is."""
         foreground, alpha = read_rgba(inputs.path("segment", "foreground"))
-        photograph = read_rgb(inputs.path("segment", "input"))
+        # The photograph with edges of the person's own colours.
+        photograph = read_rgb(inputs.path("segment", "background"))
         cv2.copyTo(foreground, alpha, photograph)
         blend = drawn_blend(self.params.albedo, inputs.seed)
 
@@ -75,10 +76,10 @@ def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
     """
     if albedo_srgb.shape != (*alpha.shape, 3):
         raise BackendContractError(f"the albedo has the shape {albedo_srgb.shape}, the image {alpha.shape}")
-    inside = albedo_srgb[alpha > 0]
-    if not np.isfinite(inside).all():
+    if not np.isfinite(albedo_srgb.sum()):
         raise BackendContractError("the albedo is not finite everywhere")
-    if inside.size and float(np.ptp(inside[:, 1])) < 1 / 255:
+    least, greatest, *_ = cv2.minMaxLoc(np.ascontiguousarray(albedo_srgb[..., 1]), alpha)
+    if greatest - least < 1 / 255:
         raise BackendContractError("the albedo is one flat colour")
     return albedo_srgb
 

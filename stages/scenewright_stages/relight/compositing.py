@@ -7,6 +7,7 @@ copied, so that a background stays what it was to the last bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,12 +48,13 @@ def take_apart(photograph: Bytes, alpha: Bytes) -> Layers:
     cv2.copyTo(photograph, _where(alpha == 255), foreground)
     cv2.copyTo(photograph, _where(alpha == 0), background)
     edge = outline(alpha)
-    if not edge[0].size:
+    if not edge.size:
         return Layers(foreground, background, 0.0)
     person, behind = separate(linear_from_bytes(photograph), alpha.astype(np.float32) / np.float32(255))
-    foreground[edge], background[edge] = bytes_from_linear(person[edge]), bytes_from_linear(behind[edge])
-    again = _over(foreground[edge], background[edge], alpha[edge])
-    error = np.abs(again.astype(np.int16) - photograph[edge]).mean()
+    front, back = (bytes_from_linear(_row(colours)[edge]) for colours in (person, behind))
+    _row(foreground)[edge], _row(background)[edge] = front, back
+    again = _over(front, back, alpha.reshape(-1)[edge])
+    error = np.abs(again.astype(np.int16) - _row(photograph)[edge]).mean()
     return Layers(foreground, background, round(float(error), 3))
 
 
@@ -70,19 +72,24 @@ def lay_over(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
     out = background.copy()
     cv2.copyTo(person, _where(alpha == 255), out)
     edge = outline(alpha)
-    if edge[0].size:
-        out[edge] = _over(person[edge], background[edge], alpha[edge])
+    if edge.size:
+        _row(out)[edge] = _over(_row(person)[edge], _row(background)[edge], alpha.reshape(-1)[edge])
     return out
 
 
-def outline(alpha: Bytes) -> tuple[NDArray[np.intp], ...]:
-    """Indices of the pixels that show both."""
-    return np.nonzero(cv2.inRange(alpha, 1, 254))
+def outline(alpha: Bytes) -> NDArray[np.intp]:
+    """Places, in reading order, of the pixels that show both."""
+    return np.flatnonzero((alpha != 0) & (alpha != 255))
 
 
 def plain_background(shape: tuple[int, ...], level: int) -> Bytes:
     """(H, W, 3) uint8 of one grey level."""
     return np.full(shape, level, np.uint8)
+
+
+def _row(image: NDArray[Any]) -> NDArray[Any]:
+    """The pixels of a contiguous image in reading order, without copying."""
+    return image.reshape(-1, 3)
 
 
 def _where(chosen: NDArray[np.bool_]) -> Bytes:

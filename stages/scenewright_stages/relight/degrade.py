@@ -53,7 +53,7 @@ class DegradeStage(Stage):
             "degraded": Pixels(degraded),
             "params": write_json(inputs.workspace / "params.json", truth),
         }
-        return StageResult(outputs, _metrics(draw, albedo, degraded, alpha), (), [use])
+        return StageResult(outputs, _metrics(draw, photograph, degraded, alpha), (), [use])
 
 
 def relit(albedo: Bytes, alpha: Bytes, normals: Floats, draw: Draw) -> Bytes:
@@ -79,6 +79,11 @@ def relit(albedo: Bytes, alpha: Bytes, normals: Floats, draw: Draw) -> Bytes:
     return out
 
 
-def _metrics(draw: Draw, albedo: Bytes, degraded: Bytes, alpha: Bytes) -> dict[str, Any]:
-    change = cv2.mean(cv2.absdiff(albedo, degraded), alpha)
-    return {**draw.as_dict(), "shading_change": round(sum(change[:3]) / 3, 3)}
+def light_change(photograph: Bytes, degraded: Bytes, alpha: Bytes) -> float:
+    """Mean difference of the relit person from the photographed one, in levels of 255."""
+    difference = cv2.mean(cv2.absdiff(photograph, degraded), alpha)
+    return round(sum(difference[:3]) / 3, 3)
+
+
+def _metrics(draw: Draw, photograph: Bytes, degraded: Bytes, alpha: Bytes) -> dict[str, Any]:
+    return {**draw.as_dict(), "light_change": light_change(photograph, degraded, (alpha == 255).view(np.uint8))}

@@ -9,28 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.images import ImageError, LoadedImage, load_srgb
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _STEPS = 65535
 """Linear light is looked up in so many steps: a twentieth of a level of 255 where sRGB is steepest."""
-
-
-def read_photograph(path: Path) -> LoadedImage:
-    """The upright photograph; a file that cannot be used becomes a failure of its sample.
-
-    Raises:
-        SampleError: with the reader's reason, such as ``ImageTruncated``.
-    """
-    try:
-        return load_srgb(path, name=path.name)
-    except ImageError as error:
-        reason = "Image" + "".join(part.capitalize() for part in error.reason.split("-"))
-        raise SampleError(reason, str(error)) from error
 
 
 def read_rgb(path: Path) -> Bytes:
@@ -70,8 +55,11 @@ def bytes_from_linear(linear: Floats) -> Bytes:
 
 
 def _step(values: Floats) -> NDArray[np.uint16]:
-    scaled: NDArray[np.float32] = np.clip(values * np.float32(_STEPS) + np.float32(0.5), 0, _STEPS)
-    return scaled.astype(np.uint16)
+    """Nearest step of each value, clipped."""
+    # As a plane of single values: OpenCV would scale the first channel only.
+    plane = values.reshape(len(values), -1)
+    scaled = cv2.multiply(plane, float(_STEPS), dtype=cv2.CV_16U)  # type: ignore[call-overload]
+    return np.asarray(scaled, np.uint16).reshape(values.shape)
 
 
 def _read(path: Path, how: int) -> Bytes:

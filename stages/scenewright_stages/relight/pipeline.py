@@ -60,7 +60,7 @@ def albedo_stage(params: RelightParams) -> StageSpec:
         title="Albedo",
         version=1,
         implementation="scenewright_stages.relight.albedo:AlbedoStage",
-        reads=(Read("segment", ("input", "foreground")),),
+        reads=(Read("segment", ("foreground", "background")),),
         outputs=(
             _image("albedo", "outputs/{sample}_albedo.png"),
             _facts("albedo"),
@@ -116,7 +116,7 @@ def recombine_stage(params: RelightParams) -> StageSpec:
         version=1,
         implementation="scenewright_stages.relight.recombine:RecombineStage",
         reads=(
-            Read("segment", ("input", "alpha", "background", "facts")),
+            Read("segment", ("alpha", "background", "facts")),
             Read("albedo", ("albedo", "facts")),
             Read("degrade"),
         ),

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +34,6 @@ class RecombineStage(Stage):
         """Writes the relit picture and its metadata."""
         alpha = read_grey(inputs.path("segment", "alpha"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
-        photograph = read_rgb(inputs.path("segment", "input"))
         output = lay_over(degraded, self._background(inputs, degraded.shape), alpha)
         made = Pixels(output)
         metadata = self._metadata(sample, inputs)
@@ -45,7 +43,7 @@ class RecombineStage(Stage):
         }
         if self.params.keeps("stage_3_5"):
             outputs["composite"] = made
-        return StageResult(outputs, {"light_change": light_change(photograph, output, alpha)})
+        return StageResult(outputs)
 
     def _background(self, inputs: StageInputs, shape: tuple[int, ...]) -> Bytes:
         if self.params.background == "original":
@@ -67,12 +65,6 @@ class RecombineStage(Stage):
             "albedo": _read_json(inputs.path("albedo", "facts")),
             **truth,
         }
-
-
-def light_change(photograph: Bytes, output: Bytes, alpha: Bytes) -> float:
-    """Mean difference of a relit person from the photograph, in levels of 255."""
-    difference = cv2.mean(cv2.absdiff(photograph, output), alpha)
-    return round(sum(difference[:3]) / 3, 3)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

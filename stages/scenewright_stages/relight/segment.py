@@ -17,7 +17,8 @@ from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageCo
 from scenewright_stages.relight.backends import BackendChain, use_as_json
 from scenewright_stages.relight.compositing import take_apart
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_unit, read_photograph
+from scenewright_stages.relight.pictures import bytes_from_unit
+from scenewright_stages.relight.sources import read_photograph
 from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.matting import refine_matte
 from scenewright_stages.vision.people.subjects import PersonMask
@@ -40,10 +41,11 @@ class SegmentStage(Stage):
         one_thread_each()
         self.params: RelightParams = context.params  # type: ignore[assignment]
         names = self.params.segmenters()
-        self.supplied = names == ("mask",)
+        self.supplied = names[0] == "mask"
+        others = names[1:] if self.supplied else names
         self.chain: BackendChain | None = None
-        if not self.supplied:
-            self.chain = BackendChain("segment", names, context, {}, self.params.segmentation.variant)
+        if others:
+            self.chain = BackendChain("segment", others, context, {}, self.params.segmentation.variant)
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
@@ -57,7 +59,7 @@ class SegmentStage(Stage):
         area = float(person.alpha.mean())
         if area < max(self.params.segmentation.minimum_area, 1e-6):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
-        pixels, alpha = bytes_from_unit(photograph.srgb), bytes_from_unit(person.alpha)
+        pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
         layers = take_apart(pixels, alpha)
         threshold = round(self.params.segmentation.threshold * 255)
         mask = (alpha >= threshold).view(np.uint8) * np.uint8(255)
@@ -68,16 +70,19 @@ class SegmentStage(Stage):
             "area": round(area, 5),
             "box": _bounding_box(alpha),
             "edge_error": layers.edge_error,
-            "width": photograph.width,
-            "height": photograph.height,
+            "width": pixels.shape[1],
+            "height": pixels.shape[0],
         }
         outputs = self._outputs(inputs.workspace, pixels, layers.foreground, layers.background, alpha, mask, facts)
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
         return StageResult(outputs, metrics, photograph.notes, [use])
 
     def _find(self, sample: Sample, inputs: StageInputs, srgb: Floats) -> tuple[PersonMask, BackendUse]:
+        path = inputs.find(INPUT, "mask") if self.supplied else None
+        if path is not None:
+            return self._supplied_mask(path, srgb), SUPPLIED
         if self.chain is None:
-            return self._supplied_mask(inputs, srgb), SUPPLIED
+            raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
         prompt, box = self.params.segmentation.prompt, self._box(sample, srgb)
         try:
             return self.chain.call(lambda backend: backend.segment(srgb, prompt, box, inputs.seed))
@@ -95,10 +100,7 @@ class SegmentStage(Stage):
         left, top, right, bottom = (float(share) for share in shares)
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
-    def _supplied_mask(self, inputs: StageInputs, srgb: Floats) -> PersonMask:
-        path = inputs.find(INPUT, "mask")
-        if path is None:
-            raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
+    def _supplied_mask(self, path: Path, srgb: Floats) -> PersonMask:
         mask = read_mask(path, srgb.shape[:2])
         radius = round(self.params.segmentation.matte_radius * max(srgb.shape[:2]))
         alpha = supplied_matte(srgb, mask, radius)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ from scenewright_stages.store import (
 )
 from scenewright_stages.worker.datasets import METADATA, is_dataset, list_dataset, select_entries
 from scenewright_stages.worker.listing import Candidate, Listing, list_files, unique_ids
+from scenewright_stages.worker.listings import ListedSample, is_listing, parse_listing
 from scenewright_stages.worker.selection import select_positions
 from scenewright_stages.worker.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
 
@@ -65,8 +66,10 @@ def read_input(task_input: TaskInput, kind: InputKind, output: Store) -> InputLi
     """
     try:
         found = _find(task_input.uri, output)
-        chosen, ignored = _choose(task_input, kind, found)
         cache = FingerprintCache(output)
+        if is_listing(found.single, kind):
+            return InputListing(_listed(task_input, kind, found, cache), (), cache)
+        chosen, ignored = _choose(task_input, kind, found)
         with ThreadPoolExecutor(HASHERS) as pool:
             samples = tuple(pool.map(lambda candidate: _sample(candidate, found, cache), chosen))
     except StoreError as problem:
@@ -107,6 +110,39 @@ def _choose(task_input: TaskInput, kind: InputKind, found: _Found) -> tuple[list
     return select_positions(listing.candidates, select.indices, select.limit), listing.ignored
 
 
+def _listed(task_input: TaskInput, kind: InputKind, found: _Found, cache: FingerprintCache) -> tuple[Sample, ...]:
+    """The samples that a list names."""
+    select = task_input.select
+    rows = parse_listing(found.store.get_bytes(found.single), found.store.uri_of(found.single), kind)
+    chosen = select_positions(rows, select.indices, select.limit)
+    if not chosen:
+        raise ConfigurationError(INPUT_FIELD, task_input.uri, "the list names no sample")
+    stores: dict[str, Store] = {}
+
+    def source(uri: str) -> SourceFile:
+        parent, name = split_uri(uri)
+        store = stores.setdefault(parent, open_store(parent))
+        entry = store.head(name)
+        if entry is None:
+            raise ObjectMissing(uri)
+        return _source(entry, store, cache)
+
+    with ThreadPoolExecutor(HASHERS) as pool:
+        return tuple(pool.map(lambda row: _listed_sample(row, source), chosen))
+
+
+def _listed_sample(row: ListedSample, source: Callable[[str], SourceFile]) -> Sample:
+    attributes = dict(row.attributes)
+    if not row.id:
+        return Sample("unnamed", rejected=("BadSampleId", f"{row.uri!r} gives no usable id; name one in the list"))
+    try:
+        sidecars = {role: source(uri) for role, uri in sorted(row.sidecars.items())}
+        return _unless_empty(Sample(row.id, source(row.uri), sidecars, attributes=attributes))
+    except (ObjectMissing, UnsafeKey, AccessRefused) as problem:
+        reason = "InputMissing" if isinstance(problem, ObjectMissing) else "Unreadable"
+        return Sample(row.id, attributes=attributes, rejected=(reason, f"{problem.uri}: {problem.problem}"))
+
+
 def _files(uri: str, kind: InputKind, found: _Found) -> Listing:
     keys = list(found.objects)
     listing = list_files(keys, kind)
@@ -139,11 +175,13 @@ def _sample(candidate: Candidate, found: _Found, cache: FingerprintCache) -> Sam
         return Sample(candidate.id, attributes=attributes, rejected=("OutsideInput", problem.problem))
     except (AccessRefused, ObjectMissing) as problem:
         return Sample(candidate.id, attributes=attributes, rejected=("Unreadable", problem.problem))
-    if source.size == 0:
-        return Sample(
-            candidate.id, source, sidecars, attributes=attributes, rejected=("EmptyFile", "the file is empty")
-        )
-    return Sample(candidate.id, source, sidecars, attributes=attributes)
+    return _unless_empty(Sample(candidate.id, source, sidecars, attributes=attributes))
+
+
+def _unless_empty(sample: Sample) -> Sample:
+    if sample.source is not None and sample.source.size == 0:
+        return replace(sample, rejected=("EmptyFile", "the file is empty"))
+    return sample
 
 
 def _source(entry: StoredObject, store: Store, cache: FingerprintCache) -> SourceFile:
