@@ -13,6 +13,7 @@ ENVIRONMENT = "SCENEWRIGHT_TASK"
 SHARD_ENVIRONMENT = "JOB_COMPLETION_INDEX"
 MAXIMUM_TASK_BYTES = 32 * 1024
 
+MODELS_STEP = "models"
 INDEX_STEP = "index"
 PUBLISH_STEP = "publish"
 
@@ -58,7 +59,7 @@ class TaskModels(Params):
 
 
 class Task(Params):
-    """One step (index, a stage or publish) of one run.
+    """One step (models, index, a stage or publish) of one run.
 
     `fold_index` makes the first stage's process index first; `fold_publish` makes the last stage's process publish
     afterwards. `select_stages` are the stages that may run in this run; the others must be up to date.

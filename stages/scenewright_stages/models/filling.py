@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,6 @@ MARKERS = "scenewright"
 CACHE_FIELD = "spec.models.cacheClaim"
 LITTER_SECONDS = 86_400.0
 """Age at which the folder of a filler is litter even where the volume knows no locks; no filler lives that long."""
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -104,22 +103,35 @@ def _staged(work: Path, files: Path, weights: Weights, commit: str) -> Path:
 
 
 def _move_in(staged: Path, cache_dir: Path, weights: Weights, commit: str, work: Path) -> None:
-    """Makes the snapshot the cache's own, unless another filler was faster; a broken one makes way."""
+    """Makes the snapshot the cache's own, unless another filler was faster; an incomplete one makes way."""
     target = cache_dir / _repository(weights) / "snapshots" / commit
     target.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(ATTEMPTS):
-        try:
-            staged.rename(target)
-        except OSError as problem:
-            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == ATTEMPTS - 1:
-                raise
-            if weights_status(weights, cache_dir, commit).state == "present":
-                return
-            with suppress(FileNotFoundError):
-                target.rename(work / f"replaced-{attempt}")
-        else:
-            _flush(target.parent)
+    with (target.parent / LOCK_NAME).open("w") as lock:
+        # Where the volume knows no locks, the renames still make every state a whole one.
+        _lock(lock.fileno(), wait=True)
+        if weights_status(weights, cache_dir, commit).state == "present":
             return
+        if target.exists():
+            _keep_others(target, staged)
+            target.rename(work / "replaced")
+        staged.rename(target)
+    _flush(target.parent)
+
+
+def _keep_others(target: Path, staged: Path) -> None:
+    """Takes over the files of other weights of the same repository."""
+    for path in sorted(path for path in target.rglob("*") if path.is_file()):
+        own = staged / path.relative_to(target)
+        if not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(path.resolve(), own)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _write(path: Path, text: str) -> None:
@@ -177,10 +189,10 @@ def _is_litter(folder: Path) -> bool:
         return False
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
     """Whether the lock could be had; False too on volumes that know none."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class StoreSource(WeightSource):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(entry.key, target)
         except StoreError as problem:
+            _raise_if_full(problem.__cause__)
             raise FetchFailed(str(problem)) from problem
         return ""
 
@@ -94,20 +96,22 @@ class HubSource(WeightSource):
         """See the base class; files of known SHA-256 are compared with it by the client."""
         try:
             import huggingface_hub
-            from huggingface_hub import errors
+            from huggingface_hub import errors as hub_errors
         except ModuleNotFoundError as error:
             raise MissingPackage(SOURCE_FIELD, weights.id, "huggingface_hub", "diffusion") from error
         try:
             return self._download(huggingface_hub, weights, folder, on_progress)
-        except errors.GatedRepoError as problem:
+        except hub_errors.GatedRepoError as problem:
             remedy = f"{weights.id} is gated: accept its licence at {weights.licence_url} with the token's account"
             raise ConfigurationError(TOKEN_FIELD, "a token" if self._token else "", remedy) from problem
-        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as problem:
+        except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError) as problem:
             wanted = f"{weights.id}@{weights.revision}"
             raise ConfigurationError(
                 SOURCE_FIELD, self._endpoint or "", f"has no {wanted} for this account"
             ) from problem
-        except (errors.HfHubHTTPError, OSError) as problem:
+        except Exception as problem:
+            # Of the client's transport, which changes with its releases.
+            _raise_if_full(problem)
             raise FetchFailed(f"{weights.id}: {problem}") from problem
 
     def _download(self, hub: Any, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
@@ -125,6 +129,12 @@ class HubSource(WeightSource):
         )
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         return str(info.sha)
+
+
+def _raise_if_full(problem: BaseException | None) -> None:
+    """A volume that is full stays so, unlike a network that is away."""
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise problem
 
 
 def _wanted(key: str, patterns: tuple[str, ...]) -> bool:

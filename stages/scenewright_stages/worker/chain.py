@@ -10,10 +10,10 @@ from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.expansion import stage_levels
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import Pipeline, StageSpec
-from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
+from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP, Task
 from scenewright_stages.pipelines import pipeline
 
-RESERVED_STAGE_NAMES = frozenset({INDEX_STEP, PUBLISH_STEP, "runs", "logs", "work", "tmp"})
+RESERVED_STAGE_NAMES = frozenset({MODELS_STEP, INDEX_STEP, PUBLISH_STEP, "runs", "logs", "work", "tmp"})
 
 
 @dataclass(frozen=True)

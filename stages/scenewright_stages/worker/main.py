@@ -16,7 +16,14 @@ from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError
 from scenewright_stages.contract.exits import ExitCode
 from scenewright_stages.contract.reports import Report
-from scenewright_stages.contract.task import ENVIRONMENT, INDEX_STEP, MAXIMUM_TASK_BYTES, PUBLISH_STEP, Task
+from scenewright_stages.contract.task import (
+    ENVIRONMENT,
+    INDEX_STEP,
+    MAXIMUM_TASK_BYTES,
+    MODELS_STEP,
+    PUBLISH_STEP,
+    Task,
+)
 from scenewright_stages.store import StoreError
 from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.endings import Terminated, ending_for, store_fault
@@ -116,6 +123,9 @@ class Process:
 
     def _run_steps(self, session: Session) -> None:
         task = session.task
+        if task.step == MODELS_STEP:
+            self._run_step(MODELS_STEP, lambda: self._fill_models(session))
+            return
         if task.step == INDEX_STEP or task.fold_index:
             self._run_step(INDEX_STEP, lambda: run_index(session))
         if task.plan_only:
@@ -135,6 +145,12 @@ class Process:
         except StoreError as problem:
             raise store_fault(problem) from problem
         self._deliver(report)
+
+    def _fill_models(self, session: Session) -> Report:
+        # Only here: what knows of hubs and mirrors is of no use to the other steps.
+        from scenewright_stages.worker.models_step import run_models
+
+        return run_models(session)
 
     def _run_stage(self, session: Session) -> Report:
         self._stage_run = StageRun(session, self._scratch / "stage")

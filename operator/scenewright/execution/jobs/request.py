@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from scenewright.execution.jobs.resources import MODELS_STEP, StepNeeds
+from scenewright.execution.jobs.resources import StepNeeds
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
+from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
 
 
 class Owner(Protocol):

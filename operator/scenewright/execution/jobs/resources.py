@@ -12,9 +12,7 @@ from scenewright.execution.jobs.quantities import cores, gibibytes, number_of
 from scenewright.execution.jobs.settings import PodSettings, StepResources
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.pipeline import Resources
-from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
-
-MODELS_STEP = "models"
+from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
 
 
 @dataclass(frozen=True)
