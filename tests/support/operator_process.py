@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cluster.processes import free_ports
 from gpu_chain_pipeline import STAGES
 
 from cluster import Behaviour, ControlPlane, FaultProxy
-from cluster.processes import free_ports
 from scenewright.api.crds import crd
 from scenewright.api.kinds import SPECS
 from scenewright_stages.contract.reports import Report, StageCounts
@@ -41,9 +41,6 @@ def install(cluster: ControlPlane) -> None:
         definition = crd(kind)
         if kind == "SceneJob":
             _accept_chain(definition)
-            _write_defaults(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-        else:
-            _drop_rules(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
         cluster.api.apply(f"{_CRDS}/{definition['metadata']['name']}", definition)
     if SYSTEM not in {each["metadata"]["name"] for each in cluster.api.get("/api/v1/namespaces")["items"]}:
         cluster.create_namespace(SYSTEM)
@@ -57,25 +54,6 @@ def _accept_chain(definition: dict[str, Any]) -> None:
     schema["properties"]["gpuChain"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     rules = schema.get("x-kubernetes-validations", [])
     schema["x-kubernetes-validations"] = [rule for rule in rules if "has(self.vistadream)" not in rule["rule"]]
-
-
-def _write_defaults(schema: dict[str, Any]) -> None:
-    """Writes the default of an object out: the API server checks it by the object's rules as it stands."""
-    for inner in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
-        if isinstance(inner, dict):
-            _write_defaults(inner)
-    if "default" in schema and schema.get("type") == "object":
-        nested = schema.get("properties", {})
-        schema["default"] = {key: each["default"] for key, each in nested.items() if "default" in each} | schema[
-            "default"
-        ]
-
-
-def _drop_rules(schema: dict[str, Any]) -> None:
-    schema.pop("x-kubernetes-validations", None)
-    for inner in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
-        if isinstance(inner, dict):
-            _drop_rules(inner)
 
 
 def _served(cluster: ControlPlane) -> bool:
@@ -211,7 +189,7 @@ class OperatorProcess:
             "metricsPort": self.port,
             "logFormat": "text",
             "lease": {"namespace": SYSTEM, "name": "scenewright-operator", "seconds": 10},
-            "progress": {"enabled": False},
+            "progress": {"enabled": True, "port": free_ports(1)[0], "url": "http://127.0.0.1:1/"},
             "pods": {"images": {"scene": "scenewright/scene:test"}},
             **self.overrides,
         }
@@ -289,10 +267,10 @@ def all_ended(cluster: ControlPlane, namespace: str) -> bool:
     return all(phase in ENDED for phase in phases(cluster, namespace).values())
 
 
-def eventually(read: Callable[[], Any], seconds: float, what: str) -> Any:
+def eventually(read: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
     """The first true value of `read`, within a time."""
     deadline = time.monotonic() + seconds
     while not (value := read()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
+        time.sleep(pause)
     return value

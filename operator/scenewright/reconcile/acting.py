@@ -28,6 +28,7 @@ from scenewright.reconcile.events import Events
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.lease import Leadership
 from scenewright.reconcile.observation import Observed, ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.progressing import Progress
 from scenewright.reconcile.projection import observed_job
 from scenewright.reconcile.rates import CreateRate
 from scenewright.telemetry.metrics import RELEASED
@@ -52,6 +53,7 @@ class Surroundings:
     jobs: Store[ObservedJob]
     pods: Store[ObservedPod]
     inspector: Inspector
+    progress: Progress
     events: Events
     rate: CreateRate
     pod_settings: PodSettings
@@ -104,6 +106,7 @@ class Actor:
                 return False
             raise self._refused(owner, name, error) from error
         self._with.rate.succeeded()
+        self._with.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
         return False
 

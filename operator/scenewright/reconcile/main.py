@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -27,14 +26,14 @@ from scenewright.reconcile.objects import ObjectStore
 from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.observing import Observer
 from scenewright.reconcile.outputs import OutputIndex
-from scenewright.reconcile.progressing import open_progress
+from scenewright.reconcile.progressing import Progress
 from scenewright.reconcile.projection import observed_job, observed_pod
 from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.rates import CreateRate
 from scenewright.reconcile.reconciler import Reconciler
 from scenewright.reconcile.routing import Router
 from scenewright.reconcile.settings import OperatorSettings, identity
-from scenewright.reconcile.status_writer import StatusWriter
+from scenewright.reconcile.status_writer import Pacing, StatusWriter
 from scenewright.reconcile.sweep import Sweep
 from scenewright.reconcile.watching import watch_objects
 from scenewright.telemetry.metrics import announce_version, register_process_metrics
@@ -70,31 +69,31 @@ class Operator:
         self.outputs.freed = self.router.output_freed
         self.inspector = Inspector(self.client)
         self.events = Events(self.client, identity(), settings.events)
-        self.progress = open_progress(settings, connection, self.pods)
+        self.progress = Progress(settings.progress, self.client, self.objects, self.pods, self.router.progress_came)
         self.began = False
 
     def reconciler(self) -> Reconciler:
         """The part that brings objects forward."""
         rates = self.settings.rates
-        writer = StatusWriter(
-            self.client, self.leadership, self.router.take_own_write, self.settings.status_seconds, time.monotonic
-        )
+        pacing = Pacing(self.settings.status_seconds, rates.progress_writes_per_second)
+        writer = StatusWriter(self.client, self.leadership, self.router.take_own_write, pacing)
         surroundings = Surroundings(
             client=self.client,
             leadership=self.leadership,
             jobs=self.jobs,
             pods=self.pods,
             inspector=self.inspector,
+            progress=self.progress,
             events=self.events,
             rate=CreateRate(rates.creates_per_second, rates.create_burst),
             pod_settings=self.settings.pod_settings(),
         )
-        for forget in (writer.forget, self.inspector.forget):
+        for forget in (writer.forget, self.inspector.forget, self.progress.forget):
             self.router.on_forget(forget)
         return Reconciler(
             queue=self.queue,
             objects=self.objects,
-            observer=Observer(self.objects, self.jobs, self.pods, self.outputs, self.inspector, self.progress.source),
+            observer=Observer(self.objects, self.jobs, self.pods, self.outputs, self.inspector, self.progress),
             decide=planner(),
             actor=Actor(surroundings),
             writer=writer,

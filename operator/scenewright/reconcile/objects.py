@@ -20,7 +20,7 @@ class StoredObject:
 
     Attributes:
         intent: generation, annotations and deletion: what asks for other work when it changes.
-        phase, observed_generation, output_uri, suspended, waiting: of its body, for those who look at many objects.
+        phase, pipeline, observed_generation, output_uri, suspended, waiting: of its body, for those who look at many.
     """
 
     key: ObjectKey
@@ -31,6 +31,7 @@ class StoredObject:
     generation: int
     intent: int
     phase: str
+    pipeline: str
     observed_generation: int
     output_uri: str
     suspended: bool
@@ -71,6 +72,7 @@ def packed(value: ObservedObject) -> StoredObject:
         generation=value.generation,
         intent=hash((value.generation, value.deleting, tuple(sorted(annotations.items())))),
         phase=status.get("phase", ""),
+        pipeline=status.get("pipeline", ""),
         observed_generation=status.get("observedGeneration", 0),
         output_uri=(spec.get("output") or {}).get("uri", ""),
         suspended=bool(spec.get("suspend", False)),

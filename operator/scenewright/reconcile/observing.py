@@ -22,14 +22,6 @@ class ProgressSource(Protocol):
         ...
 
 
-class NoProgress:
-    """Stands in where no endpoint listens: progress is advisory."""
-
-    def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
-        """Nothing."""
-        return {}
-
-
 class Observer:
     """Looks at one object and all that belongs to it."""
 

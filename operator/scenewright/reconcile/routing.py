@@ -16,7 +16,7 @@ from scenewright.reconcile.queue import Priority, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-NOISE_SECONDS = 2.0
+NOISE_SECONDS = 5.0
 """Pods come and go many times a second in a large stage; counts in status may be this old."""
 _BEGUN = ("Indexing", "Running", "Publishing")
 
@@ -43,7 +43,7 @@ class Router:
         self.counting = False
 
     def on_forget(self, forget: Any) -> None:
-        """Registers a function that is called with the uid of every object that is gone."""
+        """Registers a function that is called with the uid of every object that has ended or is gone."""
         self._forgetters.append(forget)
 
     def take(self, kind: str, event_type: str | None, raw: dict[str, Any]) -> None:
@@ -78,8 +78,9 @@ class Router:
         elif new.uid != self._own_write:
             # Somebody else has written our status.
             self._queue.add(new.key, Priority.RUNNING, NOISE_SECONDS)
-        if new.ended:
+        if new.ended and not (old is not None and old.ended):
             self._pods.drop_owner(new.uid)
+            self._tell_forgetters(new.uid)
 
     def job_changed(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
         """The store's callback for Jobs."""
@@ -119,6 +120,10 @@ class Router:
         job = self._jobs.get(pod.namespace, pod.job)
         return job is not None and not job.ended
 
+    def progress_came(self, key: ObjectKey) -> None:
+        """A Pod of this object has pushed its counters."""
+        self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+
     def output_freed(self, key: ObjectKey) -> None:
         """An output that this object may wait for is free."""
         self._queue.add(key, Priority.STARTING)
@@ -137,8 +142,11 @@ class Router:
         self._jobs.drop_owner(old.uid)
         self._dependents.discard(old.key)
         self._wake_dependents(old)
+        self._tell_forgetters(old.uid)
+
+    def _tell_forgetters(self, uid: str) -> None:
         for forget in self._forgetters:
-            forget(old.uid)
+            forget(uid)
 
     def _note_dependency(self, old: StoredObject | None, new: StoredObject) -> None:
         if new.waiting.startswith("Dependency"):

@@ -41,6 +41,9 @@ class RateSettings(Params):
     """How fast the operator may write."""
 
     creates_per_second: float = Field(default=60.0, gt=0.0, le=1000.0, description="Jobs a second, sustained.")
+    progress_writes_per_second: float = Field(
+        default=5.0, gt=0.0, le=1000.0, description="Status writes of mere progress a second, over all objects."
+    )
     create_burst: int = Field(default=120, ge=1, le=10_000, description="Jobs at once after a quiet time.")
 
 

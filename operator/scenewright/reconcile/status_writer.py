@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,12 +25,52 @@ class StatusTooLargeError(Exception):
     """A status exceeds 32 KiB: a bound of the model is missing."""
 
 
+class Pacing:
+    """When mere progress may be written: seldom for each object, and not too often for all of them together.
+
+    Args:
+        seconds: least time between the last write of an object and one of its progress.
+        per_second: such writes of all objects.
+    """
+
+    def __init__(self, seconds: float, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._interval = 1.0 / per_second
+        self._clock = clock
+        self._written_at: dict[str, float] = {}
+        self._slots: dict[str, float] = {}
+        self._next_slot = 0.0
+
+    def wait(self, uid: str) -> float:
+        """Seconds until the object's progress may be written; 0 when it may be now."""
+        now = self._clock()
+        if uid not in self._slots:
+            earliest = self._written_at.get(uid, -self._seconds) + self._seconds
+            self._slots[uid] = max(now, earliest, self._next_slot)
+            self._next_slot = self._slots[uid] + self._interval
+        return max(0.0, self._slots[uid] - now)
+
+    def wrote(self, uid: str) -> None:
+        """The object's status was written just now."""
+        self._written_at[uid] = self._clock()
+        self._slots.pop(uid, None)
+
+    def free(self, uid: str) -> None:
+        """There was nothing to write."""
+        self._slots.pop(uid, None)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._written_at.pop(uid, None)
+        self._slots.pop(uid, None)
+
+
 class StatusWriter:
     """Writes statuses by merge patch with the version that was observed.
 
     Args:
         written: called with the raw object after a write.
-        hold_seconds: least time between two writes that are not urgent.
+        pacing: of the writes that are not urgent.
     """
 
     def __init__(
@@ -37,15 +78,12 @@ class StatusWriter:
         client: Client,
         leadership: Leadership,
         written: Callable[[dict[str, Any]], None],
-        hold_seconds: float,
-        clock: Callable[[], float],
+        pacing: Pacing,
     ) -> None:
         self._client = client
         self._leadership = leadership
         self._written = written
-        self._hold_seconds = hold_seconds
-        self._clock = clock
-        self._written_at: dict[str, float] = {}
+        self._pacing = pacing
 
     async def write(self, value: ObservedObject, status: Status, urgent: bool) -> float | None:
         """Writes the status if it differs from what is there.
@@ -56,22 +94,24 @@ class StatusWriter:
         Raises:
             ApiError: the write failed; 409 means that the object has changed and is to be observed again.
         """
+        held = 0.0 if urgent else self._pacing.wait(value.uid)
+        if held > 0:
+            # Whether there is anything to write is found out then: comparing costs more than looking again.
+            STATUS_WRITES.labels("held").inc()
+            return held
         wanted = status_document(status)
         # The API server fills what we leave out with the schema's empty defaults, which are no difference.
         patch = merge_patch(_without_empty(value.status), wanted)
         if not patch:
             STATUS_WRITES.labels("unchanged").inc()
+            self._pacing.free(value.uid)
             return None
-        due = self._written_at.get(value.uid, -self._hold_seconds) + self._hold_seconds - self._clock()
-        if not urgent and due > 0:
-            STATUS_WRITES.labels("held").inc()
-            return due
         await self._patch(value, wanted, patch)
         return None
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
-        self._written_at.pop(uid, None)
+        self._pacing.forget(uid)
 
     async def _patch(self, value: ObservedObject, wanted: dict[str, Any], patch: dict[str, Any]) -> None:
         size = len(to_json(wanted))
@@ -88,7 +128,7 @@ class StatusWriter:
             raise
         STATUS_WRITES.labels("written").inc()
         STATUS_BYTES.observe(size)
-        self._written_at[value.uid] = self._clock()
+        self._pacing.wrote(value.uid)
         self._written(raw)
 
 

@@ -51,6 +51,22 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NoDifferences()
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """kopf copies every object to find out what has changed in it; nothing here asks for that."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        """Always the same."""
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        """Nothing was stored."""
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Nothing is stored."""
 
 
 def _handler(router: Router, kind: str) -> Any:

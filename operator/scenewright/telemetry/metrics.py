@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 REGISTRY = CollectorRegistry()
 """Our own, so that nothing else that is imported adds to the scrape."""
@@ -16,6 +24,8 @@ _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 _QUEUED = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LONG = (1, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
 _BYTES = (1024, 2048, 4096, 8192, 16384, 24576, 32768)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BUILD_INFO = Gauge("scenewright_build_info", "Version of the operator; always 1.", ["version"], registry=REGISTRY)
 LEADER = Gauge("scenewright_leader", "1 while this process holds the lease and acts.", registry=REGISTRY)

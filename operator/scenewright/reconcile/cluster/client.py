@@ -24,6 +24,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_DOCUMENTS = Resource("", "", "documents", namespaced=False)
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 
@@ -105,6 +106,10 @@ class Client:
         """Deletes the object of this uid and no other."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         return await self._request("delete", resource, resource.path(namespace, name), None, body)
+
+    async def document(self, path: str) -> Json:
+        """The JSON document at a path that is no resource, such as the keys of service-account tokens."""
+        return await self._request("get", _DOCUMENTS, path)
 
     async def watch(
         self, resource: Resource, namespace: str, silence: float, **parameters: str

@@ -134,7 +134,7 @@ class Informer(Generic[T]):
         async for line in lines:
             self._failures = 0
             self._heard()
-            self._take(from_json(line))
+            self._take(from_json(without_managed_fields(line)))
             if self._suspicious:
                 self._suspicious = False
                 raise Expired("sweep")
@@ -171,6 +171,16 @@ class Informer(Generic[T]):
         seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
         logger.info("watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
         await asyncio.sleep(seconds)
+
+
+def without_managed_fields(line: bytes) -> bytes:
+    """A watch event without ``metadata.managedFields``, which is half of it and the last part of its metadata.
+
+    Inside it all names begin with ``f:`` or ``k:``, so that the end cannot be found too early.
+    """
+    begin = line.find(b',"managedFields":[')
+    end = line.find(b'},"spec":{', begin) if begin >= 0 else -1
+    return line if end < 0 else line[:begin] + line[end:]
 
 
 def _name(raw: dict[str, Any]) -> Name:

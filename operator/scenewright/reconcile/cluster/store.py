@@ -41,6 +41,7 @@ class Store(Generic[T]):
         self.changed: Changed[T] = changed or (lambda _old, _new: None)
         self.wanted: Callable[[T], bool] = wanted or (lambda _value: True)
         self._entries: dict[Name, tuple[int, T]] = {}
+        self._names: dict[str, Name] = {}
         self._owned: defaultdict[str, set[Name]] = defaultdict(set)
 
     def __len__(self) -> int:
@@ -53,6 +54,12 @@ class Store(Generic[T]):
         """The projection of that name."""
         entry = self._entries.get((namespace, name))
         return entry[1] if entry else None
+
+    def of_uid(self, namespace: str, uid: str) -> T | None:
+        """The projection with that uid."""
+        name = self._names.get(uid)
+        found = self._entries.get(name) if name else None
+        return found[1] if found and name and name[0] == namespace else None
 
     def of_owner(self, owner_uid: str) -> tuple[T, ...]:
         """All projections of one owner, by name."""
@@ -71,8 +78,10 @@ class Store(Generic[T]):
         if version < old_version and not forced:
             return
         self._entries[name] = (version, value)
-        if old is not None and old.owner_uid != value.owner_uid:
+        if old is not None and old.uid != value.uid:
+            self._names.pop(old.uid, None)
             self._disown(old.owner_uid, name)
+        self._names[value.uid] = name
         self._owned[value.owner_uid].add(name)
         if old != value:
             self.changed(old, value)
@@ -83,13 +92,15 @@ class Store(Generic[T]):
         if entry is None or (uid and entry[1].uid != uid):
             return
         del self._entries[namespace, name]
+        self._names.pop(entry[1].uid, None)
         self._disown(entry[1].owner_uid, (namespace, name))
         self.changed(entry[1], None)
 
     def drop_owner(self, owner_uid: str) -> None:
         """Forgets all that one owner has, without telling."""
         for name in self._owned.pop(owner_uid, ()):
-            self._entries.pop(name, None)
+            _, value = self._entries.pop(name)
+            self._names.pop(value.uid, None)
 
     def keep_only(self, names: set[Name], namespace: str, version: int) -> int:
         """After a list at `version`: forgets what it did not name; what is newer than the list stays.
