@@ -7,6 +7,7 @@ entirely inside the image.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,9 @@ def ssim_array(image: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(ssim(_from_numpy(image), _from_numpy(reference)))
 
 
+@lru_cache(maxsize=16)
 def gaussian_window(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """(11,) normalised weights of the SSIM window along one axis."""
+    """(11,) normalised weights of the SSIM window along one axis; kept, so not to be written to."""
     offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     return (weights / weights.sum()).to(device, dtype)

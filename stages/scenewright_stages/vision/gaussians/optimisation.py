@@ -172,7 +172,7 @@ def optimise(
     if renderer.name == "cpu":
         from .cpu_fitting import fit
     else:
-        from .torch_fitting import fit
+        from .gsplat_fitting import fit
     result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress)
     return OptimisationResult(result, losses, time.perf_counter() - started)
 

@@ -1,15 +1,14 @@
 """The fitting loop in torch: for gsplat on a GPU, and the reference for the compiled CPU loop.
 
-Nothing in the loop waits for the device: views are prepared before, losses stay on the device until the
-end, and Adam runs as one fused kernel per group.
+Nothing in the loop waits for the device but gsplat itself, which counts its tile lists: views are prepared before,
+losses stay on the device until the end, and Adam runs as one fused kernel per group.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +17,24 @@ from numpy.typing import NDArray
 from ..cameras import Camera
 from ..metrics import SSIM_C1, SSIM_C2, blur
 from .optimisation import OptimisationSettings, Progress, View, report
-from .rendering import Renderer, Rendering
+from .rendering import ALPHA_FLOOR, Renderer, Rendering
 from .scene import GaussianScene
 
 _HALF_WINDOW = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """A loss and its gradients by the tensors that were drawn.
+
+    Attributes:
+        loss: scalar.
+        drawn: tensors with a history, as many as gradients.
+    """
+
+    loss: torch.Tensor
+    drawn: tuple[torch.Tensor, ...]
+    gradients: tuple[torch.Tensor, ...]
 
 
 def fit(
@@ -33,45 +46,65 @@ def fit(
     rows: NDArray[np.int64],
     on_progress: Progress | None,
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
-    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change."""
-    targets = [_Target.of(view, settings, renderer.device) for view in views]
-    moving = _MovingRows(scene, rows)
-    optimiser = _adam(moving.leaves, settings)
-    losses = torch.zeros(settings.iterations, device=renderer.device)
-    largest = moving.leaves["log_scales"].detach() + math.log(settings.largest_growth)
+    """See `optimisation.optimise`; every picture is drawn whole, by any renderer."""
+    targets = [Target.of(view, settings, renderer.device) for view in views]
+
+    def step(view: int, moving: GaussianScene) -> Step:
+        target = targets[view]
+        rendering = renderer.render(with_rows(scene, rows, moving), [target.camera])
+        found = target.loss(rendering)
+        pairs = [(rendering.rgb, found.by_rgb), (rendering.alpha, found.by_alpha), (rendering.depth, found.by_depth)]
+        drawn, gradients = zip(*((drawn, by) for drawn, by in pairs if by is not None), strict=True)
+        return Step(found.loss, drawn, gradients)
+
+    return descend(scene, rows, step, settings, sequence, on_progress)
+
+
+def descend(
+    scene: GaussianScene,
+    rows: NDArray[np.int64],
+    step: Callable[[int, GaussianScene], Step],
+    settings: OptimisationSettings,
+    sequence: NDArray[np.int64],
+    on_progress: Progress | None,
+) -> tuple[GaussianScene, NDArray[np.float32]]:
+    """Adam on some rows of a scene.
+
+    Args:
+        step: draws a view, given its number and the moving rows, and judges it.
+    """
+    leaves = _leaves(scene.select(torch.from_numpy(rows).to(scene.device)))
+    optimiser = _adam(leaves, settings)
+    losses = torch.zeros(settings.iterations, device=scene.device)
+    largest = leaves["log_scales"].detach() + math.log(settings.largest_growth)
     for iteration, index in enumerate(sequence):
-        target = targets[int(index)]
-        loss = target.loss(renderer.render(moving.whole(), [target.camera]), settings)
-        losses[iteration] = loss.detach()
-        if loss.requires_grad:
-            torch.autograd.backward(loss)
+        found = step(int(index), _scene_of(leaves))
+        losses[iteration] = found.loss
+        if any(tensor.requires_grad for tensor in found.drawn):
+            torch.autograd.backward(found.drawn, found.gradients)
         optimiser.param_groups[0]["lr"] = settings.means_rate_at(iteration + 1)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
-            moving.leaves["log_scales"].clamp_(max=largest)
+            leaves["log_scales"].clamp_(max=largest)
         report(on_progress, iteration + 1, settings.iterations)
-    return moving.whole().detach().clone(), losses.cpu().numpy()
+    fitted = with_rows(scene, rows, _scene_of(leaves)).detach().clone()
+    return fitted, losses.cpu().numpy()
 
 
-class _MovingRows:
-    """The trainable rows as leaves, and the whole scene made of them and the frozen rest."""
+def with_rows(scene: GaussianScene, rows: NDArray[np.int64], moving: GaussianScene) -> GaussianScene:
+    """The scene with these rows replaced."""
+    if len(rows) == len(scene):
+        return moving
+    index = torch.from_numpy(rows).to(scene.device)
+    pairs = zip(scene.tensors.items(), moving.tensors.values(), strict=True)
+    return GaussianScene(**{name: whole.index_copy(0, index, part) for (name, whole), part in pairs})
 
-    def __init__(self, scene: GaussianScene, rows: NDArray[np.int64]) -> None:
-        index = torch.from_numpy(rows).to(scene.device)
-        self._scene = scene
-        self._index = None if len(rows) == len(scene) else index
-        self.leaves = _leaves(scene.select(index))
 
-    def whole(self) -> GaussianScene:
-        """Rows in their old order."""
-        coarse, fine = self.leaves["base"], self.leaves["higher"]
-        parts = {name: leaf for name, leaf in self.leaves.items() if name not in ("base", "higher")}
-        parts["spherical_harmonics"] = torch.cat([coarse, fine], dim=1) if fine.shape[1] else coarse
-        if self._index is not None:
-            for name, tensor in self._scene.tensors.items():
-                parts[name] = tensor.index_copy(0, self._index, parts[name])
-        return GaussianScene(**parts)
+def _scene_of(leaves: dict[str, torch.Tensor]) -> GaussianScene:
+    parts = {name: leaf for name, leaf in leaves.items() if name not in ("base", "higher")}
+    coarse, fine = leaves["base"], leaves["higher"]
+    return GaussianScene(**parts, spherical_harmonics=torch.cat([coarse, fine], dim=1) if fine.shape[1] else coarse)
 
 
 def _leaves(scene: GaussianScene) -> dict[str, torch.Tensor]:
@@ -99,17 +132,29 @@ def _adam(leaves: dict[str, torch.Tensor], settings: OptimisationSettings) -> to
     return torch.optim.Adam(groups, betas=settings.adam_betas, eps=settings.adam_epsilon, fused=fused)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A scalar loss and its gradients by a rendering's tensors, of their shapes; None where it does not depend."""
+
+    loss: torch.Tensor
+    by_rgb: torch.Tensor
+    by_alpha: torch.Tensor | None
+    by_depth: torch.Tensor | None
+
+
 @dataclass(frozen=True, eq=False)
-class _Target:
+class Target:
     """A view on the device with everything that does not change between iterations.
 
-    colour (1, 3, H, W); mask (H, W) float 0 or 1; mean, square (1, 3, H, W): blurred colour and its square.
+    colour (1, 3, H, W); supervised (H, W) bool, mask the same as float; mean, square (1, 3, H, W): blurred colour and
+    its square; depth, depth_weight (H, W).
     """
 
     camera: Camera
+    settings: OptimisationSettings
     colour: torch.Tensor
+    supervised: torch.Tensor
     mask: torch.Tensor
-    supervises_all: bool
     pixels: float
     mean: torch.Tensor
     square: torch.Tensor
@@ -117,45 +162,72 @@ class _Target:
     depth_weight: torch.Tensor | None
 
     @classmethod
-    def of(cls, view: View, settings: OptimisationSettings, device: torch.device) -> _Target:
+    def of(cls, view: View, settings: OptimisationSettings, device: torch.device) -> Target:
         colour = view.srgb.to(device, torch.float32).permute(2, 0, 1)[None].contiguous()
-        mask = view.supervised().to(device, torch.float32)
-        count = float(mask.sum())
+        supervised = view.supervised().to(device)
+        mask = supervised.float()
         depth, depth_weight = _depth_target(view, settings, mask)
         return cls(
             view.camera,
+            settings,
             colour,
+            supervised,
             mask,
-            count == mask.numel(),
-            max(1.0, count),
+            max(1.0, float(mask.sum())),
             blur(colour, _HALF_WINDOW),
             blur(colour * colour, _HALF_WINDOW),
             depth,
             depth_weight,
         )
 
-    def loss(self, rendering: Rendering, settings: OptimisationSettings) -> torch.Tensor:
-        """Scalar loss of a one-camera rendering."""
-        picture = rendering.rgb.permute(0, 3, 1, 2)
-        if not self.supervises_all:
-            picture = torch.where(self.mask > 0, picture, self.colour)
-        # Unsupervised pixels equal the target, so the sum needs no mask.
-        total = _colour_term(picture, self.colour, settings) / 3
-        if settings.ssim_weight > 0:
-            similarity = _Similarity.apply(picture, self.colour, self.mean, self.square, self.mask)
-            total = total + settings.ssim_weight * (self.pixels - similarity)
+    @torch.no_grad()
+    def loss(self, rendering: Rendering) -> Judged:
+        """The loss of a one-camera rendering; see `optimisation.OptimisationSettings`.
+
+        The gradients are written out: autograd through the formulas would launch several times as many kernels.
+        """
+        # Unsupervised pixels equal the target, so the sums need no mask. In planes, which is faster to blur.
+        picture = torch.where(self.supervised, rendering.rgb.permute(0, 3, 1, 2), self.colour).contiguous()
+        total, by_picture = _colour_term(picture - self.colour, self.settings.beta)
+        if self.settings.ssim_weight > 0:
+            similarity, by_similarity = self._similarity(picture)
+            total = total + self.settings.ssim_weight * (self.pixels - similarity)
+            by_picture = by_picture.add(by_similarity, alpha=-self.settings.ssim_weight)
+        by_rgb = (by_picture * (self.mask / self.pixels)).permute(0, 2, 3, 1)
+        by_alpha, by_depth = None, None
+        if self.settings.coverage_weight > 0:
+            weight = self.mask[None] * self.settings.coverage_weight
+            total = total + ((1 - rendering.alpha) * weight).sum()
+            by_alpha = weight / -self.pixels
         if self.depth is not None and self.depth_weight is not None:
-            error = (rendering.depth[0] - self.depth).abs() * (rendering.alpha[0].detach() > 1e-10)
-            total = total + (error * self.depth_weight).sum()
-        if settings.coverage_weight > 0:
-            total = total + settings.coverage_weight * ((1 - rendering.alpha[0]) * self.mask).sum()
-        return total / self.pixels
+            weight = self.depth_weight * (rendering.alpha > ALPHA_FLOOR)
+            error = rendering.depth - self.depth
+            total = total + (error.abs() * weight).sum()
+            by_depth = error.sign() * weight / self.pixels
+        return Judged(total / self.pixels, by_rgb, by_alpha, by_depth)
+
+    def _similarity(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum over supervised pixels of the channel mean of SSIM, and its gradient.
+
+        Three blurs of three channels forward and three back, each pass one depthwise convolution.
+        """
+        moments = blur(torch.cat([picture, picture * picture, picture * self.colour], dim=1), _HALF_WINDOW)
+        mean_x, square_x, product = moments.chunk(3, dim=1)
+        similarity, *derivatives = _ssim_and_derivatives(mean_x, self.mean, square_x, self.square, product)
+        by_moments = blur(torch.cat(derivatives, dim=1) * self.mask, _HALF_WINDOW)
+        by_mean, by_square, by_product = by_moments.chunk(3, dim=1)
+        gradient = by_mean + 2 * picture * by_square + self.colour * by_product
+        return (similarity * self.mask).sum() / 3, gradient / 3
 
 
-def _colour_term(picture: torch.Tensor, target: torch.Tensor, settings: OptimisationSettings) -> torch.Tensor:
-    if settings.beta == 0:
-        return torch.nn.functional.l1_loss(picture, target, reduction="sum")
-    return torch.nn.functional.smooth_l1_loss(picture, target, reduction="sum", beta=settings.beta)
+def _colour_term(difference: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the smooth L1 norm (L1 if beta is 0) over pixels, mean over channels, and its gradient."""
+    if beta == 0:
+        return difference.abs().sum() / 3, difference.sign() / 3
+    bounded = difference.clamp(-beta, beta)
+    # bounded * (difference - bounded / 2) is quadratic inside and linear outside of beta.
+    total = (bounded * torch.add(difference, bounded, alpha=-0.5)).sum()
+    return total / (3 * beta), bounded / (3 * beta)
 
 
 def _depth_target(
@@ -166,36 +238,6 @@ def _depth_target(
     depth = view.depth.to(mask)
     valid = torch.isfinite(depth) & (depth > 0)
     return torch.where(valid, depth, torch.zeros_like(depth)), mask * valid * settings.depth_weight
-
-
-class _Similarity(torch.autograd.Function):
-    """Sum over masked pixels of the channel mean of SSIM(picture, target), with an analytic gradient.
-
-    Three blurs of three channels forward and three back, each pass one depthwise convolution; autograd
-    through the formula would take two more and keep some twenty maps.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        picture: torch.Tensor,
-        target: torch.Tensor,
-        mean_y: torch.Tensor,
-        square_y: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
-        moments = blur(torch.cat([picture, picture * picture, picture * target], dim=1), _HALF_WINDOW)
-        mean_x, square_x, product = moments.chunk(3, dim=1)
-        similarity, *derivatives = _ssim_and_derivatives(mean_x, mean_y, square_x, square_y, product)
-        ctx.save_for_backward(picture, target, mask, torch.cat(derivatives, dim=1))
-        return (similarity * mask).sum() / 3
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        picture, target, mask, derivatives = ctx.saved_tensors
-        by_mean, by_square, by_product = blur(derivatives * mask, _HALF_WINDOW).chunk(3, dim=1)
-        gradient = by_mean + 2 * picture * by_square + target * by_product
-        return gradient * (gradients[0] / 3), None, None, None, None
 
 
 def _ssim_and_derivatives(
