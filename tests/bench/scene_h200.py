@@ -43,8 +43,8 @@ from scenewright_stages.vision.images import outpaint_canvas
 from scenewright_stages.vision.images.preparation import PixelWindow
 from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vision.synthetic import box_room, cameras_inside, render, trace_depth
-from scenewright_stages.vistadream import expansion, initialize
-from scenewright_stages.vistadream.coarse import BackendDepth, BackendFill, expansion_settings
+from scenewright_stages.vistadream import expansion, flight, initialize
+from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass
 from scenewright_stages.vistadream.outpaint import Layout
 from scenewright_stages.vistadream.params import VistaDreamParams
@@ -52,7 +52,6 @@ from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 
 SECONDS_BAR = {"bf16": 75.0, "fp8": 60.0}
 BUSY_BAR = 0.9
-FLIGHT_BATCH = 25
 SAMPLE_SECONDS = 0.05
 _GIB = 1 << 30
 
@@ -60,10 +59,7 @@ _GIB = 1 << 30
 LOOP_PARTS = {
     "score_candidates": "scoring: hole masks",
     "render_holed_view": "holed view",
-    "connect_depth": "depth: membrane",
-    "snap_edge_depth": "depth: edges",
-    "on_surface": "depth: edges",
-    "occludes": "depth: occlusion",
+    "fill_view": "depth that a fill did not hide",
     "gaussians_of": "new Gaussians",
     "training_view": "new Gaussians",
     "behind_photograph": "behind the photograph",
@@ -245,12 +241,12 @@ def make_scene(inputs: Inputs, params: VistaDreamParams, inpainter: Inpainter, w
     with watch.around(initialize, INITIAL_PARTS):
         scene, _ = initialize.initialize_scene(frames, params, renderer, seed=0)
     grown = grow(scene, frames, params, inpainter, renderer, watch)
-    flight = fly(grown, params, renderer, watch)
+    pictures = fly(grown, params, renderer, watch)
     with watch.part("quality"), torch.no_grad():
         again = renderer.render(grown.scene, [frames[0].camera]).rgb[0].cpu()
         reproduced = float(psnr(again, torch.as_tensor(frames[0].srgb)))
     shares = tuple(round(frame.inpaint_ratio, 4) for frame in grown.summary.frames)
-    return Made(flight, shares, len(grown.scene), reproduced)
+    return Made(pictures, shares, len(grown.scene), reproduced)
 
 
 def grow(
@@ -266,7 +262,7 @@ def grow(
     tools = expansion.ExpansionTools(
         renderer=renderer,
         fill_colour=watch.timed(BackendFill(inpainter, ""), "fills"),
-        predict_depth=BackendDepth(None),
+        predict_depth=None,
         on_progress=lambda share, text: None,
     )
     with watch.around(expansion, LOOP_PARTS):
@@ -280,13 +276,7 @@ def fly(
     count = min(params.render.max_frames, params.render.frames_per_view * len(grown.frames))
     with watch.part("flight: to the host"):
         cameras = cameras_along(grown.frames, scene_trajectory(grown.frames, params.trajectory, count))
-        pictures = []
-        for start in range(0, count, FLIGHT_BATCH):
-            with torch.no_grad():
-                rendering = renderer.render(grown.scene, cameras[start : start + FLIGHT_BATCH])
-            pictures.append((rendering.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
-            rendering.depth.cpu(), rendering.alpha.cpu()
-        return np.concatenate(pictures)
+        return flight.fly(grown.scene, cameras, renderer, lambda share, text: None).srgb
 
 
 def warm_up(inputs: Inputs, params: VistaDreamParams, inpainter: Inpainter) -> float:

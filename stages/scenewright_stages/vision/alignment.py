@@ -184,7 +184,7 @@ def _equations(values: Float64Array, free: Mask) -> tuple[NDArray[np.int32], Flo
     return neighbours, degree, rhs
 
 
-@numba.njit("i8(i4[:,::1], f8[::1], f8[::1], f8[::1], f8)", cache=True)
+@numba.njit("i8(i4[:,::1], f8[::1], f8[::1], f8[::1], f8)", cache=True, nogil=True)
 def _conjugate_gradients(neighbours, degree, rhs, unknowns, tolerance):  # type: ignore[no-untyped-def]
     """Solves in place and serially, so that sums have one order; unknowns holds one zero more."""
     count = degree.size

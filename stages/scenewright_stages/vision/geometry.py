@@ -105,11 +105,13 @@ def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
     for _ in range(_SNAP_ROUNDS):
         if not pending.any():
             break
-        nearest, distance = _closest_neighbour(snapped, surface)
-        reached = pending & np.isfinite(distance)
+        places = np.flatnonzero(pending)
+        nearest, distance = _closest_neighbour(snapped, surface, places)
+        reached = np.isfinite(distance)
         moved = reached & (distance > threshold)
-        snapped[moved] = nearest[moved]
-        surface, pending = surface | reached, pending & ~reached
+        snapped.ravel()[places[moved]] = nearest[moved]
+        surface.ravel()[places[reached]] = True
+        pending.ravel()[places[reached]] = False
     return snapped
 
 
@@ -237,23 +239,28 @@ def _second_difference(inverse: Float64Array) -> Float64Array:
     return bend
 
 
-def _closest_neighbour(depth: Float32Array, surface: Mask) -> tuple[Float32Array, Float64Array]:
-    """Per pixel the surface depth nearby that is closest in log depth, and how far it is (inf: none)."""
-    height, width = depth.shape
-    reach = _SNAP_REACH
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.log(depth.astype(np.float64))
-    padded_depth = np.pad(depth, reach)
-    padded_log = np.pad(np.where(surface, own, np.nan), reach, constant_values=np.nan)
-    nearest = np.zeros_like(depth)
-    distance = np.full(depth.shape, np.inf)
+def _closest_neighbour(
+    depth: Float32Array, surface: Mask, places: NDArray[np.intp]
+) -> tuple[Float32Array, Float64Array]:
+    """The surface depth near each place that is closest in log depth, and how far it is (inf: none).
+
+    places (M,) are flat indices of pixels with a depth.
+    """
+    width, reach = depth.shape[1], _SNAP_REACH
+    padded_depth = np.pad(depth, reach).ravel()
+    padded_surface = np.pad(surface, reach).ravel()
+    rows, columns = np.divmod(places, width)
+    corner = rows * (width + 2 * reach) + columns
+    own = np.log(depth.ravel()[places].astype(np.float64))
+    nearest, distance = np.zeros(len(places), np.float32), np.full(len(places), np.inf)
     for top in range(2 * reach + 1):
         for left in range(2 * reach + 1):
-            window = (slice(top, top + height), slice(left, left + width))
-            gap = np.abs(padded_log[window] - own)
-            closer = np.less(gap, distance)
-            nearest[closer] = padded_depth[window][closer]
-            distance[closer] = gap[closer]
+            there = corner + top * (width + 2 * reach) + left
+            usable = padded_surface[there]
+            metres = np.where(usable, padded_depth[there], np.float32(1))
+            gap = np.where(usable, np.abs(np.log(metres.astype(np.float64)) - own), np.inf)
+            closer = gap < distance
+            nearest[closer], distance[closer] = metres[closer], gap[closer]
     return nearest, distance
 
 

@@ -57,7 +57,7 @@ class CoarseStage(Stage):
         tools = ExpansionTools(
             renderer=self.renderer,
             fill_colour=BackendFill(self.inpainter, coarse.inpaint.prompt),
-            predict_depth=BackendDepth(self.depth),
+            predict_depth=None if self.depth is None else BackendDepth(self.depth),
             on_progress=self.context.progress,
         )
         candidates = cameras_along(frames, trajectory)
@@ -127,14 +127,12 @@ class BackendFill:
 
 
 class BackendDepth:
-    """Predicts by the backend; without one the hole continues the depth of its background."""
+    """Predicts by the backend."""
 
-    def __init__(self, estimator: DepthEstimator | None) -> None:
+    def __init__(self, estimator: DepthEstimator) -> None:
         self.estimator = estimator
 
-    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        if self.estimator is None:
-            return None
+    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32]:
         horizontal, _ = view.camera.field_of_view
         estimate = self.estimator.estimate(srgb, horizontal)
         return np.where(estimate.valid, estimate.depth, np.nan).astype(np.float32)

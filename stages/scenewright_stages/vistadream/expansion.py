@@ -21,10 +21,11 @@ from scenewright_stages.vision.gaussians.optimisation import OptimisationSetting
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth
+from scenewright_stages.vision.gpu import wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_mask
+from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around, hole_mask
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 SMALLEST_GAP = 0.001
@@ -38,6 +39,10 @@ LAG_BEHIND_PHOTOGRAPH = 0.02
 
 SWELLING = 2.0
 """How far a new Gaussian may grow: what no view supervises would swell behind surfaces and show from elsewhere."""
+
+
+CANDIDATES_PER_BATCH = 16
+"""Views drawn while the holes of the last batch are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +69,9 @@ class FillColour(Protocol):
 
 
 class PredictDepth(Protocol):
-    """Predicts the depth of a filled view, (H, W) float32 in any unit, NaN where unknown; None: no opinion."""
+    """Predicts the depth of a filled view, (H, W) float32 in any unit, NaN where unknown."""
 
-    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32] | None: ...
+    def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,11 @@ class ExpansionSettings:
 
 @dataclass(frozen=True)
 class ExpansionTools:
-    """Who renders, fills and predicts, and who is told how far it is."""
+    """Who renders, fills and predicts (None: depth continues what is around a hole), and who is told how far it is."""
 
     renderer: Renderer
     fill_colour: FillColour
-    predict_depth: PredictDepth
+    predict_depth: PredictDepth | None
     on_progress: Callable[[float, str], None]
 
 
@@ -125,6 +130,7 @@ def expand(
     """
     frames = list(frames)
     views = [camera.expanded(settings.margin // 2) for camera in candidates]
+    pictures = [training_view(frame, scene.device) for frame in frames]
     chosen: list[int] = []
     extra: list[ExtraFrame] = []
     coverage: list[float] = []
@@ -143,8 +149,9 @@ def expand(
         tools.on_progress((number + 0.2) / settings.frames, f"view {number + 1}/{settings.frames}: filling")
         frame, occluded = fill_view(holed, frames, settings, tools, seed + number)
         frames.append(frame)
+        pictures.append(training_view(frame, scene.device))
         tools.on_progress((number + 0.3) / settings.frames, f"view {number + 1}/{settings.frames}: optimising")
-        scene, loss, added = grow(scene, frames, settings, tools, seed + number)
+        scene, loss, added = grow(scene, frames, pictures, settings, tools, seed + number)
         extra.append(_extra_frame(choice, holed, frame, occluded, added, loss))
     coverage.append(score_candidates(scene, views, tools.renderer).coverage)
     scene, gaps = close_gaps(scene, frames, views, settings, tools, seed + settings.frames)
@@ -185,7 +192,7 @@ def close_gaps(
         frame, _ = fill_view(
             render_holed_view(scene, views[choice.index], tools.renderer), frames, settings, tools, seed
         )
-        added = gaussians_of(frame, GAP_OPACITY).to(scene.means.device)
+        added = gaussians_of(frame, GAP_OPACITY, scene.device)
         scene = behind_photograph(GaussianScene.concatenate([scene, added]), len(scene), frames[0])
         closed.append(GapView(choice.index, choice.ratio, len(added)))
     return scene, tuple(closed)
@@ -193,13 +200,20 @@ def close_gaps(
 
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
     """Share of hole pixels of every view, and the mean share of covered pixels over all of them."""
-    with torch.no_grad():
-        alphas = renderer.render(scene, views).alpha
-        coverage = float((alphas >= COVERED_ALPHA).double().mean())
-    # OpenCV and numpy work outside of the interpreter's lock; a GPU would wait for a hundred masks in a row.
+    pixels, uncovered, shares = 0, 0, []
+    # OpenCV and numpy work outside of the interpreter's lock: while a GPU draws a batch, threads look at the last one.
     with ThreadPoolExecutor() as pool:
-        ratios = list(pool.map(lambda alpha: float(hole_mask(alpha).mean()), alphas.cpu().numpy()))
-    return _Round(ratios, coverage)
+        for start in range(0, len(views), CANDIDATES_PER_BATCH):
+            with torch.no_grad():
+                alphas = renderer.render(scene, views[start : start + CANDIDATES_PER_BATCH]).alpha
+                below = (alphas < COVERED_ALPHA).cpu().numpy()
+            pixels, uncovered = pixels + below.size, uncovered + int(np.count_nonzero(below))
+            shares += [pool.submit(_hole_share, view) for view in below]
+    return _Round([share.result() for share in shares], (pixels - uncovered) / pixels)
+
+
+def _hole_share(uncovered: NDArray[np.bool_]) -> float:
+    return float(hole_around(uncovered).mean())
 
 
 def render_holed_view(scene: GaussianScene, camera: Camera, renderer: Renderer) -> HoledView:
@@ -217,15 +231,55 @@ def fill_view(
     holed: HoledView, frames: Sequence[Frame], settings: ExpansionSettings, tools: ExpansionTools, seed: int
 ) -> tuple[Frame, int]:
     """Fills colour and depth of a view; returns the frame and how many filled pixels would have hidden known ones."""
-    srgb = tools.fill_colour(holed, seed)
-    depth = connect_depth(holed, tools.predict_depth(holed, srgb))
+    if tools.predict_depth is not None:
+        srgb = tools.fill_colour(holed, seed)
+        depth = fill_depth(holed, tools.predict_depth(holed, srgb), frames, settings.edge_threshold)
+    else:
+        # Nobody looks at the new colours: the processor fills the depth while a GPU fills the colours.
+        with ThreadPoolExecutor(1) as beside:
+            filling = beside.submit(_fill_depth_when_busy, tools.renderer.device, holed, frames, settings)
+            srgb = tools.fill_colour(holed, seed)
+            depth = filling.result()
+    frame = Frame("coarse", srgb, depth.depth, holed.hole, depth.usable & ~depth.hides, depth.confident, holed.camera)
+    return frame, int(depth.hides.sum())
+
+
+def _fill_depth_when_busy(
+    device: torch.device, holed: HoledView, frames: Sequence[Frame], settings: ExpansionSettings
+) -> FilledDepth:
+    """`fill_depth`, begun once a GPU is busy: until then the host has work to prepare for it, and one interpreter."""
+    wait_until_busy(device)
+    return fill_depth(holed, None, frames, settings.edge_threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class FilledDepth:
+    """Depth of a whole view.
+
+    Attributes:
+        depth: (H, W) float32 metres, 0 where there is none.
+        confident: (H, W) bool, where there is one.
+        usable: (H, W) bool, pixels of the hole that lie on a surface.
+        hides: (H, W) bool, those of them that would hide what another frame sees.
+    """
+
+    depth: NDArray[np.float32]
+    confident: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
+    hides: NDArray[np.bool_]
+
+
+def fill_depth(
+    holed: HoledView, predicted: NDArray[np.float32] | None, frames: Sequence[Frame], edge_threshold: float
+) -> FilledDepth:
+    """Fills the depth of a view's hole and says what of it may become Gaussians."""
+    depth = connect_depth(holed, predicted)
     confident = np.isfinite(depth) & (depth > 0)
     depth = np.where(confident, depth, 0.0).astype(np.float32)
-    depth = np.where(holed.hole, snap_edge_depth(depth, settings.edge_threshold), depth)
-    kept = holed.hole & confident & on_surface(depth)
-    hides = occludes(np.where(kept, depth, 0.0), holed.camera, [(frame.depth, frame.camera) for frame in frames])
-    frame = Frame("coarse", srgb, depth, holed.hole, kept & ~hides, confident, holed.camera)
-    return frame, int(hides.sum())
+    depth = np.where(holed.hole, snap_edge_depth(depth, edge_threshold), depth)
+    usable = holed.hole & confident & on_surface(depth)
+    hides = occludes(np.where(usable, depth, 0.0), holed.camera, [(frame.depth, frame.camera) for frame in frames])
+    return FilledDepth(depth, confident, usable, hides)
 
 
 def connect_depth(holed: HoledView, predicted: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -243,17 +297,24 @@ def connect_depth(holed: HoledView, predicted: NDArray[np.float32] | None) -> ND
 
 
 def grow(
-    scene: GaussianScene, frames: Sequence[Frame], settings: ExpansionSettings, tools: ExpansionTools, seed: int
+    scene: GaussianScene,
+    frames: Sequence[Frame],
+    pictures: Sequence[View],
+    settings: ExpansionSettings,
+    tools: ExpansionTools,
+    seed: int,
 ) -> tuple[GaussianScene, float, int]:
-    """Adds the Gaussians of the newest frame, freezes the older ones and optimises; returns the mean final loss."""
-    newest = frames[-1]
-    added = gaussians_of(newest, settings.opacity).to(scene.means.device)
+    """Adds the Gaussians of the newest frame, freezes the older ones and optimises; returns the mean final loss.
+
+    pictures are the frames as training views.
+    """
+    added = gaussians_of(frames[-1], settings.opacity, scene.device)
     if len(added) == 0:
         return scene, float("nan"), 0
     grown = GaussianScene.concatenate([scene, added])
     result = optimise(
         grown,
-        [training_view(frame, scene.means.device) for frame in frames],
+        pictures,
         settings.optimisation,
         seed=seed,
         renderer=tools.renderer,
@@ -280,9 +341,11 @@ def behind_photograph(scene: GaussianScene, first: int, photograph: Frame) -> Ga
     return replace(scene, means=torch.cat([kept, torch.as_tensor(moved, dtype=kept.dtype, device=kept.device)]))
 
 
-def gaussians_of(frame: Frame, opacity: float) -> GaussianScene:
+def gaussians_of(frame: Frame, opacity: float, device: torch.device | str = "cpu") -> GaussianScene:
     """One Gaussian for each pixel that survived the frame's masks."""
-    return GaussianScene.from_rgbd(frame.srgb, frame.depth, frame.camera, frame.inpaint_without_edge, opacity)
+    buffers = (frame.srgb, frame.depth, frame.inpaint_without_edge)
+    srgb, depth, mask = (torch.as_tensor(buffer, device=device) for buffer in buffers)
+    return GaussianScene.from_rgbd(srgb, depth, frame.camera, mask, opacity)
 
 
 def training_view(frame: Frame, device: torch.device) -> View:

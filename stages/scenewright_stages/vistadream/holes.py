@@ -21,11 +21,15 @@ def hole_mask(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
     Specks of up to three pixels are left alone. Holes grow, because the pixels beside them are half-transparent
     mixtures: by two pixels, gaps between stretched Gaussians (up to 40 pixels) by one.
     """
-    uncovered = (alpha < COVERED_ALPHA).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered, connectivity=8)
+    return hole_around(alpha < COVERED_ALPHA)
+
+
+def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`hole_mask` from the pixels, (H, W) bool, whose accumulated alpha is below the limit."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered.view(np.uint8), connectivity=8)
     area = stats[:, cv2.CC_STAT_AREA]
     area[0] = 0
-    gaps = ((area > _SPECK_PIXELS) & (area <= _GAP_PIXELS))[labels].astype(np.uint8)
-    large = (area > _GAP_PIXELS)[labels].astype(np.uint8)
+    gaps = ((area > _SPECK_PIXELS) & (area <= _GAP_PIXELS)).astype(np.uint8)[labels]
+    large = (area > _GAP_PIXELS).astype(np.uint8)[labels]
     grown = np.maximum(cv2.dilate(gaps, _SMALL_GROWTH), cv2.dilate(large, _LARGE_GROWTH))
     return np.asarray(grown > 0)

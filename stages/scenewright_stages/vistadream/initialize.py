@@ -105,12 +105,12 @@ def initialize_scene(
     Raises:
         SampleError: no pixel has a valid depth.
     """
-    scene = GaussianScene.concatenate([gaussians_of(frame, params.initialize.opacity) for frame in frames])
+    device = torch.device(renderer.device)
+    scene = GaussianScene.concatenate([gaussians_of(frame, params.initialize.opacity, device) for frame in frames])
     if len(scene) == 0:
         raise SampleError("NoValidDepth", "no pixel has a valid depth; check the depth map or the depth backend")
-    scene = scene.to(renderer.device)
     settings = OptimisationSettings(iterations=params.initialize.iterations)
-    views = [training_view(frame, torch.device(renderer.device)) for frame in frames]
+    views = [training_view(frame, device) for frame in frames]
     result = optimise(scene, views, settings, seed=seed, renderer=renderer)
     if not len(result.losses):
         return result.scene, (0.0, 0.0)

@@ -66,11 +66,6 @@ class FlightQuality:
         return {**asdict(self), "limits": limits, "good": not self.failures()}
 
 
-def uncovered_share(alpha: NDArray[np.float32], covered_alpha: float) -> float:
-    """Share of pixels of one frame whose accumulated alpha, (H, W), is below the limit."""
-    return float((alpha < covered_alpha).mean())
-
-
 def nearest_distance(means: NDArray[np.float32], cameras: Sequence[Camera]) -> float:
     """Smallest distance in metres between any camera centre and any Gaussian's mean, (N, 3)."""
     centres = np.stack([camera.position for camera in cameras]).astype(np.float32)

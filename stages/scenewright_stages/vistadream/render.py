@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,22 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.report.rerun_export import RerunFrame
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import unit_from_uint8
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vision.video import depth_colours, depth_limits, write_mp4
+from scenewright_stages.vistadream.flight import Flight, fly
 from scenewright_stages.vistadream.frames import Frame, load_frames
-from scenewright_stages.vistadream.holes import COVERED_ALPHA
 from scenewright_stages.vistadream.initialize import stage_renderer
 from scenewright_stages.vistadream.params import RenderParams, VistaDreamParams
 from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
-from scenewright_stages.vistadream.quality import FlightQuality, nearest_distance, uncovered_share
+from scenewright_stages.vistadream.quality import FlightQuality, nearest_distance
 from scenewright_stages.vistadream.recording import write_recording
 
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
-CAMERAS_PER_BATCH = 25
-
-
-@dataclass(frozen=True, eq=False)
-class Flight:
-    """The rendered final path: cameras, (F, H, W, 3) uint8 colour, (F, H, W) float32 depth in metres (0: nothing),
-    and the share of uncovered pixels of each frame."""
-
-    cameras: list[Camera]
-    srgb: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    uncovered: list[float]
 
 
 class RenderStage(Stage):
@@ -99,19 +85,6 @@ class RenderStage(Stage):
 def frame_count(views: int, render: RenderParams) -> int:
     """Frames of the final path: 25 for each view of the scene, at most 150 (the seed pipeline's rule)."""
     return min(render.max_frames, render.frames_per_view * views)
-
-
-def fly(scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progress: Any) -> Flight:
-    """Renders the whole path in batches on a black background."""
-    colours, depths, uncovered = [], [], []
-    for start in range(0, len(cameras), CAMERAS_PER_BATCH):
-        progress(0.8 * start / len(cameras), f"frame {start}/{len(cameras)}")
-        with torch.no_grad():
-            rendering = renderer.render(scene, cameras[start : start + CAMERAS_PER_BATCH])
-        colours.append((rendering.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
-        depths.append(rendering.depth.cpu().numpy())
-        uncovered += [uncovered_share(alpha, COVERED_ALPHA) for alpha in rendering.alpha.cpu().numpy()]
-    return Flight(cameras, np.concatenate(colours), np.concatenate(depths).astype(np.float32), uncovered)
 
 
 def flight_quality(scene: GaussianScene, first: Frame, flight: Flight, renderer: Renderer) -> FlightQuality:
