@@ -73,7 +73,7 @@ class _Translation:
             out["required"] = sorted(source["required"])
         rules = rules_of(self._models[source["title"]]) if source.get("title") in self._models else ()
         if rules:
-            out[VALIDATIONS] = [_validation(rule) for rule in rules]
+            out[VALIDATIONS] = [_validation(rule, out) for rule in rules]
         return out
 
     def _reference(self, source: Schema) -> Schema:
@@ -149,8 +149,26 @@ def _bound(out: Schema, source: Schema, exclusive: str, inclusive: str) -> None:
         out[inclusive], out[exclusive] = source[exclusive], True
 
 
-def _validation(rule: Rule) -> Schema:
-    return {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
+def _validation(rule: Rule, block: Schema) -> Schema:
+    """A rule for the API server, with a message that tells the value: the server itself only says ``"object"``."""
+    out = {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
+    node, may_be_absent = _field(rule.field, block)
+    if node.get("type") != "object":
+        # Estimated as cheap, unlike string(): its result has a known length.
+        words = rule.message.replace("\\", "\\\\").replace("'", "\\'")
+        told = f"'%s: {words.replace('%', '%%')}'.format([self.{rule.field}])"
+        out["messageExpression"] = f"has(self.{rule.field}) ? {told} : '{words}'" if may_be_absent else told
+    return out
+
+
+def _field(path: str, block: Schema) -> tuple[Schema, bool]:
+    """The schema of a field below a block, and whether it may be missing in an object."""
+    node, may_be_absent = block, False
+    for name in path.split("."):
+        child = node["properties"][name]
+        may_be_absent |= "default" not in child and name not in node.get("required", ())
+        node = child
+    return node, may_be_absent
 
 
 def _models_by_name(model: type[BaseModel]) -> dict[str, type[Params]]:
