@@ -1,0 +1,172 @@
+"""The progress endpoint with tokens that a real API server made: projected, Pod-bound, verified without asking it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cluster import ControlPlane
+from scenewright.telemetry.progress import PodIdentity, ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
+
+AUDIENCE = "scenewright-progress"
+BODY = {"run": "r-1", "step": "depth", "shard": 0, "samples": {"total": 9, "done": 4}}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A Pod as an informer knows it."""
+
+    namespace: str
+    name: str
+    uid: str
+    step: str = "depth"
+    owner_uid: str = "owner-1"
+    index: int = 0
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@pytest.fixture
+def pod(control_plane: ControlPlane, namespace: str) -> Pod:
+    return made_pod(control_plane, namespace)
+
+
+def made_pod(control_plane: ControlPlane, namespace: str) -> Pod:
+    """A new Pod that never starts."""
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"s-courtyard-{uuid.uuid4().hex[:8]}"},
+        "spec": {"containers": [{"name": "worker", "image": "none"}], "nodeSelector": {"nobody": "has-this"}},
+    }
+    made = control_plane.api.create(f"/api/v1/namespaces/{namespace}/pods", manifest)
+    return Pod(namespace, made["metadata"]["name"], made["metadata"]["uid"])
+
+
+def token_of(control_plane: ControlPlane, pod: Pod, audience: str | None = AUDIENCE, *, bound: bool = True) -> str:
+    """What the kubelet asks for when it projects a token into a Pod."""
+    spec: dict[str, Any] = {"expirationSeconds": 3600, "audiences": [audience] if audience else []}
+    if bound:
+        spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    path = f"/api/v1/namespaces/{pod.namespace}/serviceaccounts/default/token"
+    found: str = control_plane.api.create(path, request)["status"]["token"]
+    return found
+
+
+def fetcher(control_plane: ControlPlane, pod: Pod) -> Callable[[str], Awaitable[Mapping[str, Any]]]:
+    """Asks the API server as an ordinary service account."""
+    token = token_of(control_plane, pod, audience=None, bound=False)
+    context = ssl.create_default_context(cafile=str(control_plane.certificate_authority))
+
+    async def fetch(path: str) -> Mapping[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"{control_plane.url}{path}", ssl=context) as answer,
+        ):
+            answer.raise_for_status()
+            found: Mapping[str, Any] = await answer.json(content_type=None)
+            return found
+
+    return fetch
+
+
+def test_a_real_token_names_its_pod(control_plane: ControlPlane, pod: Pod) -> None:
+    verifier = TokenVerifier(SigningKeys(fetcher(control_plane, pod)), AUDIENCE)
+    identity = asyncio.run(verifier.verify(token_of(control_plane, pod)))
+    assert identity == PodIdentity(pod.namespace, pod.name, pod.uid)
+
+
+def test_pushes_with_real_tokens(control_plane: ControlPlane, pod: Pod) -> None:
+    """The Pod's own token is taken; one for the API server, one without a Pod and a changed one are not."""
+    own = token_of(control_plane, pod)
+    tokens = {
+        "own": own,
+        "for the API server": token_of(control_plane, pod, audience=None),
+        "of no Pod": token_of(control_plane, pod, bound=False),
+        "changed": _with_other_pod(own),
+        "of another Pod": token_of(control_plane, made_pod(control_plane, pod.namespace)),
+    }
+    statuses: dict[str, int] = {}
+    store = ProgressStore()
+
+    async def push_all() -> None:
+        verifier = TokenVerifier(SigningKeys(fetcher(control_plane, pod)), AUDIENCE)
+        known = {(pod.namespace, pod.uid): pod}
+        endpoint = ProgressEndpoint(verifier, lambda namespace, uid: known.get((namespace, uid)), store)
+        port = await endpoint.start(0, "127.0.0.1")
+        async with aiohttp.ClientSession() as session:
+            for name, token in tokens.items():
+                headers = {"Authorization": f"Bearer {token}"}
+                url = f"http://127.0.0.1:{port}/v1/progress"
+                async with session.post(url, json=BODY, headers=headers) as answer:
+                    statuses[name] = answer.status
+        await endpoint.stop()
+
+    asyncio.run(push_all())
+    assert statuses == {
+        "own": 204,
+        "for the API server": 401,
+        "of no Pod": 401,
+        "changed": 401,
+        "of another Pod": 404,
+    }
+    assert store.of("owner-1", time.monotonic())["depth"].done == 4
+
+
+def test_the_api_server_refuses_the_token_itself(control_plane: ControlPlane, pod: Pod) -> None:
+    """What a Pod holds to push its progress gives it no rights in the cluster."""
+
+    async def ask() -> int:
+        context = ssl.create_default_context(cafile=str(control_plane.certificate_authority))
+        headers = {"Authorization": f"Bearer {token_of(control_plane, pod)}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"{control_plane.url}/api/v1/namespaces/{pod.namespace}/pods", ssl=context) as answer,
+        ):
+            return answer.status
+
+    assert asyncio.run(ask()) == 401
+
+
+def test_keys_are_known_again_after_the_api_server_was_away(control_plane: ControlPlane, pod: Pod) -> None:
+    """Pushes go on while the API server is away, and new keys are found once it is back."""
+    clock = [0.0]
+    fetch, away = fetcher(control_plane, pod), [False]
+
+    async def flaky(path: str) -> Mapping[str, Any]:
+        if away[0]:
+            raise ConnectionError("away")
+        return await fetch(path)
+
+    async def go() -> list[str]:
+        keys = SigningKeys(flaky, lambda: clock[0])
+        await keys.refresh()
+        away[0], clock[0] = True, 100.0
+        verifier = TokenVerifier(keys, AUDIENCE)
+        first = await verifier.verify(token_of(control_plane, pod))
+        await keys.key("unknown")
+        away[0], clock[0] = False, 200.0
+        await keys.key("unknown")
+        return [first.uid, (await verifier.verify(token_of(control_plane, pod))).uid]
+
+    assert asyncio.run(go()) == [pod.uid, pod.uid]
+
+
+def _with_other_pod(token: str) -> str:
+    header, payload, signature = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    claims["kubernetes.io"]["pod"]["uid"] = str(uuid.uuid4())
+    changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"{header}.{changed}.{signature}"
