@@ -64,6 +64,9 @@ class StageStatus(Params):
     started_at: str = Field(default="", max_length=40, description="When its first Pod started (RFC 3339).")
     finished_at: str = Field(default="", max_length=40, description="When it ended (RFC 3339).")
     gpu_seconds: float = Field(default=0.0, ge=0.0, description="Seconds for which its Pods held GPUs.")
+    gpu_busy_seconds: float = Field(
+        default=0.0, ge=0.0, description="Of these, seconds in which samples ran; in the others the GPUs waited."
+    )
     samples_per_minute: float = Field(default=0.0, ge=0.0, description="Recent rate.")
     eta: str = Field(default="", max_length=40, description="Expected end (RFC 3339).")
 

@@ -95,13 +95,15 @@ def test_an_equal_observation_gives_an_equal_status_whenever_it_is_looked_at() -
 
 
 def test_progress_is_shown_and_is_not_urgent() -> None:
-    operator, observed = running_with_progress(done=5, failed=1, samples_per_minute=12.345, busy_seconds=30.0)
+    operator, observed = running_with_progress(
+        done=5, failed=1, samples_per_minute=12.345, busy_seconds=30.0, waiting_seconds=6.0
+    )
     decision = decide(observed, SETTINGS, operator.cluster.now)
     assert decision.status is not None
     assert not decision.urgent
     depth = next(stage for stage in decision.status.stages if stage.name == "depth")
     assert (depth.samples.done, depth.samples.failed, depth.samples.total) == (5, 1, 20)
-    assert depth.gpu_seconds == 30.0
+    assert (depth.gpu_seconds, depth.gpu_busy_seconds) == (36.0, 30.0)
     left = timedelta(minutes=14 / 12.345)
     assert abs((operator.cluster.now + left).timestamp() - _moment(depth.eta)) < 1.0
     assert decision.status.progress == "26/100"
@@ -110,6 +112,28 @@ def test_progress_is_shown_and_is_not_urgent() -> None:
 
 def _moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
+
+
+def test_gpu_time_and_rate_alone_are_not_worth_a_write() -> None:
+    operator, observed = running_with_progress(done=5, samples_per_minute=12.0, busy_seconds=30.0)
+    first = decide(observed, SETTINGS, operator.cluster.now).status
+    assert first is not None
+    document = first.model_dump(mode="json", by_alias=True)
+    later = {"depth": replace(observed.progress["depth"], samples_per_minute=11.0, busy_seconds=90.0)}
+    observed = replace(observed, object=replace(observed.object, status=document), progress=later)
+    assert decide(observed, SETTINGS, operator.cluster.now).status == first
+    moved = {"depth": replace(later["depth"], done=6)}
+    status = decide(replace(observed, progress=moved), SETTINGS, operator.cluster.now).status
+    assert status is not None
+    assert next(stage for stage in status.stages if stage.name == "depth").gpu_seconds == 90.0
+
+
+def test_counters_of_an_earlier_pass_are_not_taken() -> None:
+    operator, observed = running_with_progress(done=5)
+    old = {"depth": replace(observed.progress["depth"], at=BEGIN - timedelta(hours=1))}
+    status = decide(replace(observed, progress=old), SETTINGS, operator.cluster.now).status
+    assert status is not None
+    assert next(stage for stage in status.stages if stage.name == "depth").samples.done == 0
 
 
 def test_pushed_counts_never_lower_what_is_known_and_never_exceed_the_total() -> None:

@@ -14,7 +14,8 @@ NOT_REASONS = {
     # Words of Kubernetes and of this API that are no reasons of conditions.
     "Accepted", "Progressing", "Waiting", "Complete", "Failed", "Finished", "Warning", "Normal", "True", "False",
     "Pending", "Running", "Unknown", "Indexing", "Publishing", "Done", "Missing", "Cycle", "Helm", "Flux", "Continue",
-    "Started", "Dependency", "DecideSettings", "NotWaiting", "NotSuspended", "NotFinished", "NotFailed", "NoWarning", "UpToDate",
+    "Started", "Dependency", "DecideSettings",
+    "NotWaiting", "NotSuspended", "NotFinished", "NotFailed", "NoWarning", "UpToDate",
     # Reasons of Jobs and Pods that are read, not given.
     "PodFailurePolicy", "FailedIndexes", "ImageInspectError", "RegistryUnavailable",
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
 from scenewright.planning.plan import Plan
@@ -35,30 +36,39 @@ def progressed(
 ) -> StageStatus:
     """A stage with what its Job, Pods and pushes tell now; counts never fall within a pass.
 
-    Rate and expected end change only with the counts, so that nothing is written for them alone.
+    GPU time, rate and expected end change only with samples or shards, so that nothing is written for them alone.
     """
     pods = list(pods)
-    samples = _samples(stage, pods, progress)
+    pushed = progress if progress is not None and _is_of(progress, job) else None
+    samples = _samples(stage, pods, pushed)
     shards = _shards(stage, job)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
     known = stage.started_at or (text_of(min(started)) if started else "")
-    moved = samples != stage.samples
-    rate = round(progress.samples_per_minute, 2) if progress and moved else stage.samples_per_minute
-    return stage.model_copy(
-        update={
-            "state": "Running" if known else "Waiting",
-            "samples": samples,
-            "shards": shards,
-            "started_at": known,
-            "gpu_seconds": max(stage.gpu_seconds, _gpu_seconds(pods, progress)),
-            "samples_per_minute": rate,
-            "eta": _eta(samples, progress) if moved else stage.eta,
-        }
-    )
+    update = {"state": "Running" if known else "Waiting", "samples": samples, "shards": shards, "started_at": known}
+    if (samples, shards) != (stage.samples, stage.shards):
+        update |= _rates(stage, samples, pods, pushed)
+    return stage.model_copy(update=update)
+
+
+def _is_of(progress: StepProgress, job: ObservedJob) -> bool:
+    """Whether counters are of this Job, not of the one of an earlier pass."""
+    return progress.at is not None and progress.at >= job.created_at
+
+
+def _rates(
+    stage: StageStatus, samples: SampleCounts, pods: list[ObservedPod], progress: StepProgress | None
+) -> dict[str, Any]:
+    rate = progress.samples_per_minute if progress is not None else stage.samples_per_minute
+    return {
+        **_gpu_times(stage, pods, progress),
+        "samples_per_minute": round(rate, 2),
+        "eta": _eta(samples, progress),
+    }
 
 
 def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime) -> StageStatus:
     """A stage whose Job has ended; where every shard ended well, every sample has a record."""
+    pods = list(pods)
     latest = progressed(stage, job, pods, None)
     samples = latest.samples
     complete = job.ended == "Complete"
@@ -73,6 +83,7 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
                 update={"running": 0, "done": done, "failed": latest.shards.total - done}
             ),
             "finished_at": text_of(job.ended_at or now),
+            **_gpu_times(latest, pods, None),
             "samples_per_minute": 0.0,
             "eta": "",
         }
@@ -123,17 +134,18 @@ def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress
     )
 
 
-def _reported(stage: str, pods: list[ObservedPod]) -> SampleCounts:
+def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
     """What Pods that ended well reported, one for each shard."""
     latest: dict[int, StageCounts] = {}
     for pod in pods:
         if pod.exit_code == 0 and pod.report is not None and stage in pod.report.stages:
             latest[pod.index] = pod.report.stages[stage]
     counts = latest.values()
-    return SampleCounts(
+    return StageCounts(
         done=sum(each.done for each in counts),
         failed=sum(each.failed for each in counts),
         skipped=sum(each.skipped for each in counts),
+        gpu_seconds=sum(each.gpu_seconds for each in counts),
     )
 
 
@@ -144,15 +156,17 @@ def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
     return ShardCounts(total=total, running=min(job.ready, total - done - failed), done=done, failed=failed)
 
 
-def _gpu_seconds(pods: list[ObservedPod], progress: StepProgress | None) -> float:
-    """Seconds of ended Pods, or of all Pods as far as they pushed them; none that only the clock adds."""
+def _gpu_times(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None) -> dict[str, float]:
+    """GPU time of ended Pods, or of all Pods as far as they pushed it; none that only the clock adds."""
     held = sum(
         pod.gpus * max(0.0, (pod.finished_at - pod.started_at).total_seconds())
         for pod in pods
         if pod.gpus and pod.started_at is not None and pod.finished_at is not None
     )
-    pushed = progress.busy_seconds + progress.waiting_seconds if progress is not None else 0.0
-    return round(max(held, pushed), 1)
+    pushed = progress or StepProgress()
+    busy = max(stage.gpu_busy_seconds, pushed.busy_seconds, _reported(stage.name, pods).gpu_seconds)
+    total = max(stage.gpu_seconds, held, pushed.busy_seconds + pushed.waiting_seconds, busy)
+    return {"gpu_seconds": round(total, 1), "gpu_busy_seconds": round(busy, 1)}
 
 
 def _eta(samples: SampleCounts, progress: StepProgress | None) -> str:

@@ -75,6 +75,7 @@ def _essential_stages(stages: Sequence[StageStatus]) -> list[StageStatus]:
                 "shards": ShardCounts(total=stage.shards.total),
                 "started_at": "",
                 "gpu_seconds": 0.0,
+                "gpu_busy_seconds": 0.0,
                 "samples_per_minute": 0.0,
                 "eta": "",
             }
