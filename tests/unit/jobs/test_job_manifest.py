@@ -27,6 +27,7 @@ from job_building import (
 from scenewright.execution.jobs import PodSettings, job_manifest, labels
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
+from scenewright.execution.threads import thread_environment
 from scenewright.planning.tasks import RunSettings, task_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -321,7 +322,8 @@ def test_the_progress_token_is_projected_for_its_own_audience_or_not_at_all() ->
 @pytest.mark.parametrize("flag", ["fold_index", "fold_publish", "retry_failed", "plan_only"])
 def test_the_task_is_the_local_executors_but_for_where_it_runs(flag: str) -> None:
     job = job_of(Create("depth", shards=7, **{flag: True}))
-    run = RunSettings(run="0badcafe-1", holder=UID, device="cpu", retry_failed=flag == "retry_failed")
+    facts = {"threads": thread_environment({}, 2)}
+    run = RunSettings(run="0badcafe-1", holder=UID, device="cpu", retry_failed=flag == "retry_failed", facts=facts)
     flags = {} if flag == "retry_failed" else {flag: True}
     assert task_in(job) == task_of(plan_of(), run, "depth", 7, **flags)
 

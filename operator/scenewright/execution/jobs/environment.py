@@ -110,6 +110,7 @@ def _task(request: JobRequest) -> str:
         # A stage that was given a GPU must not fall back to the CPU in silence.
         device="cuda" if request.needs.gpus else "cpu",
         retry_failed=create.retry_failed,
+        facts={"threads": thread_environment({}, request.needs.threads)},
     )
     flags = {name: getattr(create, name) for name in ("fold_index", "fold_publish", "plan_only")}
     return task_text(task_of(request.plan, settings, create.step, create.shards, **flags))
