@@ -197,7 +197,7 @@ PIPELINE = Pipeline(
     params=RelightParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
     stages=stages,
-    # reporter="scenewright_stages.relight.report:RelightReporter",
+    reporter="scenewright_stages.relight.report:RelightReporter",
     catalogue="scenewright_stages.relight.catalogue:index_files",
     sample_pages=False,
 )

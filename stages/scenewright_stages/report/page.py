@@ -18,7 +18,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.report.charts import histogram_svg, sphere_svg
 from scenewright_stages.report.data import IndexData, IndexEntry, ReportData, State
+from scenewright_stages.report.dataset import DatasetData
 from scenewright_stages.report.formatting import duration_text, metres_text, number_text
 from scenewright_stages.report.payload import viewer_payload
 from scenewright_stages.report.pictures import depth_legend
@@ -79,6 +81,12 @@ def render_index(data: IndexData) -> str:
     )
 
 
+def render_dataset(data: DatasetData) -> str:
+    """The page of a data set as HTML text (UTF-8)."""
+    template = _environment().get_template("dataset.html.j2")
+    return template.render(report=data, policy=_content_policy([_page_script()]))
+
+
 def _worst_first(entry: IndexEntry) -> tuple[int, str]:
     order = ("failed", "missing", "warning", "skipped", "done")
     return order.index(entry.state), entry.sample
@@ -133,6 +141,9 @@ def _environment() -> Environment:
         "state_words": _STATE_WORDS,
         "kind_words": _KIND_WORDS,
         "page_script": _page_script(),
+        "histogram_svg": histogram_svg,
+        "sphere_svg": sphere_svg,
+        "dataset_stylesheet": (_TEMPLATES / "dataset.css").read_text(encoding="utf-8"),
         "stylesheet": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
     }
     return environment

@@ -64,9 +64,10 @@ class PageMaker:
             return made[0]
 
         job = self._session.task.job
-        outcomes = {end.sample.id: self._outcome(end) for end in ends if end.standings}
+        whole = not self._session.chain.pipeline.sample_pages
+        outcomes = {end.sample.id: self._outcome(end) for end in ends if end.standings or whole}
         shown = [end for end in ends if end.state == "done"]
-        if not self._session.chain.pipeline.sample_pages:
+        if whole:
             self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job))
             return self._pages
         if len(ends) == 1 and shown:

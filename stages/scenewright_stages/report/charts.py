@@ -1,0 +1,75 @@
+"""Small charts as inline SVG: histograms and the directions of lights. Deterministic text, coloured by the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from scenewright_stages.report.dataset import Distribution, LightPoint
+from scenewright_stages.report.formatting import number_text
+
+BINS = 24
+_WIDTH, _HEIGHT = 280, 96
+_SPHERE = 120
+_RINGS = (30, 60)
+"""Elevations above the image plane at which the sphere has a ring, degrees."""
+
+
+def distribution(
+    title: str, values: Sequence[float], unit: str = "", digits: int = 2, note: str = "", bins: int = BINS
+) -> Distribution | None:
+    """The histogram of some values; None when there are none."""
+    found: NDArray[np.float64] = np.asarray(values, np.float64)
+    if found.size == 0:
+        return None
+    low, high = float(found.min()), float(found.max())
+    if low == high:
+        return Distribution(title, (int(found.size),), low, high, unit, digits, note)
+    counts, _ = np.histogram(found, bins=bins, range=(low, high))
+    return Distribution(title, tuple(int(count) for count in counts), low, high, unit, digits, note)
+
+
+def histogram_svg(shown: Distribution) -> Markup:
+    """The bars of a histogram."""
+    tallest = max(shown.counts)
+    width = _WIDTH / len(shown.counts)
+    bars = "".join(
+        f'<rect x="{position * width + 0.5:.1f}" y="{_HEIGHT - height:.1f}" width="{width - 1:.1f}" '
+        f'height="{height:.1f}"><title>{_bin_text(shown, position)}: {count}</title></rect>'
+        for position, count in enumerate(shown.counts)
+        for height in (_HEIGHT * count / tallest,)
+        if count
+    )
+    label = escape(f"{shown.title}: {sum(shown.counts)} samples")
+    return Markup(
+        f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}" '
+        f'preserveAspectRatio="none">{bars}</svg>'
+    )
+
+
+def sphere_svg(lights: Sequence[LightPoint]) -> Markup:
+    """Directions of lights on the half sphere that faces the camera, as the camera sees it; faint: ambient."""
+    rings = "".join(f'<circle class="ring" r="{_SPHERE * np.cos(np.radians(angle)):.1f}"/>' for angle in _RINGS)
+    dots = "".join(
+        f'<circle class="light" cx="{_SPHERE * light.x:.1f}" cy="{-_SPHERE * light.y:.1f}" r="2.6" '
+        f'fill-opacity="{1 - 0.75 * min(max(light.ambient, 0.0), 1.0):.2f}"/>'
+        for light in lights
+    )
+    side = _SPHERE + 26
+    words = (("above", 0, -_SPHERE - 10), ("below", 0, _SPHERE + 18))
+    labels = "".join(f'<text x="{x}" y="{y}">{word}</text>' for word, x, y in words)
+    return Markup(
+        f'<svg class="sphere" viewBox="{-side} {-side} {2 * side} {2 * side}" role="img" '
+        f'aria-label="Directions of {len(lights)} lights">'
+        f'<circle class="rim" r="{_SPHERE}"/>{rings}{dots}{labels}</svg>'
+    )
+
+
+def _bin_text(shown: Distribution, position: int) -> str:
+    width = (shown.high - shown.low) / len(shown.counts)
+    start = shown.low + position * width
+    ends = (number_text(start, shown.digits), number_text(start + width, shown.digits))
+    return str(escape(f"{ends[0]} to {ends[1]} {shown.unit}".strip()))

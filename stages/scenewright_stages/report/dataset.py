@@ -1,0 +1,125 @@
+"""What the page of a data set shows. Plain data; nothing here reads files or clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scenewright_stages.report.data import Parameter
+from scenewright_stages.report.pictures import Picture
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of the run.
+
+    Attributes:
+        done, failed, skipped: samples.
+        seconds: spent in the stage's own code, over all samples.
+        per_second: samples that ended in a second while the stage ran; None when too few to tell.
+        gpu_seconds: during which samples held a GPU.
+    """
+
+    name: str
+    title: str
+    done: int
+    failed: int
+    skipped: int
+    seconds: float
+    per_second: float | None = None
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why samples are not in the data set: how many, and some of their names."""
+
+    reason: str
+    stage: str
+    count: int
+    samples: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Before and after of one sample."""
+
+    sample: str
+    before: Picture
+    after: Picture
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A histogram.
+
+    Attributes:
+        counts: by bin, evenly wide from `low` to `high`.
+        unit: shown behind the ends.
+    """
+
+    title: str
+    counts: tuple[int, ...]
+    low: float
+    high: float
+    unit: str = ""
+    digits: int = 2
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LightPoint:
+    """A light: x to the right and y up in the image plane, in [-1, 1], and the share of ambient light."""
+
+    x: float
+    y: float
+    ambient: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The samples that are worst by one measure, the very worst first."""
+
+    title: str
+    note: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Who served a capability: how many samples, by which weights, under which licence."""
+
+    capability: str
+    backend: str
+    weights: str
+    licence: str
+    count: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetData:
+    """The page of a data set. Empty parts are left out of it.
+
+    Attributes:
+        counts: word and number of samples by how they ended, such as ``("done", 11880)``.
+        lights: a selection of `light_count` of them.
+    """
+
+    title: str
+    pipeline: str
+    spec_hash: str
+    duration: float
+    counts: tuple[tuple[str, int], ...]
+    subtitle: str = ""
+    pairs: tuple[Pair, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    lights: tuple[LightPoint, ...] = ()
+    light_count: int = 0
+    distributions: tuple[Distribution, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    stages: tuple[StageRow, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    warnings: tuple[str, ...] = ()
