@@ -144,6 +144,11 @@ class OperatorProcess:
         eventually(lambda: self._answers("/readyz"), seconds, "the operator is ready")
         return self
 
+    def wait_alive(self, seconds: float = 60.0) -> OperatorProcess:
+        """Waits until it answers, which it also does while it stands by."""
+        eventually(lambda: self._answers("/healthz"), seconds, "the operator answers")
+        return self
+
     def kill(self) -> None:
         """As a crash does."""
         self._end(signal.SIGKILL)

@@ -12,10 +12,10 @@ from scenewright.telemetry.metrics import REGISTRY
 
 
 class HealthServer:
-    """``/metrics``, ``/healthz`` (the loops turn) and ``/readyz`` (caches are filled and we lead or stand by).
+    """``/metrics``, ``/healthz`` (the loops turn) and ``/readyz`` (caches are filled and we lead).
 
     Args:
-        ready: whether the operator has begun its work or waits for the lease.
+        ready: whether the operator has begun its work; one that waits for the lease has not.
     """
 
     def __init__(self, port: int, heartbeats: Heartbeats, ready: Callable[[], bool]) -> None:

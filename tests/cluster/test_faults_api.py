@@ -1,0 +1,80 @@
+"""Faults of the API server and of the way to it: restarts, outages, refusals, lost answers, dropped watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import operator_process as op
+import pytest
+from operator_fixtures import OBJECTS, SEED, Bench, bench, seconds_for, serving
+
+from cluster import Faults
+
+__all__ = ["bench", "serving"]
+pytestmark = pytest.mark.slow
+
+FAULTS = {
+    "too many requests": Faults(too_many_requests=0.2),
+    "server errors": Faults(server_error=0.2),
+    "lost answers": Faults(lost_answer=0.15),
+    "expired": Faults(gone=0.5, watch_seconds=(0.5, 3.0)),
+    "dropped watches": Faults(watch_seconds=(0.3, 2.0)),
+    "slow": Faults(latency_seconds=(0.05, 0.4)),
+    "all at once": Faults(0.05, 0.05, 0.05, 0.2, (0.0, 0.1), (1.0, 5.0)),
+}
+
+
+def check(bench: Bench, names: list[str]) -> None:
+    bench.check_all_complete(bench.wait_ended(2 * seconds_for(OBJECTS)), names)
+    bench.check_each_job_once(names)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_faults_on_the_way_to_the_api_server(bench: Bench, kind: str) -> None:
+    with bench.cluster.fault_proxy(SEED) as proxy:
+        operator = bench.operator(proxy=proxy).start().wait_ready()
+        proxy.faults = FAULTS[kind]
+        check(bench, bench.begin())
+        # The fault has really been there, and the operator has not been restarted by anybody.
+        assert kind == "slow" or sum(proxy.injected.values()) > 0
+        assert operator.running
+
+
+def test_the_api_server_is_restarted(bench: Bench) -> None:
+    operator = bench.operator().start().wait_ready()
+    names = bench.begin()
+    for _ in range(2):
+        time.sleep(bench.random.uniform(1.0, 4.0))
+        bench.cluster.restart_api_server(down_seconds=bench.random.uniform(0.0, 5.0))
+    check(bench, names)
+    assert operator.running
+
+
+def test_etcd_is_away_for_twenty_seconds(bench: Bench) -> None:
+    """Longer than the lease: the operator stops acting and begins again, for nobody else has taken over."""
+    operator = bench.operator().start().wait_ready()
+    names = bench.begin()
+    time.sleep(3.0)
+    bench.cluster.stop_etcd(20.0)
+    check(bench, names)
+    assert operator.running
+
+
+def test_watches_are_dropped_while_everything_changes(bench: Bench) -> None:
+    with bench.cluster.fault_proxy(SEED) as proxy:
+        bench.operator(proxy=proxy).start().wait_ready()
+        names = bench.begin()
+        stop = threading.Event()
+        dropper = threading.Thread(target=lambda: _drop(proxy, stop))
+        dropper.start()
+        try:
+            check(bench, names)
+        finally:
+            stop.set()
+            dropper.join()
+
+
+def _drop(proxy: op.FaultProxy, stop: threading.Event) -> None:
+    while not stop.wait(1.5):
+        proxy.drop_watches()

@@ -1,0 +1,127 @@
+"""Fixtures of an operator at work in one namespace, and what must hold after every fault."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import operator_process as op
+import pytest
+
+from cluster import ControlPlane
+
+OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10"))
+"""Objects of each fault test; ``make soak`` sets 100."""
+SEED = int(os.environ.get("SCENEWRIGHT_FAULT_SEED", "1"))
+SECONDS_EACH = 4.0
+"""Time that a loaded two-core machine takes for one object, its share of the control plane included."""
+
+
+@pytest.fixture(scope="session")
+def serving(control_plane: ControlPlane) -> ControlPlane:
+    """A control plane that knows our kinds."""
+    op.install(control_plane)
+    return control_plane
+
+
+@dataclass
+class Bench:
+    """Objects in one namespace and the operator that serves it alone."""
+
+    cluster: ControlPlane
+    namespace: str
+    folder: Path
+    random: random.Random = field(default_factory=lambda: random.Random(SEED))
+    operators: list[op.OperatorProcess] = field(default_factory=list)
+    mark: int = 0
+
+    def operator(self, name: str = "operator-0", **overrides: Any) -> op.OperatorProcess:
+        """Another operator for this namespace; not started."""
+        proxy = overrides.pop("proxy", None)
+        lease = {"namespace": op.SYSTEM, "name": f"lease-{self.namespace}", "seconds": 6}
+        settings = {"watchNamespaces": [self.namespace], "lease": lease, "resyncSeconds": 20, **overrides}
+        made = op.OperatorProcess(self.cluster, self.folder, name, proxy, settings)
+        self.operators.append(made)
+        return made
+
+    def begin(self, count: int = OBJECTS, seconds: float | tuple[float, float] = (0.5, 3.0)) -> list[str]:
+        """Creates objects whose Pods take so long; returns their names."""
+        print(f"seed {SEED}, {count} objects, Pods of {seconds} s")
+        self.mark = self.cluster.audit.mark()
+        self.cluster.simulate(self.namespace, op.behaviours(seconds))
+        names = [f"scene-{number:03d}" for number in range(count)]
+        op.create(self.cluster, self.namespace, (op.chain_object(name) for name in names))
+        return names
+
+    def phases(self) -> dict[str, str]:
+        """Phase of every object."""
+        return op.phases(self.cluster, self.namespace)
+
+    def wait_ended(self, seconds: float) -> dict[str, str]:
+        """Waits until every object has ended, and returns the phases."""
+
+        def look() -> bool:
+            ended = [phase in op.ENDED for phase in self.phases().values()]
+            return all(ended)
+
+        try:
+            op.eventually(look, seconds, "every object has ended", 1.0)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.explain()}") from None
+        return self.phases()
+
+    def explain(self) -> str:
+        """What hangs, for the failure's message."""
+        lines = []
+        for name, each in op.objects(self.cluster, self.namespace).items():
+            status = each.get("status", {})
+            if status.get("phase") not in op.ENDED:
+                conditions = {c["type"]: c.get("reason") for c in status.get("conditions", []) if c["status"] == "True"}
+                lines.append(f"{name}: {status.get('phase')} {status.get('stage')} {conditions}")
+        logs = [made.log.read_text()[-2500:] for made in self.operators if made.log.exists()]
+        return "\n".join([*lines[:10], *logs])
+
+    def created_jobs(self) -> Counter[str]:
+        """How often each Job was created since the beginning."""
+        found: Counter[str] = Counter()
+        for request in self.cluster.audit.requests(self.mark):
+            if (request.verb, request.resource, request.namespace) == ("create", "jobs", self.namespace):
+                found[request.name] += request.code == 201
+        return found
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The Jobs that are there."""
+        items: list[dict[str, Any]] = self.cluster.api.get(op.JOBS.format(self.namespace))["items"]
+        return items
+
+    def check_each_job_once(self, names: Sequence[str]) -> None:
+        """Every object has its five Jobs, each of them created once."""
+        created = {name: count for name, count in self.created_jobs().items() if count}
+        assert set(created.values()) == {1}, {name: count for name, count in created.items() if count != 1}
+        assert len(created) == 5 * len(names)
+
+    def check_all_complete(self, phases: dict[str, str], names: Sequence[str]) -> None:
+        """No object is lost and none has failed."""
+        assert phases == dict.fromkeys(names, "Complete"), self.explain()
+
+
+@pytest.fixture
+def bench(serving: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Bench]:
+    """A bench without an operator."""
+    made = Bench(serving, namespace, tmp_path)
+    try:
+        yield made
+    finally:
+        for each in made.operators:
+            if each.running:
+                each.kill()
+
+
+def seconds_for(count: int) -> float:
+    """How long a test waits for so many objects."""
+    return 60.0 + SECONDS_EACH * count
