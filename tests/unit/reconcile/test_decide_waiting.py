@@ -79,6 +79,7 @@ def test_configuration_errors_of_a_pod_fail_soon_with_its_own_reason(reason: str
     assert held.again_after() == pytest.approx(PATIENCE.configuration_grace - 1)
     assert held.after(PATIENCE.configuration_grace)[:2] == ("Failed", reason)
     assert 'shard 0 of depth cannot start: secret "lab-s3" not found' in message
+    assert [(event.type, event.reason) for event in held.operator.events[1:]] == [("Warning", reason)] * 2
     assert held.job.seen.deleting
 
 
@@ -265,6 +266,7 @@ def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None
     found = next(each for each in operator.status.conditions if each.type == "Waiting")
     assert (found.status, found.reason) == ("True", "OutputBusy")
     assert "SceneJob lab/older" in found.message
+    assert [(event.type, event.reason) for event in operator.events] == [("Normal", "OutputBusy")]
     assert not operator.created
     cluster.output_holder = None
     assert operator.run().phase == "Complete"

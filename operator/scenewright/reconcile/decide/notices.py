@@ -8,6 +8,9 @@ from scenewright.api.status import Condition, Status
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.decide.turns import ENDS, condition_of
 
+EXPECTED = frozenset({"Suspended", "OutputBusy", "DependencyRunning", "QueuePending", "WaitingForCapacity"})
+"""Reasons that ask nobody to do anything."""
+
 
 def notices(before: Status, after: Status) -> list[EmitEvent]:
     """The Events of the change from one status to the next."""
@@ -17,7 +20,7 @@ def notices(before: Status, after: Status) -> list[EmitEvent]:
     for kind in ("Suspended", "Warning", "Waiting"):
         told = _became(kind, before.conditions, after.conditions)
         if told is not None:
-            events.append(EmitEvent("Normal" if kind == "Suspended" else "Warning", told.reason, told.message))
+            events.append(EmitEvent("Normal" if told.reason in EXPECTED else "Warning", told.reason, told.message))
     if after.passes > max(1, before.passes) or after.restarts > before.restarts:
         events.append(EmitEvent("Warning", *_progressing(after)))
     if after.phase in ENDS:
