@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from cluster_fixtures import control_plane, namespace
+from cluster_fixtures import control_plane, namespace, pytest_collection_modifyitems
 
-__all__ = ["control_plane", "namespace"]
+__all__ = ["control_plane", "namespace", "pytest_collection_modifyitems"]

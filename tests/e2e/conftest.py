@@ -1,4 +1,4 @@
-"""Fixtures of whole jobs: a disk that can be filled and a real S3 server."""
+"""Fixtures of whole jobs: a disk that can be filled, a real S3 server and a whole cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from cluster_fixtures import pytest_collection_modifyitems, whole_cluster
 from disk_fixtures import small_disk
 from s3_fixtures import s3_bucket, s3_server
 
-__all__ = ["s3_bucket", "s3_server", "small_disk"]
+__all__ = ["pytest_collection_modifyitems", "s3_bucket", "s3_server", "small_disk", "whole_cluster"]

@@ -1,4 +1,4 @@
-"""Fixtures with a real control plane and simulated nodes, shared by all tests of a session."""
+"""Fixtures with real clusters, each shared by all tests of a session."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from availability import unavailable
+from availability import in_ci, unavailable
 from cluster.binaries import CONTROL_PLANE, binaries
+from cluster.whole_cluster import FOLDER, WholeCluster, running
 
-from cluster import ControlPlane, Unavailable
+from cluster import ControlPlane, Unavailable, preflight
+
+CLUSTERS = ("control_plane", "whole_cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one cluster run in the same process, so that pytest-xdist does not start a cluster for each."""
+    for item in items:
+        for name in CLUSTERS:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane of this test session (of each worker of pytest-xdist).
+    """A control plane with simulated nodes.
 
     Where its binaries cannot be built the test is skipped, but in CI it fails.
     """
@@ -37,3 +48,23 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     name = control_plane.create_namespace(f"test-{uuid.uuid4().hex[:8]}")
     yield name
     control_plane.api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def whole_cluster() -> Iterator[WholeCluster]:
+    """A cluster with a real node, S3 and Prometheus.
+
+    Where this machine cannot run one the test is skipped with what is missing, but in CI what can be installed is
+    installed and the rest fails.
+    """
+    try:
+        if not in_ci():
+            preflight.require(FOLDER)
+        started = running(FOLDER)
+        cluster = started.__enter__()
+    except Unavailable as problem:
+        unavailable("whole cluster", problem)
+    try:
+        yield cluster
+    finally:
+        started.__exit__(None, None, None)

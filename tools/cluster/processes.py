@@ -136,9 +136,9 @@ class Component:
 
 
 def _guard_script(on_death: str) -> str:
-    # In a session of its own the command outlives the group; it starts when the group is gone.
-    left = f"setsid sh -c {shlex.quote(f'sleep 1; {on_death}')} </dev/null >/dev/null 2>&1 &" if on_death else ""
-    return f'read -r word\nif [ "$word" != stopped ]; then\n{left or ":"}\nfi\nkill -KILL 0'
+    # In a session of its own the last shell outlives the group that it kills.
+    last = shlex.quote(f"kill -s KILL -- -$1; {on_death}")
+    return f'read -r word\n[ "$word" = stopped ] || exec setsid sh -c {last} guard $$ </dev/null >/dev/null 2>&1'
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
