@@ -16,6 +16,7 @@ Float32Array = NDArray[np.float32]
 
 _REDUCED_RADIUS = 4  # pixels of the reduced copy: coefficients vary no faster than that
 _REGULARITY = 2e-4  # variance of colour below which a window is flat; of [0, 1]^2
+_WIDE, _UNDECIDED = 3, 0.3  # the first pass sees that much farther, and decides where it leans to one side
 _CERTAIN = 0.08  # alpha this close to 0 or 1 is taken for it: noise of the fit, not transparency
 
 
@@ -39,7 +40,10 @@ def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_], radius: int) -> Fl
     window = max(1, round(radius / factor))
     guide = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
     target = cv2.resize(rough, size, interpolation=cv2.INTER_AREA)
-    coefficients = _coefficients(guide, target, window, _REGULARITY)
+    decided = kernels.apply_coefficients(
+        guide, _coefficients(guide, target, _WIDE * window, _REGULARITY), np.float32(_UNDECIDED)
+    )
+    coefficients = _coefficients(guide, decided, window, _REGULARITY)
     return kernels.apply_coefficients(srgb, coefficients, np.float32(_CERTAIN))
 
 

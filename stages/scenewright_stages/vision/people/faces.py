@@ -32,7 +32,7 @@ class Face:
     support: int
 
 
-def find_faces(grey: NDArray[np.uint8], least_support: int = 7) -> list[Face]:
+def find_faces(grey: NDArray[np.uint8], least_support: int = 10) -> list[Face]:
     """Upright frontal faces, the best supported first.
 
     Args:

@@ -2,7 +2,7 @@
 
 from scenewright_stages.vision.shading.estimation import LightEstimate, estimate_light
 from scenewright_stages.vision.shading.lights import Light, LightRanges, colour_of_kelvin, direction_of, sample_light
-from scenewright_stages.vision.shading.patterns import PATTERNS, shadow_pattern
+from scenewright_stages.vision.shading.patterns import PATTERNS, shadow_pattern, soft_shadow
 from scenewright_stages.vision.shading.surfaces import shade, warm_up
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "sample_light",
     "shade",
     "shadow_pattern",
+    "soft_shadow",
     "warm_up",
 ]

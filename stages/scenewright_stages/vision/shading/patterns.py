@@ -52,12 +52,26 @@ def shadow_pattern(
     height, width = shape
     scale = min(1.0, _WORKING_SIDE / max(shape))
     small = (max(1, round(height * scale)), max(1, round(width * scale)))
-    dark = drawers[kind](small, generator)
-    sigma = max(softness, _LEAST_SOFTNESS) * max(small)
-    dark = cv2.GaussianBlur(dark, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
-    light = np.float32(1) - np.float32(opacity) * np.clip(dark, 0, 1)
-    enlarged = cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC if scale < 1 else cv2.INTER_NEAREST)
-    return np.clip(enlarged, np.float32(1 - opacity), np.float32(1))
+    light = soft_shadow(drawers[kind](small, generator), max(softness, _LEAST_SOFTNESS), opacity)
+    if light.shape == shape:
+        return light
+    enlarged = cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(enlarged, np.float32(1 - opacity), np.float32(1)).astype(np.float32)
+
+
+def soft_shadow(dark: Float32Array, softness: float, opacity: float = 1.0) -> Float32Array:
+    """The share of light behind a caster whose hard shadow is given.
+
+    Args:
+        dark: (H, W) float32 in [0, 1], 1 where the hard shadow lies.
+        softness: standard deviation of the penumbra as a share of the longer side.
+        opacity: in [0, 1], share of the light that the caster holds back.
+
+    Returns:
+        (H, W) float32 in [1 - opacity, 1].
+    """
+    blurred = cv2.GaussianBlur(dark, (0, 0), softness * max(dark.shape), borderType=cv2.BORDER_REFLECT_101)
+    return (np.float32(1) - np.float32(opacity) * np.clip(blurred, 0, 1)).astype(np.float32)
 
 
 def _perlin(shape: tuple[int, int], generator: np.random.Generator) -> Float32Array:
