@@ -40,6 +40,7 @@ from scenewright_stages.worker.session import Session, open_output
 from scenewright_stages.worker.settings import ProcessSettings
 from scenewright_stages.worker.stage_run import StageRun
 from scenewright_stages.worker.stopping import Stop, watch_parent, watch_signals
+from scenewright_stages.worker.surroundings import arrange
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def main() -> None:
     scratch = make_scratch(settings.scratch)
     stop = Stop(settings.grace_seconds)
     logs = LogCapture(scratch / "log")
+    arrange(os.environ, scratch)
     faulthandler.enable(file=logs.shown)
     watch_signals(stop, lambda: os._exit(ExitCode.TERMINATED))
     if settings.parent_descriptor is not None:

@@ -1,0 +1,45 @@
+"""What a process arranges around itself before anything reads its environment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import MutableMapping
+from pathlib import Path
+
+COMPILED_ENVIRONMENT = "SCENEWRIGHT_KERNEL_CACHE"
+"""Folder of the image with CPU kernels that were compiled when it was built."""
+CACHE_ENVIRONMENT = "NUMBA_CACHE_DIR"
+AUTHORITY_ENVIRONMENT = "AWS_CA_BUNDLE"
+_PEM = "-----BEGIN CERTIFICATE-----"
+
+
+def arrange(environment: MutableMapping[str, str], scratch: Path) -> None:
+    """Fills the kernel cache from the image, and puts certificates that came as text into a file.
+
+    Args:
+        environment: of this process; paths in it are changed.
+        scratch: folder of this process.
+    """
+    _seed_kernels(environment)
+    _write_authority(environment, scratch)
+
+
+def _seed_kernels(environment: MutableMapping[str, str]) -> None:
+    """Numba wants to write beside what it reads, which an image's own folder does not allow."""
+    compiled, cache = environment.get(COMPILED_ENVIRONMENT), environment.get(CACHE_ENVIRONMENT)
+    if not compiled or not cache or not Path(compiled).is_dir() or Path(cache).exists():
+        return
+    try:
+        shutil.copytree(compiled, cache, copy_function=shutil.copyfile)
+    except OSError as problem:
+        # Kernels that are not there are compiled.
+        print(f"compiled kernels could not be copied: {problem}", flush=True)
+
+
+def _write_authority(environment: MutableMapping[str, str], scratch: Path) -> None:
+    """A secret's key holds the certificates themselves; boto3 wants the path of a file."""
+    text = environment.get(AUTHORITY_ENVIRONMENT, "")
+    if _PEM in text:
+        path = scratch / "storage-authorities.pem"
+        path.write_text(text)
+        environment[AUTHORITY_ENVIRONMENT] = str(path)
