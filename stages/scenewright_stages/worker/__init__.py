@@ -14,7 +14,7 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_GPUS``             how many GPUs the process holds: their busy and waiting seconds are measured (0)
 ``SCENEWRIGHT_PROGRESS_URL``     endpoint that gets the counters every 2 s, with the token in the file
 ``SCENEWRIGHT_PROGRESS_TOKEN``   (read anew for every push)
-``SCENEWRIGHT_KERNEL_CACHE``     the image's compiled CPU kernels, copied to ``NUMBA_CACHE_DIR`` where that does not exist
+``SCENEWRIGHT_KERNEL_CACHE``     the image's compiled CPU kernels, copied to a new ``NUMBA_CACHE_DIR``
 ``SCENEWRIGHT_MODEL_SOURCE``     where the models step takes weights from: a mirror of the Hub, file:///... or s3://...
 ``SCENEWRIGHT_PIPELINES``        further pipelines, ``name=module:ATTRIBUTE,...``
 
