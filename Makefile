@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle test test-fast lint format bench crds setup setup-dev clean
+.PHONY: run motorcycle test test-fast lint format bench crds images cluster cluster-down setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -30,6 +30,15 @@ format: setup-dev
 
 crds: setup
 	.venv/bin/scenewright crds
+
+images: setup  ## Container images of the operator and the stages, with buildah or docker
+	images/build
+
+cluster: setup-dev  ## A one-node cluster with S3, Prometheus and the operator on this machine; needs root
+	$(PYTHON) tools/cluster up
+
+cluster-down:
+	$(PYTHON) tools/cluster down
 
 bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
