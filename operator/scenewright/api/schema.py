@@ -156,7 +156,8 @@ def _validation(rule: Rule, block: Schema) -> Schema:
     if node.get("type") != "object":
         # Estimated as cheap, unlike string(): its result has a known length.
         words = rule.message.replace("\\", "\\\\").replace("'", "\\'")
-        told = f"'%s: {words.replace('%', '%%')}'.format([self.{rule.field}])"
+        shown = '"%s"' if node.get("type") == "string" else "%s"
+        told = f"'{shown}: {words.replace('%', '%%')}'.format([self.{rule.field}])"
         out["messageExpression"] = f"has(self.{rule.field}) ? {told} : '{words}'" if may_be_absent else told
     return out
 

@@ -1,0 +1,200 @@
+"""What the API server itself refuses, through both ways in which people send objects, and what it explains."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import ControlPlane
+from scenewright.api.crds import crd
+from scenewright.api.kinds import API_VERSION, GROUP, PLURALS, VERSION
+
+Object = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+TABLE: list[Object] = yaml.safe_load((Path(__file__).parent / "wrong_manifests.yaml").read_text())
+PLACES = {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}}
+RIGHT: dict[str, Object] = {
+    "SceneJob": {**PLACES, "vistadream": {}},
+    "DatasetJob": {**PLACES, "relight": {}},
+    "TuningRun": {"dataset": {"uri": "s3://sets/pairs"}, "output": {"uri": "s3://models/out"}},
+}
+NAMESPACE = "default"
+
+
+def manifest(kind: str, name: str, changes: dict[str, Any] | None = None) -> Object:
+    spec = copy.deepcopy(RIGHT[kind])
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        block = spec
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        if value is None:
+            block.pop(last)
+        else:
+            block[last] = value
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def served(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with our kinds."""
+    kubectl(control_plane, "apply", "--server-side", "-f", str(ROOT / "crds"))
+    names = [f"crd/{plural}.{GROUP}" for plural in PLURALS.values()]
+    kubectl(control_plane, "wait", "--for=condition=Established", "--timeout=30s", *names)
+    # Established is said a moment before the kind is served.
+    for plural in PLURALS.values():
+        kubectl(control_plane, "get", plural, "-n", NAMESPACE)
+    return control_plane
+
+
+def kubectl(cluster: ControlPlane, *arguments: str, text: str = "", check: bool = True) -> str:
+    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def applied(served: ControlPlane) -> dict[str, str]:
+    """What server-side apply says about each manifest, by name; all in one call."""
+    documents = [manifest(case["kind"], case["name"], case["set"]) for case in TABLE]
+    output = kubectl(
+        served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.dump_all(documents), check=False
+    )
+    said: dict[str, str] = {}
+    for line in output.splitlines():
+        if found := re.search(rf'"([^"]+)" is invalid|\({NAMESPACE}/([^;]+);', line):
+            name = found[1] or found[2]
+            said[name] = ""
+        said[name] += line
+    return said
+
+
+@pytest.fixture(scope="module")
+def created(served: ControlPlane) -> dict[str, str]:
+    """What the Python client is told about each manifest with strict validation, by name."""
+    from kubernetes import client, config
+
+    api = client.CustomObjectsApi(config.new_client_from_config(str(served.kubeconfig)))
+    said: dict[str, str] = {}
+    for case in TABLE:
+        try:
+            api.create_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                NAMESPACE,
+                PLURALS[case["kind"]],
+                manifest(case["kind"], case["name"], case["set"]),
+                field_validation="Strict",
+                dry_run="All",
+            )
+        except client.ApiException as error:
+            said[case["name"]] = json.loads(error.body)["message"]
+    return said
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: case["name"])
+def test_apply_refuses_with_path_value_and_what_is_allowed(applied: dict[str, str], case: Object) -> None:
+    message = applied[case["name"]]
+    assert case["path"] in message
+    for words in [case["applied"]] if "applied" in case else [case["value"], case["allowed"]]:
+        assert words in message
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: case["name"])
+def test_the_python_client_is_refused_with_path_value_and_what_is_allowed(
+    created: dict[str, str], case: Object
+) -> None:
+    message = created[case["name"]]
+    for words in (case["path"], case["value"], case["allowed"]):
+        assert words in message
+
+
+def test_there_are_enough_of_each_sort() -> None:
+    sorts = Counter(case["by"] for case in TABLE)
+    assert sorts["cel"] >= 15
+    assert sorts.total() >= 40
+    assert len({case["name"] for case in TABLE}) == len(TABLE)
+
+
+def test_every_rule_has_a_manifest_that_breaks_it() -> None:
+    """Rules that blocks share are counted once."""
+    rules = {rule["message"] for kind in PLURALS for rule in _rules(crd(kind)["spec"]["versions"][0]["schema"])}
+    tested = [case["allowed"] for case in TABLE if case["by"] == "cel"]
+    untested = {message for message in rules if not any(words in message for words in tested)}
+    assert not untested
+
+
+def _rules(node: Any) -> list[Object]:
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    own = node.get("x-kubernetes-validations", []) if isinstance(node, dict) else []
+    return own + [
+        rule for child in children if isinstance(child, dict | list) for rule in _rules(child) if child is not own
+    ]
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_right_manifests_are_accepted(served: ControlPlane, kind: str) -> None:
+    text = yaml.safe_dump(manifest(kind, "right"))
+    assert "serverside-applied" in kubectl(served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_accepted_with_places_in_a_bucket(served: ControlPlane, path: Path) -> None:
+    example = yaml.safe_load(path.read_text())
+    example["metadata"]["namespace"] = NAMESPACE
+    for end in ("input", "output"):
+        example["spec"][end]["uri"] = f"s3://bucket/{end}"
+    kubectl(served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.safe_dump(example))
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_explain_shows_every_field(served: ControlPlane, kind: str) -> None:
+    text = kubectl(served, "explain", kind.lower(), "--recursive")
+    shown = Counter(re.findall(r"^ +(\w+)\t", text, flags=re.MULTILINE))
+    schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    wanted = Counter(name for part in ("spec", "status") for name in _names({"properties": {part: schema[part]}}))
+    assert not wanted - shown
+
+
+def _names(schema: Object) -> list[str]:
+    found = []
+    for name, child in schema.get("properties", {}).items():
+        found += [name, *_names(child)]
+    for inner in ("items", "additionalProperties"):
+        if isinstance(schema.get(inner), dict):
+            found += _names(schema[inner])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RIGHT)
+def test_explain_describes_every_field(served: ControlPlane, kind: str) -> None:
+    schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    missing = []
+    for path, block in _blocks(schema, f"{kind.lower()}.spec"):
+        text = " ".join(kubectl(served, "explain", path).split())
+        missing += [
+            f"{path}.{name}" for name, field in block.items() if " ".join(field["description"].split()) not in text
+        ]
+    assert not missing
+
+
+def _blocks(schema: Object, path: str) -> list[tuple[str, Object]]:
+    """Every block with fields, with its path as `kubectl explain` takes it."""
+    found = [(path, schema["properties"])] if "properties" in schema else []
+    for name, child in schema.get("properties", {}).items():
+        found += _blocks(child, f"{path}.{name}")
+    for inner in ("items", "additionalProperties"):
+        if isinstance(schema.get(inner), dict):
+            found += _blocks(schema[inner], path)
+    return found

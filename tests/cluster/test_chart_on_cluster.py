@@ -1,0 +1,232 @@
+"""The chart on a real API server: what it grants, that it applies without Helm, how it upgrades and leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chart_rendering import CHART, helm, render
+
+from cluster import ControlPlane
+
+RIGHTS = Path(__file__).parent / "operator_rights.txt"
+RELEASE = "scenewright"
+SYSTEM = "scenewright-system"
+LAB = "lab"
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
+SCENE = {
+    "apiVersion": "scenewright.io/v1alpha1",
+    "kind": "SceneJob",
+    "metadata": {"name": "old", "namespace": LAB},
+    "spec": {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}, "vistadream": {}},
+}
+STATUS = {"observedGeneration": 1, "phase": "Complete", "run": "abcd1234-1", "progress": "3/3"}
+
+
+def kubectl(cluster: ControlPlane, *arguments: str, text: str = "") -> str:
+    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def can(cluster: ControlPlane, verb: str, resource: str, namespace: str = LAB, name: str = "") -> bool:
+    """Whether the operator may do this; `resource` may have a subresource behind a slash."""
+    plain, _, subresource = resource.partition("/")
+    what = [f"{plain}/{name}" if name else plain, *([f"--subresource={subresource}"] if subresource else [])]
+    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", "auth", "can-i", verb, *what]
+    done = subprocess.run([*command, "-n", namespace, f"--as={ACCOUNT}"], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() in ("yes", "no"), done.stderr
+    return done.stdout.strip() == "yes"
+
+
+def eventually(check: Any, seconds: float = 20.0) -> Any:
+    """The first true answer of `check`; an error when there is none in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := check():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def namespaces(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with a namespace for the operator, which enforces the restricted standard, and one for work."""
+    for name in (SYSTEM, LAB):
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        control_plane.create_namespace(name, labels)
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def applied(namespaces: ControlPlane) -> Iterator[ControlPlane]:
+    """Everything that `helm template | kubectl apply --server-side` puts there."""
+    objects = render(release=RELEASE, namespace=SYSTEM)
+    text = yaml.safe_dump_all(objects)
+    kubectl(namespaces, "apply", "--server-side", "-f", "-", text=text)
+    yield namespaces
+    kept = [each for each in objects if each["kind"] != "CustomResourceDefinition"]
+    kubectl(namespaces, "delete", "--wait=true", "-f", "-", text=yaml.safe_dump_all(kept))
+
+
+@pytest.mark.parametrize("namespace", [SYSTEM, LAB])
+def test_the_operators_rights_are_the_checked_in_list(applied: ControlPlane, namespace: str) -> None:
+    listed = kubectl(applied, "auth", "can-i", "--list", f"--as={ACCOUNT}", "-n", namespace)
+    rights = {" ".join(line.split()) for line in listed.splitlines()[1:]}
+    expected = {line for line in RIGHTS.read_text().splitlines() if line and not line.startswith("#")}
+    assert rights == {line for line in expected if namespace == SYSTEM or not line.startswith("leases")}
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("get", "configmaps"),
+        ("get", "pods"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("patch", "pods"),
+        ("create", "pods/exec"),
+        ("get", "pods/log"),
+        ("update", "scenejobs.scenewright.io"),
+        ("patch", "scenejobs.scenewright.io"),
+        ("create", "scenejobs.scenewright.io"),
+        ("create", "serviceaccounts/token"),
+        ("delete", "nodes"),
+        ("update", "nodes"),
+        ("create", "tokenreviews.authentication.k8s.io"),
+        ("bind", "clusterroles.rbac.authorization.k8s.io"),
+        ("delete", "leases.coordination.k8s.io"),
+    ],
+)
+def test_the_operator_cannot(applied: ControlPlane, verb: str, resource: str) -> None:
+    assert not can(applied, verb, resource, SYSTEM)
+    assert not can(applied, verb, resource, LAB)
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("list", "pods"),
+        ("patch", "pods/status"),
+        ("create", "jobs.batch"),
+        ("patch", "scenejobs.scenewright.io/status"),
+        ("create", "events"),
+        ("get", "persistentvolumeclaims"),
+    ],
+)
+def test_the_operator_can(applied: ControlPlane, verb: str, resource: str) -> None:
+    assert can(applied, verb, resource)
+
+
+def test_only_its_own_lease_is_in_reach(applied: ControlPlane) -> None:
+    lease = "leases.coordination.k8s.io"
+    assert can(applied, "update", lease, SYSTEM, f"{RELEASE}-operator")
+    assert not can(applied, "update", lease, SYSTEM, "another")
+    assert can(applied, "create", lease, SYSTEM)
+    assert not can(applied, "create", lease, LAB)
+
+
+def test_a_restricted_namespace_admits_the_operators_pod(applied: ControlPlane) -> None:
+    def pods() -> Any:
+        found = json.loads(kubectl(applied, "get", "pods", "-n", SYSTEM, "-o", "json"))["items"]
+        return [pod["metadata"]["name"] for pod in found if pod["metadata"]["name"].startswith(f"{RELEASE}-operator")]
+
+    assert eventually(pods)
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> Path:
+    """The chart as an older version would be: an older number, and CRDs that lack a field."""
+    copy = tmp_path / "scenewright"
+    shutil.copytree(CHART, copy)
+    about = copy / "Chart.yaml"
+    about.write_text(re.sub(r"^version: .*", "version: 0.0.9", about.read_text(), flags=re.MULTILINE))
+    file = copy / "files/crds/scenejobs.scenewright.io.yaml"
+    crd = yaml.safe_load(file.read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["ttlSecondsAfterFinished"]
+    file.write_text(yaml.safe_dump(crd))
+    return copy
+
+
+def run_helm(cluster: ControlPlane, *arguments: str) -> float:
+    """Runs helm; the seconds that it took."""
+    began = time.monotonic()
+    command = [helm(), *arguments, "--namespace", SYSTEM, f"--kubeconfig={cluster.kubeconfig}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def empty(tmp_path: Path, control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """A control plane of its own, without our kinds; where the shared one is skipped, so is this."""
+    with ControlPlane.start(tmp_path / "control-plane") as cluster:
+        cluster.create_namespace(SYSTEM)
+        cluster.create_namespace(LAB)
+        yield cluster
+
+
+@pytest.mark.slow
+def test_upgrades_reach_the_crds_and_touch_no_object_and_an_uninstall_keeps_both(
+    empty: ControlPlane, previous: Path
+) -> None:
+    cluster = empty
+    run_helm(cluster, "install", RELEASE, str(previous))
+    wait_until_served(cluster)
+    kubectl(cluster, "apply", "--server-side", "-f", "-", text=yaml.safe_dump(SCENE))
+    kubectl(
+        cluster,
+        "patch",
+        "scenejob",
+        "old",
+        "-n",
+        LAB,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps({"status": STATUS}),
+    )
+    before = json.loads(kubectl(cluster, "get", "scenejob", "old", "-n", LAB, "-o", "json"))
+    assert "ttlSecondsAfterFinished" not in fields(cluster)
+
+    run_helm(cluster, "upgrade", RELEASE, str(CHART))
+    assert eventually(lambda: "ttlSecondsAfterFinished" in fields(cluster))
+    assert json.loads(kubectl(cluster, "get", "scenejob", "old", "-n", LAB, "-o", "json")) == before
+
+    assert run_helm(cluster, "uninstall", RELEASE, "--wait") < 60
+    assert json.loads(kubectl(cluster, "get", "scenejob", "old", "-n", LAB, "-o", "json")) == before
+    assert not kubectl(
+        cluster, "get", "deployments,clusterroles", "-A", "-o", "name", "-l", f"app.kubernetes.io/instance={RELEASE}"
+    )
+
+    run_helm(cluster, "install", RELEASE, str(CHART))
+    assert json.loads(kubectl(cluster, "get", "scenejob", "old", "-n", LAB, "-o", "json")) == before
+    run_helm(cluster, "uninstall", RELEASE)
+    kubectl(cluster, "delete", "scenejob", "old", "-n", LAB, "--timeout=20s")
+
+
+def wait_until_served(cluster: ControlPlane) -> None:
+    kubectl(cluster, "wait", "--for=condition=Established", "--timeout=30s", "crd/scenejobs.scenewright.io")
+    eventually(
+        lambda: (
+            cluster.kubectl
+            and "scenejobs" in kubectl(cluster, "api-resources", "--api-group=scenewright.io", "-o", "name")
+        )
+    )
+
+
+def fields(cluster: ControlPlane) -> set[str]:
+    crd = json.loads(kubectl(cluster, "get", "crd", "scenejobs.scenewright.io", "-o", "json"))
+    return set(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"])
