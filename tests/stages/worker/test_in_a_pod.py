@@ -144,7 +144,7 @@ def test_the_log_of_a_killed_process_is_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_log_of_a_killed_process_is_in_s3(tmp_path: Path, s3_bucket: str) -> None:
-    toy = Toy(tmp_path / "job", samples=60, output_uri=f"{s3_bucket}/killed")
+    toy = Toy(tmp_path / "job", samples=60, output_uri=f"s3://{s3_bucket}/killed")
     toy.faults()
     _lines_of_a_killed_process(toy)
 
