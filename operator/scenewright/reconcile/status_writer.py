@@ -44,9 +44,11 @@ class Pacing:
     def wait(self, uid: str) -> float:
         """Seconds until the object's progress may be written; 0 when it may be now."""
         now = self._clock()
+        earliest = self._written_at.get(uid, now - self._seconds) + self._seconds
+        if now < earliest:
+            return earliest - now
         if uid not in self._slots:
-            earliest = self._written_at.get(uid, -self._seconds) + self._seconds
-            self._slots[uid] = max(now, earliest, self._next_slot)
+            self._slots[uid] = max(now, self._next_slot)
             self._next_slot = self._slots[uid] + self._interval
         return max(0.0, self._slots[uid] - now)
 

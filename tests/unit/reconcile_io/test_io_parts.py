@@ -1,0 +1,230 @@
+"""Rates, Events, dependencies, plans, settings and heartbeats of the operator."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import api_objects as raw
+import pytest
+
+from scenewright.planning.plan import Plan
+from scenewright.planning.problems import SpecError
+from scenewright.reconcile.actions import EmitEvent
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.dependencies import dependency_of
+from scenewright.reconcile.events import Events
+from scenewright.reconcile.heartbeats import Heartbeats
+from scenewright.reconcile.objects import ObjectStore, packed
+from scenewright.reconcile.observation import ObjectKey, Refusal
+from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.projection import observed_object
+from scenewright.reconcile.rates import CreateRate
+from scenewright.reconcile.settings import load_settings
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_is_followed_by_the_sustained_rate() -> None:
+    clock = Clock()
+    rate = CreateRate(10.0, 5, clock)
+    assert [rate.delay() for _ in range(5)] == [0.0] * 5
+    assert rate.delay() == pytest.approx(0.1)
+    clock.now += 0.1
+    assert rate.delay() == 0.0
+
+
+def test_errors_slow_creation_down_and_successes_bring_it_back() -> None:
+    rate = CreateRate(64.0, 5, Clock())
+    for _ in range(3):
+        rate.failed()
+    assert rate.rate == 8.0
+    for _ in range(20):
+        rate.failed()
+    assert rate.rate == 1.0
+    for _ in range(60):
+        rate.succeeded()
+    assert rate.rate == 64.0
+
+
+def test_retry_after_is_obeyed_by_all_creations() -> None:
+    clock = Clock()
+    rate = CreateRate(64.0, 5, clock)
+    rate.failed(retry_after=4.0)
+    assert rate.delay() == pytest.approx(4.0)
+    clock.now += 4.0
+    assert rate.delay() == 0.0
+
+
+class EventServer:
+    def __init__(self, error: ApiError | None = None) -> None:
+        self.names: list[str] = []
+        self.error = error
+
+    async def create(self, _resource: Any, _namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.names.append(body["metadata"]["name"])
+        if self.error:
+            raise self.error
+        return body
+
+
+def post(events: Events, *wanted: EmitEvent) -> None:
+    value = observed_object(raw.OBJECT, "SceneJob")
+    for event in wanted:
+        asyncio.run(events.post(value, event))
+
+
+def test_the_same_event_is_posted_once_and_has_the_same_name_after_a_restart() -> None:
+    first, second = EventServer(), EventServer(ApiError(409, "AlreadyExists", "exists"))
+    event = EmitEvent("Normal", "Complete", "all 16 samples are done")
+    post(Events(cast(Client, first), "operator-0"), event, event)
+    post(Events(cast(Client, second), "operator-1"), event)
+    assert len(first.names) == 1
+    assert second.names == first.names
+
+
+def test_an_object_has_a_bounded_number_of_events_and_failing_ones_do_no_harm() -> None:
+    server = EventServer(ApiError(500, "", "oh"))
+    post(Events(cast(Client, server), "o"), *(EmitEvent("Warning", "Reason", str(n)) for n in range(200)))
+    assert len(server.names) == 20
+
+
+def store_of(*documents: tuple[str, dict[str, Any]]) -> ObjectStore:
+    store = ObjectStore()
+    for kind, document in documents:
+        store.put(observed_object(document, kind))
+    return store
+
+
+def tuned(name: str, run: str) -> tuple[str, dict[str, Any]]:
+    return "SceneJob", raw.scene(name, spec={"worldexplorer": {"difix": {"tuningRun": run}}})
+
+
+def tuning(name: str, dataset: str, **status: Any) -> tuple[str, dict[str, Any]]:
+    return "TuningRun", raw.scene(name, spec={"dataset": {"datasetJob": dataset}}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"phase": "Running"}, "Running"),
+        ({"phase": "Complete"}, "Complete"),
+        ({"phase": "Failed"}, "Failed"),
+        ({"phase": "Complete", "observedGeneration": 1}, "Running"),
+        ({"phase": "Complete", "planOnly": True}, "Running"),
+    ],
+)
+def test_where_a_dependency_stands(status: dict[str, Any], state: str) -> None:
+    kind, document = tuned("scene", "fixer")
+    found = dependency_of(observed_object(document, kind), store_of((kind, document), tuning("fixer", "", **status)))
+    assert found is not None
+    assert (found.key, found.state) == (ObjectKey("TuningRun", "lab", "fixer"), state)
+
+
+def test_a_dependency_that_is_not_there_is_missing() -> None:
+    kind, document = tuned("scene", "nobody")
+    found = dependency_of(observed_object(document, kind), store_of((kind, document)))
+    assert found is not None
+    assert found.state == "Missing"
+
+
+def test_a_circle_is_found() -> None:
+    kind, document = tuning("fixer", "pairs")
+    pairs = ("DatasetJob", raw.scene("pairs", spec={"difixPairs": {"difix": {"tuningRun": "fixer"}}}))
+    found = dependency_of(observed_object(document, kind), store_of((kind, document), pairs))
+    assert found is not None
+    assert found.state == "Cycle"
+
+
+def test_an_object_that_names_nothing_has_no_dependency() -> None:
+    assert dependency_of(observed_object(raw.OBJECT, "SceneJob"), ObjectStore()) is None
+
+
+def test_a_plan_is_made_once_for_a_generation_and_again_for_a_retry() -> None:
+    cache = PlanningCache()
+    first = cache.plan(observed_object(raw.scene(), "SceneJob"))
+    again = cache.plan(observed_object(raw.scene(metadata={"resourceVersion": "999"}), "SceneJob"))
+    retried = cache.plan(
+        observed_object(raw.scene(metadata={"annotations": {"scenewright.io/retry": "4"}}), "SceneJob")
+    )
+    assert isinstance(first, Plan)
+    assert isinstance(retried, Plan)
+    assert first is again
+    assert retried.work_hash != first.work_hash
+
+
+def test_a_spec_that_cannot_be_planned_is_refused_with_its_problems() -> None:
+    found = PlanningCache().plan(observed_object(raw.scene(spec={"vistadream": {"mode": "?"}}), "SceneJob"))
+    assert isinstance(found, Refusal)
+    assert found.problems[0].field == "spec.vistadream.mode"
+
+
+def test_the_cache_is_bounded() -> None:
+    cache = PlanningCache(capacity=3)
+    plans = [cache.plan(observed_object(raw.scene(f"yard-{number}"), "SceneJob")) for number in range(5)]
+    assert cache.plan(observed_object(raw.scene("yard-0"), "SceneJob")) is not plans[0]
+    assert cache.plan(observed_object(raw.scene("yard-4"), "SceneJob")) is plans[4]
+
+
+def test_a_packed_object_unpacks_to_itself() -> None:
+    value = observed_object(raw.scene(), "SceneJob")
+    assert packed(value).unpacked() == value
+
+
+def test_an_object_keeps_its_newest_version() -> None:
+    store = ObjectStore()
+    for version in (5, 9, 7):
+        store.put(observed_object(raw.scene(metadata={"resourceVersion": str(version)}), "SceneJob"))
+    found = store.get(ObjectKey("SceneJob", "lab", "yard"))
+    assert found is not None
+    assert found.version == 9
+
+
+def test_a_removed_predecessor_does_not_take_its_successor_along() -> None:
+    store = store_of(("SceneJob", raw.scene(metadata={"uid": "second"})))
+    store.remove(ObjectKey("SceneJob", "lab", "yard"), "first")
+    assert store.key_of("second") is not None
+
+
+def test_settings_are_read_and_the_progress_address_reaches_the_pods(tmp_path: Path) -> None:
+    file = tmp_path / "operator.yaml"
+    file.write_text("workers: 3\nprogress: {url: 'http://operator:8081'}\npods: {images: {scene: 'scene:1'}}\n")
+    settings = load_settings(str(file))
+    assert settings.workers == 3
+    assert settings.pod_settings().progress.url == "http://operator:8081"
+    assert settings.pod_settings().images == {"scene": "scene:1"}
+
+
+def test_pods_push_nothing_where_the_endpoint_is_off(tmp_path: Path) -> None:
+    file = tmp_path / "operator.yaml"
+    file.write_text("progress: {enabled: false, url: 'http://operator:8081'}\n")
+    assert load_settings(str(file)).pod_settings().progress.url == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [("worker: 3\n", "worker"), ("workers: many\n", "workers"), ("lease: {seconds: 1}\n", "lease.seconds")],
+)
+def test_a_wrong_setting_is_named(text: str, field: str, tmp_path: Path) -> None:
+    file = tmp_path / "operator.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_settings(str(file))
+    assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_a_loop_without_a_sign_of_life_is_dead_however_much_waits() -> None:
+    clock = Clock()
+    heartbeats = Heartbeats(clock)
+    beat = heartbeats.register("workers", 10.0)
+    heartbeats.register("sweep", 100.0)
+    clock.now += 11.0
+    assert heartbeats.dead() == {"workers": 11.0}
+    beat()
+    assert heartbeats.dead() == {}

@@ -1,0 +1,155 @@
+"""Status is written when something changed, by a minimal patch with a version, and not too often."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any, cast
+
+import api_objects as raw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenewright.api.status import Condition, FailureStatus, Status
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.lease import Leadership, NotLeading
+from scenewright.reconcile.projection import observed_object
+from scenewright.reconcile.status_writer import (
+    MAXIMUM_STATUS_BYTES,
+    Pacing,
+    StatusTooLargeError,
+    StatusWriter,
+    merge_patch,
+    status_document,
+)
+
+SOME_JSON = st.recursive(
+    st.booleans() | st.integers(0, 3) | st.sampled_from(["a", "b"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=8,
+)
+DOCUMENTS = st.dictionaries(st.sampled_from("xyz"), SOME_JSON, max_size=3)
+
+
+class FakeApi:
+    """Takes status patches."""
+
+    def __init__(self) -> None:
+        self.patches: list[dict[str, Any]] = []
+        self.error: ApiError | None = None
+
+    async def patch(self, _resource: Any, _namespace: str, _name: str, body: Any, subresource: str) -> dict[str, Any]:
+        assert subresource == "status"
+        if self.error:
+            raise self.error
+        self.patches.append(body)
+        return {"kind": "SceneJob", **raw.scene()}
+
+
+class Leading:
+    """A leader until it is told otherwise."""
+
+    leads = True
+
+    def check(self) -> None:
+        if not self.leads:
+            raise NotLeading
+
+
+class Bench:
+    """A writer with all that it needs."""
+
+    def __init__(self, seconds: float = 10.0, per_second: float = 1000.0) -> None:
+        self.now = 0.0
+        self.api = FakeApi()
+        self.leading = Leading()
+        self.written: list[dict[str, Any]] = []
+        pacing = Pacing(seconds, per_second, lambda: self.now)
+        self.writer = StatusWriter(cast(Client, self.api), cast(Leadership, self.leading), self.written.append, pacing)
+
+    def write(self, status: Status, before: dict[str, Any] | None = None, urgent: bool = True) -> float | None:
+        document = raw.scene()
+        document["status"] = before or {}
+        return asyncio.run(self.writer.write(observed_object(document, "SceneJob"), status, urgent))
+
+
+def apply(document: Any, patch: Any) -> Any:
+    """RFC 7396, as the API server does it."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = copy.deepcopy(document) if isinstance(document, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = apply(merged.get(name), value)
+    return merged
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_the_patch_makes_the_new_of_the_old(old: dict[str, Any], new: dict[str, Any]) -> None:
+    patch = merge_patch(old, new)
+    assert apply(old, patch) == new
+    assert bool(patch) == (old != new)
+
+
+def test_a_status_is_written_with_uid_and_version() -> None:
+    bench = Bench()
+    assert bench.write(Status(phase="Running")) is None
+    assert bench.api.patches[0]["metadata"] == {"uid": "yard-uid", "resourceVersion": "110"}
+    assert bench.api.patches[0]["status"]["phase"] == "Running"
+    assert bench.written
+
+
+def test_an_equal_status_is_not_written_even_where_the_api_server_has_filled_in_empty_fields() -> None:
+    bench = Bench()
+    status = Status(phase="Running", conditions=[Condition(type="Accepted", status="True")])
+    before = status_document(status) | {"rate": "", "planOnly": False, "outputs": {"report": ""}, "failures": []}
+    bench.write(status, before)
+    assert bench.api.patches == []
+
+
+def test_progress_is_held_back_and_urgent_changes_are_not() -> None:
+    bench = Bench()
+    bench.write(Status(phase="Running"))
+    assert bench.write(Status(phase="Running", progress="1/9"), urgent=False) == pytest.approx(10.0)
+    bench.write(Status(phase="Publishing"), urgent=True)
+    assert len(bench.api.patches) == 2
+    bench.now += 10.0
+    assert bench.write(Status(phase="Publishing", progress="9/9"), urgent=False) is None
+    assert len(bench.api.patches) == 3
+
+
+def test_progress_of_many_objects_is_spread() -> None:
+    pacing = Pacing(10.0, 5.0, lambda: 100.0)
+    waits = [pacing.wait(f"uid-{number}") for number in range(11)]
+    assert waits[0] == 0.0
+    assert waits[10] == pytest.approx(2.0)
+    assert pacing.wait("uid-10") == pytest.approx(2.0)
+
+
+def test_a_status_above_the_limit_is_a_bug_and_not_written() -> None:
+    bench = Bench()
+    failures = [FailureStatus(sample="s" * 200, stage="coarse", message="€" * 300)] * 20
+    large = Status(failures=failures, warnings=["w" * 1000] * 10)
+    assert len(str(status_document(large))) < MAXIMUM_STATUS_BYTES
+    with pytest.raises(StatusTooLargeError):
+        bench.write(large.model_copy(update={"warnings": ["w" * 40_000]}))
+    assert bench.api.patches == []
+
+
+def test_a_conflict_is_told_to_the_caller() -> None:
+    bench = Bench()
+    bench.api.error = ApiError(409, "Conflict", "the object has been modified")
+    with pytest.raises(ApiError):
+        bench.write(Status(phase="Running"))
+    assert not bench.written
+
+
+def test_who_does_not_lead_writes_nothing() -> None:
+    bench = Bench()
+    bench.leading.leads = False
+    with pytest.raises(NotLeading):
+        bench.write(Status(phase="Running"))
+    assert bench.api.patches == []

@@ -1,0 +1,106 @@
+"""The informer's memory: versions, owners, lists that show what is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scenewright.reconcile.cluster.store import Store
+
+
+@dataclass(frozen=True)
+class Thing:
+    name: str
+    uid: str
+    owner_uid: str = "owner"
+    namespace: str = "lab"
+    state: str = ""
+
+
+def recorded() -> tuple[Store[Thing], list[tuple[Thing | None, Thing | None]]]:
+    changes: list[tuple[Thing | None, Thing | None]] = []
+    return Store(lambda old, new: changes.append((old, new))), changes
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "1", state="new"), 20)
+    store.put(Thing("a", "1", state="old"), 10)
+    assert store.get("lab", "a") == Thing("a", "1", state="new")
+
+
+def test_after_a_restore_from_a_backup_older_versions_are_the_truth() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "1", state="lost future"), 20)
+    store.put(Thing("a", "1", state="restored"), 10, forced=True)
+    assert store.get("lab", "a") == Thing("a", "1", state="restored")
+
+
+def test_only_changes_that_the_projection_shows_are_told() -> None:
+    store, changes = recorded()
+    store.put(Thing("a", "1"), 1)
+    store.put(Thing("a", "1"), 2)
+    store.put(Thing("a", "1", state="x"), 3)
+    assert changes == [(None, Thing("a", "1")), (Thing("a", "1"), Thing("a", "1", state="x"))]
+
+
+def test_a_list_tells_what_is_gone_but_spares_what_is_newer_than_it() -> None:
+    store, changes = recorded()
+    store.put(Thing("listed", "1"), 5)
+    store.put(Thing("gone", "2"), 6)
+    store.put(Thing("just-created", "3"), 12)
+    changes.clear()
+    assert store.keep_only({("lab", "listed")}, "", 10) == 1
+    assert changes == [(Thing("gone", "2"), None)]
+    assert {thing.name for thing in store} == {"listed", "just-created"}
+
+
+def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "1", namespace="other"), 1)
+    assert store.keep_only(set(), "lab", 10) == 0
+
+
+def test_removing_with_a_uid_spares_the_successor_of_that_name() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "second"), 5)
+    store.remove("lab", "a", "first")
+    assert store.get("lab", "a") is not None
+
+
+def test_owners_and_uids_are_found_and_forgotten() -> None:
+    store, _ = recorded()
+    store.put(Thing("b", "1"), 1)
+    store.put(Thing("a", "2"), 2)
+    store.put(Thing("c", "3", owner_uid="other"), 3)
+    assert [thing.name for thing in store.of_owner("owner")] == ["a", "b"]
+    assert store.of_uid("lab", "2") == Thing("a", "2")
+    assert store.of_uid("elsewhere", "2") is None
+    store.drop_owner("owner")
+    assert store.of_owner("owner") == ()
+    assert store.of_uid("lab", "2") is None
+    assert len(store) == 1
+
+
+def test_a_successor_of_the_same_name_changes_owner_and_uid() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "1", owner_uid="first"), 1)
+    store.put(Thing("a", "2", owner_uid="second"), 2)
+    assert store.of_owner("first") == ()
+    assert store.of_uid("lab", "1") is None
+    assert store.of_owner("second") == (Thing("a", "2", owner_uid="second"),)
+
+
+def test_what_is_not_wanted_is_not_kept() -> None:
+    store: Store[Thing] = Store(wanted=lambda thing: thing.state != "over")
+    store.put(Thing("a", "1", state="over"), 1)
+    assert len(store) == 0
+
+
+def test_differences_to_a_list_are_counted() -> None:
+    store, _ = recorded()
+    store.put(Thing("same", "1"), 5)
+    store.put(Thing("changed", "2"), 5)
+    store.put(Thing("gone", "3"), 5)
+    store.put(Thing("newer-than-the-list", "4"), 20)
+    assert store.outdated({("lab", "same"): 5, ("lab", "changed"): 8}, "", 10) == 2
+    assert store.outdated({("lab", "same"): 5, ("lab", "changed"): 5, ("lab", "gone"): 5}, "", 10) == 0
