@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -69,20 +68,36 @@ class Gained:
     load_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Attempt:
+    """What a Pod said last: as little as possible, for there may be thousands of them."""
+
     created_at: datetime
-    push: Push
+    done: int
+    failed: int
+    skipped: int
+    ended_here: int
+    busy_seconds: float
+    waiting_seconds: float
+    load_seconds: float
+
+    @classmethod
+    def of(cls, pod: KnownPod, push: Push) -> _Attempt:
+        samples = push.samples
+        return cls(
+            pod.created_at,
+            samples.done,
+            samples.failed,
+            samples.skipped,
+            push.ended_here,
+            push.busy_seconds,
+            push.waiting_seconds,
+            push.load_seconds,
+        )
 
 
-@dataclass
-class _Shard:
-    """Attempts by Pod uid, in the order in which they were first heard of."""
-
-    attempts: OrderedDict[str, _Attempt] = field(default_factory=OrderedDict)
-
-    def newest(self) -> Push:
-        return max(self.attempts.values(), key=lambda attempt: attempt.created_at).push
+_Shard = dict[str, _Attempt]
+"""Attempts by Pod uid, in the order in which they were first heard of."""
 
 
 class _Step:
@@ -96,19 +111,18 @@ class _Step:
         self._at: datetime | None = None
 
     def knows(self, pod: KnownPod) -> bool:
-        return pod.index in self._shards and pod.uid in self._shards[pod.index].attempts
+        return pod.uid in self._shards.get(pod.index, ())
 
     def take(self, pod: KnownPod, push: Push, now: float, at: datetime) -> Gained:
-        shard = self._shards.setdefault(pod.index, _Shard())
-        known = shard.attempts.get(pod.uid)
-        before = known.push if known else None
+        shard = self._shards.setdefault(pod.index, {})
+        before, attempt = shard.get(pod.uid), _Attempt.of(pod, push)
         self._count(shard, -1)
-        shard.attempts[pod.uid] = _Attempt(pod.created_at, push)
-        if len(shard.attempts) > MAXIMUM_ATTEMPTS:
-            shard.attempts.popitem(last=False)
+        shard[pod.uid] = attempt
+        if len(shard) > MAXIMUM_ATTEMPTS:
+            del shard[next(iter(shard))]
         self._count(shard, +1)
-        self._rate.add(push.ended_here - (before.ended_here if before else 0), now)
-        gained = _gained(before, push)
+        self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
+        gained = _gained(before, attempt)
         self._busy += gained.busy_seconds
         self._waiting += gained.waiting_seconds
         self._at = at
@@ -126,11 +140,11 @@ class _Step:
         )
 
     def _count(self, shard: _Shard, sign: int) -> None:
-        if shard.attempts:
-            samples = shard.newest().samples
-            self._done += sign * samples.done
-            self._failed += sign * samples.failed
-            self._skipped += sign * samples.skipped
+        if shard:
+            newest = max(shard.values(), key=lambda attempt: attempt.created_at)
+            self._done += sign * newest.done
+            self._failed += sign * newest.failed
+            self._skipped += sign * newest.skipped
 
 
 class _Run:
@@ -196,11 +210,11 @@ class ProgressStore:
         return len(self._runs)
 
 
-def _gained(before: Push | None, push: Push) -> Gained:
+def _gained(before: _Attempt | None, now: _Attempt) -> Gained:
     if before is None:
-        return Gained(push.busy_seconds, push.waiting_seconds, push.load_seconds)
+        return Gained(now.busy_seconds, now.waiting_seconds, now.load_seconds)
     return Gained(
-        max(0.0, push.busy_seconds - before.busy_seconds),
-        max(0.0, push.waiting_seconds - before.waiting_seconds),
-        push.load_seconds if not before.load_seconds else 0.0,
+        max(0.0, now.busy_seconds - before.busy_seconds),
+        max(0.0, now.waiting_seconds - before.waiting_seconds),
+        now.load_seconds if not before.load_seconds else 0.0,
     )
