@@ -1,0 +1,59 @@
+"""Samples that become several: ids, levels, and who reads whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.expansion import ancestor, children, leaves, stage_levels
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.samples import Sample, SourceFile
+
+ROOT = Sample("a/photo", SourceFile("file:///in/photo.png", 3, "f"), attributes={"age": 3})
+
+
+def stage(name: str, *reads: str, expands: tuple[str, ...] = ()) -> StageSpec:
+    return StageSpec(name, 1, "m:C", tuple(Read(read) for read in reads), (), expands=expands)
+
+
+CHAIN = (
+    stage("first", INPUT),
+    stage("second", "first", expands=("_v0", "_v1")),
+    stage("third", "first", "second"),
+    stage("fourth", "third", expands=("-0", "-1", "-2")),
+)
+
+
+def test_levels_count_the_expansions_on_the_way() -> None:
+    assert stage_levels(CHAIN) == {"first": 0, "second": 1, "third": 1, "fourth": 2}
+    assert stage_levels(CHAIN[:1]) == {"first": 0}
+
+
+def test_leaves_are_the_product_of_all_expansions_with_unique_ids_and_the_files_of_the_indexed_sample() -> None:
+    found = leaves(ROOT, CHAIN)
+    assert [leaf.id for leaf in found] == [f"a/photo_v{light}-{view}" for light in (0, 1) for view in (0, 1, 2)]
+    assert {leaf.source for leaf in found} == {ROOT.source}
+    assert found[4].ancestors == ("a/photo", "a/photo_v1")
+    assert leaves(ROOT, CHAIN[:1]) == (ROOT,)
+
+
+def test_ancestors_are_what_the_lower_stages_worked_on() -> None:
+    leaf = leaves(ROOT, CHAIN)[4]
+    assert ancestor(leaf, 0) == ROOT
+    assert ancestor(leaf, 1) == children(ROOT, ("_v0", "_v1"))[1]
+    assert ancestor(leaf, 2) is leaf
+
+
+def test_an_expanded_sample_survives_its_line_of_a_worklist() -> None:
+    leaf = leaves(ROOT, CHAIN)[0]
+    assert Sample.from_json(leaf.to_json()) == leaf
+
+
+def test_two_stages_that_expand_the_same_samples_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="expands the same samples as second"):
+        stage_levels((*CHAIN[:2], stage("other", "first", expands=("x",))))
+
+
+def test_a_child_whose_id_is_too_long_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="too long"):
+        children(Sample("a" * 127), ("_v0",))

@@ -1,0 +1,85 @@
+"""Several samples at a time: no more than asked for, and who is to blame when a process dies."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.records import STARTED_TOGETHER, Record, crashes
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.worker.parallel import for_each
+from scenewright_stages.worker.resuming import CRASHED, make_agenda
+from scenewright_stages.worker.worklists import Todo
+
+STAGE = StageSpec("stage", 1, "m:C", (Read(INPUT),), (), threads=2)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_item_is_worked_on_once_by_at_most_so_many_at_a_time(threads: int) -> None:
+    lock, running, most, seen = threading.Lock(), [0], [0], []
+
+    def work(item: int) -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.002)
+        with lock:
+            running[0] -= 1
+            seen.append(item)
+
+    for_each(iter(range(30)), work, threads)
+    assert sorted(seen) == list(range(30))
+    assert most[0] == threads
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_after_a_fault_nothing_more_is_taken_and_the_fault_is_raised(threads: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    def work(item: int) -> None:
+        time.sleep(0.001)
+        if item == 5:
+            raise KeyboardInterrupt("stop")
+
+    with pytest.raises(KeyboardInterrupt):
+        for_each(items(), work, threads)
+    assert len(taken) < 20
+
+
+def started(sample: str, attempt: str, reason: str = "") -> Record:
+    return Record(sample, "stage", "k", "started", "run", attempt, at=1.0, reason=reason)
+
+
+def agenda(records: dict[str, list[Record]]) -> tuple[list[tuple[str, bool]], dict[str, str]]:
+    todos = [Todo(Sample(name), "no record") for name in sorted(records)]
+    made = make_agenda((STAGE,), {"stage": "k"}, todos, {"stage": records}, "run", allowed_crashes=2)
+    return (
+        [(each.sample.id, each.suspected) for each in made.assignments],
+        {record.sample: record.reason for record, _ in made.records},
+    )
+
+
+def test_samples_that_ran_together_when_the_process_died_run_first_and_alone() -> None:
+    records = {"a": [], "b": [started("b", "1", STARTED_TOGETHER)], "c": [started("c", "1", STARTED_TOGETHER)]}
+    assert agenda(records) == ([("b", True), ("c", True), ("a", False)], {})
+
+
+def test_a_sample_is_never_given_up_for_crashes_that_others_may_have_caused() -> None:
+    together = [started("a", attempt, STARTED_TOGETHER) for attempt in "123"]
+    assert agenda({"a": together}) == ([("a", True)], {})
+    assert agenda({"a": [*together, started("a", "4")]}) == ([], {"a": CRASHED})
+
+
+def test_crashes_alone_are_counted_apart() -> None:
+    records = [started("a", "1", STARTED_TOGETHER), started("a", "2")]
+    assert crashes(records, "run") == {"a": 2}
+    assert crashes(records, "run", alone=True) == {"a": 1}
