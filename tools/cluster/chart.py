@@ -77,8 +77,10 @@ def install(
     Args:
         values: more arguments of helm, for instance ``--set metrics.annotations=true``.
     """
-    names = build_images(tag, report)
-    identities = {name: images.move_to_node(name, target.containerd, report) for name in names}
+    built = build_images(tag, report)
+    # What only other images are built on does not run on a node.
+    wanted = [name for name in built if not name.startswith(f"{PREFIX}stage-base")]
+    identities = {name: images.move_to_node(name, target.containerd, report) for name in wanted}
     report("installing the chart")
     # Other images under the same names must replace the operator's Pod.
     annotations = {"images": " ".join(sorted(identities.values()))}

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from . import network
 from .preflight import CNI_PLUGINS
@@ -56,11 +57,11 @@ class Containerd:
         lines = self._ctr("images", "list", f"name=={name}").stdout.splitlines()[1:]
         return lines[0].split()[2] if lines else ""
 
-    def import_image(self, archive: Path) -> None:
-        """Brings an OCI archive into the store."""
-        done = self._ctr("images", "import", str(archive))
+    def import_image(self, archive: IO[bytes]) -> None:
+        """Brings an archive of docker's or OCI's format into the store."""
+        done = self._ctr("images", "import", "--compress-blobs=false", "-", standard_input=archive)
         if done.returncode != 0:
-            raise RuntimeError(f"ctr images import {archive}: {done.stderr[-500:]}")
+            raise RuntimeError(f"ctr images import: {done.stderr[-500:]}")
 
     def _remove_containers(self) -> int:
         """Forgets containers of an earlier cluster, whose processes have ended; returns how many there were."""
@@ -73,9 +74,9 @@ class Containerd:
     def _await(self, component: Component) -> None:
         component.wait_until(lambda: self._ctr("version").returncode == 0, 30)
 
-    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _ctr(self, *arguments: str, standard_input: IO[bytes] | None = None) -> subprocess.CompletedProcess[str]:
         command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, stdin=standard_input, capture_output=True, text=True, check=False)
 
     def _configuration(self) -> str:
         settings = {

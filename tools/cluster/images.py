@@ -70,10 +70,14 @@ def move_to_node(name: str, containerd: Containerd, report: Callable[[str], None
     if marker.exists() and marker.read_text() == f"{identity} {containerd.image_identity(name)}":
         return identity
     report(f"moving {name} to the node")
-    with tempfile.TemporaryDirectory(dir=known) as scratch:
-        archive = Path(scratch) / "image.tar"
-        _run(["buildah", "push", "--disable-compression", name, f"oci-archive:{archive}:{name}"])
-        containerd.import_image(archive)
+    # Streamed, and of the one kind that buildah does not compress: images are gigabytes.
+    with subprocess.Popen(
+        ["buildah", "push", "--quiet", name, f"docker-archive:/dev/stdout:{name}"], stdout=subprocess.PIPE
+    ) as push:
+        assert push.stdout is not None
+        containerd.import_image(push.stdout)
+    if push.returncode != 0:
+        raise RuntimeError(f"buildah push {name} failed")
     marker.write_text(f"{identity} {containerd.image_identity(name)}")
     return identity
 
