@@ -1,0 +1,19 @@
+"""The toy pipeline whose second stage makes two samples of each, several of them at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toy_pipeline import PIPELINE as TOY
+from toy_pipeline import ToyParams
+
+from scenewright_stages.contract.pipeline import StageSpec
+
+
+def stages(params: ToyParams) -> tuple[StageSpec, ...]:
+    """``double`` works on the files, ``sum`` on two children of each; both with three threads."""
+    double, total = TOY.stages(params)
+    return replace(double, threads=3), replace(total, threads=3, expands=("_a", "_b"))
+
+
+PIPELINE = replace(TOY, stages=stages)
