@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.depth.colours import depth_colours, depth_limits, turbo
+
 _JPEG_QUALITY = 88
 # Pixels without a depth: a grey that the turbo map does not contain.
 _INVALID_GREY = 96
@@ -102,17 +104,15 @@ def depth_picture(
     98th percentile unless one is given.
     """
     valid = np.isfinite(depth) & (depth > 0)
-    near, far = depth_range or _percentile_range(depth[valid])
-    position = _nearness(np.where(valid, depth, far), near, far)
-    coloured = cv2.applyColorMap(np.rint(position * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1].copy()
+    near, far = depth_range or depth_limits(depth)
+    coloured = depth_colours(depth, near, far)
     coloured[~valid] = _INVALID_GREY
     return DepthPicture(_encode(coloured, alt, caption, ".png"), near, far)
 
 
 def depth_legend(near: float, far: float, ticks: int = 5) -> tuple[str, list[tuple[float, float]]]:
     """The colour map's legend: a CSS gradient from near to far, and (position in %, metres) of its ticks."""
-    levels = np.linspace(255, 0, 17).round().astype(np.uint8)[None]
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[0, :, ::-1]
+    colours = turbo(np.linspace(1, 0, 17))
     stops = ", ".join(f"#{bytes(colour.tolist()).hex()}" for colour in colours)
     positions = np.linspace(0, 1, ticks)
     metres = 1 / (1 / near + positions * (1 / far - 1 / near))
@@ -127,17 +127,6 @@ def thumbnail(srgb: NDArray[np.floating], longest_side: int, alt: str) -> Pictur
     size = [max(1, round(side * scale)) for side in srgb.shape[1::-1]]
     small = cv2.resize(np.asarray(srgb, np.float32), size, interpolation=cv2.INTER_AREA)
     return photograph(np.asarray(small, np.float32), alt)
-
-
-def _percentile_range(values: NDArray[np.floating]) -> tuple[float, float]:
-    if values.size == 0:
-        return 1.0, 2.0
-    near, far = (float(v) for v in np.percentile(values, [2, 98]))
-    return near, max(far, near * 1.01)
-
-
-def _nearness(depth: NDArray[np.floating], near: float, far: float) -> NDArray[np.floating]:
-    return np.clip((1 / depth - 1 / far) / (1 / near - 1 / far), 0, 1)
 
 
 def _as_bytes(srgb: NDArray[np.floating]) -> NDArray[np.uint8]:

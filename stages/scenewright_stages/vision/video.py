@@ -1,4 +1,4 @@
-"""Reading and writing video by PyAV, and colours for depth maps."""
+"""Reading and writing video by PyAV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
@@ -70,45 +69,6 @@ def read_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
             raise VideoError(f"{path} has no video stream")
         for frame in container.decode(video=0):
             yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-
-
-def depth_colours(
-    depth: NDArray[np.floating[Any]],
-    near: float | None = None,
-    far: float | None = None,
-    valid: NDArray[np.bool_] | None = None,
-) -> NDArray[np.uint8]:
-    """Depth (H, W) in metres as sRGB (H, W, 3) uint8: near is warm, far is cold, invalid is black.
-
-    The Turbo map (Mikhailov 2019) runs over inverse depth, as human depth perception roughly does. Limits
-    that are not given are the 2nd and 98th percentile of the picture; give them to make frames of one
-    video comparable.
-
-    Args:
-        valid: (H, W) pixels to show; by default the finite positive ones.
-    """
-    usable = np.isfinite(depth) & (depth > 0)
-    if valid is not None:
-        usable &= valid
-    pictures = np.zeros((*depth.shape, 3), np.uint8)
-    if not usable.any():
-        return pictures
-    low, high = depth_limits(depth[usable])
-    nearest, farthest = 1 / (near or low), 1 / (far or high)
-    inverse = 1 / np.where(usable, depth, 1.0)
-    level = (inverse - farthest) / max(nearest - farthest, 1e-12)
-    grey = (255 * np.clip(level, 0, 1)).astype(np.uint8)
-    pictures[usable] = np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO))[..., ::-1][usable]
-    return pictures
-
-
-def depth_limits(depth: NDArray[np.floating[Any]]) -> tuple[float, float]:
-    """2nd and 98th percentile of the finite positive values, metres; (1, 1) if there are none."""
-    values = depth[np.isfinite(depth) & (depth > 0)]
-    if values.size == 0:
-        return 1.0, 1.0
-    low, high = np.percentile(values, (2, 98))
-    return float(low), float(high)
 
 
 def srgb_bytes(frame: Frame) -> NDArray[np.uint8]:

@@ -142,7 +142,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=1,
+        version=2,  # depth video: levels are rounded, no longer cut off
         implementation="scenewright_stages.vistadream.render:RenderStage",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
         outputs=(

@@ -16,11 +16,12 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.report.rerun_export import RerunFrame
 from scenewright_stages.vision.colour import unit_from_uint8
+from scenewright_stages.vision.depth.colours import depth_colours, depth_limits
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.video import depth_colours, depth_limits, write_mp4
+from scenewright_stages.vision.video import write_mp4
 from scenewright_stages.vistadream.flight import Flight, fly
 from scenewright_stages.vistadream.frames import Frame, load_frames
 from scenewright_stages.vistadream.initialize import stage_renderer

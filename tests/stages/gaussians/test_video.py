@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.video import VideoError, depth_colours, read_frames, srgb_bytes, write_mp4
+from scenewright_stages.vision.depth.colours import depth_colours
+from scenewright_stages.vision.video import VideoError, read_frames, srgb_bytes, write_mp4
 
 
 def gradients(width: int = 70, height: int = 45, count: int = 6) -> Iterator[np.ndarray]:
