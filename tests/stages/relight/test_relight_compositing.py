@@ -1,0 +1,100 @@
+"""A person is taken off a background and put back in another light: exact inside, untouched outside, no old halo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scenewright_stages.relight.compositing import lay_over, plain_background, take_apart
+from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
+
+Bytes = NDArray[np.uint8]
+SIDE = 160
+
+
+def layers() -> tuple[Bytes, Bytes, Bytes]:
+    """A smooth bright person, a smooth blue background, and a matte with a soft edge of 8 pixels."""
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    radius = np.hypot(columns - SIDE / 2, rows - SIDE / 2)
+    alpha = np.clip((SIDE / 3 - radius) / 8 + 0.5, 0, 1)
+    person = np.dstack([200 + columns / 8, 150 + rows / 8, 110 + 0 * rows])
+    background = np.dstack([30 + rows / 8, 50 + columns / 4, 140 + rows / 4])
+    return person.astype(np.uint8), background.astype(np.uint8), np.rint(alpha * 255).astype(np.uint8)
+
+
+def truth(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
+    """``a F + (1 - a) B`` in linear light by the plain formula."""
+    share = alpha[..., None] / 255.0
+    front, behind = (linear_from_srgb(each.astype(np.float32) / 255) for each in (person, background))
+    return uint8_from_unit(srgb_from_linear(share * front + (1 - share) * behind))
+
+
+def difference(one: Bytes, other: Bytes) -> NDArray[np.int16]:
+    return np.abs(one.astype(np.int16) - other.astype(np.int16))
+
+
+def test_inside_it_is_the_formula_and_outside_the_background_to_the_last_bit() -> None:
+    person, background, alpha = layers()
+    composed = lay_over(person, background, alpha)
+    assert difference(composed, truth(person, background, alpha)).max() <= 1
+    assert np.array_equal(composed[alpha == 0], background[alpha == 0])
+    assert np.array_equal(composed[alpha == 255], person[alpha == 255])
+    in_srgb = np.rint(alpha[..., None] / 255.0 * person + (1 - alpha[..., None] / 255.0) * background)
+    assert difference(in_srgb.astype(np.uint8), truth(person, background, alpha)).max() > 3, "sRGB blending must lose"
+
+
+def test_a_person_that_does_not_change_gives_the_photograph_back() -> None:
+    photograph, alpha = truth(*layers()), layers()[2]
+    parts = take_apart(photograph, alpha)
+    again = lay_over(parts.foreground, parts.background, alpha)
+    certain = (alpha == 0) | (alpha == 255)
+    assert np.array_equal(again[certain], photograph[certain])
+    assert difference(again, photograph)[~certain].mean() == pytest.approx(parts.edge_error, abs=0.01)
+    assert parts.edge_error < 1.5
+
+
+def test_a_darker_person_leaves_no_halo_of_the_old_light() -> None:
+    person, background, alpha = layers()
+    photograph = truth(person, background, alpha)
+    parts = take_apart(photograph, alpha)
+    dark, dark_truth = (
+        bytes_from_linear(linear_from_bytes(each) * np.float32(0.3)) for each in (parts.foreground, person)
+    )
+    edge = (alpha > 0) & (alpha < 255)
+    wanted = truth(dark_truth, background, alpha)
+    ours = difference(lay_over(dark, parts.background, alpha), wanted)[edge].mean()
+    naive = difference(truth(dark, photograph, alpha), wanted)[edge].mean()
+    print(f"halo: {ours:.2f} levels, {naive:.2f} when the photograph itself lies behind")
+    assert ours < 0.35 * naive
+
+
+def test_foreground_is_black_where_nobody_is_and_background_where_nothing_else_is() -> None:
+    photograph, alpha = truth(*layers()), layers()[2]
+    parts = take_apart(photograph, alpha)
+    assert not parts.foreground[alpha == 0].any()
+    assert not parts.background[alpha == 255].any()
+    assert np.array_equal(parts.background[alpha == 0], photograph[alpha == 0])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_nobody_and_nothing_else_are_no_special_cases(value: int) -> None:
+    photograph, alpha = truth(*layers()), np.full((SIDE, SIDE), value, np.uint8)
+    parts = take_apart(photograph, alpha)
+    assert np.array_equal(lay_over(parts.foreground, parts.background, alpha), photograph)
+
+
+def test_a_plain_background_is_that_very_level() -> None:
+    person, _, alpha = layers()
+    composed = lay_over(person, plain_background(person.shape, 128), alpha)
+    assert (composed[alpha == 0] == 128).all()
+
+
+def test_tables_of_the_curve_are_the_curve() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(bytes_from_linear(linear_from_bytes(levels)), levels)
+    values = np.random.default_rng(2).random((40, 30, 3), dtype=np.float32)
+    assert np.abs(linear_from_unit(values) - linear_from_srgb(values)).max() < 3e-5
+    assert difference(bytes_from_linear(values), uint8_from_unit(srgb_from_linear(values))).max() <= 1
+    assert (bytes_from_linear(np.array([[[-1, 0.5, 2]]], np.float32))[0, 0] == [0, 188, 255]).all()
