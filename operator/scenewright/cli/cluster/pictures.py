@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -32,22 +32,36 @@ _MARKS = {
     "failed": ("✗", "red"),
 }
 _BAR = 20
+_COLUMNS: dict[str, Callable[[ObjectView], RenderableType]] = {
+    "object": lambda view: view.reference,
+    "pipeline": lambda view: view.pipeline,
+    "phase": lambda view: Text(view.phase, STYLES.get(view.phase, "")),
+    "stage": lambda view: view.stage,
+    "samples": lambda view: view.progress,
+    "failed": lambda view: Text(str(view.failed), "red") if view.failed else "",
+    "rate": lambda view: view.rate,
+    "age": lambda view: age(view.age),
+}
+_NUMBERS = ("samples", "failed", "rate", "age")
+_WIDE = 100
+_LEFT_OUT = ("pipeline", "rate")
 MOST_FAILURES = 10
 MOST_REASONS = 20
 
 
-def overview(views: Sequence[ObjectView], with_namespace: bool) -> RenderableType:
-    """All objects, one line each; below them the reasons of those that do not get on."""
+def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> RenderableType:
+    """All objects, one line each; below them the reasons of those that do not get on.
+
+    Where the terminal has less than 100 columns, pipeline and rate are left out.
+    """
+    columns = _COLUMNS if width >= _WIDE else {name: of for name, of in _COLUMNS.items() if name not in _LEFT_OUT}
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in (*(("namespace",) if with_namespace else ()), "object", "pipeline", "phase", "stage"):
-        table.add_column(name, no_wrap=True)
-    for name in ("samples", "failed", "rate", "age"):
-        table.add_column(name, justify="right", no_wrap=True)
+    if with_namespace:
+        table.add_column("namespace", no_wrap=True)
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
     for view in views:
-        cells: list[RenderableType] = [view.namespace] if with_namespace else []
-        cells += [view.reference, view.pipeline, Text(view.phase, STYLES.get(view.phase, "")), view.stage]
-        cells += [view.progress, Text(str(view.failed), "red") if view.failed else "", view.rate, age(view.age)]
-        table.add_row(*cells)
+        table.add_row(*([view.namespace] if with_namespace else []), *(of(view) for of in columns.values()))
     stuck = [view for view in views if view.phase in ("Waiting", "Failed") and view.reason]
     return Group(table, *([Text("")] if stuck else []), *(_why(view) for view in stuck[:MOST_REASONS]))
 

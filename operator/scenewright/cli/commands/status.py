@@ -102,12 +102,15 @@ def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool
     where = "the cluster" if all_namespaces else f"namespace {cluster.namespace}"
     if not watch:
         views = [_view(raw) for raw in next(lists)]
-        console.print(overview(views, all_namespaces) if views else f"no objects in {where}")
+        console.print(overview(views, all_namespaces, console.width) if views else f"no objects in {where}")
         return 0
     with Live(console=console, auto_refresh=False) as live:
         for found in lists:
             views = [_view(raw) for raw in found]
-            live.update(overview(views, all_namespaces) if views else Group(f"no objects in {where}"), refresh=True)
+            live.update(
+                overview(views, all_namespaces, console.width) if views else Group(f"no objects in {where}"),
+                refresh=True,
+            )
     return 0
 
 
