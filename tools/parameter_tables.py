@@ -16,16 +16,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
+from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 BEGIN = "<!-- parameters: begin (written by tools/parameter_tables.py) -->"
 END = "<!-- parameters: end -->"
 PAGES: dict[Path, type[BaseModel]] = {
+    Path(__file__).parent.parent / "docs" / "relight.md": RelightParams,
     Path(__file__).parent.parent / "docs" / "vistadream.md": VistaDreamParams,
 }
 
 _HEADER = "| parameter | default | values | meaning |\n|---|---|---|---|"
 _SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "multiple of {}"}
+_LENGTHS = ("min_length", "max_length")
 _KINDS = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
 
@@ -72,11 +75,22 @@ def _values(field: FieldInfo) -> str:
     annotation, optional = _without_none(field.annotation)
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" if choice else '`""`' for choice in get_args(annotation))
+    if get_origin(annotation) is list:
+        return _list_values(field, get_args(annotation)[0])
     limits = [
         text.format(getattr(rule, key)) for rule in field.metadata for key, text in _SIGNS.items() if hasattr(rule, key)
     ]
     limits += [f"at most {rule.max_length} characters" for rule in field.metadata if hasattr(rule, "max_length")]
     return ", ".join([_KINDS[annotation], *limits, *(["or unset"] if optional else [])])
+
+
+def _list_values(field: FieldInfo, item: Any) -> str:
+    """What a list accepts: how many of what."""
+    info = FieldInfo.from_annotation(item)
+    bounds = {key: getattr(rule, key) for rule in field.metadata for key in _LENGTHS if hasattr(rule, key)}
+    low, high = bounds.get("min_length", 0), bounds.get("max_length")
+    count = f"{low} to {high}" if low != high else str(low)
+    return f"list of {count}: {_values(info)}"
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

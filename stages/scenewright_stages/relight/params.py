@@ -41,7 +41,7 @@ class SegmentationParams(Params):
     backend: Segmenter = Field(
         default="classic",
         description="Who finds the person: classic (a face or the box, then GrabCut and a matte; no weights), mask "
-        "(a mask supplied beside each image as <name>.mask.png), sam3 (from the prompt) or sam2 (from a face or the "
+        "(supplied beside each image, face.mask.png for face.jpg), sam3 (from the prompt) or sam2 (from a face or the "
         "box).",
     )
     backends: list[Segmenter] = Field(
@@ -256,7 +256,7 @@ class RelightParams(Params):
         default=1,
         ge=1,
         le=64,
-        description="Lights for each image. 1: the sample keeps its id; otherwise each has its own, <id>_v<number>.",
+        description="Lights for each image. 1: the sample keeps its id; otherwise the lights are id_v0, id_v1 and so on.",
     )
     background: Background = Field(
         default="original",
