@@ -32,6 +32,10 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("outpaint", ["classic", "flux-fill"]),
         ("inpaint", ["classic", "flux-fill"]),
         ("depth", ["classic", "provided", "depth-pro", "depth-anything", "moge"]),
+        ("segment", ["classic", "mask", "sam3", "sam2"]),
+        ("albedo", ["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]),
+        ("normals", ["classic", "dpt", "marigold-normals"]),
+        ("caption", ["classic", "qwen-vl"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -41,7 +45,7 @@ def test_every_capability_offers_its_backends_classic_first(capability: str, nam
 def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
     with pytest.raises(UnknownCapability) as caught:
         registry.backends("teleport")
-    assert caught.value.allowed == ("outpaint", "inpaint", "depth")
+    assert caught.value.allowed == ("outpaint", "inpaint", "depth", "segment", "albedo", "normals", "caption")
 
 
 def test_an_unknown_backend_is_refused_with_field_value_and_what_is_allowed() -> None:

@@ -188,6 +188,6 @@ def test_the_portrait_box_holds_head_and_shoulders() -> None:
 
 
 def test_linear_pictures_are_not_expected() -> None:
-    """The finder's colours are perceptual: the same picture in linear light gives a worse mask, so the space matters."""
+    """Its colours are perceptual: the same picture in linear light gives a worse mask, so the space matters."""
     dark = overlap(find_person(linear_from_srgb(photograph())).mask, outline())
     assert dark < overlap(find_person(photograph()).mask, outline())

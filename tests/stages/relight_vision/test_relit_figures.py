@@ -26,8 +26,8 @@ from scenewright_stages.vision.shading import (
     shadow_pattern,
     soft_shadow,
 )
-from scenewright_stages.vision.synthetic import World, box_room, cameras_inside, cylinder_room, render
 from scenewright_stages.vision.synthetic import Light as WorldLight
+from scenewright_stages.vision.synthetic import World, box_room, cameras_inside, cylinder_room, render
 
 Floats = NDArray[np.float32]
 SEEDS = range(6)
@@ -143,7 +143,7 @@ def test_the_highlight_lies_where_the_mirror_points_and_falls_off_as_its_exponen
     black = np.zeros_like(normals)
     shine = shade(black, normals, light)[..., 0] * inside
     row, column = np.unravel_index(np.argmax(shine), shine.shape)
-    halfway = np.array(light.direction) + (0, 0, -1)
+    halfway = np.array(light.direction) + np.array([0, 0, -1])
     halfway /= np.linalg.norm(halfway)
     assert abs(column - (100 + 90 * halfway[0])) <= 2
     assert abs(row - (100 + 90 * halfway[1])) <= 2

@@ -64,7 +64,9 @@ def save_tiny_sam3(folder: Path) -> Path:
         detr_decoder_config=small | {"num_queries": 7},
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
     )  # fmt: skip
-    Sam3Model(config).eval().save_pretrained(folder)
+    model = Sam3Model(config).eval()
+    _make_sensitive(model, (2, 4))
+    model.save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 
@@ -103,10 +105,7 @@ def save_tiny_dpt(folder: Path) -> Path:
     )  # fmt: skip
     model = DPTForDepthEstimation(config).eval()
     with torch.no_grad():
-        # As initialised, random weights answer the same everywhere.
-        for weights in model.parameters():
-            if weights.dim() == 4:
-                torch.nn.init.kaiming_normal_(weights)
+        _make_sensitive(model, (4,))
         model.head.head[-2].bias.fill_(2.0)
     model.save_pretrained(folder)
     return folder
@@ -138,6 +137,14 @@ def save_tiny_marigold(folder: Path, kind: str = "intrinsics", linear: bool = Fa
         pipeline = MarigoldNormalsPipeline(**parts, prediction_type="normals", use_full_z_range=True)
     pipeline.save_pretrained(folder)
     return folder
+
+
+def _make_sensitive(model: torch.nn.Module, dimensions: tuple[int, ...]) -> None:
+    """As initialised, small random models answer nearly the same to everything."""
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() in dimensions:
+                torch.nn.init.kaiming_normal_(weights)
 
 
 def _unet(channels_in: int, channels_out: int) -> UNet2DConditionModel:

@@ -1,0 +1,302 @@
+"""SAM 3, SAM 2, DPT and Marigold with tiny random weights in the published formats: wiring, sizes, prompts, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from astronaut import photograph
+from numpy.typing import NDArray
+from tiny_portrait_models import save_tiny_dpt, save_tiny_marigold, save_tiny_sam2, save_tiny_sam3
+from transformers import DPTForDepthEstimation, Sam2Model, Sam3Model
+
+from scenewright_stages.models.dpt import normals_of_relief
+from scenewright_stages.models.errors import BrokenWeights, LicenceNotAccepted, MissingWeights, UnsupportedOption
+from scenewright_stages.models.loading import ModelContext, ModelPool
+from scenewright_stages.models.marigold import latent_shape
+from scenewright_stages.models.portraits import overlap
+from scenewright_stages.models.relight_interfaces import AlbedoEstimator, NormalEstimator, Segmenter
+from scenewright_stages.vision.people import NoSubject, portrait_box
+
+Floats = NDArray[np.float32]
+IMAGE = np.random.default_rng(0).random((90, 120, 3), dtype=np.float32)
+ALPHA = np.zeros((90, 120), np.float32)
+ALPHA[10:80, 20:100] = 1
+FOLDERS = {
+    "sam3": "facebook/sam3",
+    "sam2": "facebook/sam2.1-hiera-large",
+    "dpt": "Intel/dpt-large",
+    "marigold-iid": "prs-eth/marigold-iid-appearance-v1-1",
+    "marigold-normals": "prs-eth/marigold-normals-v1-1",
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    save_tiny_sam3(root / FOLDERS["sam3"])
+    save_tiny_sam2(root / FOLDERS["sam2"])
+    save_tiny_dpt(root / FOLDERS["dpt"])
+    save_tiny_marigold(root / FOLDERS["marigold-iid"])
+    save_tiny_marigold(root / FOLDERS["marigold-normals"], "normals")
+    return root
+
+
+@pytest.fixture
+def load(cache: Path) -> Any:
+    pool = ModelPool()
+
+    def loaded(capability: str, name: str, **options: Any) -> Any:
+        accepted = frozenset({"sam-license"})
+        return pool.load(capability, name, ModelContext(cache, "cpu", accepted, options=options))
+
+    yield loaded
+    pool.release()
+
+
+def _square(image: Floats, side: int, mean: Any, deviation: Any, mode: str = "bilinear") -> torch.Tensor:
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    fitted = torch.nn.functional.interpolate(pixels, (side, side), mode=mode, align_corners=False, antialias=True)
+    return (fitted - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(deviation).view(1, 3, 1, 1)
+
+
+# --- SAM 3
+
+
+def _published_sam3(cache: Path, prompt: str, deviation: float = 0.5) -> tuple[float, Floats]:
+    """Best score and mask probability by the published steps, without the batching and caching of the backend."""
+    from transformers import AutoTokenizer
+
+    folder = cache / FOLDERS["sam3"]
+    model = Sam3Model.from_pretrained(folder).eval()
+    text = AutoTokenizer.from_pretrained(folder)([prompt], padding="max_length", max_length=32, return_tensors="pt")
+    with torch.inference_mode():
+        answer = model(
+            pixel_values=_square(IMAGE, 112, (0.5,) * 3, (deviation,) * 3),
+            input_ids=text.input_ids,
+            attention_mask=text.attention_mask,
+        )
+    scores = answer.pred_logits.sigmoid() * answer.presence_logits.sigmoid()
+    best = int(scores[0].argmax())
+    mask = answer.pred_masks[:, best : best + 1].sigmoid()
+    full = torch.nn.functional.interpolate(mask, IMAGE.shape[:2], mode="bilinear", align_corners=False)
+    return float(scores[0, best]), full[0, 0].numpy()
+
+
+def test_sam3_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
+    segmenter = load("segment", "sam3", threshold=0.0)
+    assert isinstance(segmenter, Segmenter)
+    found = segmenter.segment(IMAGE, "person")
+    score, probability = _published_sam3(cache, "person")
+    assert found.score == pytest.approx(score, abs=1e-3)
+    assert found.method == "sam3"
+    assert found.alpha.shape == (90, 120)
+    sure = np.abs(probability - 0.5) > 0.2
+    if sure.any():
+        assert (found.mask == (probability > 0.5))[sure].mean() > 0.8
+    other_score, _ = _published_sam3(cache, "person", deviation=0.25)
+    assert other_score != pytest.approx(score, abs=1e-5), "another normalisation must be seen"
+
+
+def test_sam3_reads_its_prompt_and_is_repeatable(load: Callable[..., Any]) -> None:
+    segmenter = load("segment", "sam3", threshold=0.0)
+    first, again, other = (segmenter.segment(IMAGE, prompt) for prompt in ("person", "person", "cat"))
+    np.testing.assert_array_equal(first.alpha, again.alpha)
+    assert first.score != other.score or np.abs(first.alpha - other.alpha).mean() > 0.01
+
+
+def test_sam3_without_a_likely_instance_rejects_the_picture(load: Callable[..., Any]) -> None:
+    with pytest.raises(NoSubject, match="person"):
+        load("segment", "sam3", threshold=0.999).segment(IMAGE, "person")
+
+
+def test_sam3_with_a_box_takes_the_instance_that_fits_it(load: Callable[..., Any]) -> None:
+    segmenter = load("segment", "sam3", threshold=0.0)
+    scores = torch.tensor([[0.9, 0.6, 0.7]])
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 0.9, 0.9], [0.0, 0.0, 0.3, 0.3]]])
+    question = type("Question", (), {"box": (60.0, 45.0, 108.0, 81.0)})
+    assert segmenter._chosen(scores, boxes, [question], (90, 120)).tolist() == [1]
+    question.box = None
+    assert segmenter._chosen(scores, boxes, [question], (90, 120)).tolist() == [0]
+
+
+def test_sam3_needs_its_licence_by_name(cache: Path) -> None:
+    with pytest.raises(LicenceNotAccepted, match="sam-license"):
+        ModelPool().load("segment", "sam3", ModelContext(cache, "cpu"))
+
+
+# --- SAM 2
+
+
+def test_sam2_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
+    segmenter = load("segment", "sam2", threshold=0.0)
+    box = (12.0, 9.0, 96.0, 81.0)
+    found = segmenter.segment(IMAGE, "ignored", box)
+    model = Sam2Model.from_pretrained(cache / FOLDERS["sam2"]).eval()
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    scaled = torch.tensor([[[12 * 128 / 120, 9 * 128 / 90, 96 * 128 / 120, 81 * 128 / 90]]])
+    with torch.inference_mode():
+        pixels = _square(IMAGE, 128, mean, deviation)
+        answer = model(pixel_values=pixels, input_boxes=scaled, multimask_output=False)
+        unscaled = model(pixel_values=pixels, input_boxes=torch.tensor([[list(box)]]), multimask_output=False)
+    assert found.score == pytest.approx(float(answer.iou_scores), abs=1e-3)
+    assert float(unscaled.iou_scores) != pytest.approx(float(answer.iou_scores), abs=1e-6)
+    assert found.method == "sam2"
+
+
+def test_sam2_asks_for_the_face_it_finds_and_rejects_pictures_without_one(load: Callable[..., Any]) -> None:
+    image = photograph()
+    segmenter = load("segment", "sam2", threshold=0.0)
+    np.testing.assert_array_equal(
+        segmenter.segment(image, "person").alpha, segmenter.segment(image, "person", portrait_box(image)).alpha
+    )
+    with pytest.raises(NoSubject, match="no face"):
+        segmenter.segment(IMAGE, "person")
+    centre = load("segment", "sam2", threshold=0.0, without_face="centre")
+    assert centre.segment(IMAGE, "person").alpha.shape == (90, 120)
+
+
+# --- DPT
+
+
+def test_dpt_normals_are_those_of_its_relief(cache: Path, load: Callable[..., Any]) -> None:
+    estimator = load("normals", "dpt")
+    assert isinstance(estimator, NormalEstimator)
+    normals = estimator.estimate(IMAGE, ALPHA)
+    assert (normals.shape, normals.dtype) == ((90, 120, 3), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(normals[ALPHA == 0], np.broadcast_to([0, 0, -1], normals[ALPHA == 0].shape))
+    model = DPTForDepthEstimation.from_pretrained(cache / FOLDERS["dpt"]).eval()
+    with torch.inference_mode():
+        inverse = model(pixel_values=_square(IMAGE, 64, (0.5,) * 3, (0.5,) * 3, "bicubic")).predicted_depth
+    expected = normals_of_relief(inverse, torch.from_numpy(ALPHA)[None], 0.6)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(normals, expected, atol=2e-4)
+    assert np.abs(normals[ALPHA > 0][:, :2]).mean() > 0.05
+
+
+def test_a_relief_that_is_nearer_on_the_right_faces_left() -> None:
+    ramp = torch.linspace(0, 1, 64).repeat(64, 1)[None] * 7 + 3
+    alpha = torch.ones((1, 128, 128))
+    normals = normals_of_relief(ramp, alpha, 0.5)[0]
+    # 0.5 times the side of 128 over 128 pixels (between the 2nd and 98th percentile): a slope of about a half.
+    slope = 0.5 / 0.96
+    np.testing.assert_allclose(normals[0, 64, 64], -slope / np.hypot(slope, 1), atol=0.02)
+    np.testing.assert_allclose(normals[1, 64, 64], 0, atol=1e-4)
+    assert normals[2].max() < 0
+    scaled = normals_of_relief(ramp * 100 - 4, alpha, 0.5)[0]
+    np.testing.assert_allclose(scaled, normals, atol=1e-4)
+    flat = normals_of_relief(torch.full((1, 64, 64), 2.0), alpha, 0.5)[0]
+    assert (flat[2] == -1).all()
+
+
+# --- Marigold
+
+
+def test_marigold_albedo_is_its_albedo_target_at_full_size(cache: Path, load: Callable[..., Any]) -> None:
+    from diffusers import MarigoldIntrinsicsPipeline
+
+    estimator = load("albedo", "marigold-iid")
+    assert isinstance(estimator, AlbedoEstimator)
+    albedo, shading = estimator.estimate(IMAGE, ALPHA, seed=5)
+    assert (albedo.shape, albedo.dtype, shading) == (IMAGE.shape, np.float32, None)
+    pipeline = MarigoldIntrinsicsPipeline.from_pretrained(cache / FOLDERS["marigold-iid"])
+    pipeline.set_progress_bar_config(disable=True)
+    latents = torch.randn((8, *latent_shape((90, 120), 64, 8)), generator=torch.Generator().manual_seed(5))[None]
+    image = torch.from_numpy(IMAGE).permute(2, 0, 1)[None]
+    expected = pipeline(image, latents=latents, match_input_resolution=True, output_type="np").prediction
+    np.testing.assert_allclose(albedo, expected[0], atol=1e-5)
+    assert np.abs(albedo - expected[1]).mean() > 1e-3, "the material is no albedo"
+
+
+def test_marigold_is_repeatable_and_depends_on_the_seed(load: Callable[..., Any]) -> None:
+    estimator = load("albedo", "marigold-iid")
+    first, again, other = (estimator.estimate(IMAGE, ALPHA, seed)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).mean() > 1e-4
+
+
+def test_linear_albedo_becomes_srgb(tmp_path: Path) -> None:
+    from scenewright_stages.vision.colour import srgb_from_linear
+
+    made = []
+    for name, linear in (("one", False), ("two", True)):
+        save_tiny_marigold(tmp_path / name / FOLDERS["marigold-iid"], linear=linear)
+        estimator = ModelPool().load("albedo", "marigold-iid", ModelContext(tmp_path / name, "cpu"))
+        made.append(estimator.estimate(IMAGE, ALPHA, 0)[0])
+    np.testing.assert_allclose(made[1], srgb_from_linear(made[0]), atol=1e-5)
+
+
+def test_weights_without_an_albedo_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_marigold(tmp_path / FOLDERS["marigold-iid"])
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace('"albedo"', '"irradiance"'))
+    with pytest.raises(BrokenWeights, match="no albedo"):
+        ModelPool().load("albedo", "marigold-iid", ModelContext(tmp_path, "cpu"))
+
+
+def test_marigold_normals_are_turned_into_the_cameras_frame(cache: Path, load: Callable[..., Any]) -> None:
+    from diffusers import MarigoldNormalsPipeline
+
+    normals = load("normals", "marigold-normals").estimate(IMAGE, ALPHA)
+    pipeline = MarigoldNormalsPipeline.from_pretrained(cache / FOLDERS["marigold-normals"])
+    pipeline.set_progress_bar_config(disable=True)
+    latents = torch.randn((4, *latent_shape((90, 120), 64, 8)), generator=torch.Generator().manual_seed(0))[None]
+    theirs = pipeline(torch.from_numpy(IMAGE).permute(2, 0, 1)[None], latents=latents, output_type="np").prediction[0]
+    np.testing.assert_allclose(normals, theirs * np.array([1, -1, -1]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "resolution", "shape"), [((90, 120), 64, (6, 8)), ((90, 120), 0, (12, 15)),
+                                                          ((1024, 1024), 768, (96, 96))])  # fmt: skip
+def test_latents_fit_the_picture_that_the_model_sees(size: Any, resolution: int, shape: Any) -> None:
+    assert latent_shape(size, resolution, 8) == shape
+
+
+# --- shared
+
+
+@pytest.mark.parametrize(
+    ("capability", "name", "option", "value"),
+    [("segment", "sam3", "threshold", 2), ("segment", "sam2", "batch", 0), ("normals", "dpt", "relief", -1),
+     ("albedo", "marigold-iid", "resolution", 13), ("normals", "marigold-normals", "steps", 0),
+     ("segment", "sam2", "without_face", "guess"), ("albedo", "retinex", "scales", "wide")],
+)  # fmt: skip
+def test_options_that_cannot_work_are_refused(
+    load: Callable[..., Any], capability: str, name: str, option: str, value: Any
+) -> None:
+    with pytest.raises(UnsupportedOption):
+        load(capability, name, **{option: value})
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match=r"Intel/dpt-large"):
+        ModelPool().load("normals", "dpt", ModelContext(tmp_path, "cpu"))
+
+
+def test_records_name_weights_and_licence(load: Callable[..., Any]) -> None:
+    record = load("segment", "sam2").record
+    assert (record.weights_id, record.licence, record.non_commercial) == (FOLDERS["sam2"], "apache-2.0", False)
+    assert load("normals", "classic").record.notes
+
+
+def test_calls_from_many_threads_give_each_its_own_answer(load: Callable[..., Any]) -> None:
+    estimator = load("normals", "dpt")
+    images = [np.random.default_rng(seed).random((40, 40 + 8 * (seed % 2), 3), dtype=np.float32) for seed in range(8)]
+    alphas = [np.ones(image.shape[:2], np.float32) for image in images]
+    alone = [estimator.estimate(image, alpha) for image, alpha in zip(images, alphas, strict=True)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(estimator.estimate, images, alphas))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    estimator.release()
+    with pytest.raises(RuntimeError, match="released"):
+        estimator.estimate(images[0], alphas[0])
+
+
+def test_overlap_of_boxes() -> None:
+    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert overlap((0, 0, 1, 1), (2, 2, 3, 3)) == 0
