@@ -7,8 +7,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from cluster_fixtures import pytest_collection_modifyitems, whole_cluster
+from cluster_fixtures import cluster_with_operator, pytest_collection_modifyitems, whole_cluster
 from disk_fixtures import small_disk
 from s3_fixtures import s3_bucket, s3_server
 
-__all__ = ["pytest_collection_modifyitems", "s3_bucket", "s3_server", "small_disk", "whole_cluster"]
+__all__ = [
+    "cluster_with_operator",
+    "pytest_collection_modifyitems",
+    "s3_bucket",
+    "s3_server",
+    "small_disk",
+    "whole_cluster",
+]

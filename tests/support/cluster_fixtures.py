@@ -18,6 +18,7 @@ from cluster.whole_cluster import FOLDER, WholeCluster, running
 from cluster import ControlPlane, Unavailable, preflight
 
 CLUSTERS = ("control_plane", "whole_cluster")
+"""Fixtures; what builds on one is in its group too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,3 +69,13 @@ def whole_cluster() -> Iterator[WholeCluster]:
         yield cluster
     finally:
         started.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def cluster_with_operator(whole_cluster: WholeCluster) -> WholeCluster:
+    """The same with the operator: images built from this checkout, the chart installed, Prometheus scraping it."""
+    try:
+        whole_cluster.install_chart()
+    except Unavailable as problem:
+        unavailable("images", problem)
+    return whole_cluster

@@ -51,6 +51,12 @@ class Target:
         return done.stdout
 
 
+def metrics_address(target: Target) -> str:
+    """Where the operator's metrics are, as ``host:port`` that this host reaches too."""
+    output = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"
+    return target.kubectl("--namespace", NAMESPACE, "get", "service", f"{RELEASE}-metrics", "--output", output)
+
+
 def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
     """Builds the project's images on Debian's base with buildah; returns their names.
 

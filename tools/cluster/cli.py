@@ -67,6 +67,8 @@ def _up(options: argparse.Namespace) -> None:
     background.start(options.folder)
     target = whole_cluster.target(options.folder)
     chart.install(target)
+    prometheus = whole_cluster.prometheus_in(options.folder)
+    prometheus.scrape({chart.metrics_address(target): {"service": chart.RELEASE}})
     manifest = trial.prepare(target, whole_cluster.storage_server(), options.folder)
     print(
         f"\nA cluster with the operator, S3 and Prometheus runs. `make cluster-down` ends it.\n\n"
@@ -74,7 +76,7 @@ def _up(options: argparse.Namespace) -> None:
         f"  kubectl apply --server-side -f {manifest}\n"
         f"  kubectl -n {trial.NAMESPACE} get scenejobs --watch\n\n"
         f"  S3          {whole_cluster.storage_server().endpoint}\n"
-        f"  Prometheus  {whole_cluster.PROMETHEUS_URL}"
+        f"  Prometheus  {prometheus.url}"
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from .processes import Component, ProcessGroup, accepts_connections
 
 START_SECONDS = 30.0
+ALERTS = Path(__file__).resolve().parents[2] / "charts" / "scenewright" / "files" / "alerts"
 
 
 class Prometheus:
@@ -48,7 +49,10 @@ class Prometheus:
 
     def _configuration(self) -> dict[str, Any]:
         files = [{"files": [str(self._folder / "targets.json")], "refresh_interval": "2s"}]
+        # As the chart's ServiceMonitor has it: `namespace` is the object's, not the operator's.
+        job = {"job_name": "scenewright", "honor_labels": True, "file_sd_configs": files}
         return {
             "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
-            "scrape_configs": [{"job_name": "scenewright", "file_sd_configs": files}],
+            "rule_files": [str(ALERTS / "*.yaml")],
+            "scrape_configs": [job],
         }

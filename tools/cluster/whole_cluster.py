@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import containers, images, network, ownership, preflight, storage
+from . import chart, containers, images, network, ownership, preflight, storage
 from .binaries import WHOLE_CLUSTER, binary, build, missing
 from .chart import Target
 from .containers import Containerd
@@ -25,7 +25,6 @@ from .toolchain import cache_folder
 FOLDER = Path("/var/lib/scenewright-test-cluster")
 STORAGE_PORT = 7070
 PROMETHEUS_PORT = 9090
-PROMETHEUS_URL = f"http://{network.NODE_ADDRESS}:{PROMETHEUS_PORT}"
 GPUS = 8
 
 
@@ -43,6 +42,11 @@ class WholeCluster:
     def target(self) -> Target:
         """Where the chart goes."""
         return Target(self.control_plane.kubeconfig, self.containerd)
+
+    def install_chart(self, *arguments: str) -> None:
+        """Builds the images, installs or upgrades the chart and lets Prometheus scrape it; see `chart.install`."""
+        chart.install(self.target, values=arguments)
+        self.prometheus.scrape({chart.metrics_address(self.target): {"service": chart.RELEASE}})
 
 
 @contextlib.contextmanager
@@ -81,6 +85,11 @@ def target(folder: Path) -> Target:
     return Target(folder / "kubeconfig", _containerd(folder))
 
 
+def prometheus_in(folder: Path) -> Prometheus:
+    """Prometheus, whoever runs it."""
+    return Prometheus(folder / "prometheus", network.NODE_ADDRESS, PROMETHEUS_PORT)
+
+
 def storage_server() -> StorageServer:
     """S3 in a cluster that another process runs."""
     return StorageServer(f"http://{network.NODE_ADDRESS}:{STORAGE_PORT}")
@@ -109,7 +118,7 @@ def _start_node(control_plane: ControlPlane, pause: str) -> WholeCluster:
     node = Node(control_plane, containerd, GPUS)
     node.start()
     store = storage.start(group, folder / "s3", network.NODE_ADDRESS, STORAGE_PORT)
-    prometheus = Prometheus(folder / "prometheus", network.NODE_ADDRESS, PROMETHEUS_PORT)
+    prometheus = prometheus_in(folder)
     prometheus.start(group)
     return WholeCluster(control_plane, node, containerd, store, prometheus)
 
