@@ -15,10 +15,10 @@ SETTLED = 12
 
 @dataclass
 class Operator:
-    """Decides until nothing is left to do, and keeps a record of what it did."""
+    """Decides until nothing is left to do, and keeps a record of what it did; tells progress from the start."""
 
     cluster: Cluster
-    settings: DecideSettings = field(default_factory=DecideSettings)
+    settings: DecideSettings = field(default_factory=lambda: DecideSettings(progress_after=0.0))
     statuses: list[Status] = field(default_factory=list)
     urgent_writes: int = 0
     held_writes: int = 0

@@ -18,7 +18,7 @@ from scenewright.reconcile.decide.summary import MAXIMUM_STATUS_BYTES, bounded, 
 from scenewright.reconcile.observation import Observed, StepProgress
 from scenewright_stages.contract.reports import Failure, Report, StageCounts
 
-SETTINGS = DecideSettings()
+SETTINGS = DecideSettings(progress_after=0.0)
 
 
 def reach(operator: Operator, step: str, running: bool = False) -> None:
@@ -134,6 +134,24 @@ def test_counters_of_an_earlier_pass_are_not_taken() -> None:
     status = decide(replace(observed, progress=old), SETTINGS, operator.cluster.now).status
     assert status is not None
     assert next(stage for stage in status.stages if stage.name == "depth").samples.done == 0
+
+
+def test_a_short_stage_costs_no_write_for_its_progress() -> None:
+    operator = Operator(Cluster(samples=20), settings=DecideSettings())
+    assert operator.run().phase == "Complete"
+    assert operator.held_writes == 0
+    telling = Operator(Cluster(samples=20))
+    telling.run()
+    assert telling.held_writes >= 5
+
+    operator, observed = running_with_progress(done=5)
+    job = next(job for job in operator.cluster.jobs.values() if job.seen.step == "depth")
+    young = decide(observed, DecideSettings(), job.seen.created_at + timedelta(seconds=12))
+    assert young.again_after == pytest.approx(8)
+    old = decide(observed, DecideSettings(), job.seen.created_at + timedelta(seconds=20))
+    assert young.status is not None
+    assert old.status is not None
+    assert [status.stages[1].samples.done for status in (young.status, old.status)] == [0, 5]
 
 
 def test_pushed_counts_never_lower_what_is_known_and_never_exceed_the_total() -> None:

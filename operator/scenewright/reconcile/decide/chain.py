@@ -7,6 +7,7 @@ from scenewright.reconcile.actions import CreateJob
 from scenewright.reconcile.decide import counts, endings, folding, reporting
 from scenewright.reconcile.decide.restarting import cleared
 from scenewright.reconcile.decide.starting import created, watched
+from scenewright.reconcile.decide.times import seconds_between
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
 from scenewright.reconcile.observation import ObservedJob
 from scenewright_stages.contract.reports import Report
@@ -112,17 +113,21 @@ def _folds_publish(run: Run, stage: StageStatus) -> bool:
 
 
 def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Turn:
-    """Creates the stage's Job, or looks after it."""
-    if job is not None and not job.deleting:
-        progress = run.situation.observed.progress.get(stage.name)
-        stage = counts.progressed(stage, job, run.situation.pods_of(job), progress)
-    elif stage.state == "Pending":
+    """Creates the stage's Job, or looks after it; progress is told once the stage has taken a while."""
+    if stage.state == "Pending":
         stage = stage.model_copy(update={"state": "Waiting"})
+    shy = 0.0
+    if job is not None and not job.deleting:
+        shy = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
+        if shy <= 0:
+            progress = run.situation.observed.progress.get(stage.name)
+            stage = counts.progressed(stage, job, run.situation.pods_of(job), progress)
     shards = stage.shards.total
     text = f"{stage.name}: {stage.indexed.todo} samples in {shards} {'shards' if shards > 1 else 'shard'}"
     doing = Standing("Running", "RunningStage", text)
     fold = _folds_publish(run, stage)
-    return _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
+    turn = _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
+    return turn.also(again_after=shy) if shy > 0 else turn
 
 
 def _publish(run: Run) -> Turn:

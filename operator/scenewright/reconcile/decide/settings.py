@@ -12,6 +12,7 @@ class DecideSettings:
     Attributes:
         notice: a Pod that cannot be scheduled becomes a condition after this time.
         slow_start: a scheduled Pod that has not started becomes a condition after this time.
+        progress_after: progress of a stage is told once its Job is so old; a short stage costs no write for it.
         configuration_grace: a Pod whose configuration is wrong fails the run after this time; what it names may be
             applied a moment later than the object.
         pull_grace: an image that cannot be pulled fails the run after this time.
@@ -33,6 +34,7 @@ class DecideSettings:
 
     notice: float = 30.0
     slow_start: float = 300.0
+    progress_after: float = 20.0
     configuration_grace: float = 60.0
     pull_grace: float = 300.0
     without_pods: float = 10.0
