@@ -14,7 +14,9 @@ Bytes = NDArray[np.uint8]
 BAD_SHARE = 0.01
 
 
-def write_portraits(folder: Path, count: int, side: int = 256, bad_share: float = 0.0, seed: int = 1) -> dict[str, str]:
+def write_portraits(
+    folder: Path, count: int, side: int = 256, bad_share: float = 0.0, seed: int = 1, *, soft: bool = False
+) -> dict[str, str]:
     """Writes ``p00000.png`` ... with ``.mask.png`` beside each; returns the reason by id of what is planted as bad.
 
     Args:
@@ -23,6 +25,7 @@ def write_portraits(folder: Path, count: int, side: int = 256, bad_share: float 
         side: of each, pixels.
         bad_share: how many of them are damaged, of all kinds in turn; 0.01 is every hundredth.
         seed: same seed, same bytes.
+        soft: masks are mattes, which are taken as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     every = round(1 / bad_share) if bad_share else 0
@@ -31,6 +34,8 @@ def write_portraits(folder: Path, count: int, side: int = 256, bad_share: float 
     for number in range(count):
         name = f"p{number:05d}"
         image, mask = portrait(side, np.random.default_rng([seed, number]))
+        if soft:
+            mask = cv2.GaussianBlur(mask, (5, 5), 0)
         path = folder / f"{name}.png"
         write_png(path, image)
         write_png(folder / f"{name}.mask.png", mask)

@@ -256,7 +256,7 @@ class RelightParams(Params):
         default=1,
         ge=1,
         le=64,
-        description="Lights for each image. 1: the sample keeps its id; otherwise the lights are id_v0, id_v1 and so on.",
+        description="Lights for each image. 1: the sample keeps its id; otherwise they are id_v0, id_v1 and so on.",
     )
     background: Background = Field(
         default="original",

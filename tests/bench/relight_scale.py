@@ -1,0 +1,205 @@
+"""A data set of thousands of images through the local executor: flat memory, bounded scratch, kills that cost nothing.
+
+    python tests/bench/relight_scale.py --count 12000 --kills 10 --output scale.json
+
+Generates seeded portraits with mattes, one in a hundred damaged in some way; runs the command without and then with
+kills at random moments; and compares. Exits with 1 when a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "e2e")]
+
+from killing import children, kill_tree  # noqa: E402 - from the folder above
+from portraits import write_portraits  # noqa: E402
+from relight_jobs import MASKED, write_job  # noqa: E402
+from scene_jobs import COMMAND, lasting_files  # noqa: E402
+
+FLATNESS = 0.05
+"""Memory in the last tenth of a stage's process may exceed that in its second tenth by so much."""
+LEAST_READINGS = 300
+"""A process with fewer readings of its memory (half a minute) has mostly been loading: it tells nothing of growth."""
+SCRATCH_LIMIT = 256 << 20
+INTERVAL_SECONDS = 0.1
+
+
+@dataclass
+class Watch:
+    """What a run's processes used.
+
+    Attributes:
+        memory: resident bytes by stage and process, in the order of time.
+        scratch: most bytes in the scratch folder.
+        seconds: of the run.
+    """
+
+    memory: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    scratch: int = 0
+    seconds: float = 0.0
+
+    def growth(self) -> dict[str, float]:
+        """Growth between the second and the last tenth by stage: that of the longest process."""
+        found: dict[str, float] = {}
+        for stage, processes in self.memory.items():
+            series = max(processes.values(), key=len)
+            if len(series) >= LEAST_READINGS:
+                tenth = len(series) // 10
+                found[stage] = _mean(series[-tenth:]) / _mean(series[tenth : 2 * tenth]) - 1
+        return found
+
+    def highest(self) -> dict[str, int]:
+        """Most resident bytes by stage."""
+        return {stage: max(map(max, processes.values())) for stage, processes in self.memory.items()}
+
+
+def run_watched(manifest: Path, scratch: Path) -> Watch:
+    """Runs the command to its end."""
+    watch, started = Watch(), time.monotonic()
+    with subprocess.Popen(
+        [*COMMAND, "run", str(manifest)], env=_environment(scratch), stdout=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            _look(process.pid, scratch, watch)
+            time.sleep(INTERVAL_SECONDS)
+    watch.seconds = time.monotonic() - started
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"the run ended with {process.returncode}")
+    return watch
+
+
+def run_killed(manifest: Path, scratch: Path, kills: int, latest_seconds: float, seed: int = 3) -> int:
+    """Kills the command at random moments and starts it again; returns how many kills met a running process."""
+    draws, hit = random.Random(seed), 0
+    for _ in range(kills):
+        process = _start(manifest, scratch)
+        time.sleep(draws.uniform(1.0, latest_seconds))
+        hit += kill_tree(process)
+    if _start(manifest, scratch).wait() not in (0, 1):
+        raise SystemExit("the last run did not finish")
+    return hit
+
+
+def measure(folder: Path, count: int, side: int, kills: int) -> dict[str, Any]:
+    """Both runs, compared; every limit with whether it is kept."""
+    expected = write_portraits(folder / "in", count, side, bad_share=0.01, soft=True)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    block = {**MASKED, "keep": ["outputs"]}
+    whole = write_job(folder / "whole.json", folder / "in", folder / "whole", block)
+    watch = run_watched(whole, scratch)
+    broken = write_job(folder / "broken.json", folder / "in", folder / "broken", block)
+    hit = run_killed(broken, scratch, kills, max(2.0, 0.15 * watch.seconds))
+    growth = watch.growth()
+    return {
+        "images": count,
+        "side": side,
+        "seconds": round(watch.seconds, 1),
+        "images_per_second": round(count / watch.seconds, 2),
+        "memory_growth": {stage: round(value, 4) for stage, value in growth.items()},
+        "memory_mib": {stage: value >> 20 for stage, value in watch.highest().items()},
+        "scratch_mib": round(watch.scratch / 2**20, 1),
+        "kills": hit,
+        "limits": {
+            "memory is flat": all(value <= FLATNESS for value in growth.values()),
+            "scratch is bounded": watch.scratch <= SCRATCH_LIMIT,
+            "every bad file has its reason, all others are there": _dropped(folder / "whole") == expected,
+            "kills change nothing": lasting_files(folder / "whole") == lasting_files(folder / "broken"),
+        },
+    }
+
+
+def _dropped(output: Path) -> dict[str, str]:
+    with (output / "dropped.csv").open(newline="") as file:
+        return {row["sample"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def _start(manifest: Path, scratch: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, "run", str(manifest)],
+        env=_environment(scratch),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _environment(scratch: Path) -> Mapping[str, str]:
+    return {**os.environ, "SCENEWRIGHT_SCRATCH": str(scratch)}
+
+
+def _look(parent: int, scratch: Path, watch: Watch) -> None:
+    for number, stage in _workers(parent):
+        resident = _resident(number)
+        if resident:
+            watch.memory.setdefault(stage, {}).setdefault(number, []).append(resident)
+    watch.scratch = max(watch.scratch, _size(scratch))
+
+
+def _workers(parent: int) -> Iterator[tuple[int, str]]:
+    """Worker processes with their steps."""
+    for number in children(parent):
+        try:
+            variables = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for variable in variables:
+            if variable.startswith(b"SCENEWRIGHT_TASK="):
+                yield number, json.loads(variable.partition(b"=")[2])["step"]
+
+
+def _resident(number: int) -> int:
+    try:
+        return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)
+
+
+def main() -> int:
+    """Measures, prints and writes; the exit code says whether all limits are kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=12000)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="kept afterwards; a temporary one when it is not given")
+    parser.add_argument("--output", type=Path, help="JSON file for the readings")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="relight-scale-") as temporary:
+        found = measure(options.folder or Path(temporary), options.count, options.side, options.kills)
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.output:
+        options.output.write_text(text + "\n")
+    return 0 if all(found["limits"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
