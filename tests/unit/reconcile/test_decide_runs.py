@@ -204,6 +204,18 @@ def test_failed_samples_are_tried_again_in_the_first_pass_only() -> None:
     assert [create.retry_failed for create in operator.created if create.step == "index"] == [True, False]
 
 
+def test_an_edit_in_the_middle_of_a_retry_does_not_lose_the_retry() -> None:
+    cluster = Cluster(bad_samples=frozenset({1}))
+    operator = Operator(cluster)
+    operator.run()
+    cluster.bad_samples = frozenset()
+    cluster.annotations["scenewright.io/retry"] = "now"
+    operator.settle()
+    cluster.edit(vistadream={"mode": "coarse", "coarse": {"frames": 3}})
+    operator.run()
+    assert condition(operator, "Complete") == ("True", "Succeeded")
+
+
 def test_plan_only_counts_and_stops_and_goes_on_when_asked() -> None:
     cluster = Cluster()
     cluster.edit_execution(planOnly=True)
@@ -265,6 +277,42 @@ def test_models_are_fetched_on_a_cpu_before_the_first_index_only() -> None:
     again = Operator(cluster)
     assert again.run().phase == "Complete"
     assert "models" not in steps(again)
+
+
+def test_models_are_not_fetched_again_for_another_pass() -> None:
+    lost = {"left": 1}
+
+    def fate(step: str, index: int, attempt: int) -> int:
+        if step == "depth" and lost["left"]:
+            lost["left"] -= 1
+            return 21
+        return 0
+
+    spec = spec_of(
+        vistadream={"mode": "coarse", "depth": {"backend": "depth-anything"}},
+        models={"cacheClaim": "models", "acceptLicenses": ["apache-2.0", "cc-by-nc-4.0"]},
+    )
+    operator = Operator(Cluster(spec=spec, fate=fate))
+    assert operator.run().passes == 2
+    assert [steps(operator).count(step) for step in ("models", "index")] == [1, 2]
+
+
+def test_suspension_between_two_passes_begins_with_an_index() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    until(operator, "depth")
+    while next(stage for stage in operator.status.stages if stage.name == "depth").state != "Running":
+        cluster.tick()
+        operator.settle()
+    cluster.jobs = {name: job for name, job in cluster.jobs.items() if job.seen.step != "depth"}
+    operator.settle()
+    assert operator.status.clearing
+    cluster.edit(suspend=True)
+    operator.settle()
+    assert not operator.status.clearing
+    cluster.edit(suspend=False)
+    operator.settle()
+    assert operator.run().phase == "Complete"
 
 
 def test_samples_without_a_record_lead_to_another_pass_after_all_jobs_are_gone() -> None:
