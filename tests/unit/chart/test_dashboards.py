@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def check(folder: Path, rules: list[dict[str, str]]) -> subprocess.CompletedProc
 
 def existing() -> set[str]:
     pytest.importorskip("scenewright.telemetry.job_metrics")
+    importlib.import_module("scenewright.telemetry.progress.metrics")
     return declared(generate_latest(metrics.REGISTRY).decode()) | OF_THE_PROCESS
 
 
