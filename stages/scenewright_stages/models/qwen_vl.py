@@ -1,4 +1,4 @@
-"""Captions by a Qwen vision-language model through transformers; greedy, so that the same picture gets the same words."""
+"""Captions by a Qwen vision-language model through transformers; greedy, so the same picture gets the same words."""
 
 from __future__ import annotations
 

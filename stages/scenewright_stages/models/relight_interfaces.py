@@ -95,8 +95,12 @@ def check_normals(normals: FloatImage, srgb: FloatImage) -> FloatImage:
     Raises:
         BackendContractError: they are not finite or not as large as the image.
     """
-    if normals.shape != srgb.shape or not np.isfinite(normals).all():
-        raise BackendContractError(f"the normals {normals.shape} do not fit {srgb.shape} or are not finite")
-    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))[..., None]
-    unit = np.where(length > 1e-6, normals / np.maximum(length, 1e-6), np.array([0, 0, -1], np.float32))
-    return unit.astype(np.float32)
+    from scenewright_stages.vision.normals.kernels import unit_normals
+
+    if normals.shape != srgb.shape:
+        raise BackendContractError(f"the normals {normals.shape} do not fit {srgb.shape}")
+    unit, finite = unit_normals(np.ascontiguousarray(normals, np.float32))
+    if not finite:
+        raise BackendContractError("the normals are not finite")
+    result: FloatImage = unit
+    return result

@@ -92,3 +92,25 @@ def compose(slopes, relief, alpha, detail):
             result[row, column, 1] = to_bottom * scale
             result[row, column, 2] = -scale
     return result
+
+
+@njit(cache=True, nogil=True)
+def unit_normals(vectors):
+    """(H, W, 3) float32 at unit length, (0, 0, -1) for vectors without any; and whether all were finite."""
+    height, width = vectors.shape[:2]
+    result = np.empty((height, width, 3), np.float32)
+    finite = True
+    for row in range(height):
+        for column in range(width):
+            x, y, z = vectors[row, column, 0], vectors[row, column, 1], vectors[row, column, 2]
+            length = np.sqrt(x * x + y * y + z * z)
+            if not np.isfinite(length):
+                finite = False
+            if length > np.float32(1e-6):
+                scale = np.float32(1.0) / length
+                result[row, column, 0], result[row, column, 1] = x * scale, y * scale
+                result[row, column, 2] = z * scale
+            else:
+                result[row, column, 0] = result[row, column, 1] = np.float32(0.0)
+                result[row, column, 2] = np.float32(-1.0)
+    return result, finite
