@@ -129,8 +129,9 @@ def test_names_must_fit_into_labels_and_job_names(name: str) -> None:
 
 
 def test_kinds_without_a_pipeline_are_refused() -> None:
-    raw = {**document(), "kind": "DatasetJob"}
-    del raw["spec"]["vistadream"]
+    raw = {**document(), "kind": "TuningRun"}
+    del raw["spec"]["vistadream"], raw["spec"]["input"]
+    raw["spec"]["dataset"] = {"datasetJob": "pairs"}
     assert "no pipeline" in problems(raw)["kind"].remedy
 
 
