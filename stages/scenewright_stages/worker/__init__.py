@@ -7,6 +7,7 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_TERMINATION_LOG``  file that gets the last report (``/dev/termination-log`` where that exists)
 ``SCENEWRIGHT_PROGRESS_FILE``    JSON with absolute counters, replaced at most twice a second
 ``SCENEWRIGHT_GRACE_SECONDS``    from SIGTERM to the exit at the latest (25)
+``SCENEWRIGHT_HANG_SECONDS``     after which a process ends in which foreign code lets no Python code run (600)
 ``SCENEWRIGHT_PARENT_FD``        read end of a pipe that closes when the parent dies
 ``SCENEWRIGHT_HOLDER_PID``       process whose life keeps the output's lock valid on this host (this process)
 ``SCENEWRIGHT_POD``              uid of the Pod: the attempt's name in record and log files (with a random suffix)

@@ -27,6 +27,7 @@ from scenewright_stages.contract.task import (
 from scenewright_stages.store import StoreError
 from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.endings import Terminated, ending_for, store_fault
+from scenewright_stages.worker.hanging import HangGuard
 from scenewright_stages.worker.housekeeping import Housekeeper
 from scenewright_stages.worker.indexing import run_index
 from scenewright_stages.worker.locking import OutputLock
@@ -81,7 +82,8 @@ class Process:
     def run(self) -> int:
         """Runs all steps of the task; returns the exit code."""
         keeper = Housekeeper("housekeeping", (self._keep_house,), self._stop.fail)
-        watcher = Housekeeper("watch", (self._watch,), traceback.print_exception)
+        guard = HangGuard(self._settings.hang_seconds, self._logs.shown)
+        watcher = Housekeeper("watch", (self._watch, guard.renew_if_due), traceback.print_exception)
         try:
             self._session = self._open()
             self._run_steps(self._session)
@@ -90,6 +92,7 @@ class Process:
             return self._end_with(problem)
         finally:
             watcher.close()
+            guard.close()
             keeper.close()
 
     def leave(self, code: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.task import SHARD_ENVIRONMENT
 from scenewright_stages.worker.gpu_time import GPUS_ENVIRONMENT
+from scenewright_stages.worker.hanging import HANG_SECONDS
 from scenewright_stages.worker.pushing import PushTarget
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
@@ -36,6 +37,7 @@ class ProcessSettings:
         gpus: how many GPUs the process holds while it lives.
         push_target: where counters are pushed to, None for nowhere.
         in_pod: whether it runs in a cluster.
+        hang_seconds: for how long no Python code may be able to run.
     """
 
     shard: int
@@ -50,6 +52,7 @@ class ProcessSettings:
     gpus: int = 0
     push_target: PushTarget | None = None
     in_pod: bool = False
+    hang_seconds: float = HANG_SECONDS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ProcessSettings:
@@ -76,6 +79,7 @@ class ProcessSettings:
             gpus=int(_number(environment, GPUS_ENVIRONMENT, 0)),
             push_target=PushTarget.from_environment(environment),
             in_pod=bool(environment.get("SCENEWRIGHT_POD")),
+            hang_seconds=_number(environment, "SCENEWRIGHT_HANG_SECONDS", HANG_SECONDS),
         )
 
 

@@ -16,6 +16,7 @@ from toy_harness import Toy
 from toy_pipeline import runs
 
 from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, Push
+from scenewright_stages.contract.records import latest
 from scenewright_stages.contract.reports import MAXIMUM_REPORT_BYTES, Report
 from scenewright_stages.store import open_store
 
@@ -152,3 +153,18 @@ def test_the_log_of_a_killed_process_is_in_s3(tmp_path: Path, s3_bucket: str) ->
 def test_the_largest_push_is_small() -> None:
     push = Push(run="r" * 64, step="s" * 63, shard=10**9, phase="p" * 32)
     assert len(push.model_dump_json(by_alias=True)) < MAXIMUM_PUSH_BYTES / 4
+
+
+@pytest.mark.slow
+def test_foreign_code_that_holds_the_interpreter_for_ever_is_ended_and_the_sample_passed_over(toy: Toy) -> None:
+    """No Python thread runs meanwhile, so that neither the sample's time limit nor a signal could end it."""
+    toy.environment = {"SCENEWRIGHT_PIPELINES": "toy=toy_hanging:PIPELINE", "SCENEWRIGHT_HANG_SECONDS": "2"}
+    assert toy.step("index") == 0
+    for _ in range(2):
+        began = time.monotonic()
+        assert toy.start_afresh("double", sample_timeout_seconds=1.0).wait(60) == 1
+        assert time.monotonic() - began < 30.0
+    assert "toy_hanging.py" in (toy.folder / "console.txt").read_text(), "it says where it hung"
+    assert toy.step("double") == 0
+    ends = {name: (record.state, record.reason) for name, record in latest(toy.records("double")).items()}
+    assert ends == {"s0000": ("done", ""), "s0001": ("failed", "Crashed"), "s0002": ("done", "")}
