@@ -114,6 +114,7 @@ def test_the_most_specific_behaviour_wins_and_exit_codes_are_kept(control_plane:
     assert {name: sorted(values) for name, values in codes.items()} == {"scene": [0, 21], "other": [3, 4]}
 
 
+@pytest.mark.slow
 def test_only_the_first_attempts_of_an_index_fail(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.simulate(namespace, {"coarse": Behaviour(seconds=0.1, exit_code=1, fail_first=1)})
     path = create_job(control_plane, namespace, job_manifest("scene", "coarse", retries=1))
@@ -194,6 +195,7 @@ def test_quota_and_pod_security_refuse(control_plane: ControlPlane) -> None:
     control_plane.api.delete(f"/api/v1/namespaces/{strict}")
 
 
+@pytest.mark.slow
 def test_the_api_server_and_etcd_come_back_with_everything(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.simulate(namespace, {"default": Behaviour(hang=True)})
     path = create_job(control_plane, namespace, job_manifest("scene", "coarse"))

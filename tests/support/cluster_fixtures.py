@@ -20,6 +20,8 @@ from cluster import ControlPlane, Unavailable, preflight
 CLUSTERS = ("control_plane", "whole_cluster")
 """Fixtures; what builds on one is in its group too."""
 
+IMAGE_SECONDS = 3600
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one cluster run in the same process, so that pytest-xdist does not start a cluster for each."""
@@ -27,6 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in CLUSTERS:
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(name))
+        if "cluster_with_operator" in getattr(item, "fixturenames", ()):
+            # The first of them builds the images.
+            item.add_marker(pytest.mark.timeout(IMAGE_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def _mirror() -> str:
         for line in file.read_text().splitlines():
             words = line.split()
             if words[:1] in (["URIs:"], ["deb"]):
-                addresses = [word for word in words if word.startswith("http") and "security" not in word]
+                addresses = [word for word in words if word.startswith("http") and word.rstrip("/").endswith("/debian")]
                 if addresses:
                     return addresses[0]
     return DEFAULT_MIRROR
