@@ -49,20 +49,27 @@ class GpuClock:
     def total(self) -> GpuTime:
         """All time so far."""
         with self._lock:
-            self._advance()
-            return GpuTime(self._busy * self._gpus, self._waiting * self._gpus)
+            return self._total()
 
     def rest(self) -> GpuTime:
         """The time that has not been taken yet."""
-        total = self.total()
-        return GpuTime(total.busy - self._taken.busy, total.waiting - self._taken.waiting)
+        with self._lock:
+            return self._rest()
 
     def take(self) -> GpuTime:
         """The time since it was last taken, for the record of a sample: the records of a process add up to all."""
-        rest = self.rest()
         with self._lock:
+            rest = self._rest()
             self._taken = GpuTime(self._taken.busy + rest.busy, self._taken.waiting + rest.waiting)
-        return rest
+            return rest
+
+    def _rest(self) -> GpuTime:
+        total = self._total()
+        return GpuTime(total.busy - self._taken.busy, total.waiting - self._taken.waiting)
+
+    def _total(self) -> GpuTime:
+        self._advance()
+        return GpuTime(self._busy * self._gpus, self._waiting * self._gpus)
 
     def _advance(self) -> None:
         now = self._clock()
