@@ -18,7 +18,7 @@ FAULTS = {
     "too many requests": Faults(too_many_requests=0.2),
     "server errors": Faults(server_error=0.2),
     "lost answers": Faults(lost_answer=0.15),
-    "expired": Faults(gone=0.5, watch_seconds=(0.5, 3.0)),
+    "expired": Faults(gone=0.2, watch_seconds=(0.5, 3.0)),
     "dropped watches": Faults(watch_seconds=(0.3, 2.0)),
     "slow": Faults(latency_seconds=(0.05, 0.4)),
     "all at once": Faults(0.05, 0.05, 0.05, 0.2, (0.0, 0.1), (1.0, 5.0)),

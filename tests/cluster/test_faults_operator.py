@@ -45,13 +45,13 @@ def test_down_while_everything_ends(bench: Bench) -> None:
 def test_two_operators_fight_for_the_lease(bench: Bench) -> None:
     first, second = bench.operator("operator-a"), bench.operator("operator-b")
     first.start().wait_ready()
-    second.start()
+    second.start().wait_alive()
     names = bench.begin()
     for leader, other in ((first, second), (second, first)):
         time.sleep(bench.random.uniform(1.0, 4.0))
         leader.kill()
         op.eventually(lambda other=other: other.metric("scenewright_leader") == 1, 40, "the other leads")
-        leader.start()
+        leader.start().wait_alive()
     bench.check_all_complete(bench.wait_ended(seconds_for(OBJECTS)), names)
     bench.check_each_job_once(names)
 

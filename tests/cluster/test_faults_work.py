@@ -92,6 +92,7 @@ def test_the_namespace_is_deleted(bench: Bench) -> None:
     time.sleep(3.0)
     assert operator.running
     assert operator.metric("scenewright_reconcile_total", result="error") == 0
+    bench.cluster.create_namespace(bench.namespace)
 
 
 def test_a_quota_holds_jobs_back_and_says_so(bench: Bench) -> None:
@@ -103,9 +104,10 @@ def test_a_quota_holds_jobs_back_and_says_so(bench: Bench) -> None:
         "spec": {"hard": {"count/jobs.batch": "0"}},
     }
     path = f"/api/v1/namespaces/{bench.namespace}/resourcequotas"
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3))
     bench.cluster.api.create(path, quota)
     time.sleep(2.0)
-    names = bench.begin(3, 0.3)
+    names = bench.begin(3, None)
     op.eventually(lambda: all(reason(bench, name, "Waiting") == "QuotaExceeded" for name in names), 60, "it says why")
     bench.cluster.api.delete(f"{path}/few")
     bench.check_all_complete(bench.wait_ended(90 + seconds_for(3)), names)
@@ -116,12 +118,22 @@ def test_a_quota_of_pods_holds_back_and_says_so(bench: Bench) -> None:
     bench.operator().start().wait_ready()
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
     path = f"/api/v1/namespaces/{bench.namespace}/resourcequotas"
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3))
     bench.cluster.api.create(path, quota)
     time.sleep(2.0)
-    names = bench.begin(2, 0.3)
+    names = bench.begin(2, None)
     op.eventually(lambda: all(reason(bench, name, "Waiting") == "QuotaExceeded" for name in names), 90, "it says why")
     bench.cluster.api.delete(f"{path}/few")
     bench.check_all_complete(bench.wait_ended(180), names)
+
+
+def test_all_pods_meet_the_restricted_pod_security_standard(bench: Bench) -> None:
+    """All that we make meets the restricted standard."""
+    bench.operator().start().wait_ready()
+    policy = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    bench.cluster.api.merge(f"/api/v1/namespaces/{bench.namespace}", policy)
+    names = bench.begin(2, 0.3)
+    bench.check_all_complete(bench.wait_ended(seconds_for(2)), names)
 
 
 def test_a_lost_node_is_given_up(bench: Bench) -> None:

@@ -163,7 +163,7 @@ async def _run_loops(operator: Operator) -> int:
         reconciler = operator.reconciler()
         beat = operator.heartbeats.register("workers", _LOOP_SECONDS)
         watcher = asyncio.create_task(
-            watch_objects(operator.router, tuple(operator.settings.watch_namespaces)), name="kopf"
+            watch_objects(operator.router, tuple(operator.settings.watch_namespaces), sweep.soon), name="kopf"
         )
         tasks += [
             watcher,

@@ -16,7 +16,7 @@ from scenewright.reconcile.queue import Priority, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-NOISE_SECONDS = 5.0
+NOISE_SECONDS = 10.0
 """Pods come and go many times a second in a large stage; counts in status may be this old."""
 _BEGUN = ("Indexing", "Running", "Publishing")
 

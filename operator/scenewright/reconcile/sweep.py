@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.resources import OBJECTS
@@ -38,6 +39,11 @@ class Sweep:
     children: Sequence[Callable[[], Awaitable[None]]]
     mean_seconds: float
     beat: Callable[[], None]
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def soon(self) -> None:
+        """Asks for a sweep now."""
+        self._wanted.set()
 
     async def first(self) -> None:
         """Fills the store before anything is planned; waits for the API server and for our resource definitions."""
@@ -55,21 +61,29 @@ class Sweep:
         while True:
             await self._rest()
             try:
-                found = await self._compare()
-                if found:
-                    logger.warning("the sweep found %d objects whose changes had been missed", found)
-                for verify in self.children:
-                    await verify()
-                self.router.resync(_SPREAD_SECONDS)
-                SWEEP_TIME.set_to_current_time()
+                await self._sweep()
             except ApiError as error:
-                logger.warning("a sweep was given up: %s", error)
+                logger.warning("a sweep was given up and is tried again: %s", error)
+                await asyncio.sleep(error.retry_after or _RETRY_SECONDS)
+                self.soon()
+
+    async def _sweep(self) -> None:
+        found = await self._compare()
+        if found:
+            logger.warning("the sweep found %d objects whose changes had been missed", found)
+        for verify in self.children:
+            await verify()
+        self.router.resync(_SPREAD_SECONDS)
+        SWEEP_TIME.set_to_current_time()
 
     async def _rest(self) -> None:
         until = time.monotonic() + self.mean_seconds * random.uniform(0.8, 1.2)
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not self._wanted.is_set():
             self.beat()
-            await asyncio.sleep(min(left, 30.0))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 30.0)):
+                    await self._wanted.wait()
+        self._wanted.clear()
 
     async def _compare(self) -> int:
         found = 0

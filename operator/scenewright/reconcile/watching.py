@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -11,28 +14,51 @@ from scenewright.api.kinds import GROUP, PLURALS, VERSION
 from scenewright.reconcile.cluster.connection import login_as_kopf_does
 from scenewright.reconcile.routing import Router
 
+logger = logging.getLogger(__name__)
 
-async def watch_objects(router: Router, namespaces: tuple[str, ...]) -> None:
-    """Runs kopf until a signal ends it, or an error that it does not get over."""
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Callable[[], None]) -> None:
+    """Runs kopf until a signal ends it; after an error that it does not get over it is started again.
+
+    Args:
+        missed: called then: deletions of the meantime are in no list.
+    """
+    # kopf logs every event of every object.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    pause = _FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            await kopf.operator(
+                registry=_registry(router),
+                settings=configured(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+            )
+            return
+        except Exception as error:
+            # Its watches end with whatever the API server answered; which of that passes, time will tell.
+            logger.warning("kopf has ended and is started again in %.0f s: %r", pause, error)
+        pause = _FIRST_PAUSE if time.monotonic() - began > _LONGEST_PAUSE else min(_LONGEST_PAUSE, 2 * pause)
+        await asyncio.sleep(pause)
+        missed()
+
+
+def _registry(router: Router) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
     for kind, plural in PLURALS.items():
         kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(_handler(router, kind))
-    settings = kopf.OperatorSettings()
-    configure(settings)
-    # kopf logs every event of every object.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry,
-        settings=settings,
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
+    return registry
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
+def configured() -> kopf.OperatorSettings:
     """What differs from kopf's defaults, and why."""
+    settings = kopf.OperatorSettings()
     # Bookmarks keep a watch alive; below 62 s of patience it reconnects for nothing.
     settings.watching.inactivity_timeout = 70
     settings.watching.server_timeout = 300
@@ -52,6 +78,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = _NoDifferences()
+    return settings
 
 
 class _NoDifferences(kopf.DiffBaseStorage):
