@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Request(Generic[Item, Answer]):
     item: Item
     group: Hashable
@@ -98,7 +98,8 @@ class Batcher(Generic[Item, Answer]):
             return [], open_
         same = [request for request in waiting if request.group == waiting[0].group]
         batch = same[: self._largest]
-        self._left = [request for request in waiting if request not in batch]
+        served = set(map(id, batch))
+        self._left = [request for request in waiting if id(request) not in served]
         return batch, open_
 
     def _is_full(self, waiting: list[_Request[Item, Answer]]) -> bool:

@@ -77,6 +77,25 @@ def test_other_groups_wait_for_their_own_batch() -> None:
     assert all(len({item // 1000 for item in batch}) == 1 for batch in model.batches)
 
 
+def test_items_need_not_be_comparable() -> None:
+    class Picture:
+        """Comparing arrays and tensors gives no single answer."""
+
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    batcher: Batcher[Picture, int] = Batcher(lambda items: [one.size for one in items], lambda one: one.size, 2, 0.05)
+    sizes = [1, 2, 1, 2, 3, 1]
+    with ThreadPoolExecutor(len(sizes)) as threads:
+        assert list(threads.map(lambda size: batcher(Picture(size)), sizes)) == sizes
+    batcher.close()
+
+
 def test_a_batch_that_does_not_fit_is_halved() -> None:
     answers, model = _run([1, 12, 13, 14], largest=8)
     assert answers == [2, 24, 26, 28]
