@@ -109,7 +109,7 @@ class Client:
 
     async def document(self, path: str) -> Json:
         """The JSON document at a path that is no resource, such as the keys of service-account tokens."""
-        return await self._request("get", _DOCUMENTS, path)
+        return await self._request("get", _DOCUMENTS, path, accept="application/jwk-set+json, application/json")
 
     async def watch(
         self, resource: Resource, namespace: str, silence: float, **parameters: str
