@@ -220,6 +220,18 @@ def test_a_lost_job_of_a_stage_that_ran_begins_the_pass_again() -> None:
     assert [create.step for create in operator.created].count("index") == 2
 
 
+def test_an_upgrade_with_other_stages_begins_the_pass_again() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    until_step(operator, "depth")
+    old = operator.status.model_copy(update={"stages": operator.status.stages[:3]})
+    cluster.status = old.model_dump(mode="json", by_alias=True)
+    operator.settle()
+    assert operator.status.clearing
+    assert operator.run().phase == "Complete"
+    assert len(operator.status.stages) == 5
+
+
 def test_a_job_that_is_lost_again_and_again_fails_the_run() -> None:
     cluster = Cluster()
     operator = Operator(cluster)

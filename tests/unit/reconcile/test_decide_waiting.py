@@ -130,6 +130,7 @@ def test_a_pod_that_has_a_node_and_does_not_start_is_told_of_and_fails_at_the_de
         ('pods "x" is forbidden: exceeded quota: gpus', "QuotaExceeded"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:latest"', "PodSecurity"),
         ("admission webhook said no", "PodsRefused"),
+        ("images.video: not in the operator's configuration, which has scene", "ImageNotConfigured"),
     ],
 )
 def test_a_job_without_pods_is_explained_from_its_events_and_fails_at_the_deadline(words: str, reason: str) -> None:

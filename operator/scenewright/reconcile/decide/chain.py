@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenewright.api.status import StageStatus
 from scenewright.reconcile.actions import CreateJob
 from scenewright.reconcile.decide import counts, endings, folding, reporting
-from scenewright.reconcile.decide.restarting import cleared
+from scenewright.reconcile.decide.restarting import begin_again, cleared
 from scenewright.reconcile.decide.starting import created, watched
 from scenewright.reconcile.decide.times import seconds_between
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
@@ -22,6 +22,10 @@ def proceed(run: Run) -> Turn:
         return _clear(run)
     if not run.memory.stages:
         return _models(run)
+    if list(run.stages) != [stage.name for stage in run.plan.chain]:
+        return begin_again(
+            run, "PipelineChanged", "this version of the operator has other stages; the pass begins again"
+        )
     return _stages(run)
 
 

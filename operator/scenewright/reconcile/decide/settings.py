@@ -26,6 +26,7 @@ class DecideSettings:
         look_again: what waits for others (deletions, other objects) is looked at after this time, whatever the events.
         answer_age: an inspection older than this is asked again, while its answer matters.
         queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
+        refusal_age: for so long a refusal to create a Job is taken to hold; it is tried again more often than that.
         answer_soon: when to look again at the latest while an inspection is under way.
         repeat: a CPU step that failed for want of something that may come back, such as the storage, is repeated
             after this time, the next time after twice as long; as often as ``retries.passes`` says.
@@ -46,6 +47,7 @@ class DecideSettings:
     look_again: float = 120.0
     answer_age: float = 120.0
     queue_answer_age: float = 590.0
+    refusal_age: float = 590.0
     answer_soon: float = 5.0
     repeat: float = 30.0
     restarts: int = 10

@@ -19,7 +19,7 @@ CONFIGURATION_ERRORS = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 )
 PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
-WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "PodSecurity"})
+WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "PodSecurity", "ImageNotConfigured"})
 """Reasons for a Job that has no Pods."""
 
 
@@ -27,7 +27,7 @@ def created(run: Run, create: CreateJob, doing: Standing) -> Turn:
     """Creates a Job; when the API server refuses it (a quota of Jobs, a policy), until the start deadline."""
     owner = run.situation.observed.object
     name = job_name(owner.kind, owner.name, owner.uid, run.plan.work_hash, create.step)
-    answer = run.situation.answer(Inspection("failed-creates", name))
+    answer = run.situation.answer(Inspection("failed-creates", name), run.settings.refusal_age)
     if answer is None or not answer.holds:
         return run.turn(doing, create, again_after=run.settings.without_pods)
     reason = _refusal(answer.message)
@@ -214,6 +214,8 @@ def _refusal(message: str) -> str:
     lower = message.lower()
     if "exceeded quota" in lower:
         return "QuotaExceeded"
+    if lower.startswith("images."):
+        return "ImageNotConfigured"
     return "PodSecurity" if "podsecurity" in lower else "PodsRefused"
 
 
