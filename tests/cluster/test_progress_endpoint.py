@@ -7,6 +7,8 @@ import base64
 import json
 import ssl
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +16,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import operator_process as op
 import pytest
+from cluster.processes import free_ports
+from operator_fixtures import Bench, bench, serving
 
 from cluster import ControlPlane
 from scenewright.telemetry.progress import PodIdentity, ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
 
+__all__ = ["bench", "serving"]
 AUDIENCE = "scenewright-progress"
 BODY = {"run": "r-1", "step": "depth", "shard": 0, "samples": {"total": 9, "done": 4}}
 
@@ -170,3 +176,66 @@ def _with_other_pod(token: str) -> str:
     claims["kubernetes.io"]["pod"]["uid"] = str(uuid.uuid4())
     changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
     return f"{header}.{changed}.{signature}"
+
+
+def post(url: str, token: str, body: Mapping[str, Any]) -> int:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def stage_pods(bench: Bench, stage: str) -> list[dict[str, Any]]:
+    """The running Pods of a stage, by index."""
+    selector = f"labelSelector=scenewright.io/step={stage}"
+    pods = bench.cluster.api.get(f"/api/v1/namespaces/{bench.namespace}/pods?{selector}")["items"]
+    return [pod for pod in pods if pod["status"].get("phase") == "Running"]
+
+
+@pytest.mark.slow
+def test_pushes_become_status_and_metrics_of_a_running_operator(bench: Bench) -> None:
+    """Four simulated Pods push as a worker does: the object tells progress, rate, expected end and GPU time."""
+    port = free_ports(1)[0]
+    progress = {"enabled": True, "port": port, "url": f"http://127.0.0.1:{port}/v1/progress"}
+    operator = bench.operator(progress=progress, statusSeconds=0.5).start().wait_ready()
+    bench.cluster.simulate(bench.namespace, op.behaviours(600.0))
+    op.create(bench.cluster, bench.namespace, [op.chain_object("pushed")])
+    pods = op.eventually(lambda: [pods for pods in [stage_pods(bench, "paint")] if len(pods) == 4], 60, "four Pods")[0]
+    run = pods[0]["metadata"]["labels"]["scenewright.io/run"]
+    tokens = [token_of(bench.cluster, _pod_like(pod, bench)) for pod in pods]
+    indexes = [int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]) for pod in pods]
+
+    def push(done: int, step: str = "paint") -> list[int]:
+        counters = {"endedHere": done, "busySeconds": 10.0 * done, "waitingSeconds": 5.0}
+        body = {"run": run, "step": step, "samples": {"total": 4, "done": done}, **counters}
+        pairs = zip(tokens, indexes, strict=True)
+        return [post(progress["url"], token, {**body, "shard": index}) for token, index in pairs]
+
+    assert push(0) == [204] * 4
+    time.sleep(1.0)
+    assert push(2) == [204] * 4
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = op.objects(bench.cluster, bench.namespace)["pushed"].get("status", {})
+        return found
+
+    def stage() -> dict[str, Any]:
+        return next((each for each in status().get("stages", ()) if each["name"] == "paint"), {})
+
+    op.eventually(lambda: stage().get("samples", {}).get("done") == 8, 30, f"eight of 16; {bench.explain()}")
+    found = stage()
+    assert found["samplesPerMinute"] > 0.0 and found["eta"] and found["gpuBusySeconds"] >= 80.0
+    assert status()["progress"] == "8/48" and status()["rate"]
+    assert operator.metric("scenewright_progress_pushes_total", result="accepted") == 8
+    assert operator.metric("scenewright_gpu_seconds_total", state="busy") == 80.0
+    assert operator.metric("scenewright_gpu_seconds_total", state="waiting") == 20.0
+    assert push(3, "shape") == [403] * 4
+    assert post(progress["url"], token_of(bench.cluster, _pod_like(pods[0], bench), audience=None), {}) == 401
+    assert operator.metric("scenewright_progress_pushes_total", result="wrong-pod") == 4
+    assert operator.metric("scenewright_progress_pushes_total", result="audience") == 1
+
+
+def _pod_like(pod: dict[str, Any], bench: Bench) -> Pod:
+    return Pod(bench.namespace, pod["metadata"]["name"], pod["metadata"]["uid"])
