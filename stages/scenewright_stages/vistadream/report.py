@@ -264,6 +264,8 @@ def _state(outcome: SampleOutcome) -> State:
 def _timing_state(record: Record) -> State:
     if record.state == "started":
         return "missing"
+    if record.state == "rejected":
+        return "skipped"
     return "warning" if record.state == "done" and record.warnings else record.state
 
 
