@@ -155,7 +155,13 @@ def test_a_cpu_step_that_fails_is_repeated_after_a_pause_and_not_for_ever(step: 
     found, message = why(hopeless)
     assert found == reason
     assert "storage cannot be reached" in message
-    assert [create.step for create in hopeless.created].count(step) == 3
+    assert [create.step for create in hopeless.created].count(step) == 6
+
+    impatient = Operator(Cluster(fate=failing(step, 21)))
+    impatient.cluster.edit_execution(retries={"passes": 0})
+    impatient.run()
+    assert why(impatient)[0] == reason
+    assert [create.step for create in impatient.created].count(step) == 1
 
 
 def test_a_failed_cpu_step_waits_longer_each_time() -> None:

@@ -68,7 +68,8 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
 def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
     """A CPU step failed, most probably for want of something that comes back: it runs again after a while."""
     repeats = run.memory.restarts
-    if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or repeats >= run.plan.spec.execution.retries.passes:
+    may_repeat = repeats < run.settings.repeats and run.plan.spec.execution.retries.passes > 0
+    if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not may_repeat:
         return failed(run, otherwise, message)
     phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
     standing = Standing(phase, otherwise, f"{message}; it runs again")

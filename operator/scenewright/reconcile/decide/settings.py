@@ -28,8 +28,8 @@ class DecideSettings:
         queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
         refusal_age: for so long a refusal to create a Job is taken to hold; it is tried again more often than that.
         answer_soon: when to look again at the latest while an inspection is under way.
-        repeat: a CPU step that failed for want of something that may come back, such as the storage, is repeated
-            after this time, the next time after twice as long; as often as ``retries.passes`` says.
+        repeat, repeats: a CPU step that failed for want of something that may come back, such as the storage, is
+            repeated after this time, then after twice as long and so on, so often; never with ``retries.passes: 0``.
         restarts: how often a run repeats something because a Job or its report was gone.
     """
 
@@ -50,4 +50,5 @@ class DecideSettings:
     refusal_age: float = 590.0
     answer_soon: float = 5.0
     repeat: float = 30.0
+    repeats: int = 5
     restarts: int = 10
