@@ -27,9 +27,9 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.lease import Leadership
-from scenewright.reconcile.observation import Observed, ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.observation import Observed, ObservedJob, ObservedObject
 from scenewright.reconcile.progressing import Progress
-from scenewright.reconcile.projection import observed_job
+from scenewright.reconcile.projection import CachedPod, observed_job
 from scenewright.reconcile.rates import CreateRate
 from scenewright.telemetry.metrics import RELEASED
 
@@ -51,7 +51,7 @@ class Surroundings:
     client: Client
     leadership: Leadership
     jobs: Store[ObservedJob]
-    pods: Store[ObservedPod]
+    pods: Store[CachedPod]
     inspector: Inspector
     progress: Progress
     events: Events

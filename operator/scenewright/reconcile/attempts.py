@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import ObservedJob, ObservedPod
+from scenewright.reconcile.projection import CachedPod
 from scenewright.telemetry.metrics import ATTEMPTS, STAGE_QUEUE_SECONDS
 from scenewright_stages.contract.exits import ExitCode
 
@@ -22,7 +23,7 @@ def count_attempt(old: ObservedPod | None, new: ObservedPod) -> None:
 
 
 def count_start(
-    kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob | None, pods: Store[ObservedPod]
+    kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob | None, pods: Store[CachedPod]
 ) -> None:
     """Observes how long a Job has waited for its first Pod to start."""
     if job is None or new.started_at is None or (old is not None and old.started_at is not None):

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore, StoredObject
-from scenewright.reconcile.observation import ObservedPod
+from scenewright.reconcile.projection import CachedPod
 from scenewright.telemetry.metrics import REGISTRY
 
 _ACTIVE = ("Running", "Publishing", "Indexing")
@@ -20,13 +20,13 @@ _RESULTS = ("total", "done", "failed", "skipped")
 _SHARDS = ("running", "done", "failed")
 
 
-def publish_gauges(objects: ObjectStore, pods: Store[ObservedPod], cap: int) -> None:
+def publish_gauges(objects: ObjectStore, pods: Store[CachedPod], cap: int) -> None:
     """Adds the gauges to the scrape; at most `cap` objects are named, running ones first, then the newest."""
     REGISTRY.register(_Gauges(objects, pods, cap))
 
 
 class _Gauges(Collector):
-    def __init__(self, objects: ObjectStore, pods: Store[ObservedPod], cap: int) -> None:
+    def __init__(self, objects: ObjectStore, pods: Store[CachedPod], cap: int) -> None:
         self._objects = objects
         self._pods = pods
         self._cap = cap

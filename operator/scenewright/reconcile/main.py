@@ -23,11 +23,11 @@ from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.job_gauges import publish_gauges
 from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
+from scenewright.reconcile.observation import ObjectKey, ObservedJob
 from scenewright.reconcile.observing import Observer
 from scenewright.reconcile.outputs import OutputIndex
 from scenewright.reconcile.progressing import Progress
-from scenewright.reconcile.projection import observed_job, observed_pod
+from scenewright.reconcile.projection import CachedPod, observed_job, observed_pod
 from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.rates import CreateRate
 from scenewright.reconcile.reconciler import Reconciler
@@ -59,7 +59,7 @@ class Operator:
         )
         self.objects = ObjectStore()
         self.jobs: Store[ObservedJob] = Store()
-        self.pods: Store[ObservedPod] = Store()
+        self.pods: Store[CachedPod] = Store()
         self.outputs = OutputIndex()
         self.router = Router(self.queue, self.objects, self.jobs, self.pods, self.outputs)
         self.objects.changed = self.router.object_changed

@@ -58,7 +58,7 @@ class ObjectKey:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedJob:
     """A Job of ours.
 
@@ -99,7 +99,7 @@ class ObservedJob:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedPod:
     """A Pod of one of our Jobs.
 

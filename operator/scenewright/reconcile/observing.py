@@ -9,9 +9,10 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.dependencies import dependency_of
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.objects import ObjectStore, StoredObject
-from scenewright.reconcile.observation import Observed, ObservedJob, ObservedPod, StepProgress
+from scenewright.reconcile.observation import Observed, ObservedJob, StepProgress
 from scenewright.reconcile.outputs import OutputIndex
 from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.projection import CachedPod
 
 
 class ProgressSource(Protocol):
@@ -29,7 +30,7 @@ class Observer:
         self,
         objects: ObjectStore,
         jobs: Store[ObservedJob],
-        pods: Store[ObservedPod],
+        pods: Store[CachedPod],
         outputs: OutputIndex,
         inspector: Inspector,
         progress: ProgressSource,
@@ -49,7 +50,7 @@ class Observer:
             object=value,
             work=self._plans.plan(value),
             jobs=self._jobs.of_owner(value.uid),
-            pods=self._pods.of_owner(value.uid),
+            pods=tuple(pod.unpacked() for pod in self._pods.of_owner(value.uid)),
             progress=self._progress.of_owner(value.uid),
             output_holder=self._outputs.holder(value.key),
             dependency=dependency_of(value, self._objects),

@@ -10,7 +10,8 @@ from typing import Any
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey, ObservedPod, StepProgress
+from scenewright.reconcile.observation import ObjectKey, StepProgress
+from scenewright.reconcile.projection import CachedPod
 from scenewright.reconcile.settings import ProgressSettings
 from scenewright.telemetry.metrics import GPU_SECONDS
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
@@ -29,7 +30,7 @@ class Progress:
         settings: ProgressSettings,
         client: Client,
         objects: ObjectStore,
-        pods: Store[ObservedPod],
+        pods: Store[CachedPod],
         wake: Callable[[ObjectKey], None],
     ) -> None:
         self._settings = settings

@@ -6,6 +6,7 @@ Labels are the interface to the builders of Jobs (:mod:`scenewright.execution.jo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
@@ -85,8 +86,19 @@ def observed_job(raw: Raw) -> ObservedJob | None:
     )
 
 
-def observed_pod(raw: Raw) -> ObservedPod | None:
-    """A Pod of one of our Jobs; None when it names no object of ours."""
+@dataclass(frozen=True, slots=True)
+class CachedPod(ObservedPod):
+    """A Pod as it is kept: with its report as text, for a parsed one takes ten times as much memory."""
+
+    report_text: str = ""
+
+    def unpacked(self) -> ObservedPod:
+        """The Pod as the planner takes it."""
+        return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
+
+
+def observed_pod(raw: Raw) -> CachedPod | None:
+    """A Pod of one of our Jobs, its report not yet parsed; None when it names no object of ours."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     labels = metadata.get("labels") or {}
     owner = labels.get(names.OWNER_UID, "")
@@ -96,7 +108,7 @@ def observed_pod(raw: Raw) -> ObservedPod | None:
     state = container.get("state") or {}
     ended = state.get("terminated") or {}
     waiting = state.get("waiting") or _waiting_to_initialise(status)
-    return ObservedPod(
+    return CachedPod(
         namespace=intern(metadata["namespace"]),
         name=metadata["name"],
         uid=metadata["uid"],
@@ -119,15 +131,19 @@ def observed_pod(raw: Raw) -> ObservedPod | None:
         exit_code=ended.get("exitCode"),
         disrupted=_condition(status, _DISRUPTED).get("status") == "True",
         scheduled_at=_scheduled(status),
-        report=parsed_report(ended.get("message", "")),
+        report_text=_report_text(ended),
         gpus=_gpus(spec),
     )
 
 
+def _report_text(ended: Raw) -> str:
+    text = str(ended.get("message", ""))
+    return text if text.startswith("{") else ""
+
+
+@lru_cache(maxsize=1024)
 def parsed_report(text: str) -> Report | None:
     """The report in a termination message; None when there is none or it does not parse."""
-    if not text.startswith("{"):
-        return None
     try:
         return Report.from_bytes(text.encode())
     except ValidationError:

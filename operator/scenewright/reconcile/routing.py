@@ -11,7 +11,7 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.outputs import OutputIndex
-from scenewright.reconcile.projection import observed_object
+from scenewright.reconcile.projection import CachedPod, observed_object
 from scenewright.reconcile.queue import Priority, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Router:
         queue: WorkQueue[ObjectKey],
         objects: ObjectStore,
         jobs: Store[ObservedJob],
-        pods: Store[ObservedPod],
+        pods: Store[CachedPod],
         outputs: OutputIndex,
     ) -> None:
         self._queue = queue
@@ -95,7 +95,7 @@ class Router:
         elif old is not None and not stored.ended:
             self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
 
-    def pod_changed(self, old: ObservedPod | None, new: ObservedPod | None) -> None:
+    def pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         """The store's callback for Pods."""
         pod = new or old
         key = self._objects.key_of(pod.owner_uid) if pod else None
@@ -105,7 +105,7 @@ class Router:
         if self.counting and new is not None:
             count_attempt(old, new)
             count_start(key.kind, old, new, job, self._pods)
-        waited_for = new is not None and new.report is not None and (old is None or old.report is None)
+        waited_for = new is not None and bool(new.report_text) and not (old and old.report_text)
         if waited_for and job is not None and job.ended:
             self._queue.add(key, Priority.FINISHING)
         else:

@@ -60,7 +60,8 @@ def test_the_report_of_an_ended_pod_is_parsed() -> None:
     report = Report(step="index", samples=3, stages={"coarse": StageCounts(total=3, todo=3, shards=1)})
     pod = observed_pod(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, report.to_bytes().decode())))
     assert pod is not None
-    assert pod.report == report
+    assert pod.report is None
+    assert pod.unpacked().report == report
     assert (pod.exit_code, pod.finished_at) == (0, datetime(2026, 11, 21, 10, 1, 5, tzinfo=UTC))
 
 
@@ -68,7 +69,7 @@ def test_the_report_of_an_ended_pod_is_parsed() -> None:
 def test_a_message_that_is_no_report_is_none(text: str) -> None:
     pod = observed_pod(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, text)))
     assert pod is not None
-    assert pod.report is None
+    assert pod.unpacked().report is None
 
 
 def test_why_a_pod_does_not_start_is_read() -> None:
