@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle test test-fast lint format bench crds images cluster cluster-down setup setup-dev clean
+.PHONY: run motorcycle test test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -43,6 +43,11 @@ cluster-down:
 bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
 	$(PYTHON) tests/bench/inpainting.py
+
+soak: setup-dev  ## The long runs: every fault with 100 objects, and 2,000 objects at once
+	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py
+	$(PYTHON) tests/bench/scale.py --objects 2000 --per-second 20 --pods 30 90 --patience 7200
+	$(PYTHON) tests/bench/scale.py --objects 2000 --burst
 
 setup:
 	@tools/setup run
