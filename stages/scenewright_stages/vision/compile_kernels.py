@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from scenewright_stages.vision import alignment, inpainting
+from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, shading
 from scenewright_stages.vision.gaussians import cpu_renderer
 
 
@@ -17,6 +17,11 @@ def main() -> None:
         ("Gaussian renderer", cpu_renderer.warm_up),
         ("patch completion", inpainting.warm_up),
         ("depth alignment", alignment.warm_up),
+        ("person finder", people.warm_up),
+        ("mattes", matting.warm_up),
+        ("albedo", albedo.warm_up),
+        ("normals", normals.warm_up),
+        ("shading", shading.warm_up),
     ):
         started = time.perf_counter()
         warm_up()

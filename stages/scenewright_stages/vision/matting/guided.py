@@ -60,6 +60,22 @@ def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regula
     return kernels.apply_coefficients(guide, coefficients, np.float32(0))
 
 
+def enlarged_by_guide(
+    guide: Float32Array, small_guide: Float32Array, small: Float32Array, window: int, regularity: float
+) -> Float32Array:
+    """(H, W) what is known on a smaller grid, enlarged along the edges of the full picture (joint upsampling).
+
+    Args:
+        guide: (H, W, 3) float32 in [0, 1].
+        small_guide: (h, w, 3) the same picture on the smaller grid.
+        small: (h, w) float32 in [0, 1].
+        window: half the side of the windows, pixels of the smaller grid.
+        regularity: variance of colour below which a window is flat.
+    """
+    coefficients = _coefficients(np.ascontiguousarray(small_guide), small, window, regularity)
+    return kernels.apply_coefficients(np.ascontiguousarray(guide), coefficients, np.float32(0))
+
+
 def _coefficients(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:
     """(h, w, 4) smoothed slope per channel and offset of the matte as a function of the colour."""
     kernel = (2 * window + 1, 2 * window + 1)
