@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 from collections.abc import Coroutine
 from typing import Any
 
@@ -162,17 +163,17 @@ async def _run_loops(operator: Operator) -> int:
         operator.began = operator.router.counting = True
         reconciler = operator.reconciler()
         beat = operator.heartbeats.register("workers", _LOOP_SECONDS)
-        watcher = asyncio.create_task(
-            watch_objects(operator.router, tuple(operator.settings.watch_namespaces), sweep.soon), name="kopf"
-        )
+        signalled = asyncio.create_task(_signal(), name="signal")
+        namespaces = tuple(operator.settings.watch_namespaces)
         tasks += [
-            watcher,
+            signalled,
+            asyncio.create_task(watch_objects(operator.router, namespaces, sweep.soon), name="kopf"),
             asyncio.create_task(reconciler.work(operator.settings.workers, beat), name="workers"),
             asyncio.create_task(sweep.run(), name="sweep"),
             asyncio.create_task(operator.progress.run(), name="progress"),
         ]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return _exit_code(ended, watcher)
+        return _exit_code(ended, signalled)
     finally:
         await _cancel(tasks)
         await operator.leadership.release()
@@ -189,13 +190,21 @@ async def _unless_ended(tasks: list[asyncio.Task[Any]], wanted: Coroutine[Any, A
         task.cancel()
 
 
-def _exit_code(ended: set[asyncio.Task[Any]], watcher: asyncio.Task[Any]) -> int:
+async def _signal() -> None:
+    """Ends when we are asked to end."""
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+def _exit_code(ended: set[asyncio.Task[Any]], signalled: asyncio.Task[Any]) -> int:
     for task in ended:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s has failed", task.get_name(), exc_info=error)
             return 1
-    # kopf returns when a signal asks for it; no other loop ever does.
-    return 0 if watcher in ended else 1
+    # Apart from the signal no loop ever ends by itself.
+    return 0 if signalled in ended else 1
 
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,39 +22,48 @@ _LONGEST_PAUSE = 30.0
 
 
 async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Callable[[], None]) -> None:
-    """Runs kopf until a signal ends it; after an error that it does not get over it is started again.
+    """Runs kopf for ever, in a thread with a loop of its own: when it ends it cancels all tasks of its loop.
 
     Args:
-        missed: called then: deletions of the meantime are in no list.
+        missed: called when kopf had to be started again: deletions of the meantime are in no list.
     """
     # kopf logs every event of every object.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+
+    def take(kind: str, event: Any) -> None:
+        loop.call_soon_threadsafe(router.take, kind, event["type"], dict(event["object"]))
+
     pause = _FIRST_PAUSE
-    while True:
-        began = time.monotonic()
-        try:
-            await kopf.operator(
-                registry=_registry(router),
-                settings=configured(),
-                standalone=True,
-                clusterwide=not namespaces,
-                namespaces=namespaces,
-            )
-            return
-        except Exception as error:
-            # Its watches end with whatever the API server answered; which of that passes, time will tell.
-            logger.warning("kopf has ended and is started again in %.0f s: %r", pause, error)
-        pause = _FIRST_PAUSE if time.monotonic() - began > _LONGEST_PAUSE else min(_LONGEST_PAUSE, 2 * pause)
-        await asyncio.sleep(pause)
-        missed()
+    try:
+        while True:
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(_run_kopf, take, namespaces, stop)
+            except Exception as error:
+                # Its watches end with whatever the API server answered; which of that passes, time will tell.
+                logger.warning("kopf has ended and is started again in %.0f s: %r", pause, error)
+            await asyncio.sleep(pause)
+            healthy = time.monotonic() - began > _LONGEST_PAUSE
+            pause = _FIRST_PAUSE if healthy else min(_LONGEST_PAUSE, 2 * pause)
+            missed()
+    finally:
+        stop.set()
 
 
-def _registry(router: Router) -> kopf.OperatorRegistry:
+def _run_kopf(take: Callable[[str, Any], None], namespaces: tuple[str, ...], stop: threading.Event) -> None:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
     for kind, plural in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(_handler(router, kind))
-    return registry
+        kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(_handler(take, kind))
+    kopf.run(
+        registry=registry,
+        settings=configured(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
 
 
 def configured() -> kopf.OperatorSettings:
@@ -96,9 +106,9 @@ class _NoDifferences(kopf.DiffBaseStorage):
         """Nothing is stored."""
 
 
-def _handler(router: Router, kind: str) -> Any:
+def _handler(take: Callable[[str, Any], None], kind: str) -> Any:
     async def on_event(event: Any, **_: Any) -> None:
-        router.take(kind, event["type"], dict(event["object"]))
+        take(kind, event)
 
     return on_event
 
