@@ -33,8 +33,8 @@ from scene_jobs import COMMAND, lasting_files  # noqa: E402
 
 FLATNESS = 0.05
 """Memory in the last tenth of a stage's process may exceed that in its second tenth by so much."""
-LEAST_READINGS = 300
-"""A process with fewer readings of its memory (half a minute) has mostly been loading: it tells nothing of growth."""
+LEAST_READINGS = 100
+"""A process with fewer readings of its memory (ten seconds) has mostly been loading: it tells nothing of growth."""
 SCRATCH_LIMIT = 256 << 20
 INTERVAL_SECONDS = 0.1
 

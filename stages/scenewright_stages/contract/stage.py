@@ -95,9 +95,11 @@ class Pixels:
 
     Attributes:
         values: numpy uint8 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, sRGB; not to be changed afterwards.
+        png: a PNG file from which exactly these values were read, which then need not be encoded again.
     """
 
     values: Any
+    png: bytes | None = None
 
 
 @dataclass(frozen=True)

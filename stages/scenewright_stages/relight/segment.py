@@ -73,7 +73,8 @@ class SegmentStage(Stage):
             "width": pixels.shape[1],
             "height": pixels.shape[0],
         }
-        outputs = self._outputs(inputs.workspace, pixels, layers.foreground, layers.background, alpha, mask, facts)
+        shown = Pixels(pixels, photograph.png)
+        outputs = self._outputs(inputs.workspace, shown, layers.foreground, layers.background, alpha, mask, facts)
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
         return StageResult(outputs, metrics, photograph.notes, [use])
 
@@ -109,7 +110,7 @@ class SegmentStage(Stage):
     def _outputs(
         self,
         workspace: Path,
-        pixels: Bytes,
+        photograph: Pixels,
         foreground: Bytes,
         background: Bytes,
         alpha: Bytes,
@@ -118,7 +119,7 @@ class SegmentStage(Stage):
     ) -> dict[str, Path | Pixels]:
         person = Pixels(np.dstack([foreground, alpha]))
         outputs: dict[str, Path | Pixels] = {
-            "input": Pixels(pixels),
+            "input": photograph,
             "foreground": person,
             "alpha": Pixels(alpha),
             "background": Pixels(background),

@@ -34,11 +34,13 @@ class Photograph:
         pixels: (H, W, 3) uint8 sRGB, what the data set shows as its input.
         srgb: (H, W, 3) float32 sRGB in [0, 1]; of 16-bit files finer than the pixels.
         notes: what was done to it that a user may want to know.
+        png: the file itself when it is a plain PNG of just these pixels.
     """
 
     pixels: Bytes
     srgb: Floats
     notes: tuple[str, ...] = ()
+    png: bytes | None = None
 
 
 def read_photograph(path: Path) -> Photograph:
@@ -47,9 +49,10 @@ def read_photograph(path: Path) -> Photograph:
     Raises:
         SampleError: it cannot be used; with the reader's reason, such as ``ImageTruncated``.
     """
-    pixels = _plain_png(path)
-    if pixels is not None:
-        return Photograph(pixels, pixels.astype(np.float32) * np.float32(1 / 255))
+    plain = _plain_png(path)
+    if plain is not None:
+        pixels, data = plain
+        return Photograph(pixels, pixels.astype(np.float32) * np.float32(1 / 255), (), data)
     try:
         loaded = load_srgb(path, name=path.name)
     except ImageError as error:
@@ -58,15 +61,15 @@ def read_photograph(path: Path) -> Photograph:
     return Photograph(bytes_from_unit(loaded.srgb), loaded.srgb, loaded.notes)
 
 
-def _plain_png(path: Path) -> Bytes | None:
-    """The pixels of an undamaged 8-bit RGB PNG without anything that changes them; None for all other files."""
+def _plain_png(path: Path) -> tuple[Bytes, bytes] | None:
+    """Pixels and bytes of an undamaged 8-bit RGB PNG without anything that changes them; None for all others."""
     if path.stat().st_size > DEFAULT_LIMITS.max_bytes:
         return None
     data = path.read_bytes()
     if not is_plain_png(data):
         return None
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    return None if pixels is None else (np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), data)
 
 
 def is_plain_png(data: bytes) -> bool:

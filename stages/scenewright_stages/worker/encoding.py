@@ -27,6 +27,8 @@ def encode_png(pixels: Pixels, *, compressed: bool) -> bytes:
     Raises:
         ValueError: they are not such an image.
     """
+    if pixels.png is not None:
+        return pixels.png
     values = np.asarray(pixels.values)
     if values.ndim == 3:
         values = cv2.cvtColor(values, cv2.COLOR_RGB2BGR if values.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)

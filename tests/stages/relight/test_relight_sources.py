@@ -36,6 +36,7 @@ def test_a_plain_png_is_read_as_the_careful_reader_reads_it(tmp_path: Path) -> N
     assert is_plain_png(png(path, chunk=b"tEXtComment\0hello"))
     found, careful = read_photograph(path), load_srgb(path)
     assert np.array_equal(found.pixels, RGB)
+    assert found.png == path.read_bytes()
     assert np.abs(found.srgb - careful.srgb).max() < 1e-6
 
 

@@ -38,6 +38,13 @@ def test_a_png_holds_exactly_the_values_and_always_the_same_bytes(values: Any, c
     assert content == encode_png(Pixels(values.copy()), compressed=compressed)
 
 
+def test_values_that_come_with_their_file_are_not_encoded_again() -> None:
+    smooth = np.repeat(RGB[:, :1], 32, axis=1)
+    source = encode_png(Pixels(smooth), compressed=False)
+    assert len(encode_png(Pixels(smooth), compressed=True)) < len(source), "encoding would give other bytes"
+    assert encode_png(Pixels(smooth, source), compressed=True) == source
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
