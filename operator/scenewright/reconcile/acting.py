@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 
 class NameTakenError(Exception):
-    """A Job of the wanted name exists and is not ours to use: another's, or one that is being deleted."""
+    """A Job of the wanted name exists and belongs to something else."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Actor:
         found = observed_job(raw)
         work_hash = (raw["metadata"].get("labels") or {}).get(names.WORK_HASH)
         if found is None or found.owner_uid != owner.uid or work_hash != plan.work_hash:
-            raise NameTakenError(f"Job {owner.namespace}/{name} exists and belongs to something else")
+            raise NameTakenError(f"Job {owner.namespace}/{name} exists and belongs to something else; delete or rename it")
         self._keep_job(raw)
         if found.deleting:
-            raise NameTakenError(f"Job {owner.namespace}/{name} is being deleted")
+            raise ApiError(409, "AlreadyExists", f"Job {owner.namespace}/{name} is still being deleted")
 
     async def _delete_job(self, observed: Observed, action: DeleteJob) -> bool:
         namespace = observed.object.namespace

@@ -97,6 +97,9 @@ class Reconciler:
     async def _act(self, observed: Observed, decision: Decision) -> bool:
         try:
             return await self.actor.act(observed, decision.actions)
+        except NameTakenError as error:
+            await self.events.post(observed.object, EmitEvent("Warning", "JobNameTaken", str(error)))
+            raise
         except RefusedError as error:
             # The planner has the answer now; the object's owner is told at once, and status by the next planning.
             await self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))

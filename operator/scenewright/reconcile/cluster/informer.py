@@ -169,7 +169,8 @@ class Informer(Generic[T]):
     async def _pause(self, error: ApiError) -> None:
         longest = min(_LONGEST_BACKOFF, 0.25 * 2 ** min(self._failures, 8))
         seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
-        logger.info("watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
+        level = logging.INFO if error.passing else logging.WARNING
+        logger.log(level, "watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
         await asyncio.sleep(seconds)
 
 

@@ -1,0 +1,295 @@
+"""Actions are idempotent: done twice, or after a lost answer, they are as good as done once."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import api_objects as raw
+import pytest
+
+from scenewright.execution.jobs import PodSettings
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.acting import Actor, NameTakenError, RefusedError, Surroundings
+from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.events import Events
+from scenewright.reconcile.inspecting import Inspector
+from scenewright.reconcile.lease import Leadership, NotLeading
+from scenewright.reconcile.observation import Inspection, Observed, ObservedJob
+from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.progressing import Progress
+from scenewright.reconcile.projection import CachedPod, observed_object
+from scenewright.reconcile.rates import CreateRate
+
+
+class JobServer:
+    """Keeps Jobs as an API server does; `lose` makes it do what was asked and lose the answer."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.lose = False
+        self.refuse: ApiError | None = None
+
+    def _note(self, verb: str, name: str) -> None:
+        self.calls.append((verb, name))
+        if self.refuse is not None:
+            raise self.refuse
+
+    def _answered(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self.lose:
+            self.lose = False
+            raise ApiError(0, "Unreachable", "connection reset")
+        return copy.deepcopy(answer)
+
+    async def create(self, _resource: Any, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        name = body["metadata"]["name"]
+        self._note("create", name)
+        if name in self.jobs:
+            raise ApiError(409, "AlreadyExists", f"{name} exists")
+        job = copy.deepcopy(body)
+        job["metadata"] |= {"uid": f"{name}-uid", "resourceVersion": "7", "creationTimestamp": "2026-11-21T10:00:00Z"}
+        self.jobs[name] = {**job, "kind": "Job", "status": {}}
+        return self._answered(self.jobs[name])
+
+    async def get(self, _resource: Any, _namespace: str, name: str) -> dict[str, Any]:
+        self._note("get", name)
+        return copy.deepcopy(self.jobs[name])
+
+    async def delete(self, _resource: Any, _namespace: str, name: str, uid: str, propagation: str) -> dict[str, Any]:
+        self._note(f"delete {propagation}", name)
+        if name not in self.jobs:
+            raise ApiError(404, "NotFound", name)
+        if self.jobs[name]["metadata"]["uid"] != uid:
+            raise ApiError(409, "Conflict", "uid")
+        self.jobs[name]["metadata"] |= {"deletionTimestamp": "2026-11-21T10:05:00Z", "resourceVersion": "9"}
+        return self._answered(self.jobs[name])
+
+    async def patch(
+        self, _resource: Any, _namespace: str, name: str, body: dict[str, Any], subresource: str = "", *_: str
+    ) -> dict[str, Any]:
+        self._note(f"patch {subresource}".strip(), name)
+        self.bodies.append(body)
+        return {**raw.JOB, "kind": "Job"}
+
+
+class Leading:
+    leads = True
+
+    def check(self) -> None:
+        if not self.leads:
+            raise NotLeading
+
+
+class NoCounters:
+    def forget_step(self, _uid: str, _step: str) -> None:
+        """Nothing was counted."""
+
+
+class Bench:
+    """An actor on a fake API server, and the object that it acts for."""
+
+    def __init__(self) -> None:
+        self.server = JobServer()
+        self.leading = Leading()
+        self.jobs: Store[ObservedJob] = Store()
+        client = cast(Client, self.server)
+        self.inspector = Inspector(client)
+        self.rate = CreateRate(1000.0, 1000)
+        surroundings = Surroundings(
+            client=client,
+            leadership=cast(Leadership, self.leading),
+            jobs=self.jobs,
+            pods=Store[CachedPod](),
+            inspector=self.inspector,
+            progress=cast(Progress, NoCounters()),
+            events=Events(client, "operator-0"),
+            rate=self.rate,
+            pod_settings=PodSettings(images={"scene": "scene:1"}),
+        )
+        self.actor = Actor(surroundings)
+        value = observed_object(raw.scene(), "SceneJob")
+        work = PlanningCache().plan(value)
+        assert isinstance(work, Plan)
+        self.observed = Observed(object=value, work=work)
+
+    def act(self, *actions: Action) -> bool:
+        return asyncio.run(self.actor.act(self.observed, actions))
+
+    def only_job(self) -> ObservedJob:
+        (job,) = self.jobs
+        return job
+
+
+CREATE = CreateJob(step="index", run="1a2b3c4d-1")
+
+
+def test_a_created_job_is_known_before_any_watch_tells() -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    assert (bench.only_job().step, bench.only_job().owner_uid) == ("index", "yard-uid")
+
+
+def test_creating_twice_makes_one_job() -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    bench.act(CREATE)
+    assert len(bench.server.jobs) == 1
+    assert bench.only_job().step == "index"
+
+
+def test_after_a_lost_answer_the_job_is_adopted() -> None:
+    bench = Bench()
+    bench.server.lose = True
+    with pytest.raises(ApiError):
+        bench.act(CREATE)
+    bench.act(CREATE)
+    assert len(bench.server.jobs) == 1
+    assert bench.only_job().work_hash == cast(Plan, bench.observed.work).work_hash
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: job["metadata"]["ownerReferences"][0].update(uid="another"),
+        lambda job: job["metadata"]["labels"].update({"scenewright.io/work-hash": "another"}),
+        lambda job: job["metadata"].pop("ownerReferences"),
+    ],
+)
+def test_a_job_of_that_name_that_is_not_ours_is_never_adopted(change: Callable[[dict[str, Any]], None]) -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    (job,) = bench.server.jobs.values()
+    change(job)
+    bench.jobs.drop_owner("yard-uid")
+    with pytest.raises(NameTakenError):
+        bench.act(CREATE)
+    assert len(bench.jobs) == 0
+
+
+def test_a_job_that_is_still_being_deleted_is_waited_for() -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    bench.act(DeleteJob(bench.only_job().name, bench.only_job().uid, "test"))
+    with pytest.raises(ApiError, match="still being deleted"):
+        bench.act(CREATE)
+
+
+def test_a_deleted_job_is_known_to_be_ending_and_goes_with_its_pods_first() -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    job = bench.only_job()
+    bench.act(DeleteJob(job.name, job.uid, "test"))
+    assert bench.only_job().deleting
+    assert bench.server.calls[-1] == ("delete Foreground", job.name)
+
+
+@pytest.mark.parametrize("uid", ["another", "gone"])
+def test_only_the_job_of_that_uid_is_deleted(uid: str) -> None:
+    bench = Bench()
+    bench.act(CREATE)
+    name = bench.only_job().name
+    if uid == "gone":
+        bench.server.jobs.clear()
+    bench.act(DeleteJob(name, uid, "test"))
+    assert not any(job["metadata"].get("deletionTimestamp") for job in bench.server.jobs.values())
+
+
+def test_actions_after_a_failed_one_wait() -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(500, "InternalError", "oh")
+    with pytest.raises(ApiError):
+        bench.act(CREATE, SetParallelism("x", "uid", 3))
+    assert [verb for verb, _ in bench.server.calls] == ["create"]
+
+
+def test_an_overloaded_server_slows_creation_down_and_a_refusal_does_not() -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(429, "TooManyRequests", "busy", retry_after=1.0)
+    with pytest.raises(ApiError):
+        bench.act(CREATE)
+    assert bench.rate.rate == 500.0
+    bench = Bench()
+    bench.server.refuse = ApiError(403, "Forbidden", "exceeded quota: few")
+    with pytest.raises(RefusedError):
+        bench.act(CREATE)
+    assert bench.rate.rate == 1000.0
+
+
+def test_a_refused_job_is_an_answer_for_the_planner() -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(403, "Forbidden", "exceeded quota: few")
+    with pytest.raises(RefusedError):
+        bench.act(CREATE)
+    ((inspection, answer),) = bench.inspector.answers("yard-uid").items()
+    assert inspection.what == "failed-creates"
+    assert (answer.holds, answer.message) == (True, "exceeded quota: few")
+
+
+def test_a_namespace_that_ends_is_no_refusal_to_explain() -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(403, "Forbidden", "namespace is being terminated (NamespaceTerminating)")
+    with pytest.raises(ApiError):
+        bench.act(CREATE)
+    assert not bench.inspector.answers("yard-uid")
+
+
+def test_parallelism_is_set_for_the_job_of_that_uid_only() -> None:
+    bench = Bench()
+    bench.act(SetParallelism("s-yard-1a2b3c4d-coarse", "job-uid", 3))
+    assert bench.server.bodies == [{"metadata": {"uid": "job-uid"}, "spec": {"parallelism": 3}}]
+
+
+def test_a_lost_pod_is_released_as_a_disruption() -> None:
+    bench = Bench()
+    bench.act(ReleasePod("pod", "pod-uid"))
+    (body,) = bench.server.bodies
+    assert bench.server.calls == [("patch status", "pod")]
+    assert body["metadata"] == {"uid": "pod-uid"}
+    assert body["status"]["phase"] == "Failed"
+    assert [each["type"] for each in body["status"]["conditions"]] == ["DisruptionTarget"]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [CREATE, DeleteJob("a", "u", "w"), SetParallelism("a", "u", 1), ReleasePod("a", "u"), DeleteObject("u")],
+)
+def test_who_does_not_lead_asks_for_nothing(action: Action) -> None:
+    bench = Bench()
+    bench.leading.leads = False
+    with pytest.raises(NotLeading):
+        bench.act(action)
+    assert bench.server.calls == []
+
+
+class NodeServer:
+    """Answers questions about nodes and Events."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.error: ApiError | None = None
+
+    async def get(self, _resource: Any, _namespace: str, name: str) -> dict[str, Any]:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+
+
+def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error() -> None:
+    server = NodeServer()
+    inspector = Inspector(cast(Client, server))
+    observed = Bench().observed
+    question = Inspection("node", "gpu-1")
+    assert asyncio.run(inspector.ask(observed, question))
+    assert not asyncio.run(inspector.ask(observed, question))
+    assert server.asked == 1
+    assert not inspector.answers("yard-uid")[question].holds
+    server.error = ApiError(403, "Forbidden", "nodes is forbidden")
+    assert asyncio.run(inspector.ask(observed, Inspection("node", "gpu-2")))
+    assert "cannot be told" in inspector.answers("yard-uid")[Inspection("node", "gpu-2")].message
