@@ -102,8 +102,7 @@ def dataset_report(outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) ->
         pipeline="Relighting",
         spec_hash=str(job.get("workHash", "")),
         duration=sum(record.seconds for record in records),
-        subtitle=f"{len({each.sample.id_at(0) for each in overview.done}):,} photographs, "
-        f"{len(overview.done):,} pairs of before and after",
+        subtitle=_subtitle(overview),
         counts=tuple(_counts(overview)),
         pairs=tuple(_pair(overview.done[place]) for place in evenly_spaced(len(overview.done), SHOWN_PAIRS)),
         reasons=tuple(_reasons(overview)),
@@ -115,6 +114,12 @@ def dataset_report(outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) ->
         credits=tuple(_credits(records)),
         parameters=tuple(parameter_rows(params, RelightParams())),
     )
+
+
+def _subtitle(overview: Overview) -> str:
+    photographs = len({each.sample.id_at(0) for each in overview.done})
+    several = "" if photographs == 1 else "s"
+    return f"{photographs:,} photograph{several}, {len(overview.done):,} pairs of before and after"
 
 
 def _records(outcomes: Sequence[SampleOutcome]) -> Iterator[Record]:
