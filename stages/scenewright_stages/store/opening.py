@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from scenewright_stages.store.errors import StoreError
 from scenewright_stages.store.interface import Store
 from scenewright_stages.store.local import LocalStore
+from scenewright_stages.store.patience import patient
 
 SCHEMES = "file:///absolute/path, a plain path, or s3://bucket/prefix"
 
@@ -30,7 +31,7 @@ def open_store(uri: str) -> Store:
         from scenewright_stages.store.s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix.strip("/"))
+        return patient(S3Store(bucket, prefix.strip("/")))
     raise StoreError(uri, f"the scheme {scheme!r} is not supported", f"use {SCHEMES}")
 
 

@@ -38,6 +38,10 @@ REFUSED_CODES = frozenset(
     {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
 CONDITION_CODES = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict", "409"})
+PASSING_CODES = frozenset(
+    {"500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling"}
+)
+"""Of servers that are overloaded or only starting, after all attempts of the client."""
 
 
 class S3Store(Store):
@@ -157,7 +161,11 @@ class S3Store(Store):
             raise AccessRefused(
                 self.uri, "no S3 credentials were found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from problem
-        except (botocore_errors.HTTPClientError, botocore_errors.ConnectionError) as problem:
+        except (
+            botocore_errors.HTTPClientError,
+            botocore_errors.ConnectionError,
+            botocore_errors.IncompleteReadError,
+        ) as problem:
             raise StoreUnreachable(
                 self.uri, f"the endpoint does not answer: {problem}", "check AWS_ENDPOINT_URL and the network"
             ) from problem
@@ -172,6 +180,8 @@ class S3Store(Store):
             return ObjectMissing(uri)
         if code in CONDITION_CODES:
             return PreconditionFailed(uri)
+        if code in PASSING_CODES:
+            return StoreUnreachable(uri, f"{code}: {message}", "try again later")
         if code in REFUSED_CODES:
             return AccessRefused(uri, f"{code}: {message}", "check the credentials and the bucket's policy")
         return StoreError(uri, f"{code}: {message}", "see the S3 server's documentation of this error")

@@ -16,6 +16,7 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_PROGRESS_URL``     endpoint that gets the counters every 2 s, with the token in the file
 ``SCENEWRIGHT_PROGRESS_TOKEN``   (read anew for every push)
 ``SCENEWRIGHT_KERNEL_CACHE``     the image's compiled CPU kernels, copied to a new ``NUMBA_CACHE_DIR``
+``SCENEWRIGHT_STORAGE_PATIENCE`` seconds for which storage that does not answer is waited for (0)
 ``SCENEWRIGHT_MODEL_SOURCE``     where the models step takes weights from: a mirror of the Hub, file:///... or s3://...
 ``SCENEWRIGHT_PIPELINES``        further pipelines, ``name=module:ATTRIBUTE,...``
 

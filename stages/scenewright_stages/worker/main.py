@@ -25,6 +25,7 @@ from scenewright_stages.contract.task import (
     Task,
 )
 from scenewright_stages.store import StoreError
+from scenewright_stages.store.patience import hurry
 from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.endings import Terminated, ending_for, store_fault
 from scenewright_stages.worker.hanging import HangGuard
@@ -189,6 +190,8 @@ class Process:
         Index and publish may be killed anywhere, so that they are not waited for.
         """
         problem: ScenewrightError | None = None
+        if self._stop.requested:
+            hurry()
         in_stage = self._stage_run is not None and self._step != PUBLISH_STEP
         if self._stop.requested and (not in_stage or self._stop.seconds_left() <= 0):
             problem = Terminated(f"ended by {self._stop.reason}; run again to continue")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster.processes import accepts_connections
+from cluster.storage import StorageServer
 from toy_harness import Toy
 from toy_pipeline import runs
 
@@ -168,3 +170,78 @@ def test_foreign_code_that_holds_the_interpreter_for_ever_is_ended_and_the_sampl
     assert toy.step("double") == 0
     ends = {name: (record.state, record.reason) for name, record in latest(toy.records("double")).items()}
     assert ends == {"s0000": ("done", ""), "s0001": ("failed", "Crashed"), "s0002": ("done", "")}
+
+
+OUTAGE_SECONDS = 30.0
+
+
+def _bring_back(server: StorageServer) -> None:
+    assert server.component is not None
+    server.component.start()
+    address, _, port = server.endpoint.removeprefix("http://").partition(":")
+    server.component.wait_until(lambda: accepts_connections(address, int(port)), 20.0)
+
+
+def _run_through_an_outage(folder: Path, bucket: str, server: StorageServer, **environment: str) -> tuple[int, Toy]:
+    """The exit code of a stage in whose middle S3 is away for half a minute."""
+    assert server.component is not None
+    toy = Toy(folder, samples=12, output_uri=f"s3://{bucket}/{folder.name}")
+    toy.faults()
+    toy.parameters = {**toy.parameters, "seconds": 0.4}
+    toy.environment = {**environment, "SCENEWRIGHT_POD": "patient"}
+    assert toy.step("index") == 0
+    process = toy.start("double")
+    deadline = time.monotonic() + 60.0
+    while len(runs(toy.folder)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.component.kill()
+    time.sleep(OUTAGE_SECONDS)
+    _bring_back(server)
+    return process.wait(), toy
+
+
+@pytest.mark.slow
+def test_storage_that_is_away_for_half_a_minute_costs_a_pod_nothing(
+    tmp_path: Path, s3_bucket: str, s3_server: StorageServer
+) -> None:
+    """The baseline that must lose is a process without patience, as on a laptop."""
+    code, toy = _run_through_an_outage(tmp_path / "patient", s3_bucket, s3_server, SCENEWRIGHT_STORAGE_PATIENCE="300")
+    assert code == 0 and toy.report("double").stages["double"].done == 12
+    assert len(runs(toy.folder)) == 12, "no sample was made twice"
+    code, _ = _run_through_an_outage(tmp_path / "hasty", s3_bucket, s3_server)
+    assert code == 21
+
+
+@pytest.mark.slow
+def test_a_pod_that_starts_while_storage_is_away_waits_for_it(
+    tmp_path: Path, s3_bucket: str, s3_server: StorageServer
+) -> None:
+    assert s3_server.component is not None
+    toy = Toy(tmp_path / "job", output_uri=f"s3://{s3_bucket}/late")
+    toy.environment = {"SCENEWRIGHT_STORAGE_PATIENCE": "300", "SCENEWRIGHT_POD": "early"}
+    s3_server.component.kill()
+    process = toy.start("index")
+    time.sleep(15.0)
+    assert process.poll() is None
+    _bring_back(s3_server)
+    assert process.wait() == 0
+
+
+@pytest.mark.slow
+def test_a_pod_that_waits_for_storage_ends_when_it_is_told_to(
+    tmp_path: Path, s3_bucket: str, s3_server: StorageServer
+) -> None:
+    assert s3_server.component is not None
+    toy = Toy(tmp_path / "job", output_uri=f"s3://{s3_bucket}/never")
+    toy.environment = {"SCENEWRIGHT_STORAGE_PATIENCE": "300", "SCENEWRIGHT_POD": "early"}
+    s3_server.component.kill()
+    try:
+        process = toy.start("index")
+        time.sleep(5.0)
+        process.signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert process.wait(60) == 143
+        assert time.monotonic() - began < 30.0, "within the grace of a Pod"
+    finally:
+        _bring_back(s3_server)

@@ -79,6 +79,7 @@ def _worker(request: JobRequest) -> dict[str, str]:
         "SCENEWRIGHT_SCRATCH": f"{paths.SCRATCH}/work",
         "SCENEWRIGHT_GRACE_SECONDS": str(request.settings.grace_seconds - FLUSH_SECONDS),
         "SCENEWRIGHT_GPUS": str(request.needs.gpus),
+        "SCENEWRIGHT_STORAGE_PATIENCE": str(request.settings.storage_patience_seconds),
     }
     if not request.needs.gpus:
         # Images made for GPUs ask for all of them, which a node whose default runtime is NVIDIA's would grant.

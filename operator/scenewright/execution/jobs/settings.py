@@ -65,6 +65,9 @@ class PodSettings(Params):
     step_deadline_seconds: int = Field(
         default=86_400, ge=600, description="Longest life of a Pod of models, index or publish."
     )
+    storage_patience_seconds: int = Field(
+        default=300, ge=0, le=86_400, description="For how long a process waits for storage that does not answer."
+    )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Further variables of all Pods, such as a proxy's; ours win."
     )
