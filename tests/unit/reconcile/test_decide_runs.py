@@ -9,7 +9,7 @@ from simulated_operator import Operator
 
 from scenewright.reconcile.actions import CreateJob, DeleteJob, SetParallelism
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.observation import ObservedPod
+from scenewright.reconcile.observation import Dependency, ObjectKey, ObservedPod
 
 CHAIN = ["outpaint", "depth", "initialize", "coarse", "render"]
 CPU = {"execution": {"samplesPerShard": 4}}
@@ -361,6 +361,16 @@ def test_jobs_of_other_runs_are_deleted_and_those_of_this_run_are_kept() -> None
     observed = replace(cluster.observed(), jobs=(*cluster.observed().jobs, stray))
     actions = decide(observed, DecideSettings(), cluster.now).actions
     assert [action.name for action in actions if isinstance(action, DeleteJob)] == ["stray"]
+
+
+def test_a_job_is_deleted_once_whatever_the_reasons() -> None:
+    cluster = Cluster()
+    until(Operator(cluster), "depth")
+    cluster.edit_execution(seed=7)
+    cluster.dependency = Dependency(ObjectKey("TuningRun", "lab", "fixer"), "Failed")
+    actions = decide(cluster.observed(), DecideSettings(), cluster.now).actions
+    names = [action.name for action in actions if isinstance(action, DeleteJob)]
+    assert sorted(names) == sorted(cluster.jobs)
 
 
 def test_pods_of_an_earlier_job_of_the_same_name_are_not_believed() -> None:
