@@ -89,9 +89,18 @@ def _root(kind: str) -> Object:
             "kind": {"type": "string", "description": "Kind of the object."},
             "metadata": _metadata(),
             "spec": spec,
-            "status": structural_schema(Status),
+            "status": _without_defaults(structural_schema(Status)),
         },
     }
+
+
+def _without_defaults(node: Any) -> Any:
+    """The status is as the operator writes it: defaults would fill every output of kubectl with empty fields."""
+    if isinstance(node, list):
+        return [_without_defaults(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: _without_defaults(child) for name, child in node.items() if name != "default"}
 
 
 def _metadata() -> Object:

@@ -15,6 +15,7 @@ from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator, 
 from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.report.pictures import depth_picture
 from scenewright_stages.vision.alignment import smooth_connect
+from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.geometry import valid_depth
 from scenewright_stages.vistadream.outpaint import Layout, read_png
@@ -67,8 +68,9 @@ class DepthStage(Stage):
         if self.params.depth.fill_invalid:
             result = filled(result)
         outputs = {"depth": inputs.workspace / "depth.npz", "preview": inputs.workspace / "depth.png"}
-        np.savez(
-            outputs["depth"], depth=result.depth, confidence=result.confidence, intrinsics=result.camera.intrinsics
+        save_arrays(
+            outputs["depth"],
+            {"depth": result.depth, "confidence": result.confidence, "intrinsics": result.camera.intrinsics},
         )
         preview = depth_picture(result.depth, "")
         outputs["preview"].write_bytes(preview.picture.data)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
 
 FrameKind = Literal["input", "outpaint", "coarse"]
@@ -58,7 +59,7 @@ def save_frames(path: Path, frames: Sequence[Frame]) -> None:
             arrays[f"{name}_{number}"] = getattr(frame, name)
         arrays[f"intrinsics_{number}"] = frame.camera.intrinsics
         arrays[f"camera_from_world_{number}"] = frame.camera.camera_from_world
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    save_arrays(path, arrays)
 
 
 def load_frames(path: Path) -> list[Frame]:

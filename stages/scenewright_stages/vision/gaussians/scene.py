@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from scenewright_stages.vision.archives import save_arrays
+
 from ..cameras import Camera
 from .kernels.harmonics import C0
 
@@ -189,8 +191,7 @@ class GaussianScene:
 
     def save_npz(self, path: Path | str) -> None:
         """Lossless, uncompressed; equal scenes give equal bytes."""
-        arrays: dict[str, Any] = {name: t.detach().cpu().numpy() for name, t in self.tensors.items()}
-        np.savez(path, **arrays)
+        save_arrays(path, {name: t.detach().cpu().numpy() for name, t in self.tensors.items()})
 
     @classmethod
     def load_npz(cls, path: Path | str) -> GaussianScene:
