@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -65,6 +66,16 @@ def test_a_refused_spec_fails_with_path_value_and_remedy_and_starts_nothing() ->
     accepted = next(each for each in status.conditions if each.type == "Accepted")
     assert (accepted.status, accepted.reason, accepted.message) == ("False", "InvalidSpec", message)
     assert not operator.created
+
+
+def test_a_refused_spec_is_told_once() -> None:
+    cluster = Cluster(spec=spec_of(vistadream={"coarse": {"frames": 0}}))
+    operator = Operator(cluster)
+    first = operator.run()
+    cluster.now += timedelta(hours=1)
+    operator.settle()
+    assert operator.status == first
+    assert [event.reason for event in operator.events] == ["InvalidSpec"]
 
 
 def test_a_refused_edit_ends_the_run_and_a_good_one_starts_another() -> None:

@@ -133,6 +133,18 @@ def test_an_edit_of_the_work_ends_its_jobs_and_begins_when_they_are_gone() -> No
     assert status.run.endswith("-2")
 
 
+def test_results_are_named_until_others_take_their_place() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    assert operator.run().outputs.results == "s3://scenes/curated"
+    cluster.edit_execution(seed=7)
+    operator.settle()
+    assert operator.status.outputs.results == "s3://scenes/curated"
+    cluster.edit(output={"uri": "s3://scenes/elsewhere"})
+    operator.settle()
+    assert operator.status.outputs.results == ""
+
+
 def test_edits_that_are_no_work_start_nothing_and_are_observed() -> None:
     cluster = Cluster()
     operator = Operator(cluster)
