@@ -125,7 +125,9 @@ class Models:
 
 def relight(picture: bytes, seed: int, models: Models) -> int:
     """Everything that happens to one photograph; the size of its result files."""
-    photograph = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None, "the pictures are sound"
+    photograph = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     srgb = photograph.astype(np.float32) * np.float32(1 / 255)
     alpha = _alpha(srgb, models.segmenter)
     layers = take_apart(photograph, alpha)

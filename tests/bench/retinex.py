@@ -28,7 +28,8 @@ Floats = NDArray[np.float32]
 
 def plain_blurs(image: Floats) -> list[Floats]:
     """The three blurs as OpenCV makes them."""
-    return [cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for sigma in SCALES]
+    blurs = [cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for sigma in SCALES]
+    return [np.asarray(blurred, np.float32) for blurred in blurs]
 
 
 def plain_retinex(srgb: Floats) -> Floats:
@@ -41,7 +42,8 @@ def plain_retinex(srgb: Floats) -> Floats:
     mean /= len(SCALES)
     ranged = (mean - mean.min()) / (mean.max() - mean.min()) * 255
     low, high = np.percentile(ranged, [1, 99], axis=(0, 1)).astype(np.float32)
-    return np.clip((ranged - low) / (high - low), 0, 1)
+    balanced: Floats = np.clip((ranged - low) / (high - low), 0, 1)
+    return balanced
 
 
 def cpu_seconds(work: Callable[[], object], rounds: int) -> float:

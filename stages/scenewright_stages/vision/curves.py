@@ -22,7 +22,7 @@ SRGB_TABLE = np.append(srgb_from_linear(_POINTS**2), np.float32(1)).astype(np.fl
 @njit(cache=True, nogil=True)
 def to_linear(value, table):
     """Linear light of an sRGB value, which is clipped to [0, 1]; table is LINEAR_TABLE."""
-    place = min(max(value, np.float32(0.0)), np.float32(1.0)) * np.float32(STEPS)
+    place = min(max(value, np.float32(0.0)), np.float32(1.0)) * np.float32(table.shape[0] - 2)
     index = int(place)
     return table[index] + (place - np.float32(index)) * (table[index + 1] - table[index])
 
@@ -30,6 +30,6 @@ def to_linear(value, table):
 @njit(cache=True, nogil=True)
 def to_srgb(value, table):
     """sRGB value of linear light, which is clipped to [0, 1]; table is SRGB_TABLE."""
-    place = np.sqrt(min(max(value, np.float32(0.0)), np.float32(1.0))) * np.float32(STEPS)
+    place = np.sqrt(min(max(value, np.float32(0.0)), np.float32(1.0))) * np.float32(table.shape[0] - 2)
     index = int(place)
     return table[index] + (place - np.float32(index)) * (table[index + 1] - table[index])

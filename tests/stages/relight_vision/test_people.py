@@ -61,6 +61,7 @@ def test_the_astronaut_is_found_without_her_helmet(found: PersonMask) -> None:
     assert cut < 0.9
 
 
+@pytest.mark.slow
 def test_she_is_found_under_ten_flips_cuts_scales_and_backgrounds() -> None:
     mine, template, cut = [], [], []
     for image, truth in variants():
@@ -80,6 +81,7 @@ def _fitting(truth: Mask) -> Mask:
     return truth[:height, :width]
 
 
+@pytest.mark.slow
 def test_ten_other_variants_that_nothing_was_set_by() -> None:
     assert min(overlap(find_person(image).mask, truth) for image, truth in variants(100)) >= 0.9
 
@@ -113,6 +115,7 @@ def _room(seed: int, side: int = 256) -> Floats:
     return render(world, cameras_inside(world, 6, side, side, seed=seed)[seed % 6], supersampling=1).linear
 
 
+@pytest.mark.slow
 def test_figures_on_twenty_textures_are_found_in_their_box() -> None:
     mine, boxes = [], []
     for seed in range(20):
@@ -130,6 +133,7 @@ def test_figures_on_twenty_textures_are_found_in_their_box() -> None:
     assert np.median(boxes) < 0.9
 
 
+@pytest.mark.slow
 def test_pictures_of_nobody_are_rejected() -> None:
     empty = [srgb_from_linear(_room(seed, 160)) for seed in range(40)]
     empty += [

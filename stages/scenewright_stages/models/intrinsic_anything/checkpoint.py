@@ -109,7 +109,7 @@ def _unet(state: Mapping[str, Tensor]) -> Any:
 
 def _widths(state: Mapping[str, Tensor]) -> tuple[int, ...]:
     """Channels of each level: every level has two residual blocks and, but for the last, a reduction."""
-    widths = []
+    widths: list[int] = []
     while (name := f"{_UNET}input_blocks.{1 + 3 * len(widths)}.0.out_layers.3.weight") in state:
         widths.append(int(state[name].shape[0]))
     return tuple(widths)

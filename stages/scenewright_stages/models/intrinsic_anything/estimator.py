@@ -193,7 +193,5 @@ def load_intrinsic_anything(request: LoadRequest) -> IntrinsicAnythingAlbedo:
     path = request.folder / CHECKPOINT
     networks = networks_of(read_checkpoint(path), path)
     kind = torch_dtype(settings.precision)
-    placed = IntrinsicNetworks(
-        *(part.to(request.context.device, kind) for part in vars(networks).values())  # type: ignore[attr-defined]
-    )
+    placed = IntrinsicNetworks(*(part.to(request.context.device, kind) for part in vars(networks).values()))
     return IntrinsicAnythingAlbedo(placed, request.record, request.context.device, settings)

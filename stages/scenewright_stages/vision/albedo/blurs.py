@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.albedo import blur_kernels
+from scenewright_stages.vision.resampling import enlarged
 
 Float32Array = NDArray[np.float32]
 
@@ -40,8 +41,8 @@ def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[Float3
             blurs.append(small)
             continue
         size = (small.shape[1] * factor, small.shape[0] * factor)
-        enlarged = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
-        blurs.append(enlarged[factor : factor + height, factor : factor + width])
+        large = enlarged(small, size)
+        blurs.append(large[factor : factor + height, factor : factor + width])
     return blurs
 
 
@@ -63,7 +64,8 @@ def block_side(sigma: float) -> int:
 def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
     factor = block_side(sigma)
     if factor == 1:
-        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), 1
+        exact = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return np.asarray(exact, np.float32), 1
     border = math.ceil(_TRUNCATION * sigma / factor) + 1
     blocks = blur_kernels.mirrored_block_means(sums, factor, border)
     # A mean over n pixels adds (n^2 - 1) / 12 to the variance, the linear enlargement about n^2 / 6.

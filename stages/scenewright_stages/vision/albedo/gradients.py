@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision import curves
 from scenewright_stages.vision.albedo import gradient_kernels
+from scenewright_stages.vision.resampling import reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
 
@@ -45,10 +45,8 @@ def shading_from_gradients(srgb: Float32Array, mask: Float32Array, settings: Gra
         mask: (H, W) float32, the subject's matte.
         settings: see :class:`GradientSettings`.
     """
-    scale = min(1.0, _GRID / max(mask.shape))
-    size = (max(2, round(mask.shape[1] * scale)), max(2, round(mask.shape[0] * scale)))
-    small = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
-    inside = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    size, _ = reduced_size(mask.shape, _GRID, least=2)
+    small, inside = reduced(srgb, size), reduced(mask, size)
     if inside.max() < 0.5:
         return np.ones(inside.shape, np.float32)
     logs, chroma = gradient_kernels.log_luminance_and_chroma(small, curves.LINEAR_TABLE)

@@ -7,12 +7,12 @@ whatever affine map came before it, so the first normalisation need not be compu
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.albedo import retinex_kernels
 from scenewright_stages.vision.albedo.blurs import reduced_blurs
+from scenewright_stages.vision.resampling import enlarged
 
 Float32Array = NDArray[np.float32]
 
@@ -35,7 +35,8 @@ def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) 
     ratio, low, high = _log_ratio(image, scales)
     counts = retinex_kernels.histograms(ratio, low, high, _BINS)
     limits = [_limits(counts[channel], low, high) for channel in range(3)]
-    return retinex_kernels.stretched(ratio, image, np.array(limits, np.float32))
+    stretched: Float32Array = retinex_kernels.stretched(ratio, image, np.array(limits, np.float32))
+    return stretched
 
 
 def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32Array, np.float32, np.float32]:
@@ -46,8 +47,8 @@ def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32A
         blurred = small
         if factor > 1:
             size = (small.shape[1] * factor, small.shape[0] * factor)
-            enlarged = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
-            blurred = enlarged[factor : factor + height, factor : factor + width]
+            large = enlarged(small, size)
+            blurred = large[factor : factor + height, factor : factor + width]
         product = retinex_kernels.multiplied(product, blurred)
     return retinex_kernels.log_ratio(image, product, len(scales))  # type: ignore[no-any-return]
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.matting import edge_kernels
+from scenewright_stages.vision.resampling import enlarged, reduced
 
 Float32Array = NDArray[np.float32]
 
@@ -63,13 +64,13 @@ def _continued(colours: Float32Array) -> Float32Array:
     while min(levels[-1].shape[:2]) > _COARSEST:
         height, width = levels[-1].shape[:2]
         size = ((width + 1) // 2, (height + 1) // 2)
-        levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))
-    filled = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], np.float32(1e-6))
+        levels.append(reduced(levels[-1], size))
+    coarsest = levels[-1]
+    filled: Float32Array = np.divide(coarsest[..., :3], np.maximum(coarsest[..., 3:], 1e-6), dtype=np.float32)
     for level in levels[-2::-1]:
-        coarse = cv2.resize(filled, (level.shape[1], level.shape[0]), interpolation=cv2.INTER_LINEAR)
+        coarse = enlarged(filled, (level.shape[1], level.shape[0]))
         filled = edge_kernels.lay_over(level, coarse)
-    result: Float32Array = filled
-    return result
+    return filled
 
 
 def warm_up() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.matting import kernels
+from scenewright_stages.vision.resampling import reduced
 
 Float32Array = NDArray[np.float32]
 
@@ -20,7 +21,7 @@ _WIDE, _UNDECIDED = 3, 0.3  # the first pass sees that much farther, and decides
 _CERTAIN = 0.08  # alpha this close to 0 or 1 is taken for it: noise of the fit, not transparency
 
 
-def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_], radius: int) -> Float32Array:
+def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_] | Float32Array, radius: int) -> Float32Array:
     """A soft matte whose outline follows the edges of the image near that of the mask.
 
     Args:
@@ -38,13 +39,12 @@ def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_], radius: int) -> Fl
     height, width = rough.shape
     size = (max(1, -(-width // factor)), max(1, -(-height // factor)))
     window = max(1, round(radius / factor))
-    guide = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
-    target = cv2.resize(rough, size, interpolation=cv2.INTER_AREA)
+    guide, target = reduced(srgb, size), reduced(rough, size)
     decided = kernels.apply_coefficients(
         guide, _coefficients(guide, target, _WIDE * window, _REGULARITY), np.float32(_UNDECIDED)
     )
     coefficients = _coefficients(guide, decided, window, _REGULARITY)
-    return kernels.apply_coefficients(srgb, coefficients, np.float32(_CERTAIN))
+    return _applied(srgb, coefficients, np.float32(_CERTAIN))
 
 
 def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:
@@ -57,7 +57,7 @@ def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regula
         regularity: variance of colour below which a window is flat.
     """
     coefficients = _coefficients(guide, target, window, regularity)
-    return kernels.apply_coefficients(guide, coefficients, np.float32(0))
+    return _applied(guide, coefficients, np.float32(0))
 
 
 def enlarged_by_guide(
@@ -73,7 +73,12 @@ def enlarged_by_guide(
         regularity: variance of colour below which a window is flat.
     """
     coefficients = _coefficients(np.ascontiguousarray(small_guide), small, window, regularity)
-    return kernels.apply_coefficients(np.ascontiguousarray(guide), coefficients, np.float32(0))
+    return _applied(np.ascontiguousarray(guide), coefficients, np.float32(0))
+
+
+def _applied(guide: Float32Array, coefficients: Float32Array, certain: np.float32) -> Float32Array:
+    matte: Float32Array = kernels.apply_coefficients(guide, coefficients, certain)
+    return matte
 
 
 def _coefficients(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.normals import kernels
+from scenewright_stages.vision.resampling import enlarged, reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
 
@@ -38,9 +39,11 @@ def inflated_normals(alpha: Float32Array, luminance: Float32Array, detail: float
     height = inflated_height(alpha)
     size = (alpha.shape[1], alpha.shape[0])
     slopes = kernels.slopes(height, np.float32(max(alpha.shape) / max(height.shape)))
-    slopes = cv2.resize(slopes, size, interpolation=cv2.INTER_LINEAR)
+    slopes = enlarged(slopes, size)
     relief = _relief(luminance) if detail > 0 else np.zeros((1, 1), np.float32)
-    return kernels.compose(slopes, relief, np.ascontiguousarray(alpha, np.float32), np.float32(detail))
+    cover = np.ascontiguousarray(alpha, np.float32)
+    normals: Float32Array = kernels.compose(slopes, relief, cover, np.float32(detail))
+    return normals
 
 
 def inflated_height(alpha: Float32Array) -> Float32Array:
@@ -48,19 +51,18 @@ def inflated_height(alpha: Float32Array) -> Float32Array:
 
     As high in the middle of a disc as its radius; 0 outside.
     """
-    scale = min(1.0, _GRID / max(alpha.shape))
-    size = (max(2, round(alpha.shape[1] * scale)), max(2, round(alpha.shape[0] * scale)))
-    inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    size, scale = reduced_size(alpha.shape, _GRID, least=2)
+    inside = reduced(alpha, size)
     levels = [np.ascontiguousarray(inside, np.float32)]
     while min(levels[-1].shape) > _COARSEST:
         rows, columns = levels[-1].shape
-        levels.append(cv2.resize(levels[-1], ((columns + 1) // 2, (rows + 1) // 2), interpolation=cv2.INTER_AREA))
+        levels.append(reduced(levels[-1], ((columns + 1) // 2, (rows + 1) // 2)))
     reach = _REACH * np.sqrt(max(float(inside.sum()), 1.0))
     field = np.zeros_like(levels[-1])
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
         if field.shape != level.shape:
-            field = cv2.resize(field, (level.shape[1], level.shape[0]), interpolation=cv2.INTER_LINEAR)
+            field = enlarged(field, (level.shape[1], level.shape[0]))
         sweeps = _SWEEPS if depth else 2 * _SWEEPS
         field = kernels.relax(field, level, np.float32(4.0**depth), np.float32(4.0**depth / reach**2), sweeps)
     # A disc of radius R has the potential (R^2 - r^2) / 4 under a unit source: 2 sqrt of it is a half sphere.
@@ -73,7 +75,7 @@ def _relief(luminance: Float32Array) -> Float32Array:
     fine, coarse = (share * max(luminance.shape) for share in _RELIEF_SHARES)
     factor = max(1, int(fine))
     size = (max(2, luminance.shape[1] // factor), max(2, luminance.shape[0] // factor))
-    small = cv2.resize(luminance, size, interpolation=cv2.INTER_AREA)
+    small = reduced(luminance, size)
     sigmas = (max(fine / factor, 0.6), coarse / factor)
     near, far = (cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101) for sigma in sigmas)
     relief: Float32Array = (near - far) * np.float32(_RELIEF_HEIGHT * coarse)

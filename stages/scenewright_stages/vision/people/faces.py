@@ -43,7 +43,7 @@ def find_faces(grey: NDArray[np.uint8], least_support: int = 10) -> list[Face]:
     reduction = min(1.0, _LONG_SIDE / full)
     if reduction < 1:
         size = (max(1, round(grey.shape[1] * reduction)), max(1, round(grey.shape[0] * reduction)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     cascade, scale = face_cascade(), 1.0
     squares: list[NDArray[np.float64]] = []
     while min(grey.shape) * scale >= WINDOW:
@@ -94,4 +94,5 @@ def _overlaps(squares: NDArray[np.float64]) -> NDArray[np.float64]:
     sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
     shared = np.prod(np.maximum(sides, 0), axis=2)
     areas = squares[:, 2] ** 2
-    return shared / (areas[:, None] + areas[None] - shared)
+    overlaps: NDArray[np.float64] = shared / (areas[:, None] + areas[None] - shared)
+    return overlaps

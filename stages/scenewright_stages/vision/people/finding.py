@@ -14,6 +14,7 @@ from scenewright_stages.vision.people.colour_models import person_probability
 from scenewright_stages.vision.people.faces import Face, find_faces
 from scenewright_stages.vision.people.shape_prior import Box, ShapePrior, prior_of_box, prior_of_face
 from scenewright_stages.vision.people.subjects import NoSubject, PersonMask
+from scenewright_stages.vision.resampling import enlarged, reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -52,9 +53,8 @@ def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> Pe
     face = _find_face(srgb, box)
     if face is None and box is None:
         raise NoSubject("no face was found and no box is given; name a box around the person, or use another backend")
-    scale = min(1.0, _CUT_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
+    size, scale = reduced_size(srgb.shape, _CUT_SIDE)
+    small = reduced(srgb, size)
     prior = _prior((size[1], size[0]), scale, face, box)
     probability = person_probability(small, prior)
     rough = _largest_part(_cut(small, probability, seed), prior)
@@ -96,10 +96,9 @@ def _find_face(srgb: Float32Array, box: Box | None) -> Face | None:
     """The best supported face, in pixels of the image."""
     left, top, right, bottom = (int(edge) for edge in box) if box else (0, 0, srgb.shape[1], srgb.shape[0])
     part = srgb[top:bottom, left:right]
-    scale = min(1.0, _FACE_SIDE / max(part.shape[:2]))
-    size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
-    grey = cv2.cvtColor(uint8_from_unit(cv2.resize(part, size, interpolation=cv2.INTER_AREA)), cv2.COLOR_RGB2GRAY)
-    faces = find_faces(grey)
+    size, scale = reduced_size(part.shape, _FACE_SIDE)
+    grey = cv2.cvtColor(uint8_from_unit(reduced(part, size)), cv2.COLOR_RGB2GRAY)
+    faces = find_faces(np.asarray(grey, np.uint8))
     if not faces:
         return None
     best = faces[0]
@@ -128,7 +127,7 @@ def _cut(srgb: Float32Array, probability: Float32Array, seed: int) -> Mask:
         return probability > 0.5
     cv2.setRNGSeed(seed % 2**31)
     image = np.ascontiguousarray(uint8_from_unit(srgb)[..., ::-1])
-    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(image, labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
     person: Mask = (labels & 1).astype(bool)
     return person
 
@@ -148,8 +147,8 @@ def _largest_part(rough: Mask, prior: ShapePrior) -> Mask:
 
 def _matte(srgb: Float32Array, rough: Mask, factor: float) -> Float32Array:
     size = (srgb.shape[1], srgb.shape[0])
-    enlarged = cv2.resize(rough.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return guided.refine_matte(srgb, enlarged, max(1, round(_MATTE_BLOCKS * factor)))
+    large = enlarged(rough.astype(np.float32), size)
+    return guided.refine_matte(srgb, large, max(1, round(_MATTE_BLOCKS * factor)))
 
 
 def _score(probability: Float32Array, rough: Mask, face: Face | None) -> float:

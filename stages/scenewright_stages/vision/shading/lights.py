@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Range = tuple[float, float]
 Vector = tuple[float, float, float]
@@ -124,12 +125,13 @@ def colour_of_kelvin(kelvin: float) -> Vector:
     return red, green, blue
 
 
-def _black_body(kelvin: float) -> np.ndarray:
+def _black_body(kelvin: float) -> NDArray[np.float64]:
     x = _horizontal(1e3 / kelvin)
     y = _vertical(kelvin, x)
     xyz = np.array([x / y, 1.0, (1 - x - y) / y])
     linear_from_xyz = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
-    return np.maximum(linear_from_xyz @ xyz, 0.0)
+    linear: NDArray[np.float64] = np.maximum(linear_from_xyz @ xyz, 0.0)
+    return linear
 
 
 def _horizontal(inverse: float) -> float:

@@ -34,7 +34,8 @@ def shade(
         [*light.direction, light.ambient, *light.colour_linear, light.hardness, light.specular, light.shininess],
         np.float32,
     )
-    return kernels.shade_pixels(albedo_linear, normals, settings, arrives)
+    shaded: Float32Array = kernels.shade_pixels(albedo_linear, normals, settings, arrives)
+    return shaded
 
 
 def warm_up() -> None:

@@ -1,0 +1,27 @@
+"""Resampling of float images with types that say so."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+
+
+def reduced(image: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """(height, width[, C]) means over the pixels that fall together; size is (width, height) as OpenCV has it."""
+    result: Float32Array = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
+    return result
+
+
+def enlarged(image: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """(height, width[, C]) bilinear; size is (width, height) as OpenCV has it."""
+    result: Float32Array = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    return result
+
+
+def reduced_size(shape: tuple[int, ...], longest: int, least: int = 1) -> tuple[tuple[int, int], float]:
+    """(width, height) with a longer side of at most `longest` (each at least `least`), and the scale."""
+    scale = min(1.0, longest / max(shape[:2]))
+    return (max(least, round(shape[1] * scale)), max(least, round(shape[0] * scale))), scale
