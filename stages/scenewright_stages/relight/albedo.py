@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.models.errors import BackendContractError
-from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.params import AlbedoParams, RelightParams
 from scenewright_stages.relight.pictures import (
     bytes_from_linear,
@@ -34,8 +34,9 @@ class AlbedoStage(Stage):
         super().__init__(context)
         one_thread_each()
         self.params: RelightParams = context.params  # type: ignore[assignment]
-        block = self.params.albedo
-        self.chain = BackendChain("albedo", self.params.albedo_methods(), context, _options(block), block.variant)
+        block, names = self.params.albedo, self.params.albedo_methods()
+        options = model_options("albedo", names, block, scales=tuple(block.scales), steps=block.steps)
+        self.chain = BackendChain("albedo", names, context, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the albedo, black where no person is."""
@@ -95,8 +96,3 @@ def blended(albedo_srgb: Floats, photograph: Bytes, share: float, alpha: Bytes) 
     out = np.zeros_like(photograph)
     out[window] = cv2.copyTo(bytes_from_linear(np.asarray(mixed, np.float32)), np.ascontiguousarray(alpha[window]))
     return out
-
-
-def _options(params: AlbedoParams) -> dict[str, dict[str, Any]]:
-    """Options of the backends that have any, by name."""
-    return {"retinex": {"scales": tuple(params.scales)}}

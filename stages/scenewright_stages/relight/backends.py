@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from scenewright_stages.contract.stage import BackendUse, StageContext
 from scenewright_stages.models.errors import BackendContractError, MissingPackage, MissingWeights
 from scenewright_stages.models.loading import ModelContext, load
+from scenewright_stages.models.registry import backend
+from scenewright_stages.relight.params import ModelParams
 
 Result = TypeVar("Result")
 _UNAVAILABLE = (MissingWeights, MissingPackage)
@@ -52,9 +54,9 @@ class BackendChain:
         """
         position = 0
         while True:
-            position, backend = self._first_available(position)
+            position, serving = self._first_available(position)
             try:
-                return use(backend), self._record(position, backend)
+                return use(serving), self._record(position, serving)
             except BackendContractError as problem:
                 if position + 1 == len(self._names):
                     raise
@@ -86,12 +88,22 @@ class BackendChain:
             print(f"{self._capability}: {name} does not serve, the next one of the chain does: {why}", flush=True)
             self._missing[name] = why
 
-    def _record(self, position: int, backend: Any) -> BackendUse:
-        use: BackendUse = backend.record.use(self._capability)
+    def _record(self, position: int, serving: Any) -> BackendUse:
+        use: BackendUse = serving.record.use(self._capability)
         if position == 0:
             return use
         passed = ", ".join(self._names[:position])
         return replace(use, notes=f"{use.notes} Serves in place of {passed}.".strip())
+
+
+def model_options(capability: str, names: Sequence[str], block: ModelParams, **own: Any) -> dict[str, dict[str, Any]]:
+    """Of each backend by name the options that it knows and that are set (neither empty nor 0)."""
+    wanted = {"precision": block.precision, "batch": block.batch, **own}
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        known = dict(backend(capability, name).options)
+        found[name] = {option: value for option, value in wanted.items() if value and option in known}
+    return found
 
 
 def use_as_json(use: BackendUse) -> dict[str, str]:

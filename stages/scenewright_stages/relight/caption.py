@@ -10,7 +10,7 @@ import numpy as np
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pictures import read_rgb
 from scenewright_stages.relight.segment import write_json
@@ -33,7 +33,8 @@ class CaptionStage(Stage):
         block = self.params.caption
         self.chain: BackendChain | None = None
         if block.backend != "classic":
-            self.chain = BackendChain("caption", (block.backend,), context, {}, block.variant)
+            options = model_options("caption", (block.backend,), block)
+            self.chain = BackendChain("caption", (block.backend,), context, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the metadata with the caption."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, read_grey, read_rgb
@@ -30,7 +30,9 @@ class DegradeStage(Stage):
         one_thread_each()
         self.params: RelightParams = context.params  # type: ignore[assignment]
         name, block = self.params.normal_method(), self.params.normals
-        options = {"classic": {"detail": block.detail}}
+        options = model_options("normals", (name,), block, steps=block.steps)
+        if name == "classic":
+            options[name]["detail"] = block.detail
         self.chain = BackendChain("normals", (name,), context, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:

@@ -35,7 +35,19 @@ def require_ordered(block: Params, *names: str) -> None:
             raise ValueError(f"{alias}: {ORDERED}")
 
 
-class SegmentationParams(Params):
+class ModelParams(Params):
+    """How a model backend runs; backends without weights ignore it."""
+
+    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
+    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
+        default="", description="Arithmetic of a model backend; empty: its default on the device."
+    )
+    batch: int = Field(
+        default=0, ge=0, le=256, description="Images that a model backend works on together; 0: its default."
+    )
+
+
+class SegmentationParams(ModelParams):
     """Stage 1: who finds the person."""
 
     backend: Segmenter = Field(
@@ -50,7 +62,6 @@ class SegmentationParams(Params):
         description="A chain in place of backend, such as [sam3, sam2]: the next one serves where one is not "
         "available, and the record says which did. Without it there is no fallback.",
     )
-    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
     prompt: str = Field(default="person", min_length=1, max_length=200, description="Text prompt of sam3.")
     box: list[Share] = Field(
         default=[],
@@ -66,6 +77,9 @@ class SegmentationParams(Params):
         ge=0.0,
         le=1.0,
         description="Smallest share of the image that a person covers; below it the image has no subject.",
+    )
+    score_threshold: float = Field(
+        default=0.5, gt=0.0, lt=1.0, description="Score from which sam3 and sam2 take what they found for a person."
     )
     matte_radius: float = Field(
         default=0.008,
@@ -84,7 +98,7 @@ class SegmentationParams(Params):
         return self
 
 
-class AlbedoParams(Params):
+class AlbedoParams(ModelParams):
     """Stage 2: what the person looks like without any light."""
 
     backend: AlbedoMethod = Field(
@@ -98,12 +112,14 @@ class AlbedoParams(Params):
         description="A chain in place of backend, such as [retinex, lab]: the next one serves where one is not "
         "available or gives no usable albedo. Without it there is no fallback.",
     )
-    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
     scales: list[Annotated[float, Field(ge=1.0, le=1000.0)]] = Field(
         default=[15.0, 80.0, 250.0],
         min_length=1,
         max_length=5,
         description="Widths of retinex's surrounds: standard deviations in pixels.",
+    )
+    steps: int = Field(
+        default=0, ge=0, le=1000, description="Denoising steps of a diffusion model; 0: the backend's default."
     )
     blend_range: ShareRange = Field(
         default=[0.15, 0.25],
@@ -119,7 +135,7 @@ class AlbedoParams(Params):
         return self
 
 
-class NormalsParams(Params):
+class NormalsParams(ModelParams):
     """The shape on which the new light falls."""
 
     backend: NormalMethod = Field(
@@ -127,7 +143,9 @@ class NormalsParams(Params):
         description="classic (a surface inflated from the silhouette with detail of the picture; a stated prior), "
         "dpt (MiDaS depth) or marigold-normals (models).",
     )
-    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
+    steps: int = Field(
+        default=0, ge=0, le=1000, description="Denoising steps of a diffusion model; 0: the backend's default."
+    )
     detail: float = Field(
         default=0.3, ge=0.0, le=2.0, description="How much the picture's brightness shapes the classic surface."
     )
@@ -228,14 +246,13 @@ class DegradationParams(Params):
         return self
 
 
-class CaptionParams(Params):
+class CaptionParams(ModelParams):
     """Stage 4, off by default: a sentence about the new light in every metadata file."""
 
     backend: Literal["none", "classic", "qwen-vl"] = Field(
         default="none",
         description="classic says what is known of the light (side, height, contrast, warmth); qwen-vl is a model.",
     )
-    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
     instruction: str = Field(
         default="Describe the lighting of this portrait in one sentence.",
         min_length=1,

@@ -14,7 +14,7 @@ from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, use_as_json
+from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.compositing import take_apart
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pictures import bytes_from_unit
@@ -45,7 +45,9 @@ class SegmentStage(Stage):
         others = names[1:] if self.supplied else names
         self.chain: BackendChain | None = None
         if others:
-            self.chain = BackendChain("segment", others, context, {}, self.params.segmentation.variant)
+            block = self.params.segmentation
+            options = model_options("segment", others, block, threshold=block.score_threshold)
+            self.chain = BackendChain("segment", others, context, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the photograph, its foreground and background, matte, mask, and what is known of them.

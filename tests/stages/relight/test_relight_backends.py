@@ -11,7 +11,7 @@ from scenewright_stages.contract.stage import StageContext
 from scenewright_stages.models.errors import BackendContractError, MissingWeights
 from scenewright_stages.models.interfaces import BackendRecord
 from scenewright_stages.relight import backends
-from scenewright_stages.relight.backends import BackendChain
+from scenewright_stages.relight.backends import BackendChain, model_options
 from scenewright_stages.relight.params import AlbedoParams, NormalsParams, RelightParams, SegmentationParams
 from scenewright_stages.relight.pipeline import PIPELINE, segment_stage, stages
 
@@ -74,6 +74,12 @@ def test_an_unusable_answer_goes_to_the_next_and_the_last_one_fails() -> None:
     assert chain("useless", "two").call(Fake.answer)[1].backend == "two"
     with pytest.raises(BackendContractError):
         chain("one-useless", "two-useless").call(Fake.answer)
+
+
+def test_options_go_to_the_backends_that_know_them_and_only_when_they_are_set() -> None:
+    block = AlbedoParams(backends=["retinex", "marigold-iid"], steps=7, batch=4)
+    found = model_options("albedo", ("retinex", "marigold-iid"), block, steps=block.steps, scales=(15.0,))
+    assert found == {"retinex": {"scales": (15.0,)}, "marigold-iid": {"batch": 4, "steps": 7}}
 
 
 def test_the_preset_is_the_original_data_generations_choice() -> None:
