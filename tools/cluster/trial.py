@@ -16,6 +16,8 @@ NAMESPACE = "trial"
 SECRET = "lab-s3"
 PHOTOS = "photos"
 SCENES = "scenes"
+SMALL = {"requests": {"cpu": "1500m"}}
+"""Of a machine with two processors, of which the operator asks for a part."""
 EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
 
 
@@ -29,7 +31,7 @@ def prepare(target: Target, server: StorageServer, folder: Path) -> Path:
 
 
 def trial_job() -> dict[str, Any]:
-    """The project's first example, with its input and output in S3."""
+    """The project's first example, with its input and output in S3, and stages that fit beside the operator."""
     job: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     job["metadata"]["namespace"] = NAMESPACE
     name = Path(job["spec"]["input"]["uri"]).name
@@ -37,8 +39,16 @@ def trial_job() -> dict[str, Any]:
         "input": {"uri": f"s3://{PHOTOS}/{name}"},
         "output": {"uri": f"s3://{SCENES}/{job['metadata']['name']}"},
         "storage": {"secretName": SECRET},
+        "execution": {"stageOverrides": {stage: {"resources": SMALL} for stage in _stages()}},
     }
     return job
+
+
+def _stages() -> list[str]:
+    from scenewright.cli.manifests import Changes, load_plans  # the project itself, which may not be installed
+
+    (plan,) = load_plans(EXAMPLE, Changes())
+    return [stage.name for stage in plan.chain]
 
 
 def namespace_manifests(server: StorageServer, namespace: str = NAMESPACE) -> str:
