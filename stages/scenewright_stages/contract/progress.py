@@ -8,6 +8,8 @@ from scenewright_stages.contract.params import Params
 
 PROGRESS_URL_ENVIRONMENT = "SCENEWRIGHT_PROGRESS_URL"
 PROGRESS_TOKEN_ENVIRONMENT = "SCENEWRIGHT_PROGRESS_TOKEN"
+PROGRESS_PATH = "/v1/progress"
+"""Of the endpoint; a URL that names only the host means it."""
 MAXIMUM_PUSH_BYTES = 4096
 
 _MAXIMUM_COUNT = 1_000_000_000

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from scenewright_stages.contract.progress import PROGRESS_TOKEN_ENVIRONMENT, PROGRESS_URL_ENVIRONMENT, Push
+from scenewright_stages.contract.progress import (
+    PROGRESS_PATH,
+    PROGRESS_TOKEN_ENVIRONMENT,
+    PROGRESS_URL_ENVIRONMENT,
+    Push,
+)
 
 INTERVAL_SECONDS = 2.0
 LONGEST_INTERVAL_SECONDS = 60.0
@@ -24,6 +29,11 @@ class PushTarget:
 
     url: SplitResult
     token_file: Path
+
+    @property
+    def path(self) -> str:
+        """Of the endpoint, also where the URL names only its host."""
+        return self.url.path if self.url.path not in ("", "/") else PROGRESS_PATH
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PushTarget | None:
@@ -87,7 +97,7 @@ class Pusher:
             "Content-Type": "application/json",
         }
         body = content.model_dump_json(by_alias=True).encode()
-        connection.request("POST", self._target.url.path or "/", body, headers)
+        connection.request("POST", self._target.path, body, headers)
         answer = connection.getresponse()
         answer.read(1 << 16)
         if answer.will_close:

@@ -26,6 +26,7 @@ class Operator:
 
     def __init__(self) -> None:
         self.got: list[tuple[float, str, dict[str, Any]]] = []
+        self.paths: list[str] = []
         self.status, self.headers = 204, {"Retry-After": "0"}
         outer = self
 
@@ -34,6 +35,7 @@ class Operator:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.paths.append(self.path)
                 outer.got.append((time.monotonic(), self.headers["Authorization"], body))
                 self.send_response(outer.status)
                 for name, value in {**outer.headers, "Content-Length": "0"}.items():
@@ -84,6 +86,13 @@ def test_counters_arrive_with_the_token_of_the_moment(operator: Operator, tmp_pa
     pusher.close()
     assert operator.got[0][1] == "Bearer token-1"
     assert operator.got[0][2] == json.loads(PUSH.model_dump_json(by_alias=True))
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/progress"])
+def test_the_host_alone_is_address_enough(operator: Operator, tmp_path: Path, path: str) -> None:
+    host = operator.url.removesuffix("/v1/progress")
+    Pusher(target(f"{host}{path}", tmp_path), lambda: PUSH, 60.0).close()
+    assert operator.paths == ["/v1/progress"]
 
 
 def test_the_last_counters_are_pushed_at_the_end(operator: Operator, tmp_path: Path) -> None:

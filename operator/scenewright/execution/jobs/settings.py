@@ -22,7 +22,9 @@ class StepResources(Params):
 class ProgressTarget(Params):
     """Where Pods push their counters."""
 
-    url: str = Field(default="", max_length=1024, description="URL of the endpoint; empty: Pods push nothing.")
+    url: str = Field(
+        default="", max_length=1024, description="URL of the endpoint, or of its host; empty: Pods push nothing."
+    )
     audience: str = Field(default=PROGRESS_AUDIENCE, min_length=1, description="Audience of the Pods' tokens.")
     token_seconds: int = Field(default=3600, ge=600, description="Life of a token; the kubelet renews it in time.")
 

@@ -14,10 +14,9 @@ from scenewright.telemetry.progress.pacing import Pacer
 from scenewright.telemetry.progress.refusals import RefusedPush
 from scenewright.telemetry.progress.store import Gained, KnownPod, ProgressStore
 from scenewright.telemetry.progress.tokens import PodIdentity, TokenVerifier
-from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, Push
+from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
-PATH = "/v1/progress"
 BODY_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 
@@ -50,7 +49,7 @@ class ProgressEndpoint:
     def application(self) -> web.Application:
         """The application with its one route."""
         application = web.Application(client_max_size=MAXIMUM_PUSH_BYTES)
-        application.router.add_post(PATH, self._handle)
+        application.router.add_post(PROGRESS_PATH, self._handle)
         return application
 
     async def start(self, port: int, host: str | None = None) -> int:
