@@ -33,8 +33,8 @@ from scene_jobs import COMMAND, lasting_files  # noqa: E402
 
 FLATNESS = 0.05
 """Memory in the last tenth of a stage's process may exceed that in its second tenth by so much."""
-LEAST_READINGS = 100
-"""A process with fewer readings of its memory (ten seconds) has mostly been loading: it tells nothing of growth."""
+LEAST_READINGS = 5
+"""So many readings in a tenth of a stage's samples tell its memory."""
 SCRATCH_LIMIT = 256 << 20
 INTERVAL_SECONDS = 0.1
 
@@ -44,28 +44,32 @@ class Watch:
     """What a run's processes used.
 
     Attributes:
-        memory: resident bytes by stage and process, in the order of time.
+        memory: by stage and process, how far the stage was (0 to 1) and the resident bytes, in the order of time.
         scratch: most bytes in the scratch folder.
         seconds: of the run.
     """
 
-    memory: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    memory: dict[str, dict[int, list[tuple[float, int]]]] = field(default_factory=dict)
     scratch: int = 0
     seconds: float = 0.0
 
     def growth(self) -> dict[str, float]:
-        """Growth between the second and the last tenth by stage: that of the longest process."""
+        """Growth between the second and the last tenth of the samples by stage: that of the longest process."""
         found: dict[str, float] = {}
         for stage, processes in self.memory.items():
             series = max(processes.values(), key=len)
-            if len(series) >= LEAST_READINGS:
-                tenth = len(series) // 10
-                found[stage] = _mean(series[-tenth:]) / _mean(series[tenth : 2 * tenth]) - 1
+            second = [resident for share, resident in series if 0.1 <= share < 0.2]
+            last = [resident for share, resident in series if share >= 0.9]
+            if min(len(second), len(last)) >= LEAST_READINGS:
+                found[stage] = _mean(last) / _mean(second) - 1
         return found
 
     def highest(self) -> dict[str, int]:
         """Most resident bytes by stage."""
-        return {stage: max(map(max, processes.values())) for stage, processes in self.memory.items()}
+        return {
+            stage: max(resident for series in processes.values() for _, resident in series)
+            for stage, processes in self.memory.items()
+        }
 
 
 def run_watched(manifest: Path, scratch: Path) -> Watch:
@@ -144,23 +148,34 @@ def _environment(scratch: Path) -> Mapping[str, str]:
 
 
 def _look(parent: int, scratch: Path, watch: Watch) -> None:
-    for number, stage in _workers(parent):
+    for number, variables in _workers(parent):
+        stage, share = _progress(variables)
         resident = _resident(number)
         if resident:
-            watch.memory.setdefault(stage, {}).setdefault(number, []).append(resident)
+            watch.memory.setdefault(stage, {}).setdefault(number, []).append((share, resident))
     watch.scratch = max(watch.scratch, _size(scratch))
 
 
-def _workers(parent: int) -> Iterator[tuple[int, str]]:
-    """Worker processes with their steps."""
+def _workers(parent: int) -> Iterator[tuple[int, dict[str, str]]]:
+    """Worker processes with their variables."""
     for number in children(parent):
-        try:
-            variables = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for variable in variables:
-            if variable.startswith(b"SCENEWRIGHT_TASK="):
-                yield number, json.loads(variable.partition(b"=")[2])["step"]
+        with contextlib.suppress(OSError):
+            pairs = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
+            variables = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+            if "SCENEWRIGHT_TASK" in variables:
+                yield number, variables
+
+
+def _progress(variables: Mapping[str, str]) -> tuple[str, float]:
+    """The step that a worker is at, and the share of its samples that have ended."""
+    step = json.loads(variables["SCENEWRIGHT_TASK"])["step"]
+    try:
+        told = json.loads(Path(variables["SCENEWRIGHT_PROGRESS_FILE"]).read_text())
+    except (OSError, KeyError, ValueError):
+        return step, 0.0
+    samples = told["samples"]
+    ended = samples["done"] + samples["failed"] + samples["skipped"]
+    return told["step"], ended / samples["total"] if samples["total"] else 0.0
 
 
 def _resident(number: int) -> int:
