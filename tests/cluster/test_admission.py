@@ -17,6 +17,8 @@ from cluster import ControlPlane
 from scenewright.api.crds import crd
 from scenewright.api.kinds import API_VERSION, GROUP, PLURALS, VERSION
 
+pytestmark = pytest.mark.xdist_group("released_plane")
+
 Object = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
@@ -44,18 +46,6 @@ def manifest(kind: str, name: str, changes: dict[str, Any] | None = None) -> Obj
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 
-@pytest.fixture(scope="module")
-def served(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with our kinds."""
-    kubectl(control_plane, "apply", "--server-side", "-f", str(ROOT / "crds"))
-    names = [f"crd/{plural}.{GROUP}" for plural in PLURALS.values()]
-    kubectl(control_plane, "wait", "--for=condition=Established", "--timeout=30s", *names)
-    # Established is said a moment before the kind is served.
-    for plural in PLURALS.values():
-        kubectl(control_plane, "get", plural, "-n", NAMESPACE)
-    return control_plane
-
-
 def kubectl(cluster: ControlPlane, *arguments: str, text: str = "", check: bool = True) -> str:
     command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
@@ -64,11 +54,18 @@ def kubectl(cluster: ControlPlane, *arguments: str, text: str = "", check: bool 
 
 
 @pytest.fixture(scope="module")
-def applied(served: ControlPlane) -> dict[str, str]:
+def applied(released_plane: ControlPlane) -> dict[str, str]:
     """What server-side apply says about each manifest, by name; all in one call."""
     documents = [manifest(case["kind"], case["name"], case["set"]) for case in TABLE]
     output = kubectl(
-        served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.dump_all(documents), check=False
+        released_plane,
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "-f",
+        "-",
+        text=yaml.dump_all(documents),
+        check=False,
     )
     said: dict[str, str] = {}
     for line in output.splitlines():
@@ -80,11 +77,11 @@ def applied(served: ControlPlane) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def created(served: ControlPlane) -> dict[str, str]:
+def created(released_plane: ControlPlane) -> dict[str, str]:
     """What the Python client is told about each manifest with strict validation, by name."""
     from kubernetes import client, config
 
-    api = client.CustomObjectsApi(config.new_client_from_config(str(served.kubeconfig)))
+    api = client.CustomObjectsApi(config.new_client_from_config(str(released_plane.kubeconfig)))
     said: dict[str, str] = {}
     for case in TABLE:
         try:
@@ -143,23 +140,25 @@ def _rules(node: Any) -> list[Object]:
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_right_manifests_are_accepted(served: ControlPlane, kind: str) -> None:
+def test_right_manifests_are_accepted(released_plane: ControlPlane, kind: str) -> None:
     text = yaml.safe_dump(manifest(kind, "right"))
-    assert "serverside-applied" in kubectl(served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
+    assert "serverside-applied" in kubectl(
+        released_plane, "apply", "--server-side", "--dry-run=server", "-f", "-", text=text
+    )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_examples_are_accepted_with_places_in_a_bucket(served: ControlPlane, path: Path) -> None:
+def test_the_examples_are_accepted_with_places_in_a_bucket(released_plane: ControlPlane, path: Path) -> None:
     example = yaml.safe_load(path.read_text())
     example["metadata"]["namespace"] = NAMESPACE
     for end in ("input", "output"):
         example["spec"][end]["uri"] = f"s3://bucket/{end}"
-    kubectl(served, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.safe_dump(example))
+    kubectl(released_plane, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.safe_dump(example))
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_explain_shows_every_field(served: ControlPlane, kind: str) -> None:
-    text = kubectl(served, "explain", kind.lower(), "--recursive")
+def test_explain_shows_every_field(released_plane: ControlPlane, kind: str) -> None:
+    text = kubectl(released_plane, "explain", kind.lower(), "--recursive")
     shown = Counter(re.findall(r"^ +(\w+)\t", text, flags=re.MULTILINE))
     schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     wanted = Counter(name for part in ("spec", "status") for name in _names({"properties": {part: schema[part]}}))
@@ -178,11 +177,11 @@ def _names(schema: Object) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RIGHT)
-def test_explain_describes_every_field(served: ControlPlane, kind: str) -> None:
+def test_explain_describes_every_field(released_plane: ControlPlane, kind: str) -> None:
     schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     missing = []
     for path, block in _blocks(schema, f"{kind.lower()}.spec"):
-        text = " ".join(kubectl(served, "explain", path).split())
+        text = " ".join(kubectl(released_plane, "explain", path).split())
         missing += [
             f"{path}.{name}" for name, field in block.items() if " ".join(field["description"].split()) not in text
         ]

@@ -14,28 +14,30 @@ from typing import Any
 import pytest
 import yaml
 from chart_rendering import CHART, helm, render
+from metric_names import declared, used
+from operator_process import OperatorProcess
+from released_plane import eventually, kubectl
 
-from cluster import ControlPlane
+from cluster import Behaviour, ControlPlane
+from scenewright_stages.contract.reports import Report, StageCounts
+
+pytestmark = pytest.mark.xdist_group("released_plane")
 
 RIGHTS = Path(__file__).parent / "operator_rights.txt"
 RELEASE = "scenewright"
 SYSTEM = "scenewright-system"
 LAB = "lab"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
-SCENE = {
-    "apiVersion": "scenewright.io/v1alpha1",
-    "kind": "SceneJob",
-    "metadata": {"name": "old", "namespace": LAB},
-    "spec": {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}, "vistadream": {}},
-}
 STATUS = {"observedGeneration": 1, "phase": "Complete", "run": "abcd1234-1", "progress": "3/3"}
 
 
-def kubectl(cluster: ControlPlane, *arguments: str, text: str = "") -> str:
-    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
-    return done.stdout
+def scene(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "scenewright.io/v1alpha1",
+        "kind": "SceneJob",
+        "metadata": {"name": name, "namespace": LAB},
+        "spec": {"input": {"uri": "s3://photos/in/"}, "output": {"uri": "s3://scenes/out"}, "vistadream": {}},
+    }
 
 
 def can(cluster: ControlPlane, verb: str, resource: str, namespace: str = LAB, name: str = "") -> bool:
@@ -48,23 +50,13 @@ def can(cluster: ControlPlane, verb: str, resource: str, namespace: str = LAB, n
     return done.stdout.strip() == "yes"
 
 
-def eventually(check: Any, seconds: float = 20.0) -> Any:
-    """The first true answer of `check`; an error when there is none in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := check():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s")
-
-
 @pytest.fixture(scope="module")
-def namespaces(control_plane: ControlPlane) -> ControlPlane:
+def namespaces(released_plane: ControlPlane) -> ControlPlane:
     """The control plane with a namespace for the operator, which enforces the restricted standard, and one for work."""
     for name in (SYSTEM, LAB):
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        control_plane.create_namespace(name, labels)
-    return control_plane
+        released_plane.create_namespace(name, labels)
+    return released_plane
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +64,7 @@ def applied(namespaces: ControlPlane) -> Iterator[ControlPlane]:
     """Everything that `helm template | kubectl apply --server-side` puts there."""
     objects = render(release=RELEASE, namespace=SYSTEM)
     text = yaml.safe_dump_all(objects)
-    kubectl(namespaces, "apply", "--server-side", "-f", "-", text=text)
+    kubectl(namespaces, "apply", "--server-side", "--force-conflicts", "-f", "-", text=text)
     yield namespaces
     kept = [each for each in objects if each["kind"] != "CustomResourceDefinition"]
     kubectl(namespaces, "delete", "--wait=true", "-f", "-", text=yaml.safe_dump_all(kept))
@@ -145,6 +137,38 @@ def test_a_restricted_namespace_admits_the_operators_pod(applied: ControlPlane) 
     assert eventually(pods)
 
 
+@pytest.mark.slow
+def test_with_these_rights_the_operator_works_and_its_scrape_has_all_that_dashboards_and_alerts_need(
+    applied: ControlPlane, tmp_path: Path
+) -> None:
+    """Bounds the list from below: the operator meets no refusal on the way of an object to its end."""
+    applied.simulate(LAB, reports())
+    operator = OperatorProcess(applied, tmp_path).start().wait_ready()
+    try:
+        kubectl(applied, "apply", "--server-side", "-f", "-", text=yaml.safe_dump(scene("new")))
+        kubectl(applied, "wait", "-n", LAB, "scenejob/new", "--for=condition=Complete", "--timeout=120s")
+        scrape = operator.scrape()
+        assert operator.metric("scenewright_api_requests_total", code="201") >= 5
+        assert operator.metric("scenewright_api_requests_total", code="403") == 0
+    finally:
+        operator.stop()
+    missing = {name: place for name, place in used().items() if name not in declared(scrape)}
+    assert not missing
+    kubectl(applied, "delete", "scenejob", "new", "-n", LAB, "--timeout=30s")
+
+
+def reports() -> dict[str, Behaviour]:
+    """What the simulated Pods of a VistaDream job of two samples report."""
+    stages = ("outpaint", "depth", "initialize", "coarse", "render")
+    index = Report(step="index", samples=2, stages={name: StageCounts(total=2, todo=2, shards=1) for name in stages})
+    publish = Report(step="publish", samples=2, stages={name: StageCounts(total=2, done=2) for name in stages})
+    told = {"index": index, "publish": publish}
+    return {
+        "default": Behaviour(seconds=0.2),
+        **{step: Behaviour(seconds=0.2, message=report.to_bytes().decode()) for step, report in told.items()},
+    }
+
+
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
     """The chart as an older version would be: an older number, and CRDs that lack a field."""
@@ -170,7 +194,7 @@ def run_helm(cluster: ControlPlane, *arguments: str) -> float:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, control_plane: ControlPlane) -> Iterator[ControlPlane]:
+def empty(tmp_path: Path, released_plane: ControlPlane) -> Iterator[ControlPlane]:
     """A control plane of its own, without our kinds; where the shared one is skipped, so is this."""
     with ControlPlane.start(tmp_path / "control-plane") as cluster:
         cluster.create_namespace(SYSTEM)
@@ -185,7 +209,7 @@ def test_upgrades_reach_the_crds_and_touch_no_object_and_an_uninstall_keeps_both
     cluster = empty
     run_helm(cluster, "install", RELEASE, str(previous))
     wait_until_served(cluster)
-    kubectl(cluster, "apply", "--server-side", "-f", "-", text=yaml.safe_dump(SCENE))
+    kubectl(cluster, "apply", "--server-side", "-f", "-", text=yaml.safe_dump(scene("old")))
     kubectl(
         cluster,
         "patch",

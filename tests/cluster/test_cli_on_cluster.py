@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import yaml
-from cluster.api import ApiError
 from s3_fixtures import s3_bucket, s3_server
 
 from cluster import ControlPlane
@@ -22,7 +22,8 @@ from scenewright.api.kinds import PLURALS
 
 __all__ = ["s3_bucket", "s3_server"]
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("released_plane")
+
 POD_A, POD_B = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-000000000000"
 RUN = "ab12cd34-1"
 
@@ -66,35 +67,9 @@ class Lab:
         return process.returncode, output, errors
 
 
-@pytest.fixture(scope="module")
-def served(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with our kinds, which are served a moment after they are established."""
-    kubectl = [str(control_plane.kubectl), f"--kubeconfig={control_plane.kubeconfig}"]
-    for arguments in (
-        ["apply", "--server-side", "-f", str(ROOT / "crds")],
-        ["wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds")],
-    ):
-        subprocess.run([*kubectl, *arguments], check=True, capture_output=True)
-    for plural in PLURALS.values():
-        wait_for(lambda plural=plural: control_plane.api.get(f"/apis/scenewright.io/v1alpha1/{plural}"))
-    return control_plane
-
-
-def wait_for(call: Any, seconds: float = 30.0) -> Any:
-    """The first answer of a call that is refused at first."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return call()
-        except ApiError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.3)
-
-
 @pytest.fixture
-def lab(served: ControlPlane, namespace: str) -> Lab:
-    return Lab(served, namespace)
+def lab(released_plane: ControlPlane) -> Lab:
+    return Lab(released_plane, released_plane.create_namespace(f"test-{uuid.uuid4().hex[:8]}"))
 
 
 def test_status_of_one_and_of_all(lab: Lab) -> None:

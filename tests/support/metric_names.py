@@ -42,6 +42,22 @@ def used() -> dict[str, str]:
     return {name: place for place, expression in places for name in _NAME.findall(expression)}
 
 
+def whole_scrape() -> str:
+    """A scrape of an operator that has no work: every name that it will ever have is declared in it."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    import scenewright.telemetry.progress.metrics
+    from scenewright.reconcile.cluster.store import Store
+    from scenewright.reconcile.job_gauges import _Gauges
+    from scenewright.reconcile.objects import ObjectStore
+    from scenewright.telemetry.metrics import REGISTRY
+
+    assert scenewright.telemetry.progress.metrics.REGISTRY is REGISTRY
+    gauges = CollectorRegistry()
+    gauges.register(_Gauges(ObjectStore(), Store(), 0))
+    return generate_latest(REGISTRY).decode() + generate_latest(gauges).decode()
+
+
 def of_scrape(text: str) -> set[str]:
     """The names of all series of a scrape in the text format."""
     return {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from chart_rendering import CHART, promtool
-from metric_names import dashboards, declared, labels_used, panels, used
-from prometheus_client import generate_latest
+from metric_names import dashboards, declared, labels_used, panels, used, whole_scrape
 
 from scenewright.telemetry import metrics
 
@@ -63,9 +61,7 @@ def check(folder: Path, rules: list[dict[str, str]]) -> subprocess.CompletedProc
 
 
 def existing() -> set[str]:
-    pytest.importorskip("scenewright.telemetry.job_metrics")
-    importlib.import_module("scenewright.telemetry.progress.metrics")
-    return declared(generate_latest(metrics.REGISTRY).decode()) | OF_THE_PROCESS
+    return declared(whole_scrape()) | OF_THE_PROCESS
 
 
 def test_every_metric_of_a_panel_or_an_alert_exists() -> None:
