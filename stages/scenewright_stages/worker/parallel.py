@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def thread_count(wanted: int) -> int:
+THREAD_VARIABLE = "OMP_NUM_THREADS"
+"""Set by whoever starts the process to the number of CPUs that it may use."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+MAXIMUM_THREADS = 32
+
+
+def thread_count(wanted: int, environment: Mapping[str, str] = os.environ, limit: Path = CGROUP_LIMIT) -> int:
     """The number of threads that a stage asks for; 0 asks for one for each CPU that this process may use."""
-    return wanted or len(os.sched_getaffinity(0))
+    if wanted:
+        return wanted
+    told = environment.get(THREAD_VARIABLE, "")
+    cpus = int(told) if told.isdigit() else min(len(os.sched_getaffinity(0)), _cgroup_cpus(limit))
+    return max(1, min(cpus, MAXIMUM_THREADS))
+
+
+def _cgroup_cpus(limit: Path) -> int:
+    """CPUs that the control group allows; a container sees all of its node's otherwise."""
+    try:
+        quota, period = limit.read_text().split()[:2]
+        return MAXIMUM_THREADS if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return MAXIMUM_THREADS
 
 
 def for_each(items: Iterable[Item], work: Callable[[Item], None], threads: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
 from scenewright_stages.contract.records import STARTED_TOGETHER, Record, crashes
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.worker.parallel import for_each
+from scenewright_stages.worker.parallel import for_each, thread_count
 from scenewright_stages.worker.resuming import CRASHED, make_agenda
 from scenewright_stages.worker.worklists import Todo
 
@@ -53,6 +55,18 @@ def test_after_a_fault_nothing_more_is_taken_and_the_fault_is_raised(threads: in
     with pytest.raises(KeyboardInterrupt):
         for_each(items(), work, threads)
     assert len(taken) < 20
+
+
+def test_threads_follow_the_processes_cpus_not_the_nodes(tmp_path: Path) -> None:
+    limit = tmp_path / "cpu.max"
+    limit.write_text("100000 100000\n")
+    assert thread_count(7, {}, limit) == 7
+    assert thread_count(0, {"OMP_NUM_THREADS": "3"}, limit) == 3
+    assert thread_count(0, {}, limit) == 1
+    assert thread_count(0, {"OMP_NUM_THREADS": "500"}, limit) == 32
+    limit.write_text("max 100000\n")
+    assert thread_count(0, {}, limit) == min(32, len(os.sched_getaffinity(0)))
+    assert thread_count(0, {}, tmp_path / "none") == min(32, len(os.sched_getaffinity(0)))
 
 
 def started(sample: str, attempt: str, reason: str = "") -> Record:
