@@ -15,7 +15,7 @@ from scenewright_stages.vision.resampling import reduced
 
 Float32Array = NDArray[np.float32]
 
-_REDUCED_RADIUS = 4  # pixels of the reduced copy: coefficients vary no faster than that
+_REDUCED_RADIUS = 2.5  # pixels of the reduced copy: coefficients vary no faster than that
 _REGULARITY = 2e-4  # variance of colour below which a window is flat; of [0, 1]^2
 _WIDE, _UNDECIDED = 3, 0.3  # the first pass sees that much farther, and decides where it leans to one side
 _CERTAIN = 0.08  # alpha this close to 0 or 1 is taken for it: noise of the fit, not transparency

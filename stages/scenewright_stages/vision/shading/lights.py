@@ -60,8 +60,11 @@ class Light:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Light:
         """The light of :meth:`as_dict`; the angles are ignored. KeyError if a field is missing."""
-        fields = {name: values[name] for name in cls.__dataclass_fields__}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__:
+            value = values[name]
+            fields[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
