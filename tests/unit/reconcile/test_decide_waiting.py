@@ -204,6 +204,31 @@ def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     assert "no node offers nvidia.com/gpu: 1" in message
 
 
+def test_a_job_that_cannot_start_is_made_anew_from_an_edited_spec() -> None:
+    held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
+    assert held.after(60)[:2] == ("Waiting", "WaitingForCapacity")
+    uid = held.job.seen.uid
+    held.cluster.edit(scheduling={"nodeSelector": {"pool": "small"}})
+    assert held.after(1)[0] == "Running"
+    assert held.job.seen.deleting
+    for _ in range(5):
+        held.cluster.tick()
+        held.operator.settle()
+    assert held.job.seen.uid != uid
+    assert held.operator.run().phase == "Complete"
+    assert held.operator.status.starts == 1
+
+
+@pytest.mark.parametrize("fields", [{"succeeded": 1}, {"suspended": True}])
+def test_a_job_that_has_run_or_that_a_queue_holds_is_not_made_anew(fields: dict[str, Any]) -> None:
+    held = Held(scheduling={"queueName": "lab"}).with_pods(unschedulable="Insufficient nvidia.com/gpu")
+    held.job.seen = replace(held.job.seen, **fields)
+    assert held.after(200)[0] == "Waiting"
+    held.cluster.edit(ttlSecondsAfterFinished=60)
+    assert held.after(1)[0] == "Waiting"
+    assert not held.job.seen.deleting
+
+
 def test_more_pods_than_gpus_is_no_trouble_at_all() -> None:
     held = Held().with_pods(8, unschedulable="Insufficient nvidia.com/gpu")
     held.job.seen = replace(held.job.seen, ready=8)

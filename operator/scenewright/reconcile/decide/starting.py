@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scenewright.execution.jobs import job_name
-from scenewright.reconcile.actions import Action, CreateJob, Inspect, SetParallelism
+from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, Inspect, SetParallelism
 from scenewright.reconcile.decide import endings, folding
 from scenewright.reconcile.decide.findings import NOTHING, Finding
 from scenewright.reconcile.decide.queueing import queued
@@ -55,6 +55,9 @@ def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
     """
     look = Look.at(run, job)
     finding = queued(run, job) if job.suspended else _first_finding(look)
+    if finding.reason and _is_outdated(look):
+        again_after = run.settings.look_again
+        return run.turn(doing, DeleteJob(job.name, job.uid, "edited before it could start"), again_after=again_after)
     if finding.fatal:
         return endings.failed(run, finding.reason, finding.message)
     standing = Standing("Waiting", finding.reason, _steady(run, finding)) if finding.reason else doing
@@ -62,6 +65,16 @@ def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
     if finding.ask is None:
         return turn
     return turn.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
+
+
+def _is_outdated(look: Look) -> bool:
+    """Whether a Job that cannot start was made from a spec that has been edited since: resources, image, node selector.
+
+    A queue's Job is left alone, and so is one whose Pods have run: it goes on with what it was made from.
+    """
+    known = look.run.situation.before.observed_generation
+    was_edited = known not in (0, look.run.situation.observed.object.generation)
+    return was_edited and not look.started and not look.job.suspended
 
 
 @dataclass(frozen=True)
