@@ -88,7 +88,12 @@ def test_the_namespace_is_deleted(bench: Bench) -> None:
     bench.begin()
     time.sleep(3.0)
     bench.cluster.api.delete(f"/api/v1/namespaces/{bench.namespace}")
-    op.eventually(lambda: not bench.jobs() and not bench.phases(), seconds_for(OBJECTS), "everything is gone")
+    namespace = f"/api/v1/namespaces/{bench.namespace}"
+    try:
+        op.eventually(lambda: not bench.jobs() and not bench.phases(), 2 * seconds_for(OBJECTS), "everything is gone")
+    except AssertionError as error:
+        # What the namespace controller says that is left.
+        raise AssertionError(f"{error}: {bench.cluster.api.get(namespace)['status']}") from None
     time.sleep(3.0)
     assert operator.running
     assert operator.metric("scenewright_reconcile_total", result="error") == 0

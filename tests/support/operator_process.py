@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,26 @@ def install(cluster: ControlPlane) -> None:
     for path, manifest in _rights():
         cluster.api.apply(path, manifest)
     eventually(lambda: _served(cluster), 30, "the CRDs are served")
+    _wait_for_garbage_collector(cluster)
+
+
+def _wait_for_garbage_collector(cluster: ControlPlane) -> None:
+    """It looks for new kinds every 30 s; until then nothing that has an owner of ours is collected."""
+    owner = {"apiVersion": "scenewright.io/v1alpha1", "kind": "SceneJob", "name": "nobody", "uid": str(uuid.uuid4())}
+    probe = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": f"probe-{owner['uid']}", "namespace": SYSTEM, "ownerReferences": [owner]},
+    }
+    path = f"/api/v1/namespaces/{SYSTEM}/configmaps"
+    cluster.api.create(path, probe)
+    name = probe["metadata"]["name"]  # type: ignore[index]
+    eventually(
+        lambda: name not in {each["metadata"]["name"] for each in cluster.api.get(path)["items"]},
+        120,
+        "the garbage collector knows our kinds",
+        1.0,
+    )
 
 
 def _accept_chain(definition: dict[str, Any]) -> None:
@@ -122,6 +143,8 @@ class OperatorProcess:
             "SCENEWRIGHT_OPERATOR_CONFIG": str(config),
             "SCENEWRIGHT_PIPELINES": PIPELINES,
             "PYTHONPATH": str(_SUPPORT),
+            # As in its image: an arena for each thread would keep what only one of them needs.
+            "MALLOC_ARENA_MAX": "2",
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -35,6 +35,9 @@ from scenewright.telemetry.metrics import RELEASED
 
 logger = logging.getLogger(__name__)
 
+_NAMESPACE_ENDS = "because it is being terminated"
+"""In the API server's words when it refuses to create anything in a namespace that is being deleted."""
+
 
 class RefusedError(Exception):
     """The API server will not have the Job: quota, a policy, a manifest that it does not take."""
@@ -112,7 +115,7 @@ class Actor:
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
         """A refusal by quota or policy is an answer for the planner, too."""
-        if error.passing or "NamespaceTerminating" in error.message or error.status == 401:
+        if error.passing or _NAMESPACE_ENDS in error.message or error.status == 401:
             return error
         self._with.inspector.note_refused(owner.uid, name, error.message)
         return RefusedError(error.message)
@@ -123,7 +126,9 @@ class Actor:
         found = observed_job(raw)
         work_hash = (raw["metadata"].get("labels") or {}).get(names.WORK_HASH)
         if found is None or found.owner_uid != owner.uid or work_hash != plan.work_hash:
-            raise NameTakenError(f"Job {owner.namespace}/{name} exists and belongs to something else; delete or rename it")
+            raise NameTakenError(
+                f"Job {owner.namespace}/{name} exists and belongs to something else; delete or rename it"
+            )
         self._keep_job(raw)
         if found.deleting:
             raise ApiError(409, "AlreadyExists", f"Job {owner.namespace}/{name} is still being deleted")

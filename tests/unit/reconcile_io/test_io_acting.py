@@ -233,7 +233,9 @@ def test_a_refused_job_is_an_answer_for_the_planner() -> None:
 
 def test_a_namespace_that_ends_is_no_refusal_to_explain() -> None:
     bench = Bench()
-    bench.server.refuse = ApiError(403, "Forbidden", "namespace is being terminated (NamespaceTerminating)")
+    bench.server.refuse = ApiError(
+        403, "Forbidden", "unable to create new content in namespace lab because it is being terminated"
+    )
     with pytest.raises(ApiError):
         bench.act(CREATE)
     assert not bench.inspector.answers("yard-uid")
