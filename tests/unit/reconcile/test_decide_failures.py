@@ -182,6 +182,23 @@ def test_a_failed_cpu_step_waits_longer_each_time() -> None:
     assert [create.step for create in operator.created] == ["index"]
 
 
+def test_a_cpu_step_that_ran_out_of_time_is_not_repeated() -> None:
+    operator = Operator(Cluster())
+    fail_job(operator, "index", "DeadlineExceeded", "was active longer than specified deadline")
+    operator.settle()
+    assert why(operator) == ("IndexFailed", "index: was active longer than specified deadline")
+
+
+def test_the_report_of_a_failed_attempt_is_not_taken_for_that_of_the_step() -> None:
+    cluster = Cluster(fate=failing("publish", 1, times=1))
+    operator = Operator(cluster)
+    until_step(operator, "publish", ended=True)
+    cluster.pods = {name: pod for name, pod in cluster.pods.items() if pod.exit_code != 0}
+    assert [pod.step for pod in cluster.pods.values()] == ["publish"]
+    assert operator.run().phase == "Complete"
+    assert operator.status.restarts == 1
+
+
 def test_models_that_cannot_be_fetched_fail_the_run() -> None:
     spec = spec_of(
         vistadream={"mode": "coarse", "depth": {"backend": "depth-anything"}},
