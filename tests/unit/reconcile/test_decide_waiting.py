@@ -154,6 +154,15 @@ def test_a_job_without_pods_that_no_event_explains_points_at_the_job_controller(
     assert held.after(DEADLINE)[:2] == ("Failed", "PodsNotCreated")
 
 
+def test_an_answer_about_an_earlier_job_of_the_name_is_not_believed() -> None:
+    held = Held()
+    held.cluster.ready = False
+    question = Inspection("failed-creates", held.job.seen.name)
+    held.cluster.answers[question] = Answer(True, "exceeded quota: gpus", held.cluster.now - timedelta(seconds=1))
+    held.cluster.truths["failed-creates"] = (False, "")
+    assert held.after(11)[:2] == ("Waiting", "PodsNotCreated")
+
+
 def test_a_pause_between_attempts_is_no_reason_to_ask() -> None:
     held = Held().with_pods(phase="Failed", exit_code=137)
     held.change_pods(started_at=held.cluster.now, finished_at=held.cluster.now)
