@@ -36,6 +36,13 @@ def panels() -> Iterator[tuple[str, str]]:
                 yield f"{name}: ${variable['name']}", variable["query"]["query"]
 
 
+def plain(expression: str, **values: str) -> str:
+    """A dashboard's expression with its variables replaced, by default by what fits everything."""
+    for variable in ("pipeline", "stage", "kind", "namespace", "name"):
+        expression = expression.replace(f"${variable}", values.get(variable, ".*"))
+    return expression.replace("$__rate_interval", "5m")
+
+
 def used() -> dict[str, str]:
     """Every metric that an alert or a dashboard needs, and one place that needs it."""
     places = [*alerts().items(), *panels()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from chart_rendering import CHART, promtool
-from metric_names import dashboards, declared, labels_used, panels, used, whole_scrape
+from metric_names import dashboards, declared, labels_used, panels, plain, used, whole_scrape
 
 from scenewright.telemetry import metrics
 
@@ -37,13 +37,6 @@ def test_panels_have_places_of_their_own_and_say_what_they_show(name: str) -> No
         assert place["x"] + place["w"] <= 24
         taken |= cells
         assert panel["type"] == "row" or len(panel["description"]) > 15
-
-
-def plain(expression: str) -> str:
-    """The expression with Grafana's variables replaced."""
-    for variable in ("pipeline", "stage", "kind", "namespace", "name"):
-        expression = expression.replace(f"${variable}", "any")
-    return expression.replace("$__rate_interval", "5m")
 
 
 def test_prometheus_can_parse_every_query(tmp_path: Path) -> None:
