@@ -185,7 +185,7 @@ class Actor:
         return await self._with.inspector.ask(observed, action.inspection)
 
     async def _emit(self, observed: Observed, action: EmitEvent) -> bool:
-        await self._with.events.post(observed.object, action)
+        self._with.events.post(observed.object, action)
         return False
 
     def _keep_job(self, raw: dict[str, Any]) -> None:

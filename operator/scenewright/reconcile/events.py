@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import logging
 from collections import OrderedDict
@@ -11,37 +13,51 @@ from scenewright.api.kinds import API_VERSION
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.resources import EVENTS
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.observation import ObservedObject
 
 logger = logging.getLogger(__name__)
 
 _MOST_PER_OBJECT = 20
 _REMEMBERED = 20_000
+_MOST_WAITING = 10_000
 _LONGEST_MESSAGE = 1000
 COMPONENT = "scenewright-operator"
 
 
 class Events:
-    """Posts Events; a failure to do so is logged and changes nothing else."""
+    """Posts Events one after another beside the real work; a failure to do so is logged and changes nothing else."""
 
-    def __init__(self, client: Client, instance: str, enabled: bool = True) -> None:
+    def __init__(self, client: Client, leadership: Leadership, instance: str, enabled: bool = True) -> None:
         self._client = client
+        self._leadership = leadership
         self._instance = instance
         self._enabled = enabled
         self._posted: OrderedDict[str, None] = OrderedDict()
         self._counts: OrderedDict[str, int] = OrderedDict()
+        self._bodies: asyncio.Queue[tuple[str, dict[str, object]]] = asyncio.Queue(_MOST_WAITING)
 
-    async def post(self, value: ObservedObject, event: EmitEvent) -> None:
-        """One Event on the object unless it was posted before or the object has had its share."""
+    def post(self, value: ObservedObject, event: EmitEvent) -> None:
+        """One Event on the object unless it was posted before, the object has had its share, or too many wait."""
         name = event_name(value, event)
         if not self._enabled or name in self._posted or self._counts.get(value.uid, 0) >= _MOST_PER_OBJECT:
             return
         self._note(name, value.uid)
-        try:
-            await self._client.create(EVENTS, value.namespace, self._body(name, value, event))
-        except ApiError as error:
-            if error.status != 409:
-                logger.info("an Event on %s was not posted: %s", value.key, error)
+        with contextlib.suppress(asyncio.QueueFull):
+            self._bodies.put_nowait((value.namespace, self._body(name, value, event)))
+
+    async def run(self) -> None:
+        """Posts what comes, for ever."""
+        while True:
+            namespace, body = await self._bodies.get()
+            try:
+                self._leadership.check()
+                await self._client.create(EVENTS, namespace, body)
+            except ApiError as error:
+                if error.status != 409:
+                    logger.info("an Event was not posted: %s", error)
+            except NotLeading:
+                logger.info("an Event was not posted: another operator leads")
 
     def _note(self, name: str, uid: str) -> None:
         self._posted[name] = None

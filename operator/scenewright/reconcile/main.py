@@ -69,7 +69,7 @@ class Operator:
         self.pods.wanted = self.router.pod_wanted
         self.outputs.freed = self.router.output_freed
         self.inspector = Inspector(self.client)
-        self.events = Events(self.client, identity(), settings.events)
+        self.events = Events(self.client, self.leadership, identity(), settings.events)
         self.progress = Progress(settings.progress, self.client, self.objects, self.pods, self.router.progress_came)
         self.began = False
 
@@ -171,6 +171,7 @@ async def _run_loops(operator: Operator) -> int:
             asyncio.create_task(reconciler.work(operator.settings.workers, beat), name="workers"),
             asyncio.create_task(sweep.run(), name="sweep"),
             asyncio.create_task(operator.progress.run(), name="progress"),
+            asyncio.create_task(operator.events.run(), name="events"),
         ]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return _exit_code(ended, signalled)

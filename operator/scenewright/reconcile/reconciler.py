@@ -98,11 +98,11 @@ class Reconciler:
         try:
             return await self.actor.act(observed, decision.actions)
         except NameTakenError as error:
-            await self.events.post(observed.object, EmitEvent("Warning", "JobNameTaken", str(error)))
+            self.events.post(observed.object, EmitEvent("Warning", "JobNameTaken", str(error)))
             raise
         except RefusedError as error:
             # The planner has the answer now; the object's owner is told at once, and status by the next planning.
-            await self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))
+            self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))
             await self._explain_refusal(observed)
             raise
 

@@ -108,7 +108,7 @@ class Bench:
             pods=Store[CachedPod](),
             inspector=self.inspector,
             progress=cast(Progress, NoCounters()),
-            events=Events(client, "operator-0"),
+            events=Events(client, cast(Leadership, self.leading), "operator-0"),
             rate=self.rate,
             pod_settings=PodSettings(images={"scene": "scene:1"}),
         )

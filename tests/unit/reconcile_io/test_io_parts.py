@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.dependencies import dependency_of
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.heartbeats import Heartbeats
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.objects import ObjectStore, packed
 from scenewright.reconcile.observation import ObjectKey, Refusal
 from scenewright.reconcile.planning_cache import PlanningCache
@@ -74,25 +76,47 @@ class EventServer:
         return body
 
 
-def post(events: Events, *wanted: EmitEvent) -> None:
-    value = observed_object(raw.OBJECT, "SceneJob")
-    for event in wanted:
-        asyncio.run(events.post(value, event))
+class Leading:
+    def __init__(self, leads: bool = True) -> None:
+        self.leads = leads
+
+    def check(self) -> None:
+        if not self.leads:
+            raise NotLeading
+
+
+def post(server: EventServer, *wanted: EmitEvent, leads: bool = True) -> list[str]:
+    """Names of the Events that reach the API server."""
+
+    async def run() -> None:
+        events = Events(cast(Client, server), cast(Leadership, Leading(leads)), "operator-0")
+        value = observed_object(raw.OBJECT, "SceneJob")
+        for event in wanted:
+            events.post(value, event)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(events.run(), 0.1)
+
+    asyncio.run(run())
+    return server.names
+
+
+COMPLETE = EmitEvent("Normal", "Complete", "all 16 samples are done")
 
 
 def test_the_same_event_is_posted_once_and_has_the_same_name_after_a_restart() -> None:
-    first, second = EventServer(), EventServer(ApiError(409, "AlreadyExists", "exists"))
-    event = EmitEvent("Normal", "Complete", "all 16 samples are done")
-    post(Events(cast(Client, first), "operator-0"), event, event)
-    post(Events(cast(Client, second), "operator-1"), event)
-    assert len(first.names) == 1
-    assert second.names == first.names
+    first = post(EventServer(), COMPLETE, COMPLETE)
+    second = post(EventServer(ApiError(409, "AlreadyExists", "exists")), COMPLETE)
+    assert len(first) == 1
+    assert second == first
 
 
 def test_an_object_has_a_bounded_number_of_events_and_failing_ones_do_no_harm() -> None:
     server = EventServer(ApiError(500, "", "oh"))
-    post(Events(cast(Client, server), "o"), *(EmitEvent("Warning", "Reason", str(n)) for n in range(200)))
-    assert len(server.names) == 20
+    assert len(post(server, *(EmitEvent("Warning", "Reason", str(n)) for n in range(200)))) == 20
+
+
+def test_who_does_not_lead_posts_nothing() -> None:
+    assert post(EventServer(), COMPLETE, leads=False) == []
 
 
 def store_of(*documents: tuple[str, dict[str, Any]]) -> ObjectStore:
