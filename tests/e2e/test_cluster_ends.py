@@ -73,5 +73,5 @@ def traces() -> set[str]:
     found |= {f"link {path.name}" for path in Path("/sys/class/net").iterdir() if path.name == network.BRIDGE}
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout.splitlines()
     found |= {f"rule {line}" for line in rules if "KUBE" in line or network.POD_RANGE in line}
-    found |= {f"cgroup {path}" for path in containers.CGROUP_ROOT.glob(f"*/{containers.CGROUP}")}
+    found |= {f"cgroup {path}" for path in containers.CGROUP_ROOT.glob(f"**/{containers.CGROUP}")}
     return found | ({"folder"} if FOLDER.exists() else set())
