@@ -309,7 +309,7 @@ def test_a_model_cache_that_one_node_holds_is_told_of(shared: bool, parallelism:
     assert [event.reason for event in operator.events].count("ModelCacheNotShared") == told
     assert [event.reason for event in operator.events].count("Started") == 1
     cluster.answers = {}
-    assert not operator.settle().actions, "the question is not asked again after the end"
+    assert not decide(cluster.observed(), SETTINGS, cluster.now).actions, "the question is not asked again"
 
 
 def test_an_object_that_is_being_deleted_is_left_to_its_owner_references() -> None:
