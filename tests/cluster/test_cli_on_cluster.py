@@ -76,7 +76,7 @@ def test_status_of_one_and_of_all(lab: Lab) -> None:
     lab.create("courtyard")
     lab.write_status("courtyard", phase="Running", progress="3/9", stage="coarse", pipeline="vistadream")
     code, output, _ = lab.run("status", "scenejob/courtyard")
-    assert (code, output.splitlines()[0]) == (0, f"SceneJob {lab.namespace}/courtyard: Running, 3/9 samples")
+    assert (code, output.splitlines()[0]) == (0, f"SceneJob {lab.namespace}/courtyard: Running, 3/9 done")
     code, output, _ = lab.run("status")
     assert code == 0
     assert output.splitlines()[1].split()[:5] == ["scenejob/courtyard", "vistadream", "Running", "coarse", "3/9"]

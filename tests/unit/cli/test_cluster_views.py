@@ -113,7 +113,7 @@ def test_a_file_wins_over_a_reference(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_running_object_in_plain_lines() -> None:
     assert plain_lines(view(running())) == [
-        "SceneJob lab/courtyard: Running, 37/96 samples, 2 failed, 3.2/min, 46 min 40 s of GPU time",
+        "SceneJob lab/courtyard: Running, 37/96 done, 2 failed, 3.2/min, 46 min 40 s of GPU time",
         "RunningStage: coarse",
         "  index: done, 96/96 done",
         "  depth: up to date, 94/96 done, 2 failed",
@@ -182,8 +182,15 @@ def test_the_picture_shows_stages_failures_and_places() -> None:
 
 
 def test_a_failed_object_names_the_commands_that_help() -> None:
-    text = drawn(pictures.picture(view(scene(phase="Failed", failed=3))))
+    text = drawn(pictures.picture(view(scene(phase="Failed", failed=3, run="ab12cd34-1"))))
     assert "scenewright retry scenejob/courtyard -n lab" in text
+
+
+def test_a_refused_spec_has_neither_logs_nor_anything_to_try_again() -> None:
+    conditions = [condition("Accepted", "False", "InvalidSpec", "spec.x: 1: must be 2")]
+    text = drawn(pictures.picture(view(scene(phase="Failed", conditions=conditions))))
+    assert "spec.x: 1: must be 2" in text
+    assert "scenewright logs" not in text
 
 
 def test_the_overview_says_below_why_objects_wait() -> None:

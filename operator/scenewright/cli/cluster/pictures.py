@@ -37,12 +37,12 @@ _COLUMNS: dict[str, Callable[[ObjectView], RenderableType]] = {
     "pipeline": lambda view: view.pipeline,
     "phase": lambda view: Text(view.phase, STYLES.get(view.phase, "")),
     "stage": lambda view: view.stage,
-    "samples": lambda view: view.progress,
+    "done": lambda view: view.progress,
     "failed": lambda view: Text(str(view.failed), "red") if view.failed else "",
     "rate": lambda view: view.rate,
     "age": lambda view: age(view.age),
 }
-_NUMBERS = ("samples", "failed", "rate", "age")
+_NUMBERS = ("done", "failed", "rate", "age")
 _WIDE = 100
 _LEFT_OUT = ("pipeline", "rate")
 MOST_FAILURES = 10
@@ -87,7 +87,7 @@ def picture(view: ObjectView) -> RenderableType:
 
 
 def _headline(view: ObjectView) -> Text:
-    """``Running  vistadream · 37/96 results · 3.2/min · created 12 min ago``"""
+    """``Running  vistadream · 37/96 done · 3.2/min · created 12 min ago``"""
     words = [view.pipeline, *facts(view), f"created {age(view.age)} ago"]
     return Text.assemble((view.phase, f"bold {STYLES.get(view.phase, '')}"), "  ", " · ".join(filter(None, words)))
 
@@ -98,8 +98,8 @@ def _why(view: ObjectView) -> Text:
 
 
 def _hint(view: ObjectView) -> Text | None:
-    """What the user can do about failures."""
-    if not (view.ended and (view.failed or view.phase == "Failed")):
+    """What the user can do about failures of a run."""
+    if not (view.run and view.ended and (view.failed or view.phase == "Failed")):
         return None
     which = f"{view.reference} -n {view.namespace}"
     return Text(f"`scenewright logs {which}` shows why; `scenewright retry {which}` tries again", "dim")

@@ -144,8 +144,8 @@ def exit_code(view: ObjectView) -> int:
 
 
 def facts(view: ObjectView) -> list[str]:
-    """``37/96 samples``, ``2 failed``, ``3.2/min``, ``1 h 48 min of GPU time``."""
-    found = [f"{view.progress} samples"] if view.progress else []
+    """``37/96 done`` (over all stages), ``2 failed``, ``3.2/min``, ``1 h 48 min of GPU time``."""
+    found = [f"{view.progress} done"] if view.progress else []
     found += [f"{view.failed} failed"] if view.failed else []
     found += [view.rate] if view.rate and not view.ended else []
     found += [f"{duration(held)} of GPU time"] if (held := sum(stage.gpu_seconds for stage in view.stages)) else []
