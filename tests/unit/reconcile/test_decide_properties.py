@@ -17,6 +17,7 @@ from scenewright.reconcile.actions import CreateJob, DeleteJob, EmitEvent
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.summary import MAXIMUM_STATUS_BYTES, size_of
 
+pytestmark = pytest.mark.slow
 TICKS = 1500
 FAULTS = (
     "operator dies before acting",
@@ -171,7 +172,6 @@ def assert_not_fallen(before: Iterable[StageStatus], after: Iterable[StageStatus
             assert order.index(now.state) >= order.index(stage.state), (stage, now)
 
 
-@pytest.mark.slow
 @over_histories
 @given(histories)
 def test_every_history_ends_and_leaves_no_job_of_another_run(history: History) -> None:
