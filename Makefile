@@ -20,7 +20,7 @@ test-fast: setup-dev  ## The developer's loop
 lint: setup-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy operator/scenewright stages/scenewright_stages
+	.venv/bin/mypy operator/scenewright stages/scenewright_stages tools/cluster
 	.venv/bin/lint-imports
 	.venv/bin/scenewright crds --check
 

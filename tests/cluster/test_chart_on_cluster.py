@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 from chart_rendering import CHART, helm, promtool, render
-from cluster.monitoring import Prometheus
-from cluster.processes import ProcessGroup, free_ports
 from metric_names import declared, panels, plain, used
 from operator_process import OperatorProcess
 from released_plane import eventually, kubectl
 
 from cluster import Behaviour, ControlPlane
+from cluster.monitoring import Prometheus
+from cluster.processes import ProcessGroup, free_ports
 from scenewright_stages.contract.reports import Report, StageCounts
 
 pytestmark = pytest.mark.xdist_group("released_plane")

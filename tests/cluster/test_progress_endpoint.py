@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 import operator_process as op
 import pytest
-from cluster.processes import free_ports
 from operator_fixtures import Bench, bench, serving
 
 from cluster import ControlPlane
+from cluster.processes import free_ports
 from scenewright.telemetry.progress import PodIdentity, ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
 
 __all__ = ["bench", "serving"]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from availability import in_ci, unavailable
-from cluster.whole_cluster import FOLDER
 
 from cluster import Unavailable, containers, images, network, ownership, preflight, whole_cluster
+from cluster.whole_cluster import FOLDER
 
 # Alone: there is one such cluster on a machine.
 pytestmark = [pytest.mark.slow, pytest.mark.serial]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cluster.node import NODE
-from cluster.whole_cluster import WholeCluster
 
 from cluster import images, trial
+from cluster.node import NODE
+from cluster.whole_cluster import WholeCluster
 
 pytestmark = pytest.mark.slow
 

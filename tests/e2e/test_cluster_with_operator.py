@@ -8,9 +8,9 @@ import urllib.request
 from typing import Any
 
 import pytest
-from cluster.whole_cluster import WholeCluster
 
 from cluster import chart
+from cluster.whole_cluster import WholeCluster
 
 pytestmark = pytest.mark.slow
 

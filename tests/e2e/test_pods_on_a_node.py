@@ -18,10 +18,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster.whole_cluster import WholeCluster
 from job_building import Create, Owned, container_of, job_of, pod_of
 
 from cluster import images
+from cluster.whole_cluster import WholeCluster
 from scenewright.execution.jobs import PodSettings
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
 from scenewright.telemetry.progress.store import StepTotals

@@ -12,10 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from availability import in_ci, unavailable
-from cluster.binaries import CONTROL_PLANE, binaries
-from cluster.whole_cluster import FOLDER, WholeCluster, running
 
 from cluster import ControlPlane, Unavailable, preflight
+from cluster.binaries import CONTROL_PLANE, binaries
+from cluster.whole_cluster import FOLDER, WholeCluster, running
 
 CLUSTERS = ("control_plane", "whole_cluster")
 """Fixtures; what builds on one is in its group too."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cluster.processes import free_ports
 from gpu_chain_pipeline import STAGES
 
 from cluster import Behaviour, ControlPlane, FaultProxy
+from cluster.processes import free_ports
 from scenewright.api.crds import crd
 from scenewright.api.kinds import SPECS
 from scenewright_stages.contract.reports import Report, StageCounts

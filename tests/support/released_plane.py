@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import pytest
 from availability import unavailable
-from cluster.api import ApiError
-from cluster.binaries import CONTROL_PLANE, binaries
 
 from cluster import ControlPlane, Unavailable
+from cluster.api import ApiError
+from cluster.binaries import CONTROL_PLANE, binaries
 from scenewright.api.kinds import PLURALS
 
 CRDS = Path(__file__).parents[2] / "crds"

@@ -13,9 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from availability import unavailable
-from cluster.binaries import binary
 
 from cluster import Unavailable, storage
+from cluster.binaries import binary
 
 
 @pytest.fixture(scope="session")

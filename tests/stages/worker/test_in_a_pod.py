@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.processes import accepts_connections
-from cluster.storage import StorageServer
 from toy_harness import Toy
 from toy_pipeline import runs
 
+from cluster.processes import accepts_connections
+from cluster.storage import StorageServer
 from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, Push
 from scenewright_stages.contract.records import latest
 from scenewright_stages.contract.reports import MAXIMUM_REPORT_BYTES, Report
