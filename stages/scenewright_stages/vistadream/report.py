@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
@@ -27,6 +26,7 @@ from scenewright_stages.report.data import (
     State,
 )
 from scenewright_stages.report.page import render_index, render_scene_report
+from scenewright_stages.report.parameters import parameter_rows
 from scenewright_stages.report.pictures import Picture, Video, depth_picture, mask_overlay, photograph, thumbnail
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vistadream.frames import Frame, load_frames
@@ -213,21 +213,7 @@ def _metrics(metrics: Mapping[str, Any], coarse: Record | None) -> Iterator[Metr
 
 
 def _parameters(params: VistaDreamParams) -> Iterator[Parameter]:
-    yield from _flattened(params, VistaDreamParams(), "")
-
-
-def _flattened(value: BaseModel, default: BaseModel, prefix: str) -> Iterator[Parameter]:
-    for name, info in type(value).model_fields.items():
-        own, usual = getattr(value, name), getattr(default, name)
-        path = f"{prefix}{info.alias or name}"
-        if isinstance(own, BaseModel):
-            yield from _flattened(own, usual, f"{path}.")
-        else:
-            yield Parameter(path, _shown(own), _shown(usual), info.description or "")
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    yield from parameter_rows(params, VistaDreamParams())
 
 
 def _provenance(records: Mapping[str, Record]) -> Iterator[Provenance]:
