@@ -90,7 +90,7 @@ def edge_replication(view: HoledView, seed: int) -> NDArray[np.float32]:
     )
     colours = np.zeros((int(labels.max()) + 1, 3), np.float32)
     colours[labels[~view.hole]] = view.srgb[~view.hole]
-    return colours[labels]
+    return np.asarray(colours[labels], np.float32)
 
 
 def black(view: HoledView, seed: int) -> NDArray[np.float32]:
