@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -187,11 +188,19 @@ def monitored(cluster: ControlPlane, folder: Path) -> Iterator[tuple[OperatorPro
         operator.wait_ready()
         prometheus.start(group)
         prometheus.scrape({f"127.0.0.1:{operator.port}": {"service": "operator"}})
-        eventually(lambda: ask(prometheus, "up == 1"))
+        eventually(lambda: is_scraping(prometheus))
         yield operator, prometheus
     finally:
         operator.stop()
         group.stop()
+
+
+def is_scraping(prometheus: Prometheus) -> bool:
+    """Whether it has reached its target; while it starts it answers 503."""
+    try:
+        return bool(ask(prometheus, "up == 1"))
+    except urllib.error.HTTPError:
+        return False
 
 
 def ask(prometheus: Prometheus, expression: str) -> list[Any]:
