@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from scenewright.execution.jobs import PodSettings, job_manifest
+from scenewright.execution.jobs import PodSettings, job_manifest, job_name
 from scenewright.execution.jobs import labels as names
+from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.actions import (
     Action,
@@ -95,7 +96,7 @@ class Actor:
         owner, plan = observed.object, observed.work
         if not isinstance(plan, Plan):
             raise TypeError("a Job needs a plan")
-        manifest = job_manifest(plan, owner, action, self._with.pod_settings)
+        manifest = self._manifest(plan, owner, action)
         await self._with.rate.take()
         self._with.leadership.check()
         name = manifest["metadata"]["name"]
@@ -112,6 +113,15 @@ class Actor:
         self._with.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
         return False
+
+    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> dict[str, Any]:
+        try:
+            return job_manifest(plan, owner, action, self._with.pod_settings)
+        except UnknownImageError as error:
+            # Only a change of the operator's own configuration helps; until then the object says so.
+            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
+            self._with.inspector.note_refused(owner.uid, name, str(error))
+            raise RefusedError(str(error)) from error
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
         """A refusal by quota or policy is an answer for the planner, too."""

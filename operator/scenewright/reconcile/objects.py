@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from scenewright.reconcile.decide.memory import retry_token
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
 
 ENDED = ("Complete", "Failed")
@@ -35,13 +36,14 @@ class StoredObject:
     observed_generation: int
     output_uri: str
     suspended: bool
+    asked_again: bool
     waiting: str
     body: bytes
 
     @property
     def ended(self) -> bool:
         """Whether it has reached its end and nothing has asked for more since."""
-        return self.phase in ENDED and self.observed_generation == self.generation
+        return self.phase in ENDED and self.observed_generation == self.generation and not self.asked_again
 
     def unpacked(self) -> ObservedObject:
         """The object as the planner takes it."""
@@ -76,6 +78,7 @@ def packed(value: ObservedObject) -> StoredObject:
         observed_generation=status.get("observedGeneration", 0),
         output_uri=(spec.get("output") or {}).get("uri", ""),
         suspended=bool(spec.get("suspend", False)),
+        asked_again=_asked_again(value),
         waiting=_waiting_reason(status),
         body=to_json({"spec": spec, "status": status, "annotations": annotations, "labels": dict(value.labels)}),
     )
@@ -127,6 +130,14 @@ class ObjectStore:
         del self._objects[key]
         self._keys.pop(uid, None)
         self.changed(old, None)
+
+
+def _asked_again(value: ObservedObject) -> bool:
+    """Whether a retry token that was not seen before asks for the same work again, which changes no generation."""
+    if not (value.status.get("effective") or {}).get("workHash"):
+        return False
+    seen = value.status.get("retryTokens") or [""]
+    return bool(retry_token(value) != seen[-1])
 
 
 def _waiting_reason(status: Mapping[str, Any]) -> str:

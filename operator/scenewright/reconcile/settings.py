@@ -59,9 +59,6 @@ class OperatorSettings(Params):
     events: bool = Field(default=True, description="Whether Kubernetes Events are posted.")
     status_seconds: float = Field(default=10.0, ge=0.0, description="Least time between writes of mere progress.")
     metrics_max_objects: int = Field(default=200, ge=0, le=5000, description="Objects named in metrics, at most.")
-    default_backends: dict[str, str] = Field(
-        default_factory=dict, description="Backends by dotted path of their parameter, where the spec names none."
-    )
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     rates: RateSettings = RateSettings()

@@ -94,7 +94,7 @@ class NoCounters:
 class Bench:
     """An actor on a fake API server, and the object that it acts for."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: dict[str, str] | None = None) -> None:
         self.server = JobServer()
         self.leading = Leading()
         self.jobs: Store[ObservedJob] = Store()
@@ -110,7 +110,7 @@ class Bench:
             progress=cast(Progress, NoCounters()),
             events=Events(client, cast(Leadership, self.leading), "operator-0"),
             rate=self.rate,
-            pod_settings=PodSettings(images={"scene": "scene:1"}),
+            pod_settings=PodSettings(images={"scene": "scene:1"} if images is None else images),
         )
         self.actor = Actor(surroundings)
         value = observed_object(raw.scene(), "SceneJob")
@@ -229,6 +229,16 @@ def test_a_refused_job_is_an_answer_for_the_planner() -> None:
     ((inspection, answer),) = bench.inspector.answers("yard-uid").items()
     assert inspection.what == "failed-creates"
     assert (answer.holds, answer.message) == (True, "exceeded quota: few")
+
+
+def test_an_image_that_is_not_configured_is_an_answer_for_the_planner() -> None:
+    bench = Bench(images={})
+    with pytest.raises(RefusedError):
+        bench.act(CREATE)
+    ((inspection, answer),) = bench.inspector.answers("yard-uid").items()
+    assert inspection.name.endswith("-index")
+    assert "image" in answer.message
+    assert bench.server.calls == []
 
 
 def test_a_namespace_that_ends_is_no_refusal_to_explain() -> None:

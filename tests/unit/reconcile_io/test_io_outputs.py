@@ -109,6 +109,21 @@ def test_an_end_of_an_earlier_generation_is_no_end() -> None:
     assert index.holder(key("young")) == key("old")
 
 
+def test_an_ended_object_that_is_asked_to_try_again_waits_for_whoever_writes_now() -> None:
+    """The annotation changes no generation: its end is none any more all the same."""
+    index = OutputIndex()
+    take(index, "young", "s3://b/x", age=1)
+    assert index.holder(key("young")) is None
+    document = raw.scene(
+        "old",
+        metadata={"creationTimestamp": "2026-11-21T10:57:00Z", "annotations": {"scenewright.io/retry": "4"}},
+        spec={"output": {"uri": "s3://b/x"}},
+        status={"phase": "Complete", "retryTokens": ["3"], "effective": {"workHash": "0" * 16}},
+    )
+    index.update(packed(observed_object(document, "SceneJob")))
+    assert index.holder(key("old")) == key("young")
+
+
 def test_a_suspended_object_keeps_nobody_waiting() -> None:
     index = OutputIndex()
     take(index, "old", "s3://b/x", age=2, phase="Suspended", suspend=True)
