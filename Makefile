@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle test test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle test test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -11,11 +11,14 @@ motorcycle: setup  ## The second example: a stereo capture with its true dispari
 	.venv/bin/scenewright run examples/scenejob-motorcycle.yaml --output results/motorcycle
 
 test: setup-dev lint  ## Everything that CI runs
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not serial and not gpu"
-	$(PYTHON) -m pytest -m "serial and not gpu"
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not serial and not gpu and not soak and not node"
+	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node"
+
+test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and a quarter of an hour
+	CI=true $(PYTHON) -m pytest -m node tests/e2e
 
 test-fast: setup-dev  ## The developer's loop
-	$(PYTHON) -m pytest -n 2 -m "not slow and not serial and not gpu"
+	$(PYTHON) -m pytest -n 2 -m "not slow and not serial and not gpu and not soak and not node"
 
 lint: setup-dev
 	.venv/bin/ruff check .

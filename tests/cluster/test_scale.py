@@ -26,6 +26,7 @@ def measured(script: str, *arguments: str) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.serial
+@pytest.mark.soak
 @pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("control_plane")
 def test_three_hundred_objects_stay_within_the_ranges() -> None:

@@ -17,7 +17,7 @@ from cluster import Unavailable, containers, images, network, ownership, preflig
 from cluster.whole_cluster import FOLDER
 
 # Alone: there is one such cluster on a machine.
-pytestmark = [pytest.mark.slow, pytest.mark.serial]
+pytestmark = [pytest.mark.slow, pytest.mark.serial, pytest.mark.node]
 
 TOOL = Path(__file__).parents[2] / "tools" / "cluster"
 

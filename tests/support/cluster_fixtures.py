@@ -23,12 +23,18 @@ CLUSTERS = ("control_plane", "whole_cluster")
 IMAGE_SECONDS = 3600
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one cluster run in the same process, so that pytest-xdist does not start a cluster for each."""
+    """All tests of one cluster run in the same process, so that pytest-xdist does not start a cluster for each.
+
+    This comes before pytest-xdist's own hook, which reads the groups.
+    """
     for item in items:
         for name in CLUSTERS:
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(name))
+        if "whole_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.node)
         if "cluster_with_operator" in getattr(item, "fixturenames", ()):
             # The first of them builds the images.
             item.add_marker(pytest.mark.timeout(IMAGE_SECONDS))

@@ -27,6 +27,7 @@ def viewer_built() -> None:
     build_viewer.build()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with a browser run in one go: while it is there, its event loop bars all others of the process."""
     for item in items:
