@@ -84,6 +84,8 @@ class Kubelet:
             **dict.fromkeys(referenced_environment(job), f"pod-{self.pods}"),
             "JOB_COMPLETION_INDEX": str(index),
             "SCENEWRIGHT_TERMINATION_LOG": str(self.termination),
+            # A checkout below /tmp is not the Pod's /tmp.
+            "PYTHONPATH": str(SUPPORT),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         assert pod_of(job)["restartPolicy"] == "Never"

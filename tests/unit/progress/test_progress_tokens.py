@@ -48,7 +48,7 @@ def test_a_pods_own_token_names_the_pod(algorithm: str) -> None:
         ({"aud": ["https://kubernetes.default.svc"]}, "audience"),
         ({"aud": None}, "malformed"),
         ({"iss": "https://other.cluster"}, "issuer"),
-        ({"nbf": int(time.time()) + 600}, "malformed"),
+        ({"nbf": int(time.time()) + 86_400}, "malformed"),
         ({"exp": None}, "malformed"),
         ({"exp": "tomorrow"}, "malformed"),
         ({"kubernetes.io": None}, "unbound"),
