@@ -1,8 +1,8 @@
 """Gives a Rerun recording the same bytes whenever it holds the same data.
 
 The SDK cannot do it: it names chunks and rows by the clock and random numbers, draws a random id for
-the blueprint's store, and stamps blueprint rows with the time. This module rewrites just these things
-in a finished file.
+the blueprint's store, stamps blueprint rows with the time, and notes the exact version of Python. This
+module rewrites just these things in a finished file.
 
 An RRD file ("RRF2", Rerun 0.2x to 0.4x) is a 12-byte header and then messages: kind and length as
 two little-endian uint64, and a protobuf message. Messages without a known kind are refused rather
@@ -28,6 +28,9 @@ _LZ4 = 2
 _ROW_ID_COLUMN = b"rerun.datatypes.TUID"
 _CLOCK_TIMELINE = "log_time"
 _COLUMN_KINDS = (b"control", b"index", b"data")
+# StoreSource: 1 = kind (2: the Python SDK), 2 = details, whose 1 = PythonVersion (1 = major). A laptop's
+# and an image's Python differ in the last digit.
+_PYTHON_SDK = encode([(1, 0, 2), (2, 2, encode([(1, 2, encode([(1, 0, 3)]))]))])
 
 
 class RrdFormatError(ValueError):
@@ -119,9 +122,9 @@ def _message(kind: int, body: bytes) -> bytes:
 
 
 def _canonical_store_info(fields: list[Field], blueprint_id: str) -> bytes:
-    """SetStoreInfo: 1 = row id, 2 = StoreInfo, whose 2 = store id."""
+    """SetStoreInfo: 1 = row id, 2 = StoreInfo, whose 2 = store id and 5 = what wrote it."""
     info = decode(bytes_of(fields, 2))
-    info = replaced(info, {2: _canonical_store(info, 2, blueprint_id)})
+    info = replaced(info, {2: _canonical_store(info, 2, blueprint_id), 5: _PYTHON_SDK})
     return encode(replaced(fields, {1: _tuid(0), 2: encode(info)}))
 
 

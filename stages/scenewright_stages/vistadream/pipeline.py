@@ -142,7 +142,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=2,  # depth video: levels are rounded, no longer cut off
+        version=3,  # the rrd names no exact Python any more; 2: depth levels are rounded, no longer cut off
         implementation="scenewright_stages.vistadream.render:RenderStage",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
         outputs=(

@@ -180,6 +180,16 @@ def test_canonical_files_stay_as_they_are() -> None:
     assert canonical_rrd(data, "3f9ac02be11d-layout") == data
 
 
+def test_the_version_of_python_is_no_part_of_a_recording() -> None:
+    """An image's Python and a laptop's differ in the last digit, and the bytes must not."""
+    written = rerun_export._recorded(scene())
+    here = b"\x08\x03\x10%c\x18%c" % sys.version_info[1:3]
+    there = b"\x08\x03\x10%c\x18%c" % (sys.version_info[1], sys.version_info[2] + 1)
+    assert here in written
+    assert canonical_rrd(written.replace(here, there), "layout") == canonical_rrd(written, "layout")
+    assert here not in canonical_rrd(written, "layout")
+
+
 @pytest.mark.parametrize("damage", [b"", b"RRF9", b"RRF2"])
 def test_other_files_are_refused(damage: bytes) -> None:
     with pytest.raises(RrdFormatError):
