@@ -9,6 +9,7 @@ from pydantic import Field
 from scenewright.api import patterns
 from scenewright.api.rules import Rule, RuledBlock
 from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.storage_keys import STORAGE_KEYS
 
 MAXIMUM_URI_LENGTH = 1024
 
@@ -64,8 +65,7 @@ class Storage(RuledBlock):
         default="",
         max_length=253,
         pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="Secret of which only AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, "
-        "AWS_ENDPOINT_URL and AWS_CA_BUNDLE are taken.",
+        description=f"Secret of which only {', '.join(STORAGE_KEYS[:-1])} and {STORAGE_KEYS[-1]} are taken.",
     )
     service_account_name: str = Field(
         default="",

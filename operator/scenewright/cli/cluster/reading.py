@@ -12,16 +12,9 @@ from typing import Any
 
 from scenewright.cli.cluster.access import Cluster
 from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.contract.storage_keys import STORAGE_KEYS
 
 READER_MODULE = "scenewright_stages.store.reading"
-STORAGE_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_CA_BUNDLE",
-)
 
 
 class StorageError(Exception):

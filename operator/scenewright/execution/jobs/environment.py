@@ -8,17 +8,9 @@ from scenewright.execution.jobs import paths
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.execution.threads import thread_environment
 from scenewright.planning.tasks import RunSettings, task_of, task_text
+from scenewright_stages.contract.storage_keys import STORAGE_KEYS
 from scenewright_stages.contract.task import ENVIRONMENT
 
-STORAGE_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_CA_BUNDLE",
-)
-"""All that is ever taken from a storage secret: a whole one could set PYTHONPATH or LD_PRELOAD."""
 TOKEN_KEY = "HF_TOKEN"
 FLUSH_SECONDS = 5
 """Part of the grace period that is left when the worker has to be gone: the log is stored in it."""
