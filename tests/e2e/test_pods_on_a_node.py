@@ -23,8 +23,8 @@ from job_building import Create, Owned, container_of, job_of, pod_of
 from cluster import images
 from cluster.whole_cluster import WholeCluster
 from scenewright.execution.jobs import PodSettings
+from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
-from scenewright.telemetry.progress.store import StepTotals
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +115,7 @@ class Endpoint:
         asyncio.run_coroutine_threadsafe(self._endpoint.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def totals(self, owner_uid: str) -> StepTotals:
+    def totals(self, owner_uid: str) -> StepProgress:
         return self.store.of(owner_uid, time.monotonic())["outpaint"]
 
     async def _fetch(self, path: str) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import Problem
+from scenewright.telemetry.counters import StepProgress
 from scenewright_stages.contract.reports import Report
 
 
@@ -140,26 +141,6 @@ class ObservedPod:
     disrupted: bool = False
     report: Report | None = None
     gpus: int = 0
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """Counters of one step's shards as pushed by its Pods: advisory, may be empty or old.
-
-    Attributes:
-        done, failed, skipped: samples of this run's worklist that have ended, over all shards.
-        samples_per_minute: recent rate over all shards.
-        busy_seconds, waiting_seconds: GPU time in which samples ran, and in which they did not.
-        at: when the newest push came in.
-    """
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    samples_per_minute: float = 0.0
-    busy_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.dependencies import dependency_of
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.objects import ObjectStore, StoredObject
-from scenewright.reconcile.observation import Observed, ObservedJob, StepProgress
+from scenewright.reconcile.observation import Observed, ObservedJob
 from scenewright.reconcile.outputs import OutputIndex
 from scenewright.reconcile.planning_cache import PlanningCache
 from scenewright.reconcile.projection import CachedPod
+from scenewright.telemetry.counters import StepProgress
 
 
 class ProgressSource(Protocol):

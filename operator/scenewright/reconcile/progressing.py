@@ -10,9 +10,10 @@ from typing import Any
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey, StepProgress
+from scenewright.reconcile.observation import ObjectKey
 from scenewright.reconcile.projection import CachedPod
 from scenewright.reconcile.settings import ProgressSettings
+from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.metrics import GPU_SECONDS
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
 from scenewright.telemetry.progress.store import Gained, KnownPod
@@ -42,8 +43,7 @@ class Progress:
 
     def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
         """By step, for one object."""
-        totals = self._store.of(uid, time.monotonic())
-        return {step: StepProgress(**vars(each)) for step, each in totals.items()}
+        return self._store.of(uid, time.monotonic())
 
     def forget(self, uid: str) -> None:
         """The object is gone or its run has ended."""

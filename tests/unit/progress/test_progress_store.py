@@ -9,8 +9,9 @@ from fake_cluster import Pod
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
-from scenewright.telemetry.progress.store import Gained, ProgressStore, StepTotals
+from scenewright.telemetry.progress.store import Gained, ProgressStore
 from scenewright_stages.contract.progress import Push, PushedSamples
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -26,7 +27,7 @@ def push(done: int = 0, failed: int = 0, run: str = "r-1", **changes: float) -> 
     return Push(run=run, step="depth", shard=0, samples=samples, **changes)  # type: ignore[arg-type]
 
 
-def totals(store: ProgressStore, now: float = 60.0) -> StepTotals:
+def totals(store: ProgressStore, now: float = 60.0) -> StepProgress:
     return store.of("owner-1", now)["depth"]
 
 

@@ -15,7 +15,8 @@ from scenewright.api.status import Condition, Status
 from scenewright.reconcile.actions import DeleteObject
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.summary import MAXIMUM_STATUS_BYTES, bounded, is_urgent, size_of
-from scenewright.reconcile.observation import Observed, StepProgress
+from scenewright.reconcile.observation import Observed
+from scenewright.telemetry.counters import StepProgress
 from scenewright_stages.contract.reports import Failure, Report, StageCounts
 
 SETTINGS = DecideSettings(progress_after=0.0)

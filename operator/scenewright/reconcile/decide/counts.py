@@ -9,7 +9,8 @@ from typing import Any
 from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.decide.times import text_of
-from scenewright.reconcile.observation import ObservedJob, ObservedPod, StepProgress
+from scenewright.reconcile.observation import ObservedJob, ObservedPod
+from scenewright.telemetry.counters import StepProgress
 from scenewright_stages.contract.reports import Report, StageCounts
 
 STARTED = ("Waiting", "Running")

@@ -2,7 +2,7 @@
 
 from scenewright.telemetry.progress.endpoint import ProgressEndpoint
 from scenewright.telemetry.progress.keys import SigningKeys
-from scenewright.telemetry.progress.store import KnownPod, ProgressStore, StepTotals
+from scenewright.telemetry.progress.store import KnownPod, ProgressStore
 from scenewright.telemetry.progress.tokens import PodIdentity, RefusedPush, TokenVerifier
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "ProgressStore",
     "RefusedPush",
     "SigningKeys",
-    "StepTotals",
     "TokenVerifier",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
 from scenewright_stages.contract.progress import Push
 
@@ -32,26 +33,6 @@ class KnownPod(Protocol):
     def index(self) -> int: ...
     @property
     def created_at(self) -> datetime: ...
-
-
-@dataclass(frozen=True)
-class StepTotals:
-    """Counters of one step over all shards that have pushed.
-
-    Attributes:
-        done, failed, skipped: samples of the run's worklist that have ended.
-        samples_per_minute: recent rate.
-        busy_seconds, waiting_seconds: GPU time of all attempts in which samples ran, and in which they did not.
-        at: when the newest push came in.
-    """
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    samples_per_minute: float = 0.0
-    busy_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +109,8 @@ class _Step:
         self._at = at
         return gained
 
-    def totals(self, now: float) -> StepTotals:
-        return StepTotals(
+    def totals(self, now: float) -> StepProgress:
+        return StepProgress(
             done=self._done,
             failed=self._failed,
             skipped=self._skipped,
@@ -191,7 +172,7 @@ class ProgressStore:
         gained = step.take(pod, push, now, datetime.now(UTC))
         return Gained() if is_old else gained
 
-    def of(self, owner_uid: str, now: float) -> Mapping[str, StepTotals]:
+    def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
         """The counters of an object by step; empty when there are none."""
         run = self._runs.get(owner_uid)
         return {name: step.totals(now) for name, step in run.steps.items()} if run else {}
