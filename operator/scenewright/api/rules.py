@@ -15,6 +15,7 @@ from scenewright_stages.relight.params import (
     ORDERED,
     AlbedoParams,
     DegradationParams,
+    RangedParams,
     RelightParams,
     SegmentationParams,
     ShadowParams,
@@ -62,9 +63,9 @@ class RuledBlock(Params):
         return self
 
 
-def _ordered(*names: str) -> tuple[Rule, ...]:
-    """Both ends of each range are in order."""
-    return tuple(_ordered_range(name) for name in names)
+def _ordered(block: type[RangedParams]) -> tuple[Rule, ...]:
+    """Both ends of each of its ranges are in order."""
+    return tuple(_ordered_range(name) for name in block.ordered_ranges)
 
 
 def _ordered_range(name: str) -> Rule:
@@ -116,7 +117,7 @@ PIPELINE_RULES: dict[type[Params], tuple[Rule, ...]] = {
             ),
         ),
     ),
-    AlbedoParams: (CHAIN_OR_BACKEND, *_ordered("blend_range")),
+    AlbedoParams: (CHAIN_OR_BACKEND, *_ordered(AlbedoParams)),
     WeightsParams: (
         Rule(
             "softShading",
@@ -125,16 +126,8 @@ PIPELINE_RULES: dict[type[Params], tuple[Rule, ...]] = {
             lambda block: block.soft_shading + block.hard_shadow + block.specular + block.advanced_shading > 0,
         ),
     ),
-    ShadowParams: _ordered("subtle_opacity_range", "hard_opacity_range", "softness_range"),
-    DegradationParams: _ordered(
-        "ambient_range",
-        "azimuth_range",
-        "elevation_range",
-        "temperature_range",
-        "hardness_range",
-        "specular_range",
-        "shininess_range",
-    ),
+    ShadowParams: _ordered(ShadowParams),
+    DegradationParams: _ordered(DegradationParams),
     RelightParams: (
         Rule(
             "keep",

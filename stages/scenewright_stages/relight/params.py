@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,13 +26,18 @@ PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Fi
 ORDERED = "must be the lower and the upper end, in this order"
 
 
-def require_ordered(block: Params, *names: str) -> None:
-    """Refuses ranges that run backwards; raises ValueError with the first one's name."""
-    for name in names:
-        low, high = getattr(block, name)
-        if low > high:
-            alias = type(block).model_fields[name].alias or name
-            raise ValueError(f"{alias}: {ORDERED}")
+class RangedParams(Params):
+    """A block with ranges whose ends must be in order; the API server's rules are made from the same names."""
+
+    ordered_ranges: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in self.ordered_ranges:
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{type(self).model_fields[name].alias or name}: {ORDERED}")
+        return self
 
 
 class ModelParams(Params):
@@ -98,8 +103,10 @@ class SegmentationParams(ModelParams):
         return self
 
 
-class AlbedoParams(ModelParams):
+class AlbedoParams(ModelParams, RangedParams):
     """Stage 2: what the person looks like without any light."""
+
+    ordered_ranges: ClassVar[tuple[str, ...]] = ("blend_range",)
 
     backend: AlbedoMethod = Field(
         default="classic",
@@ -131,7 +138,6 @@ class AlbedoParams(ModelParams):
     def _one_choice(self) -> Self:
         if self.backends and self.backend != "classic":
             raise ValueError("backends and backend contradict each other: give either")
-        require_ordered(self, "blend_range")
         return self
 
 
@@ -168,7 +174,7 @@ class WeightsParams(Params):
         return self
 
 
-class ShadowParams(Params):
+class ShadowParams(RangedParams):
     """Procedural shadow patterns; they only ever darken."""
 
     probability: float = Field(
@@ -193,13 +199,10 @@ class ShadowParams(Params):
         default=[0.03, 0.11], description="Width of a pattern's edge as a share of the longer side."
     )
 
-    @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> Self:
-        require_ordered(self, "subtle_opacity_range", "hard_opacity_range", "softness_range")
-        return self
+    ordered_ranges: ClassVar[tuple[str, ...]] = ("subtle_opacity_range", "hard_opacity_range", "softness_range")
 
 
-class DegradationParams(Params):
+class DegradationParams(RangedParams):
     """Stage 3: the new light. Every range is drawn from evenly, for each sample."""
 
     weights: WeightsParams = WeightsParams()
@@ -231,19 +234,15 @@ class DegradationParams(Params):
     shininess_range: PositiveRange = Field(default=[32.0, 32.0], description="Exponent of the Phong highlight.")
     shadow: ShadowParams = ShadowParams()
 
-    @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> Self:
-        require_ordered(
-            self,
-            "ambient_range",
-            "azimuth_range",
-            "elevation_range",
-            "temperature_range",
-            "hardness_range",
-            "specular_range",
-            "shininess_range",
-        )
-        return self
+    ordered_ranges: ClassVar[tuple[str, ...]] = (
+        "ambient_range",
+        "azimuth_range",
+        "elevation_range",
+        "temperature_range",
+        "hardness_range",
+        "specular_range",
+        "shininess_range",
+    )
 
 
 class CaptionParams(ModelParams):
