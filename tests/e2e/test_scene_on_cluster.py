@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 
@@ -63,22 +62,13 @@ class Trial:
 
     def stored(self, prefix: str) -> dict[str, bytes]:
         """Every object below a prefix of the bucket of results, by its path below the prefix."""
-        client = boto3.client("s3", region_name="us-east-1", **_keys(self.cluster))
+        client = self.cluster.storage.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=trial.SCENES, Prefix=f"{prefix}/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         return {
             key.removeprefix(f"{prefix}/"): client.get_object(Bucket=trial.SCENES, Key=key)["Body"].read()
             for key in keys
         }
-
-
-def _keys(cluster: WholeCluster) -> dict[str, str]:
-    store = cluster.storage
-    return {
-        "endpoint_url": store.endpoint,
-        "aws_access_key_id": store.access_key,
-        "aws_secret_access_key": store.secret_key,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .binaries import binary
 from .processes import Component, ProcessGroup, accepts_connections, free_ports
 
 START_SECONDS = 20.0
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,20 @@ class StorageServer:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_REGION": "us-east-1",
+            "AWS_REGION": REGION,
         }
+
+    def client(self) -> Any:
+        """A boto3 client of the server's root account."""
+        import boto3  # heavy, and only needed here
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+        )
 
 
 def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: int = 0) -> StorageServer:

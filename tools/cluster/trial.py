@@ -69,15 +69,7 @@ def namespace_manifests(server: StorageServer, namespace: str = NAMESPACE) -> st
 
 
 def _upload_photograph(server: StorageServer) -> None:
-    import boto3  # heavy, and only needed here
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name="us-east-1",
-    )
+    client = server.client()
     present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     for bucket in sorted({PHOTOS, SCENES} - present):
         client.create_bucket(Bucket=bucket)
