@@ -141,6 +141,23 @@ def test_weights_are_fetched_only_with_an_accepted_licence(arguments: list[str],
     assert message in result.stderr
 
 
+def test_a_download_that_fails_or_lacks_files_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("SCENEWRIGHT_MODEL_CACHE", str(tmp_path))
+    for download, message in ((unreachable, "no route to host"), (lambda *_, **__: None, "Intel/dpt-hybrid-midas")):
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+        result = invoke("models", "--fetch", "Intel/dpt-hybrid-midas")
+        assert result.exit_code == 1
+        assert "the download failed" in result.stderr
+        assert message in result.stderr
+
+
 def test_crds_are_written_and_checked(tmp_path: Path) -> None:
     folder = tmp_path / "crds"
     assert invoke("crds", "--output", folder, "--check").exit_code == 1

@@ -11,6 +11,8 @@ from scenewright.cli.texts import size
 from scenewright.execution.policy import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.models import registry
+from scenewright_stages.models.errors import MissingPackage, MissingWeights
+from scenewright_stages.models.fetching import fetch_weights
 from scenewright_stages.models.specs import BackendSpec, Weights
 from scenewright_stages.models.weights import default_cache_dir, weights_status
 
@@ -43,19 +45,13 @@ def fetch_command(weights_id: str, accepted: str) -> int:
         )
         return _refused(Problem("--accept", accepted, remedy))
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-    except ImportError:
-        return _refused(Problem("--fetch", weights_id, "needs huggingface_hub: pip install 'scenewright[diffusion]'"))
-    patterns = [*weights.required_files, *weights.optional_files]
-    try:
-        folder = snapshot_download(
-            weights.id, revision=weights.revision, allow_patterns=patterns, cache_dir=default_cache_dir()
-        )
-    except (OSError, HfHubHTTPError) as error:
+        status = fetch_weights(weights, default_cache_dir(), with_optional=True)
+    except MissingPackage as error:
+        return _refused(Problem("--fetch", weights_id, str(error)))
+    except (OSError, MissingWeights) as error:  # The hub's own errors are OSErrors.
         sys.stderr.write(f"error: --fetch: {weights_id}: the download failed: {error}\n")
         return 1
-    print(f"{weights.id}: {folder}")
+    print(f"{weights.id}: {status.path}")
     return 0
 
 
