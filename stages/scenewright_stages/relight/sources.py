@@ -56,8 +56,7 @@ def read_photograph(path: Path) -> Photograph:
     try:
         loaded = load_srgb(path, name=path.name)
     except ImageError as error:
-        reason = "Image" + "".join(part.capitalize() for part in error.reason.split("-"))
-        raise SampleError(reason, str(error)) from error
+        raise SampleError(error.sample_reason, str(error)) from error
     return Photograph(bytes_from_unit(loaded.srgb), loaded.srgb, loaded.notes)
 
 

@@ -120,8 +120,7 @@ def read_photograph(path: Path) -> LoadedImage:
     try:
         return load_srgb(path, name=path.name)
     except ImageError as error:
-        reason = "Image" + "".join(part.capitalize() for part in error.reason.split("-"))
-        raise SampleError(reason, str(error)) from error
+        raise SampleError(error.sample_reason, str(error)) from error
 
 
 def load_inpainter(capability: str, params: InpaintParams, context: StageContext) -> Inpainter:

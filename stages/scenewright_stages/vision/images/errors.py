@@ -32,5 +32,10 @@ class ImageError(ValueError):
         self.message = message
         self.remedy = remedy
 
+    @property
+    def sample_reason(self) -> str:
+        """The reason in the form of a record's, such as ``ImageTruncated``."""
+        return "Image" + "".join(part.capitalize() for part in self.reason.split("-"))
+
     def __str__(self) -> str:
         return f"{self.message}. {self.remedy}"
