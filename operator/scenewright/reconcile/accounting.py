@@ -8,7 +8,7 @@ from typing import Any
 
 from scenewright.api.status import StageStatus, Status
 from scenewright.reconcile.objects import ENDED
-from scenewright.telemetry.metrics import FINISHED, OBJECT_SECONDS, SAMPLE_FAILURES, SAMPLES, STAGE_SECONDS
+from scenewright.telemetry.metrics import FINISHED, GPU_SECONDS, OBJECT_SECONDS, SAMPLE_FAILURES, SAMPLES, STAGE_SECONDS
 
 Raw = Mapping[str, Any]
 
@@ -55,7 +55,16 @@ def _count_stage(kind: str, pipeline: str, old: Raw | None, new: StageStatus) ->
         more = getattr(new.samples, result) - old["samples"].get(result, 0)
         if more > 0:
             SAMPLES.labels(kind, pipeline, new.name, result).inc(more)
+    _count_gpu_time(kind, pipeline, old, new)
     ended = ("Done", "Failed")
     if new.state in ended and old.get("state") not in ended and new.started_at and new.finished_at:
         seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
         STAGE_SECONDS.labels(kind, pipeline, new.name).observe(max(0.0, seconds.total_seconds()))
+
+
+def _count_gpu_time(kind: str, pipeline: str, old: Raw, new: StageStatus) -> None:
+    """What the status has learnt from pushes or, where none came through, from the reports of ended Pods."""
+    held = new.gpu_seconds - old.get("gpuSeconds", 0.0)
+    busy = new.gpu_busy_seconds - old.get("gpuBusySeconds", 0.0)
+    GPU_SECONDS.labels(kind, pipeline, new.name, "busy").inc(max(0.0, busy))
+    GPU_SECONDS.labels(kind, pipeline, new.name, "waiting").inc(max(0.0, held - max(0.0, busy)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.store import Store
@@ -14,9 +13,8 @@ from scenewright.reconcile.observation import ObjectKey
 from scenewright.reconcile.projection import CachedPod
 from scenewright.reconcile.settings import ProgressSettings
 from scenewright.telemetry.counters import StepProgress
-from scenewright.telemetry.metrics import GPU_SECONDS
 from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
-from scenewright.telemetry.progress.store import Gained, KnownPod
+from scenewright.telemetry.progress.store import KnownPod
 
 
 class Progress:
@@ -39,7 +37,7 @@ class Progress:
         self._wake = wake
         self._store = ProgressStore()
         verifier = TokenVerifier(SigningKeys(client.document), settings.audience)
-        self._endpoint = ProgressEndpoint(verifier, pods.of_uid, self._store, self._gained)
+        self._endpoint = ProgressEndpoint(verifier, pods.of_uid, self._store, self._pushed)
 
     def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
         """By step, for one object."""
@@ -62,12 +60,7 @@ class Progress:
         finally:
             await self._endpoint.stop()
 
-    def _gained(self, pod: KnownPod, gained: Gained) -> None:
+    def _pushed(self, pod: KnownPod) -> None:
         key = self._objects.key_of(pod.owner_uid)
-        stored = self._objects.get(key) if key else None
-        if stored is None:
-            return
-        labels: tuple[Any, ...] = (stored.key.kind, stored.pipeline, pod.step)
-        GPU_SECONDS.labels(*labels, "busy").inc(gained.busy_seconds)
-        GPU_SECONDS.labels(*labels, "waiting").inc(gained.waiting_seconds)
-        self._wake(stored.key)
+        if key is not None:
+            self._wake(key)

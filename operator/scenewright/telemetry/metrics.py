@@ -145,7 +145,7 @@ ATTEMPTS = Counter(
 )
 GPU_SECONDS = Counter(
     "scenewright_gpu_seconds_total",
-    "GPU time of running Pods in which samples ran (busy) and did not (waiting), as they report it.",
+    "GPU time in which samples ran (busy) and did not (waiting), as Pods push it or tell at their end.",
     ["kind", "pipeline", "stage", "state"],
     registry=REGISTRY,
 )

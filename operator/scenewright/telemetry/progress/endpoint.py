@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scenewright.telemetry.progress.metrics import LOAD_SECONDS, PUSHES
 from scenewright.telemetry.progress.pacing import Pacer
 from scenewright.telemetry.progress.refusals import RefusedPush
-from scenewright.telemetry.progress.store import Gained, KnownPod, ProgressStore
+from scenewright.telemetry.progress.store import KnownPod, ProgressStore
 from scenewright.telemetry.progress.tokens import PodIdentity, TokenVerifier
 from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
@@ -22,10 +22,10 @@ CONNECTION_SECONDS = 15.0
 
 FindPod = Callable[[str, str], KnownPod | None]
 """The Pod of a namespace with a uid, as the operator knows it."""
-OnGained = Callable[[KnownPod, Gained], None]
+OnPush = Callable[[KnownPod], None]
 
 
-def _ignore(pod: KnownPod, gained: Gained) -> None:
+def _ignore(pod: KnownPod) -> None:
     """Where nobody wants to know."""
 
 
@@ -36,13 +36,13 @@ class ProgressEndpoint:
         verifier: of the Pods' tokens.
         find_pod: looks a Pod up in memory.
         store: takes the counters.
-        on_gained: called for every push that is taken: metrics, and waking up whoever writes status.
+        on_push: called for every push that is taken: it wakes up whoever writes status.
     """
 
     def __init__(
-        self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_gained: OnGained = _ignore
+        self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_push: OnPush = _ignore
     ) -> None:
-        self._verifier, self._find_pod, self._store, self._on_gained = verifier, find_pod, store, on_gained
+        self._verifier, self._find_pod, self._store, self._on_push = verifier, find_pod, store, on_push
         self._pacer = Pacer()
         self._runner: web.AppRunner | None = None
 
@@ -86,10 +86,10 @@ class ProgressEndpoint:
         return pod
 
     def _take(self, pod: KnownPod, push: Push) -> None:
-        gained = self._store.take(pod, push, time.monotonic())
-        if gained.load_seconds:
-            LOAD_SECONDS.labels(pod.step).observe(gained.load_seconds)
-        self._on_gained(pod, gained)
+        load_seconds = self._store.take(pod, push, time.monotonic())
+        if load_seconds:
+            LOAD_SECONDS.labels(pod.step).observe(load_seconds)
+        self._on_push(pod)
 
 
 def _bearer(request: web.Request) -> str:

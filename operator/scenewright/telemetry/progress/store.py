@@ -35,20 +35,6 @@ class KnownPod(Protocol):
     def created_at(self) -> datetime: ...
 
 
-@dataclass(frozen=True)
-class Gained:
-    """What a push added to what was counted of its Pod before.
-
-    Attributes:
-        busy_seconds, waiting_seconds: further GPU time.
-        load_seconds: how long loading took, where this push is the first to say so, else 0.
-    """
-
-    busy_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    load_seconds: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """What a Pod said last: as little as possible, for there may be thousands of them."""
@@ -94,7 +80,7 @@ class _Step:
     def knows(self, pod: KnownPod) -> bool:
         return pod.uid in self._shards.get(pod.index, ())
 
-    def take(self, pod: KnownPod, push: Push, now: float, at: datetime) -> Gained:
+    def take(self, pod: KnownPod, push: Push, now: float, at: datetime) -> float:
         shard = self._shards.setdefault(pod.index, {})
         before, attempt = shard.get(pod.uid), _Attempt.of(pod, push)
         self._count(shard, -1)
@@ -103,11 +89,10 @@ class _Step:
             del shard[next(iter(shard))]
         self._count(shard, +1)
         self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
-        gained = _gained(before, attempt)
-        self._busy += gained.busy_seconds
-        self._waiting += gained.waiting_seconds
+        self._busy += max(0.0, attempt.busy_seconds - (before.busy_seconds if before else 0.0))
+        self._waiting += max(0.0, attempt.waiting_seconds - (before.waiting_seconds if before else 0.0))
         self._at = at
-        return gained
+        return 0.0 if before and before.load_seconds else attempt.load_seconds
 
     def totals(self, now: float) -> StepProgress:
         return StepProgress(
@@ -150,27 +135,30 @@ class ProgressStore:
     """Counters of all running objects. Only Pods that the operator knows get in, so its size is bounded by theirs.
 
     Args:
-        began_at: start of this process. What older Pods had gained before, another process has counted.
+        began_at: start of this process. What older Pods said before, another process has counted.
     """
 
     def __init__(self, began_at: datetime | None = None) -> None:
         self._runs: dict[str, _Run] = {}
         self._began_at = began_at or datetime.now(UTC)
 
-    def take(self, pod: KnownPod, push: Push, now: float) -> Gained:
-        """Takes a push of a Pod that is known and is who it says; returns what metrics are to be raised by.
+    def take(self, pod: KnownPod, push: Push, now: float) -> float:
+        """Takes a push of a Pod that is known and is who it says.
 
         Args:
             now: seconds of a clock that never goes back.
+
+        Returns:
+            How long loading took, where this push is the first to say so, else 0.
         """
         run = self._runs.setdefault(pod.owner_uid, _Run(push.run))
         if push.step != pod.step or not run.enter(push.run):
             # The index or publish part of a folded process, or a Pod that outlived its run.
-            return Gained()
+            return 0.0
         step = run.steps.setdefault(push.step, _Step(now))
         is_old = pod.created_at < self._began_at and not step.knows(pod)
-        gained = step.take(pod, push, now, datetime.now(UTC))
-        return Gained() if is_old else gained
+        load_seconds = step.take(pod, push, now, datetime.now(UTC))
+        return 0.0 if is_old else load_seconds
 
     def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
         """The counters of an object by step; empty when there are none."""
@@ -189,13 +177,3 @@ class ProgressStore:
 
     def __len__(self) -> int:
         return len(self._runs)
-
-
-def _gained(before: _Attempt | None, now: _Attempt) -> Gained:
-    if before is None:
-        return Gained(now.busy_seconds, now.waiting_seconds, now.load_seconds)
-    return Gained(
-        max(0.0, now.busy_seconds - before.busy_seconds),
-        max(0.0, now.waiting_seconds - before.waiting_seconds),
-        now.load_seconds if not before.load_seconds else 0.0,
-    )
