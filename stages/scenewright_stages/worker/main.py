@@ -53,6 +53,7 @@ def main() -> None:
     logs = LogCapture(scratch / "log")
     arrange(os.environ, scratch)
     faulthandler.enable(file=logs.shown)
+    HangGuard(settings.hang_seconds, logs.shown)
     watch_signals(stop, lambda: os._exit(ExitCode.TERMINATED))
     if settings.parent_descriptor is not None:
         watch_parent(stop, settings.parent_descriptor)
@@ -83,8 +84,7 @@ class Process:
     def run(self) -> int:
         """Runs all steps of the task; returns the exit code."""
         keeper = Housekeeper("housekeeping", (self._keep_house,), self._stop.fail)
-        guard = HangGuard(self._settings.hang_seconds, self._logs.shown)
-        watcher = Housekeeper("watch", (self._watch, guard.renew_if_due), traceback.print_exception)
+        watcher = Housekeeper("watch", (self._watch,), traceback.print_exception)
         try:
             self._session = self._open()
             self._run_steps(self._session)
@@ -93,7 +93,6 @@ class Process:
             return self._end_with(problem)
         finally:
             watcher.close()
-            guard.close()
             keeper.close()
 
     def leave(self, code: int) -> None:

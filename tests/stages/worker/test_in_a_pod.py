@@ -158,7 +158,6 @@ def test_the_largest_push_is_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.soak  # Holds on Python 3.11.7, hangs on Debian's 3.11.2; the reason is not known yet.
 def test_foreign_code_that_holds_the_interpreter_for_ever_is_ended_and_the_sample_passed_over(toy: Toy) -> None:
     """No Python thread runs meanwhile, so that neither the sample's time limit nor a signal could end it."""
     toy.environment = {"SCENEWRIGHT_PIPELINES": "toy=toy_hanging:PIPELINE", "SCENEWRIGHT_HANG_SECONDS": "2"}
