@@ -49,15 +49,33 @@ class Events:
     async def run(self) -> None:
         """Posts what comes, for ever."""
         while True:
-            namespace, body = await self._bodies.get()
+            waiting = await self._bodies.get()
             try:
-                self._leadership.check()
-                await self._client.create(EVENTS, namespace, body)
-            except ApiError as error:
-                if error.status != 409:
-                    logger.info("an Event was not posted: %s", error)
-            except NotLeading:
-                logger.info("an Event was not posted: another operator leads")
+                await self._send(*waiting)
+            except asyncio.CancelledError:
+                # Whether it arrived is not known; the API server refuses a second one of that name.
+                with contextlib.suppress(asyncio.QueueFull):
+                    self._bodies.put_nowait(waiting)
+                raise
+
+    async def drain(self, seconds: float) -> None:
+        """Posts what still waits, before the lease is given back; tells what could not be posted in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._bodies.empty():
+                    await self._send(*self._bodies.get_nowait())
+        if not self._bodies.empty():
+            logger.warning("%d Events were not posted before the end", self._bodies.qsize())
+
+    async def _send(self, namespace: str, body: dict[str, object]) -> None:
+        try:
+            self._leadership.check()
+            await self._client.create(EVENTS, namespace, body)
+        except ApiError as error:
+            if error.status != 409:
+                logger.info("an Event was not posted: %s", error)
+        except NotLeading:
+            logger.info("an Event was not posted: another operator leads")
 
     def _note(self, name: str, uid: str) -> None:
         self._posted[name] = None

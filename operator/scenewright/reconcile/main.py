@@ -45,6 +45,10 @@ _LOOP_SECONDS = 180.0
 """A loop that shows no life for so long is stuck; the slowest turn of a healthy one takes about 100 s."""
 
 
+_EVENT_SECONDS = 3.0
+"""Events that wait at the end are posted within this time, well inside a Pod's grace period."""
+
+
 class Operator:
     """All parts of the operator, wired; one per process."""
 
@@ -177,6 +181,7 @@ async def _run_loops(operator: Operator) -> int:
         return _exit_code(ended, signalled)
     finally:
         await _cancel(tasks)
+        await operator.events.drain(_EVENT_SECONDS)
         await operator.leadership.release()
 
 

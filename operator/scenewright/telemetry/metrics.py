@@ -71,8 +71,8 @@ CREATE_RATE = Gauge(
 
 WATCH_AGE = Gauge(
     "scenewright_watch_last_event_age_seconds",
-    "Time since the last event or bookmark of a watch.",
-    ["resource"],
+    "Time since the last event or bookmark of a watch; one for each namespace that the operator is told to serve.",
+    ["resource", "watched_namespace"],
     registry=REGISTRY,
 )
 WATCH_RELISTS = Counter(

@@ -115,6 +115,48 @@ def test_an_object_has_a_bounded_number_of_events_and_failing_ones_do_no_harm() 
     assert len(post(server, *(EmitEvent("Warning", "Reason", str(n)) for n in range(200)))) == 20
 
 
+def test_events_that_wait_at_the_end_are_posted_in_time_or_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def drained(server: EventServer, seconds: float) -> None:
+        events = Events(cast(Client, server), cast(Leadership, Leading()), "operator-0")
+        for number in range(5):
+            events.post(observed_object(raw.OBJECT, "SceneJob"), EmitEvent("Normal", "Started", str(number)))
+        await events.drain(seconds)
+
+    class SlowServer(EventServer):
+        async def create(self, *arguments: Any) -> dict[str, Any]:
+            await asyncio.sleep(0.05)
+            return await super().create(*arguments)
+
+    quick, slow = EventServer(), SlowServer()
+    asyncio.run(drained(quick, 5.0))
+    assert len(quick.names) == 5 and not caplog.records
+    asyncio.run(drained(slow, 0.12))
+    assert 0 < len(slow.names) < 5
+    assert "were not posted" in caplog.text
+
+
+def test_an_event_that_was_on_its_way_at_the_end_is_posted_again() -> None:
+    class HangingServer(EventServer):
+        hangs = True
+
+        async def create(self, *arguments: Any) -> dict[str, Any]:
+            if self.hangs:
+                await asyncio.sleep(60.0)
+            return await super().create(*arguments)
+
+    async def ended_in_mid_request(server: HangingServer) -> None:
+        events = Events(cast(Client, server), cast(Leadership, Leading()), "operator-0")
+        events.post(observed_object(raw.OBJECT, "SceneJob"), COMPLETE)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(events.run(), 0.05)
+        server.hangs = False
+        await events.drain(1.0)
+
+    server = HangingServer()
+    asyncio.run(ended_in_mid_request(server))
+    assert len(server.names) == 1
+
+
 def test_who_does_not_lead_posts_nothing() -> None:
     assert post(EventServer(), COMPLETE, leads=False) == []
 

@@ -66,7 +66,7 @@ class Informer(Generic[T]):
         self._suspicious = False
         self._heard_at = time.monotonic()
         self.synced = asyncio.Event()
-        WATCH_AGE.labels(resource.plural).set_function(lambda: time.monotonic() - self._heard_at)
+        WATCH_AGE.labels(resource.plural, namespace).set_function(lambda: time.monotonic() - self._heard_at)
         CACHED.labels(resource.plural).set_function(lambda: len(store))
 
     async def run(self) -> None:
