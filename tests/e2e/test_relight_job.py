@@ -101,6 +101,42 @@ def test_another_ambient_range_runs_stages_3_and_3_5_again_and_nothing_else(fini
     assert [light["direction"] for light in lights] == [light["direction"] for light in earlier]
 
 
+def test_keep_only_takes_folders_away_and_a_new_one_runs_its_own_stage(finished: Path, tmp_path: Path) -> None:
+    fresh = write_job(tmp_path / "fresh.json", finished / "in", tmp_path / "fresh", {**MASKED, "keep": ["outputs"]})
+    assert scenewright("run", fresh).code == 1, "bad files are told by the exit code"
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    output, all_of_it = copy / "out", lasting_files(copy / "out")
+
+    def run(*keep: str) -> tuple[set[str], set[str]]:
+        """Steps that were started, and stages that made something, when these folders are kept."""
+        before = done_records(output)
+        block = {**MASKED, "keep": list(keep)}
+        ended = scenewright("run", write_job(copy / "job.json", copy / "in", output, block, **SEVERAL_SHARDS))
+        assert ended.code == 1
+        after = done_records(output)
+        return ended.steps(), {name[0] for name in after if after[name][-1].at > before[name][-1].at}
+
+    assert run("outputs") == ({"index", "publish"}, set())
+    assert lasting_files(output) == lasting_files(tmp_path / "fresh")
+    assert not [path.name for path in output.iterdir() if path.name.startswith("stage_")]
+    steps, again = run("outputs", "stage_3")
+    assert again == {"degrade"} and not steps & {"segment", "albedo"}
+    assert {path.name for path in output.iterdir() if path.is_dir()} == {".scenewright", "outputs", "stage_3"}
+    assert run("outputs", "stage_1", "stage_2", "stage_3", "stage_3_5")[1] == {"segment", "albedo", "recombine"}
+    assert lasting_files(output) == all_of_it
+
+
+def test_a_picture_without_a_person_is_a_result_and_no_failure(tmp_path: Path) -> None:
+    write_portraits(tmp_path / "in", 3, side=64)
+    for nobody, code in (("p00001", 0), ("p00000", 0), ("p00002", 1)):
+        FAULTS["no-subject"](tmp_path / "in" / f"{nobody}.png")
+        ended = scenewright("run", write_job(tmp_path / "job.json", tmp_path / "in", tmp_path / "out"))
+        assert ended.code == code, "only when nothing at all is left"
+    assert ended.job["reason"] == "NothingLeft"
+    assert ended.job["message"] == "nothing is left; 3 of 3 samples rejected: no-subject"
+    assert ended.job["failures"] == []
+
+
 def test_two_runs_of_the_same_spec_are_byte_identical(finished: Path, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.json", finished / "in", tmp_path / "out")
     assert scenewright("run", job, environment={"OMP_NUM_THREADS": "1"}).code == 1

@@ -25,7 +25,11 @@ NOT_THE_INPUTS_FAULT = frozenset(
 
 
 def of_publication(plan: Plan, report: Report) -> Outcome:
-    """The end of a run that went through to publish."""
+    """The end of a run that went through to publish.
+
+    Samples that a rule of the pipeline left out, a picture without a person say, are a result like any other, told by
+    a warning of the report, unless nothing else is left. They are not among its `samples` and `rejected`.
+    """
     missing = sum(counts.missing for counts in report.stages.values())
     failed = report.rejected + sum(counts.failed for counts in report.stages.values())
     if missing:
@@ -34,9 +38,11 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
     if _nothing_was_readable(plan, report):
         return _nothing_readable(plan, report)
     if failed:
-        return Outcome(
-            COMMAND_SAMPLES_FAILED, "SamplesFailed", f"{failed} of {report.samples} samples failed", report=report
-        )
+        message = f"{failed} of {report.samples + report.rejected} samples failed"
+        return Outcome(COMMAND_SAMPLES_FAILED, "SamplesFailed", message, report=report)
+    if not report.samples and any(counts.skipped for counts in report.stages.values()):
+        message = "; ".join(["nothing is left", *report.warnings[:1]])
+        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", message, report=report)
     return Outcome(COMMAND_OK, report=report)
 
 
@@ -87,7 +93,7 @@ def _nothing_readable(plan: Plan, report: Report) -> Outcome:
 def _nothing_was_readable(plan: Plan, report: Report) -> bool:
     """Every sample was rejected by the index or failed in the first stage for a reason of its own."""
     first = report.stages.get(plan.chain[0].name)
-    if first is None or not report.failures or first.done:
+    if first is None or not report.failures or first.done or first.skipped:
         return False
     reasons = {failure.reason for failure in report.failures}
     return report.rejected + first.failed >= report.samples > 0 and not reasons & NOT_THE_INPUTS_FAULT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,7 +21,8 @@ def completed(report: Report, output_uri: str) -> Report:
     if not output_uri.startswith("file://"):
         return report
     folder = _folder(output_uri)
-    failures, warnings = _failures(folder / DROPPED), _warnings(folder / SUMMARY)
+    summary = _summary(folder / SUMMARY)
+    failures, warnings = _failures(folder / DROPPED, summary.left_out), summary.warnings
     changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
     return report.model_copy(update=changes)
 
@@ -40,19 +42,30 @@ def _folder(output_uri: str) -> Path:
     return Path(unquote(output_uri.removeprefix("file://")))
 
 
-def _failures(path: Path) -> list[Failure]:
-    """The first rows of the list of all samples that are not done."""
+def _failures(path: Path, left_out: frozenset[str]) -> list[Failure]:
+    """The first rows of the list of all samples that are not done, but for those that a rule left out."""
+    names = Failure.model_fields
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(islice(csv.DictReader(file), MAXIMUM_FAILURES))
+            rows = (row for row in csv.DictReader(file) if row.get("reason") not in left_out)
+            return [Failure(**{name: row.get(name) or "" for name in names}) for row in islice(rows, MAXIMUM_FAILURES)]
     except (OSError, csv.Error):
         return []
-    names = Failure.model_fields
-    return [Failure(**{name: row.get(name) or "" for name in names}) for row in rows]
 
 
-def _warnings(path: Path) -> list[str]:
+@dataclass(frozen=True)
+class _Summary:
+    """What is read of ``summary.json``: its warnings, and the reasons for which rules left samples out."""
+
+    warnings: list[str]
+    left_out: frozenset[str]
+
+
+def _summary(path: Path) -> _Summary:
     try:
-        return [str(warning) for warning in json.loads(path.read_text(encoding="utf-8")).get("warnings", [])]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _Summary(
+            [str(warning) for warning in content.get("warnings", [])], frozenset(content.get("leftOut", {}))
+        )
     except (OSError, ValueError, AttributeError):
-        return []
+        return _Summary([], frozenset())

@@ -17,8 +17,8 @@ from scenewright_stages.relight.pictures import (
     bytes_from_linear,
     linear_from_bytes,
     linear_from_unit,
-    read_rgb,
     read_rgba,
+    unit_from_bytes,
 )
 from scenewright_stages.relight.segment import write_json
 from scenewright_stages.relight.threads import one_thread_each
@@ -40,17 +40,11 @@ class AlbedoStage(Stage):
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the albedo, black where no person is."""
-        foreground, alpha = read_rgba(inputs.path("segment", "foreground"))
-        # The photograph with edges of the person's own colours.
-        photograph = read_rgb(inputs.path("segment", "background"))
-        cv2.copyTo(foreground, alpha, photograph)
+        photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         blend = drawn_blend(self.params.albedo, inputs.seed)
 
         def estimate(backend: Any) -> Bytes:
-            srgb, matte = (
-                photograph.astype(np.float32) * np.float32(1 / 255),
-                alpha.astype(np.float32) / np.float32(255),
-            )
+            srgb, matte = unit_from_bytes(photograph), unit_from_bytes(alpha)
             return blended(checked(backend.estimate(srgb, matte, inputs.seed)[0], alpha), photograph, blend, alpha)
 
         albedo, use = self.chain.call(estimate)
@@ -58,7 +52,7 @@ class AlbedoStage(Stage):
         made = Pixels(albedo)
         outputs: dict[str, Any] = {"albedo": made, "facts": write_json(inputs.workspace / "albedo.json", facts)}
         if self.params.keeps("stage_2"):
-            outputs["stage_albedo"] = made
+            outputs["kept_albedo"] = made
         brightness = float(cv2.mean(albedo, alpha)[1])
         return StageResult(outputs, {"blend": round(blend, 4), "brightness": round(brightness, 2)}, (), [use])
 
@@ -89,10 +83,11 @@ def blended(albedo_srgb: Floats, photograph: Bytes, share: float, alpha: Bytes) 
     """(H, W, 3) uint8 sRGB: the albedo with a share of the photograph, mixed in linear light; black outside."""
     left, top, width, height = cv2.boundingRect(alpha)
     window = np.s_[top : top + height, left : left + width]
-    mixed = cv2.addWeighted(
-        linear_from_unit(albedo_srgb[window]), 1.0 - share, linear_from_bytes(np.ascontiguousarray(photograph[window])),
-        share, 0.0,
-    )  # fmt: skip
+    mixed = linear_from_unit(albedo_srgb[window])
+    light = linear_from_bytes(np.ascontiguousarray(photograph[window]))
+    mixed *= np.float32(1.0 - share)
+    light *= np.float32(share)
+    mixed += light
     out = np.zeros_like(photograph)
-    out[window] = cv2.copyTo(bytes_from_linear(np.asarray(mixed, np.float32)), np.ascontiguousarray(alpha[window]))
+    out[window] = cv2.copyTo(bytes_from_linear(mixed), np.ascontiguousarray(alpha[window]))
     return out

@@ -19,6 +19,8 @@ from scenewright_stages.vision.matting import separate
 Bytes = NDArray[np.uint8]
 
 GREY_LEVEL = 128
+REACH = 16
+"""Pixels around the outline from which the colours of both sides are known: as far as `separate` looks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +29,15 @@ class Layers:
 
     Attributes:
         foreground: (H, W, 3) uint8 sRGB, the person's own colours; black where alpha is 0.
-        background: (H, W, 3) uint8 sRGB, freed of the person's edge colours; black where alpha is 255.
+        whole: (H, W, 3) uint8 sRGB, the photograph with the person's own colours on the outline.
+        behind: (N, 3) uint8 sRGB, the background's colours at the N pixels of the outline, freed of the person's.
         edge_error: mean difference, in levels of 255, between the photograph's outline and the two laid over each
             other; 0 when there is no outline.
     """
 
     foreground: Bytes
-    background: Bytes
+    whole: Bytes
+    behind: Bytes
     edge_error: float
 
 
@@ -44,18 +48,29 @@ def take_apart(photograph: Bytes, alpha: Bytes) -> Layers:
         photograph: (H, W, 3) uint8 sRGB.
         alpha: (H, W) uint8, the person's matte.
     """
-    foreground, background = np.zeros_like(photograph), np.zeros_like(photograph)
+    foreground, whole = np.zeros_like(photograph), photograph.copy()
     cv2.copyTo(photograph, _where(alpha == 255), foreground)
-    cv2.copyTo(photograph, _where(alpha == 0), background)
     edge = outline(alpha)
     if not edge.size:
-        return Layers(foreground, background, 0.0)
-    person, behind = separate(linear_from_bytes(photograph), alpha.astype(np.float32) / np.float32(255))
-    front, back = (bytes_from_linear(_row(colours)[edge]) for colours in (person, behind))
-    _row(foreground)[edge], _row(background)[edge] = front, back
+        return Layers(foreground, whole, np.empty((0, 3), np.uint8), 0.0)
+    front, back = _both_sides(photograph, alpha)
+    _row(foreground)[edge] = _row(whole)[edge] = front
     again = _over(front, back, alpha.reshape(-1)[edge])
     error = np.abs(again.astype(np.int16) - _row(photograph)[edge]).mean()
-    return Layers(foreground, background, round(float(error), 3))
+    return Layers(foreground, whole, back, round(float(error), 3))
+
+
+def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
+    """(H, W, 3) uint8 sRGB: the background, freed of the person's edge colours; black where alpha is 255.
+
+    Args:
+        whole, behind: see :class:`Layers`.
+        alpha: (H, W) uint8.
+    """
+    background = np.zeros_like(whole)
+    cv2.copyTo(whole, _where(alpha == 0), background)
+    _row(background)[outline(alpha)] = behind
+    return background
 
 
 def lay_over(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
@@ -85,6 +100,17 @@ def outline(alpha: Bytes) -> NDArray[np.intp]:
 def plain_background(shape: tuple[int, ...], level: int) -> Bytes:
     """(H, W, 3) uint8 of one grey level."""
     return np.full(shape, level, np.uint8)
+
+
+def _both_sides(photograph: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
+    """(N, 3) uint8 sRGB each: what the person's and the background's colours are at the pixels of the outline."""
+    left, top, width, height = cv2.boundingRect(_where((alpha != 0) & (alpha != 255)))
+    window = np.s_[max(0, top - REACH) : top + height + REACH, max(0, left - REACH) : left + width + REACH]
+    shown, cover = np.ascontiguousarray(photograph[window]), np.ascontiguousarray(alpha[window])
+    sides = separate(linear_from_bytes(shown), np.divide(cover, np.float32(255), dtype=np.float32))
+    edge = outline(cover)
+    front, back = (bytes_from_linear(_row(colours)[edge]) for colours in sides)
+    return front, back
 
 
 def _row(image: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,13 @@ from scenewright_stages.contract.stage import Pixels, Stage, StageContext, Stage
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, read_grey, read_rgb
+from scenewright_stages.relight.pictures import (
+    bytes_from_linear,
+    linear_from_bytes,
+    read_rgb,
+    read_rgba,
+    unit_from_bytes,
+)
 from scenewright_stages.relight.segment import write_json
 from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.shading import shade
@@ -37,10 +43,9 @@ class DegradeStage(Stage):
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the person in the new light, black where no person is, and the light."""
-        photograph = read_rgb(inputs.path("segment", "input"))
-        alpha = read_grey(inputs.path("segment", "alpha"))
+        photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         albedo = read_rgb(inputs.path("albedo", "albedo"))
-        srgb, matte = photograph.astype(np.float32) * np.float32(1 / 255), alpha.astype(np.float32) / np.float32(255)
+        srgb, matte = unit_from_bytes(photograph), unit_from_bytes(alpha)
         normals, use = self.chain.call(lambda backend: backend.estimate(srgb, matte))
         draw = drawn(self.params.degradation, inputs.seed)
         degraded = relit(albedo, alpha, normals, draw)
@@ -51,10 +56,11 @@ class DegradeStage(Stage):
             "normals": use_as_json(use),
             "space": "linear light; direction toward the light in the camera's frame (x right, y down, z forward)",
         }
-        outputs: dict[str, Any] = {
-            "degraded": Pixels(degraded),
-            "params": write_json(inputs.workspace / "params.json", truth),
-        }
+        light = write_json(inputs.workspace / "params.json", truth)
+        outputs: dict[str, Any] = {"degraded": Pixels(degraded), "params": light}
+        if self.params.keeps("stage_3"):
+            # Pixels of their own: what is kept is compressed, what the next stage reads is not.
+            outputs |= {"kept_degraded": Pixels(degraded), "kept_params": light}
         return StageResult(outputs, _metrics(draw, photograph, degraded, alpha), (), [use])
 
 

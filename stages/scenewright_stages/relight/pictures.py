@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -14,24 +16,66 @@ from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear,
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+# Places in a PNG whose first two parts are its header and all of its pixels.
+_HEADER, _KIND_OF_DATA, _FIRST_DATA = 16, 37, 41
+# A zlib stream's own bytes, those before each of its stored blocks, and what such a block holds (RFC 1950, RFC 1951).
+_STREAM_BYTES, _BLOCK_HEADER, _BLOCK_BYTES = 6, 5, 65535
 _STEPS = 65535
 """Linear light is looked up in so many steps: a twentieth of a level of 255 where sRGB is steepest."""
 
 
 def read_rgb(path: Path) -> Bytes:
     """(H, W, 3) uint8 sRGB of a PNG that a stage wrote."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    data = path.read_bytes()
+    plain = unfiltered(data)
+    if plain is not None:
+        return plain
+    return cv2.cvtColor(_decoded(data, path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
     """(H, W, 3) uint8 sRGB and (H, W) uint8 alpha of a PNG that a stage wrote."""
-    pixels = _read(path, cv2.IMREAD_UNCHANGED)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.ascontiguousarray(pixels[..., 3])  # type: ignore[return-value]
+    data = path.read_bytes()
+    plain = unfiltered(data)
+    pixels = cv2.cvtColor(_decoded(data, path), cv2.COLOR_BGRA2RGBA) if plain is None else plain
+    # Dropping the fourth channel, whatever the first three are.
+    colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
+    return colours, cv2.extractChannel(pixels, 3)  # type: ignore[return-value]
 
 
-def read_grey(path: Path) -> Bytes:
-    """(H, W) uint8 of a PNG that a stage wrote."""
-    return _read(path, cv2.IMREAD_GRAYSCALE)
+def unfiltered(data: bytes) -> Bytes | None:
+    """The pixels of a PNG that is neither compressed nor filtered, as the worker writes what only stages read.
+
+    Returns:
+        (H, W, 3) RGB or (H, W, 4) RGBA uint8; None for every other PNG. The file's hash is proven already: its
+        checksums are not.
+    """
+    if len(data) < _FIRST_DATA or data[_KIND_OF_DATA : _KIND_OF_DATA + 4] != b"IDAT":
+        return None
+    width, height, depth, colour, *others = struct.unpack_from(">IIBBBBB", data, _HEADER)
+    channels = {2: 3, 6: 4}.get(colour, 0)
+    (length,) = struct.unpack_from(">I", data, _KIND_OF_DATA - 4)
+    size = height * (1 + width * channels)
+    stored = length == size + _STREAM_BYTES + _BLOCK_HEADER * -(-size // _BLOCK_BYTES)
+    if depth != 8 or any(others) or not channels or not stored:
+        return None
+    rows = np.frombuffer(zlib.decompress(memoryview(data)[_FIRST_DATA : _FIRST_DATA + length], bufsize=size), np.uint8)
+    rows = rows.reshape(height, -1)
+    if rows[:, 0].any():
+        return None
+    return np.ascontiguousarray(rows[:, 1:]).reshape(height, width, channels)
+
+
+def with_alpha(colours: Bytes, alpha: Bytes) -> Bytes:
+    """(H, W, 4) uint8 of (H, W, 3) colours and a (H, W) matte."""
+    pixels = cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)
+    cv2.insertChannel(alpha, pixels, 3)
+    return pixels  # type: ignore[return-value]
+
+
+def unit_from_bytes(values: Bytes) -> Floats:
+    """0..255 of any shape to [0, 1]."""
+    return np.multiply(values, np.float32(1 / 255), dtype=np.float32)
 
 
 def bytes_from_unit(values: Floats) -> Bytes:
@@ -62,11 +106,11 @@ def _step(values: Floats) -> NDArray[np.uint16]:
     return np.asarray(scaled, np.uint16).reshape(values.shape)
 
 
-def _read(path: Path, how: int) -> Bytes:
-    pixels = cv2.imread(str(path), how)
+def _decoded(data: bytes, path: Path) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError(f"could not read {path.name}")
-    return pixels  # type: ignore[return-value]
+    return np.asarray(pixels, np.uint8)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenewright_stages.contract.outputs import ImageContract, OutputContract
+from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.relight.params import Folder, RelightParams
 
@@ -18,8 +18,12 @@ GPU_MEMORY_GIB = {
     "marigold-normals": 12.0,
     "qwen-vl": 20.0,
 }
+KEPT = "kept_"
+"""Begins the names of the outputs that only `keep` wants."""
 MAY_BE_FLAT = frozenset({"background"})
 """A person may fill the picture, or stand before a wall of one colour."""
+BEHIND = ArrayContract("behind", "uint8", 2, may_be_constant=True, may_be_empty=True)
+"""The background's own colours along the outline; a supplied mask may have no soft edge."""
 MODEL_THREADS = 16
 """Samples that a stage with a model works on at a time: while the GPU has eight of them, the next are prepared."""
 
@@ -30,19 +34,21 @@ def segment_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="segment",
         title="Find the person",
-        version=1,
+        version=2,
         implementation="scenewright_stages.relight.segment:SegmentStage",
         reads=(Read(INPUT),),
         outputs=(
             _image("input", "outputs/{sample}_input.png"),
             _image("foreground", "outputs/{sample}_foreground.png", channels=4),
-            _stage_image(params, "stage_1", "alpha", channels=1),
-            _stage_image(params, "stage_1", "background"),
+            _between("layers", channels=4),
+            OutputContract("outline", f"{WORK}/outline.npz", "arrays", result=False, arrays=(BEHIND,)),
             _facts("segmentation"),
-            *_kept(params, "stage_1", "stage_1/{sample}_foreground.png", "stage_foreground", channels=4),
-            *_kept(params, "stage_1", "stage_1/{sample}_mask.png", "mask", channels=1),
+            *_kept(params, "stage_1", "foreground", channels=4),
+            *_kept(params, "stage_1", "mask", channels=1),
+            *_kept(params, "stage_1", "alpha", channels=1),
+            *_kept(params, "stage_1", "background"),
         ),
-        parameters=("segmentation", "keep"),
+        parameters=("segmentation",),
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
         backend_parameters={"segment": "segmentation.backend"},
@@ -58,15 +64,15 @@ def albedo_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="albedo",
         title="Albedo",
-        version=1,
+        version=2,
         implementation="scenewright_stages.relight.albedo:AlbedoStage",
-        reads=(Read("segment", ("foreground", "background")),),
+        reads=(Read("segment", ("layers",)),),
         outputs=(
             _image("albedo", "outputs/{sample}_albedo.png"),
             _facts("albedo"),
-            *_kept(params, "stage_2", "stage_2/{sample}_albedo.png", "stage_albedo"),
+            *_kept(params, "stage_2", "albedo"),
         ),
-        parameters=("albedo", "keep"),
+        parameters=("albedo",),
         backends={"albedo": backends[0]},
         alternatives={"albedo": backends[1:]},
         backend_parameters={"albedo": "albedo.backend"},
@@ -79,24 +85,19 @@ def albedo_stage(params: RelightParams) -> StageSpec:
 def degrade_stage(params: RelightParams) -> StageSpec:
     """Puts the albedo into a new light, as often as there are variants."""
     backend = params.normal_method()
-    params_path = "stage_3/{sample}_params.json" if params.keeps("stage_3") else f"{WORK}/params.json"
     return StageSpec(
         name="degrade",
         title="New light",
-        version=1,
+        version=2,
         implementation="scenewright_stages.relight.degrade:DegradeStage",
-        reads=(Read("segment", ("input", "alpha")), Read("albedo", ("albedo",))),
+        reads=(Read("segment", ("layers",)), Read("albedo", ("albedo",))),
         outputs=(
-            _stage_image(params, "stage_3", "degraded"),
-            OutputContract(
-                "params",
-                params_path,
-                "json",
-                result=params.keeps("stage_3"),
-                json_keys=("degradation", "light", "seed"),
-            ),
+            _between("degraded"),
+            _light("params", f"{WORK}/params.json", result=False),
+            *_kept(params, "stage_3", "degraded"),
+            *((_light(f"{KEPT}params", "stage_3/{sample}_params.json"),) if params.keeps("stage_3") else ()),
         ),
-        parameters=("degradation", "normals", "keep"),
+        parameters=("degradation", "normals"),
         expands=params.variant_suffixes(),
         backends={"normals": backend},
         backend_parameters={"normals": "normals.backend"},
@@ -116,16 +117,16 @@ def recombine_stage(params: RelightParams) -> StageSpec:
         version=1,
         implementation="scenewright_stages.relight.recombine:RecombineStage",
         reads=(
-            Read("segment", ("alpha", "background", "facts")),
-            Read("albedo", ("albedo", "facts")),
-            Read("degrade"),
+            Read("segment", ("layers", "outline", "facts")),
+            Read("albedo", ("facts",)),
+            Read("degrade", ("degraded", "params")),
         ),
         outputs=(
             _image("output", "outputs/{sample}_output.png"),
             OutputContract("metadata", metadata, "json", result=not captioned, json_keys=("light", "files")),
-            *_kept(params, "stage_3_5", "stage_3_5/{sample}_composite.png", "composite"),
+            *_kept(params, "stage_3_5", "composite"),
         ),
-        parameters=("background", "keep", "caption.backend"),
+        parameters=("background", "caption.backend"),
         seconds_per_sample=0.2,
         threads=_threads(()),
     )
@@ -157,20 +158,25 @@ def stages(params: RelightParams) -> tuple[StageSpec, ...]:
 
 
 def _image(name: str, path: str, channels: int = 3, result: bool = True) -> OutputContract:
-    contract = ImageContract(channels=channels, may_be_constant=name in MAY_BE_FLAT)
-    return OutputContract(name, path, "image", result=result, image=contract)
+    flat = name.removeprefix(KEPT) in MAY_BE_FLAT
+    return OutputContract(
+        name, path, "image", result=result, image=ImageContract(channels=channels, may_be_constant=flat)
+    )
 
 
-def _stage_image(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> OutputContract:
-    """An image that the next stages need whether its folder is kept or not."""
-    if params.keeps(folder):
-        return _image(name, f"{folder}/{{sample}}_{name}.png", channels)
+def _between(name: str, channels: int = 3) -> OutputContract:
+    """An image that the next stages read. It lies elsewhere than what is kept, so that `keep` makes nothing anew."""
     return _image(name, f"{WORK}/{name}.png", channels, result=False)
 
 
-def _kept(params: RelightParams, folder: Folder, path: str, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
-    """An image that only its folder wants."""
-    return (_image(name, path, channels),) if params.keeps(folder) else ()
+def _kept(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
+    """An image of a stage's folder, when that is kept."""
+    return (_image(KEPT + name, f"{folder}/{{sample}}_{name}.png", channels),) if params.keeps(folder) else ()
+
+
+def _light(name: str, path: str, result: bool = True) -> OutputContract:
+    """The truth about a new light."""
+    return OutputContract(name, path, "json", result=result, json_keys=("degradation", "light", "seed"))
 
 
 def _facts(name: str) -> OutputContract:

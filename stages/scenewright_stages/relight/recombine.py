@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.compositing import GREY_LEVEL, lay_over, plain_background
+from scenewright_stages.relight.compositing import GREY_LEVEL, background_of, lay_over, plain_background
 from scenewright_stages.relight.params import Background, RelightParams
-from scenewright_stages.relight.pictures import read_grey, read_rgb
+from scenewright_stages.relight.pictures import read_rgb, read_rgba
 from scenewright_stages.relight.segment import write_json
 from scenewright_stages.relight.threads import one_thread_each
 
@@ -32,9 +32,9 @@ class RecombineStage(Stage):
 
     def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
         """Writes the relit picture and its metadata."""
-        alpha = read_grey(inputs.path("segment", "alpha"))
+        whole, alpha = read_rgba(inputs.path("segment", "layers"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
-        output = lay_over(degraded, self._background(inputs, degraded.shape), alpha)
+        output = lay_over(degraded, self._background(inputs, whole, alpha), alpha)
         made = Pixels(output)
         metadata = self._metadata(sample, inputs)
         outputs: dict[str, Any] = {
@@ -42,13 +42,14 @@ class RecombineStage(Stage):
             "metadata": write_json(inputs.workspace / "metadata.json", metadata),
         }
         if self.params.keeps("stage_3_5"):
-            outputs["composite"] = made
+            outputs["kept_composite"] = made
         return StageResult(outputs)
 
-    def _background(self, inputs: StageInputs, shape: tuple[int, ...]) -> Bytes:
-        if self.params.background == "original":
-            return read_rgb(inputs.path("segment", "background"))
-        return plain_background(shape, LEVELS[self.params.background])
+    def _background(self, inputs: StageInputs, whole: Bytes, alpha: Bytes) -> Bytes:
+        if self.params.background != "original":
+            return plain_background(whole.shape, LEVELS[self.params.background])
+        with np.load(inputs.path("segment", "outline")) as outline:
+            return background_of(whole, outline["behind"], alpha)
 
     def _metadata(self, sample: Sample, inputs: StageInputs) -> dict[str, Any]:
         truth = _read_json(inputs.path("degrade", "params"))

@@ -15,11 +15,12 @@ from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.compositing import take_apart
+from scenewright_stages.relight.compositing import Layers, background_of, take_apart
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_unit
+from scenewright_stages.relight.pictures import bytes_from_unit, with_alpha
 from scenewright_stages.relight.sources import read_photograph
 from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.matting import refine_matte
 from scenewright_stages.vision.people.subjects import PersonMask
 
@@ -63,8 +64,6 @@ class SegmentStage(Stage):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
         layers = take_apart(pixels, alpha)
-        threshold = round(self.params.segmentation.threshold * 255)
-        mask = (alpha >= threshold).view(np.uint8) * np.uint8(255)
         facts = {
             **use_as_json(use),
             "method": person.method,
@@ -75,8 +74,7 @@ class SegmentStage(Stage):
             "width": pixels.shape[1],
             "height": pixels.shape[0],
         }
-        shown = Pixels(pixels, photograph.png)
-        outputs = self._outputs(inputs.workspace, shown, layers.foreground, layers.background, alpha, mask, facts)
+        outputs = self._outputs(inputs.workspace, Pixels(pixels, photograph.png), layers, alpha, facts)
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
         return StageResult(outputs, metrics, photograph.notes, [use])
 
@@ -110,25 +108,26 @@ class SegmentStage(Stage):
         return PersonMask(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
 
     def _outputs(
-        self,
-        workspace: Path,
-        photograph: Pixels,
-        foreground: Bytes,
-        background: Bytes,
-        alpha: Bytes,
-        mask: Bytes,
-        facts: dict[str, Any],
+        self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Bytes, facts: dict[str, Any]
     ) -> dict[str, Path | Pixels]:
-        person = Pixels(np.dstack([foreground, alpha]))
+        person = Pixels(with_alpha(layers.foreground, alpha))
+        outline = workspace / "outline.npz"
+        save_arrays(outline, {"behind": layers.behind})
         outputs: dict[str, Path | Pixels] = {
             "input": photograph,
             "foreground": person,
-            "alpha": Pixels(alpha),
-            "background": Pixels(background),
+            "layers": Pixels(with_alpha(layers.whole, alpha)),
+            "outline": outline,
             "facts": write_json(workspace / "segmentation.json", facts),
         }
         if self.params.keeps("stage_1"):
-            outputs |= {"stage_foreground": person, "mask": Pixels(mask)}
+            threshold = round(self.params.segmentation.threshold * 255)
+            outputs |= {
+                "kept_foreground": person,
+                "kept_mask": Pixels((alpha >= threshold).view(np.uint8) * np.uint8(255)),
+                "kept_alpha": Pixels(alpha),
+                "kept_background": Pixels(background_of(layers.whole, layers.behind, alpha)),
+            }
         return outputs
 
 

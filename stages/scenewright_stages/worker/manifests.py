@@ -43,6 +43,11 @@ class SampleEnd:
     reason: str = ""
     message: str = ""
 
+    @property
+    def left_out(self) -> bool:
+        """Whether a rule of the pipeline found nothing for it in the sample: a result, where a bad input is a loss."""
+        return self.state == "rejected" and bool(self.standings)
+
     def records(self) -> dict[str, Record]:
         """Current record by stage, of the stages that have one."""
         return {name: standing.record for name, standing in self.standings.items() if standing.record is not None}
@@ -122,14 +127,22 @@ def summary(chain: Chain, name: str, ends: Sequence[SampleEnd]) -> bytes:
         "samples": {"total": len(ends), **{state: states[state] for state in get_args(End)}},
         "stages": stages,
         "reasons": dict(sorted(Counter(end.reason for end in ends if end.reason).items())),
+        "leftOut": left_out(ends),
         "backends": _backends(ends),
         "warnings": warnings_of(ends),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def warnings_of(ends: Iterable[SampleEnd]) -> list[str]:
-    """All warnings of current records, each with its sample."""
+def left_out(ends: Iterable[SampleEnd]) -> dict[str, int]:
+    """How many samples rules of the pipeline left out, by reason."""
+    return dict(sorted(Counter(end.reason for end in ends if end.left_out).items()))
+
+
+def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
+    """What rules left out, then all warnings of current records, each with its sample."""
+    samples = sum(bool(end.standings) for end in ends)
+    rejected = [f"{count} of {samples} samples rejected: {reason}" for reason, count in left_out(ends).items()]
     found = (
         f"{record.sample}: {warning}"
         for end in ends
@@ -137,7 +150,7 @@ def warnings_of(ends: Iterable[SampleEnd]) -> list[str]:
         if record.state == "done"
         for warning in record.warnings
     )
-    return list(dict.fromkeys(found))
+    return [*rejected, *dict.fromkeys(found)]
 
 
 def result_files(chain: Chain, ends: Iterable[SampleEnd]) -> dict[str, dict[str, Any]]:
@@ -147,8 +160,11 @@ def result_files(chain: Chain, ends: Iterable[SampleEnd]) -> dict[str, dict[str,
         for name, record in end.records().items():
             contracts = {contract.name: contract for contract in chain.stage(name).outputs}
             for output, file in record.outputs.items() if record.state == "done" else ():
+                if output not in contracts:
+                    # Made when the job kept more than it does now.
+                    continue
                 entry: dict[str, Any] = {"size": file.size, "hash": file.hash}
-                if output in contracts and not contracts[output].result:
+                if not contracts[output].result:
                     entry["intermediate"] = True
                 files[file.path] = entry
     return files

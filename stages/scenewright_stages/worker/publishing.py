@@ -160,7 +160,7 @@ def _put_changed(output: Store, path: str, content: bytes, exists: bool) -> None
 
 def _report(session: Session, ends: Sequence[SampleEnd], page_warnings: Sequence[str], has_page: bool) -> Report:
     output, task = session.output, session.task
-    dropped = [end for end in ends if end.state != "done"]
+    dropped = [end for end in ends if end.state != "done" and not end.left_out]
     first = sorted(dropped, key=lambda end: end.state == "skipped")[:MAXIMUM_FAILURES]
     places = {"results": "", "manifest": MANIFEST, "summary": SUMMARY, "dropped": DROPPED}
     if has_page:
@@ -168,13 +168,13 @@ def _report(session: Session, ends: Sequence[SampleEnd], page_warnings: Sequence
     return Report(
         step=PUBLISH_STEP,
         run=task.run,
-        samples=sum(bool(end.standings) for end in ends),
-        rejected=sum(end.state == "rejected" for end in ends),
+        samples=sum(bool(end.standings) and not end.left_out for end in ends),
+        rejected=sum(end.state == "rejected" and not end.left_out for end in ends),
         stages={stage.name: stage_counts(session.chain, stage, ends) for stage in session.chain.stages},
         failures=[
             Failure(sample=end.sample.id, stage=end.stage, reason=end.reason, message=end.message) for end in first
         ],
-        warnings=[*page_warnings, *warnings_of(ends)],
+        warnings=[*warnings_of(ends), *page_warnings],
         outputs={
             **{name: output.uri_of(path) for name, path in places.items()},
             "records": output.uri_of(layout.ROOT),

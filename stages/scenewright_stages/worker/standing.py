@@ -124,12 +124,14 @@ def _standing(
 ) -> Standing:
     if skip := blocked(stage, standings):
         return skip
-    if any(standings[name].state == "todo" for name in stage.upstream()):
-        return Standing("todo", None, UPSTREAM_RUNS)
     ended = [record for record in history if record.key == key and record.state in ("done", "failed", "rejected")]
-    if not ended:
+    last = max(ended, key=lambda record: record.at, default=None)
+    if any(standings[name].state == "todo" for name in stage.upstream()):
+        # A sample without its files runs again whatever comes of those above it.
+        lost = last is not None and last.state == "done" and _are_missing(stage, last, sizes)
+        return Standing("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
+    if last is None:
         return Standing("todo", None, _why_none(key, history))
-    last = max(ended, key=lambda record: record.at)
     reason = _why_stale(stage, sample, last, history, standings, sizes)
     if reason:
         return Standing("todo", None, reason)
@@ -159,13 +161,23 @@ def _why_stale(
     later = [record for record in history if record.at > last.at and record.state in ("started", "done")]
     if any(record.key == last.key for record in later):
         return INTERRUPTED
-    return _why_lost(last, bool(later), sizes) if last.state == "done" else ""
-
-
-def _why_lost(done: Record, overwritten: bool, sizes: Mapping[str, int] | None) -> str:
-    """Why the files of a done record are not what it says, empty when they are."""
-    if overwritten:
+    if last.state != "done":
+        return ""
+    if later:
         return OVERWRITTEN
-    if sizes is not None and any(sizes.get(file.path) != file.size for file in done.outputs.values()):
-        return OUTPUTS_MISSING
-    return ""
+    return OUTPUTS_MISSING if _are_missing(stage, last, sizes) else ""
+
+
+def _are_missing(stage: StageSpec, done: Record, sizes: Mapping[str, int] | None) -> bool:
+    """Whether a file that the stage declares was not made, was made elsewhere, or is not there in its size.
+
+    What it declares may grow and shrink without another key: parameters that only decide what is kept are in none.
+    """
+    for output in stage.outputs:
+        file = done.outputs.get(output.name)
+        if file is None:
+            if not output.optional:
+                return True
+        elif file.path != output.path_for(done.sample) or (sizes is not None and sizes.get(file.path) != file.size):
+            return True
+    return False

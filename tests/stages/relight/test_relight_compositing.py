@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.relight.compositing import lay_over, plain_background, take_apart
+from scenewright_stages.relight.compositing import background_of, lay_over, plain_background, take_apart
 from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
 
@@ -48,7 +48,7 @@ def test_inside_it_is_the_formula_and_outside_the_background_to_the_last_bit() -
 def test_a_person_that_does_not_change_gives_the_photograph_back() -> None:
     photograph, alpha = truth(*layers()), layers()[2]
     parts = take_apart(photograph, alpha)
-    again = lay_over(parts.foreground, parts.background, alpha)
+    again = lay_over(parts.foreground, background_of(parts.whole, parts.behind, alpha), alpha)
     certain = (alpha == 0) | (alpha == 255)
     assert np.array_equal(again[certain], photograph[certain])
     assert difference(again, photograph)[~certain].mean() == pytest.approx(parts.edge_error, abs=0.01)
@@ -64,7 +64,8 @@ def test_a_darker_person_leaves_no_halo_of_the_old_light() -> None:
     )
     edge = (alpha > 0) & (alpha < 255)
     wanted = truth(dark_truth, background, alpha)
-    ours = difference(lay_over(dark, parts.background, alpha), wanted)[edge].mean()
+    behind = background_of(parts.whole, parts.behind, alpha)
+    ours = difference(lay_over(dark, behind, alpha), wanted)[edge].mean()
     naive = difference(truth(dark, photograph, alpha), wanted)[edge].mean()
     print(f"halo: {ours:.2f} levels, {naive:.2f} when the photograph itself lies behind")
     assert ours < 0.35 * naive
@@ -74,15 +75,20 @@ def test_foreground_is_black_where_nobody_is_and_background_where_nothing_else_i
     photograph, alpha = truth(*layers()), layers()[2]
     parts = take_apart(photograph, alpha)
     assert not parts.foreground[alpha == 0].any()
-    assert not parts.background[alpha == 255].any()
-    assert np.array_equal(parts.background[alpha == 0], photograph[alpha == 0])
+    background = background_of(parts.whole, parts.behind, alpha)
+    assert not background[alpha == 255].any()
+    assert np.array_equal(background[alpha == 0], photograph[alpha == 0])
+    certain = (alpha == 0) | (alpha == 255)
+    assert np.array_equal(parts.whole[certain], photograph[certain])
+    assert np.array_equal(parts.whole[alpha > 0], parts.foreground[alpha > 0])
 
 
 @pytest.mark.parametrize("value", [0, 255])
 def test_nobody_and_nothing_else_are_no_special_cases(value: int) -> None:
     photograph, alpha = truth(*layers()), np.full((SIDE, SIDE), value, np.uint8)
     parts = take_apart(photograph, alpha)
-    assert np.array_equal(lay_over(parts.foreground, parts.background, alpha), photograph)
+    background = background_of(parts.whole, parts.behind, alpha)
+    assert np.array_equal(lay_over(parts.foreground, background, alpha), photograph)
 
 
 def test_a_plain_background_is_that_very_level() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_pipeline import PIPELINE
 
+from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import Sample, SourceFile
 from scenewright_stages.worker.pruning import kept_records, stale_files
@@ -31,8 +32,15 @@ STAGES = PIPELINE.stages(PIPELINE.parse({}))
 KEYS = {"double": "k1", "sum": "k2"}
 BOTH = frozenset(KEYS)
 SAMPLE = Sample("s", SourceFile("file:///s.txt", 3, "print"))
+ARRAY, NOTE, RESULT, IMAGE = ".scenewright/work/s/doubled.npz", "s/note.txt", "s/result.json", "s/image.png"
 DOUBLE = Record(
-    "s", "double", "k1", "done", at=10, fingerprint="print", outputs={"array": OutputFile("w/s.npz", 5, "aa")}
+    "s",
+    "double",
+    "k1",
+    "done",
+    at=10,
+    fingerprint="print",
+    outputs={"array": OutputFile(ARRAY, 5, "aa"), "note": OutputFile(NOTE, 6, "ab")},
 )
 SUM = Record(
     "s",
@@ -41,9 +49,9 @@ SUM = Record(
     "done",
     at=20,
     upstream={"double": {"array": "aa"}},
-    outputs={"result": OutputFile("s/result.json", 7, "bb")},
+    outputs={"result": OutputFile(RESULT, 7, "bb"), "image": OutputFile(IMAGE, 8, "bc")},
 )
-SIZES = {"w/s.npz": 5, "s/result.json": 7}
+SIZES = {ARRAY: 5, NOTE: 6, RESULT: 7, IMAGE: 8}
 
 
 def reasons(*records: Record, sizes: dict[str, int] | None = None, retry: bool = False) -> tuple[str, str]:
@@ -88,9 +96,31 @@ def test_what_changed_is_the_reason(records: tuple[Record, ...], expected: tuple
     assert reasons(*records) == expected
 
 
-@pytest.mark.parametrize("sizes", [{"w/s.npz": 5}, {"w/s.npz": 5, "s/result.json": 6}])
+@pytest.mark.parametrize("sizes", [{ARRAY: 5, NOTE: 6, IMAGE: 8}, {**SIZES, RESULT: 6}])
 def test_missing_and_cut_files_are_made_again(sizes: dict[str, int]) -> None:
     assert reasons(DOUBLE, SUM, sizes=sizes) == ("done", OUTPUTS_MISSING)
+
+
+def test_what_lost_its_files_is_listed_for_itself_although_something_above_runs_again() -> None:
+    """Or the stage would take the record for the files, should what it reads come out the same."""
+    assert reasons(DOUBLE, SUM, sizes={IMAGE: 8}) == (OUTPUTS_MISSING, OUTPUTS_MISSING)
+    assert reasons(DOUBLE, SUM, sizes={RESULT: 7, IMAGE: 8}) == (OUTPUTS_MISSING, UPSTREAM_RUNS)
+
+
+def declaring(*outputs: OutputContract) -> str:
+    """How the second stage stands when it declares these outputs under the key of its record."""
+    stages = (STAGES[0], replace(STAGES[1], outputs=outputs))
+    histories = {"double": {"s": [DOUBLE]}, "sum": {"s": [SUM]}}
+    standing = chain_standings(stages, KEYS, SAMPLE, histories, SIZES)["sum"]
+    return standing.reason or standing.state
+
+
+def test_a_stage_runs_again_for_files_that_are_newly_wanted_and_not_for_those_that_no_longer_are() -> None:
+    result, image = STAGES[1].outputs
+    assert declaring(result, image) == declaring(result) == "done"
+    assert declaring(result, image, OutputContract("more", "{sample}/more.txt", "text")) == OUTPUTS_MISSING
+    assert declaring(result, image, OutputContract("more", "{sample}/more.txt", "text", optional=True)) == "done"
+    assert declaring(result, replace(image, path="elsewhere/{sample}.png")) == OUTPUTS_MISSING
 
 
 def test_failures_run_again_when_asked_with_all_that_reads_them() -> None:
@@ -130,7 +160,7 @@ def test_records_older_than_the_worklist_do_not_end_a_sample_that_was_listed_for
 
 def test_a_sample_whose_upstream_came_out_the_same_need_not_run() -> None:
     assert agenda(replace(DOUBLE, at=25), SUM, todo=Todo(SAMPLE, UPSTREAM_RUNS, after=20)) == (0, [], 1)
-    other = replace(DOUBLE, at=25, outputs={"array": OutputFile("w/s.npz", 5, "cc")})
+    other = replace(DOUBLE, at=25, outputs={"array": OutputFile(ARRAY, 5, "cc"), "note": DOUBLE.outputs["note"]})
     assert agenda(other, SUM, todo=Todo(SAMPLE, UPSTREAM_RUNS, after=20)) == (1, [], 0)
 
 
@@ -201,10 +231,10 @@ def test_compaction_keeps_all_repetitions_of_the_same_work() -> None:
 
 
 def test_only_files_that_we_named_are_stale() -> None:
-    sizes = {"w/s.npz": 5, "mine": 1, "before": 2, "s/note.txt": 3, "t/note.txt": 3, "kept": 1}
+    sizes = {ARRAY: 5, "mine": 1, "before": 2, NOTE: 3, "t/note.txt": 3, "kept": 1}
     histories = {"double": {"s": [DOUBLE]}}
     assert stale_files(["kept"], ["before", "gone", "kept"], STAGES, histories, sizes) == [
+        ARRAY,
         "before",
-        "s/note.txt",
-        "w/s.npz",
+        NOTE,
     ]

@@ -1,0 +1,58 @@
+"""What a run's samples came to, as the exit code of the command tells it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scenewright.execution.outcomes import of_publication
+from scenewright.execution.published import completed
+from scenewright.planning.plan import Plan, make_plan
+from scenewright_stages.contract.reports import Failure, Report, StageCounts
+
+NOBODY = "3 of 120 samples rejected: no-subject"
+
+
+def relight_plan() -> Plan:
+    return make_plan(
+        {
+            "apiVersion": "scenewright.io/v1alpha1",
+            "kind": "DatasetJob",
+            "metadata": {"name": "faces"},
+            "spec": {"input": {"uri": "file:///in"}, "output": {"uri": "file:///out"}, "relight": {}},
+        }
+    )
+
+
+def ending(segment: StageCounts, samples: int, rejected: int = 0, reason: str = "") -> tuple[int, str]:
+    """Exit code and reason of a run whose first stage came to these counts."""
+    failures = [Failure(sample="s", stage="segment", reason=reason)] if reason else []
+    counts = {"segment": segment}
+    report = Report(step="publish", samples=samples, rejected=rejected, stages=counts, failures=failures)
+    report = report.model_copy(update={"warnings": [NOBODY]})
+    outcome = of_publication(relight_plan(), report)
+    assert outcome.report is not None and outcome.report.warnings == [NOBODY]
+    return outcome.exit_code, outcome.reason
+
+
+def test_samples_that_a_rule_left_out_are_no_failures() -> None:
+    assert ending(StageCounts(total=120, done=117, skipped=3), 117) == (0, "Complete")
+
+
+def test_failures_beside_them_are_and_so_are_files_that_could_not_be_taken() -> None:
+    assert ending(StageCounts(total=120, done=116, skipped=3, failed=1), 117, 0, "Crashed") == (1, "SamplesFailed")
+    assert ending(StageCounts(total=120, done=117, skipped=3), 117, 1, "EmptyFile") == (1, "SamplesFailed")
+
+
+def test_nothing_left_is_no_success_and_not_that_nothing_could_be_read() -> None:
+    assert ending(StageCounts(total=120, skipped=120), 0) == (1, "NothingLeft")
+    assert ending(StageCounts(total=120, skipped=118, failed=2), 2, 0, "ImageTruncated") == (1, "SamplesFailed")
+    assert ending(StageCounts(total=2, failed=2), 2, 0, "ImageTruncated") == (10, "NothingReadable")
+
+
+def test_the_list_of_failures_leaves_out_what_a_rule_left_out(tmp_path: Path) -> None:
+    rows = ["sample,stage,reason,message", "a,segment,no-subject,nobody", "b,segment,ImageTruncated,cut"]
+    (tmp_path / "dropped.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "summary.json").write_text(json.dumps({"leftOut": {"no-subject": 1}, "warnings": [NOBODY]}))
+    report = completed(Report(step="publish"), tmp_path.as_uri())
+    assert [failure.sample for failure in report.failures] == ["b"] and report.warnings == [NOBODY]
