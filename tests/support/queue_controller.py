@@ -1,0 +1,206 @@
+"""Stands in for Kueue: does to Jobs with a queue label what it does, when a test asks for it or by itself.
+
+After Kueue 0.14: a Workload for each Job that names a queue; admission writes node selectors, tolerations and labels
+into the template of the suspended Job, may lower its parallelism, and releases it; eviction suspends the Job, takes its
+start time away (the API server changes a template only then) and puts the template back.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import operator_process as op
+
+from cluster import ControlPlane
+from cluster.api import ApiError
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/{}/workloads"
+_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloads.kueue.x-k8s.io"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_ROLE = "scenewright-kueue"
+_TOLERATION = {"key": "test.scenewright.io/flavor", "operator": "Exists", "effect": "NoSchedule"}
+
+Raw = dict[str, Any]
+
+
+@contextmanager
+def installed(cluster: ControlPlane) -> Iterator[None]:
+    """The kind Workload, and the operator's right to read it, as the chart gives it with ``kueue.enabled``."""
+    names = {"plural": "workloads", "singular": "workload", "kind": "Workload", "listKind": "WorkloadList"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": "kueue.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
+    kind = "apiextensions.k8s.io/v1"
+    metadata = {
+        "name": "workloads.kueue.x-k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/kueue"},
+    }
+    cluster.api.apply(
+        _CRD, {"apiVersion": kind, "kind": "CustomResourceDefinition", "metadata": metadata, "spec": spec}
+    )
+    for path, manifest in _rights():
+        cluster.api.apply(path, manifest)
+    try:
+        op.eventually(lambda: _is_served(cluster), 30, "the kind Workload is served")
+        yield
+    finally:
+        for path, _ in _rights():
+            cluster.api.delete(path)
+        cluster.api.delete(_CRD)
+
+
+def _rights() -> Iterator[tuple[str, Raw]]:
+    kind, metadata = "rbac.authorization.k8s.io/v1", {"name": _ROLE}
+    rules = [{"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["get", "list"]}]
+    role = {"apiVersion": kind, "kind": "ClusterRole", "metadata": metadata, "rules": rules}
+    yield f"{_RBAC}/clusterroles/{_ROLE}", role
+    binding = {
+        "apiVersion": kind,
+        "kind": "ClusterRoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _ROLE},
+        "subjects": [{"kind": "ServiceAccount", "name": op.ACCOUNT, "namespace": op.SYSTEM}],
+    }
+    yield f"{_RBAC}/clusterrolebindings/{_ROLE}", binding
+
+
+def _is_served(cluster: ControlPlane) -> bool:
+    try:
+        return bool(cluster.api.get(WORKLOADS.format("default"))["kind"] == "WorkloadList")
+    except ApiError:
+        return False
+
+
+@dataclass
+class QueueController:
+    """The Jobs of one namespace that name a queue.
+
+    Attributes:
+        node_selector: of the flavor that it admits to.
+    """
+
+    cluster: ControlPlane
+    namespace: str
+    node_selector: dict[str, str] = field(default_factory=dict)
+    _before: dict[str, Raw] = field(default_factory=dict)
+
+    def jobs(self) -> list[Raw]:
+        """Those that name a queue and have not ended, the oldest first."""
+        items: list[Raw] = self.cluster.api.get(f"{op.JOBS.format(self.namespace)}?labelSelector={QUEUE_LABEL}")[
+            "items"
+        ]
+        live = [job for job in items if not _has_ended(job) and "deletionTimestamp" not in job["metadata"]]
+        return sorted(live, key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]))
+
+    def read(self, job: Raw) -> Raw:
+        """The Job as it is now."""
+        found: Raw = self.cluster.api.get(self._path(job))
+        return found
+
+    def queue(self, job: Raw, message: str) -> None:
+        """Makes the Job's Workload, or says in it why the Job waits."""
+        metadata = job["metadata"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+        condition = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": message}
+        workload = {
+            "apiVersion": "kueue.x-k8s.io/v1beta1",
+            "kind": "Workload",
+            "metadata": {
+                "name": f"job-{metadata['name']}",
+                "namespace": self.namespace,
+                "labels": {"kueue.x-k8s.io/job-uid": metadata["uid"]},
+                "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+            },
+            "spec": {"queueName": metadata["labels"][QUEUE_LABEL]},
+            "status": {"conditions": [condition]},
+        }
+        self.cluster.api.apply(f"{WORKLOADS.format(self.namespace)}/{workload['metadata']['name']}", workload)  # type: ignore[index]
+
+    def admit(self, job: Raw, parallelism: int | None = None) -> None:
+        """Writes the flavor into the template, and releases the Job in the same request."""
+        template, spec = job["spec"]["template"], job["spec"]["template"]["spec"]
+        self._before[job["metadata"]["uid"]] = job["spec"]
+        labels = {**template["metadata"]["labels"], "kueue.x-k8s.io/podset": "main"}
+        selector = {**spec.get("nodeSelector", {}), **self.node_selector}
+        pod = {"nodeSelector": selector, "tolerations": [*spec.get("tolerations", []), _TOLERATION]}
+        change = {"suspend": False, "template": {"metadata": {"labels": labels}, "spec": pod}}
+        if parallelism is not None:
+            change["parallelism"] = parallelism
+        self.cluster.api.merge(self._path(job), {"spec": change})
+
+    def evict(self, job: Raw) -> None:
+        """Suspends the Job, waits until its Pods are gone, and restores the template."""
+        path, before = self._path(job), self._before.pop(job["metadata"]["uid"])
+        self.cluster.api.merge(path, {"spec": {"suspend": True}})
+        self.cluster.api.merge(f"{path}/status", {"status": {"startTime": None}})
+        template, spec = before["template"], before["template"]["spec"]
+        # A merge patch keeps the keys that it does not name.
+        selector = {**dict.fromkeys(self.node_selector), **spec.get("nodeSelector", {})}
+        pod = {"nodeSelector": selector, "tolerations": spec.get("tolerations")}
+        labels = {**template["metadata"]["labels"], "kueue.x-k8s.io/podset": None}
+        change = {"parallelism": before["parallelism"], "template": {"metadata": {"labels": labels}, "spec": pod}}
+        self.cluster.api.merge(path, {"spec": change})
+        op.eventually(lambda: not self._is_active(job), 60, "the Pods of the evicted Job are gone")
+
+    def _is_active(self, job: Raw) -> bool:
+        status = self.read(job).get("status", {})
+        return bool(status.get("active") or status.get("terminating"))
+
+    def _path(self, job: Raw) -> str:
+        return f"{op.JOBS.format(self.namespace)}/{job['metadata']['name']}"
+
+
+class Serving:
+    """Serves a namespace's queue in a thread: admits as many Jobs as the quota allows, and takes some away again."""
+
+    def __init__(self, controller: QueueController, quota: int, seed: int) -> None:
+        self.evictions = self.most_admitted = 0
+        self._controller = controller
+        self._quota = quota
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="queue")
+
+    def __enter__(self) -> Serving:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._problem is not None:
+            raise self._problem
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.3):
+            try:
+                self._turn()
+            except Exception as problem:
+                # Of a Job that has ended, or was deleted, meanwhile.
+                if not (isinstance(problem, ApiError) and problem.code in (404, 409, 422)):
+                    self._problem = problem
+                    return
+
+    def _turn(self) -> None:
+        jobs = self._controller.jobs()
+        admitted = [job for job in jobs if not job["spec"]["suspend"]]
+        self.most_admitted = max(self.most_admitted, len(admitted))
+        if admitted and self._random.random() < 0.15:
+            self._controller.evict(self._random.choice(admitted))
+            self.evictions += 1
+            return
+        waiting = [job for job in jobs if job["spec"]["suspend"]]
+        for job in waiting[: max(0, self._quota - len(admitted))]:
+            self._controller.admit(job)
+
+
+def _has_ended(job: Raw) -> bool:
+    conditions = job.get("status", {}).get("conditions", [])
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
