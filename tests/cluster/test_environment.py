@@ -210,6 +210,17 @@ def test_the_api_server_and_etcd_come_back_with_everything(control_plane: Contro
 
 
 @pytest.mark.slow
+def test_pods_whose_end_falls_into_an_outage_end_after_it(control_plane: ControlPlane, namespace: str) -> None:
+    """kwok by itself forgets a Pod whose patch fails, and the Job would wait for ever."""
+    control_plane.simulate(namespace, {"default": Behaviour(seconds=(1.0, 6.0))})
+    path = create_job(control_plane, namespace, job_manifest("scene", "coarse", shards=40))
+    eventually(lambda: control_plane.api.get(path)["status"].get("ready", 0) > 0)
+    control_plane.stop_etcd(4.0)
+    end = end_of(control_plane, path, 90)
+    assert (end["end"], end["succeeded"]) == ("Complete", 40)
+
+
+@pytest.mark.slow
 def test_pods_of_a_lost_node_stay_terminating_until_it_is_back(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.simulate(namespace, {"default": Behaviour(hang=True)})
     path = create_job(control_plane, namespace, job_manifest("scene", "coarse"))

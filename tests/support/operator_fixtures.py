@@ -17,8 +17,10 @@ from cluster import ControlPlane
 
 OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10"))
 """Objects of each fault test; ``make soak`` sets 100."""
+SHARDS = int(os.environ.get("SCENEWRIGHT_FAULT_SHARDS", "2"))
+"""Pods of each stage; the control plane needs about 75 ms of CPU for each Pod."""
 SEED = int(os.environ.get("SCENEWRIGHT_FAULT_SEED", "1"))
-SECONDS_EACH = 10.0
+SECONDS_EACH = 5.0
 """Time that a loaded two-core machine takes for one object, its share of the control plane included."""
 
 
@@ -43,7 +45,7 @@ class Bench:
     def operator(self, name: str = "operator-0", **overrides: Any) -> op.OperatorProcess:
         """Another operator for this namespace; not started."""
         proxy = overrides.pop("proxy", None)
-        lease = {"namespace": op.SYSTEM, "name": f"lease-{self.namespace}", "seconds": 6}
+        lease = {"namespace": op.SYSTEM, "name": f"lease-{self.namespace}", "seconds": 10}
         settings = {"watchNamespaces": [self.namespace], "lease": lease, "resyncSeconds": 20, **overrides}
         made = op.OperatorProcess(self.cluster, self.folder, name, proxy, settings)
         self.operators.append(made)
@@ -51,10 +53,10 @@ class Bench:
 
     def begin(self, count: int = OBJECTS, seconds: float | tuple[float, float] | None = (0.5, 3.0)) -> list[str]:
         """Creates objects whose Pods take so long (None: as was ordered before); returns their names."""
-        print(f"seed {SEED}, {count} objects, Pods of {seconds} s")
+        print(f"seed {SEED}, {count} objects, {SHARDS} Pods of {seconds} s a stage")
         self.mark = self.cluster.audit.mark()
         if seconds is not None:
-            self.cluster.simulate(self.namespace, op.behaviours(seconds))
+            self.cluster.simulate(self.namespace, op.behaviours(seconds, shards=SHARDS))
         names = [f"scene-{number:03d}" for number in range(count)]
         op.create(self.cluster, self.namespace, (op.chain_object(name) for name in names))
         return names
@@ -85,7 +87,20 @@ class Bench:
                 conditions = {c["type"]: c.get("reason") for c in status.get("conditions", []) if c["status"] == "True"}
                 lines.append(f"{name}: {status.get('phase')} {status.get('stage')} {conditions}")
         logs = [made.log.read_text()[-2500:] for made in self.operators if made.log.exists()]
-        return "\n".join([*lines[:10], *logs])
+        return "\n".join([*lines[:10], *self._live_pods()[:10], *logs])
+
+    def _live_pods(self) -> list[str]:
+        """Pods that have not ended: where they are, and what is known of them."""
+        pods = self.cluster.api.get(f"/api/v1/namespaces/{self.namespace}/pods")["items"]
+        found = []
+        for pod in pods:
+            status, metadata = pod["status"], pod["metadata"]
+            if status["phase"] in ("Pending", "Running"):
+                conditions = {c["type"]: c.get("message", "") for c in status.get("conditions", [])}
+                where = pod["spec"].get("nodeName", "on no node")
+                deleted = metadata.get("deletionTimestamp", "")
+                found.append(f"{metadata['name']}: {status['phase']} {where} deleted {deleted or 'not'} {conditions}")
+        return found
 
     def created_jobs(self) -> Counter[str]:
         """How often each Job was created since the beginning."""

@@ -165,6 +165,7 @@ class ControlPlane:
         time.sleep(down_seconds)
         self.api_server.start()
         self.api_server.wait_until(self.api.is_ready, START_SECONDS)
+        self._resume_simulation()
 
     def stop_etcd(self, seconds: float) -> None:
         """Kills etcd, and starts it again after so many seconds; returns when the API server is ready again."""
@@ -172,6 +173,7 @@ class ControlPlane:
         time.sleep(seconds)
         self.etcd.start()
         self.api_server.wait_until(self.api.is_ready, START_SECONDS)
+        self._resume_simulation()
 
     def lose_node(self, name: str) -> None:
         """Nobody plays the node's kubelet from now on: no lease, no Pod starts, ends or goes away."""
@@ -284,6 +286,11 @@ class ControlPlane:
         command += [f"--manage-nodes-with-label-selector={simulation.MANAGED_LABEL}=true", "--server-address="]
         command += ["--node-ip=127.0.0.1", f"--node-lease-duration-seconds={self.settings.node_grace_seconds * 2 // 3}"]
         self.group.start("kwok", command)
+
+    def _resume_simulation(self) -> None:
+        # An API server is ready before all of its connections to etcd are.
+        if self.settings.simulated_nodes:
+            self.api_server.wait_until(lambda: simulation.remind(self.api), START_SECONDS)
 
     def _nodes_are_ready(self) -> bool:
         nodes = self.api.get("/api/v1/nodes")["items"]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .api import Api
+from .api import Api, ApiError
 
 MANIFESTS = Path(__file__).parent / "manifests"
 STAGES = MANIFESTS / "kwok-stages.yaml"
 POLICY = MANIFESTS / "simulated-pods.yaml"
 MANAGED_LABEL = "test.scenewright.io/simulated"
 BEHAVIOUR_ANNOTATION = "test.scenewright.io/behaviour"
+REMINDER_ANNOTATION = "test.scenewright.io/reminder"
 CONFIG_MAP = "simulated-pods"
 PROBE = "probe"
 
@@ -93,6 +94,45 @@ def is_effective(api: Api, namespace: str, mark: str) -> bool:
     """Whether a new Pod gets the behaviours: the API server loads a policy and its parameters a moment later."""
     created = api.create(f"/api/v1/namespaces/{namespace}/pods", _probe_pod(), dry_run=True)
     return bool(created["metadata"].get("annotations", {}).get(BEHAVIOUR_ANNOTATION) == mark)
+
+
+def remind(api: Api) -> bool:
+    """Changes every node and every Pod that has not ended, so that kwok looks at them again.
+
+    It forgets what it was about to do when a request fails by anything but a refused connection or an overload: after
+    an outage nodes would stay unready and Pods pending for ever.
+
+    Returns:
+        False when the API server could not carry out all of it.
+    """
+    try:
+        pods = api.get("/api/v1/pods")["items"]
+        nodes = api.get("/api/v1/nodes")["items"]
+        paths = [f"/api/v1/nodes/{node['metadata']['name']}" for node in nodes]
+        paths += [_path_of(pod) for pod in pods if _is_unfinished(pod)]
+        for path in paths:
+            _touch(api, path)
+    except (ApiError, OSError):
+        return False
+    return True
+
+
+def _is_unfinished(pod: Mapping[str, Any]) -> bool:
+    is_deleted = "deletionTimestamp" in pod["metadata"]
+    is_bound = "nodeName" in pod["spec"]
+    return is_bound and (is_deleted or pod["status"]["phase"] in ("Pending", "Running"))
+
+
+def _path_of(pod: Mapping[str, Any]) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+
+
+def _touch(api: Api, path: str) -> None:
+    try:
+        api.merge(path, {"metadata": {"annotations": {REMINDER_ANNOTATION: uuid.uuid4().hex}}})
+    except ApiError as error:
+        if error.code != 404:
+            raise
 
 
 def _probe_pod() -> dict[str, Any]:
