@@ -92,11 +92,17 @@ def install(
     report("installing the chart")
     # Other images under the same names must replace the operator's Pod.
     annotations = {"images": " ".join(sorted(identities.values()))}
-    target.helm(
+    arguments = [
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
         *("--set", f"operator.image.repository={PREFIX}operator", "--set", f"operator.image.tag={tag}"),
         *("--set", f"stages.images.scene.repository={PREFIX}scene", "--set", f"stages.images.scene.tag={tag}"),
         *("--set-json", f"operator.podAnnotations={json.dumps(annotations)}"),
         *("--wait", "--timeout", "120s"),
         *values,
-    )
+    ]
+    try:
+        target.helm(*arguments)
+    except RuntimeError as error:
+        # Helm tells that the time is over, and not what the Pod waits for.
+        told = target.kubectl("--namespace", NAMESPACE, "get", "events", "--field-selector", "type=Warning")
+        raise RuntimeError(f"{error}\n{told[-1500:]}") from error
