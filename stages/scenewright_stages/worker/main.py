@@ -42,11 +42,12 @@ from scenewright_stages.worker.session import Session, open_output
 from scenewright_stages.worker.settings import ProcessSettings
 from scenewright_stages.worker.stage_run import StageRun
 from scenewright_stages.worker.stopping import Stop, watch_parent, watch_signals
-from scenewright_stages.worker.surroundings import arrange
+from scenewright_stages.worker.surroundings import arrange, reuse_memory
 
 
 def main() -> None:
     """Runs the task of the environment; never returns."""
+    reuse_memory()
     settings = _settings()
     scratch = make_scratch(settings.scratch)
     stop = Stop(settings.grace_seconds)

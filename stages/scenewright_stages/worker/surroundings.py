@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -11,6 +12,25 @@ COMPILED_ENVIRONMENT = "SCENEWRIGHT_KERNEL_CACHE"
 CACHE_ENVIRONMENT = "NUMBA_CACHE_DIR"
 AUTHORITY_ENVIRONMENT = "AWS_CA_BUNDLE"
 _PEM = "-----BEGIN CERTIFICATE-----"
+KEPT_BYTES = 512 << 20
+"""Freed memory that a process keeps for its next arrays."""
+HEAP_ARRAY_BYTES = 32 << 20
+"""Larger arrays come from the kernel and go back to it; more the C library does not allow."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""As ``malloc.h`` of the GNU C library numbers them."""
+
+
+def reuse_memory() -> None:
+    """Has all threads share one heap that keeps what is freed. To be called before there are threads.
+
+    The C library hands arrays of a few MB back to the kernel, which clears their pages for the next one: a fifth of the
+    time of a stage that works on images in two threads. Nothing happens where it is not the GNU C library.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        adjust(_TRIM_THRESHOLD, KEPT_BYTES)
+        adjust(_MMAP_THRESHOLD, HEAP_ARRAY_BYTES)
+        adjust(_ARENA_MAX, 1)
 
 
 def arrange(environment: MutableMapping[str, str], scratch: Path) -> None:

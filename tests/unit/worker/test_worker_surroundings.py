@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,36 @@ def test_certificates_given_as_a_path_stay_so(tmp_path: Path) -> None:
     environment = {"AWS_CA_BUNDLE": "/etc/ssl/lab.pem"}
     arrange(environment, tmp_path)
     assert environment == {"AWS_CA_BUNDLE": "/etc/ssl/lab.pem"}
+
+
+FAULTS = """
+import resource
+import threading
+import numpy as np
+from scenewright_stages.worker import surroundings
+{before}
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def work():
+    for _ in range(100):
+        image = np.ones((1024, 1024, 3), np.float32)
+        matte = image[..., 0] * 2
+        smaller = image[:700, :700].copy()
+        del image, matte, smaller
+before = faults()
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a matter of the GNU C library")
+def test_memory_of_freed_images_is_used_again() -> None:
+    def faults(before: str) -> int:
+        command = [sys.executable, "-c", FAULTS.format(before=before)]
+        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    assert faults("surroundings.reuse_memory()") < 0.7 * faults("")
