@@ -71,7 +71,7 @@ class Inspector:
         selector = f"involvedObject.kind=Job,involvedObject.name={job},reason=FailedCreate"
         page = await self._client.list(EVENTS, observed.object.namespace, fieldSelector=selector, limit="20")
         uids = {each.uid for each in observed.jobs if each.name == job}
-        found = [event for event in page.get("items", ()) if event["involvedObject"].get("uid") in uids]
+        found = [event for event in page.get("items") or () if event["involvedObject"].get("uid") in uids]
         newest = max(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
         return (True, newest.get("message", "")) if newest else (False, "")
 
@@ -94,7 +94,7 @@ class Inspector:
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
         async for page in self._client.pages(NODES, limit=100, **parameters):
-            if any(_has(node, wanted) for node in page.get("items", ())):
+            if any(_has(node, wanted) for node in page.get("items") or ()):
                 return True, ""
         words = " and ".join(f"{name}: {amount}" for name, amount in wanted.items()) or "this Pod"
         return False, f"no node{f' with {selector}' if selector else ''} offers {words}"
@@ -104,7 +104,7 @@ class Inspector:
         page = await self._client.list(
             WORKLOADS, observed.object.namespace, labelSelector=f"kueue.x-k8s.io/job-uid={_uid_of(observed, job)}"
         )
-        items = page.get("items", ())
+        items = page.get("items") or ()
         if not items:
             return False, ""
         condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")

@@ -97,7 +97,7 @@ class Sweep:
         version = found = 0
         async for page in self.client.pages(OBJECTS[kind], namespace):
             version = version or int(page["metadata"]["resourceVersion"])
-            for raw in page.get("items", ()):
+            for raw in page.get("items") or ():
                 metadata = raw["metadata"]
                 key = ObjectKey(kind, metadata["namespace"], metadata["name"])
                 listed.add(key)

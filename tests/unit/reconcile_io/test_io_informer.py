@@ -104,6 +104,15 @@ def test_a_list_and_a_watch_fill_the_store(monkeypatch: pytest.MonkeyPatch) -> N
     assert calls == [("list", ""), ("watch", "5"), ("watch", "7")]
 
 
+def test_a_list_of_nothing_may_have_no_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the API server writes an empty list of metadata only: `null`."""
+    empty = {"metadata": {"resourceVersion": "5"}, "items": None}
+    names, calls, _ = played([empty], [event("ADDED", thing("a", 6))], monkeypatch=monkeypatch)
+    assert (names, calls[:2]) == (["a"], [("list", ""), ("watch", "5")])
+    store: Store[Thing] = Store()
+    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, "managed=true").verify())
+
+
 def test_all_pages_of_a_list_count(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = ([*page(5, thing("a", 3)), *page(5, thing("b", 4))],)
     assert played(*steps, monkeypatch=monkeypatch)[0] == ["a", "b"]

@@ -99,7 +99,7 @@ class Informer(Generic[T]):
             )
             async for page in pages:
                 version = version or int(page["metadata"]["resourceVersion"])
-                versions |= {_name(raw): int(raw["metadata"]["resourceVersion"]) for raw in page.get("items", ())}
+                versions |= {_name(raw): int(raw["metadata"]["resourceVersion"]) for raw in page.get("items") or ()}
             found = self._store.outdated(versions, self._namespace, version)
             if not found:
                 return
@@ -116,7 +116,7 @@ class Informer(Generic[T]):
                 version = int(page["metadata"]["resourceVersion"])
                 # After a restore from a backup versions begin anew and older ones are the truth.
                 forced = version < self._version
-            for raw in page.get("items", ()):
+            for raw in page.get("items") or ():
                 names.add(self._put(raw, forced))
             self._heard()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
