@@ -161,7 +161,8 @@ class FaultProxy:
         body = await request.read()
         async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
             if lose_answer:
-                await answer.read()
+                if not _is_watch(request):
+                    await answer.read()
                 return _cut(request)
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             if _is_watch(request) and answer.status == 200:
