@@ -6,20 +6,22 @@
 
 Each object has an index, three GPU stages of four shards and a publish step: five Jobs and fourteen Pods, nothing
 folded, Events on. Pods are simulated. Everything runs on this machine, so that its load is in the times; requests and
-memory do not depend on it.
+memory do not depend on it. What part of a time is the machine's tells the floor: the same Jobs made by a plain loop, in
+a control plane of its own just before (scale_floor.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -31,7 +33,10 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests" / "support")]
 
+os.environ.setdefault("SCENEWRIGHT_PIPELINES", "gpuChain=gpu_chain_pipeline:PIPELINE")
+
 import operator_process as op  # noqa: E402
+from scale_floor import Loop  # noqa: E402
 
 from cluster import ControlPlane, Settings  # noqa: E402
 
@@ -61,6 +66,9 @@ class Result:
     complete: int = 0
     created_seconds: float = 0.0
     makespan_seconds: float | None = None
+    floor_makespan_seconds: float | None = None
+    makespan_over_floor: float | None = None
+    control_plane_cpu_over_floor: float | None = None
     requests_per_object: float | None = None
     requests: dict[str, int] = field(default_factory=dict)
     cpu_milliseconds_per_object: float | None = None
@@ -73,14 +81,20 @@ class Result:
     status_bytes: float | None = None
     reconciles_per_object: float | None = None
     control_plane_cpu_seconds: dict[str, float] = field(default_factory=dict)
+    floor_control_plane_cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
 class JobWatcher:
-    """Notes when each Job's end is seen by somebody who watches as the operator does."""
+    """Notes when each Job's end is seen by somebody who watches as the operator does.
 
-    def __init__(self, cluster: ControlPlane) -> None:
+    Args:
+        tell: called with the name of each Job that has ended.
+    """
+
+    def __init__(self, cluster: ControlPlane, tell: Callable[[str], None] = lambda _name: None) -> None:
         self.ended: dict[str, float] = {}
         self._cluster = cluster
+        self._tell = tell
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -100,21 +114,38 @@ class JobWatcher:
         if b'"completionTime"' not in line:
             return
         name = json.loads(line)["object"]["metadata"]["name"]
-        self.ended.setdefault(name, time.time())
+        if name not in self.ended:
+            self.ended[name] = time.time()
+            self._tell(name)
+
+    def chains_ended(self) -> int:
+        """How many objects have had their last Job."""
+        return sum(name.endswith(CHAIN[-1]) for name in list(self.ended))
 
 
 def main() -> int:
     """Measures, prints the JSON, and returns 1 when a limit is exceeded."""
     arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder, ControlPlane.start(Path(folder) / "c", Settings(4)) as cluster:
+    result = Result(arguments.objects, "burst" if arguments.burst else "flow")
+    if not (arguments.burst or arguments.without_floor or arguments.per_second):
+        with _plane(arguments) as (cluster, _):
+            _floor(cluster, arguments, result)
+    with _plane(arguments) as (cluster, folder):
         op.install(cluster)
-        cluster.create_namespace(NAMESPACE)
-        cluster.simulate(NAMESPACE, op.behaviours(tuple(arguments.pods)))
         measure = _burst if arguments.burst else _flow
-        result = measure(cluster, Path(folder), arguments)
+        measure(cluster, folder, arguments, result)
     exceeded = _exceeded(result, arguments)
     print(json.dumps({**asdict(result), "limits": LIMITS, "exceeded": exceeded}, indent=2))
     return 1 if exceeded else 0
+
+
+@contextmanager
+def _plane(arguments: argparse.Namespace) -> Iterator[tuple[ControlPlane, Path]]:
+    """A control plane of its own, so that each measurement begins with an empty one."""
+    with tempfile.TemporaryDirectory() as name, ControlPlane.start(Path(name) / "c", Settings(4)) as cluster:
+        cluster.create_namespace(NAMESPACE)
+        cluster.simulate(NAMESPACE, op.behaviours(tuple(arguments.pods)))
+        yield cluster, Path(name)
 
 
 def _arguments() -> argparse.Namespace:
@@ -123,6 +154,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--per-second", type=float, default=0.0, help="creations; 0: as fast as possible")
     parser.add_argument("--pods", type=float, nargs=2, default=(1.0, 1.0), metavar=("LOW", "HIGH"), help="seconds")
     parser.add_argument("--burst", action="store_true", help="the objects are there before the operator")
+    parser.add_argument("--without-floor", action="store_true", help="do not measure the plain loop first")
     parser.add_argument("--patience", type=float, default=1800.0, help="seconds until everything has to be over")
     parser.add_argument(
         "--without-times", action="store_true", help="assert no limit of time: for machines that others use as well"
@@ -130,24 +162,40 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _flow(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace) -> Result:
-    result = Result(arguments.objects, "flow")
+def _floor(cluster: ControlPlane, arguments: argparse.Namespace, result: Result) -> None:
+    loop = Loop(cluster, NAMESPACE, arguments.objects, CHAIN)
+    JobWatcher(cluster, loop.ended)
+    before, began = cluster.cpu_seconds(), time.monotonic()
+    loop.start()
+    loop.wait(arguments.patience)
+    result.floor_makespan_seconds = time.monotonic() - began
+    result.floor_control_plane_cpu_seconds = _cpu_since(cluster, before)
+
+
+def _flow(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace, result: Result) -> None:
     watcher = JobWatcher(cluster)
     with op.operator_on(cluster, folder) as operator:
         with _measured(cluster, operator, result) as mark:
             began = time.monotonic()
             _create(cluster, arguments)
             result.created_seconds = time.monotonic() - began
-            _wait_complete(cluster, operator, arguments)
+            _wait_complete(watcher, operator, arguments)
             result.makespan_seconds = time.monotonic() - began
         result.complete = int(operator.metric("scenewright_jobs", phase="Complete"))
         _note_latencies(cluster, mark, watcher, result)
+        _compare(result)
         result.status_bytes = _largest_status(cluster)
-    return result
 
 
-def _burst(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace) -> Result:
-    result = Result(arguments.objects, "burst")
+def _compare(result: Result) -> None:
+    if result.makespan_seconds is None or result.floor_makespan_seconds is None:
+        return
+    result.makespan_over_floor = result.makespan_seconds / result.floor_makespan_seconds
+    ours, floors = result.control_plane_cpu_seconds, result.floor_control_plane_cpu_seconds
+    result.control_plane_cpu_over_floor = sum(ours.values()) / sum(floors.values())
+
+
+def _burst(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace, result: Result) -> None:
     _create(cluster, arguments)
     operator = op.OperatorProcess(cluster, folder)
     mark, began = cluster.audit.mark(), datetime.now(UTC)
@@ -168,7 +216,6 @@ def _burst(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace) -
         result.complete = int(operator.metric("scenewright_jobs", phase="Complete"))
     finally:
         operator.kill()
-    return result
 
 
 @contextmanager
@@ -179,13 +226,16 @@ def _measured(cluster: ControlPlane, operator: op.OperatorProcess, result: Resul
     yield mark
     result.cpu_milliseconds_per_object = (operator.cpu_seconds() - cpu) / result.objects * 1000
     result.peak_megabytes = operator.peak_megabytes()
-    after = cluster.cpu_seconds()
-    result.control_plane_cpu_seconds = {name: round(after[name] - before[name], 1) for name in after}
+    result.control_plane_cpu_seconds = _cpu_since(cluster, before)
     counts = cluster.audit.counts(mark, user=op.USER)
     result.requests = {f"{verb} {resource}": count for (_, verb, resource), count in sorted(counts.items())}
     result.requests_per_object = sum(counts.values()) / result.objects
     result.reconciles_per_object = operator.metric("scenewright_reconcile_total") / result.objects
     result.cpu_of_this_machine = round(min(speed, _loop_seconds()) / _LOOP_SECONDS, 2)
+
+
+def _cpu_since(cluster: ControlPlane, before: dict[str, float]) -> dict[str, float]:
+    return {name: round(seconds - before[name], 1) for name, seconds in cluster.cpu_seconds().items()}
 
 
 def _create(cluster: ControlPlane, arguments: argparse.Namespace) -> None:
@@ -200,14 +250,17 @@ def _create(cluster: ControlPlane, arguments: argparse.Namespace) -> None:
         list(pool.map(one, range(arguments.objects)))
 
 
-def _wait_complete(cluster: ControlPlane, operator: op.OperatorProcess, arguments: argparse.Namespace) -> None:
-    """By the operator's own count: asking the API server for all objects would be a good part of its load."""
+def _wait_complete(watcher: JobWatcher, operator: op.OperatorProcess, arguments: argparse.Namespace) -> None:
+    """By the Jobs' ends, then by the operator's own count: both ask the API server for nothing, and a scrape each
+    second would be a good part of the operator's work."""
+    began, total = time.monotonic(), int(arguments.objects)
 
     def over() -> bool:
-        ended = sum(operator.metric("scenewright_jobs", phase=phase) for phase in op.ENDED)
-        return bool(ended >= arguments.objects)
+        if watcher.chains_ended() < total and int(time.monotonic() - began) % 15:
+            return False
+        return bool(sum(operator.metric("scenewright_jobs", phase=phase) for phase in op.ENDED) >= total)
 
-    op.eventually(over, arguments.patience, "every object has ended", 1.0)
+    op.eventually(over, arguments.patience, "every object has ended", 0.5)
 
 
 def _creations(cluster: ControlPlane, mark: int) -> Iterator[Any]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from scenewright.execution.jobs import labels as names
 from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, WORKLOADS
+from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, WORKLOADS
+from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import Answer, Inspection, Observed
+from scenewright.reconcile.projection import JOB_LABEL, CachedPod, observed_pod
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +24,14 @@ _UNWATCHED = "cannot be told: {error}"
 class Inspector:
     """Asks and remembers, for each object by its uid."""
 
-    def __init__(self, client: Client, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pods: Store[CachedPod],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._client = client
+        self._pods = pods
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
         self._questions: dict[str, Callable[[Observed, str], Any]] = {
@@ -32,6 +40,7 @@ class Inspector:
             "capacity": self._capacity,
             "workload": self._workload,
             "cache-claim": self._cache_claim,
+            "pods": self._pods_of,
         }
 
     def answers(self, uid: str) -> Mapping[Inspection, Answer]:
@@ -109,6 +118,18 @@ class Inspector:
             return False, ""
         condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")
         return True, str(condition.get("message", ""))
+
+    async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
+        """Holds when the Job has Pods; they are kept as the watch would have."""
+        found = False
+        selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
+        async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
+            for raw in page.get("items") or ():
+                pod = observed_pod(raw)
+                if pod is not None:
+                    found = True
+                    self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
+        return found, ""
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """Holds when several nodes may mount the claim; the message names its access modes, or that it is missing."""

@@ -72,7 +72,7 @@ class Operator:
         self.pods.changed = self.router.pod_changed
         self.pods.wanted = self.router.pod_wanted
         self.outputs.freed = self.router.output_freed
-        self.inspector = Inspector(self.client)
+        self.inspector = Inspector(self.client, self.pods)
         self.events = Events(self.client, self.leadership, identity(), settings.events)
         self.progress = Progress(settings.progress, self.client, self.objects, self.pods, self.router.progress_came)
         self.began = False

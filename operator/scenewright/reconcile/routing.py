@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 NOISE_SECONDS = 10.0
 """Pods come and go many times a second in a large stage; counts in status may be this old."""
+CALM_SECONDS = 20.0
+"""The same for what goes well: the planner tells of no progress before a stage has run for so long."""
+_STARTING = ("", "ContainerCreating", "PodInitializing")
 _BEGUN = ("Indexing", "Running", "Publishing")
 
 
@@ -93,13 +96,14 @@ class Router:
             if not (new is None and stored.ended):
                 self._queue.add(key, Priority.FINISHING)
         elif old is not None and not stored.ended:
-            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+            self._queue.add(key, Priority.RUNNING, _patience(stored, _job_is_well(old, new)))
 
     def pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         """The store's callback for Pods."""
         pod = new or old
         key = self._objects.key_of(pod.owner_uid) if pod else None
-        if key is None or pod is None:
+        stored = self._objects.get(key) if key else None
+        if key is None or pod is None or stored is None:
             return
         job = self._jobs.get(pod.namespace, pod.job)
         if self.counting and new is not None:
@@ -109,7 +113,7 @@ class Router:
         if waited_for and job is not None and job.ended:
             self._queue.add(key, Priority.FINISHING)
         else:
-            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+            self._queue.add(key, Priority.RUNNING, _patience(stored, _pod_is_well(new)))
 
     def pod_wanted(self, pod: ObservedPod) -> bool:
         """Whether a Pod may still matter: those of ended Jobs of ended objects do not."""
@@ -160,3 +164,20 @@ class Router:
         for key in self._dependents:
             if key.namespace == stored.key.namespace:
                 self._queue.add(key, Priority.STARTING)
+
+
+def _patience(stored: StoredObject, is_well: bool) -> float:
+    """How long a change may wait. An object that says that it waits says soon that it does no more."""
+    return CALM_SECONDS if is_well and stored.phase in _BEGUN else NOISE_SECONDS
+
+
+def _job_is_well(old: ObservedJob, new: ObservedJob) -> bool:
+    """Whether a Job only goes on: more Pods run or are done."""
+    return (new.failed, new.suspended, new.deleting) == (old.failed, old.suspended, old.deleting)
+
+
+def _pod_is_well(pod: CachedPod | None) -> bool:
+    """Whether a Pod is on its way to a good end."""
+    if pod is None or pod.deleted_at is not None or pod.disrupted or pod.phase == "Failed":
+        return False
+    return not pod.unschedulable and not pod.exit_code and pod.waiting_reason in _STARTING

@@ -13,7 +13,7 @@ from scenewright.reconcile.observation import ObjectKey, ObservedJob
 from scenewright.reconcile.outputs import OutputIndex
 from scenewright.reconcile.projection import CachedPod, observed_job, observed_pod
 from scenewright.reconcile.queue import Priority
-from scenewright.reconcile.routing import NOISE_SECONDS, Router
+from scenewright.reconcile.routing import CALM_SECONDS, NOISE_SECONDS, Router
 
 YARD = ObjectKey("SceneJob", "lab", "yard")
 COMPLETE = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-21T11:00:00Z"}
@@ -124,7 +124,29 @@ def test_pods_that_come_and_go_are_gathered() -> None:
     bench = Bench()
     bench.put_pod(1)
     bench.put_pod(2, phase="Failed", containerStatuses=raw.terminated(1))
-    assert {(priority, delay) for _, priority, delay in bench.queue.adds} == {(Priority.RUNNING, NOISE_SECONDS)}
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, CALM_SECONDS), (YARD, Priority.RUNNING, NOISE_SECONDS)]
+
+
+def test_pods_and_jobs_of_a_running_object_that_do_well_can_wait_longer_than_trouble() -> None:
+    bench = Bench()
+    bench.put_job(1)
+    bench.put_pod(1)
+    bench.queue.adds.clear()
+    bench.put_pod(2, phase="Succeeded", containerStatuses=raw.terminated(0))
+    bench.put_job(3, ready=3)
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, CALM_SECONDS)] * 2
+    bench.queue.adds.clear()
+    bench.put_job(4, failed=7)
+    bench.put_pod(5, phase="Pending", containerStatuses=[{"state": {"waiting": {"reason": "ImagePullBackOff"}}}])
+    bench.put_pod(6, reason="Evicted", phase="Failed")
+    bench.pods.remove("lab", raw.POD["metadata"]["name"])
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)] * 4
+
+
+def test_an_object_that_waits_is_looked_at_soon_when_its_pods_start() -> None:
+    bench = Bench(status={"phase": "Waiting"})
+    bench.put_pod(1)
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)]
 
 
 def test_a_report_that_an_ended_job_was_waited_for_is_urgent() -> None:

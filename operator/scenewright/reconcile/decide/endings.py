@@ -6,12 +6,12 @@ from typing import Any
 
 from scenewright.api.status import FailureStatus, Outputs, Phase
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.actions import DeleteJob
+from scenewright.reconcile.actions import DeleteJob, Inspect
 from scenewright.reconcile.decide import counts, folding, reporting
 from scenewright.reconcile.decide.restarting import begin_again, deletions
 from scenewright.reconcile.decide.times import seconds_between, text_of
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
-from scenewright.reconcile.observation import ObservedJob
+from scenewright.reconcile.observation import Inspection, ObservedJob
 from scenewright_stages.contract.reports import Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
 
@@ -182,8 +182,17 @@ def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
 
 
 def waiting_for_report(run: Run, job: ObservedJob) -> Turn | None:
-    """Leaves everything as it was while the news of the Pod may still be on their way; None when they are late."""
-    wait = run.settings.report_grace - seconds_between(job.ended_at or job.created_at, run.now)
-    if wait <= 0:
-        return None
-    return run.remembering(stage=job.step).turn(run.situation.standing_before, again_after=wait)
+    """Leaves everything as it was while the news of the Pod may still be on their way; None when there are none.
+
+    When they are late they are asked for: that a watch has stalled is no reason to run a step again.
+    """
+    ended_at, standing = job.ended_at or job.created_at, run.situation.standing_before
+    run = run.remembering(stage=job.step)
+    wait = run.settings.report_grace - seconds_between(ended_at, run.now)
+    if wait > 0:
+        return run.turn(standing, again_after=wait)
+    inspection = Inspection("pods", job.name)
+    answer = run.situation.answer(inspection)
+    if answer is None or answer.at < ended_at:
+        return run.turn(standing, Inspect(inspection), again_after=run.settings.answer_soon)
+    return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from scenewright.api.status import Condition, SampleCounts, ShardCounts, StageStatus, Status
+from scenewright.api.status import Condition, StageStatus, Status
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.turns import Turn
 
 MAXIMUM_STATUS_BYTES = 32 * 1024
+_IN_PARTS = ("conditions", "stages")
+_PROGRESS = ("progress", "failed", "rate")
+_ESSENTIAL = tuple(name for name in Status.model_fields if name not in (*_IN_PARTS, *_PROGRESS))
 
 
 def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Status:
@@ -48,37 +49,16 @@ def is_urgent(before: Status, after: Status) -> bool:
     return _essence(before) != _essence(after)
 
 
-def _essence(status: Status) -> Status:
-    """The status without what may be written a few seconds later."""
-    return status.model_copy(
-        update={
-            "conditions": [_without_message(condition) for condition in status.conditions],
-            "stages": _essential_stages(status.stages),
-            "progress": "",
-            "failed": 0,
-            "rate": "",
-        }
+def _essence(status: Status) -> tuple[object, ...]:
+    """What of a status may not be written a few seconds later; compared at every turn, so nothing is copied."""
+    return (
+        *(getattr(status, name) for name in _ESSENTIAL),
+        [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
+        [_essence_of_stage(stage) for stage in status.stages],
     )
 
 
-def _without_message(condition: Condition) -> Condition:
-    return condition.model_copy(update={"message": ""})
-
-
-def _essential_stages(stages: Sequence[StageStatus]) -> list[StageStatus]:
-    """Stages with their states; that a Job's first Pod has started is progress."""
-    return [
-        stage.model_copy(
-            update={
-                "state": "Waiting" if stage.state == "Running" else stage.state,
-                "samples": SampleCounts(),
-                "shards": ShardCounts(total=stage.shards.total),
-                "started_at": "",
-                "gpu_seconds": 0.0,
-                "gpu_busy_seconds": 0.0,
-                "samples_per_minute": 0.0,
-                "eta": "",
-            }
-        )
-        for stage in stages
-    ]
+def _essence_of_stage(stage: StageStatus) -> tuple[object, ...]:
+    """A stage with its state; that a Job's first Pod has started is progress."""
+    state = "Waiting" if stage.state == "Running" else stage.state
+    return stage.name, state, stage.indexed, stage.shards.total, stage.finished_at
