@@ -13,7 +13,8 @@ from pathlib import Path
 from .problems import Unavailable
 
 CNI_PLUGINS = Path("/usr/lib/cni")
-FREE_GIB = 12
+FREE_GIB = 20
+"""Images are unpacked twice; with less, the node is soon short of disk and takes no Pod."""
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 PACKAGES = {
     "containerd": "containerd",
