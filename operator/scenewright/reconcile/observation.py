@@ -156,8 +156,8 @@ class Inspection:
 
     ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
     ``capacity`` (does a node that matches the Job's selector have the resource), ``workload`` (Kueue's Workload of the
-    Job), ``cache-claim`` (access mode of the PersistentVolumeClaim `name`) or ``pods`` (of the Job; what the list says is
-    in the next observation).
+    Job), ``cache-claim`` (access mode of the PersistentVolumeClaim `name`) or ``pods`` (those of the Job `name`; the
+    next observation has them).
     """
 
     what: Literal["failed-creates", "node", "capacity", "workload", "cache-claim", "pods"]

@@ -176,6 +176,8 @@ class Cluster:
         elif hasattr(action, "inspection"):
             holds, message = self.truths.get(action.inspection.what, (True, ""))
             self.answers[action.inspection] = Answer(holds, message, self.now)
+            # A list of the Pods tells what the watch has not told yet.
+            self.news_delayed &= action.inspection.what != "pods"
 
     def delete_job(self, name: str) -> None:
         """In the foreground: it goes when its Pods have gone."""

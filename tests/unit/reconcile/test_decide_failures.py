@@ -11,7 +11,7 @@ from simulated_cluster import Cluster, Fate, spec_of
 from simulated_operator import Operator
 
 from scenewright.reconcile.decide import DecideSettings
-from scenewright.reconcile.observation import Dependency, ObjectKey
+from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey
 
 TUNING = ObjectKey("TuningRun", "lab", "fixer")
 
@@ -225,6 +225,17 @@ def test_a_lost_report_runs_its_job_again_and_not_for_ever() -> None:
         cluster.tick()
         cluster.pods = {name: pod for name, pod in cluster.pods.items() if pod.exit_code is None}
     assert why(hopeless)[0] == "ReportLost"
+
+
+def test_news_that_a_stalled_watch_withholds_are_asked_for() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    until_step(operator, "index", ended=True)
+    cluster.news_delayed = True
+    assert operator.run().phase == "Complete"
+    assert operator.status.restarts == 0
+    assert [create.step for create in operator.created].count("index") == 1
+    assert Inspection("pods", next(iter(cluster.jobs))) in cluster.answers
 
 
 def test_a_report_that_comes_after_the_news_of_its_job_is_waited_for() -> None:

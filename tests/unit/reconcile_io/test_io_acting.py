@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import api_objects as raw
@@ -99,7 +99,7 @@ class Bench:
         self.leading = Leading()
         self.jobs: Store[ObservedJob] = Store()
         client = cast(Client, self.server)
-        self.inspector = Inspector(client)
+        self.inspector = Inspector(client, Store())
         self.rate = CreateRate(1000.0, 1000)
         surroundings = Surroundings(
             client=client,
@@ -295,7 +295,7 @@ class NodeServer:
 
 def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error() -> None:
     server = NodeServer()
-    inspector = Inspector(cast(Client, server))
+    inspector = Inspector(cast(Client, server), Store())
     observed = Bench().observed
     question = Inspection("node", "gpu-1")
     assert asyncio.run(inspector.ask(observed, question))
@@ -305,3 +305,22 @@ def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error()
     server.error = ApiError(403, "Forbidden", "nodes is forbidden")
     assert asyncio.run(inspector.ask(observed, Inspection("node", "gpu-2")))
     assert "cannot be told" in inspector.answers("yard-uid")[Inspection("node", "gpu-2")].message
+
+
+class PodServer:
+    """Lists one finished Pod of a Job, and nothing of any other."""
+
+    async def pages(self, _resource: Any, namespace: str, labelSelector: str) -> AsyncIterator[dict[str, Any]]:
+        found = labelSelector.startswith("batch.kubernetes.io/job-name=the-job,")
+        yield {"metadata": {"resourceVersion": "9"}, "items": [raw.pod(phase="Succeeded")] if found else None}
+
+
+def test_pods_that_are_asked_for_are_known_from_then_on() -> None:
+    pods: Store[CachedPod] = Store()
+    inspector = Inspector(cast(Client, PodServer()), pods)
+    observed = Bench().observed
+    for job, has_pods in (("another-job", False), ("the-job", True)):
+        question = Inspection("pods", job)
+        assert asyncio.run(inspector.ask(observed, question))
+        assert inspector.answers("yard-uid")[question].holds is has_pods
+        assert [pod.phase for pod in pods] == ["Succeeded"] * has_pods
