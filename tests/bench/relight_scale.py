@@ -95,6 +95,7 @@ def run_killed(manifest: Path, scratch: Path, kills: int, latest_seconds: float,
         process = _start(manifest, scratch)
         time.sleep(draws.uniform(1.0, latest_seconds))
         hit += kill_tree(process)
+        _tell(f"{hit} kills")
     if _start(manifest, scratch).wait() not in (0, 1):
         raise SystemExit("the last run did not finish")
     return hit
@@ -111,6 +112,7 @@ def measure(folder: Path, count: int, side: int, kills: int) -> dict[str, Any]:
     dropped, files = _dropped(folder / "whole"), lasting_files(folder / "whole")
     # 9 GB of 12,000 small images: the two results need not lie on the disk together.
     shutil.rmtree(folder / "whole")
+    _tell(f"{count} images in {watch.seconds:.0f} s, growth {watch.growth()}, {watch.highest()}, {dropped == expected}")
     broken = write_job(folder / "broken.json", folder / "in", folder / "broken", block)
     hit = run_killed(broken, scratch, kills, max(2.0, 0.15 * watch.seconds))
     growth = watch.growth()
@@ -130,6 +132,11 @@ def measure(folder: Path, count: int, side: int, kills: int) -> dict[str, Any]:
             "kills change nothing": files == lasting_files(folder / "broken"),
         },
     }
+
+
+def _tell(text: str) -> None:
+    """Of a run that takes an hour."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _dropped(output: Path) -> dict[str, str]:
