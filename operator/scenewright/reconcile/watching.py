@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_END_SECONDS = 5.0
+"""Given to kopf to end in; its workers need one."""
+_GATHER_SECONDS = 0.05
 
 
 async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Callable[[], None]) -> None:
@@ -29,11 +34,8 @@ async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Cal
     """
     # kopf logs every event of every object.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    loop, stop = asyncio.get_running_loop(), threading.Event()
-
-    def take(kind: str, event: Any) -> None:
-        loop.call_soon_threadsafe(router.take, kind, event["type"], dict(event["object"]))
-
+    stop = threading.Event()
+    take = _Letters(asyncio.get_running_loop(), router.take)
     pause = _FIRST_PAUSE
     try:
         while True:
@@ -51,19 +53,72 @@ async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Cal
         stop.set()
 
 
+class _Letters:
+    """Events on their way from kopf's thread to ours, which is woken for all of a few hundredths of a second at once.
+
+    Args:
+        loop: of our thread.
+        take: called there with kind, type and object of each event, in their order.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, take: Callable[[str, str | None, dict[str, Any]], None]
+    ) -> None:
+        self._loop = loop
+        self._take = take
+        self._waiting: deque[tuple[str, Any]] = deque()
+        self._lock = threading.Lock()
+        self._is_called = False
+
+    def __call__(self, kind: str, event: Any) -> None:
+        """Called by kopf's thread."""
+        with self._lock:
+            self._waiting.append((kind, event))
+            is_first, self._is_called = not self._is_called, True
+        if is_first:
+            self._loop.call_soon_threadsafe(self._loop.call_later, _GATHER_SECONDS, self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            events, self._waiting, self._is_called = self._waiting, deque(), False
+        for kind, event in events:
+            self._take(kind, event["type"], dict(event["object"]))
+
+
 def _run_kopf(take: Callable[[str, Any], None], namespaces: tuple[str, ...], stop: threading.Event) -> None:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
     for kind, plural in PLURALS.items():
         kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(_handler(take, kind))
-    kopf.run(
-        registry=registry,
-        settings=configured(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-    )
+    loop = KopfLoop()
+    try:
+        kopf.run(
+            loop=loop,
+            registry=registry,
+            settings=configured(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+    finally:
+        loop.close()
+
+
+class KopfLoop(asyncio.SelectorEventLoop):
+    """Ends kopf where kopf would kill the process.
+
+    After a failure it waits for all of its tasks, and one that asks for new credentials at that moment never ends; its
+    last resort is a timer that sends SIGKILL to its thread, and thereby to the whole process.
+    """
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, **options: Any
+    ) -> asyncio.TimerHandle:
+        """As it is, but for the timer of the last resort."""
+        if callback is signal.pthread_kill:
+            callback, args = self.stop, ()
+        return super().call_later(delay, callback, *args, **options)
 
 
 def configured() -> kopf.OperatorSettings:
@@ -83,7 +138,7 @@ def configured() -> kopf.OperatorSettings:
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 1.0
-    settings.process.ultimate_exiting_timeout = 20
+    settings.process.ultimate_exiting_timeout = _END_SECONDS
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
