@@ -23,9 +23,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
@@ -103,12 +104,12 @@ class JobWatcher:
         token = self._cluster.users["admin"].token
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
         context = create_default_context(cafile=str(self._cluster.certificate_authority))
-        try:
-            with urllib.request.urlopen(request, context=context) as answer:
+        while self._cluster.api_server.pid is not None:
+            # The API server ends a watch whose reader gets no processor time; the next one begins with all Jobs.
+            with suppress(OSError, HTTPException), urllib.request.urlopen(request, context=context) as answer:
                 for line in answer:
                     self._take(line)
-        except OSError:
-            return
+            time.sleep(0.1)
 
     def _take(self, line: bytes) -> None:
         if b'"completionTime"' not in line:
@@ -206,7 +207,7 @@ def _burst(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace, r
         def all_there() -> bool:
             nonlocal times
             times = [each.answered_at for each in _creations(cluster, mark) if each.name.endswith("-index")]
-            return len(times) >= arguments.objects
+            return bool(len(times) >= arguments.objects)
 
         op.eventually(all_there, arguments.patience, "every object has its first Job", 5.0)
         # From the start of the process: until then nobody could know that it is late.
@@ -256,7 +257,7 @@ def _wait_complete(watcher: JobWatcher, operator: op.OperatorProcess, arguments:
     began, total = time.monotonic(), int(arguments.objects)
 
     def over() -> bool:
-        if watcher.chains_ended() < total and int(time.monotonic() - began) % 15:
+        if watcher.chains_ended() < total and int(time.monotonic() - began) % 30:
             return False
         return bool(sum(operator.metric("scenewright_jobs", phase=phase) for phase in op.ENDED) >= total)
 

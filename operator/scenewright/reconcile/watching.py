@@ -19,6 +19,8 @@ from scenewright.reconcile.routing import Router
 
 logger = logging.getLogger(__name__)
 
+_Take = Callable[[str, str | None, dict[str, Any]], None]
+
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _END_SECONDS = 5.0

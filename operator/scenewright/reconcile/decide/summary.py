@@ -33,7 +33,7 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
 
 def bounded(status: Status) -> Status:
     """The status without its last warnings and failures as long as it exceeds its limit."""
-    while size_of(status) > MAXIMUM_STATUS_BYTES and (status.warnings or status.failures):
+    while (status.warnings or status.failures) and size_of(status) > MAXIMUM_STATUS_BYTES:
         kept = {"warnings": []} if status.warnings else {"failures": status.failures[: len(status.failures) // 2]}
         status = status.model_copy(update=kept)
     return status

@@ -1,0 +1,138 @@
+"""A watch is read a few times a second, nothing of it is lost, and kopf's events come in bundles."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from scenewright.reconcile.cluster import client as reading
+from scenewright.reconcile.cluster.client import Client
+from scenewright.reconcile.cluster.connection import Connection
+from scenewright.reconcile.cluster.resources import PODS
+from scenewright.reconcile.watching import _Letters
+
+PIECES = (1, 16_000, 17_000, 40_000, 70_000, 300_000)
+
+
+class Transport(asyncio.ReadTransport):
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
+
+def test_a_small_piece_stops_the_reading_for_a_moment_and_a_large_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = Transport()
+
+    async def sleep(_seconds: float) -> None:
+        transport.calls.append("sleep")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for size in (10, reading._MUCH, 10):
+            yield b"x" * size
+
+    async def read() -> list[int]:
+        monkeypatch.setattr(reading.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
+        content = SimpleNamespace(iter_any=pieces)
+        response = SimpleNamespace(content=content, connection=SimpleNamespace(transport=transport))
+        return [len(piece) async for piece in reading._gathered(cast(aiohttp.ClientResponse, response))]
+
+    assert asyncio.run(read()) == [10, reading._MUCH, 10]
+    assert transport.calls == ["pause", "sleep", "resume"] * 2
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_every_line_arrives_in_order_however_it_is_cut(encrypted: bool, tmp_path: Path) -> None:
+    lines = [f"{number:05d}".encode() * (size // 5 + 1) for number, size in enumerate(PIECES * 3)]
+    content = b"".join(line + b"\n" for line in lines)
+    server, trusting = _contexts(tmp_path) if encrypted else (None, None)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        at = 0
+        # Pieces smaller than, about as large as and larger than a record of TLS.
+        for size in [5_000, 16_384, 16_385, 33_000] * len(content):
+            piece = content[at : at + size]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+            at += size
+            if not piece:
+                break
+        writer.close()
+
+    async def read() -> list[bytes]:
+        listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server)
+        port = listening.sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting or True)) as session:
+            url = f"{'https' if encrypted else 'http'}://localhost:{port}"
+            connection = SimpleNamespace(server=url, session=session, authorization=dict)
+            async with asyncio.timeout(20):
+                return [line async for line in Client(cast(Connection, connection)).watch(PODS, "lab", 10.0)]
+
+    assert asyncio.run(read()) == lines
+
+
+def test_events_of_another_thread_come_together_and_in_order() -> None:
+    taken: list[tuple[str, Any]] = []
+
+    async def run() -> int:
+        turns: list[int] = []
+        letters = _Letters(asyncio.get_running_loop(), lambda kind, _type, body: taken.append((kind, body["n"])))
+        deliver = letters._deliver
+        letters._deliver = lambda: (turns.append(len(taken)), deliver())[1]  # type: ignore[method-assign,func-returns-value]
+
+        def post() -> None:
+            for number in range(200):
+                letters("SceneJob", {"type": "MODIFIED", "object": {"n": number}})
+
+        thread = threading.Thread(target=post)
+        thread.start()
+        while len(taken) < 200:
+            await asyncio.sleep(0.01)
+        thread.join()
+        return len(turns)
+
+    assert asyncio.run(run()) < 20
+    assert taken == [("SceneJob", number) for number in range(200)]
+
+
+def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server that calls itself localhost, and of a client that believes it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "server.pem"
+    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(file)
+    return server, ssl.create_default_context(cadata=certificate.public_bytes(serialization.Encoding.PEM).decode())
