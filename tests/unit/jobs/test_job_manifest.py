@@ -228,6 +228,14 @@ def test_thread_variables_are_the_whole_cores(override: dict[str, Any], threads:
     assert {environment[name] for name in names} == {threads}
 
 
+def test_steps_without_overrides_fit_beside_the_operator_on_a_node_of_two_cores() -> None:
+    """No object can make them smaller: a request of two cores would never be scheduled there."""
+    chart = yaml.safe_load((Path(__file__).parents[3] / "charts" / "scenewright" / "values.yaml").read_text())
+    for step in ("models", "index", "publish"):
+        assert PodSettings.model_fields[step].default.cpu == 1.0
+        assert chart["stages"][step]["cpu"] == 1
+
+
 def test_a_queue_makes_the_job_suspended_and_only_gpu_stages_join_it() -> None:
     scheduling = {"queueName": "gpus"}
     stage = job_of(Create("outpaint"), scheduling=scheduling, **ON_GPU)

@@ -57,7 +57,7 @@ class PodSettings(Params):
     job_ttl_seconds: int = Field(default=86_400, ge=0, description="Finished Jobs are deleted after this time.")
     models: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
     index: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
-    publish: StepResources = StepResources(cpu=2.0, memory_gib=4.0, scratch_gib=16.0)
+    publish: StepResources = StepResources(cpu=1.0, memory_gib=4.0, scratch_gib=16.0)
     shared_memory_gib: float = Field(default=1.0, gt=0.0, description="Size of /dev/shm; counts as memory.")
     scratch_storage_class: str = Field(
         default="", description="StorageClass of a volume for each Pod's scratch space; empty: the node's own disk."
