@@ -1,0 +1,263 @@
+"""Faults that only a real node has, in mid-run: nothing is lost, and nothing that was stored is made again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from portraits import write_portraits
+
+from cluster import chart, trial
+from cluster.whole_cluster import WholeCluster
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.records import Record
+
+pytestmark = pytest.mark.slow
+
+SEED = 20
+NAME = "battered"
+STAGES = ("segment", "albedo", "degrade", "recombine")
+COUNT, SHARD, SIDE = 96, 24, 640
+SMALL = {"requests": {"cpu": "400m"}}
+ENDS_WITHIN = 1200.0
+AWAY_SECONDS = 30.0
+SAFE_SECONDS = 5.0
+"""A record that was made so long before a fault is stored: the work is not done again."""
+
+
+@dataclass
+class Battered:
+    """One DatasetJob on a cluster, what was done to it, and every record that its Pods have ever stored."""
+
+    cluster: WholeCluster
+    faults: list[tuple[str, float]] = field(default_factory=list)
+    records: dict[str, bytes] = field(default_factory=dict)
+
+    def kubectl(self, *arguments: str, manifest: str = "") -> str:
+        return self.cluster.target.kubectl("--namespace", trial.NAMESPACE, *arguments, manifest=manifest)
+
+    def listed(self, kind: str) -> list[dict[str, Any]]:
+        selector = f"scenewright.io/object={NAME}"
+        return list(json.loads(self.kubectl("get", kind, "--selector", selector, "--output", "json"))["items"])
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.kubectl("get", "datasetjob", NAME, "--output", "json")).get("status", {}))
+
+    def working_pod(self) -> str:
+        """A Pod of a stage that has worked for some seconds."""
+        old = (datetime.now(UTC) - timedelta(seconds=6)).isoformat()
+        for pod in self.listed("pods"):
+            metadata = pod["metadata"]
+            container = next(iter(pod["status"].get("containerStatuses", [])), {})
+            started = container.get("state", {}).get("running", {}).get("startedAt", "")
+            is_stage = metadata["labels"]["scenewright.io/step"] in STAGES
+            if is_stage and "deletionTimestamp" not in metadata and started and started < old:
+                return str(metadata["name"])
+        return ""
+
+    def storage_answers(self) -> bool:
+        with contextlib.suppress(Exception):
+            return bool(self.cluster.storage.client().list_buckets()["Buckets"])
+        return False
+
+    def follow(self, over: threading.Event) -> None:
+        """Keeps the longest version of every record file, for publish merges them."""
+        while not over.wait(1.0):
+            # The storage is one of the things that are taken away.
+            with contextlib.suppress(Exception):
+                self._look_at_records()
+
+    def _look_at_records(self) -> None:
+        client = self.cluster.storage.client()
+        for stage in STAGES:
+            listing = client.list_objects_v2(Bucket=trial.SCENES, Prefix=f"{NAME}/{layout.ROOT}/{stage}/")
+            for entry in listing.get("Contents", []):
+                if len(self.records.get(entry["Key"], b"")) < entry["Size"]:
+                    found = client.get_object(Bucket=trial.SCENES, Key=entry["Key"])
+                    self.records[entry["Key"]] = found["Body"].read()
+
+    def done(self) -> dict[tuple[str, str, str], list[float]]:
+        """When each (stage, key, sample) was recorded as done, over all attempts; seconds since the epoch."""
+        found: dict[tuple[str, str, str], dict[str, float]] = {}
+        for content in self.records.values():
+            for record in map(Record.from_line, filter(None, content.decode().split("\n"))):
+                if record.state == "done":
+                    name = (record.stage, record.key, record.sample)
+                    found.setdefault(name, {})[f"{record.attempt} {record.at}"] = record.at
+        return {name: sorted(times.values()) for name, times in found.items()}
+
+
+def delete_pod(battered: Battered, pod: str) -> None:
+    battered.kubectl("delete", "pod", pod, "--wait=false")
+
+
+def evict_pod(battered: Battered, pod: str) -> None:
+    path = f"/api/v1/namespaces/{trial.NAMESPACE}/pods/{pod}/eviction"
+    metadata = {"name": pod, "namespace": trial.NAMESPACE}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    battered.cluster.control_plane.api.create(path, body)
+
+
+def kill_worker(battered: Battered, pod: str) -> None:
+    """SIGKILL, as the kernel does when memory is short."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"HOSTNAME={pod}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+
+
+def take_storage_away(battered: Battered, _pod: str) -> None:
+    component = battered.cluster.storage.component
+    assert component is not None
+    component.kill()
+    time.sleep(AWAY_SECONDS)
+    component.start()
+    component.wait_until(battered.storage_answers, 60.0)
+
+
+def stop_the_kubelet(battered: Battered, pod: str) -> None:
+    """The node seems to live when the Pod is deleted, and comes back after a while."""
+    node = battered.cluster.node
+    node.kubelet.stop()
+    try:
+        battered.kubectl("delete", "pod", pod, "--wait=false")
+        time.sleep(8.0)
+    finally:
+        node.restart_kubelet()
+
+
+def kill_the_operator(battered: Battered, _pod: str) -> None:
+    battered.cluster.target.kubectl(
+        *("--namespace", chart.NAMESPACE, "delete", "pods", "--grace-period=0", "--force"),
+        *("--selector", "app.kubernetes.io/name=scenewright"),
+    )
+
+
+FAULTS: tuple[Callable[[Battered, str], None], ...] = (
+    delete_pod,
+    evict_pod,
+    kill_worker,
+    take_storage_away,
+    stop_the_kubelet,
+    kill_the_operator,
+)
+
+
+def job() -> dict[str, Any]:
+    overrides = {stage: {"resources": SMALL} for stage in STAGES}
+    return {
+        "apiVersion": "scenewright.io/v1alpha1",
+        "kind": "DatasetJob",
+        "metadata": {"name": NAME, "namespace": trial.NAMESPACE},
+        "spec": {
+            "input": {"uri": f"s3://{trial.PHOTOS}/{NAME}"},
+            "output": {"uri": f"s3://{trial.SCENES}/{NAME}"},
+            "storage": {"secretName": trial.SECRET},
+            "relight": {"segmentation": {"backend": "mask"}},
+            "execution": {"samplesPerShard": SHARD, "maxParallelism": 2, "stageOverrides": overrides},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("battered") / "in"
+    write_portraits(folder, COUNT, side=SIDE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def battered(cluster_with_operator: WholeCluster, portraits: Path) -> Iterator[Battered]:
+    """The object has come to its end through all faults."""
+    found = Battered(cluster_with_operator)
+    trial.prepare(cluster_with_operator.target, cluster_with_operator.storage, portraits.parent)
+    client = cluster_with_operator.storage.client()
+    for path in portraits.iterdir():
+        client.upload_file(str(path), trial.PHOTOS, f"{NAME}/{path.name}")
+    found.kubectl("apply", "--server-side", "-f", "-", manifest=json.dumps(job()))
+    over = threading.Event()
+    follower = threading.Thread(target=found.follow, args=(over,), daemon=True)
+    follower.start()
+    try:
+        _batter(found)
+        _wait_ended(found)
+        yield found
+    finally:
+        over.set()
+        follower.join()
+        found.kubectl("delete", "datasetjob", NAME, "--wait=true")
+
+
+def _batter(battered: Battered) -> None:
+    """Every fault once, in the order of the seed, each while a Pod works."""
+    print(f"seed {SEED}")
+    for fault in random.Random(SEED).sample(FAULTS, len(FAULTS)):
+        deadline = time.monotonic() + 300.0
+        while not (pod := battered.working_pod()):
+            assert time.monotonic() < deadline, f"nothing works before {fault.__name__}: {battered.status()}"
+            assert battered.status().get("phase") not in ("Complete", "Failed"), f"over before {fault.__name__}"
+            time.sleep(0.5)
+        print(f"{datetime.now(UTC):%H:%M:%S} {fault.__name__} {pod}")
+        battered.faults.append((fault.__name__, time.time()))
+        fault(battered, pod)
+
+
+def _wait_ended(battered: Battered) -> None:
+    deadline = time.monotonic() + ENDS_WITHIN
+    while battered.status().get("phase") not in ("Complete", "Failed"):
+        assert time.monotonic() < deadline, battered.kubectl("describe", "datasetjob,jobs,pods")[-6000:]
+        time.sleep(2.0)
+
+
+def test_the_object_completes_though_everything_was_taken_from_it(battered: Battered) -> None:
+    status = battered.status()
+    assert status["phase"] == "Complete", json.dumps(status, indent=1)
+    assert len(battered.faults) == len(FAULTS)
+    assert status["progress"] == f"{4 * COUNT}/{4 * COUNT}"
+
+
+def test_no_step_had_two_jobs_of_one_run_and_pass(battered: Battered) -> None:
+    names = [job["metadata"]["name"] for job in battered.listed("jobs")]
+    assert len(names) == len(set(names)) >= len(STAGES)
+
+
+def test_what_was_stored_five_seconds_before_a_fault_was_not_made_again(battered: Battered) -> None:
+    done = battered.done()
+    assert len(done) == 4 * COUNT, "the records of every sample of every stage were seen"
+    begins = [begin for _, begin in battered.faults]
+    for name, times in done.items():
+        for first, second in pairwise(times):
+            before_second = [begin for begin in begins if begin <= second]
+            assert before_second, f"{name} was made twice without any fault"
+            assert any(first > begin - SAFE_SECONDS for begin in before_second), f"{name}: {first}, {second}"
+
+
+def test_the_results_are_those_of_an_undisturbed_run(battered: Battered, portraits: Path) -> None:
+    manifest = job()
+    manifest["spec"] |= {"input": {"uri": str(portraits)}, "output": {"uri": str(portraits.parent / "out")}}
+    path = portraits.parent / "job.json"
+    path.write_text(json.dumps(manifest))
+    command = [sys.executable, "-m", "scenewright.cli.main", "run", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    local = json.loads((portraits.parent / "out" / layout.PUBLISHED).read_text())["files"]
+    client = battered.cluster.storage.client()
+    answer = client.get_object(Bucket=trial.SCENES, Key=f"{NAME}/{layout.PUBLISHED}")
+    there = json.loads(answer["Body"].read())["files"]
+    assert {name: entry for name, entry in there.items() if name != "report.html"} == {
+        name: entry for name, entry in local.items() if name != "report.html"
+    }
