@@ -13,7 +13,7 @@ from pathlib import Path
 from .problems import Unavailable
 
 CNI_PLUGINS = Path("/usr/lib/cni")
-FREE_GIB = 20
+FREE_GIB = 16
 """Images are unpacked twice; with less, the node is soon short of disk and takes no Pod."""
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 PACKAGES = {
