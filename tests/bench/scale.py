@@ -47,12 +47,16 @@ LIMITS = {
     "requests_per_object": 16.0,
     "cpu_milliseconds_per_object": 50.0,
     "makespan_seconds": 55.0,
+    "makespan_over_floor": 1.6,
+    "control_plane_cpu_over_floor": 1.5,
     "end_to_create_p99_seconds": 1.0,
     "first_jobs_seconds": 60.0,
     "peak_megabytes": 160.0,
     "status_bytes": 32 * 1024.0,
 }
 """Upper ends; Argo Workflows v4 with five steps needs 28.6 requests, 64 ms and 55 s for one object of five Pods."""
+LEAST = {"makespan_over_floor": 0.7, "control_plane_cpu_over_floor": 0.9}
+"""Lower ends: an operator that needs less than the plain loop shows that the loop was not measured rightly."""
 _CREATORS = 4
 _LOOP_SECONDS = 0.0125
 """CPU time of the calibration loop on the machine for which the limits were set."""
@@ -303,7 +307,7 @@ def _loop_seconds() -> float:
 
 def _exceeded(result: Result, arguments: argparse.Namespace) -> list[str]:
     values = asdict(result)
-    timed = ("_seconds", "_milliseconds_per_object")
+    timed = ("_seconds", "_milliseconds_per_object", "makespan_over_floor")
     found = [
         f"{name}: {values[name]:.3g} > {limit:g}"
         for name, limit in LIMITS.items()
@@ -312,6 +316,11 @@ def _exceeded(result: Result, arguments: argparse.Namespace) -> list[str]:
         and not (arguments.without_times and name.endswith(timed))
         # With long Pods the makespan is theirs.
         and not (name == "makespan_seconds" and arguments.pods[1] > 1.0)
+    ]
+    found += [
+        f"{name}: {values[name]:.3g} < {limit:g}"
+        for name, limit in LEAST.items()
+        if values[name] is not None and values[name] < limit and not (arguments.without_times and name.endswith(timed))
     ]
     if result.mode == "flow" and result.complete != result.objects:
         found.append(f"complete: {result.complete} of {result.objects}")
