@@ -47,8 +47,9 @@ bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
 	$(PYTHON) tests/bench/inpainting.py
 
-soak: setup-dev  ## The long runs: every fault with 100 objects, and 2,000 objects at once
+soak: setup-dev  ## The long runs: every fault with 100 objects, 300 objects within the limits, and 2,000 at once
 	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py
+	$(PYTHON) -m pytest -s -m soak tests/cluster
 	$(PYTHON) tests/bench/scale.py --objects 2000 --per-second 20 --pods 30 90 --patience 7200
 	$(PYTHON) tests/bench/scale.py --objects 2000 --burst
 

@@ -12,7 +12,7 @@ from operator_fixtures import OBJECTS, SEED, Bench, bench, seconds_for, serving
 from cluster import Faults
 
 __all__ = ["bench", "serving"]
-pytestmark = [pytest.mark.slow, pytest.mark.soak]
+pytestmark = pytest.mark.slow
 
 FAULTS = {
     "too many requests": Faults(too_many_requests=0.2),

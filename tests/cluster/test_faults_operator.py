@@ -9,7 +9,7 @@ import pytest
 from operator_fixtures import OBJECTS, Bench, bench, seconds_for, serving
 
 __all__ = ["bench", "serving"]
-pytestmark = [pytest.mark.slow, pytest.mark.soak]
+pytestmark = pytest.mark.slow
 
 
 def kill_while(bench: Bench, operator: op.OperatorProcess, kills: int, longest: float) -> None:

@@ -12,7 +12,7 @@ from operator_fixtures import OBJECTS, Bench, bench, seconds_for, serving
 from cluster import Behaviour
 
 __all__ = ["bench", "serving"]
-pytestmark = [pytest.mark.slow, pytest.mark.soak]
+pytestmark = pytest.mark.slow
 
 PODS = "/api/v1/namespaces/{}/pods"
 

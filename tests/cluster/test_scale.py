@@ -29,19 +29,20 @@ def measured(script: str, *arguments: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_forty_objects_stay_within_the_requests(bench: Bench) -> None:
-    """Whatever else the machine does: requests are counted, not seconds. Argo Workflows v4 needs 28.6 an object."""
-    count = 40
-    bench.operator().start().wait_ready()
-    bench.cluster.simulate(bench.namespace, op.behaviours(1.0))
-    names = bench.begin(count, None)
+def test_thirty_objects_stay_within_the_requests(bench: Bench) -> None:
+    """On a machine that others use as well; Argo Workflows v4 needs 28.6 requests for an object of five steps."""
+    count = 30
+    bench.operator(resyncSeconds=240).start().wait_ready()
+    names = bench.begin(count, 1.0)
     bench.check_all_complete(bench.wait_ended(2 * seconds_for(count)), names)
     bench.check_each_job_once(names)
     counts = bench.cluster.audit.counts(bench.mark, user=op.USER)
     requests = {f"{verb} {resource}": number for (_, verb, resource), number in counts.items()}
     print(requests)
+    # What the lease costs depends on the time alone.
+    total = sum(number for name, number in requests.items() if not name.endswith("leases"))
     assert requests["create jobs"] == 5 * count
-    assert sum(requests.values()) <= 16 * count
+    assert total <= 16 * count
     assert max(len(json.dumps(each["status"])) for each in op.objects(bench.cluster, bench.namespace).values()) < 32_768
 
 
