@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import cv2
@@ -39,6 +40,7 @@ SHOWN_WORST = 4
 SHOWN_LIGHTS = 1500
 NAMED_SAMPLES = 8
 PICTURE_SIDE = 320
+READERS = 4
 
 GATES = (
     ("light_change", "degrade", False, "Least change of light", "Mean difference of the person, levels of 255"),
@@ -104,7 +106,7 @@ def dataset_report(outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) ->
         duration=sum(record.seconds for record in records),
         subtitle=_subtitle(overview),
         counts=tuple(_counts(overview)),
-        pairs=tuple(_pair(overview.done[place]) for place in evenly_spaced(len(overview.done), SHOWN_PAIRS)),
+        pairs=_pairs([overview.done[place] for place in evenly_spaced(len(overview.done), SHOWN_PAIRS)], _light_facts),
         reasons=tuple(_reasons(overview)),
         lights=tuple(_light_point(lights[place]) for place in evenly_spaced(len(lights), SHOWN_LIGHTS)),
         light_count=len(lights),
@@ -194,7 +196,7 @@ def _gates(overview: Overview) -> Iterator[Gate]:
             reverse=much_is_bad,
         )
         worst = _first_of_each(ranked, stage)[:SHOWN_WORST]
-        pairs = tuple(_pair(each, f"{each.records[stage].metrics[name]:.3g}") for each in worst)
+        pairs = _pairs(worst, partial(_measured, stage, name))
         if pairs and _differ(ranked, stage, name):
             yield Gate(title, note, pairs)
 
@@ -210,16 +212,25 @@ def _differ(ranked: Sequence[SampleOutcome], stage: str, name: str) -> bool:
     return len(ranked) == 1 or first.records[stage].metrics[name] != last.records[stage].metrics[name]
 
 
-def _pair(outcome: SampleOutcome, *facts: str) -> Pair:
-    records = outcome.records
-    light = records["degrade"].metrics["light"]
-    told = facts or (
-        records["degrade"].metrics["degradation"],
-        f"ambient {light['ambient']:.2f}",
-        f"from {light['azimuth_degrees']:.0f}°",
-    )
+def _pairs(outcomes: Sequence[SampleOutcome], facts: Callable[[SampleOutcome], tuple[str, ...]]) -> tuple[Pair, ...]:
+    """Before and after of samples, each another one: several are fetched and read at a time."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return tuple(pool.map(lambda outcome: _pair(outcome, facts(outcome)), outcomes))
+
+
+def _pair(outcome: SampleOutcome, facts: tuple[str, ...]) -> Pair:
     before = _picture(outcome, ("segment", "input"), "as photographed")
-    return Pair(outcome.sample.id, before, _picture(outcome, ("recombine", "output"), "in the new light"), told)
+    return Pair(outcome.sample.id, before, _picture(outcome, ("recombine", "output"), "in the new light"), facts)
+
+
+def _light_facts(outcome: SampleOutcome) -> tuple[str, ...]:
+    metrics = outcome.records["degrade"].metrics
+    light = metrics["light"]
+    return metrics["degradation"], f"ambient {light['ambient']:.2f}", f"from {light['azimuth_degrees']:.0f}°"
+
+
+def _measured(stage: str, name: str, outcome: SampleOutcome) -> tuple[str, ...]:
+    return (f"{outcome.records[stage].metrics[name]:.3g}",)
 
 
 def _picture(outcome: SampleOutcome, file: tuple[str, str], words: str) -> Picture:
