@@ -296,9 +296,16 @@ def all_ended(cluster: ControlPlane, namespace: str) -> bool:
 
 
 def eventually(read: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
-    """The first true value of `read`, within a time."""
+    """The first true value of `read`, within a time; a server that does not answer at the moment has none."""
     deadline = time.monotonic() + seconds
-    while not (value := read()):
+    while not (value := _answer_of(read)):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(pause)
     return value
+
+
+def _answer_of(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except OSError:
+        return None
