@@ -70,7 +70,7 @@ class Client:
         return await self._request("list", resource, resource.path(namespace), parameters)
 
     async def pages(
-        self, resource: Resource, namespace: str = "", limit: int = 250, accept: str = "", **parameters: str
+        self, resource: Resource, namespace: str = "", limit: int = 100, accept: str = "", **parameters: str
     ) -> AsyncIterator[Json]:
         """The whole collection, page by page; `accept` METADATA_ONLY leaves out spec and status."""
         following = ""

@@ -28,6 +28,8 @@ _LONGEST_BACKOFF = 30.0
 _SECOND_LOOK_SECONDS = 10.0
 _PAGE = 100
 """Objects of a page: a Pod has 12 KB as text and ten times that while it is read."""
+_METADATA_PAGE = 200
+"""The same without spec and status; managedFields, which cannot be left out, are most of the rest."""
 _FAILURES_UNTIL_LIST = 3
 """After so many failed watches in a row the version may be one that the server does not know: list again."""
 
@@ -95,7 +97,7 @@ class Informer(Generic[T]):
             versions: dict[Name, int] = {}
             version = 0
             pages = self._client.pages(
-                self._resource, self._namespace, 500, METADATA_ONLY, labelSelector=self._selector
+                self._resource, self._namespace, _METADATA_PAGE, METADATA_ONLY, labelSelector=self._selector
             )
             async for page in pages:
                 version = version or int(page["metadata"]["resourceVersion"])
