@@ -84,7 +84,11 @@ class _Letters:
         with self._lock:
             events, self._waiting, self._is_called = self._waiting, deque(), False
         for kind, event in events:
-            self._take(kind, event["type"], dict(event["object"]))
+            try:
+                self._take(kind, event["type"], dict(event["object"]))
+            except Exception:
+                # What is wrong with one must not cost the others; the sweep looks at it once more.
+                logger.exception("an event of a %s was not understood", kind)
 
 
 def _run_kopf(take: Callable[[str, Any], None], namespaces: tuple[str, ...], stop: threading.Event) -> None:

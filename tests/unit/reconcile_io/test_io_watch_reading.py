@@ -116,6 +116,20 @@ def test_events_of_another_thread_come_together_and_in_order() -> None:
     assert taken == [("SceneJob", number) for number in range(200)]
 
 
+def test_an_event_that_is_not_understood_costs_no_other_one() -> None:
+    taken: list[str] = []
+
+    async def run() -> None:
+        letters = _Letters(asyncio.get_running_loop(), lambda _kind, _type, body: taken.append(body["name"]))
+        for body in ({}, {"name": "yard"}):
+            letters("SceneJob", {"type": "ADDED", "object": body})
+        while not taken:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert taken == ["yard"]
+
+
 def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Of a server that calls itself localhost, and of a client that believes it."""
     key = ec.generate_private_key(ec.SECP256R1())
