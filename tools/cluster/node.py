@@ -105,7 +105,8 @@ def kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         # `kubectl logs` comes with the API server's certificate, which no authority here vouches for.
         "authorization": {"mode": "AlwaysAllow"},
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
+        # Short of disk, the kubelet removes the pause image, which could not be pulled again.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
         # Images come from archives; one that was collected as garbage could not be pulled again.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
