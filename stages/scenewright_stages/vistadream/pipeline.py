@@ -38,7 +38,7 @@ def outpaint_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="outpaint",
         title="Prepare and outpaint",
-        version=1,
+        version=2,  # the classic fill continues the colours around a hole
         implementation="scenewright_stages.vistadream.outpaint:OutpaintStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -112,7 +112,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=1,
+        version=2,  # the classic fill continues the colours around a hole
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         reads=(Read("initialize"), Read("depth", ("depth",))),
         outputs=(

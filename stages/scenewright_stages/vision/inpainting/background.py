@@ -24,8 +24,9 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
         pixels may always continue. hole: (H, W) bool.
 
     Around every part of a hole the known depths are compared. Where they span two surfaces, pixels nearer than the
-    geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part. At
-    least one pixel at every hole with known depths remains.
+    geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part; but an
+    object that only the border of an earlier picture cut off continues. At least one pixel at every hole with known
+    depths remains.
     """
     known = ~hole & np.isfinite(depth) & (depth > 0)
     if not (known.any() and hole.any()):
@@ -33,7 +34,38 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
     threshold = _threshold(np.where(known, depth, 0.0).astype(np.float32), known, hole)
     distance, nearest_hole = _nearest(hole)
     foreground = known & (depth < threshold.ravel()[nearest_hole]) & (distance <= OBJECT_REACH)
-    return np.asarray(~hole & ~foreground)
+    return np.asarray(~hole & ~(foreground & ~_cut_off(foreground, known & ~foreground, hole)))
+
+
+def _cut_off(
+    foreground: NDArray[np.bool_], background: NDArray[np.bool_], hole: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels beside which `foreground` goes on into the hole.
+
+    Straight across a hole that a moved camera uncovers, from the foreground, lies the background that was beside the
+    object. Across one that no picture has shown yet, only the border of the picture follows.
+    """
+    uncovered, unseen = np.zeros_like(hole), np.zeros_like(hole)
+    for turns in range(4):
+        meets_background, meets_border = _across(np.rot90(background, turns), np.rot90(hole, turns))
+        uncovered |= np.rot90(meets_background, -turns)
+        unseen |= np.rot90(meets_border, -turns)
+    uncovered &= foreground
+    unseen &= foreground & ~uncovered
+    if not unseen.any():
+        return unseen
+    _, nearest = _nearest(uncovered | unseen)
+    return np.asarray(unseen.ravel()[nearest])
+
+
+def _across(background: NDArray[np.bool_], hole: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(H, W) bool each: known pixels with hole on their left and behind it background, or the end of the row."""
+    last_known = np.maximum.accumulate(np.where(hole, -1, np.arange(hole.shape[1])), axis=1)
+    beside = ~hole[:, 1:] & hole[:, :-1]
+    last_known = last_known[:, :-1]
+    meets = beside & (last_known >= 0) & np.take_along_axis(background, np.maximum(last_known, 0), axis=1)
+    first_column = ((0, 0), (1, 0))
+    return np.pad(meets, first_column), np.pad(beside & (last_known < 0), first_column)
 
 
 def _threshold(depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.inpainting import pyramid
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.blend import blend_seams
+from scenewright_stages.vision.inpainting.coarse_colours import with_coarse_colours
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
 from scenewright_stages.vision.inpainting.threads import threads_for
 
@@ -62,7 +63,8 @@ def _fill(
     if unfilled:
         raise FillError(f"{unfilled} of {int(hole.sum())} hole pixels stayed unfilled")
     known[hole] = votes.colours[hole]
-    return blend_seams(known, hole, allowed, votes.steps)
+    blended = blend_seams(known, hole, allowed, votes.steps)
+    return with_coarse_colours(blended, hole, allowed, votes.liveliness)
 
 
 def _allowed(

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.inpainting import atlas, membrane
+from scenewright_stages.vision.inpainting import atlas
 from scenewright_stages.vision.inpainting import patch_kernels as kernels
-from scenewright_stages.vision.inpainting.pyramid import CHANNELS, STEPS_PER_UNIT, Level
+from scenewright_stages.vision.inpainting.continuation import continued
+from scenewright_stages.vision.inpainting.pyramid import CHANNELS, LIVELINESS_WEIGHT, STEPS_PER_UNIT, Level
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PatchSettings:
     guide_penalty: float = 0.3
     guide_reach: float = 6.0
     confidence_decay: float = 1.6
-    softness: float = 0.1
+    softness: float = 0.05
 
 
 @dataclass
@@ -64,24 +65,31 @@ class PatchVotes:
     colours: (H, W, 3) float32 sRGB.
     steps: (H, W, 4, 3) float32, colour minus that of the neighbour above, below, left and right; NaN where
         no source has that neighbour.
+    liveliness: (H, W) float32, that of the sources' lightness (see `pyramid`), before votes blurred it.
     """
 
     colours: NDArray[np.float32]
     steps: NDArray[np.float32]
+    liveliness: NDArray[np.float32]
 
 
 def complete_levels(levels: list[Level], srgb: NDArray[np.float32], seed: int, settings: PatchSettings) -> PatchVotes:
     """Search from the coarsest level to `levels[0]`, then vote the colours of `srgb` (H, W, 3), its picture."""
-    guide = membrane.extend(levels[-1].features, levels[-1].hole, levels[-1].allowed)
+    guide = _guide(levels[-1])
     field = _start(levels[-1], _reflected(levels[-1]), guide, settings)
     field.problem.features[...] = _quantised(guide)
     _improve(field, settings.rounds[0], seed, settings)
     for depth, level in enumerate(reversed(levels[:-1]), start=1):
-        guide = membrane.refine(guide, level.features, level.hole)
-        field = _start(level, _doubled(field, level.shape), guide, settings)
+        field = _start(level, _doubled(field, level.shape), _guide(level), settings)
         rounds = settings.rounds[min(depth, len(settings.rounds) - 1)]
         _improve(field, rounds, seed + 1_000_003 * depth, settings)
     return _final_votes(field, levels[0], srgb, settings)
+
+
+def _guide(level: Level) -> NDArray[np.float32]:
+    """(H, W, C) float32 features with the smooth continuation of the allowed ones in the hole."""
+    smooth = continued(level.features, level.allowed)
+    return np.where(level.hole[..., None], smooth, level.features).astype(np.float32)
 
 
 def _final_votes(field: _Field, level: Level, srgb: NDArray[np.float32], settings: PatchSettings) -> PatchVotes:
@@ -92,7 +100,8 @@ def _final_votes(field: _Field, level: Level, srgb: NDArray[np.float32], setting
         field.problem, atlas.stack(srgb), atlas.stack(level.allowed), field.source, _badness(field),
         np.float32(settings.softness), np.float32(STEPS_PER_UNIT**2 / 4), colours, steps,
     )  # fmt: skip
-    return PatchVotes(colours, steps)
+    voted = field.problem.features.reshape(*level.shape, CHANNELS)[..., -1]
+    return PatchVotes(colours, steps, (voted / (STEPS_PER_UNIT * LIVELINESS_WEIGHT)).astype(np.float32))
 
 
 def _improve(field: _Field, rounds: int, seed: int, settings: PatchSettings) -> None:

@@ -61,10 +61,10 @@ def build(srgb: NDArray[np.float32], hole: NDArray[np.bool_], allowed: NDArray[n
 
 def _features(srgb: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
     lab = np.asarray(cv2.cvtColor(np.ascontiguousarray(srgb), cv2.COLOR_RGB2Lab), np.float32)
-    return np.dstack((lab, LIVELINESS_WEIGHT * _liveliness(lab[..., 0], ~hole))).astype(np.float32)
+    return np.dstack((lab, LIVELINESS_WEIGHT * liveliness(lab[..., 0], ~hole))).astype(np.float32)
 
 
-def _liveliness(lightness: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+def liveliness(lightness: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(H, W) float32 mean gradient magnitude around each pixel, over known pixels only."""
     across = np.diff(lightness, axis=1, append=lightness[:, -1:])
     down = np.diff(lightness, axis=0, append=lightness[-1:])

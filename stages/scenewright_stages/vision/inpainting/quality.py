@@ -23,11 +23,14 @@ class FillQuality:
     """Measurements of one fill that need no true picture.
 
     gradient_energy: mean squared gradient in the fill over that in the ring around it; 1 = equally lively.
+    typical_gradient: median squared gradient in the fill over that in the ring. Stripes that run into the hole have
+        next to none along themselves, and the jumps between them, which the mean counts as liveliness, do not help.
     seam_step: median colour step across the border of the hole over the median step inside the ring.
     unfilled: hole pixels that are not finite.
     """
 
     gradient_energy: float
+    typical_gradient: float
     seam_step: float
     unfilled: int
 
@@ -44,6 +47,7 @@ def measure(
     ring = known & (distance_to(hole) <= RING)
     return FillQuality(
         gradient_energy=gradient_energy(srgb, hole) / max(gradient_energy(srgb, ring), 1e-12),
+        typical_gradient=_typical_gradient(srgb, hole) / max(_typical_gradient(srgb, ring), 1e-12),
         seam_step=_median_step(srgb, hole, known) / max(_median_step(srgb, ring, ring), 1e-6),
         unfilled=int((~np.isfinite(srgb[hole]).all(axis=-1)).sum()),
     )
@@ -51,9 +55,18 @@ def measure(
 
 def gradient_energy(srgb: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
     """Mean squared difference of neighbouring pixels (summed over RGB) that both lie in `region`; 0 without any."""
-    squares = [np.sum(difference**2, axis=-1) for difference in _neighbour_differences(srgb, region, region)]
-    values = np.concatenate(squares)
+    values = _squared_gradients(srgb, region)
     return float(values.mean()) if len(values) else 0.0
+
+
+def _typical_gradient(srgb: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
+    values = _squared_gradients(srgb, region)
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _squared_gradients(srgb: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Squared differences (N,), summed over RGB, of neighbouring pixels that both lie in `region`."""
+    return np.concatenate([np.sum(step**2, axis=-1) for step in _neighbour_differences(srgb, region, region)])
 
 
 def blurred_psnr(srgb: NDArray[np.float32], truth: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
