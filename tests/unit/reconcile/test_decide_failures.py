@@ -10,8 +10,9 @@ import pytest
 from simulated_cluster import Cluster, Fate, spec_of
 from simulated_operator import Operator
 
-from scenewright.reconcile.decide import DecideSettings
+from scenewright.reconcile.decide import DecideSettings, endings
 from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey
+from scenewright_stages.contract.reports import Report
 
 TUNING = ObjectKey("TuningRun", "lab", "fixer")
 
@@ -288,6 +289,17 @@ def test_a_job_that_is_lost_again_and_again_fails_the_run() -> None:
                 operator.settle()
                 cluster.delete_job(name)
     assert why(operator)[0] == "JobLost"
+
+
+@pytest.mark.parametrize(
+    ("warnings", "message"),
+    [
+        ([], "the input holds no sample"),
+        (["3 of 3 samples rejected: no-subject"], "nothing is left; 3 of 3 samples rejected: no-subject"),
+    ],
+)
+def test_a_job_whose_rules_left_out_everything_says_which_rule(warnings: list[str], message: str) -> None:
+    assert endings._none_done(Report(step="publish", warnings=warnings)) == message
 
 
 def test_no_sample_done_is_a_failure_that_names_the_first() -> None:

@@ -164,7 +164,10 @@ def _any_done(plan: Plan, report: Report) -> bool:
 
 def _none_done(report: Report) -> str:
     total = report.samples + report.rejected
-    return f"none of {total} samples is done{_why(report)}" if total else "the input holds no sample"
+    if total:
+        return f"none of {total} samples is done{_why(report)}"
+    # Samples that a rule left out are in neither count; a warning tells of them.
+    return "; ".join(["nothing is left", *report.warnings[:1]]) if report.warnings else "the input holds no sample"
 
 
 def _why(report: Report) -> str:
