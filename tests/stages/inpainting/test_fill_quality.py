@@ -70,7 +70,7 @@ def test_every_pixel_is_filled_and_far_better_than_black(holes: Holes) -> None:
 
 @pytest.mark.slow
 def test_the_colours_are_not_far_below_those_of_telea_and_above_them_beside_objects(holes: Holes) -> None:
-    """Telea's smear is the better guess of an outpaint's mean colour and the worse one of uncovered background."""
+    """Telea's smear is a good guess of an outpaint's mean colour and a bad one of uncovered background."""
     gain = np.array(
         [
             blurred_psnr(fill, case.truth, case.hole) - blurred_psnr(telea(case), case.truth, case.hole)
@@ -78,8 +78,8 @@ def test_the_colours_are_not_far_below_those_of_telea_and_above_them_beside_obje
         ]
     )
     beside_objects = holes.cases[0].depth is not None
-    assert gain.mean() >= (2.0 if beside_objects else -2.5)
-    assert (gain >= -0.5).mean() >= (0.8 if beside_objects else 0.2)
+    assert gain.mean() >= (2.0 if beside_objects else -0.7)
+    assert (gain >= -0.5).mean() >= (0.8 if beside_objects else 0.4)
 
 
 def test_the_measurements_tell_the_truth_from_black_and_from_blur() -> None:
