@@ -116,10 +116,13 @@ class Bench:
         return items
 
     def check_each_job_once(self, names: Sequence[str]) -> None:
-        """Every object has its five Jobs, each of them created once."""
-        created = {name: count for name, count in self.created_jobs().items() if count}
-        assert set(created.values()) == {1}, {name: count for name, count in created.items() if count != 1}
-        assert len(created) == 5 * len(names)
+        """Every object has its five Jobs, none of them created twice.
+
+        In an outage a Job may be created although the answer is an error, so that there are Jobs without a creation.
+        """
+        again = {name: count for name, count in self.created_jobs().items() if count > 1}
+        assert not again
+        assert len(self.jobs()) == 5 * len(names)
 
     def check_all_complete(self, phases: dict[str, str], names: Sequence[str]) -> None:
         """No object is lost and none has failed."""
