@@ -75,7 +75,7 @@ class Events:
             if error.status != 409:
                 logger.info("an Event was not posted: %s", error)
         except NotLeading:
-            logger.info("an Event was not posted: another operator leads")
+            logger.info("an Event was not posted: this operator leads no more")
 
     def _note(self, name: str, uid: str) -> None:
         self._posted[name] = None

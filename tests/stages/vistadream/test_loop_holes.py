@@ -38,7 +38,7 @@ WIDTH, HEIGHT = 128, 96
 POSES = 24
 OPACITY = 0.8
 WORLDS = {"box 0": box_room(0), "box 1": box_room(1), "cylinder 0": cylinder_room(0), "cylinder 1": cylinder_room(1)}
-"""The cylinder rooms are the family that no recipe was tuned to, and neither were box rooms 0 and 1."""
+"""The cylinder rooms are the family that no recipe was tuned to; box rooms 0 and 1 were seen in first trials only."""
 
 RENDERER = renderer_for("cpu")
 SETTINGS = ExpansionSettings(
