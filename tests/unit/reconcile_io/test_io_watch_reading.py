@@ -40,7 +40,8 @@ def test_a_small_piece_is_followed_by_a_pause_and_a_large_one_is_not(monkeypatch
         monkeypatch.setattr(reading.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
         response = SimpleNamespace(content=SimpleNamespace(iter_any=pieces))
         async for piece in reading._gathered(cast(aiohttp.ClientResponse, response)):
-            done.append("small" if len(piece) < reading._MUCH else "large")
+            is_small = len(piece) < reading._MUCH
+            done.append("small" if is_small else "large")
 
     asyncio.run(read())
     assert done == ["small", "sleep", "large", "small", "sleep"]

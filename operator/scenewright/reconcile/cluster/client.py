@@ -195,7 +195,7 @@ class Client:
 
 
 async def _gathered(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """What comes in, a few times a second while it is little; much is read on at once, so that no watch falls behind."""
+    """What comes in, a few times a second while it is little; much is read on at once: no watch may fall behind."""
     async for chunk in response.content.iter_any():
         yield chunk
         if len(chunk) < _MUCH:
