@@ -11,7 +11,8 @@ motorcycle: setup  ## The second example: a stereo capture with its true dispari
 	.venv/bin/scenewright run examples/scenejob-motorcycle.yaml --output results/motorcycle
 
 test: setup-dev lint  ## Everything that CI runs
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not serial and not gpu and not soak and not node"
+	# Three processes on two cores: those with a cluster mostly wait.
+	$(PYTHON) -m pytest -n 3 --dist loadgroup -m "not serial and not gpu and not soak and not node"
 	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node"
 
 test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and a quarter of an hour
