@@ -40,9 +40,8 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
     if failed:
         message = f"{failed} of {report.samples + report.rejected} samples failed"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesFailed", message, report=report)
-    if not report.samples and any(counts.skipped for counts in report.stages.values()):
-        message = "; ".join(["nothing is left", *report.warnings[:1]])
-        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", message, report=report)
+    if nothing_left := report.nothing_left():
+        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", nothing_left, report=report)
     return Outcome(COMMAND_OK, report=report)
 
 

@@ -53,6 +53,16 @@ class Report(Params):
     reason: str = ""
     message: str = ""
 
+    def nothing_left(self) -> str:
+        """In words, that rules of a pipeline left out every sample, and which; empty when it is not so.
+
+        Such samples are in neither `samples` nor `rejected`; a warning, the first one, tells of them.
+        """
+        others = self.samples or self.rejected
+        if others or not any(counts.skipped for counts in self.stages.values()):
+            return ""
+        return "; ".join(["nothing is left", *self.warnings[:1]])
+
     def to_bytes(self) -> bytes:
         """At most 3,500 bytes of UTF-8 JSON.
 

@@ -12,7 +12,7 @@ from simulated_operator import Operator
 
 from scenewright.reconcile.decide import DecideSettings, endings
 from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey
-from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.reports import Report, StageCounts
 
 TUNING = ObjectKey("TuningRun", "lab", "fixer")
 
@@ -292,14 +292,16 @@ def test_a_job_that_is_lost_again_and_again_fails_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("warnings", "message"),
+    ("skipped", "warnings", "message"),
     [
-        ([], "the input holds no sample"),
-        (["3 of 3 samples rejected: no-subject"], "nothing is left; 3 of 3 samples rejected: no-subject"),
+        (0, [], "the input holds no sample"),
+        (0, ["the page could not be written"], "the input holds no sample"),
+        (3, ["3 of 3 samples rejected: no-subject"], "nothing is left; 3 of 3 samples rejected: no-subject"),
     ],
 )
-def test_a_job_whose_rules_left_out_everything_says_which_rule(warnings: list[str], message: str) -> None:
-    assert endings._none_done(Report(step="publish", warnings=warnings)) == message
+def test_a_job_whose_rules_left_out_everything_says_which_rule(skipped: int, warnings: list[str], message: str) -> None:
+    stages = {"segment": StageCounts(total=skipped, skipped=skipped)}
+    assert endings._none_done(Report(step="publish", stages=stages, warnings=warnings)) == message
 
 
 def test_no_sample_done_is_a_failure_that_names_the_first() -> None:

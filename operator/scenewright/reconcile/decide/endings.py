@@ -166,8 +166,7 @@ def _none_done(report: Report) -> str:
     total = report.samples + report.rejected
     if total:
         return f"none of {total} samples is done{_why(report)}"
-    # Samples that a rule left out are in neither count; a warning tells of them.
-    return "; ".join(["nothing is left", *report.warnings[:1]]) if report.warnings else "the input holds no sample"
+    return report.nothing_left() or "the input holds no sample"
 
 
 def _why(report: Report) -> str:
