@@ -85,7 +85,6 @@ def _served(cluster: ControlPlane) -> bool:
 
 
 def _rights() -> Iterator[tuple[str, dict[str, Any]]]:
-    rbac, kind = "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1"
     rules = [
         _rule("scenewright.io", ["scenejobs", "datasetjobs", "tuningruns"], ["list", "watch", "delete"]),
         _rule("scenewright.io", ["scenejobs/status", "datasetjobs/status", "tuningruns/status"], ["patch"]),
@@ -98,19 +97,24 @@ def _rights() -> Iterator[tuple[str, dict[str, Any]]]:
         _rule("coordination.k8s.io", ["leases"], ["create", "get", "update"]),
         {"nonResourceURLs": ["/openid/v1/jwks", "/.well-known/openid-configuration"], "verbs": ["get"]},
     ]
-    metadata = {"name": ACCOUNT}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**metadata, "namespace": SYSTEM}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": SYSTEM}}
     yield f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{ACCOUNT}", account
+    yield from granted(ACCOUNT, rules)
+
+
+def granted(name: str, rules: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Paths and manifests of a ClusterRole of that name and of its binding to the operator's account."""
+    kind, metadata = "rbac.authorization.k8s.io/v1", {"name": name}
     role = {"apiVersion": kind, "kind": "ClusterRole", "metadata": metadata, "rules": rules}
-    yield f"{rbac}/clusterroles/{ACCOUNT}", role
+    yield f"/apis/{kind}/clusterroles/{name}", role
     binding = {
         "apiVersion": kind,
         "kind": "ClusterRoleBinding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}],
     }
-    yield f"{rbac}/clusterrolebindings/{ACCOUNT}", binding
+    yield f"/apis/{kind}/clusterrolebindings/{name}", binding
 
 
 def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:

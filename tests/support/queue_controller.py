@@ -22,7 +22,6 @@ from cluster.api import ApiError
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/{}/workloads"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloads.kueue.x-k8s.io"
-_RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _ROLE = "scenewright-kueue"
 _TOLERATION = {"key": "test.scenewright.io/flavor", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -56,18 +55,8 @@ def installed(cluster: ControlPlane) -> Iterator[None]:
 
 
 def _rights() -> Iterator[tuple[str, Raw]]:
-    kind, metadata = "rbac.authorization.k8s.io/v1", {"name": _ROLE}
     rules = [{"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["get", "list"]}]
-    role = {"apiVersion": kind, "kind": "ClusterRole", "metadata": metadata, "rules": rules}
-    yield f"{_RBAC}/clusterroles/{_ROLE}", role
-    binding = {
-        "apiVersion": kind,
-        "kind": "ClusterRoleBinding",
-        "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _ROLE},
-        "subjects": [{"kind": "ServiceAccount", "name": op.ACCOUNT, "namespace": op.SYSTEM}],
-    }
-    yield f"{_RBAC}/clusterrolebindings/{_ROLE}", binding
+    return op.granted(_ROLE, rules)
 
 
 def _is_served(cluster: ControlPlane) -> bool:
