@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 _LOOP_SECONDS = 180.0
 """A loop that shows no life for so long is stuck; the slowest turn of a healthy one takes about 100 s."""
-
-
 _EVENT_SECONDS = 3.0
 """Events that wait at the end are posted within this time, well inside a Pod's grace period."""
 

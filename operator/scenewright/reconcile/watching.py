@@ -63,9 +63,7 @@ class _Letters:
         take: called there with kind, type and object of each event, in their order.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, take: Callable[[str, str | None, dict[str, Any]], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, take: _Take) -> None:
         self._loop = loop
         self._take = take
         self._waiting: deque[tuple[str, Any]] = deque()
