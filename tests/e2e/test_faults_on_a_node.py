@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pod_faults import delete_pod, evict_pod, kill_the_operator, kill_worker, working_pods
 from portraits import write_portraits
+from trials import Trial
 
-from cluster import chart, trial
+from cluster import trial
+from cluster.node import Node
 from cluster.whole_cluster import WholeCluster
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
@@ -39,39 +40,17 @@ SAFE_SECONDS = 5.0
 """A record that was made so long before a fault is stored: the work is not done again."""
 
 
-@dataclass
-class Battered:
+@dataclass(frozen=True)
+class Battered(Trial):
     """One DatasetJob on a cluster, what was done to it, and every record that its Pods have ever stored."""
 
-    cluster: WholeCluster
+    node: Node
     faults: list[tuple[str, float]] = field(default_factory=list)
     records: dict[str, bytes] = field(default_factory=dict)
 
-    def kubectl(self, *arguments: str, manifest: str = "") -> str:
-        return self.cluster.target.kubectl("--namespace", trial.NAMESPACE, *arguments, manifest=manifest)
-
-    def listed(self, kind: str) -> list[dict[str, Any]]:
-        selector = f"scenewright.io/object={NAME}"
-        return list(json.loads(self.kubectl("get", kind, "--selector", selector, "--output", "json"))["items"])
-
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.kubectl("get", "datasetjob", NAME, "--output", "json")).get("status", {}))
-
-    def working_pod(self) -> str:
-        """A Pod of a stage that has worked for some seconds."""
-        old = (datetime.now(UTC) - timedelta(seconds=6)).isoformat()
-        for pod in self.listed("pods"):
-            metadata = pod["metadata"]
-            container = next(iter(pod["status"].get("containerStatuses", [])), {})
-            started = container.get("state", {}).get("running", {}).get("startedAt", "")
-            is_stage = metadata["labels"]["scenewright.io/step"] in STAGES
-            if is_stage and "deletionTimestamp" not in metadata and started and started < old:
-                return str(metadata["name"])
-        return ""
-
     def storage_answers(self) -> bool:
         with contextlib.suppress(Exception):
-            return bool(self.cluster.storage.client().list_buckets()["Buckets"])
+            return bool(self.storage.client().list_buckets()["Buckets"])
         return False
 
     def follow(self, over: threading.Event) -> None:
@@ -82,7 +61,7 @@ class Battered:
                 self._look_at_records()
 
     def _look_at_records(self) -> None:
-        client = self.cluster.storage.client()
+        client = self.storage.client()
         for stage in STAGES:
             listing = client.list_objects_v2(Bucket=trial.SCENES, Prefix=f"{NAME}/{layout.ROOT}/{stage}/")
             for entry in listing.get("Contents", []):
@@ -101,53 +80,28 @@ class Battered:
         return {name: sorted(times.values()) for name, times in found.items()}
 
 
-def delete_pod(battered: Battered, pod: str) -> None:
-    battered.kubectl("delete", "pod", pod, "--wait=false")
-
-
-def evict_pod(battered: Battered, pod: str) -> None:
-    path = f"/api/v1/namespaces/{trial.NAMESPACE}/pods/{pod}/eviction"
-    metadata = {"name": pod, "namespace": trial.NAMESPACE}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-    battered.cluster.control_plane.api.create(path, body)
-
-
-def kill_worker(battered: Battered, pod: str) -> None:
-    """SIGKILL, as the kernel does when memory is short."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if f"HOSTNAME={pod}".encode() in environment.read_bytes().split(b"\0"):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
-
-
-def take_storage_away(battered: Battered, _pod: str) -> None:
-    component = battered.cluster.storage.component
+def take_storage_away(battered: Battered, _pod: str) -> bool:
+    component = battered.storage.component
     assert component is not None
     component.kill()
     time.sleep(AWAY_SECONDS)
     component.start()
     component.wait_until(battered.storage_answers, 60.0)
+    return True
 
 
-def stop_the_kubelet(battered: Battered, pod: str) -> None:
+def stop_the_kubelet(battered: Battered, pod: str) -> bool:
     """The node seems to live when the Pod is deleted, and comes back after a while."""
-    node = battered.cluster.node
-    node.kubelet.stop()
+    battered.node.kubelet.stop()
     try:
-        battered.kubectl("delete", "pod", pod, "--wait=false")
+        hit = delete_pod(battered, pod)
         time.sleep(8.0)
     finally:
-        node.restart_kubelet()
+        battered.node.restart_kubelet()
+    return hit
 
 
-def kill_the_operator(battered: Battered, _pod: str) -> None:
-    battered.cluster.target.kubectl(
-        *("--namespace", chart.NAMESPACE, "delete", "pods", "--grace-period=0", "--force"),
-        *("--selector", "app.kubernetes.io/name=scenewright"),
-    )
-
-
-FAULTS: tuple[Callable[[Battered, str], None], ...] = (
+FAULTS: tuple[Callable[[Battered, str], bool], ...] = (
     delete_pod,
     evict_pod,
     kill_worker,
@@ -183,12 +137,13 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def battered(cluster_with_operator: WholeCluster, portraits: Path) -> Iterator[Battered]:
     """The object has come to its end through all faults."""
-    found = Battered(cluster_with_operator)
-    trial.prepare(cluster_with_operator.target, cluster_with_operator.storage, portraits.parent)
-    client = cluster_with_operator.storage.client()
+    whole = cluster_with_operator
+    trial.begin(whole.target, whole.storage)
+    found = Battered(whole.target, whole.storage, trial.NAMESPACE, "datasetjob", whole.node)
+    client = whole.storage.client()
     for path in portraits.iterdir():
         client.upload_file(str(path), trial.PHOTOS, f"{NAME}/{path.name}")
-    found.kubectl("apply", "--server-side", "-f", "-", manifest=json.dumps(job()))
+    found.apply(job())
     over = threading.Event()
     follower = threading.Thread(target=found.follow, args=(over,), daemon=True)
     follower.start()
@@ -207,31 +162,41 @@ def _batter(battered: Battered) -> None:
     print(f"seed {SEED}")
     for fault in random.Random(SEED).sample(FAULTS, len(FAULTS)):
         deadline = time.monotonic() + 300.0
-        while not (pod := battered.working_pod()):
-            assert time.monotonic() < deadline, f"nothing works before {fault.__name__}: {battered.status()}"
-            assert battered.status().get("phase") not in ("Complete", "Failed"), f"over before {fault.__name__}"
+        while not _strikes(battered, fault):
+            assert time.monotonic() < deadline, f"nothing works before {fault.__name__}: {battered.status(NAME)}"
+            assert battered.status(NAME).get("phase") not in ("Complete", "Failed"), f"over before {fault.__name__}"
             time.sleep(0.5)
-        print(f"{datetime.now(UTC):%H:%M:%S} {fault.__name__} {pod}")
-        battered.faults.append((fault.__name__, time.time()))
-        fault(battered, pod)
+
+
+def _strikes(battered: Battered, fault: Callable[[Battered, str], bool]) -> bool:
+    """Whether there was a Pod that the fault could meet, and it did."""
+    pod = next(iter(working_pods(battered, NAME, STAGES, seconds=6.0)), "")
+    if not pod:
+        return False
+    print(f"{datetime.now(UTC):%H:%M:%S} {fault.__name__} {pod}")
+    began = time.time()
+    hit = fault(battered, pod)
+    if hit:
+        battered.faults.append((fault.__name__, began))
+    return hit
 
 
 def _wait_ended(battered: Battered) -> None:
     deadline = time.monotonic() + ENDS_WITHIN
-    while battered.status().get("phase") not in ("Complete", "Failed"):
-        assert time.monotonic() < deadline, battered.kubectl("describe", "datasetjob,jobs,pods")[-6000:]
+    while battered.status(NAME).get("phase") not in ("Complete", "Failed"):
+        assert time.monotonic() < deadline, battered.described()
         time.sleep(2.0)
 
 
 def test_the_object_completes_though_everything_was_taken_from_it(battered: Battered) -> None:
-    status = battered.status()
+    status = battered.status(NAME)
     assert status["phase"] == "Complete", json.dumps(status, indent=1)
     assert len(battered.faults) == len(FAULTS)
     assert status["progress"] == f"{4 * COUNT}/{4 * COUNT}"
 
 
 def test_no_step_had_two_jobs_of_one_run_and_pass(battered: Battered) -> None:
-    names = [job["metadata"]["name"] for job in battered.listed("jobs")]
+    names = [job["metadata"]["name"] for job in battered.listed("jobs", NAME)]
     assert len(names) == len(set(names)) >= len(STAGES)
 
 
@@ -255,7 +220,7 @@ def test_the_results_are_those_of_an_undisturbed_run(battered: Battered, portrai
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     local = json.loads((portraits.parent / "out" / layout.PUBLISHED).read_text())["files"]
-    client = battered.cluster.storage.client()
+    client = battered.storage.client()
     answer = client.get_object(Bucket=trial.SCENES, Key=f"{NAME}/{layout.PUBLISHED}")
     there = json.loads(answer["Body"].read())["files"]
     assert {name: entry for name, entry in there.items() if name != "report.html"} == {

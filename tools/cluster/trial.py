@@ -23,11 +23,20 @@ EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
 
 def prepare(target: Target, server: StorageServer, folder: Path) -> Path:
     """Makes all of it; returns the path of the manifest to apply."""
+    begin(target, server)
     _upload_photograph(server)
-    target.kubectl("apply", "--server-side", "-f", "-", manifest=namespace_manifests(server))
     manifest = folder / "scenejob.yaml"
     manifest.write_text(yaml.safe_dump(trial_job(), sort_keys=False))
     return manifest
+
+
+def begin(target: Target, server: StorageServer, namespace: str = NAMESPACE) -> None:
+    """Makes the buckets that are not there, and a namespace with the credentials for them."""
+    client = server.client()
+    present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in sorted({PHOTOS, SCENES} - present):
+        client.create_bucket(Bucket=bucket)
+    target.kubectl("apply", "--server-side", "-f", "-", manifest=namespace_manifests(server, namespace))
 
 
 def trial_job() -> dict[str, Any]:
@@ -69,10 +78,6 @@ def namespace_manifests(server: StorageServer, namespace: str = NAMESPACE) -> st
 
 
 def _upload_photograph(server: StorageServer) -> None:
-    client = server.client()
-    present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-    for bucket in sorted({PHOTOS, SCENES} - present):
-        client.create_bucket(Bucket=bucket)
     job = yaml.safe_load(EXAMPLE.read_text())
     photograph = EXAMPLE.parent / job["spec"]["input"]["uri"]
-    client.upload_file(str(photograph), PHOTOS, photograph.name)
+    server.client().upload_file(str(photograph), PHOTOS, photograph.name)
