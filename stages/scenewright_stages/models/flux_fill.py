@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from scenewright_stages.models.errors import UnsupportedOption
-from scenewright_stages.models.flux_acceleration import compile_blocks, quantise_to_float8
+from scenewright_stages.models.flux_acceleration import compile_blocks, quantise_to_float8, replay_steps
 from scenewright_stages.models.flux_prompts import FluxPrompts, load_prompts, quiet_diffusers
 from scenewright_stages.models.interfaces import (
     BackendRecord,
@@ -39,7 +39,7 @@ class FluxFillSettings:
     Attributes:
         precision: ``bf16``; ``fp8`` = float8 weights and dynamically quantised activations in the transformer
             (Hopper or newer), the rest bf16; ``fp32`` for tests.
-        compile: ``blocks`` compiles each kind of transformer block once; ``none`` runs eagerly.
+        compile: ``blocks`` compiles each kind of transformer block once and replays whole steps; ``none`` runs eagerly.
         offload: ``model`` keeps only the running component on the GPU; ``none`` keeps all there.
         steps: denoising steps.
         guidance: distilled guidance scale.
@@ -207,6 +207,7 @@ def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache
         pipeline.to(device)
     if settings.compile == "blocks":
         compile_blocks(pipeline.transformer, cache_dir)
+        replay_steps(pipeline.transformer)
 
 
 def _load_pipeline(folder: Path, settings: FluxFillSettings) -> Any:

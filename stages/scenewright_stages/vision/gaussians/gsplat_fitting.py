@@ -12,22 +12,21 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..recording import RoundTrip, Runner, TensorFunction, recording
 from .gsplat_renderer import camera_tensors
 from .kernels.harmonics import C0
 from .kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE, TILE
 from .optimisation import OptimisationSettings, Progress, View
-from .recording import Run, TensorFunction, recording, run_plainly
 from .rendering import ALPHA_FLOOR, Renderer, Rendering
 from .scene import GaussianScene
 from .tiles import pixels_of, reached, reaching, tile_grid, tiles_holding
-from .torch_fitting import Step, Target, descend
+from .torch_fitting import Descent, Target, descend, rows_of, with_rows
 
 
 def fit(
@@ -43,45 +42,107 @@ def fit(
     others = np.ones(len(scene), np.bool_)
     others[rows] = False
     frozen = scene.select(torch.from_numpy(others).to(scene.device))
+    descent = Descent(rows_of(scene, rows), settings)
     with recording(renderer.device) as run:
         easels = [Easel(Target.of(view, settings, renderer.device), frozen, run) for view in views]
-        return descend(scene, rows, lambda view, moving: easels[view].step(moving), settings, sequence, on_progress)
+        # One for all views of a size: the camera is an argument.
+        moving = {
+            projector: run.round_trip(projector.of(descent), descent.step)
+            for projector in {easel.projector for easel in easels}
+        }
 
+        def step(view: int) -> torch.Tensor:
+            easel = easels[view]
+            return easel.step(moving[easel.projector]) if len(rows) else easel.untouched_loss()
 
-@lru_cache(maxsize=64)
-def _marker(grid: tuple[int, int]) -> TensorFunction:
-    """(means2d, radii) -> tiles reached; one function for all views of a size."""
-
-    def mark(means2d: torch.Tensor, radii: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (reached(means2d, radii, grid),)
-
-    return mark
+        losses = descend(descent, step, sequence, on_progress)
+    return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
 
 
 @dataclass(frozen=True)
-class _Splats:
+class Splats:
     """Gaussians as one camera sees them, gsplat's layout with one image: (1, N, ...).
 
-    radii int32 pixels, means2d pixels, depths metres, conics (xx, xy, yy), colours sRGB, opacities.
+    radii int32 pixels, depths metres, means2d pixels, conics (xx, xy, yy), colours sRGB, opacities.
     """
 
     radii: torch.Tensor
-    means2d: torch.Tensor
     depths: torch.Tensor
+    means2d: torch.Tensor
     conics: torch.Tensor
     colours: torch.Tensor
     opacities: torch.Tensor
 
-    def select(self, index: torch.Tensor) -> _Splats:
-        return _Splats(*(tensor[:, index] for tensor in vars(self).values()))
+    def select(self, index: torch.Tensor) -> Splats:
+        return Splats(*(tensor[:, index] for tensor in vars(self).values()))
 
-    def followed_by(self, other: _Splats) -> _Splats:
+    def followed_by(self, other: Splats) -> Splats:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return _Splats(*(torch.cat(pair, dim=1) for pair in pairs))
+        return Splats(*(torch.cat(pair, dim=1) for pair in pairs))
+
+    @property
+    def differentiable(self) -> tuple[torch.Tensor, ...]:
+        """Those by which gsplat gives gradients."""
+        return self.means2d, self.conics, self.colours, self.opacities
 
     @property
     def count(self) -> int:
         return self.radii.shape[1]
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Projects Gaussians to pictures of one size; with_depth: their depth is a fourth colour."""
+
+    width: int
+    height: int
+    with_depth: bool
+
+    def of(self, descent: Descent) -> TensorFunction:
+        """(view, lens) -> the splats' tensors and the tiles that they reach, from the Gaussians as they then are."""
+
+        def project(view: torch.Tensor, lens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            splats = self.project(descent.gaussians, view, lens)
+            tiles = reached(splats.means2d[0].detach(), splats.radii[0], tile_grid(self.width, self.height))
+            return (*vars(splats).values(), tiles)
+
+        return project
+
+    def project(self, scene: GaussianScene, view: torch.Tensor, lens: torch.Tensor) -> Splats:
+        """As a camera sees them: view (1, 4, 4) camera_from_world, lens (1, 3, 3) intrinsics."""
+        gsplat: Any = importlib.import_module("gsplat")
+        opacities = torch.sigmoid(scene.opacity_logits)
+        radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
+            scene.means,
+            None,
+            scene.quaternions,
+            scene.log_scales.exp(),
+            view,
+            lens,
+            self.width,
+            self.height,
+            eps2d=COVARIANCE_BLUR,
+            near_plane=NEAR_PLANE,
+            far_plane=FAR_PLANE,
+            opacities=opacities,
+        )
+        colours = _colours(scene, view[0], radii)
+        if self.with_depth:
+            colours = torch.cat([colours, depths[..., None]], dim=-1)
+        return Splats(radii, depths.detach(), means2d, conics, colours, opacities[None])
+
+
+def _colours(scene: GaussianScene, view: torch.Tensor, radii: torch.Tensor) -> torch.Tensor:
+    """(1, N, 3), as gsplat's own `rasterization` makes them."""
+    if scene.harmonics_degree == 0:
+        return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(min=0)[None]
+    gsplat: Any = importlib.import_module("gsplat")
+    # Of the camera in the world: minus the transposed rotation times the translation.
+    position = -(view[:3, :3] * view[:3, 3:]).sum(dim=0)
+    coloured: torch.Tensor = gsplat.spherical_harmonics(
+        scene.harmonics_degree, scene.means - position, scene.spherical_harmonics, (radii[0] > 0).all(dim=-1)
+    )
+    return (coloured + 0.5).clamp(min=0)[None]
 
 
 @dataclass(frozen=True)
@@ -103,40 +164,53 @@ class Easel:
         target: the view.
         frozen: Gaussians that are in every picture.
         run: calls functions that always launch the same kernels.
+
+    Attributes:
+        projector: for Gaussians that are painted on it.
     """
 
-    def __init__(self, target: Target, frozen: GaussianScene, run: Run = run_plainly) -> None:
+    def __init__(self, target: Target, frozen: GaussianScene, run: Runner) -> None:
         self._gsplat: Any = importlib.import_module("gsplat")
         self._target, self._camera = target, target.camera
-        self._with_depth = target.depth is not None
+        self.projector = Projector(self._camera.width, self._camera.height, target.depth is not None)
         self._grid = tile_grid(self._camera.width, self._camera.height)
         self._wanted = tiles_holding(target.supervised)
+        self._numbers = camera_tensors((self._camera,), self._wanted.device)
         self._frozen, self._backdrop = self._prepare(frozen)
         self._run = run
 
     @torch.no_grad()
-    def _prepare(self, frozen: GaussianScene) -> tuple[_Splats | None, Rendering]:
+    def _prepare(self, frozen: GaussianScene) -> tuple[Splats | None, Rendering]:
         flat = torch.zeros(1, self._camera.height, self._camera.width, device=self._wanted.device)
         nothing = Rendering(flat[..., None].expand(-1, -1, -1, 3), flat, flat)
         if len(frozen) == 0:
             return None, nothing
-        splats = self._project(frozen)
+        splats = self.projector.project(frozen, *self._numbers)
         splats = splats.select(reaching(splats.means2d[0], splats.radii[0], self._wanted))
         if splats.count == 0:
             return None, nothing
-        return splats, self._over(self._draw(splats, self._wanted), nothing)
+        return splats, self._over(_Drawn(*self._draw(splats, self._wanted), self._wanted), nothing)
 
-    def step(self, moving: GaussianScene) -> Step:
-        """Draws what the moving Gaussians may have changed, and judges the whole picture."""
-        if len(moving) == 0:
-            return Step(self._target.loss(self._backdrop).loss, (), ())
-        splats = self._project(moving)
-        # Before gsplat's lists, for whose length the host waits: what follows them finds the device idle.
-        (touched,) = self._run(_marker(self._grid), splats.means2d[0].detach(), splats.radii[0])
-        tiles = touched & self._wanted
-        drawn = self._draw(splats if self._frozen is None else self._frozen.followed_by(splats), tiles)
-        loss, *gradients = self._run(self._judge, drawn.values.detach(), drawn.alpha.detach(), drawn.tiles)
-        return Step(loss, (drawn.values, drawn.alpha), tuple(gradients))
+    def untouched_loss(self) -> torch.Tensor:
+        """That of the frozen Gaussians alone."""
+        return self._target.loss(self._backdrop).loss
+
+    def step(self, moving: RoundTrip) -> torch.Tensor:
+        """Draws what the moving Gaussians may have changed, judges the whole picture, and goes back; the loss.
+
+        Args:
+            moving: a round trip through this easel's projector.
+        """
+        # The tiles come before gsplat's lists, for whose length the host waits: what follows finds the device idle.
+        *tensors, touched = moving.there(*self._numbers)
+        moved, tiles = Splats(*tensors), touched & self._wanted
+        splats = moved if self._frozen is None else self._frozen.followed_by(moved)
+        leaves = [tensor.requires_grad_() for tensor in splats.differentiable]
+        values, alpha = self._draw(splats, tiles)
+        loss, *by_drawn = self._run(self._judge, values.detach(), alpha.detach(), tiles)
+        gradients = torch.autograd.grad((values, alpha), leaves, by_drawn)
+        moving.back(*(gradient[:, splats.count - moved.count :] for gradient in gradients))
+        return loss
 
     @torch.no_grad()
     def _judge(
@@ -159,44 +233,13 @@ class Easel:
         # What is undefined is replaced, never multiplied.
         rgb = torch.where(painted[..., None], drawn.values[..., :3], backdrop.rgb)
         alpha = torch.where(painted, drawn.alpha[..., 0], backdrop.alpha)
-        if not self._with_depth:
+        if not self.projector.with_depth:
             return Rendering(rgb, backdrop.depth, alpha)
         expected = drawn.values[..., 3] / drawn.alpha[..., 0].clamp(min=ALPHA_FLOOR)
         return Rendering(rgb, torch.where(painted, expected, backdrop.depth), alpha)
 
-    def _project(self, scene: GaussianScene) -> _Splats:
-        view, lens = camera_tensors((self._camera,), scene.device)
-        opacities = torch.sigmoid(scene.opacity_logits)
-        radii, means2d, depths, conics, _ = self._gsplat.fully_fused_projection(
-            scene.means,
-            None,
-            scene.quaternions,
-            scene.log_scales.exp(),
-            view,
-            lens,
-            self._camera.width,
-            self._camera.height,
-            eps2d=COVARIANCE_BLUR,
-            near_plane=NEAR_PLANE,
-            far_plane=FAR_PLANE,
-            opacities=opacities,
-        )
-        colours = self._colours(scene, radii)
-        if self._with_depth:
-            colours = torch.cat([colours, depths[..., None]], dim=-1)
-        return _Splats(radii, means2d, depths, conics, colours, opacities[None])
-
-    def _colours(self, scene: GaussianScene, radii: torch.Tensor) -> torch.Tensor:
-        """(1, N, 3), as gsplat's own `rasterization` makes them."""
-        if scene.harmonics_degree == 0:
-            return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(min=0)[None]
-        position = torch.as_tensor(self._camera.position, dtype=scene.means.dtype, device=scene.device)
-        coloured: torch.Tensor = self._gsplat.spherical_harmonics(
-            scene.harmonics_degree, scene.means - position, scene.spherical_harmonics, (radii[0] > 0).all(dim=-1)
-        )
-        return (coloured + 0.5).clamp(min=0)[None]
-
-    def _draw(self, splats: _Splats, tiles: torch.Tensor) -> _Drawn:
+    def _draw(self, splats: Splats, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and alpha, see `_Drawn`."""
         rows, columns = self._grid
         _, keys, pair_rows = self._gsplat.isect_tiles(splats.means2d, splats.radii, splats.depths, TILE, columns, rows)
         offsets = self._gsplat.isect_offset_encode(keys, 1, columns, rows)
@@ -212,4 +255,4 @@ class Easel:
             pair_rows,
             masks=tiles[None],
         )
-        return _Drawn(values, alpha, tiles)
+        return values, alpha

@@ -23,18 +23,33 @@ from .scene import GaussianScene
 _HALF_WINDOW = 5
 
 
-@dataclass(frozen=True)
-class Step:
-    """A loss and its gradients by the tensors that were drawn.
+class Descent:
+    """Gaussians on their way down a loss: leaf tensors, and Adam with a rate for each group of them."""
 
-    Attributes:
-        loss: scalar.
-        drawn: tensors with a history, as many as gradients.
-    """
+    def __init__(self, start: GaussianScene, settings: OptimisationSettings) -> None:
+        self._settings = settings
+        self._leaves = _leaves(start)
+        # A tensor: in a recorded step a number would stay what it was.
+        self._means_rate = torch.tensor(settings.means_rate, device=start.device)
+        self._optimiser = _adam(self._leaves, settings, self._means_rate)
+        self._largest = self._leaves["log_scales"].detach() + math.log(settings.largest_growth)
 
-    loss: torch.Tensor
-    drawn: tuple[torch.Tensor, ...]
-    gradients: tuple[torch.Tensor, ...]
+    @property
+    def gaussians(self) -> GaussianScene:
+        """As they are now, with a history that leads to the leaves."""
+        return _scene_of(self._leaves)
+
+    def begin(self, iteration: int) -> None:
+        """Sets the rates of step 1 .. iterations."""
+        if self._settings.means_decay < 1:
+            self._means_rate.fill_(self._settings.means_rate_at(iteration))
+
+    def step(self) -> None:
+        """Moves against the gradients that the leaves have, and forgets them."""
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self._leaves["log_scales"].clamp_(max=self._largest)
 
 
 def fit(
@@ -48,48 +63,47 @@ def fit(
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
     """See `optimisation.optimise`; every picture is drawn whole, by any renderer."""
     targets = [Target.of(view, settings, renderer.device) for view in views]
+    descent = Descent(rows_of(scene, rows), settings)
 
-    def step(view: int, moving: GaussianScene) -> Step:
-        target = targets[view]
-        rendering = renderer.render(with_rows(scene, rows, moving), [target.camera])
-        found = target.loss(rendering)
-        pairs = [(rendering.rgb, found.by_rgb), (rendering.alpha, found.by_alpha), (rendering.depth, found.by_depth)]
-        drawn, gradients = zip(*((drawn, by) for drawn, by in pairs if by is not None), strict=True)
-        return Step(found.loss, drawn, gradients)
+    def step(view: int) -> torch.Tensor:
+        rendering = renderer.render(with_rows(scene, rows, descent.gaussians), [targets[view].camera])
+        found = targets[view].loss(rendering)
+        go_back(rendering, found)
+        descent.step()
+        return found.loss
 
-    return descend(scene, rows, step, settings, sequence, on_progress)
+    losses = descend(descent, step, sequence, on_progress)
+    return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
 
 
 def descend(
-    scene: GaussianScene,
-    rows: NDArray[np.int64],
-    step: Callable[[int, GaussianScene], Step],
-    settings: OptimisationSettings,
-    sequence: NDArray[np.int64],
-    on_progress: Progress | None,
-) -> tuple[GaussianScene, NDArray[np.float32]]:
-    """Adam on some rows of a scene.
+    descent: Descent, step: Callable[[int], torch.Tensor], sequence: NDArray[np.int64], on_progress: Progress | None
+) -> NDArray[np.float32]:
+    """The losses of all iterations.
 
     Args:
-        step: draws a view, given its number and the moving rows, and judges it.
+        step: takes a step by one view, given its number, and returns the loss before it.
+        sequence: the view of each iteration.
     """
-    leaves = _leaves(scene.select(torch.from_numpy(rows).to(scene.device)))
-    optimiser = _adam(leaves, settings)
-    losses = torch.zeros(settings.iterations, device=scene.device)
-    largest = leaves["log_scales"].detach() + math.log(settings.largest_growth)
-    for iteration, index in enumerate(sequence):
-        found = step(int(index), _scene_of(leaves))
-        losses[iteration] = found.loss
-        if any(tensor.requires_grad for tensor in found.drawn):
-            torch.autograd.backward(found.drawn, found.gradients)
-        optimiser.param_groups[0]["lr"] = settings.means_rate_at(iteration + 1)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            leaves["log_scales"].clamp_(max=largest)
-        report(on_progress, iteration + 1, settings.iterations)
-    fitted = with_rows(scene, rows, _scene_of(leaves)).detach().clone()
-    return fitted, losses.cpu().numpy()
+    losses = torch.zeros(len(sequence), device=descent.gaussians.device)
+    for iteration, view in enumerate(sequence):
+        descent.begin(iteration + 1)
+        losses[iteration] = step(int(view))
+        report(on_progress, iteration + 1, len(sequence))
+    return losses.cpu().numpy()
+
+
+def go_back(rendering: Rendering, found: Judged) -> None:
+    """Gives the leaves behind a rendering their gradients."""
+    pairs = [(rendering.rgb, found.by_rgb), (rendering.alpha, found.by_alpha), (rendering.depth, found.by_depth)]
+    drawn, gradients = zip(*((drawn, by) for drawn, by in pairs if by is not None), strict=True)
+    if any(tensor.requires_grad for tensor in drawn):
+        torch.autograd.backward(drawn, gradients)
+
+
+def rows_of(scene: GaussianScene, rows: NDArray[np.int64]) -> GaussianScene:
+    """These Gaussians alone."""
+    return scene.select(torch.from_numpy(rows).to(scene.device))
 
 
 def with_rows(scene: GaussianScene, rows: NDArray[np.int64], moving: GaussianScene) -> GaussianScene:
@@ -115,9 +129,11 @@ def _leaves(scene: GaussianScene) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone().requires_grad_() for name, tensor in tensors.items()}
 
 
-def _adam(leaves: dict[str, torch.Tensor], settings: OptimisationSettings) -> torch.optim.Adam:
-    rates = {
-        "means": settings.means_rate,
+def _adam(
+    leaves: dict[str, torch.Tensor], settings: OptimisationSettings, means_rate: torch.Tensor
+) -> torch.optim.Adam:
+    rates: dict[str, float | torch.Tensor] = {
+        "means": means_rate,
         "log_scales": settings.log_scales_rate,
         "quaternions": settings.quaternions_rate,
         "opacity_logits": settings.opacity_logits_rate,
@@ -127,9 +143,12 @@ def _adam(leaves: dict[str, torch.Tensor], settings: OptimisationSettings) -> to
     # A leaf without elements takes no part: fused kernels have nothing to launch for it.
     groups = [{"params": [leaves[name]], "lr": rate} for name, rate in rates.items() if leaves[name].numel()]
     if not groups:
-        groups = [{"params": [leaves["means"]], "lr": settings.means_rate}]
-    fused = leaves["means"].is_cuda
-    return torch.optim.Adam(groups, betas=settings.adam_betas, eps=settings.adam_epsilon, fused=fused)
+        groups = [{"params": [leaves["means"]], "lr": means_rate}]
+    on_device = leaves["means"].is_cuda
+    # Capturable: the number of steps is kept on the device, for a recorded step counts on.
+    return torch.optim.Adam(
+        groups, betas=settings.adam_betas, eps=settings.adam_epsilon, fused=on_device, capturable=on_device
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,246 @@
+"""Many small kernels as one launch: CUDA graphs of functions that launch the same kernels every time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+TensorFunction = Callable[..., tuple[torch.Tensor, ...]]
+
+
+class RoundTrip:
+    """A function of tensors, and what happens once the gradients of its results are known.
+
+    Args:
+        function: gives some results with a history that leads to leaf tensors.
+        after: called when the leaves have their gradients.
+    """
+
+    def __init__(self, function: TensorFunction, after: Callable[[], None]) -> None:
+        self._function, self._after = function, after
+        self._results: tuple[torch.Tensor, ...] = ()
+
+    def there(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The function's results, without their history."""
+        self._results = self._function(*tensors)
+        return tuple(result.detach() for result in self._results)
+
+    def back(self, *gradients: torch.Tensor) -> None:
+        """Goes on with the gradients by those results that have a history, in their order."""
+        torch.autograd.backward(self._differentiable, gradients)
+        # What holds a history keeps the stream on which its leaves take gradients, too.
+        self._results = ()
+        self._after()
+
+    @property
+    def _differentiable(self) -> tuple[torch.Tensor, ...]:
+        return tuple(result for result in self._results if result.requires_grad)
+
+
+class Runner(Protocol):
+    """Calls functions of tensors that launch the same kernels on tensors of the same shapes every time."""
+
+    def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The function's results, which are overwritten by the next call of any function."""
+
+    def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
+        """See `RoundTrip`; function and after wait for nothing."""
+
+
+class PlainRunner:
+    """Calls functions as they are."""
+
+    def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return function(*tensors)
+
+    def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
+        return RoundTrip(function, after)
+
+
+def recording(device: torch.device) -> AbstractContextManager[Runner]:
+    """A context whose value calls functions of tensors, faster than plainly where the device can."""
+    return Recorder() if device.type == "cuda" else nullcontext(PlainRunner())
+
+
+class Recorder:
+    """Records functions the first time, and replays them from then on.
+
+    They wait for nothing and keep no state. All recordings share their scratch memory: calls come from one stream. As a
+    context manager it gives the memory back at the end.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Any = torch.cuda.graph_pool_handle()
+        # Held here, also because the pool is gone for good once nothing uses it.
+        self._recordings: dict[TensorFunction, _Recording] = {}
+        self._tried: set[str] = set()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._recordings.clear()
+
+    def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The function's results; equal functions are recorded once."""
+        found = self._recordings.get(function)
+        if found is None:
+            found = self._recordings[function] = self._record(function, tensors)
+        return found.replay(tensors)
+
+    def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
+        """Recorded at its second call: the first one may set up state, an optimiser's for instance."""
+        return _RecordedRoundTrip(function, after)
+
+    def _record(self, function: TensorFunction, examples: tuple[torch.Tensor, ...]) -> _Recording:
+        if function.__qualname__ not in self._tried:
+            # Kernels are loaded and libraries set themselves up in a first call, which must not be recorded.
+            function(*examples)
+            self._tried.add(function.__qualname__)
+        return _Recording(function, examples, self._pool)
+
+
+class ReplayedCalls:
+    """A network's `forward` in inference, replayed from the second call of the same shapes on.
+
+    Its results are overwritten by its next call, and must be used up before.
+
+    Args:
+        forward: called with tensors and constants by name; waits for nothing and keeps no state.
+        sizes: recordings of so many combinations of shapes are kept; an older one is made again when it is needed.
+    """
+
+    def __init__(self, forward: TensorFunction, sizes: int = 4) -> None:
+        self._forward, self._sizes = forward, sizes
+        self._pool: Any = None
+        self._recordings: OrderedDict[object, _Recording | None] = OrderedDict()
+
+    def __call__(self, **arguments: Any) -> tuple[torch.Tensor, ...]:
+        tensors = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor)}
+        constants = {name: value for name, value in arguments.items() if name not in tensors}
+        if torch.is_grad_enabled() or not all(tensor.is_cuda for tensor in tensors.values()):
+            return self._forward(**arguments)
+        key = (_shapes(tensors), repr(constants))
+        if key not in self._recordings:
+            # The first call compiles and tunes kernels for its shapes, which cannot be recorded.
+            self._keep(key, None)
+            return self._forward(**arguments)
+        recording = self._recordings[key] or self._record(tensors, constants)
+        self._keep(key, recording)
+        return recording.replay(tuple(tensors.values()))
+
+    def _record(self, tensors: dict[str, torch.Tensor], constants: dict[str, Any]) -> _Recording:
+        # One memory for all sizes, which are never at work together.
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        return _Recording(self._by_position(tuple(tensors), constants), tuple(tensors.values()), self._pool)
+
+    def _by_position(self, names: Sequence[str], constants: dict[str, Any]) -> TensorFunction:
+        def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self._forward(**dict(zip(names, tensors, strict=True)), **constants)
+
+        return call
+
+    def _keep(self, key: object, recording: _Recording | None) -> None:
+        self._recordings[key] = recording
+        self._recordings.move_to_end(key)
+        while len(self._recordings) > self._sizes:
+            self._recordings.popitem(last=False)
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> tuple[tuple[str, torch.Size, torch.dtype], ...]:
+    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
+
+
+class _Recording:
+    """A graph with its own inputs and results."""
+
+    def __init__(self, function: TensorFunction, examples: tuple[torch.Tensor, ...], pool: Any) -> None:
+        self._inputs = tuple(tensor.detach().clone() for tensor in examples)
+        self._graph, self.results = _capture(lambda: function(*self._inputs), pool)
+
+    def replay(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        _refill(self._inputs, tensors)
+        return self.run()
+
+    def run(self) -> tuple[torch.Tensor, ...]:
+        """With the inputs that it has."""
+        self._graph.replay()
+        return self.results
+
+    def forget_history(self) -> None:
+        """Nobody goes back through these results again."""
+        self.results = tuple(result.detach() for result in self.results)
+
+
+class _RecordedRoundTrip(RoundTrip):
+    """Each way is recorded at its second call. One memory: the way there leaves in it what the way back needs."""
+
+    def __init__(self, function: TensorFunction, after: Callable[[], None]) -> None:
+        super().__init__(function, after)
+        self._pool: Any = torch.cuda.graph_pool_handle()
+        self._tried = False
+        self._forth: _Recording | None = None
+        self._gradients: tuple[torch.Tensor, ...] = ()
+        self._return: torch.cuda.CUDAGraph | None = None
+
+    def there(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if not self._tried:
+            return super().there(*tensors)
+        if self._forth is None:
+            # Until the way back is recorded, autograd insists that nobody writes to its inputs.
+            self._forth = _Recording(self._function, tensors, self._pool)
+            results = self._forth.run()
+        else:
+            results = self._forth.replay(tensors)
+        return tuple(result.detach() for result in results)
+
+    def back(self, *gradients: torch.Tensor) -> None:
+        if self._forth is None:
+            super().back(*gradients)
+            self._tried = True
+            return
+        if self._return is None:
+            self._results = self._forth.results
+            self._gradients = tuple(gradient.contiguous().clone() for gradient in gradients)
+            self._return, _ = _capture(self._record_back, self._pool)
+            self._forth.forget_history()
+        _refill(self._gradients, gradients)
+        self._return.replay()
+
+    def _record_back(self) -> None:
+        # In a thread of its own the way back would not be part of what is recorded.
+        with torch.autograd.set_multithreading_enabled(False):
+            super().back(*self._gradients)
+
+
+def _refill(held: tuple[torch.Tensor, ...], tensors: tuple[torch.Tensor, ...]) -> None:
+    for holder, tensor in zip(held, tensors, strict=True):
+        holder.copy_(tensor)
+
+
+def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """The graph of all that the function launches, and what it returns."""
+    graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        # Not `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may go on using the
+        # device meanwhile.
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            results = function()
+        finally:
+            graph.capture_end()
+    torch.cuda.current_stream().wait_stream(stream)
+    return graph, results
+
+
+@lru_cache(maxsize=1)
+def _capture_stream() -> Any:
+    """One for all: gradients are taken on the stream of the function that they belong to."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
