@@ -10,6 +10,8 @@ from scenewright.telemetry.metrics import CREATE_RATE
 
 _SLOWEST = 1.0
 _RECOVERY = 1.1
+_MOMENT_SECONDS = 1.0
+"""Errors within this time are one overload: they are answers to what was asked before the rate fell."""
 
 
 class CreateRate:
@@ -28,6 +30,7 @@ class CreateRate:
         self._tokens = float(burst)
         self._at = clock()
         self._not_before = 0.0
+        self._slowed_at = self._at - _MOMENT_SECONDS
         CREATE_RATE.set_function(lambda: self._rate)
 
     @property
@@ -58,6 +61,9 @@ class CreateRate:
 
     def failed(self, retry_after: float | None = None) -> None:
         """The API server is overloaded or away: half the rate, nothing saved up, and its own wish obeyed."""
-        self._rate = max(_SLOWEST, self._rate / 2)
+        now = self._clock()
+        if now - self._slowed_at >= _MOMENT_SECONDS:
+            self._rate = max(_SLOWEST, self._rate / 2)
+            self._slowed_at = now
         self._tokens = min(self._tokens, 1.0)
-        self._not_before = max(self._not_before, self._clock() + (retry_after or 0.0))
+        self._not_before = max(self._not_before, now + (retry_after or 0.0))

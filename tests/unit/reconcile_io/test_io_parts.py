@@ -43,16 +43,39 @@ def test_a_burst_is_followed_by_the_sustained_rate() -> None:
 
 
 def test_errors_slow_creation_down_and_successes_bring_it_back() -> None:
-    rate = CreateRate(64.0, 5, Clock())
+    clock = Clock()
+    rate = CreateRate(64.0, 5, clock)
     for _ in range(3):
         rate.failed()
+        clock.now += 1.0
     assert rate.rate == 8.0
     for _ in range(20):
         rate.failed()
+        clock.now += 1.0
     assert rate.rate == 1.0
     for _ in range(60):
         rate.succeeded()
     assert rate.rate == 64.0
+
+
+def test_errors_of_requests_that_were_under_way_together_slow_creation_down_once() -> None:
+    rate = CreateRate(64.0, 5, Clock())
+    for _ in range(16):
+        rate.failed()
+    assert rate.rate == 32.0
+
+
+def test_a_server_that_refuses_one_request_in_five_is_not_left_idle() -> None:
+    """A minute of it: creation settles at a pace, and not at the slowest."""
+    clock, asked = Clock(), 0
+    rate = CreateRate(60.0, 1, clock)
+    while clock.now < 110.0:
+        if (delay := rate.delay()) > 0.0:
+            clock.now += max(delay, 0.001)
+            continue
+        asked += 1
+        rate.succeeded() if asked % 5 else rate.failed()
+    assert asked > 60 * 5
 
 
 def test_retry_after_is_obeyed_by_all_creations() -> None:
