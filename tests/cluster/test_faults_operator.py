@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import operator_process as op
 import pytest
@@ -26,6 +27,7 @@ def test_killed_at_random_moments(bench: Bench) -> None:
     kill_while(bench, operator, 8, 5.0)
     bench.check_all_complete(bench.wait_ended(seconds_for(OBJECTS)), names)
     bench.check_each_job_once(names)
+    bench.check_nothing_is_left()
 
 
 def test_down_while_everything_ends(bench: Bench) -> None:
@@ -59,11 +61,38 @@ def test_two_operators_fight_for_the_lease(bench: Bench) -> None:
 def test_deleted_and_made_again_under_the_same_name(bench: Bench) -> None:
     """The successor of a deleted object is another one: its Jobs have other names and an own run."""
     bench.operator().start().wait_ready()
-    names = bench.begin(3, 20.0)
-    op.eventually(lambda: len(bench.jobs()) >= 6, 60, "stages run")
-    before = {job["metadata"]["name"] for job in bench.jobs()}
-    for name in names:
-        bench.cluster.api.delete(f"{op.OBJECTS.format(bench.namespace)}/{name}")
-    names = bench.begin(3, 0.3)
-    bench.check_all_complete(bench.wait_ended(seconds_for(3)), names)
-    op.eventually(lambda: not before & {job["metadata"]["name"] for job in bench.jobs()}, 60, "old Jobs are gone")
+    names = bench.begin(seconds=600.0)
+    op.eventually(lambda: len(bench.jobs()) == 2 * OBJECTS, seconds_for(OBJECTS), "stages run")
+    before = names_of(bench.jobs())
+    bench.cluster.api.delete(op.OBJECTS.format(bench.namespace))
+    names = bench.begin(seconds=0.3)
+    bench.check_all_complete(bench.wait_ended(seconds_for(OBJECTS)), names)
+    op.eventually(lambda: before.isdisjoint(names_of(bench.jobs())), seconds_for(OBJECTS), "old Jobs are gone")
+    bench.check_each_job_once(names)
+
+
+def names_of(jobs: list[dict[str, Any]]) -> set[str]:
+    return {job["metadata"]["name"] for job in jobs}
+
+
+def test_objects_on_one_output_take_turns_though_the_operator_is_killed(bench: Bench) -> None:
+    """Two objects on each output, the same or a nested one: never a Job of one before the last one of the other."""
+    operator = bench.operator().start().wait_ready()
+    names = bench.begin(output=lambda number: f"s3://scenes/{number // 2}" + "/inner" * (number % 4 == 3))
+    kill_while(bench, operator, 3, 5.0)
+    bench.check_all_complete(bench.wait_ended(2 * seconds_for(OBJECTS)), names)
+    bench.check_each_job_once(names)
+    turns = {name: span_of([job for job in bench.jobs() if owner_of(job) == name]) for name in names}
+    for first, second in zip(names[::2], names[1::2], strict=True):
+        (_, end), (begin, _) = sorted((turns[first], turns[second]))
+        assert end <= begin, f"{first} and {second}"
+
+
+def owner_of(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["labels"]["scenewright.io/object"])
+
+
+def span_of(jobs: list[dict[str, Any]]) -> tuple[str, str]:
+    """From the first creation to the last end, as the API server writes times."""
+    begin = min(job["metadata"]["creationTimestamp"] for job in jobs)
+    return begin, max(job["status"]["completionTime"] for job in jobs)

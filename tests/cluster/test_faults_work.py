@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import operator_process as op
 import pytest
-from operator_fixtures import OBJECTS, Bench, bench, seconds_for, serving
+from operator_fixtures import OBJECTS, PODS, SHARDS, Bench, bench, seconds_for, serving
 
-from cluster import Behaviour
+from cluster import Behaviour, simulation
+from cluster.api import ApiError
 
 __all__ = ["bench", "serving"]
 pytestmark = pytest.mark.slow
-
-PODS = "/api/v1/namespaces/{}/pods"
-
-
-def pods(bench: Bench) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = bench.cluster.api.get(PODS.format(bench.namespace))["items"]
-    return items
 
 
 def merge(bench: Bench, name: str, patch: dict[str, Any]) -> None:
     bench.cluster.api.merge(f"{op.OBJECTS.format(bench.namespace)}/{name}", patch)
 
 
-def reason(bench: Bench, name: str, kind: str) -> str:
-    status = op.objects(bench.cluster, bench.namespace)[name].get("status", {})
-    found = next((each for each in status.get("conditions", []) if each["type"] == kind), {})
-    return str(found.get("reason", "")) if found.get("status") == "True" else ""
+def reason_of(value: dict[str, Any], kind: str) -> str:
+    conditions = value.get("status", {}).get("conditions", [])
+    return next((each["reason"] for each in conditions if each["type"] == kind and each["status"] == "True"), "")
 
 
 def live_jobs_by_owner_and_step(bench: Bench) -> list[tuple[str, str]]:
@@ -42,19 +37,23 @@ def live_jobs_by_owner_and_step(bench: Bench) -> list[tuple[str, str]]:
 
 def test_jobs_and_pods_are_deleted_by_hand(bench: Bench) -> None:
     bench.operator().start().wait_ready()
-    names = bench.begin()
+    names = bench.begin(seconds=(0.5, 3.0 + OBJECTS / 10))
+    deleted = 0
     for _ in range(max(6, OBJECTS // 2)):
         time.sleep(bench.random.uniform(0.2, 1.5))
-        running = [job for job in bench.jobs() if not job["status"].get("completionTime")]
-        live = [pod for pod in pods(bench) if pod["status"].get("phase") == "Running"]
-        if running and bench.random.random() < 0.5:
-            job = bench.random.choice(running)["metadata"]["name"]
-            _delete(bench, f"{op.JOBS.format(bench.namespace)}/{job}?propagationPolicy=Background")
-        elif live:
-            _delete(bench, f"{PODS.format(bench.namespace)}/{bench.random.choice(live)['metadata']['name']}")
+        jobs = [job for job in bench.jobs() if not job["status"].get("completionTime")]
+        pods = bench.pods("fieldSelector=status.phase=Running")
+        if jobs:
+            job = bench.random.choice(jobs)["metadata"]["name"]
+            deleted += _delete(bench, f"{op.JOBS.format(bench.namespace)}/{job}?propagationPolicy=Background")
+        if pods:
+            pod = bench.random.choice(pods)["metadata"]["name"]
+            deleted += _delete(bench, f"{PODS.format(bench.namespace)}/{pod}")
         steps = live_jobs_by_owner_and_step(bench)
         assert len(steps) == len(set(steps))
+    print(f"{deleted} Jobs and Pods were deleted")
     bench.check_all_complete(bench.wait_ended(2 * seconds_for(OBJECTS)), names)
+    bench.check_nothing_is_left()
 
 
 def test_objects_are_edited_suspended_resumed_and_deleted(bench: Bench) -> None:
@@ -100,86 +99,113 @@ def test_the_namespace_is_deleted(bench: Bench) -> None:
     bench.cluster.create_namespace(bench.namespace)
 
 
-def test_a_quota_holds_jobs_back_and_says_so(bench: Bench) -> None:
+@pytest.mark.parametrize("what", ["count/jobs.batch", "pods"])
+def test_a_quota_holds_back_and_says_so(bench: Bench, what: str) -> None:
     bench.operator().start().wait_ready()
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "few"},
-        "spec": {"hard": {"count/jobs.batch": "0"}},
-    }
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3, shards=SHARDS))
     path = f"/api/v1/namespaces/{bench.namespace}/resourcequotas"
-    bench.cluster.simulate(bench.namespace, op.behaviours(0.3))
-    bench.cluster.api.create(path, quota)
-    time.sleep(2.0)
-    names = bench.begin(3, None)
-    op.eventually(lambda: all(reason(bench, name, "Waiting") == "QuotaExceeded" for name in names), 60, "it says why")
+    bench.cluster.api.create(path, quota(what))
+    op.eventually(lambda: bench.cluster.api.get(f"{path}/few").get("status", {}).get("hard"), 30, "the quota holds")
+    names = bench.begin(seconds=None)
+    wait_all_say(bench, "QuotaExceeded")
     bench.cluster.api.delete(f"{path}/few")
-    bench.check_all_complete(bench.wait_ended(90 + seconds_for(3)), names)
+    bench.check_all_complete(bench.wait_ended(180 + seconds_for(OBJECTS)), names)
     bench.check_each_job_once(names)
 
 
-def test_a_quota_of_pods_holds_back_and_says_so(bench: Bench) -> None:
+def quota(what: str) -> dict[str, Any]:
+    metadata, spec = {"name": "few"}, {"hard": {what: "0"}}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec}
+
+
+def wait_all_say(bench: Bench, why: str) -> None:
+    """Every object waits, for this reason."""
+
+    def look() -> bool:
+        return all(reason_of(each, "Waiting") == why for each in op.objects(bench.cluster, bench.namespace).values())
+
+    op.eventually(look, 60 + seconds_for(OBJECTS), f"every object says {why}", 1.0)
+
+
+def test_pod_security_refuses_pods_and_every_object_says_so(bench: Bench) -> None:
+    """All that we make meets the restricted standard; what a policy of others adds to it may not."""
     bench.operator().start().wait_ready()
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
-    path = f"/api/v1/namespaces/{bench.namespace}/resourcequotas"
-    bench.cluster.simulate(bench.namespace, op.behaviours(0.3))
-    bench.cluster.api.create(path, quota)
-    time.sleep(2.0)
-    names = bench.begin(2, None)
-    op.eventually(lambda: all(reason(bench, name, "Waiting") == "QuotaExceeded" for name in names), 90, "it says why")
-    bench.cluster.api.delete(f"{path}/few")
-    bench.check_all_complete(bench.wait_ended(180), names)
+    labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    bench.cluster.api.merge(f"/api/v1/namespaces/{bench.namespace}", labels)
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3, shards=SHARDS))
+    with pods_on_the_hosts_network(bench):
+        names = bench.begin(seconds=None)
+        wait_all_say(bench, "PodSecurity")
+    bench.check_all_complete(bench.wait_ended(180 + seconds_for(OBJECTS)), names)
+    bench.check_each_job_once(names)
 
 
-def test_all_pods_meet_the_restricted_pod_security_standard(bench: Bench) -> None:
-    """All that we make meets the restricted standard."""
-    bench.operator().start().wait_ready()
-    policy = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-    bench.cluster.api.merge(f"/api/v1/namespaces/{bench.namespace}", policy)
-    names = bench.begin(2, 0.3)
-    bench.check_all_complete(bench.wait_ended(seconds_for(2)), names)
-
-
-def test_a_lost_node_is_given_up(bench: Bench) -> None:
-    """Its Pods terminate for ever; they are released, replaced, and their index has used up no retry."""
-    bench.operator().start().wait_ready()
-    bench.cluster.simulate(bench.namespace, {**op.behaviours(1.0), "paint": Behaviour(seconds=40.0)})
-    names = ["lost-node"]
-    op.create(bench.cluster, bench.namespace, [op.chain_object("lost-node")])
-    running = op.eventually(
-        lambda: [pod for pod in pods(bench) if "-paint-" in pod["metadata"]["name"] and pod["spec"].get("nodeName")],
-        60,
-        "Pods run",
-    )
-    node = running[0]["spec"]["nodeName"]
-    bench.cluster.lose_node(node)
+@contextmanager
+def pods_on_the_hosts_network(bench: Bench) -> Iterator[None]:
+    """A policy that changes every Pod of the namespace so that the restricted standard refuses it."""
+    name, kind = f"host-network-{bench.namespace}", "admissionregistration.k8s.io/v1beta1"
+    patch = {"expression": "[JSONPatch{op: 'add', path: '/spec/hostNetwork', value: true}]"}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
+    spec = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {"resourceRules": [rule]},
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": patch}],
+    }
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": bench.namespace}}}
+    manifests = {
+        "MutatingAdmissionPolicy": ("mutatingadmissionpolicies", spec),
+        "MutatingAdmissionPolicyBinding": (
+            "mutatingadmissionpolicybindings",
+            {"policyName": name, "matchResources": here},
+        ),
+    }
+    paths = {each: f"/apis/{kind}/{plural}/{name}" for each, (plural, _) in manifests.items()}
+    for each, (_, content) in manifests.items():
+        manifest = {"apiVersion": kind, "kind": each, "metadata": {"name": name}, "spec": content}
+        bench.cluster.api.apply(paths[each], manifest)
     try:
-        bench.check_all_complete(bench.wait_ended(300), names)
+        op.eventually(lambda: not admits_pods(bench), 60, "the policy is at work")
+        yield
     finally:
-        bench.cluster.recover_node(node)
-    paint = next(job for job in bench.jobs() if job["metadata"]["name"].endswith("-paint"))
-    assert "failedIndexes" not in paint["status"] or not paint["status"]["failedIndexes"]
+        for path in paths.values():
+            bench.cluster.api.delete(path)
+
+
+def admits_pods(bench: Bench) -> bool:
+    try:
+        simulation.is_effective(bench.cluster.api, bench.namespace, "")
+    except ApiError as problem:
+        assert "violates PodSecurity" in str(problem)
+        return False
+    return True
 
 
 def test_a_shard_that_always_fails_is_given_up_and_the_chain_goes_on(bench: Bench) -> None:
     bench.operator().start().wait_ready()
-    bench.cluster.simulate(bench.namespace, {**op.behaviours(0.3), "shape.2": Behaviour(0.2, exit_code=21)})
-    op.create(bench.cluster, bench.namespace, [op.chain_object("partly")])
-    assert bench.wait_ended(120) == {"partly": "Complete"}
+    failing = {**op.behaviours(0.3, shards=SHARDS), f"shape.{SHARDS - 1}": Behaviour(0.2, exit_code=21)}
+    bench.cluster.simulate(bench.namespace, failing)
+    names = bench.begin(seconds=None)
+    bench.check_all_complete(bench.wait_ended(seconds_for(OBJECTS)), names)
+    bench.check_each_job_once(names)
+    shape = [job for job in bench.jobs() if job["metadata"]["name"].endswith("-shape")]
+    assert [job["status"].get("failedIndexes") for job in shape] == [str(SHARDS - 1)] * len(names)
 
 
 def test_a_configuration_error_fails_at_once(bench: Bench) -> None:
     bench.operator().start().wait_ready()
-    bench.cluster.simulate(bench.namespace, {**op.behaviours(0.3), "shape": Behaviour(0.2, exit_code=10)})
-    op.create(bench.cluster, bench.namespace, [op.chain_object("wrong")])
-    assert bench.wait_ended(90) == {"wrong": "Failed"}
-    assert not [job for job in bench.jobs() if job["metadata"]["name"].endswith("-polish")]
+    failing = {**op.behaviours(0.3, shards=SHARDS), "shape": Behaviour(0.2, exit_code=10)}
+    bench.cluster.simulate(bench.namespace, failing)
+    names = bench.begin(seconds=None)
+    assert bench.wait_ended(seconds_for(OBJECTS)) == dict.fromkeys(names, "Failed")
+    assert {job["metadata"]["labels"]["scenewright.io/step"] for job in bench.jobs()} == {"index", "paint", "shape"}
 
 
-def _delete(bench: Bench, path: str) -> None:
+def _delete(bench: Bench, path: str) -> bool:
+    """Whether it was there: it may have ended and gone by itself meanwhile."""
     try:
         bench.cluster.api.delete(path)
-    except Exception as problem:
-        # It has ended and gone by itself meanwhile.
-        assert "404" in str(problem)
+    except ApiError as problem:
+        assert problem.code == 404
+        return False
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10"))
 SHARDS = int(os.environ.get("SCENEWRIGHT_FAULT_SHARDS", "2"))
 """Pods of each stage; the control plane needs about 75 ms of CPU for each Pod."""
 SEED = int(os.environ.get("SCENEWRIGHT_FAULT_SEED", "1"))
+PODS = "/api/v1/namespaces/{}/pods"
+PROGRESS = "48/48"
+"""Of a complete object: 16 samples in each of three stages."""
 SECONDS_EACH = 5.0
 """Time that a loaded two-core machine takes for one object, its share of the control plane included."""
 
@@ -51,14 +54,23 @@ class Bench:
         self.operators.append(made)
         return made
 
-    def begin(self, count: int = OBJECTS, seconds: float | tuple[float, float] | None = (0.5, 3.0)) -> list[str]:
-        """Creates objects whose Pods take so long (None: as was ordered before); returns their names."""
+    def begin(
+        self,
+        count: int = OBJECTS,
+        seconds: float | tuple[float, float] | None = (0.5, 3.0),
+        output: Callable[[int], str] = lambda number: "",
+    ) -> list[str]:
+        """Creates objects whose Pods take so long (None: as was ordered before); returns their names.
+
+        Args:
+            output: where the object of a number writes to; an empty text is a place of its own.
+        """
         print(f"seed {SEED}, {count} objects, {SHARDS} Pods of {seconds} s a stage")
         self.mark = self.cluster.audit.mark()
         if seconds is not None:
             self.cluster.simulate(self.namespace, op.behaviours(seconds, shards=SHARDS))
         names = [f"scene-{number:03d}" for number in range(count)]
-        op.create(self.cluster, self.namespace, (op.chain_object(name) for name in names))
+        op.create(self.cluster, self.namespace, (op.chain_object(name, output(i)) for i, name in enumerate(names)))
         return names
 
     def phases(self) -> dict[str, str]:
@@ -91,9 +103,8 @@ class Bench:
 
     def _live_pods(self) -> list[str]:
         """Pods that have not ended: where they are, and what is known of them."""
-        pods = self.cluster.api.get(f"/api/v1/namespaces/{self.namespace}/pods")["items"]
         found = []
-        for pod in pods:
+        for pod in self.pods():
             status, metadata = pod["status"], pod["metadata"]
             if status["phase"] in ("Pending", "Running"):
                 conditions = {c["type"]: c.get("message", "") for c in status.get("conditions", [])}
@@ -115,6 +126,11 @@ class Bench:
         items: list[dict[str, Any]] = self.cluster.api.get(op.JOBS.format(self.namespace))["items"]
         return items
 
+    def pods(self, query: str = "") -> list[dict[str, Any]]:
+        """The Pods that are there, or those that a query such as ``labelSelector=...`` selects."""
+        items: list[dict[str, Any]] = self.cluster.api.get(f"{PODS.format(self.namespace)}?{query}")["items"]
+        return items
+
     def check_each_job_once(self, names: Sequence[str]) -> None:
         """Every object has its five Jobs, none of them created twice.
 
@@ -125,8 +141,15 @@ class Bench:
         assert len(self.jobs()) == 5 * len(names)
 
     def check_all_complete(self, phases: dict[str, str], names: Sequence[str]) -> None:
-        """No object is lost and none has failed."""
+        """No object is lost, none has failed, and each tells of every sample although no Pod has ever pushed."""
         assert phases == dict.fromkeys(names, "Complete"), self.explain()
+        objects = op.objects(self.cluster, self.namespace).values()
+        assert {each["status"]["progress"] for each in objects} == {PROGRESS}
+
+    def check_nothing_is_left(self) -> None:
+        """When the objects are deleted, all that was made for them goes too."""
+        self.cluster.api.delete(op.OBJECTS.format(self.namespace))
+        op.eventually(lambda: not self.jobs() and not self.pods(), seconds_for(OBJECTS), "Jobs and Pods are gone", 1.0)
 
 
 @pytest.fixture
@@ -138,6 +161,7 @@ def bench(serving: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Ben
     finally:
         for each in made.operators:
             if each.running:
+                print(f"{each.name}: at most {each.peak_megabytes():.0f} MB, {each.cpu_seconds():.1f} s of CPU")
                 each.kill()
 
 
