@@ -10,6 +10,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from operator_fixtures import PODS, Bench
@@ -133,7 +134,9 @@ def _conditions(pod: Raw) -> list[Raw]:
 
 
 def _disrupted(reason: str) -> Raw:
-    return {"type": "DisruptionTarget", "status": "True", "reason": reason}
+    # The disruption controller takes back a condition that is old while its Pod is not deleted.
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"type": "DisruptionTarget", "status": "True", "reason": reason, "lastTransitionTime": now}
 
 
 def _patch_status(bench: Bench, pod: Raw, status: Raw) -> None:
