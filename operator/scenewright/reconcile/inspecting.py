@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
 _UNWATCHED = "cannot be told: {error}"
+_NEVER = (403, 404)
+"""No right, or no such kind: every other error may pass, and is no answer."""
 
 
 class Inspector:
@@ -70,7 +72,7 @@ class Inspector:
         try:
             holds, message = await self._questions[inspection.what](observed, inspection.name)
         except ApiError as error:
-            if error.passing:
+            if error.status not in _NEVER:
                 raise
             # Where we may not look (namespaced rights), the honest answer is that it does not hold.
             return False, _UNWATCHED.format(error=error)

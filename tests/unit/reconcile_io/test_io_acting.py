@@ -307,6 +307,17 @@ def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error()
     assert "cannot be told" in inspector.answers("yard-uid")[Inspection("node", "gpu-2")].message
 
 
+@pytest.mark.parametrize("status", [0, 401, 410, 429, 500])
+def test_an_error_that_may_pass_is_no_answer(status: int) -> None:
+    """Else a Job whose report is still there would be told to have none, and run again."""
+    server = NodeServer()
+    server.error = ApiError(status, "Injected", "not now")
+    inspector = Inspector(cast(Client, server), Store())
+    with pytest.raises(ApiError):
+        asyncio.run(inspector.ask(Bench().observed, Inspection("node", "gpu-1")))
+    assert not inspector.answers("yard-uid")
+
+
 class PodServer:
     """Lists one finished Pod of a Job, and nothing of any other."""
 
