@@ -12,6 +12,7 @@ import api_objects as raw
 import pytest
 from pydantic_core import from_json, to_json
 
+from scenewright.reconcile.cluster import client
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.informer import Informer, without_managed_fields
 from scenewright.reconcile.cluster.resources import PODS
@@ -111,6 +112,42 @@ def test_a_list_of_nothing_may_have_no_items(monkeypatch: pytest.MonkeyPatch) ->
     assert (names, calls[:2]) == (["a"], [("list", ""), ("watch", "5")])
     store: Store[Thing] = Store()
     asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, "managed=true").verify())
+
+
+class PagedServer(Client):
+    """Three pages, each refused as often as `errors` has one for it."""
+
+    def __init__(self, errors: dict[str, list[ApiError]]) -> None:
+        self.errors = errors
+        self.asked: list[str] = []
+
+    async def _request(self, _verb: str, _resource: Any, _path: str, *arguments: Any, **_: Any) -> dict[str, Any]:
+        token = arguments[0].get("continue", "")
+        self.asked.append(token)
+        if self.errors.get(token):
+            raise self.errors[token].pop()
+        following = {"": "second", "second": "third", "third": ""}[token]
+        return {"metadata": {"continue": following}, "items": [token]}
+
+    async def read(self) -> list[str]:
+        return [item async for found in self.pages(PODS) for item in found["items"]]
+
+
+def test_a_page_that_was_refused_is_asked_for_again_and_the_list_does_not_begin_anew() -> None:
+    busy = ApiError(429, "TooManyRequests", "busy", retry_after=0.001)
+    server = PagedServer({"third": [busy, busy]})
+    assert asyncio.run(server.read()) == ["", "second", "third"]
+    assert server.asked == ["", "second", "third", "third", "third"]
+
+
+def test_a_first_page_and_a_page_that_is_too_old_are_the_lists_own_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    expired, busy = ApiError(410, "Expired", "too old"), ApiError(500, "InternalError", "oh")
+    monkeypatch.setattr(client, "_PAGE_PAUSES", (0.001, 0.001))
+    for errors, asked in (({"second": [expired]}, 2), ({"": [busy]}, 1), ({"third": [busy] * 3}, 5)):
+        server = PagedServer(errors)
+        with pytest.raises(ApiError):
+            asyncio.run(server.read())
+        assert len(server.asked) == asked
 
 
 def test_all_pages_of_a_list_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _GATHER_SECONDS = 0.1
 _MUCH = 16 * 1024
 """Bytes at once after which a watch is read on without a pause."""
+_PAGE_PAUSES = (0.2, 0.5, 1.0)
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 
 
@@ -76,11 +77,22 @@ class Client:
         following = ""
         while True:
             query = {**parameters, "limit": str(limit), **({"continue": following} if following else {})}
-            page = await self._request("list", resource, resource.path(namespace), query, accept=accept)
+            page = await self._page(resource, namespace, query, accept)
             yield page
             following = page.get("metadata", {}).get("continue", "")
             if not following:
                 return
+
+    async def _page(self, resource: Resource, namespace: str, query: Mapping[str, str], accept: str) -> Json:
+        """A page after the first is asked for again: else a list of many pages would hardly ever come to its end."""
+        for pause in _PAGE_PAUSES if "continue" in query else ():
+            try:
+                return await self._request("list", resource, resource.path(namespace), query, accept=accept)
+            except ApiError as error:
+                if not error.passing:
+                    raise
+                await asyncio.sleep(error.retry_after or pause)
+        return await self._request("list", resource, resource.path(namespace), query, accept=accept)
 
     async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Json:
         """Creates an object; unknown fields are refused."""
