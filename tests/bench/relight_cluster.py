@@ -51,7 +51,7 @@ LOOK_SECONDS = 0.5
 STATUS_SECONDS = 5.0
 TELL_SECONDS = 30.0
 PATIENCE_SECONDS = 4 * 3600.0
-UPLOADS = 8
+TRANSFERS = 8
 ENDED = ("Complete", "Failed")
 FAULTS: tuple[Callable[[Trial, str], bool], ...] = (delete_pod, evict_pod, kill_worker, kill_the_operator)
 
@@ -104,14 +104,24 @@ def cluster_with_operator() -> Iterator[Trial]:
         yield Trial(target, storage, NAMESPACE, "datasetjob")
 
 
-def upload(job: Trial, folder: Path) -> float:
-    """Brings the portraits that are not there yet into S3; returns seconds."""
-    client, started = job.storage.client(), time.monotonic()
-    there = etags(job, trial.PHOTOS)
-    wanted = [path for path in sorted(folder.iterdir()) if there.get(path.name) != _md5(path)]
-    with ThreadPoolExecutor(UPLOADS) as threads:
-        list(threads.map(lambda path: client.upload_file(str(path), trial.PHOTOS, f"{NAME}/{path.name}"), wanted))
-    return time.monotonic() - started
+def prepare(job: Trial, folder: Path) -> None:
+    """Removes what an earlier run has left on a cluster that runs, and brings the portraits there."""
+    job.kubectl("delete", job.kind, NAME, "--ignore-not-found", "--cascade=foreground")
+    client, there = job.storage.client(), etags(job, trial.PHOTOS)
+    paths = {path.name: path for path in folder.iterdir()}
+    superfluous = [(trial.PHOTOS, name) for name in there.keys() - paths.keys()]
+    superfluous += [(trial.SCENES, name) for name in etags(job, trial.SCENES)]
+    wanted = [name for name, path in sorted(paths.items()) if there.get(name) != _md5(path)]
+
+    def remove(place: tuple[str, str]) -> None:
+        client.delete_object(Bucket=place[0], Key=f"{NAME}/{place[1]}")
+
+    def bring(name: str) -> None:
+        client.upload_file(str(paths[name]), trial.PHOTOS, f"{NAME}/{name}")
+
+    with ThreadPoolExecutor(TRANSFERS) as threads:
+        list(threads.map(remove, superfluous))
+        list(threads.map(bring, wanted))
 
 
 def job_manifest(samples_per_shard: int) -> dict[str, Any]:
@@ -216,8 +226,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     local = options.local or local_tree(folder)
     interruptions = Interruptions.drawn(options.interruptions, options.seed)
     with cluster_with_operator() as job:
-        upload_seconds = upload(job, folder / "in")
-        tell(f"{options.count} images are there after {upload_seconds:.0f} s")
+        prepare(job, folder / "in")
+        tell(f"{options.count} images are there")
         job.apply(job_manifest(options.samples_per_shard))
         watch = run_interrupted(job, interruptions)
         status, pods = job.status(NAME), job.pods(NAME)
@@ -230,7 +240,6 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "side": options.side,
         "samples_per_shard": options.samples_per_shard,
         "pods_at_once": PODS,
-        "upload_seconds": round(upload_seconds, 1),
         "images_per_second": round(options.count / watch.seconds, 2),
         **watch.readings(),
         "stages": {name: _told(stage) for name, stage in stages.items()},
