@@ -140,9 +140,7 @@ def relight(picture: bytes, seed: int, models: Models) -> int:
     cv2.copyTo(lit, (alpha == 255).view(np.uint8), output)
     edge = outline(alpha)
     share = matte.reshape(-1, 1)[edge]
-    front, back = (
-        linear_from_bytes(np.ascontiguousarray(side.reshape(-1, 3)[edge])) for side in (lit, layers.background)
-    )
+    front, back = (linear_from_bytes(side) for side in (np.ascontiguousarray(lit.reshape(-1, 3)[edge]), layers.behind))
     output.reshape(-1, 3)[edge] = bytes_from_linear(share * front + (1 - share) * back)
     return sum(_encoded(image) for image in (photograph, bytes_from_linear(bare_linear), output, layers.foreground))
 

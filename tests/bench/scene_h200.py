@@ -5,7 +5,8 @@
 The pipeline's own code makes a scene of a synthetic room and its exact depth: one fill of the outpainting canvas, the
 first frames and their optimisation, the coarse loop with gsplat, and the frames of the final flight, drawn and copied
 to the host but not encoded. FLUX Fill has its full size and random weights, which take the same time as trained ones.
-Loading, compiling and one small scene come before and are not counted. Exit code 1 if a bar is missed.
+Loading, compiling and one small scene come before and are not counted. A second scene tells what the seconds go into:
+the device is waited for before and after each part, which costs time of its own. Exit code 1 if a bar is missed.
 
 GPU busy is the mean of NVML's utilisation, read every 50 ms: the share of its sampling period in which a kernel ran.
 """
@@ -114,6 +115,17 @@ class Stopwatch:
             yield
 
 
+class NoStopwatch(Stopwatch):
+    """Times nothing, and waits for nothing."""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        yield
+
+    def timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        return function
+
+
 class TimedRenderer:
     """Counts what is drawn outside of an optimisation, whose steps must not be waited for."""
 
@@ -183,7 +195,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Reading:
-    """One scene; `parts` in seconds, most expensive first, `busy` from 0 to 1."""
+    """One scene; `busy` from 0 to 1; `parts` in seconds of a second scene, most expensive first."""
 
     precision: str
     seconds: float
@@ -297,20 +309,23 @@ def measure(precision: str, inputs: Inputs, params: VistaDreamParams, pictures: 
     inpainter = random_flux_fill(precision, "blocks", params.coarse.inpaint.steps, cache_dir=cache)
     warm_up_seconds = warm_up(inputs, params, inpainter)
     torch.cuda.reset_peak_memory_stats()
-    watch = Stopwatch()
-    with BusySampler(watch) as busy:
+    with BusySampler(NoStopwatch()) as busy:
         torch.cuda.synchronize()
         started = time.perf_counter()
-        with watch.part("other"):
-            made = make_scene(inputs, params, inpainter, watch)
+        made = make_scene(inputs, params, inpainter, NoStopwatch())
+        torch.cuda.synchronize()
         seconds = time.perf_counter() - started
+    print(f"{precision}: {seconds:.1f} s, GPU busy {busy.mean:.1%}, warm-up {warm_up_seconds:.0f} s", flush=True)
+    watch = Stopwatch()
+    with BusySampler(watch) as busy_parts, watch.part("other"):
+        make_scene(inputs, params, inpainter, watch)
     reading = Reading(
         precision=precision,
         seconds=round(seconds, 2),
         bar=SECONDS_BAR[precision],
         busy=round(busy.mean, 3),
         parts={k: round(v, 2) for k, v in sorted(watch.seconds.items(), key=lambda part: -part[1])},
-        busy_by_part=busy.by_part(),
+        busy_by_part=busy_parts.by_part(),
         peak_gib=round(torch.cuda.max_memory_allocated() / _GIB, 1),
         reserved_gib=round(torch.cuda.max_memory_reserved() / _GIB, 1),
         warm_up_seconds=round(warm_up_seconds, 1),

@@ -132,9 +132,10 @@ class FluxFillInpainter:
         embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
         generator = torch.Generator("cpu").manual_seed(seed % 2**63)
         hidden = np.where(hole[..., None], np.float32(_HIDDEN), srgb)
+        # On the device already: the pipeline prepares them where they are.
         images = pipeline(
-            image=torch.from_numpy(hidden).permute(2, 0, 1)[None],
-            mask_image=torch.from_numpy(hole.astype(np.float32))[None, None],
+            image=torch.from_numpy(hidden).to(device).permute(2, 0, 1)[None],
+            mask_image=torch.from_numpy(hole.astype(np.float32)).to(device)[None, None],
             height=srgb.shape[0],
             width=srgb.shape[1],
             latents=self._first_latents(srgb.shape[:2], generator),

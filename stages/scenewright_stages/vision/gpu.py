@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 _POLL_SECONDS = 0.005
 
@@ -23,3 +27,38 @@ def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float
         time.sleep(_POLL_SECONDS)
         if stream.query():
             idle_at = now
+
+
+@dataclass(frozen=True, eq=False)
+class HostCopy:
+    """Tensors on their way to the host, and the CUDA event of their arrival; None without a GPU."""
+
+    tensors: tuple[torch.Tensor, ...]
+    copied: Any
+
+    @classmethod
+    def of(cls, *tensors: torch.Tensor) -> HostCopy:
+        """Orders the copies, and waits for nothing."""
+        copies = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
+        if not any(tensor.is_cuda for tensor in tensors):
+            return cls(copies, None)
+        copied: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+        return cls(copies, copied)
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Waits until all have arrived."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return tuple(tensor.numpy() for tensor in self.tensors)
+
+
+def arrived(copies: Iterable[HostCopy]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """The arrays of each copy once the next one is ordered: the GPU draws a batch while the host looks at the last."""
+    waiting: HostCopy | None = None
+    for copy in copies:
+        if waiting is not None:
+            yield waiting.arrays()
+        waiting = copy
+    if waiting is not None:
+        yield waiting.arrays()

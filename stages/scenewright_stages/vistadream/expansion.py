@@ -6,7 +6,7 @@ and with the exact answers of a synthetic world.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,7 +21,7 @@ from scenewright_stages.vision.gaussians.optimisation import OptimisationSetting
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth
-from scenewright_stages.vision.gpu import wait_until_busy
+from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
@@ -203,13 +203,19 @@ def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Re
     pixels, uncovered, shares = 0, 0, []
     # OpenCV and numpy work outside of the interpreter's lock: while a GPU draws a batch, threads look at the last one.
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(views), CANDIDATES_PER_BATCH):
-            with torch.no_grad():
-                alphas = renderer.render(scene, views[start : start + CANDIDATES_PER_BATCH]).alpha
-                below = (alphas < COVERED_ALPHA).cpu().numpy()
+        for (below,) in arrived(_uncovered(scene, views, renderer)):
             pixels, uncovered = pixels + below.size, uncovered + int(np.count_nonzero(below))
             shares += [pool.submit(_hole_share, view) for view in below]
     return _Round([share.result() for share in shares], (pixels - uncovered) / pixels)
+
+
+def _uncovered(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> Iterator[HostCopy]:
+    """(B, H, W) bool of each batch."""
+    for start in range(0, len(views), CANDIDATES_PER_BATCH):
+        with torch.no_grad():
+            alphas = renderer.render(scene, views[start : start + CANDIDATES_PER_BATCH]).alpha
+            below = alphas < COVERED_ALPHA
+        yield HostCopy.of(below)
 
 
 def _hole_share(uncovered: NDArray[np.bool_]) -> float:

@@ -1,0 +1,44 @@
+"""The benchmark of relighting with large models goes through the pipeline as it is now (without the models)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.people import NoSubject
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    path = Path(__file__).parents[2] / "bench" / "relight_h200.py"
+    spec = importlib.util.spec_from_file_location("relight_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Nobody:
+    def segment(self, srgb: NDArray[np.float32], prompt: str) -> NDArray[np.float32]:
+        raise NoSubject("random weights see nobody")
+
+
+class Facing:
+    def estimate(self, srgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.broadcast_to(np.float32([0, 0, -1]), srgb.shape).astype(np.float32)
+
+
+def test_a_photograph_goes_the_whole_way(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "SIDE", 96)
+    (picture,) = benchmark.pictures(1)
+    sizes = {seed: benchmark.relight(picture, seed, benchmark.Models(Nobody(), Facing())) for seed in (0, 0, 1)}
+    assert all(size > 4 * 96 for size in sizes.values())
+    assert sizes[0] != sizes[1], "another light is another picture"
