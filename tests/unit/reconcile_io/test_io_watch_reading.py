@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +13,12 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scenewright.reconcile.cluster import client as reading
+from scenewright.reconcile.cluster import gathering as reading
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.connection import Connection
 from scenewright.reconcile.cluster.resources import PODS
@@ -38,8 +39,8 @@ def test_a_small_piece_is_followed_by_a_pause_and_a_large_one_is_not(monkeypatch
 
     async def read() -> None:
         monkeypatch.setattr(reading.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
-        response = SimpleNamespace(content=SimpleNamespace(iter_any=pieces))
-        async for piece in reading._gathered(cast(aiohttp.ClientResponse, response)):
+        response = SimpleNamespace(content=SimpleNamespace(iter_any=pieces), connection=None)
+        async for piece in reading.gathered(cast(aiohttp.ClientResponse, response)):
             is_small = len(piece) < reading._MUCH
             done.append("small" if is_small else "large")
 
@@ -67,16 +68,55 @@ def test_every_line_arrives_in_order_however_it_is_cut(encrypted: bool, tmp_path
                 break
         writer.close()
 
-    async def read() -> list[bytes]:
-        listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server)
-        port = listening.sockets[0].getsockname()[1]
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting or True)) as session:
-            url = f"{'https' if encrypted else 'http'}://localhost:{port}"
-            connection = SimpleNamespace(server=url, session=session, authorization=dict)
-            async with asyncio.timeout(20):
-                return [line async for line in Client(cast(Connection, connection)).watch(PODS, "lab", 10.0)]
+    assert asyncio.run(_lines(answer, server, trusting)) == lines
 
-    assert asyncio.run(read()) == lines
+
+@pytest.mark.serial
+def test_events_that_come_one_by_one_are_taken_from_the_kernel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [b"abc"] * 50
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for line in lines:
+            writer.write(b"%x\r\n%b\n\r\n" % (len(line) + 1, line))
+            await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    def reads() -> int:
+        taken: list[int] = []
+        original = ResponseHandler.data_received
+
+        def counting(self: ResponseHandler, data: bytes) -> None:
+            if data:
+                taken.append(len(data))
+            original(self, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ResponseHandler, "data_received", counting)
+            assert asyncio.run(_lines(answer)) == lines
+        return len(taken)
+
+    gathered = reads()
+    monkeypatch.setattr(reading, "_WAKING", 1)
+    assert gathered < reads() / 2
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def _lines(
+    answer: Answer, server: ssl.SSLContext | None = None, trusting: ssl.SSLContext | None = None
+) -> list[bytes]:
+    """What the client reads of a watch that a server answers like this."""
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server)
+    port = listening.sockets[0].getsockname()[1]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting or True)) as session:
+        url = f"{'https' if server else 'http'}://localhost:{port}"
+        connection = SimpleNamespace(server=url, session=session, authorization=dict)
+        async with asyncio.timeout(20):
+            return [line async for line in Client(cast(Connection, connection)).watch(PODS, "lab", 10.0)]
 
 
 def test_events_of_another_thread_come_together_and_in_order() -> None:

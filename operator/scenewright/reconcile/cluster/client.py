@@ -15,6 +15,7 @@ import aiohttp
 from pydantic_core import from_json, to_json
 
 from scenewright.reconcile.cluster.connection import Connection
+from scenewright.reconcile.cluster.gathering import gathered
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.telemetry.metrics import API_REQUESTS, API_SECONDS
 
@@ -26,9 +27,6 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 _METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 _DOCUMENTS = Resource("", "", "documents", namespaced=False)
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
-_GATHER_SECONDS = 0.1
-_MUCH = 16 * 1024
-"""Bytes at once after which a watch is read on without a pause."""
 _PAGE_PAUSES = (0.2, 0.5, 1.0)
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 
@@ -147,7 +145,7 @@ class Client:
                 _count("watch", resource, response.status)
                 if response.status >= 400:
                     raise _error_of(response, await response.read())
-                async for chunk in _gathered(response):
+                async for chunk in gathered(response):
                     lines = (rest + chunk).split(b"\n")
                     rest = lines.pop()
                     for line in lines:
@@ -204,14 +202,6 @@ class Client:
         API_SECONDS.labels(verb).observe(time.perf_counter() - began)
         _count(verb, resource, response.status)
         return response.status, response.headers, data
-
-
-async def _gathered(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """What comes in, a few times a second while it is little; much is read on at once: no watch may fall behind."""
-    async for chunk in response.content.iter_any():
-        yield chunk
-        if len(chunk) < _MUCH:
-            await asyncio.sleep(_GATHER_SECONDS)
 
 
 def _count(verb: str, resource: Resource, code: int) -> None:
