@@ -64,7 +64,7 @@ def test_deleted_and_made_again_under_the_same_name(bench: Bench) -> None:
     names = bench.begin(seconds=600.0)
     op.eventually(lambda: len(bench.jobs()) == 2 * OBJECTS, seconds_for(OBJECTS), "stages run")
     before = names_of(bench.jobs())
-    bench.cluster.api.delete(op.OBJECTS.format(bench.namespace))
+    bench.delete_all(op.OBJECTS.format(bench.namespace))
     names = bench.begin(seconds=0.3)
     bench.check_all_complete(bench.wait_ended(seconds_for(OBJECTS)), names)
     op.eventually(lambda: before.isdisjoint(names_of(bench.jobs())), seconds_for(OBJECTS), "old Jobs are gone")

@@ -117,7 +117,7 @@ def test_pods_are_deleted_while_their_kubelets_are_away(bench: Bench) -> None:
     for node in bench.cluster.node_names():
         bench.cluster.lose_node(node)
     try:
-        bench.cluster.api.delete(f"{PODS.format(bench.namespace)}?labelSelector=scenewright.io/step={STAGE}")
+        bench.delete_all(f"{PODS.format(bench.namespace)}?labelSelector=scenewright.io/step={STAGE}")
         time.sleep(8.0)
         assert len(bench.pods(f"labelSelector=scenewright.io/step={STAGE}")) == SHARDS * len(names)
     finally:

@@ -146,9 +146,13 @@ class Bench:
         objects = op.objects(self.cluster, self.namespace).values()
         assert {each["status"]["progress"] for each in objects} == {PROGRESS}
 
+    def delete_all(self, path: str) -> None:
+        """Deletes a collection; of many objects a busy server needs longer than one request may take."""
+        op.eventually(lambda: self.cluster.api.delete(path), seconds_for(OBJECTS), f"{path} is deleted")
+
     def check_nothing_is_left(self) -> None:
         """When the objects are deleted, all that was made for them goes too."""
-        self.cluster.api.delete(op.OBJECTS.format(self.namespace))
+        self.delete_all(op.OBJECTS.format(self.namespace))
         op.eventually(lambda: not self.jobs() and not self.pods(), seconds_for(OBJECTS), "Jobs and Pods are gone", 1.0)
 
 
