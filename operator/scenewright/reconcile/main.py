@@ -14,7 +14,7 @@ from scenewright.reconcile.acting import Actor, Surroundings
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.connection import Connection
 from scenewright.reconcile.cluster.informer import Informer
-from scenewright.reconcile.cluster.resources import JOBS, PODS
+from scenewright.reconcile.cluster.resources import JOBS, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.deciding import planner
 from scenewright.reconcile.events import Events
@@ -34,6 +34,7 @@ from scenewright.reconcile.rates import CreateRate
 from scenewright.reconcile.reconciler import Reconciler
 from scenewright.reconcile.routing import Router
 from scenewright.reconcile.settings import OperatorSettings, identity
+from scenewright.reconcile.shapes import JobShape, PodShape
 from scenewright.reconcile.status_writer import Pacing, StatusWriter
 from scenewright.reconcile.sweep import Sweep
 from scenewright.reconcile.watching import watch_objects
@@ -109,8 +110,8 @@ class Operator:
             informer
             for namespace in self.namespaces
             for informer in (
-                self._informer(JOBS, self.jobs, observed_job, namespace),
-                self._informer(PODS, self.pods, observed_pod, namespace),
+                self._informer(JOBS, self.jobs, observed_job, JobShape, namespace),
+                self._informer(PODS, self.pods, observed_pod, PodShape, namespace),
             )
         ]
 
@@ -126,9 +127,11 @@ class Operator:
             beat=self.heartbeats.register("sweep", _LOOP_SECONDS),
         )
 
-    def _informer(self, resource: Any, store: Store[Any], project: Any, namespace: str) -> Informer[Any]:
+    def _informer(
+        self, resource: Resource, store: Store[Any], project: Any, shape: Any, namespace: str
+    ) -> Informer[Any]:
         beat = self.heartbeats.register(f"{resource.plural} {namespace}".strip(), _LOOP_SECONDS)
-        return Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
+        return Informer(self.client, resource, store, project, shape, MANAGED_SELECTOR, namespace, beat)
 
 
 async def run_operator(settings: OperatorSettings, connection: Connection | None = None) -> int:

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import api_objects as raw
 import pytest
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from scenewright.reconcile.cluster import client
 from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.informer import Informer, without_managed_fields
+from scenewright.reconcile.cluster.informer import Informer
 from scenewright.reconcile.cluster.resources import PODS
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.shapes import PodShape
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def played(*steps: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], lis
 
     async def run() -> list[tuple[str, str]]:
         script = Script(*steps)
-        informer = Informer(cast(Client, script), PODS, store, project, "managed=true")
+        informer = Informer(cast(Client, script), PODS, store, project, PodShape, "managed=true")
 
         async def no_pause(_error: ApiError) -> None:
             await asyncio.sleep(0)
@@ -111,7 +111,7 @@ def test_a_list_of_nothing_may_have_no_items(monkeypatch: pytest.MonkeyPatch) ->
     names, calls, _ = played([empty], [event("ADDED", thing("a", 6))], monkeypatch=monkeypatch)
     assert (names, calls[:2]) == (["a"], [("list", ""), ("watch", "5")])
     store: Store[Thing] = Store()
-    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, "managed=true").verify())
+    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, PodShape, "managed=true").verify())
 
 
 class PagedServer(Client):
@@ -192,19 +192,3 @@ def test_a_version_that_the_server_does_not_know_leads_to_a_list(monkeypatch: py
     names, calls, _ = played(*steps, monkeypatch=monkeypatch)
     assert names == ["a"]
     assert calls[-1] == ("watch", "400")
-
-
-def test_managed_fields_are_cut_out_and_nothing_else() -> None:
-    content = raw.pod()
-    plain = to_json({"type": "MODIFIED", "object": content})
-    content["metadata"]["managedFields"] = [
-        {"manager": "kubelet", "fieldsV1": {"f:spec": {'k:{"name":"a"}': {".": {}}}, "f:metadata": {"f:labels": {}}}}
-    ]
-    line = to_json({"type": "MODIFIED", "object": content})
-    assert from_json(without_managed_fields(line)) == from_json(plain)
-    assert without_managed_fields(plain) == plain
-
-
-def test_an_object_without_spec_is_left_whole() -> None:
-    line = to_json({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "1", "managedFields": [{}]}}})
-    assert from_json(without_managed_fields(line)) == from_json(line)

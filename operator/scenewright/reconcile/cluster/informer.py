@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pydantic_core import from_json
-
 from scenewright.reconcile.cluster.client import METADATA_ONLY, ApiError, Client
+from scenewright.reconcile.cluster.decoding import Event, event_decoder
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.reconcile.cluster.store import Name, Owned, Store
 from scenewright.telemetry.metrics import CACHED, SWEEP_DIFFERENCES, WATCH_AGE, WATCH_RELISTS
@@ -43,6 +42,7 @@ class Informer(Generic[T]):
 
     Args:
         project: raw object to projection; None for what is not ours.
+        shape: TypedDict of what `project` reads; nothing else of a watch's events is decoded.
         beat: called whenever the loop shows life.
     """
 
@@ -52,6 +52,7 @@ class Informer(Generic[T]):
         resource: Resource,
         store: Store[T],
         project: Callable[[dict[str, Any]], T | None],
+        shape: Any,
         selector: str,
         namespace: str = "",
         beat: Callable[[], None] = lambda: None,
@@ -60,6 +61,7 @@ class Informer(Generic[T]):
         self._resource = resource
         self._store = store
         self._project = project
+        self._decode = event_decoder(shape)
         self._selector = selector
         self._namespace = namespace
         self._beat = beat
@@ -138,12 +140,12 @@ class Informer(Generic[T]):
         async for line in lines:
             self._failures = 0
             self._heard()
-            self._take(from_json(without_managed_fields(line)))
+            self._take(self._decode(line))
             if self._suspicious:
                 self._suspicious = False
                 raise Expired("sweep")
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         raw = event["object"]
         if event["type"] == "ERROR":
             raise _watch_error(raw)
@@ -176,16 +178,6 @@ class Informer(Generic[T]):
         level = logging.INFO if error.passing else logging.WARNING
         logger.log(level, "watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
         await asyncio.sleep(seconds)
-
-
-def without_managed_fields(line: bytes) -> bytes:
-    """A watch event without ``metadata.managedFields``, which is half of it and the last part of its metadata.
-
-    Inside it all names begin with ``f:`` or ``k:``, so that the end cannot be found too early.
-    """
-    begin = line.find(b',"managedFields":[')
-    end = line.find(b'},"spec":{', begin) if begin >= 0 else -1
-    return line if end < 0 else line[:begin] + line[end:]
 
 
 def _name(raw: dict[str, Any]) -> Name:
