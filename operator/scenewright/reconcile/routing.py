@@ -11,6 +11,7 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.outputs import OutputIndex
+from scenewright.reconcile.podless import PodlessJobs
 from scenewright.reconcile.projection import CachedPod, observed_object
 from scenewright.reconcile.queue import Priority, WorkQueue
 
@@ -40,6 +41,7 @@ class Router:
         self._jobs = jobs
         self._pods = pods
         self._outputs = outputs
+        self._podless = PodlessJobs(queue.add)
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._forgetters: list[Any] = []
@@ -92,6 +94,7 @@ class Router:
         stored = self._objects.get(key) if key else None
         if key is None or stored is None:
             return
+        self._podless.note(key, old, new)
         if new is None or (old is not None and old.ended != new.ended):
             if not (new is None and stored.ended):
                 self._queue.add(key, Priority.FINISHING)

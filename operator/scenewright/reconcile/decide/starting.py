@@ -29,7 +29,7 @@ def created(run: Run, create: CreateJob, doing: Standing) -> Turn:
     name = job_name(owner.kind, owner.name, owner.uid, run.plan.work_hash, create.step)
     answer = run.situation.answer(Inspection("failed-creates", name), run.settings.refusal_age)
     if answer is None or not answer.holds:
-        return run.turn(doing, create, again_after=run.settings.without_pods)
+        return run.turn(doing, create)
     reason = _refusal(answer.message)
     if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
         return endings.failed(run, reason, answer.message)
