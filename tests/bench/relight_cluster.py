@@ -195,13 +195,12 @@ def local_tree(folder: Path) -> Path:
 def differences(job: Trial, local: Path) -> list[str]:
     """Published paths, but for files that hold times, that are only on one side or whose bytes or hashes differ."""
     here = _lasting(published(local))
-    content = job.storage.client().get_object(Bucket=trial.SCENES, Key=f"{NAME}/{layout.PUBLISHED}")["Body"].read()
-    there, stored = _lasting(json.loads(content)["files"]), etags(job, trial.SCENES)
+    there, stored = _lasting(json.loads(_read(job, layout.PUBLISHED))["files"]), etags(job, trial.SCENES)
     found = {path for path in here.keys() | there.keys() if here.get(path) != there.get(path)}
     for path in here.keys() - found:
         tag = stored.get(path, "")
         # The tag of what came in parts is no hash of its bytes.
-        same = _reads_alike(job, path, local) if "-" in tag else tag == _md5(local / path)
+        same = _read(job, path) == (local / path).read_bytes() if "-" in tag else tag == _md5(local / path)
         if not same:
             found.add(path)
     return sorted(found)
@@ -243,9 +242,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         watch = run_interrupted(job, interruptions)
         status, pods = job.status(NAME), job.pods(NAME)
         tell(json.dumps(status))
-        body = job.storage.client().get_object(Bucket=trial.SCENES, Key=f"{NAME}/{DROPPED}")["Body"]
-        dropped, different = dropped_samples(body.read().decode()), differences(job, local)
-    stages = {stage["name"]: stage for stage in status["stages"]}
+        complete = status["phase"] == "Complete"
+        dropped = dropped_samples(_read(job, DROPPED).decode()) if complete else {}
+        different = differences(job, local) if complete else ["nothing was published"]
     return {
         "images": options.count,
         "side": options.side,
@@ -253,7 +252,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "pods_at_once": PODS,
         "images_per_second": round(options.count / watch.seconds, 2),
         **watch.readings(),
-        "stages": {name: _told(stage) for name, stage in stages.items()},
+        "stages": {stage["name"]: _told(stage) for stage in status["stages"]},
         "pods": pod_times(pods),
         "processes": {step: len(processes) for step, processes in watch.memory.items()},
         "phase": status["phase"],
@@ -263,7 +262,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "compared": len(_lasting(published(local))),
         "different": different[:20],
         "limits": {
-            "the job is Complete": status["phase"] == "Complete",
+            "the job is Complete": complete,
             "all interruptions happened": not interruptions.due,
             "memory is flat": watch.is_flat(STAGES),
             "scratch is bounded": 0 < watch.scratch <= SCRATCH_LIMIT,
@@ -274,17 +273,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _told(stage: Mapping[str, Any]) -> dict[str, Any]:
-    seconds = _time(stage["finishedAt"]) - _time(stage["startedAt"])
-    return {"seconds": seconds, "shards": stage["shards"], "samples": stage["samples"]}
+    times = [_time(stage[name]) for name in ("startedAt", "finishedAt") if name in stage]
+    return {"seconds": times[-1] - times[0] if times else 0.0, "shards": stage["shards"], "samples": stage["samples"]}
 
 
 def _lasting(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {path: entry for path, entry in files.items() if not entry.get("volatile")}
 
 
-def _reads_alike(job: Trial, path: str, local: Path) -> bool:
-    body = job.storage.client().get_object(Bucket=trial.SCENES, Key=f"{NAME}/{path}")["Body"]
-    return bool(body.read() == (local / path).read_bytes())
+def _read(job: Trial, path: str) -> bytes:
+    return bytes(job.storage.client().get_object(Bucket=trial.SCENES, Key=f"{NAME}/{path}")["Body"].read())
 
 
 def _md5(path: Path) -> str:
