@@ -47,7 +47,7 @@ class AuditLog:
         seen: set[str] = set()
         for event in self._events(since):
             # A watch is logged twice, when it begins and when it ends.
-            if event["auditID"] in seen or (user is not None and event["user"]["username"] != user):
+            if event["auditID"] in seen or user not in (None, _user(event)):
                 continue
             seen.add(event["auditID"])
             yield _request(event)
@@ -66,11 +66,16 @@ class AuditLog:
                     yield json.loads(line)
 
 
+def _user(event: dict[str, Any]) -> str:
+    """Empty for a request that was refused because nobody knew from whom it came."""
+    return str(event["user"].get("username", ""))
+
+
 def _request(event: dict[str, Any]) -> Request:
     reference = event.get("objectRef") or {}
     parts = (reference.get("resource", ""), reference.get("subresource", ""))
     return Request(
-        user=event["user"]["username"],
+        user=_user(event),
         verb=event["verb"],
         resource="/".join(part for part in parts if part) or event["requestURI"].partition("?")[0],
         namespace=reference.get("namespace", ""),
