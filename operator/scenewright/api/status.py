@@ -11,6 +11,11 @@ from scenewright_stages.contract.params import Params
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 
 
+def rate_text(samples_per_minute: float) -> str:
+    """Three digits, and never a power of ten: "1.83/min", "1830/min"."""
+    return f"{samples_per_minute:.0f}/min" if samples_per_minute >= 100 else f"{samples_per_minute:.3g}/min"
+
+
 class Condition(Params):
     """One observation in the usual Kubernetes form."""
 

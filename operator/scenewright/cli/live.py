@@ -9,6 +9,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from scenewright.api.status import rate_text
 from scenewright.cli.board import Board, Row
 from scenewright.cli.texts import duration
 from scenewright.execution.events import Event, Interrupted, PassStarted, Retried
@@ -89,7 +90,7 @@ def _counts(row: Row) -> Text:
 def _now(row: Row, now: float) -> Text:
     """What the running step does, its rate where there are several samples, and when it will be done."""
     facts = [row.message] if row.message else []
-    facts += [f"{row.rate:.1f}/min"] if row.rate and row.total > 1 else []
+    facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
     remaining = row.remaining(now)
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
     return Text(" · ".join(facts), "dim")

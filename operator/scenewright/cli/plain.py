@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from scenewright.api.status import rate_text
 from scenewright.cli.board import Board, Row
 from scenewright.cli.texts import count, duration
 from scenewright.execution.events import (
@@ -80,7 +81,7 @@ def progress_line(row: Row) -> str:
     facts = [f"{row.done}/{row.total} done"] if row.total else []
     facts += [f"{row.failed} failed"] if row.failed else []
     facts += [f"{row.share():.0%}"] if row.total else []
-    facts += [f"{row.rate:.1f}/min"] if row.rate and row.total > 1 else []
+    facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
     remaining = row.remaining(time.monotonic())
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
     return ": ".join(part for part in (row.step, ", ".join(facts), row.message) if part)

@@ -169,6 +169,9 @@ class S3Store(Store):
             raise StoreUnreachable(
                 self.uri, f"the endpoint does not answer: {problem}", "check AWS_ENDPOINT_URL and the network"
             ) from problem
+        except botocore_errors.FlexibleChecksumError as problem:
+            # Damaged on its way, or replaced while it was read by a server that does not keep the two apart.
+            raise StoreUnreachable(self.uri_of(key), str(problem), "try again later") from problem
         except botocore_errors.BotoCoreError as problem:
             raise StoreError(self.uri_of(key), str(problem), "check the AWS_* variables and the URI") from problem
 

@@ -64,6 +64,16 @@ def test_a_restarted_operator_shows_all_and_does_not_tell_of_loading_again() -> 
     assert store.take(pod(), push(busy_seconds=102.0, load_seconds=9.0), 2.0) == 0.0
 
 
+def test_a_restarted_operator_takes_nothing_for_recent_that_ended_before() -> None:
+    store = ProgressStore(BEGIN + timedelta(hours=1))
+    store.take(pod(), push(90, ended_here=90), 0.0)
+    assert totals(store, 2.0).samples_per_minute == 0.0
+    store.take(pod(), push(92, ended_here=92), 60.0)
+    assert totals(store, 60.0).samples_per_minute == 2.0
+    store.take(Pod(uid="new", index=1, created_at=BEGIN + timedelta(hours=2)), push(3, ended_here=3), 60.0)
+    assert totals(store, 60.0).samples_per_minute == 5.0
+
+
 def test_loading_is_told_once() -> None:
     store = ProgressStore(BEGIN)
     loads = [store.take(pod(), push(load_seconds=seconds), 0.0) for seconds in (0.0, 7.0, 7.0)]

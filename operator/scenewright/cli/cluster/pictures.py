@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scenewright.api.status import rate_text
 from scenewright.cli.cluster.views import ObjectView, StageView, facts
 from scenewright.cli.texts import age, duration
 
@@ -142,7 +143,7 @@ def _middle(stage: StageView) -> RenderableType:
 
 def _details(stage: StageView) -> list[str]:
     found = ["up to date"] if stage.mark == "current" else []
-    found += [f"{stage.rate:.3g}/min"] if stage.rate else []
+    found += [rate_text(stage.rate)] if stage.rate else []
     found += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     found += [stage.shards] if stage.shards else []
     found += [f"{duration(stage.gpu_seconds)} of GPU time"] if stage.gpu_seconds else []

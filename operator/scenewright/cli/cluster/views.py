@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from scenewright.api.status import rate_text
 from scenewright.cli.texts import count, duration
 
 Json = Mapping[str, Any]
@@ -172,7 +173,7 @@ def _stage_line(stage: StageView) -> str:
     parts += [f"{stage.failed} failed"] if stage.failed else []
     parts += [f"{stage.skipped} skipped"] if stage.skipped else []
     parts += [stage.shards] if stage.shards else []
-    parts += [f"{stage.rate:.3g}/min"] if stage.rate else []
+    parts += [rate_text(stage.rate)] if stage.rate else []
     parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     parts += [duration(stage.seconds)] if stage.seconds is not None else []
     words = {"current": "up to date"}.get(stage.mark, stage.mark)

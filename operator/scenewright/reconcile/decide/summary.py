@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenewright.api.status import Condition, StageStatus, Status
+from scenewright.api.status import Condition, StageStatus, Status, rate_text
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.turns import Turn
 
@@ -25,7 +25,7 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
             "conditions": conditions,
             "progress": f"{finished}/{total}" if total else "",
             "failed": failed + memory.rejected,
-            "rate": f"{rate:.3g}/min" if rate else "",
+            "rate": rate_text(rate) if rate else "",
         }
     )
     return bounded(status)

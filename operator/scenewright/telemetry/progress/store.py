@@ -80,7 +80,8 @@ class _Step:
     def knows(self, pod: KnownPod) -> bool:
         return pod.uid in self._shards.get(pod.index, ())
 
-    def take(self, pod: KnownPod, push: Push, now: float, at: datetime) -> float:
+    def take(self, pod: KnownPod, push: Push, now: float, at: datetime, *, is_old: bool) -> float:
+        """Args: is_old: another process has counted what this Pod said until now, which is none of the recent rate."""
         shard = self._shards.setdefault(pod.index, {})
         before, attempt = shard.get(pod.uid), _Attempt.of(pod, push)
         self._count(shard, -1)
@@ -88,7 +89,8 @@ class _Step:
         if len(shard) > MAXIMUM_ATTEMPTS:
             del shard[next(iter(shard))]
         self._count(shard, +1)
-        self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
+        if not is_old:
+            self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
         self._busy += max(0.0, attempt.busy_seconds - (before.busy_seconds if before else 0.0))
         self._waiting += max(0.0, attempt.waiting_seconds - (before.waiting_seconds if before else 0.0))
         self._at = at
@@ -157,7 +159,7 @@ class ProgressStore:
             return 0.0
         step = run.steps.setdefault(push.step, _Step(now))
         is_old = pod.created_at < self._began_at and not step.knows(pod)
-        load_seconds = step.take(pod, push, now, datetime.now(UTC))
+        load_seconds = step.take(pod, push, now, datetime.now(UTC), is_old=is_old)
         return 0.0 if is_old else load_seconds
 
     def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
