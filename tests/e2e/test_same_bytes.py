@@ -32,6 +32,8 @@ THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 KILLS = 20
 LATEST_KILL, LATEST_KILL_SECONDS = 0.35, 8.0
 """Of the time that an uninterrupted run takes: longer than any stage, so that killed runs get on, but not far."""
+PATIENCE_GROWTH = 1.3
+"""What a kill that found nothing new adds to the time until the latest next one: the machine may have become slower."""
 
 
 def job(folder: Path, **changes: Any) -> Path:
@@ -121,8 +123,8 @@ def test_twenty_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_i
     rounds: list[list[int]] = []
     while sum(map(len, rounds)) < KILLS:
         manifest = job(tmp_path / str(len(rounds)))
-        delays = [draws.uniform(0.3, latest) for _ in range(KILLS - sum(map(len, rounds)))]
-        rounds.append(records_after_kills(manifest, delays))
+        shares = [draws.random() for _ in range(KILLS - sum(map(len, rounds)))]
+        rounds.append(records_after_kills(manifest, shares, latest))
         ended = scenewright("run", manifest)
         assert ended.code == 0, ended.stderr
         assert all(len(makers) == 1 for makers in made_by(manifest.parent / "out").values())
@@ -132,20 +134,25 @@ def test_twenty_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_i
     assert len({count for counts in rounds for count in counts}) >= 3, "kills hit at all stages of progress"
 
 
-def records_after_kills(manifest: Path, delays: Sequence[float]) -> list[int]:
+def records_after_kills(manifest: Path, shares: Sequence[float], latest: float) -> list[int]:
     """Starts and kills the same command until it gets through before its kill; `done` records after each kill.
 
     What was stored before a kill must be there after the next one, made by the same process.
+
+    Args:
+        shares: when to kill, of the seconds until the latest moment.
     """
     counts: list[int] = []
     stored: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
-    for delay in delays:
+    patience = latest
+    for share in shares:
         process = start("run", manifest)
-        time.sleep(delay)
+        time.sleep(0.3 + share * (patience - 0.3))
         if not kill_tree(process):
             break
         found = made_by(manifest.parent / "out")
         assert stored.items() <= found.items(), "something stored was lost, or was done again"
+        patience = latest if len(found) > len(stored) else patience * PATIENCE_GROWTH
         stored = found
         counts.append(len(found))
     return counts
