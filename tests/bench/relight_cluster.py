@@ -30,6 +30,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "e2e"), str(HERE.parents[1] / "tools")]
 
+from benchmarks import show  # noqa: E402
 from pod_faults import delete_pod, evict_pod, kill_the_operator, kill_worker, working_pods  # noqa: E402
 from portraits import write_portraits  # noqa: E402
 from relight_jobs import STAGES, write_job  # noqa: E402
@@ -184,10 +185,8 @@ def done_share(status: Mapping[str, Any]) -> float:
 def local_tree(folder: Path) -> Path:
     """The output of the command for the same portraits."""
     manifest = write_job(folder / "local.json", folder / "in", folder / "local", BLOCK)
-    if subprocess.run([*COMMAND, "run", str(manifest)], stdout=subprocess.DEVNULL, check=False).returncode not in (
-        0,
-        1,
-    ):
+    ended = subprocess.run([*COMMAND, "run", str(manifest)], stdout=subprocess.DEVNULL, check=False)
+    if ended.returncode not in (0, 1):
         raise SystemExit("the local run failed")
     return folder / "local"
 
@@ -208,9 +207,7 @@ def differences(job: Trial, local: Path) -> list[str]:
 
 def etags(job: Trial, bucket: str) -> dict[str, str]:
     """MD5 of every object below the job's prefix in a bucket, as the server took it down, by path."""
-    pages = job.storage.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{NAME}/")
-    entries = (entry for page in pages for entry in page.get("Contents", []))
-    return {entry["Key"].removeprefix(f"{NAME}/"): entry["ETag"].strip('"') for entry in entries}
+    return {path: entry["ETag"].strip('"') for path, entry in job.entries(bucket, NAME).items()}
 
 
 def pod_times(pods: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -307,10 +304,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relight-cluster-") as temporary:
         found = measure(options, options.folder or Path(temporary))
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    show(found, options.output)
     return 0 if all(found["limits"].values()) else 1
 
 

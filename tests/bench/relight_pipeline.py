@@ -26,6 +26,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "e2e")]
 
+from benchmarks import show  # noqa: E402 - from the folder above
 from portraits import write_png  # noqa: E402 - from the folder above
 from relight_jobs import write_job  # noqa: E402
 from scene_jobs import COMMAND  # noqa: E402
@@ -88,10 +89,7 @@ def main() -> int:
         write_photographs(Path(temporary) / "in", options.count)
         for label, keep in (("outputs", ["outputs"]), ("all folders", ALL_FOLDERS)):
             found[label] = run(Path(temporary), options.count, keep)
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    show(found, options.output)
     return 0 if all(found[label]["images_per_second"] >= limit for label, limit in LIMITS.items()) else 1
 
 

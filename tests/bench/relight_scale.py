@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import random
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "e2e")]
 
+from benchmarks import show  # noqa: E402 - from the folder above
 from killing import children, kill_tree  # noqa: E402 - from the folder above
 from portraits import write_portraits  # noqa: E402
 from relight_jobs import MASKED, STAGES, write_job  # noqa: E402
@@ -129,10 +129,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relight-scale-") as temporary:
         found = measure(options.folder or Path(temporary), options.count, options.side, options.kills)
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    show(found, options.output)
     return 0 if all(found["limits"].values()) else 1
 
 

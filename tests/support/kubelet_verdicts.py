@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from operator_fixtures import PODS, Bench
+from repeating import Repeating
 
-from cluster.api import ApiError
 from cluster.simulation import BEHAVIOUR_ANNOTATION
 
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
@@ -65,7 +64,7 @@ def preempt(bench: Bench, pod: Raw) -> None:
 DISRUPTIONS: tuple[Callable[[Bench, Raw], None], ...] = (drain, evict, preempt)
 
 
-class Admission:
+class Admission(Repeating):
     """Kubelets' admission of Pods whose behaviour waits for ``ADMISSION``, in a thread.
 
     The first Pod of each index is refused with a probability, an index that `always` names always; a second one never.
@@ -74,36 +73,20 @@ class Admission:
         refused: how many Pods, by object.
     """
 
+    PASSING = frozenset({404})
+
     def __init__(self, bench: Bench, share: float, always: Callable[[Raw], bool]) -> None:
+        super().__init__()
         self.refused: Counter[str] = Counter()
         self._bench = bench
         self._share = share
         self._always = always
-        self._stop = threading.Event()
-        self._problem: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="admission")
 
-    def __enter__(self) -> Admission:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._problem is not None:
-            raise self._problem
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.3):
-            for pod in self._bench.pods("fieldSelector=status.phase=Pending"):
-                if "nodeName" in pod["spec"] and self._behaviour(pod).get("waiting") == ADMISSION:
-                    try:
-                        self._judge(pod)
-                    except Exception as problem:
-                        # Of a Pod that is gone meanwhile.
-                        if not (isinstance(problem, ApiError) and problem.code == 404):
-                            self._problem = problem
-                            return
+    def turn(self) -> None:
+        """Judges all that wait."""
+        for pod in self._bench.pods("fieldSelector=status.phase=Pending"):
+            if "nodeName" in pod["spec"] and self._behaviour(pod).get("waiting") == ADMISSION:
+                self._judge(pod)
 
     def _judge(self, pod: Raw) -> None:
         is_first = pod["metadata"]["annotations"].get(FAILURES, "0") == "0"

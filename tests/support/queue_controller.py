@@ -8,13 +8,13 @@ start time away (the API server changes a template only then) and puts the templ
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import operator_process as op
+from repeating import Repeating
 
 from cluster import ControlPlane
 from cluster.api import ApiError
@@ -145,39 +145,20 @@ class QueueController:
         return f"{op.JOBS.format(self.namespace)}/{job['metadata']['name']}"
 
 
-class Serving:
+class Serving(Repeating):
     """Serves a namespace's queue in a thread: admits as many Jobs as the quota allows, and takes some away again."""
 
+    PASSING = frozenset({404, 409, 422})
+
     def __init__(self, controller: QueueController, quota: int, seed: int) -> None:
+        super().__init__()
         self.evictions = self.most_admitted = 0
         self._controller = controller
         self._quota = quota
         self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._problem: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="queue")
 
-    def __enter__(self) -> Serving:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._problem is not None:
-            raise self._problem
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.3):
-            try:
-                self._turn()
-            except Exception as problem:
-                # Of a Job that has ended, or was deleted, meanwhile.
-                if not (isinstance(problem, ApiError) and problem.code in (404, 409, 422)):
-                    self._problem = problem
-                    return
-
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Takes a Job away, or admits those for which there is room."""
         jobs = self._controller.jobs()
         admitted = [job for job in jobs if not job["spec"]["suspend"]]
         self.most_admitted = max(self.most_admitted, len(admitted))

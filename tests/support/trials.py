@@ -75,10 +75,14 @@ class Trial:
 
     def stored(self, prefix: str) -> dict[str, bytes]:
         """Every object below a prefix of the bucket of results, by its path below the prefix."""
-        client = self.storage.client()
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=trial.SCENES, Prefix=f"{prefix}/")
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        client, entries = self.storage.client(), self.entries(trial.SCENES, prefix)
         return {
-            key.removeprefix(f"{prefix}/"): client.get_object(Bucket=trial.SCENES, Key=key)["Body"].read()
-            for key in keys
+            path: client.get_object(Bucket=trial.SCENES, Key=entry["Key"])["Body"].read()
+            for path, entry in entries.items()
         }
+
+    def entries(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """What a bucket lists below a prefix, by path below the prefix."""
+        pages = self.storage.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        entries = (entry for page in pages for entry in page.get("Contents", []))
+        return {entry["Key"].removeprefix(f"{prefix}/"): entry for entry in entries}

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from scenewright.reconcile.decide.settings import PODLESS_SECONDS
 from scenewright.reconcile.observation import ObjectKey, ObservedJob
-
-PODLESS_SECONDS = 10.0
 
 
 class PodlessJobs:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import load_benchmark
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from scenewright_stages.models.flux_fill import FluxFillInpainter, FluxFillSettings
@@ -19,14 +17,7 @@ from scenewright_stages.models.interfaces import BackendRecord
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "flux_fill.py"
-    spec = importlib.util.spec_from_file_location("flux_fill_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("flux_fill")
 
 
 def _parameters(module: torch.nn.Module) -> int:

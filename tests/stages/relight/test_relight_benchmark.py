@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmarks import load_benchmark
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.people import NoSubject
@@ -16,14 +14,7 @@ from scenewright_stages.vision.people import NoSubject
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "relight_h200.py"
-    spec = importlib.util.spec_from_file_location("relight_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("relight_h200")
 
 
 class Nobody:

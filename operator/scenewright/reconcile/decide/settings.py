@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PODLESS_SECONDS = 10.0
+"""Nearly every Job has its Pods within a second."""
+
 
 @dataclass(frozen=True)
 class DecideSettings:
@@ -38,7 +41,7 @@ class DecideSettings:
     progress_after: float = 20.0
     configuration_grace: float = 60.0
     pull_grace: float = 300.0
-    without_pods: float = 10.0
+    without_pods: float = PODLESS_SECONDS
     back_off: float = 660.0
     queue_pending: float = 60.0
     queue_controller: float = 300.0

@@ -81,7 +81,7 @@ class _Step:
         return pod.uid in self._shards.get(pod.index, ())
 
     def take(self, pod: KnownPod, push: Push, now: float, at: datetime, *, is_old: bool) -> float:
-        """Args: is_old: another process has counted what this Pod said until now, which is none of the recent rate."""
+        """How long loading took, if this is news; nothing that an old Pod, new to us, did is recent or news."""
         shard = self._shards.setdefault(pod.index, {})
         before, attempt = shard.get(pod.uid), _Attempt.of(pod, push)
         self._count(shard, -1)
@@ -94,7 +94,7 @@ class _Step:
         self._busy += max(0.0, attempt.busy_seconds - (before.busy_seconds if before else 0.0))
         self._waiting += max(0.0, attempt.waiting_seconds - (before.waiting_seconds if before else 0.0))
         self._at = at
-        return 0.0 if before and before.load_seconds else attempt.load_seconds
+        return 0.0 if is_old or (before and before.load_seconds) else attempt.load_seconds
 
     def totals(self, now: float) -> StepProgress:
         return StepProgress(
@@ -159,8 +159,7 @@ class ProgressStore:
             return 0.0
         step = run.steps.setdefault(push.step, _Step(now))
         is_old = pod.created_at < self._began_at and not step.knows(pod)
-        load_seconds = step.take(pod, push, now, datetime.now(UTC), is_old=is_old)
-        return 0.0 if is_old else load_seconds
+        return step.take(pod, push, now, datetime.now(UTC), is_old=is_old)
 
     def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
         """The counters of an object by step; empty when there are none."""
