@@ -39,7 +39,6 @@ from scenewright_stages.worker.tallying import Tally
 from scenewright_stages.worker.uploading import Uploader
 from scenewright_stages.worker.worklists import Todo, shard_lines
 
-LAST_FLUSH_SECONDS = 5.0
 MARKED_TOGETHER = 16
 """Samples whose start is noted by one write where they run beside each other."""
 
@@ -273,7 +272,7 @@ class StageRun:
         return all(self._tally.has(todo.sample.id) for todo in self._todos)
 
     def _store_rest(self) -> None:
-        self._uploader.drain(LAST_FLUSH_SECONDS if self._session.stop.requested else None)
+        self._uploader.drain(self._session.stop.seconds_to_store())
         self._recorder.forget_running()
         self._recorder.close()
         self._uploader.close()

@@ -71,6 +71,14 @@ class Stop:
         """How long the running sample may still go on."""
         return self._deadline - time.monotonic()
 
+    def seconds_to_store(self) -> float | None:
+        """How long what is made may still be on its way to storage, None for as long as it takes.
+
+        The sample's time and that for flushing are one: with slow storage what has ended takes longer to store than
+        to make.
+        """
+        return max(MAXIMUM_FLUSH_SECONDS, self.seconds_left()) if self.requested else None
+
     def check_running(self, elapsed: float, fraction: float) -> None:
         """Called from inside a running sample: raises Abandoned when it cannot, or must not, be finished in time."""
         if self._fault is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.worker.stopping import Stop, watch_signals
+from scenewright_stages.worker.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_signals
 
 
 @pytest.fixture
@@ -37,3 +37,18 @@ def test_a_signal_while_the_handlers_are_set_up_is_not_lost(
     watch_signals(stop, lambda: None)
     monkeypatch.undo()
     assert stop.wait(5.0) and stop.reason == "SIGTERM"
+
+
+def test_what_is_made_may_be_stored_until_the_grace_is_over() -> None:
+    stop = Stop(25.0)
+    assert stop.seconds_to_store() is None, "nobody asked for an end"
+    stop.request("SIGTERM", urgent=False)
+    seconds = stop.seconds_to_store()
+    assert seconds is not None and 15.0 < seconds <= 20.0, "what the sample does not use, less the time for flushing"
+
+
+@pytest.mark.parametrize(("grace", "urgent"), [(25.0, True), (4.0, False)])
+def test_without_much_time_it_is_still_tried_for_a_moment(grace: float, urgent: bool) -> None:
+    stop = Stop(grace)
+    stop.request("signal", urgent=urgent)
+    assert stop.seconds_to_store() == MAXIMUM_FLUSH_SECONDS
