@@ -8,7 +8,9 @@ to the host but not encoded. FLUX Fill has its full size and random weights, whi
 Loading, compiling and one small scene come before and are not counted. A second scene tells what the seconds go into:
 the device is waited for before and after each part, which costs time of its own. Exit code 1 if a bar is missed.
 
-GPU busy is the mean of NVML's utilisation, read every 50 ms: the share of its sampling period in which a kernel ran.
+GPU busy is counted by the device itself (NVML's GPM, "graphics utilisation": the share of the whole scene in which the
+compute engine had work). Beside it stands the mean of NVML's older utilisation, read every 50 ms, which is a sample: on
+the same scene it comes out up to five points lower or higher from one run to the next. Parts are told by the latter.
 """
 
 from __future__ import annotations
@@ -173,6 +175,55 @@ class BusySampler:
         return {name: round(float(np.mean(values)), 3) for name, values in self.samples.items() if len(values) >= 20}
 
 
+class BusyCounter:
+    """The share of a time in which the compute engine had work, by the device's own counters.
+
+    Read each second, and weighted by the time between: what a counter holds is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._nvml = _nvml()
+        self._device = self._nvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+        self._shares: list[float] = []
+        self._seconds: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._count, daemon=True)
+
+    def __enter__(self) -> BusyCounter:
+        self._before, self._at = self._sample(), time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def mean(self) -> float:
+        """Over the whole time, 0 to 1."""
+        return float(np.average(self._shares, weights=self._seconds))
+
+    def _count(self) -> None:
+        stopped = False
+        while not stopped:
+            stopped = self._stop.wait(1.0)
+            sample, at = self._sample(), time.perf_counter()
+            self._shares.append(self._between(self._before, sample))
+            self._seconds.append(at - self._at)
+            self._nvml.nvmlGpmSampleFree(self._before)
+            self._before, self._at = sample, at
+
+    def _sample(self) -> Any:
+        return self._nvml.nvmlGpmSampleGet(self._device, self._nvml.nvmlGpmSampleAlloc())
+
+    def _between(self, before: Any, after: Any) -> float:
+        request = self._nvml.c_nvmlGpmMetricsGet_t()
+        request.version, request.numMetrics = self._nvml.NVML_GPM_METRICS_GET_VERSION, 1
+        request.metrics[0].metricId = self._nvml.NVML_GPM_METRIC_GRAPHICS_UTIL
+        request.sample1, request.sample2 = before, after
+        return float(self._nvml.nvmlGpmMetricsGet(request).metrics[0].value) / 100
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """A photograph with exact depth; srgb (H, W, 3), canvas_depth (H', W') of the whole canvas."""
@@ -195,12 +246,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Reading:
-    """One scene; `busy` from 0 to 1; `parts` in seconds of a second scene, most expensive first."""
+    """One scene; `busy`, `busy_sampled` from 0 to 1; `parts` in seconds of a second scene, most expensive first."""
 
     precision: str
     seconds: float
     bar: float
     busy: float
+    busy_sampled: float
     parts: dict[str, float]
     busy_by_part: dict[str, float]
     peak_gib: float
@@ -309,13 +361,14 @@ def measure(precision: str, inputs: Inputs, params: VistaDreamParams, pictures: 
     inpainter = random_flux_fill(precision, "blocks", params.coarse.inpaint.steps, cache_dir=cache)
     warm_up_seconds = warm_up(inputs, params, inpainter)
     torch.cuda.reset_peak_memory_stats()
-    with BusySampler(NoStopwatch()) as busy:
+    with BusyCounter() as busy, BusySampler(NoStopwatch()) as sampled:
         torch.cuda.synchronize()
         started = time.perf_counter()
         made = make_scene(inputs, params, inpainter, NoStopwatch())
         torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-    print(f"{precision}: {seconds:.1f} s, GPU busy {busy.mean:.1%}, warm-up {warm_up_seconds:.0f} s", flush=True)
+    shares = f"GPU busy {busy.mean:.1%}, sampled {sampled.mean:.1%}"
+    print(f"{precision}: {seconds:.1f} s, {shares}, warm-up {warm_up_seconds:.0f} s", flush=True)
     watch = Stopwatch()
     with BusySampler(watch) as busy_parts, watch.part("other"):
         make_scene(inputs, params, inpainter, watch)
@@ -324,6 +377,7 @@ def measure(precision: str, inputs: Inputs, params: VistaDreamParams, pictures: 
         seconds=round(seconds, 2),
         bar=SECONDS_BAR[precision],
         busy=round(busy.mean, 3),
+        busy_sampled=round(sampled.mean, 3),
         parts={k: round(v, 2) for k, v in sorted(watch.seconds.items(), key=lambda part: -part[1])},
         busy_by_part=busy_parts.by_part(),
         peak_gib=round(torch.cuda.max_memory_allocated() / _GIB, 1),
@@ -357,6 +411,7 @@ def table(readings: Sequence[Reading]) -> str:
     lines = [_row(["", *(reading.precision for reading in readings)]), _row(["---"] * (1 + len(readings)))]
     lines.append(_row(["seconds a scene", *(f"{r.seconds:.1f} (bar {r.bar:.0f})" for r in readings)]))
     lines.append(_row(["GPU busy", *(f"{r.busy:.1%} (bar {BUSY_BAR:.0%})" for r in readings)]))
+    lines.append(_row(["the same, sampled", *(f"{r.busy_sampled:.1%}" for r in readings)]))
     lines.append(_row(["peak GiB", *(f"{r.peak_gib:.1f}" for r in readings)]))
     lines += [_row([name, *(f"{r.parts.get(name, 0.0):.2f}" for r in readings)]) for name in names]
     return "\n".join(lines)
@@ -370,9 +425,13 @@ def machine() -> dict[str, str]:
     """Device and versions."""
     packages = ("torch", "gsplat", "diffusers", "torchao", "numba", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"device": torch.cuda.get_device_name(), "driver": str(_nvml().nvmlSystemGetDriverVersion())} | versions
+
+
+def _nvml() -> Any:
     nvml: Any = importlib.import_module("pynvml")
     nvml.nvmlInit()
-    return {"device": torch.cuda.get_device_name(), "driver": str(nvml.nvmlSystemGetDriverVersion())} | versions
+    return nvml
 
 
 def main() -> int:

@@ -5,6 +5,8 @@ PYTHONPATH=stages:operator python -m pytest tests/gpu/test_recorded_kernels.py -
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -91,3 +93,31 @@ def test_a_recorded_descent_goes_where_the_plain_one_goes() -> None:
     plain, recorded = descend(20, 0.05, False), descend(20, 0.05, True)
     assert torch.allclose(plain, recorded, atol=1e-5)
     assert not torch.allclose(plain, descend(19, 0.05, True), atol=1e-3)
+
+
+def test_an_old_graph_that_becomes_garbage_does_not_break_a_new_one() -> None:
+    circle: list[object] = []
+
+    def double(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if torch.cuda.is_current_stream_capturing():
+            # In a circle nothing but the collector finds the old graph.
+            circle.append(list(circle))
+            circle[-1].append(circle[-1])  # type: ignore[attr-defined]
+            circle.clear()
+        # Containers are what makes Python look for garbage.
+        kept = [[values] for _ in range(10_000)]
+        return (kept[-1][0] * 2,)
+
+    ones = torch.ones(4, device="cuda")
+    before = gc.get_threshold()
+    gc.set_threshold(50, 2, 2)
+    try:
+        for _ in range(20):
+            old = Recorder()
+            old(double, ones)
+            circle.append(old)
+            del old
+            (found,) = Recorder()(double, ones)
+            assert torch.equal(found, 2 * ones)
+    finally:
+        gc.set_threshold(*before)

@@ -131,11 +131,12 @@ class FluxFillInpainter:
         device = pipeline._execution_device
         embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
         generator = torch.Generator("cpu").manual_seed(seed % 2**63)
-        hidden = np.where(hole[..., None], np.float32(_HIDDEN), srgb)
         # On the device already: the pipeline prepares them where they are.
+        mask = torch.from_numpy(hole).to(device)
+        hidden = torch.where(mask[..., None], _HIDDEN, torch.from_numpy(srgb).to(device))
         images = pipeline(
-            image=torch.from_numpy(hidden).to(device).permute(2, 0, 1)[None],
-            mask_image=torch.from_numpy(hole.astype(np.float32)).to(device)[None, None],
+            image=hidden.permute(2, 0, 1)[None],
+            mask_image=mask.float()[None, None],
             height=srgb.shape[0],
             width=srgb.shape[1],
             latents=self._first_latents(srgb.shape[:2], generator),

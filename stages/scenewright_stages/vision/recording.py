@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -228,7 +229,7 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
     """The graph of all that the function launches, and what it returns."""
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream), _garbage_kept():
         # Not `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may go on using the
         # device meanwhile.
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
@@ -238,6 +239,18 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
             graph.capture_end()
     torch.cuda.current_stream().wait_stream(stream)
     return graph, results
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Until its end no garbage is collected: an old graph among it would be destroyed, which breaks a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @lru_cache(maxsize=1)

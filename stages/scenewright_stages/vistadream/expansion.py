@@ -6,6 +6,7 @@ and with the exact answers of a synthetic world.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around, hole_mask
+from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 SMALLEST_GAP = 0.001
@@ -106,10 +107,36 @@ class Expansion:
     summary: CoarseSummary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class _Hole:
+    """The hole of a candidate: its share of the view, and its pixels, packed eight to a byte."""
+
+    share: float
+    packed: NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, uncovered: NDArray[np.bool_]) -> _Hole:
+        pixels = hole_around(uncovered)
+        return cls(float(pixels.mean()), np.packbits(pixels), pixels.shape)
+
+    @property
+    def pixels(self) -> NDArray[np.bool_]:
+        """(H, W) bool."""
+        return np.unpackbits(self.packed, count=math.prod(self.shape)).reshape(self.shape).view(np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
 class _Round:
-    ratios: list[float]
+    """What the candidates show: their holes, and the mean share of covered pixels over all of them."""
+
+    holes: list[_Hole]
     coverage: float
+
+    @property
+    def ratios(self) -> list[float]:
+        """Share of hole pixels of every view."""
+        return [hole.share for hole in self.holes]
 
 
 def expand(
@@ -139,13 +166,14 @@ def expand(
         tools.on_progress(number / settings.frames, f"view {number + 1}/{settings.frames}: looking for holes")
         scored = score_candidates(scene, views, tools.renderer)
         coverage.append(scored.coverage)
-        choice = select_pose(scored.ratios, chosen, settings.band)
+        ratios = scored.ratios
+        choice = select_pose(ratios, chosen, settings.band)
         if choice is None or choice.by_fallback:
-            diagnosis = diagnose(scored.ratios, chosen, settings.band, number)
+            diagnosis = diagnose(ratios, chosen, settings.band, number)
         if choice is None:
             break
         chosen.append(choice.index)
-        holed = render_holed_view(scene, views[choice.index], tools.renderer)
+        holed = render_holed_view(scene, views[choice.index], scored.holes[choice.index].pixels, tools.renderer)
         tools.on_progress((number + 0.2) / settings.frames, f"view {number + 1}/{settings.frames}: filling")
         frame, occluded = fill_view(holed, frames, settings, tools, seed + number)
         frames.append(frame)
@@ -185,13 +213,12 @@ def close_gaps(
     gaps = Band(min(SMALLEST_GAP, settings.band.minimum), settings.band.minimum, adjacent_exclusion=0)
     for number in range(settings.gap_views):
         tools.on_progress(0.95 + 0.05 * number / settings.gap_views, f"closing gaps {number + 1}/{settings.gap_views}")
-        ratios = score_candidates(scene, views, tools.renderer).ratios
-        choice = select_pose(ratios, [gap.dense_pose_index for gap in closed], gaps)
+        scored = score_candidates(scene, views, tools.renderer)
+        choice = select_pose(scored.ratios, [gap.dense_pose_index for gap in closed], gaps)
         if choice is None:
             break
-        frame, _ = fill_view(
-            render_holed_view(scene, views[choice.index], tools.renderer), frames, settings, tools, seed
-        )
+        holed = render_holed_view(scene, views[choice.index], scored.holes[choice.index].pixels, tools.renderer)
+        frame, _ = fill_view(holed, frames, settings, tools, seed)
         added = gaussians_of(frame, GAP_OPACITY, scene.device)
         scene = behind_photograph(GaussianScene.concatenate([scene, added]), len(scene), frames[0])
         closed.append(GapView(choice.index, choice.ratio, len(added)))
@@ -199,14 +226,14 @@ def close_gaps(
 
 
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
-    """Share of hole pixels of every view, and the mean share of covered pixels over all of them."""
-    pixels, uncovered, shares = 0, 0, []
+    """Draws all views and looks for their holes."""
+    pixels, uncovered, holes = 0, 0, []
     # OpenCV and numpy work outside of the interpreter's lock: while a GPU draws a batch, threads look at the last one.
     with ThreadPoolExecutor() as pool:
         for (below,) in arrived(_uncovered(scene, views, renderer)):
             pixels, uncovered = pixels + below.size, uncovered + int(np.count_nonzero(below))
-            shares += [pool.submit(_hole_share, view) for view in below]
-    return _Round([share.result() for share in shares], (pixels - uncovered) / pixels)
+            holes += [pool.submit(_Hole.of, view) for view in below]
+    return _Round([hole.result() for hole in holes], (pixels - uncovered) / pixels)
 
 
 def _uncovered(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> Iterator[HostCopy]:
@@ -218,19 +245,14 @@ def _uncovered(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer
         yield HostCopy.of(below)
 
 
-def _hole_share(uncovered: NDArray[np.bool_]) -> float:
-    return float(hole_around(uncovered).mean())
-
-
-def render_holed_view(scene: GaussianScene, camera: Camera, renderer: Renderer) -> HoledView:
-    """Renders one view and tells its holes apart from the rest."""
+def render_holed_view(scene: GaussianScene, camera: Camera, hole: NDArray[np.bool_], renderer: Renderer) -> HoledView:
+    """Renders one view without its hole, (H, W)."""
     with torch.no_grad():
         rendering = renderer.render(scene, [camera])
-    alpha = rendering.alpha[0].cpu().numpy()
-    hole = hole_mask(alpha)
-    depth = np.where(hole, 0.0, rendering.depth[0].cpu().numpy()).astype(np.float32)
-    srgb = rendering.rgb[0].cpu().numpy() / np.maximum(alpha, COVERED_ALPHA)[..., None]
-    return HoledView(camera, np.clip(srgb, 0.0, 1.0).astype(np.float32), depth, hole)
+        # Unmixed with black, where it is half-transparent.
+        srgb = (rendering.rgb[0] / rendering.alpha[0].clamp(min=COVERED_ALPHA)[..., None]).clamp(0, 1)
+    seen, depth = HostCopy.of(srgb, rendering.depth[0]).arrays()
+    return HoledView(camera, seen, np.where(hole, np.float32(0), depth), hole)
 
 
 def fill_view(

@@ -15,17 +15,12 @@ _SMALL_GROWTH = np.ones((3, 3), np.uint8)
 _LARGE_GROWTH = np.ones((5, 5), np.uint8)
 
 
-def hole_mask(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels to fill, from (H, W) accumulated alpha.
+def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels to fill, from the pixels, (H, W) bool, whose accumulated alpha is below the limit.
 
     Specks of up to three pixels are left alone. Holes grow, because the pixels beside them are half-transparent
     mixtures: by two pixels, gaps between stretched Gaussians (up to 40 pixels) by one.
     """
-    return hole_around(alpha < COVERED_ALPHA)
-
-
-def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`hole_mask` from the pixels, (H, W) bool, whose accumulated alpha is below the limit."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered.view(np.uint8), connectivity=8)
     area = stats[:, cv2.CC_STAT_AREA]
     area[0] = 0

@@ -1,4 +1,4 @@
-"""The functions of gsplat 1.5 that the fitting loop calls, plainly in torch on the CPU, undefined values as NaN.
+"""The functions and kernels of gsplat 1.5 that the fitting loop calls, plainly in torch on the CPU, undefined as NaN.
 
 What gsplat leaves unwritten (splats that are not seen, masked tiles) is NaN here: whoever uses it is found out.
 Signatures and layouts are gsplat's, with one image; formulas as in `dense_reference`.
@@ -69,8 +69,18 @@ def spherical_harmonics(
 
 
 @torch.no_grad()
-def isect_tiles(
-    means2d: torch.Tensor, radii: torch.Tensor, depths: torch.Tensor, tile: int, columns: int, rows: int
+def intersect_tile(
+    means2d: torch.Tensor,
+    radii: torch.Tensor,
+    depths: torch.Tensor,
+    image_ids: None,
+    gaussian_ids: None,
+    images: int,
+    tile: int,
+    columns: int,
+    rows: int,
+    sort: bool,
+    segmented: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     pairs = []
     for row in range(radii.shape[1]):
@@ -85,22 +95,37 @@ def isect_tiles(
     return radii, keys, torch.tensor([row for _, _, row in pairs], dtype=torch.int32)
 
 
-def isect_offset_encode(keys: torch.Tensor, images: int, columns: int, rows: int) -> torch.Tensor:
+def intersect_offset(keys: torch.Tensor, images: int, columns: int, rows: int) -> torch.Tensor:
     return torch.searchsorted(keys >> 32, torch.arange(rows * columns)).int().view(images, rows, columns)
 
 
-def rasterize_to_pixels(
+@torch.no_grad()
+def rasterize_to_pixels_3dgs_fwd(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    drawn, alpha = _rasterised(*arguments)
+    return drawn, alpha, torch.empty(0)
+
+
+def rasterize_to_pixels_3dgs_bwd(*arguments: Any) -> tuple[torch.Tensor | None, ...]:
+    *forth, _, _, by_drawn, by_alpha, absolute = arguments
+    assert not absolute, "nothing here needs more"
+    leaves = [tensor.detach().requires_grad_() for tensor in forth[:4]]
+    with torch.enable_grad():
+        drawn = _rasterised(*leaves, *forth[4:])
+    return None, *torch.autograd.grad(drawn, leaves, (by_drawn, by_alpha))
+
+
+def _rasterised(
     means2d: torch.Tensor,
     conics: torch.Tensor,
     colours: torch.Tensor,
     opacities: torch.Tensor,
+    backgrounds: None,
+    masks: torch.Tensor,
     width: int,
     height: int,
     tile: int,
     offsets: torch.Tensor,
     flatten_ids: torch.Tensor,
-    *,
-    masks: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     ends = torch.cat([offsets.flatten()[1:], torch.tensor([len(flatten_ids)])]).view_as(offsets)
     drawn = torch.full((1, height, width, colours.shape[-1]), float("nan"))

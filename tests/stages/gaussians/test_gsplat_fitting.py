@@ -7,6 +7,7 @@ with gsplat itself is in tests/gpu.
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_a_splat_reaches_the_tiles_that_gsplat_lists_for_it() -> None:
     radii = torch.randint(0, 30, (200, 2), generator=random, dtype=torch.int32)
     means2d[(radii == 0).any(dim=1)] = float("nan")
     wanted = random_bools((4, 5), 0.2)
-    _, keys, rows = plain_gsplat.isect_tiles(means2d[None], radii[None], torch.ones(1, 200), 16, 5, 4)
+    _, keys, rows = plain_gsplat.intersect_tile(
+        means2d[None], radii[None], torch.ones(1, 200), None, None, 1, 16, 5, 4, True, False
+    )
     listed = torch.zeros(200, dtype=torch.bool)
     listed[rows[wanted.flatten()[keys >> 32]].long()] = True
     assert 0 < int(listed.sum()) < 150
@@ -85,6 +88,7 @@ def both_fits(
     rows: slice | None, settings: OptimisationSettings, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[GaussianScene, np.ndarray]]:
     monkeypatch.setitem(sys.modules, "gsplat", plain_gsplat)
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", SimpleNamespace(_C=plain_gsplat))
     scene, views = small_scene(), corner_views()
     sequence = np.arange(settings.iterations) % 2
     chosen = trainable_rows(len(scene), rows)
@@ -117,14 +121,13 @@ def test_a_tile_left_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_most_tiles_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
-    draw = plain_gsplat.rasterize_to_pixels
+    draw = plain_gsplat.rasterize_to_pixels_3dgs_fwd
 
-    def counted(*arguments: Any, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shares.append(float(masks.float().mean()))
-        drawn: tuple[torch.Tensor, torch.Tensor] = draw(*arguments, masks=masks)
-        return drawn
+    def counted(*arguments: Any) -> tuple[torch.Tensor, ...]:
+        shares.append(float(arguments[5].float().mean()))
+        return draw(*arguments)
 
-    monkeypatch.setattr(plain_gsplat, "rasterize_to_pixels", counted)
+    monkeypatch.setattr(plain_gsplat, "rasterize_to_pixels_3dgs_fwd", counted)
     both_fits(slice(290, None), OptimisationSettings(iterations=6), monkeypatch)
     # The first two draw the frozen ones, once for each view.
     assert len(shares) == 8

@@ -33,6 +33,13 @@ def test_known_pixels_survive_bit_for_bit_and_the_fill_is_clipped() -> None:
     assert (pasted[HOLE] == 1.0).all()
 
 
+def test_what_a_backend_answers_outside_the_hole_does_not_matter() -> None:
+    answer = np.full_like(IMAGE, np.nan)
+    answer[HOLE] = 0.25
+    pasted = paste_known(answer, IMAGE, HOLE)
+    np.testing.assert_array_equal(pasted, np.where(HOLE[..., None], np.float32(0.25), IMAGE))
+
+
 def test_a_fill_that_is_not_finite_or_of_another_size_is_refused() -> None:
     with pytest.raises(BackendContractError, match="not finite"):
         paste_known(np.full_like(IMAGE, np.nan), IMAGE, HOLE)
@@ -49,7 +56,9 @@ def test_a_fill_that_is_not_finite_or_of_another_size_is_refused() -> None:
         (IMAGE, HOLE[:-1], "bool"),
         (IMAGE, np.ones_like(HOLE), "every pixel"),
         (IMAGE * 300, HOLE, r"\[0, 1\]"),
+        (IMAGE - 0.9, HOLE, r"\[0, 1\]"),
         (np.where(HOLE[..., None], IMAGE, np.float32(np.nan)), HOLE, "finite"),
+        (np.where(HOLE[..., None], IMAGE, np.float32(np.inf)), HOLE, "finite"),
     ],
 )
 def test_requests_that_no_inpainter_can_serve_are_refused(image: np.ndarray, hole: np.ndarray, message: str) -> None:

@@ -26,7 +26,7 @@ from scenewright_stages.vistadream.expansion import (
 )
 from scenewright_stages.vistadream.flight import CAMERAS_PER_BATCH, fly
 from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_mask
+from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band
 
 SIZE = 48
@@ -62,7 +62,10 @@ def test_candidates_in_batches_score_like_candidates_one_by_one(count: int) -> N
     renderer = Pictures()
     scored = score_candidates(SCENE, cameras(count), renderer)
     alphas = [renderer.alpha(camera).numpy() for camera in cameras(count)]
-    assert scored.ratios == [float(hole_mask(alpha).mean()) for alpha in alphas]
+    holes = [hole_around(alpha < COVERED_ALPHA) for alpha in alphas]
+    assert scored.ratios == [float(hole.mean()) for hole in holes]
+    for found, hole in zip(scored.holes, holes, strict=True):
+        np.testing.assert_array_equal(found.pixels, hole)
     assert scored.coverage == float((np.stack(alphas) >= COVERED_ALPHA).mean())
     assert len(set(scored.ratios)) > count // 4, "candidates must differ, or their order could not be told"
 

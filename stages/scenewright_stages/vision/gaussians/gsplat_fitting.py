@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..recording import RoundTrip, Runner, TensorFunction, recording
+from .gsplat_kernels import Splats, paint
 from .gsplat_renderer import camera_tensors
 from .kernels.harmonics import C0
-from .kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE, TILE
+from .kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE
 from .optimisation import OptimisationSettings, Progress, View
 from .rendering import ALPHA_FLOOR, Renderer, Rendering
 from .scene import GaussianScene
@@ -57,37 +58,6 @@ def fit(
 
         losses = descend(descent, step, sequence, on_progress)
     return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
-
-
-@dataclass(frozen=True)
-class Splats:
-    """Gaussians as one camera sees them, gsplat's layout with one image: (1, N, ...).
-
-    radii int32 pixels, depths metres, means2d pixels, conics (xx, xy, yy), colours sRGB, opacities.
-    """
-
-    radii: torch.Tensor
-    depths: torch.Tensor
-    means2d: torch.Tensor
-    conics: torch.Tensor
-    colours: torch.Tensor
-    opacities: torch.Tensor
-
-    def select(self, index: torch.Tensor) -> Splats:
-        return Splats(*(tensor[:, index] for tensor in vars(self).values()))
-
-    def followed_by(self, other: Splats) -> Splats:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Splats(*(torch.cat(pair, dim=1) for pair in pairs))
-
-    @property
-    def differentiable(self) -> tuple[torch.Tensor, ...]:
-        """Those by which gsplat gives gradients."""
-        return self.means2d, self.conics, self.colours, self.opacities
-
-    @property
-    def count(self) -> int:
-        return self.radii.shape[1]
 
 
 @dataclass(frozen=True)
@@ -145,18 +115,6 @@ def _colours(scene: GaussianScene, view: torch.Tensor, radii: torch.Tensor) -> t
     return (coloured + 0.5).clamp(min=0)[None]
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """What gsplat drew: values (1, H, W, 3 or 4) colour and depth sum, alpha (1, H, W, 1), and in which tiles.
-
-    Outside of them the values are undefined.
-    """
-
-    values: torch.Tensor
-    alpha: torch.Tensor
-    tiles: torch.Tensor
-
-
 class Easel:
     """One view: the frozen splats, their picture, and what of it must be painted anew in an iteration.
 
@@ -170,10 +128,8 @@ class Easel:
     """
 
     def __init__(self, target: Target, frozen: GaussianScene, run: Runner) -> None:
-        self._gsplat: Any = importlib.import_module("gsplat")
         self._target, self._camera = target, target.camera
         self.projector = Projector(self._camera.width, self._camera.height, target.depth is not None)
-        self._grid = tile_grid(self._camera.width, self._camera.height)
         self._wanted = tiles_holding(target.supervised)
         self._numbers = camera_tensors((self._camera,), self._wanted.device)
         self._frozen, self._backdrop = self._prepare(frozen)
@@ -186,10 +142,16 @@ class Easel:
         if len(frozen) == 0:
             return None, nothing
         splats = self.projector.project(frozen, *self._numbers)
-        splats = splats.select(reaching(splats.means2d[0], splats.radii[0], self._wanted))
+        # As numbers: by truth values the host would wait for the count once for each tensor.
+        splats = splats.select(torch.nonzero(reaching(splats.means2d[0], splats.radii[0], self._wanted))[:, 0])
         if splats.count == 0:
             return None, nothing
-        return splats, self._over(_Drawn(*self._draw(splats, self._wanted), self._wanted), nothing)
+        painting = paint(splats, *self._size, self._wanted)
+        return splats, self._over(painting.values, painting.alpha, self._wanted, nothing)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._camera.width, self._camera.height
 
     def untouched_loss(self) -> torch.Tensor:
         """That of the frozen Gaussians alone."""
@@ -205,10 +167,9 @@ class Easel:
         *tensors, touched = moving.there(*self._numbers)
         moved, tiles = Splats(*tensors), touched & self._wanted
         splats = moved if self._frozen is None else self._frozen.followed_by(moved)
-        leaves = [tensor.requires_grad_() for tensor in splats.differentiable]
-        values, alpha = self._draw(splats, tiles)
-        loss, *by_drawn = self._run(self._judge, values.detach(), alpha.detach(), tiles)
-        gradients = torch.autograd.grad((values, alpha), leaves, by_drawn)
+        painting = paint(splats, *self._size, tiles)
+        loss, by_values, by_alpha = self._run(self._judge, painting.values, painting.alpha, tiles)
+        gradients = painting.gradients(by_values, by_alpha)
         moving.back(*(gradient[:, splats.count - moved.count :] for gradient in gradients))
         return loss
 
@@ -217,7 +178,7 @@ class Easel:
         self, values: torch.Tensor, alpha: torch.Tensor, tiles: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The loss, and its gradients by values and alpha; gsplat itself ignores those outside of the tiles."""
-        found = self._target.loss(self._over(_Drawn(values, alpha, tiles), self._backdrop))
+        found = self._target.loss(self._over(values, alpha, tiles, self._backdrop))
         by_values = found.by_rgb.contiguous()
         by_alpha = torch.zeros_like(alpha) if found.by_alpha is None else found.by_alpha[..., None].contiguous()
         if found.by_depth is not None:
@@ -228,31 +189,13 @@ class Easel:
             by_alpha = by_alpha - (by_sum * values[..., 3] / solid * (alpha[..., 0] > ALPHA_FLOOR))[..., None]
         return found.loss, by_values, by_alpha
 
-    def _over(self, drawn: _Drawn, backdrop: Rendering) -> Rendering:
-        painted = pixels_of(drawn.tiles, self._camera.width, self._camera.height)
+    def _over(self, values: torch.Tensor, alpha: torch.Tensor, tiles: torch.Tensor, backdrop: Rendering) -> Rendering:
+        """What was painted in these tiles, and the backdrop elsewhere; arguments as in `Painting`."""
+        painted = pixels_of(tiles, *self._size)
         # What is undefined is replaced, never multiplied.
-        rgb = torch.where(painted[..., None], drawn.values[..., :3], backdrop.rgb)
-        alpha = torch.where(painted, drawn.alpha[..., 0], backdrop.alpha)
+        rgb = torch.where(painted[..., None], values[..., :3], backdrop.rgb)
+        covered = torch.where(painted, alpha[..., 0], backdrop.alpha)
         if not self.projector.with_depth:
-            return Rendering(rgb, backdrop.depth, alpha)
-        expected = drawn.values[..., 3] / drawn.alpha[..., 0].clamp(min=ALPHA_FLOOR)
-        return Rendering(rgb, torch.where(painted, expected, backdrop.depth), alpha)
-
-    def _draw(self, splats: Splats, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values and alpha, see `_Drawn`."""
-        rows, columns = self._grid
-        _, keys, pair_rows = self._gsplat.isect_tiles(splats.means2d, splats.radii, splats.depths, TILE, columns, rows)
-        offsets = self._gsplat.isect_offset_encode(keys, 1, columns, rows)
-        values, alpha = self._gsplat.rasterize_to_pixels(
-            splats.means2d,
-            splats.conics,
-            splats.colours,
-            splats.opacities,
-            self._camera.width,
-            self._camera.height,
-            TILE,
-            offsets,
-            pair_rows,
-            masks=tiles[None],
-        )
-        return values, alpha
+            return Rendering(rgb, backdrop.depth, covered)
+        expected = values[..., 3] / alpha[..., 0].clamp(min=ALPHA_FLOOR)
+        return Rendering(rgb, torch.where(painted, expected, backdrop.depth), covered)
