@@ -7,43 +7,36 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import operator_process as op
 import pytest
-from operator_fixtures import Bench, bench, seconds_for, serving
-
-__all__ = ["bench", "serving"]
 
 _BENCH = Path(__file__).parents[1] / "bench"
+ARGO_CPU_MILLISECONDS = 64.0
+"""Of Argo Workflows v4 for an object of five steps."""
 _BUSY = 1.5
 """Load average above which others use the machine, so that times say nothing about us."""
 
 
-def measured(script: str, *arguments: str) -> dict[str, object]:
+def measured(script: str, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, str(_BENCH / script), *arguments]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     print(process.stdout, process.stderr[-3000:])
     assert process.returncode == 0
-    result: dict[str, object] = json.loads(process.stdout)
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 
 @pytest.mark.slow
-def test_thirty_objects_stay_within_the_requests(bench: Bench) -> None:
-    """On a machine that others use as well; Argo Workflows v4 needs 28.6 requests for an object of five steps."""
-    count = 30
-    bench.operator(resyncSeconds=240).start().wait_ready()
-    names = bench.begin(count, 1.0)
-    bench.check_all_complete(bench.wait_ended(2 * seconds_for(count)), names)
-    bench.check_each_job_once(names)
-    counts = bench.cluster.audit.counts(bench.mark, user=op.USER)
-    requests = {f"{verb} {resource}": number for (_, verb, resource), number in counts.items()}
-    print(requests)
-    # What the lease costs depends on the time alone.
-    total = sum(number for name, number in requests.items() if not name.endswith("leases"))
-    assert requests["create jobs"] == 5 * count
-    assert total <= 16 * count
-    assert max(len(json.dumps(each["status"])) for each in op.objects(bench.cluster, bench.namespace).values()) < 32_768
+@pytest.mark.serial
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("control_plane")
+def test_three_hundred_objects_cost_less_than_with_argo() -> None:
+    """On any machine: requests, memory, status, and CPU in the terms of the machine on which Argo was measured."""
+    found = measured("scale.py", "--objects", "300", "--without-floor", "--without-times")
+    assert found["complete"] == 300
+    assert found["requests"]["create jobs"] == 5 * 300
+    assert found["cpu_milliseconds_per_object"] <= ARGO_CPU_MILLISECONDS * found["cpu_of_this_machine"]
 
 
 @pytest.mark.slow
@@ -52,6 +45,7 @@ def test_thirty_objects_stay_within_the_requests(bench: Bench) -> None:
 @pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("control_plane")
 def test_three_hundred_objects_stay_within_the_ranges() -> None:
+    """With all times, beside the plain loop."""
     busy = os.getloadavg()[0] > _BUSY
     measured("scale.py", "--objects", "300", *(["--without-times"] if busy else []))
 
