@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scenewright_stages.contract.layout import ROOT
 from scenewright_stages.contract.records import Record
 from scenewright_stages.store import ObjectMissing, Store
+from scenewright_stages.worker.recording import MARKS_SUFFIX
 
 READERS = 8
 READ_ATTEMPTS = 4
@@ -46,12 +47,24 @@ def _read_stage(store: Store, stage: str, keep: Callable[[str], bool]) -> dict[s
 
 def _merged(store: Store, names: list[str], keep: Callable[[str], bool]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
+    marks = [name for name in names if name.endswith(MARKS_SUFFIX)]
+    ends = [name for name in names if not name.endswith(MARKS_SUFFIX)]
     with ThreadPoolExecutor(READERS) as pool:
-        for content in pool.map(store.get_bytes, names):
+        # Marks go when what they announce is stored: whoever finds them gone finds it in what is read after them.
+        started = list(pool.map(lambda name: _read_marks(store, name), marks))
+        for content in (*started, *pool.map(store.get_bytes, ends)):
             for record in parse_records(content):
                 if keep(record.sample):
                     found.setdefault(record.sample, []).append(record)
     return found
+
+
+def _read_marks(store: Store, name: str) -> bytes:
+    """Nothing when they are gone: other shards end all the time, faster than a slow storage is read."""
+    try:
+        return store.get_bytes(name)
+    except ObjectMissing:
+        return b""
 
 
 def parse_records(content: bytes) -> list[Record]:

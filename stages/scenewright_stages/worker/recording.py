@@ -22,6 +22,7 @@ FLUSH_RECORDS = 64
 """More unflushed records than this are flushed at once: it bounds what a kill can cost and the size of the marks."""
 FILE_RECORDS = 512
 """A file with as many records is closed, and the next one begun."""
+MARKS_SUFFIX = ".started.jsonl"
 
 
 class Recorder:
@@ -37,7 +38,7 @@ class Recorder:
         self._stage, self._key, self._run = stage, key, run
         self._attempt = f"{shard}-{attempt}"
         self._base_path = record_file(stage, key, run, shard, attempt).removesuffix(".jsonl")
-        self._marks_path = f"{self._base_path}.started.jsonl"
+        self._marks_path = f"{self._base_path}{MARKS_SUFFIX}"
         self._part = 0
         self._lines: list[str] = []
         self._unflushed: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.records import Record
-from scenewright_stages.store import AccessRefused, StoreError, StoreFull, StoreUnreachable
+from scenewright_stages.store import AccessRefused, StoredObject, StoreError, StoreFull, StoreUnreachable
 from scenewright_stages.store.local import LocalStore
 from scenewright_stages.worker import logs, recording
 from scenewright_stages.worker.endings import ending_for, store_fault
@@ -183,3 +184,30 @@ def test_a_fault_of_the_output_that_may_pass_costs_the_shard_a_retry_and_others_
     problem: StoreError, code: int
 ) -> None:
     assert ending_for(store_fault(problem)).code == code
+
+
+class OthersEnd(LocalStore):
+    """Each time that it is listed, the process of another shard ends before the listing is read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.shards = 0
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        self.shards += 1
+        other = Recorder(self, "double", "key", "run", self.shards, "other")
+        other.start(f"s{self.shards}", 0.0)
+        other.add(Record(f"s{self.shards}", "double", "key", "done"))
+        found = list(super().list(prefix))
+        other.close()
+        yield from found
+
+
+def test_marks_that_go_while_records_are_read_are_no_fault(tmp_path: Path) -> None:
+    """In a job of many shards some process ends at any moment, and slow storage is read for seconds."""
+    own = Recorder(LocalStore(tmp_path), "double", "key", "run", 0, "own")
+    own.start("s0", 0.0)
+    own.add(Record("s0", "double", "key", "done"))
+    own.flush()
+    history = read_histories(OthersEnd(tmp_path), ["double"])["double"]
+    assert sorted(record.state for record in history["s0"]) == ["done", "started"], "what is still there is read"
