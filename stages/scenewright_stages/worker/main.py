@@ -41,7 +41,7 @@ from scenewright_stages.worker.scratch import make_scratch
 from scenewright_stages.worker.session import Session, open_output
 from scenewright_stages.worker.settings import ProcessSettings
 from scenewright_stages.worker.stage_run import StageRun
-from scenewright_stages.worker.stopping import Stop, watch_parent, watch_signals
+from scenewright_stages.worker.stopping import Stop, watch_last_moment, watch_parent, watch_signals
 from scenewright_stages.worker.surroundings import arrange, reuse_memory
 
 
@@ -56,6 +56,7 @@ def main() -> None:
     faulthandler.enable(file=logs.shown)
     HangGuard(settings.hang_seconds, logs.shown)
     watch_signals(stop, lambda: os._exit(ExitCode.TERMINATED))
+    watch_last_moment(stop, lambda: os._exit(ExitCode.TERMINATED))
     if settings.parent_descriptor is not None:
         watch_parent(stop, settings.parent_descriptor)
     process = Process(settings, scratch, stop, logs)

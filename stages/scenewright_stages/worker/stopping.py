@@ -13,6 +13,8 @@ URGENT_SECONDS = 2.0
 FLUSH_SHARE = 0.3
 MAXIMUM_FLUSH_SECONDS = 5.0
 """Part of the grace period that is kept for flushing records and logs."""
+OVERTIME_SECONDS = 3.0
+"""So long after its grace period a process is left that still waits for storage; the operator's Pods have 5 s."""
 
 
 class Abandoned(BaseException):
@@ -32,7 +34,7 @@ class Stop:
     def __init__(self, grace_seconds: float) -> None:
         self._grace = grace_seconds
         self._requested = threading.Event()
-        self._deadline = float("inf")
+        self._deadline = self._last_moment = float("inf")
         self._fault: BaseException | None = None
         self._lock = threading.Lock()
         self._urgent = False
@@ -53,7 +55,9 @@ class Stop:
         flush = min(MAXIMUM_FLUSH_SECONDS, self._grace * FLUSH_SHARE)
         allowed = min(URGENT_SECONDS, self._grace - flush) if urgent else self._grace - flush
         with self._lock:
-            self._deadline = min(self._deadline, time.monotonic() + allowed)
+            now = time.monotonic()
+            self._deadline = min(self._deadline, now + allowed)
+            self._last_moment = min(self._last_moment, now + self._grace + OVERTIME_SECONDS)
             self.reason = self.reason or reason
             self._urgent = self._urgent or urgent
         self._requested.set()
@@ -66,6 +70,11 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """Waits for a request to end; True when there is one."""
         return self._requested.wait(seconds)
+
+    def wait_for_last_moment(self) -> None:
+        """Returns when the process must be gone, whatever it is doing; never without a request to end."""
+        self._requested.wait()
+        time.sleep(max(0.0, self._last_moment - time.monotonic()))
 
     def seconds_left(self) -> float:
         """How long the running sample may still go on."""
@@ -129,3 +138,13 @@ def watch_parent(stop: Stop, descriptor: int) -> None:
         stop.request("the parent process is gone", urgent=True)
 
     threading.Thread(target=read, name="parent", daemon=True).start()
+
+
+def watch_last_moment(stop: Stop, leave_at_once: Callable[[], None]) -> None:
+    """Leaves when the time is over: storage that takes connections and does not answer holds up all other threads."""
+
+    def wait() -> None:
+        stop.wait_for_last_moment()
+        leave_at_once()
+
+    threading.Thread(target=wait, name="last moment", daemon=True).start()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from scenewright_stages.worker.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_signals
+from scenewright_stages.worker import stopping
+from scenewright_stages.worker.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_last_moment, watch_signals
 
 
 @pytest.fixture
@@ -52,3 +55,14 @@ def test_without_much_time_it_is_still_tried_for_a_moment(grace: float, urgent: 
     stop = Stop(grace)
     stop.request("signal", urgent=urgent)
     assert stop.seconds_to_store() == MAXIMUM_FLUSH_SECONDS
+
+
+def test_who_still_waits_after_the_grace_is_left_and_nobody_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "OVERTIME_SECONDS", 0.1)
+    stop, left = Stop(0.3), threading.Event()
+    watch_last_moment(stop, left.set)
+    assert not left.wait(0.6), "nobody asked for an end"
+    stop.request("SIGTERM", urgent=False)
+    began = time.monotonic()
+    stop.request("SIGTERM again", urgent=True)
+    assert left.wait(30.0) and time.monotonic() - began >= 0.35
