@@ -176,7 +176,7 @@ def test_a_hundred_processes_outlive_storage_that_is_slow_and_then_away(
     print(f"{len(workers)} processes in {seconds:.0f} s; {hit} at work when the storage went away; exit codes {codes}")
     print(f"{storage.answers} answers delayed, {storage.cut} connections cut, {sum(lost.values())} samples made again")
     assert outage.ended and hit >= 5 and storage.cut >= 5
-    assert codes[True].keys() == {0}
+    assert codes[True].keys() == {0}, job.console()[-5000:]
     assert codes[False].keys() - {0}, "the outage was long enough to be noticed"
     assert made_again(job, outage.began) == []
     assert {name for worker in workers if worker.orders is steady for name in worker.lost()} == set()
@@ -240,4 +240,28 @@ def test_processes_suspended_with_uploads_on_their_way_store_them_within_the_gra
     assert len(struck) == BEHIND and {worker.code for worker in struck} == {INTERRUPTED}
     assert max(note.waiting for worker in struck for note in worker.notes("begin")) == BEHIND_SAMPLES
     assert lost_too_much(struck) == [worker for worker in struck if worker.orders.environment == short]
+    assert_whole(job, whole)
+
+
+@pytest.mark.xdist_group("slow storage")
+def test_processes_suspended_while_storage_does_not_answer_are_gone_before_they_are_killed(
+    tmp_path: Path, s3_bucket: str, s3_server: StorageServer
+) -> None:
+    """It takes connections and then nothing comes: nothing can be stored, but the exit code still says why."""
+    whole = undisturbed(tmp_path / "whole", 40, Behaviour(""))
+    with SlowStorage.before(s3_server.endpoint, 0.01, 1 << 20) as storage:
+        job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/hanging", 40, 2)
+        assert job.step("index") == 0
+        hanging = {"AWS_ENDPOINT_URL": storage.url, "SCENEWRIGHT_GRACE_SECONDS": "5"}
+        orders = [Orders(Behaviour("", SAMPLE_SECONDS), 3, 3.0, environment=hanging), QUICK]
+
+        def hang() -> None:
+            if len(job.workers) == 2 and all(len(worker.notes("begin")) >= 3 for worker in job.workers):
+                storage.answer_seconds = 1000.0
+
+        workers = job.work(dict.fromkeys(range(2), orders), at_once=2, seconds=300.0, tick=hang)
+    struck = [worker for worker in workers if worker.struck is not None]
+    print(f"gone after {[round(worker.leaving_seconds, 1) for worker in struck]} s")
+    assert [worker.code for worker in struck] == [INTERRUPTED] * 2
+    assert {worker.code for worker in workers if worker.struck is None} == {0}
     assert_whole(job, whole)

@@ -23,13 +23,14 @@ class SlowStorage:
 
     Attributes:
         url: where clients connect; stays the same while the storage is away.
+        answer_seconds: may be changed at any time; counts for answers that are not being delayed yet.
         answers: how many were delayed so far.
         cut: connections that :meth:`take_away` has ended.
     """
 
     def __init__(self, host: str, port: int, answer_seconds: float, bytes_per_second: float) -> None:
         self._server_address = (host, port)
-        self._answer_seconds, self._bytes_per_second = answer_seconds, bytes_per_second
+        self.answer_seconds, self._bytes_per_second = answer_seconds, bytes_per_second
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -112,7 +113,7 @@ class SlowStorage:
             if asked.is_set():
                 asked.clear()
                 self.answers += 1
-                await asyncio.sleep(self._answer_seconds)
+                await asyncio.sleep(self.answer_seconds)
             await self._pass(block, writer)
 
     async def _pass(self, block: bytes, writer: asyncio.StreamWriter) -> None:
