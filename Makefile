@@ -48,8 +48,8 @@ bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
 	$(PYTHON) tests/bench/inpainting.py
 
-soak: setup-dev  ## The long runs: every fault with 100 objects, 300 objects within the limits, and 2,000 at once
-	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py
+soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 300 objects within the limits, and 2,000 at once
+	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py tests/e2e/test_faults_of_workers.py
 	$(PYTHON) -m pytest -s -m soak tests/cluster
 	$(PYTHON) tests/bench/scale.py --objects 2000 --per-second 20 --pods 30 90 --patience 7200
 	$(PYTHON) tests/bench/scale.py --objects 2000 --burst

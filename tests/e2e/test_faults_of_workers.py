@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -21,11 +22,13 @@ from scenewright_stages.worker.uploading import BEHIND_SAMPLES
 pytestmark = pytest.mark.slow
 
 SEED = 41
-SAMPLES = 400
+MANY = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10")) >= 100
+"""More than a hundred processes; else a quarter of it."""
+SAMPLES = 400 if MANY else 100
 SAMPLE_SECONDS = 0.4
-SUSPENDED, TIMES_EACH = 27, 4
-"""Shards that are suspended, and how often: more than a hundred processes."""
-SLOWED = 100
+SUSPENDED, TIMES_EACH = 27 if MANY else 7, 4
+"""Shards that are suspended, and how often."""
+SLOWED = 100 if MANY else 25
 BEHIND = 10
 ANSWER_SECONDS, AWAY_SECONDS = 0.5, 30.0
 INTERRUPTED = 143
@@ -76,7 +79,7 @@ def suspensions(draws: random.Random) -> list[Orders]:
 
 
 @pytest.mark.xdist_group("suspended workers")
-def test_a_hundred_suspended_processes_lose_at_most_one_sample_each(
+def test_suspended_processes_lose_at_most_one_sample_each(
     tmp_path: Path, s3_bucket: str, whole: dict[str, bytes]
 ) -> None:
     """Suspending a Job sends its Pods SIGTERM, and SIGKILL after their grace period."""
@@ -86,7 +89,7 @@ def test_a_hundred_suspended_processes_lose_at_most_one_sample_each(
     assert job.step("index") == 0
     workers = job.work({shard: suspensions(draws) for shard in range(SUSPENDED)}, at_once=6, seconds=500.0)
     struck = [worker for worker in workers if worker.struck is not None]
-    assert len(struck) >= 100
+    assert len(struck) >= SUSPENDED * TIMES_EACH - 3
     assert {worker.code for worker in struck} == {INTERRUPTED}
     assert {worker.code for worker in workers if worker.struck is None} == {0}
     counts = Counter(len(worker.lost()) for worker in struck)
@@ -153,7 +156,7 @@ class Outage:
 
 
 @pytest.mark.xdist_group("slow storage")
-def test_a_hundred_processes_outlive_storage_that_is_slow_and_then_away(
+def test_processes_outlive_storage_that_is_slow_and_then_away(
     tmp_path: Path, s3_bucket: str, s3_server: StorageServer, whole: dict[str, bytes]
 ) -> None:
     """The baseline that must lose are processes without the patience that the operator gives them: each fifth."""

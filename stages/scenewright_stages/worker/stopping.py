@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 URGENT_SECONDS = 2.0
 """After SIGINT the running sample has this long to reach a point where it can be abandoned."""
+TELLING_SECONDS = 1.0
+"""A sample that has run shorter than this does not tell yet how long it will take."""
 FLUSH_SHARE = 0.3
 MAXIMUM_FLUSH_SECONDS = 5.0
 """Part of the grace period that is kept for flushing records and logs."""
@@ -97,8 +99,11 @@ class Stop:
 
 
 def _remaining(elapsed: float, fraction: float) -> float:
+    # What takes no time as a rule (an input's arrival, a first kernel) tells nothing of the rest.
+    if elapsed <= TELLING_SECONDS:
+        return 0.0
     if fraction <= 0.0:
-        return float("inf") if elapsed > 1.0 else 0.0
+        return float("inf")
     return elapsed * (1.0 - min(fraction, 1.0)) / fraction
 
 

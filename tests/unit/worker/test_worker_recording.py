@@ -136,6 +136,8 @@ def test_the_log_is_shown_and_stored_in_parts_as_it_grows(
         (False, 10.0, 0.1, True),
         (False, 10.0, 0.0, True),
         (False, 0.1, 0.0, False),
+        (False, 0.4, 0.01, False),
+        (False, 1.4, 0.01, True),
         (True, 10.0, 0.99, True),
     ],
 )
