@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 _BENCH = Path(__file__).parents[1] / "bench"
-ARGO_CPU_MILLISECONDS = 64.0
-"""Of Argo Workflows v4 for an object of five steps."""
 _BUSY = 1.5
 """Load average above which others use the machine, so that times say nothing about us."""
 
@@ -31,12 +29,12 @@ def measured(script: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.serial
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("control_plane")
-def test_three_hundred_objects_cost_less_than_with_argo() -> None:
-    """On any machine: requests, memory, status, and CPU in the terms of the machine on which Argo was measured."""
+def test_three_hundred_objects_stay_within_what_no_other_work_can_change() -> None:
+    """Requests, memory and status, on any machine; Argo Workflows v4 needs 28.6 requests for an object of five steps."""
     found = measured("scale.py", "--objects", "300", "--without-floor", "--without-times")
     assert found["complete"] == 300
     assert found["requests"]["create jobs"] == 5 * 300
-    assert found["cpu_milliseconds_per_object"] <= ARGO_CPU_MILLISECONDS * found["cpu_of_this_machine"]
+    assert found["requests_per_object"] <= found["limits"]["requests_per_object"] < 28.6
 
 
 @pytest.mark.slow
