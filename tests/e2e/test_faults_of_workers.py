@@ -178,7 +178,7 @@ def test_processes_outlive_storage_that_is_slow_and_then_away(
     hit = sum(map(outage.hit, workers))
     print(f"{len(workers)} processes in {seconds:.0f} s; {hit} at work when the storage went away; exit codes {codes}")
     print(f"{storage.answers} answers delayed, {storage.cut} connections cut, {sum(lost.values())} samples made again")
-    assert outage.ended and hit >= 5 and storage.cut
+    assert outage.ended and hit >= 5
     assert codes[True].keys() == {0}, job.console()[-5000:]
     assert codes[False].keys() - {0}, "the outage was long enough to be noticed"
     assert made_again(job, outage.began) == []
