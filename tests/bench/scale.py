@@ -140,10 +140,9 @@ def main() -> int:
         op.install(cluster)
         measure = _burst if arguments.burst else _flow
         measure(cluster, folder, arguments, result)
-    exceeded, beyond = _exceeded(result, arguments), _beyond_this_machine(result)
-    print(
-        json.dumps({**asdict(result), "limits": LIMITS, "exceeded": exceeded, "beyond_this_machine": beyond}, indent=2)
-    )
+    exceeded = _exceeded(result, arguments)
+    judged = {"limits": LIMITS, "exceeded": exceeded, "beyond_this_machine": _beyond_this_machine(result)}
+    print(json.dumps(asdict(result) | judged, indent=2))
     return 1 if exceeded else 0
 
 

@@ -49,6 +49,11 @@ def lost_too_much(workers: Sequence[Worker]) -> list[Worker]:
     return [worker for worker in workers if len(worker.lost()) > 1 or worker.lost() & worker.samples("end")]
 
 
+def lost_by(workers: Sequence[Worker]) -> Counter[str]:
+    """How often each sample was lost."""
+    return Counter(sample for worker in workers for sample in worker.lost())
+
+
 def made_again(job: ShardedJob, fault: float) -> list[str]:
     """Samples with two `done` records although the first was stored long before the fault."""
     return [name for name, times in job.done().items() if times[1:] and times[0] < fault - SAFE_SECONDS]
@@ -86,7 +91,6 @@ def test_suspended_processes_lose_at_most_one_sample_each(
     print(f"seed {SEED}")
     draws = random.Random(SEED)
     job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/suspended", SAMPLES, SUSPENDED)
-    assert job.step("index") == 0
     workers = job.work({shard: suspensions(draws) for shard in range(SUSPENDED)}, at_once=6, seconds=500.0)
     struck = [worker for worker in workers if worker.struck is not None]
     assert len(struck) >= SUSPENDED * TIMES_EACH - 3
@@ -97,7 +101,7 @@ def test_suspended_processes_lose_at_most_one_sample_each(
     print(f"{len(struck)} suspended; samples lost by how many: {dict(counts)}; gone within {slowest:.1f} s")
     assert lost_too_much(struck) == []
     assert counts[0] > counts[1] > 0, "both samples that could be finished and such that could not were hit"
-    lost = Counter(sample for worker in struck for sample in worker.lost())
+    lost = lost_by(struck)
     assert job.begun() == Counter(job.done().keys()) + lost, "what was not lost was not done again"
     assert all(len(times) == 1 for times in job.done().values())
     assert job.states()["started"] == 0, "no sample is suspected of having taken its process down"
@@ -112,7 +116,6 @@ def test_killed_processes_lose_more_and_the_check_tells(
     print(f"seed {SEED}")
     draws = random.Random(SEED)
     job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/killed", SAMPLES, 4)
-    assert job.step("index") == 0
     orders = {
         shard: [Orders(Behaviour("", 0.05), draws.randint(6, 12), 0.02, signal.SIGKILL), QUICK] for shard in range(4)
     }
@@ -121,7 +124,7 @@ def test_killed_processes_lose_more_and_the_check_tells(
     assert [worker.code for worker in killed] == [-signal.SIGKILL] * 4
     print(f"lost by processes that were killed: {sorted(len(worker.lost()) for worker in killed)}")
     assert lost_too_much(killed)
-    lost = Counter(sample for worker in killed for sample in worker.lost())
+    lost = lost_by(killed)
     assert job.begun() == Counter(job.done().keys()) + lost, "nothing that was stored was made again"
     assert made_again(job, min(worker.struck for worker in killed if worker.struck)) == []
     assert_whole(job, whole)
@@ -162,7 +165,6 @@ def test_processes_outlive_storage_that_is_slow_and_then_away(
     """The baseline that must lose are processes without the patience that the operator gives them: each fifth."""
     with SlowStorage.before(s3_server.endpoint, ANSWER_SECONDS, 256 << 10) as storage:
         job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/slow", SAMPLES, SLOWED, {"AWS_ENDPOINT_URL": storage.url})
-        assert job.step("index") == 0
         outage = Outage(storage, job, SAMPLES // 8)
         steady = Orders(Behaviour("", SAMPLE_SECONDS))
         hasty = replace(steady, environment={"SCENEWRIGHT_STORAGE_PATIENCE": "0"})
@@ -174,11 +176,12 @@ def test_processes_outlive_storage_that_is_slow_and_then_away(
         patient: Counter(worker.code for worker in workers if (worker.orders is steady) is patient)
         for patient in (True, False)
     }
-    lost = Counter(sample for worker in workers for sample in worker.lost())
+    lost = lost_by(workers)
     hit = sum(map(outage.hit, workers))
     print(f"{len(workers)} processes in {seconds:.0f} s; {hit} at work when the storage went away; exit codes {codes}")
     print(f"{storage.answers} answers delayed, {storage.cut} connections cut, {sum(lost.values())} samples made again")
     assert outage.ended and hit >= 5
+    assert storage.cut >= 5 or not MANY, "of few processes hardly one has a connection open at any moment"
     assert codes[True].keys() == {0}, job.console()[-5000:]
     assert codes[False].keys() - {0}, "the outage was long enough to be noticed"
     assert made_again(job, outage.began) == []
@@ -197,7 +200,6 @@ def test_slow_uploads_hold_the_work_back_and_neither_memory_nor_scratch_grow(
     whole = undisturbed(tmp_path / "whole", count, behaviour)
     with SlowStorage.before(s3_server.endpoint, 0.2, 1 << 20) as storage:
         job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/large", count, 1, {"AWS_ENDPOINT_URL": storage.url})
-        assert job.step("index") == 0
         (worker,) = job.work({0: [Orders(behaviour)]}, at_once=1, seconds=300.0)
     begins = worker.notes("begin")
     waiting = [note.waiting for note in begins]
@@ -223,7 +225,6 @@ def test_processes_suspended_with_uploads_on_their_way_store_them_within_the_gra
     whole = undisturbed(tmp_path / "whole", 8 * BEHIND, behaviour)
     with SlowStorage.before(s3_server.endpoint, 0.3, 8 << 10) as storage:
         job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/behind", 8 * BEHIND, BEHIND)
-        assert job.step("index") == 0
         slow = {"AWS_ENDPOINT_URL": storage.url}
         short = {**slow, "SCENEWRIGHT_GRACE_SECONDS": "3"}
         orders = {
@@ -254,7 +255,6 @@ def test_processes_suspended_while_storage_does_not_answer_are_gone_before_they_
     whole = undisturbed(tmp_path / "whole", 40, Behaviour(""))
     with SlowStorage.before(s3_server.endpoint, 0.01, 1 << 20) as storage:
         job = ShardedJob(tmp_path / "job", f"s3://{s3_bucket}/hanging", 40, 2)
-        assert job.step("index") == 0
         hanging = {"AWS_ENDPOINT_URL": storage.url, "SCENEWRIGHT_GRACE_SECONDS": "5"}
         orders = [Orders(Behaviour("", SAMPLE_SECONDS), 3, 3.0, environment=hanging), QUICK]
 

@@ -110,7 +110,7 @@ def _due(begun: Sequence[Note], orders: Orders) -> float:
 
 
 class ShardedJob:
-    """A job of the noting pipeline, with its input and its output in a bucket.
+    """A job of the noting pipeline, indexed, with its input and its output in a bucket.
 
     Args:
         folder: for everything that is not in the bucket.
@@ -138,6 +138,7 @@ class ShardedJob:
         source = open_store(f"{uri}/in")
         for path in sorted(self._toy.input.iterdir()):
             source.put_bytes(path.name, path.read_bytes())
+        assert self.step("index") == 0, self.console()[-3000:]
 
     def step(self, step: str) -> int:
         """Runs the index or publish, as fast as the storage is for the test; its exit code."""

@@ -8,6 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -55,8 +56,9 @@ def main() -> None:
     arrange(os.environ, scratch)
     faulthandler.enable(file=logs.shown)
     HangGuard(settings.hang_seconds, logs.shown)
-    watch_signals(stop, lambda: os._exit(ExitCode.TERMINATED))
-    watch_last_moment(stop, lambda: os._exit(ExitCode.TERMINATED))
+    leave_at_once = partial(os._exit, ExitCode.TERMINATED)
+    watch_signals(stop, leave_at_once)
+    watch_last_moment(stop, leave_at_once)
     if settings.parent_descriptor is not None:
         watch_parent(stop, settings.parent_descriptor)
     process = Process(settings, scratch, stop, logs)

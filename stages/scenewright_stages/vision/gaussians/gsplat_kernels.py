@@ -1,7 +1,8 @@
 """gsplat's tile lists and rasteriser by their kernels, there and back.
 
 The host waits for the length of the tile lists, and from then on the device waits for the host until the rasteriser is
-launched. gsplat's public functions check and wrap for 0.1 ms in between, a twentieth of an iteration.
+launched. gsplat's public functions check and wrap for 0.1 ms in between, a twentieth of an iteration. The
+kernels' arguments are those of gsplat 1.5.
 """
 
 from __future__ import annotations
