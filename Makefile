@@ -11,15 +11,15 @@ motorcycle: setup  ## The second example: a stereo capture with its true dispari
 	.venv/bin/scenewright run examples/scenejob-motorcycle.yaml --output results/motorcycle
 
 test: setup-dev lint  ## Everything that CI runs
-	# Three processes on two cores: those with a cluster mostly wait.
-	$(PYTHON) -m pytest -n 3 --dist loadgroup -m "not serial and not gpu and not soak and not node"
+	# Three processes on two cores, for those with a cluster mostly wait. A file stays in one process and shares its fixtures.
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node"
 	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node"
 
 test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and a quarter of an hour
 	CI=true $(PYTHON) -m pytest -m node tests/e2e
 
 test-fast: setup-dev  ## The developer's loop
-	$(PYTHON) -m pytest -n 2 -m "not slow and not serial and not gpu and not soak and not node"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not serial and not gpu and not soak and not node"
 
 lint: setup-dev
 	.venv/bin/ruff check .

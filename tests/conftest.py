@@ -1,3 +1,19 @@
 """Loaded before any test module, hence before torch: see the package's own comment on waiting threads."""
 
+from itertools import chain, groupby, zip_longest
+from pathlib import Path
+
+import pytest
+
 import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
+
+_CLUSTER = Path(__file__).parent / "cluster"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that mostly wait, for a cluster, take turns with files that mostly compute, so that the cores have work."""
+    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
+    waiting = [file for file in files if file[0].path.is_relative_to(_CLUSTER)]
+    computing = [file for file in files if not file[0].path.is_relative_to(_CLUSTER)]
+    turns = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
+    items[:] = chain.from_iterable(turns)

@@ -17,8 +17,6 @@ from cluster import ControlPlane
 from scenewright.api.crds import crd
 from scenewright.api.kinds import API_VERSION, GROUP, PLURALS, VERSION
 
-pytestmark = pytest.mark.xdist_group("released_plane")
-
 Object = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]

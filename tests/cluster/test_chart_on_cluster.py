@@ -27,8 +27,6 @@ from cluster.monitoring import Prometheus
 from cluster.processes import ProcessGroup, free_ports
 from scenewright_stages.contract.reports import Report, StageCounts
 
-pytestmark = pytest.mark.xdist_group("released_plane")
-
 RIGHTS = Path(__file__).parent / "operator_rights.txt"
 RELEASE = "scenewright"
 SYSTEM = "scenewright-system"

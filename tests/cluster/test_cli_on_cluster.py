@@ -22,7 +22,6 @@ from scenewright.api.kinds import PLURALS
 
 __all__ = ["s3_bucket", "s3_server"]
 
-pytestmark = pytest.mark.xdist_group("released_plane")
 
 POD_A, POD_B = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-000000000000"
 RUN = "ab12cd34-1"

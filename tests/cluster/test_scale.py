@@ -26,7 +26,6 @@ def measured(script: str, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.serial
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("control_plane")
 def test_three_hundred_objects_stay_within_what_no_other_work_can_change() -> None:

@@ -45,7 +45,6 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed")
 def test_every_bad_image_is_dropped_with_its_reason_and_every_other_is_made(mixed: tuple[Ended, Path]) -> None:
     ended, output = mixed
     assert ended.code == 1, ended.stderr
@@ -59,7 +58,6 @@ def test_every_bad_image_is_dropped_with_its_reason_and_every_other_is_made(mixe
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed")
 def test_the_messages_name_the_file_the_value_and_the_remedy(mixed: tuple[Ended, Path]) -> None:
     messages = {failure["sample"]: failure["message"] for failure in mixed[0].job["failures"]}
     for text, sample in {
@@ -74,7 +72,6 @@ def test_the_messages_name_the_file_the_value_and_the_remedy(mixed: tuple[Ended,
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed")
 def test_bad_images_leave_no_file_and_good_ones_all_of_theirs(mixed: tuple[Ended, Path]) -> None:
     files = visible_files(mixed[1])
     folders = {path.split("/")[0] for path in files if "/" in path}
@@ -84,7 +81,6 @@ def test_bad_images_leave_no_file_and_good_ones_all_of_theirs(mixed: tuple[Ended
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed")
 @pytest.mark.parametrize("name", ["deep", "cmyk", "palette", "animated"])
 def test_odd_formats_show_what_the_plain_one_shows(mixed: tuple[Ended, Path], name: str) -> None:
     """An inverted CMYK, the high byte alone, wrong palette or the second frame would all be far off."""
@@ -97,7 +93,6 @@ def test_odd_formats_show_what_the_plain_one_shows(mixed: tuple[Ended, Path], na
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mixed")
 def test_a_photograph_lies_upright_and_transparent_parts_are_white(mixed: tuple[Ended, Path]) -> None:
     rotated = _pixels(mixed[1] / "rotated" / "input.png")
     assert rotated.shape[0] > rotated.shape[1]
@@ -261,7 +256,6 @@ def measured_depth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("measured")
 def test_a_depth_map_is_no_sample_and_an_unusable_one_drops_its_sample(measured_depth: tuple[Ended, Path]) -> None:
     ended, output = measured_depth
     assert ended.code == 1, ended.stderr
@@ -276,7 +270,6 @@ def test_a_depth_map_is_no_sample_and_an_unusable_one_drops_its_sample(measured_
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("measured")
 def test_depth_that_is_not_a_number_makes_no_gaussian(measured_depth: tuple[Ended, Path]) -> None:
     whole, half = (read_ply(measured_depth[1] / name / "gf.ply") for name in ("whole", "half"))
     assert len(whole) == 64 * 64

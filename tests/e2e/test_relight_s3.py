@@ -14,7 +14,7 @@ from scene_jobs import lasting_files, scenewright
 from scenewright_stages.contract import layout
 from scenewright_stages.store import open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("s3")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_list_on_s3_gives_the_bytes_of_a_local_one_and_runs_once(tmp_path: Path, s3_bucket: str) -> None:

@@ -14,7 +14,7 @@ from scene_jobs import SMALL, STAGES, lasting_files, scenewright, write_manifest
 from scenewright_stages.contract import layout
 from scenewright_stages.store import Store, open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("s3")]
+pytestmark = pytest.mark.slow
 
 FOCAL_PIXELS = 60.0
 CAMERA = {"width": 64, "height": 64, "focalPixels": FOCAL_PIXELS, "baselineMetres": 0.1}

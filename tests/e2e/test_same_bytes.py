@@ -25,7 +25,7 @@ from scene_jobs import (
     write_photograph,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same bytes")]
+pytestmark = pytest.mark.slow
 
 SAMPLES = ("a", "b")
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")

@@ -17,22 +17,12 @@ from cluster import ControlPlane, Unavailable, preflight
 from cluster.binaries import CONTROL_PLANE, binaries
 from cluster.whole_cluster import FOLDER, WholeCluster, running
 
-CLUSTERS = ("control_plane", "whole_cluster")
-"""Fixtures; what builds on one is in its group too."""
-
 IMAGE_SECONDS = 3600
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one cluster run in the same process, so that pytest-xdist does not start a cluster for each.
-
-    This comes before pytest-xdist's own hook, which reads the groups.
-    """
+    """What needs a real node is left to `make test-node`."""
     for item in items:
-        for name in CLUSTERS:
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
         if "whole_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.node)
         if "cluster_with_operator" in getattr(item, "fixturenames", ()):

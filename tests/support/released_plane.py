@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def released_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """The control plane with our kinds, served. Tests that use it belong to the xdist group ``released_plane``."""
+    """The control plane with our kinds, served."""
     try:
         binaries(*CONTROL_PLANE)
     except Unavailable as problem:

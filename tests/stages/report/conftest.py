@@ -27,14 +27,6 @@ def viewer_built() -> None:
     build_viewer.build()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a browser run in one go: while it is there, its event loop bars all others of the process."""
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(scope="module")
 def browser(viewer_built: None) -> Iterator[Browser]:
     """Chromium. It may be missing on a developer's machine, never where CI is set."""

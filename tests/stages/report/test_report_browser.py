@@ -19,8 +19,6 @@ from scenewright_stages.report.page import render_index, render_scene_report
 from scenewright_stages.report.splats import SplatCloud
 from scenewright_stages.vision.cameras import Camera, look_at
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 _SETTLED = "[data-splat-viewer]:not([data-state=loading])"
 _NO_WEBGL = """
 const original = HTMLCanvasElement.prototype.getContext;
