@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -36,8 +36,25 @@ COUNT, SHARD, SIDE = 96, 24, 640
 SMALL = {"requests": {"cpu": "400m"}}
 ENDS_WITHIN = 1200.0
 AWAY_SECONDS = 30.0
+SUSPENDED_SECONDS = 10.0
 SAFE_SECONDS = 5.0
 """A record that was made so long before a fault is stored: the work is not done again."""
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """What was there between the moment at which the object was seen as suspended and the one at which it went on.
+
+    Attributes:
+        since, until: seconds since the epoch.
+        working: Pods of its stages that worked nevertheless.
+        done: every record of the time before, as :meth:`Battered.done` has them.
+    """
+
+    since: float
+    until: float
+    working: list[str]
+    done: Mapping[tuple[str, str, str], list[float]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,7 @@ class Battered(Trial):
     node: Node
     faults: list[tuple[str, float]] = field(default_factory=list)
     records: dict[str, bytes] = field(default_factory=dict)
+    suspended: list[Suspended] = field(default_factory=list)
 
     def storage_answers(self) -> bool:
         with contextlib.suppress(Exception):
@@ -58,9 +76,9 @@ class Battered(Trial):
         while not over.wait(1.0):
             # The storage is one of the things that are taken away.
             with contextlib.suppress(Exception):
-                self._look_at_records()
+                self.look_at_records()
 
-    def _look_at_records(self) -> None:
+    def look_at_records(self) -> None:
         client = self.storage.client()
         for stage in STAGES:
             listing = client.list_objects_v2(Bucket=trial.SCENES, Prefix=f"{NAME}/{layout.ROOT}/{stage}/")
@@ -101,6 +119,29 @@ def stop_the_kubelet(battered: Battered, pod: str) -> bool:
     return hit
 
 
+def suspend_and_resume(battered: Battered, _pod: str) -> bool:
+    """As whoever needs the GPUs for an hour does."""
+    _order(battered, suspend=True)
+    _await_phase(battered, "Suspended")
+    battered.look_at_records()
+    since, done = time.time(), battered.done()
+    time.sleep(SUSPENDED_SECONDS)
+    battered.suspended.append(Suspended(since, time.time(), working_pods(battered, NAME, STAGES), done))
+    _order(battered, suspend=False)
+    return True
+
+
+def _order(battered: Battered, suspend: bool) -> None:
+    battered.kubectl("patch", "datasetjob", NAME, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspend}}))
+
+
+def _await_phase(battered: Battered, *phases: str, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while battered.status(NAME).get("phase") not in phases:
+        assert time.monotonic() < deadline, battered.described()
+        time.sleep(0.5)
+
+
 FAULTS: tuple[Callable[[Battered, str], bool], ...] = (
     delete_pod,
     evict_pod,
@@ -108,6 +149,7 @@ FAULTS: tuple[Callable[[Battered, str], bool], ...] = (
     take_storage_away,
     stop_the_kubelet,
     kill_the_operator,
+    suspend_and_resume,
 )
 
 
@@ -149,7 +191,7 @@ def battered(cluster_with_operator: WholeCluster, portraits: Path) -> Iterator[B
     follower.start()
     try:
         _batter(found)
-        _wait_ended(found)
+        _await_phase(found, "Complete", "Failed", seconds=ENDS_WITHIN)
         yield found
     finally:
         over.set()
@@ -181,13 +223,6 @@ def _strikes(battered: Battered, fault: Callable[[Battered, str], bool]) -> bool
     return hit
 
 
-def _wait_ended(battered: Battered) -> None:
-    deadline = time.monotonic() + ENDS_WITHIN
-    while battered.status(NAME).get("phase") not in ("Complete", "Failed"):
-        assert time.monotonic() < deadline, battered.described()
-        time.sleep(2.0)
-
-
 def test_the_object_completes_though_everything_was_taken_from_it(battered: Battered) -> None:
     status = battered.status(NAME)
     assert status["phase"] == "Complete", json.dumps(status, indent=1)
@@ -209,6 +244,16 @@ def test_what_was_stored_five_seconds_before_a_fault_was_not_made_again(battered
             before_second = [begin for begin in begins if begin <= second]
             assert before_second, f"{name} was made twice without any fault"
             assert any(first > begin - SAFE_SECONDS for begin in before_second), f"{name}: {first}, {second}"
+
+
+def test_a_suspended_object_rested_and_what_it_had_stored_was_not_made_again(battered: Battered) -> None:
+    (rest,) = battered.suspended
+    assert not rest.working
+    end = battered.done()
+    assert not [name for name, times in end.items() if any(rest.since < at < rest.until for at in times)]
+    assert rest.done, "it was suspended in mid-run"
+    again = [name for name, times in rest.done.items() if len(end[name]) > len(times)]
+    assert not again
 
 
 def test_the_results_are_those_of_an_undisturbed_run(battered: Battered, portraits: Path) -> None:
