@@ -15,8 +15,8 @@ from scenewright_stages.vision.gaussians import cpu_renderer
 
 Group = tuple[str, Callable[[], None]]
 
-# Families share no kernel, for numba reads, changes and writes its index of a kernel's versions without a lock. One core
-# is enough for each of them, and both take about as long.
+# Families share no kernel, for numba reads, changes and writes its index of a kernel's versions without a lock. Each
+# compiles on one core, and both take about as long.
 FAMILIES: tuple[tuple[Group, ...], ...] = (
     (("Gaussian renderer", cpu_renderer.warm_up),),
     (
