@@ -10,8 +10,12 @@ import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 _CLUSTER = Path(__file__).parent / "cluster"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for a cluster, take turns with files that mostly compute, so that the cores have work."""
+    """Files that mostly wait, for a cluster, take turns with files that mostly compute, so that the cores have work.
+
+    After what is not to run has been left out.
+    """
     files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
     waiting = [file for file in files if file[0].path.is_relative_to(_CLUSTER)]
     computing = [file for file in files if not file[0].path.is_relative_to(_CLUSTER)]
