@@ -32,8 +32,9 @@ pytestmark = pytest.mark.slow
 SEED = 20
 NAME = "battered"
 STAGES = ("segment", "albedo", "degrade", "recombine")
-COUNT, SHARD, SIDE = 96, 24, 640
-SMALL = {"requests": {"cpu": "400m"}}
+COUNT, SHARD, SIDE = 288, 48, 1024
+SMALL = {"requests": {"cpu": "400m"}, "limits": {"cpu": "500m"}}
+"""On a machine that has nothing else to do a Pod of a few small images would be gone before a fault meets it."""
 ENDS_WITHIN = 1200.0
 AWAY_SECONDS = 30.0
 SUSPENDED_SECONDS = 10.0
