@@ -44,7 +44,7 @@ SAFE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Suspended:
-    """What was there between the moment at which the object was seen as suspended and the one at which it went on.
+    """What was there between the moment at which the object was known to be suspended and the one at which it went on.
 
     Attributes:
         since, until: seconds since the epoch.
@@ -123,7 +123,8 @@ def stop_the_kubelet(battered: Battered, pod: str) -> bool:
 def suspend_and_resume(battered: Battered, _pod: str) -> bool:
     """As whoever needs the GPUs for an hour does."""
     _order(battered, suspend=True)
-    _await_phase(battered, "Suspended")
+    # The phase says so from the order on, the condition when the last Pod is gone.
+    battered.kubectl("wait", "--for=condition=Suspended", f"datasetjob/{NAME}", "--timeout=120s")
     battered.look_at_records()
     since, done = time.time(), battered.done()
     time.sleep(SUSPENDED_SECONDS)
@@ -134,13 +135,6 @@ def suspend_and_resume(battered: Battered, _pod: str) -> bool:
 
 def _order(battered: Battered, suspend: bool) -> None:
     battered.kubectl("patch", "datasetjob", NAME, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspend}}))
-
-
-def _await_phase(battered: Battered, *phases: str, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while battered.status(NAME).get("phase") not in phases:
-        assert time.monotonic() < deadline, battered.described()
-        time.sleep(0.5)
 
 
 FAULTS: tuple[Callable[[Battered, str], bool], ...] = (
@@ -192,7 +186,7 @@ def battered(cluster_with_operator: WholeCluster, portraits: Path) -> Iterator[B
     follower.start()
     try:
         _batter(found)
-        _await_phase(found, "Complete", "Failed", seconds=ENDS_WITHIN)
+        _wait_ended(found)
         yield found
     finally:
         over.set()
@@ -222,6 +216,13 @@ def _strikes(battered: Battered, fault: Callable[[Battered, str], bool]) -> bool
     if hit:
         battered.faults.append((fault.__name__, began))
     return hit
+
+
+def _wait_ended(battered: Battered) -> None:
+    deadline = time.monotonic() + ENDS_WITHIN
+    while battered.status(NAME).get("phase") not in ("Complete", "Failed"):
+        assert time.monotonic() < deadline, battered.described()
+        time.sleep(2.0)
 
 
 def test_the_object_completes_though_everything_was_taken_from_it(battered: Battered) -> None:
