@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from cluster_fixtures import control_plane, namespace, pytest_collection_modifyitems
+from cluster_fixtures import control_plane, namespace
 from released_plane import released_plane
 
-__all__ = ["control_plane", "namespace", "pytest_collection_modifyitems", "released_plane"]
+__all__ = ["control_plane", "namespace", "released_plane"]

@@ -34,11 +34,11 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
 def main() -> None:
     """Compiles (or finds compiled) each group of kernels and says how long it took; families at the same time."""
     with ProcessPoolExecutor(len(FAMILIES), mp_context=get_context("fork")) as processes:
-        list(processes.map(_compile, range(len(FAMILIES))))
+        list(processes.map(_compile, FAMILIES))
 
 
-def _compile(family: int) -> None:
-    for name, warm_up in FAMILIES[family]:
+def _compile(family: tuple[Group, ...]) -> None:
+    for name, warm_up in family:
         started = time.perf_counter()
         warm_up()
         print(f"{name}: {time.perf_counter() - started:.1f} s", flush=True)
