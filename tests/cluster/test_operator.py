@@ -106,6 +106,19 @@ def test_suspending_ends_the_jobs_and_resuming_goes_on(bench: Bench) -> None:
     has_phase(bench, "paused", "Complete", 90)
 
 
+def test_objects_are_listed_in_pages(bench: Bench) -> None:
+    """All at once would be held in memory as one document, again at every list anew."""
+    count = 220
+    suspended = (op.chain_object(f"scene-{number:03d}", suspend=True) for number in range(count))
+    op.create(bench.cluster, bench.namespace, suspended)
+    mark = bench.cluster.audit.mark()
+    bench.operator().start().wait_ready()
+    op.eventually(lambda: list(bench.phases().values()) == ["Suspended"] * count, 60, "every object was seen")
+    requests = bench.cluster.audit.requests(mark, user=op.USER)
+    lists = [each for each in requests if (each.verb, each.resource) == ("list", "scenejobs")]
+    assert len(lists) >= 3
+
+
 def test_a_retry_annotation_runs_the_work_again_once(bench: Bench) -> None:
     bench.operator().start().wait_ready()
     names = bench.begin(1, 0.2)

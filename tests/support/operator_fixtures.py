@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import operator_process as op
 import pytest
 
-from cluster import ControlPlane
+from cluster import ControlPlane, simulation
 
 OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10"))
 """Objects of each fault test; ``make soak`` sets 100."""
@@ -25,6 +26,7 @@ PROGRESS = "48/48"
 """Of a complete object: 16 samples in each of three stages."""
 SECONDS_EACH = 5.0
 """Time that a loaded two-core machine takes for one object, its share of the control plane included."""
+_REMINDER_SECONDS = 15.0
 
 
 @pytest.fixture(scope="session")
@@ -79,10 +81,15 @@ class Bench:
 
     def wait_ended(self, seconds: float) -> dict[str, str]:
         """Waits until every object has ended, and returns the phases."""
+        looked = time.monotonic()
 
         def look() -> bool:
-            ended = [phase in op.ENDED for phase in self.phases().values()]
-            return all(ended)
+            nonlocal looked
+            if time.monotonic() - looked > _REMINDER_SECONDS:
+                looked = time.monotonic()
+                for name in simulation.remind_of_overdue(self.cluster.api, self.namespace):
+                    print(f"forgotten by the simulated kubelet: {name}")
+            return all(phase in op.ENDED for phase in self.phases().values())
 
         try:
             op.eventually(look, seconds, "every object has ended", 1.0)

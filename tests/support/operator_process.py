@@ -190,6 +190,11 @@ class OperatorProcess:
         lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.scrape(), flags=re.MULTILINE)
         return sum(float(value) for found, value in lines if all(each in found for each in wanted))
 
+    def phases(self) -> dict[str, float]:
+        """How many objects it counts in each phase."""
+        found = re.findall(r'^scenewright_jobs\{.*phase="(\w+)"\} (\S+)$', self.scrape(), flags=re.MULTILINE)
+        return {phase: float(value) for phase, value in found}
+
     def scrape(self) -> str:
         """The text of its metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:

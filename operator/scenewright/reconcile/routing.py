@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 NOISE_SECONDS = 10.0
 """Pods come and go many times a second in a large stage; counts in status may be this old."""
-CALM_SECONDS = 20.0
+CALM_SECONDS = 30.0
 """The same for what goes well: the planner tells of no progress before a stage has run for so long."""
 _STARTING = ("", "ContainerCreating", "PodInitializing")
 _BEGUN = ("Indexing", "Running", "Publishing")

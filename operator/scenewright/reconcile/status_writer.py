@@ -109,6 +109,7 @@ class StatusWriter:
             self._pacing.free(value.uid)
             return None
         await self._patch(value, wanted, patch)
+        STATUS_WRITES.labels("written" if urgent else "progress").inc()
         return None
 
     def forget(self, uid: str) -> None:
@@ -128,7 +129,6 @@ class StatusWriter:
         except ApiError as error:
             STATUS_WRITES.labels({404: "gone", 409: "conflict"}.get(error.status, "error")).inc()
             raise
-        STATUS_WRITES.labels("written").inc()
         STATUS_BYTES.observe(size)
         self._pacing.wrote(value.uid)
         self._written(raw)

@@ -95,7 +95,7 @@ HEARTBEAT_AGE = Gauge(
 STATUS_BYTES = Histogram("scenewright_status_bytes", "Size of written statuses.", buckets=_BYTES, registry=REGISTRY)
 STATUS_WRITES = Counter(
     "scenewright_status_writes_total",
-    "Status writes by result: written, unchanged, held, conflict, gone.",
+    "Status writes by result: written, progress (written for mere progress), unchanged, held, conflict, gone, error.",
     ["result"],
     registry=REGISTRY,
 )

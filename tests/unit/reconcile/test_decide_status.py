@@ -148,8 +148,8 @@ def test_a_short_stage_costs_no_write_for_its_progress() -> None:
     operator, observed = running_with_progress(done=5)
     job = next(job for job in operator.cluster.jobs.values() if job.seen.step == "depth")
     young = decide(observed, DecideSettings(), job.seen.created_at + timedelta(seconds=12))
-    assert young.again_after == pytest.approx(8)
-    old = decide(observed, DecideSettings(), job.seen.created_at + timedelta(seconds=20))
+    assert young.again_after == pytest.approx(18)
+    old = decide(observed, DecideSettings(), job.seen.created_at + timedelta(seconds=30))
     assert young.status is not None
     assert old.status is not None
     assert [status.stages[1].samples.done for status in (young.status, old.status)] == [0, 5]

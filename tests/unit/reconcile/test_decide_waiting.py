@@ -150,8 +150,25 @@ def test_a_job_without_pods_is_explained_from_its_events_and_fails_at_the_deadli
 def test_a_job_without_pods_that_no_event_explains_points_at_the_job_controller() -> None:
     held = Held()
     held.cluster.truths["failed-creates"] = (False, "")
-    assert held.after(15)[:2] == ("Waiting", "PodsNotCreated")
+    assert held.after(45)[:2] == ("Waiting", "PodsNotCreated")
     assert held.after(DEADLINE)[:2] == ("Failed", "PodsNotCreated")
+
+
+def test_a_job_controller_that_lags_changes_no_status() -> None:
+    held = Held()
+    held.cluster.truths["failed-creates"] = (False, "")
+    writes = len(held.operator.statuses)
+    assert held.after(15)[0] == "Running"
+    assert held.after(20)[0] == "Running"
+    assert len(held.operator.statuses) == writes
+
+
+def test_an_event_that_comes_late_is_told_instead_of_the_job_controller() -> None:
+    held = Held()
+    held.cluster.truths["failed-creates"] = (False, "")
+    assert held.after(15)[0] == "Running"
+    held.cluster.truths["failed-creates"] = (True, "exceeded quota: gpus")
+    assert held.after(35) == ("Waiting", "QuotaExceeded", "exceeded quota: gpus")
 
 
 def test_an_answer_about_an_earlier_job_of_the_name_is_not_believed() -> None:
@@ -160,7 +177,8 @@ def test_an_answer_about_an_earlier_job_of_the_name_is_not_believed() -> None:
     question = Inspection("failed-creates", held.job.seen.name)
     held.cluster.answers[question] = Answer(True, "exceeded quota: gpus", held.cluster.now - timedelta(seconds=1))
     held.cluster.truths["failed-creates"] = (False, "")
-    assert held.after(11)[:2] == ("Waiting", "PodsNotCreated")
+    assert held.after(11)[0] == "Running"
+    assert held.after(35)[:2] == ("Waiting", "PodsNotCreated")
 
 
 def test_a_pause_between_attempts_is_no_reason_to_ask() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
@@ -21,9 +20,11 @@ def operator_command(config: Path | None) -> int:
     except SpecError as error:
         return refuse(error, as_json=False)
     _configure_logging(settings)
+    import uvloop
+
     from scenewright.reconcile.main import run_operator
 
-    return asyncio.run(run_operator(settings))
+    return uvloop.run(run_operator(settings))
 
 
 def _configure_logging(settings: OperatorSettings) -> None:

@@ -38,7 +38,7 @@ class DecideSettings:
 
     notice: float = 30.0
     slow_start: float = 300.0
-    progress_after: float = 20.0
+    progress_after: float = 30.0
     configuration_grace: float = 60.0
     pull_grace: float = 300.0
     without_pods: float = PODLESS_SECONDS

@@ -13,7 +13,7 @@ from scenewright.reconcile.decide.findings import NOTHING, Finding
 from scenewright.reconcile.decide.queueing import queued
 from scenewright.reconcile.decide.times import moment_of, seconds_between
 from scenewright.reconcile.decide.turns import Run, Standing, Turn, condition_of
-from scenewright.reconcile.observation import Inspection, ObservedJob, ObservedPod
+from scenewright.reconcile.observation import Answer, Inspection, ObservedJob, ObservedPod
 
 CONFIGURATION_ERRORS = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
@@ -163,11 +163,23 @@ def _no_pods(look: Look) -> Finding:
     answer = look.run.situation.answer(inspection)
     if answer is None or answer.at < look.since:
         return replace(_standing_wait(look), ask=inspection)
+    if not answer.holds:
+        return _unexplained(look, answer, last, patience + look.run.settings.notice, is_fatal=not had_pods)
     left = look.deadline - waited
-    if answer.holds:
-        return Finding(_refusal(answer.message), answer.message, left <= 0, again_after=_look_again(look, left))
+    return Finding(_refusal(answer.message), answer.message, left <= 0, again_after=_look_again(look, left))
+
+
+def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *, is_fatal: bool) -> Finding:
+    """No Pod and no Event: a Job controller that lags is nothing to tell of; one that is away is, at a second look."""
+    job = look.job
+    waited = look.waited(last)
+    if waited < patience:
+        return replace(_standing_wait(look), again_after=patience - waited)
+    if seconds_between(last, answer.at) < patience:
+        return replace(_standing_wait(look), ask=Inspection("failed-creates", job.name))
+    left = look.deadline - waited
     text = f"the Job {job.name} has no Pods, and no Event tells why; does the Job controller run?"
-    return Finding("PodsNotCreated", text, left <= 0 and not had_pods, again_after=_look_again(look, left))
+    return Finding("PodsNotCreated", text, left <= 0 and is_fatal, again_after=_look_again(look, left))
 
 
 def _unschedulable(look: Look) -> Finding:
