@@ -76,7 +76,7 @@ class JobRequest:
     def model_claim(self) -> str:
         """The claim of the model cache where the step reads or fills it, else nothing."""
         claim = self.plan.spec.models.cache_claim
-        return claim if self.fills_models or self._runs_weights() else ""
+        return claim if claim and (self.fills_models or self._runs_weights()) else ""
 
     @property
     def shares_compiled(self) -> bool:
