@@ -144,9 +144,9 @@ def _next_step_at(pod: Mapping[str, Any]) -> datetime | None:
     conditions = {each["type"]: each for each in status.get("conditions", ())}
     if "deletionTimestamp" in metadata:
         return _moment(metadata["deletionTimestamp"])
-    if status["phase"] == "Pending" and not (_waits(pod) and "containerStatuses" in status):
-        return _moment(conditions["PodScheduled"]["lastTransitionTime"])
-    end = conditions.get("SimulatedEnd", {})
+    scheduled, end = conditions.get("PodScheduled"), conditions.get("SimulatedEnd", {})
+    if scheduled and status["phase"] == "Pending" and not (_waits(pod) and "containerStatuses" in status):
+        return _moment(scheduled["lastTransitionTime"])
     if status["phase"] == "Running" and end.get("status") == "True":
         return _moment(status["startTime"]) + timedelta(milliseconds=int(end["message"].removesuffix("ms")))
     return None

@@ -23,6 +23,7 @@ from scenewright.reconcile.status_writer import (
     merge_patch,
     status_document,
 )
+from scenewright.telemetry.metrics import STATUS_WRITES
 
 SOME_JSON = st.recursive(
     st.booleans() | st.integers(0, 3) | st.sampled_from(["a", "b"]),
@@ -119,6 +120,20 @@ def test_progress_is_held_back_and_urgent_changes_are_not() -> None:
     bench.now += 10.0
     assert bench.write(Status(phase="Publishing", progress="9/9"), urgent=False) is None
     assert len(bench.api.patches) == 3
+
+
+def test_writes_of_mere_progress_are_counted_apart() -> None:
+    """They come again as long as an object runs; the others are as many as its work has steps."""
+
+    def counted() -> list[float]:
+        return [STATUS_WRITES.labels(result)._value.get() for result in ("written", "progress")]
+
+    bench = Bench()
+    before = counted()
+    bench.write(Status(progress="1/2"))
+    bench.now = 60.0
+    bench.write(Status(progress="2/2"), before={"progress": "1/2"}, urgent=False)
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1.0, 1.0]
 
 
 def test_progress_of_many_objects_is_spread() -> None:
