@@ -129,7 +129,7 @@ class Client:
     ) -> AsyncIterator[bytes]:
         """Lines of a watch, until the server ends it; `silence` seconds without a byte end it with an error.
 
-        Events that come within a tenth of a second are read together: waking up for each of them costs more than to
+        Events that come within a fifth of a second are read together: waking up for each of them costs more than to
         take it.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 
-_GATHER_SECONDS = 0.1
+_GATHER_SECONDS = 0.2
 _MUCH = 16 * 1024
 """Bytes at once after which a watch is read on without a pause."""
 _WAKING = 256 * 1024
