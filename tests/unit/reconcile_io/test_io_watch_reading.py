@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scenewright.reconcile.cluster import gathering as reading
-from scenewright.reconcile.cluster.client import Client
+from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.connection import Connection
 from scenewright.reconcile.cluster.resources import PODS
 from scenewright.reconcile.watching import _Letters
@@ -68,7 +69,22 @@ def test_every_line_arrives_in_order_however_it_is_cut(encrypted: bool, tmp_path
                 break
         writer.close()
 
-    assert asyncio.run(_lines(answer, server, trusting)) == lines
+    assert uvloop.run(_lines(answer, server, trusting)) == lines
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_watch_that_is_cut_during_a_pause_is_lost_as_any_other(run: Callable[[Any], Any]) -> None:
+    """The pause ends with a setting of its socket, which is closed by then."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabc\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(reading._GATHER_SECONDS / 4)
+        writer.transport.abort()
+
+    with pytest.raises(ApiError, match=r"Disconnected|reset|Payload"):
+        run(_lines(answer))
 
 
 @pytest.mark.serial
@@ -95,7 +111,7 @@ def test_events_that_come_one_by_one_are_taken_from_the_kernel_together(monkeypa
 
         with monkeypatch.context() as patched:
             patched.setattr(ResponseHandler, "data_received", counting)
-            assert asyncio.run(_lines(answer)) == lines
+            assert uvloop.run(_lines(answer)) == lines
         return len(taken)
 
     gathered = reads()

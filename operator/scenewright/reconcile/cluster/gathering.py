@@ -43,6 +43,6 @@ def _waking_for_much(response: aiohttp.ClientResponse) -> Iterator[None]:
 
 def _wake_at(connected: socket.socket | None, size: int) -> None:
     if connected is not None:
-        # It may have been closed during the pause.
-        with contextlib.suppress(OSError):
+        # It may have been closed during the pause; uvloop's has no descriptor then, which is a wrong value.
+        with contextlib.suppress(OSError, ValueError):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
