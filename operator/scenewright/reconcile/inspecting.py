@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scenewright.execution.jobs import labels as names
-from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.client import PAGE, ApiError, Client
 from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, WORKLOADS
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import Answer, Inspection, Observed
@@ -104,7 +104,7 @@ class Inspector:
         wanted = extended_resources(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
-        async for page in self._client.pages(NODES, limit=100, **parameters):
+        async for page in self._client.pages(NODES, limit=PAGE, **parameters):
             if any(_has(node, wanted) for node in page.get("items") or ()):
                 return True, ""
         words = " and ".join(f"{name}: {amount}" for name, amount in wanted.items()) or "this Pod"

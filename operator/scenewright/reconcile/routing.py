@@ -8,6 +8,7 @@ from typing import Any
 
 from scenewright.reconcile.attempts import count_attempt, count_start
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.decide.settings import PROGRESS_SECONDS
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.outputs import OutputIndex
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 NOISE_SECONDS = 10.0
 """Pods come and go many times a second in a large stage; counts in status may be this old."""
-CALM_SECONDS = 30.0
+CALM_SECONDS = PROGRESS_SECONDS
 """The same for what goes well: the planner tells of no progress before a stage has run for so long."""
 _STARTING = ("", "ContainerCreating", "PodInitializing")
 _BEGUN = ("Indexing", "Running", "Publishing")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scenewright.api.kinds import GROUP, PLURALS, VERSION
+from scenewright.reconcile.cluster.client import PAGE
 from scenewright.reconcile.cluster.connection import login_as_kopf_does
 from scenewright.reconcile.cluster.framework import kopf
 from scenewright.reconcile.routing import Router
@@ -25,8 +26,6 @@ _LONGEST_PAUSE = 30.0
 _END_SECONDS = 5.0
 """Given to kopf to end in; its workers need one."""
 _GATHER_SECONDS = 0.05
-_PAGE = 100
-"""Objects that are read at once when all are listed."""
 
 
 async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Callable[[], None]) -> None:
@@ -136,7 +135,7 @@ def configured() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
     # All objects at once, which is the default, are read as one document: of 2,000 fresh ones that takes 12 MB more.
-    settings.watching.chunk_size = _PAGE
+    settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     # About 11 minutes; the default of 54 s would end the operator during a restart of the API server.

@@ -25,10 +25,8 @@ _SILENCE_SECONDS = 100.0
 """Bookmarks come about once a minute; a watch that is silent for longer is dead."""
 _LONGEST_BACKOFF = 30.0
 _SECOND_LOOK_SECONDS = 10.0
-_PAGE = 100
-"""Objects of a page: a Pod has 12 KB as text and ten times that while it is read."""
 _METADATA_PAGE = 200
-"""The same without spec and status; managedFields, which cannot be left out, are most of the rest."""
+"""Objects of a page without spec and status; managedFields, which cannot be left out, are most of the rest."""
 _FAILURES_UNTIL_LIST = 3
 """After so many failed watches in a row the version may be one that the server does not know: list again."""
 
@@ -115,7 +113,7 @@ class Informer(Generic[T]):
         WATCH_RELISTS.labels(self._resource.plural, reason).inc()
         names: set[Name] = set()
         version, forced = 0, False
-        async for page in self._client.pages(self._resource, self._namespace, _PAGE, labelSelector=self._selector):
+        async for page in self._client.pages(self._resource, self._namespace, labelSelector=self._selector):
             if not version:
                 version = int(page["metadata"]["resourceVersion"])
                 # After a restore from a backup versions begin anew and older ones are the truth.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 PODLESS_SECONDS = 10.0
 """Nearly every Job has its Pods within a second."""
+PROGRESS_SECONDS = 30.0
+"""The router waits as long before it asks to look at what goes well."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class DecideSettings:
 
     notice: float = 30.0
     slow_start: float = 300.0
-    progress_after: float = 30.0
+    progress_after: float = PROGRESS_SECONDS
     configuration_grace: float = 60.0
     pull_grace: float = 300.0
     without_pods: float = PODLESS_SECONDS
