@@ -20,7 +20,8 @@ from cluster import ControlPlane
 from cluster.api import ApiError
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/{}/workloads"
+VERSION = "v1beta2"
+WORKLOADS = f"/apis/kueue.x-k8s.io/{VERSION}/namespaces/{{}}/workloads"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloads.kueue.x-k8s.io"
 _ROLE = "scenewright-kueue"
 _TOLERATION = {"key": "test.scenewright.io/flavor", "operator": "Exists", "effect": "NoSchedule"}
@@ -33,7 +34,7 @@ def installed(cluster: ControlPlane) -> Iterator[None]:
     """The kind Workload, and the operator's right to read it, as the chart gives it with ``kueue.enabled``."""
     names = {"plural": "workloads", "singular": "workload", "kind": "Workload", "listKind": "WorkloadList"}
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    version = {"name": VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     spec = {"group": "kueue.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
     kind = "apiextensions.k8s.io/v1"
     metadata = {
@@ -98,7 +99,7 @@ class QueueController:
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
         condition = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": message}
         workload = {
-            "apiVersion": "kueue.x-k8s.io/v1beta1",
+            "apiVersion": f"kueue.x-k8s.io/{VERSION}",
             "kind": "Workload",
             "metadata": {
                 "name": f"job-{metadata['name']}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from scenewright.execution.jobs import labels as names
 from scenewright.reconcile.cluster.client import PAGE, ApiError, Client
-from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, WORKLOADS
+from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import Answer, Inspection, Observed
 from scenewright.reconcile.projection import JOB_LABEL, CachedPod, observed_pod
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
+KUEUE = "kueue.x-k8s.io"
 _UNWATCHED = "cannot be told: {error}"
 _NEVER = (403, 404)
 """No right, or no such kind: every other error may pass, and is no answer."""
@@ -36,6 +37,7 @@ class Inspector:
         self._pods = pods
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
+        self._workload_kind: Resource | None = None
         self._questions: dict[str, Callable[[Observed, str], Any]] = {
             "failed-creates": self._failed_creates,
             "node": self._node,
@@ -112,14 +114,27 @@ class Inspector:
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """Holds when the queue's Workload of the Job exists; the message is the queue's own."""
-        page = await self._client.list(
-            WORKLOADS, observed.object.namespace, labelSelector=f"kueue.x-k8s.io/job-uid={_uid_of(observed, job)}"
-        )
+        selector = f"{KUEUE}/job-uid={_uid_of(observed, job)}"
+        try:
+            page = await self._client.list(await self._workloads(), observed.object.namespace, labelSelector=selector)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            # Kueue is not there, or no longer serves this version: the next answer looks for another.
+            self._workload_kind = None
+            return False, ""
         items = page.get("items") or ()
         if not items:
             return False, ""
         condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")
         return True, str(condition.get("message", ""))
+
+    async def _workloads(self) -> Resource:
+        """Workloads at the version that the cluster prefers: Kueue drops old ones, and what is read is in all."""
+        if self._workload_kind is None:
+            group = await self._client.document(f"/apis/{KUEUE}")
+            self._workload_kind = Resource(KUEUE, group["preferredVersion"]["version"], "workloads")
+        return self._workload_kind
 
     async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
         """Holds when the Job has Pods; they are kept as the watch would have."""

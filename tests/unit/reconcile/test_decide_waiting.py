@@ -298,6 +298,14 @@ def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
     assert held.after(200)[:2] == ("Waiting", "QueuePending")
 
 
+def test_who_may_not_read_the_queue_does_not_say_that_it_is_missing() -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (False, "cannot be told: 403 Forbidden: workloads is forbidden")
+    words = "waits in the queue lab; why cannot be told: 403 Forbidden: workloads is forbidden"
+    assert held.after(61) == ("Waiting", "QueuePending", words)
+    assert held.after(10 * DEADLINE) == ("Waiting", "QueuePending", words)
+
+
 def test_time_in_the_queue_does_not_count_for_the_start_deadline() -> None:
     held = suspended_by_queue()
     held.after(10 * DEADLINE)

@@ -335,3 +335,46 @@ def test_pods_that_are_asked_for_are_known_from_then_on() -> None:
         assert asyncio.run(inspector.ask(observed, question))
         assert inspector.answers("yard-uid")[question].holds is has_pods
         assert [pod.phase for pod in pods] == ["Succeeded"] * has_pods
+
+
+class QueueServer:
+    """Serves Workloads at one version, which may change."""
+
+    def __init__(self) -> None:
+        self.version = ""
+        self.calls: list[str] = []
+
+    async def document(self, path: str) -> dict[str, Any]:
+        self.calls.append(path)
+        if not self.version:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        return {"preferredVersion": {"version": self.version}}
+
+    async def list(self, resource: Any, namespace: str, labelSelector: str) -> dict[str, Any]:
+        self.calls.append(resource.path(namespace))
+        if resource.version != self.version:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        condition = {"type": "QuotaReserved", "status": "False", "message": "position 3"}
+        return {"items": [{"status": {"conditions": [condition]}}]}
+
+
+def test_workloads_are_read_at_the_version_that_the_cluster_prefers_even_when_it_changes() -> None:
+    server = QueueServer()
+    inspector = Inspector(cast(Client, server), Store())
+    observed = Bench().observed
+
+    def answer(job: str) -> tuple[bool, str]:
+        question = Inspection("workload", job)
+        asyncio.run(inspector.ask(observed, question))
+        found = inspector.answers("yard-uid")[question]
+        return found.holds, found.message
+
+    assert answer("before-kueue-is-installed") == (False, "")
+    server.version = "v1beta1"
+    assert answer("first") == answer("second") == (True, "position 3")
+    server.version = "v1beta2"
+    assert answer("while-the-version-goes") == (False, "")
+    assert answer("after") == (True, "position 3")
+    group, namespace = "/apis/kueue.x-k8s.io", observed.object.namespace
+    old, new = (f"{group}/{version}/namespaces/{namespace}/workloads" for version in ("v1beta1", "v1beta2"))
+    assert server.calls == [group, group, old, old, old, group, new]

@@ -31,5 +31,4 @@ EVENTS = Resource("", "v1", "events")
 NODES = Resource("", "v1", "nodes", namespaced=False)
 CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
-WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads")
 OBJECTS = {kind: Resource(GROUP, VERSION, plural) for kind, plural in PLURALS.items()}

@@ -8,7 +8,7 @@ from scenewright.reconcile.decide import folding
 from scenewright.reconcile.decide.findings import Finding
 from scenewright.reconcile.decide.times import seconds_between
 from scenewright.reconcile.decide.turns import Run
-from scenewright.reconcile.observation import Inspection, ObservedJob
+from scenewright.reconcile.observation import Answer, Inspection, ObservedJob
 
 PENDING = "QueuePending"
 NO_CONTROLLER = "QueueControllerMissing"
@@ -27,12 +27,19 @@ def queued(run: Run, job: ObservedJob) -> Finding:
     answer = run.situation.answer(inspection, settings.queue_answer_age)
     if answer is None or (not answer.holds and seconds_between(answer.at, run.now) > settings.answer_age):
         return replace(_as_before(run, queue), ask=inspection)
-    if answer.holds or waited < settings.queue_controller:
-        text = answer.message or f"waits in the queue {queue}"
+    # Who may not read Workloads has a message instead, and does not know whether there is one.
+    if answer.holds or answer.message or waited < settings.queue_controller:
         again_after = settings.queue_answer_age if answer.holds else settings.answer_age
-        return Finding(PENDING, text, again_after=again_after, tells_news=True)
+        return Finding(PENDING, _words(answer, queue), again_after=again_after, tells_news=True)
     text = f"no Workload was made for the queue {queue}: is Kueue installed, and does it serve this namespace?"
     return Finding(NO_CONTROLLER, text, again_after=settings.answer_age)
+
+
+def _words(answer: Answer, queue: str) -> str:
+    waits = f"waits in the queue {queue}"
+    if answer.holds:
+        return answer.message or waits
+    return f"{waits}; why {answer.message}" if answer.message else waits
 
 
 def _as_before(run: Run, queue: str) -> Finding:
