@@ -155,13 +155,18 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_empty(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        kept = {name: _without_empty(each) for name, each in value.items()}
-        return {name: each for name, each in kept.items() if not _is_empty(each)}
+    # Plain loops over plain types: every write compares two statuses, and most of what is in them is text.
+    if isinstance(value, dict):
+        kept = {}
+        for name, each in value.items():
+            bare = _without_empty(each) if isinstance(each, (dict, list)) else each
+            if not _is_empty(bare):
+                kept[name] = bare
+        return kept
     if isinstance(value, list):
-        return [_without_empty(each) for each in value]
+        return [_without_empty(each) if isinstance(each, (dict, list)) else each for each in value]
     return value
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value is False or value in ("", [], {})
+    return not value and (value is None or value is False or isinstance(value, (str, list, dict)))
