@@ -99,6 +99,19 @@ def test_the_namespace_is_deleted(bench: Bench) -> None:
     bench.cluster.create_namespace(bench.namespace)
 
 
+def test_a_namespace_whose_pods_have_failed_is_not_held_by_our_jobs(bench: Bench) -> None:
+    """The Job controller keeps a failed Pod of such a Job until its replacement is there, which nobody may create."""
+    bench.operator().start().wait_ready()
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3, shards=1))
+    nowhere = {"gpuResource": "example.com/none"}
+    op.create(bench.cluster, bench.namespace, [op.chain_object(f"scene-{n}", scheduling=nowhere) for n in range(3)])
+    pods = f"/api/v1/namespaces/{bench.namespace}/pods?labelSelector=scenewright.io/step=paint"
+    op.eventually(lambda: len(bench.cluster.api.get(pods)["items"]) == 3, 60, "each has a Pod that no node takes")
+    bench.cluster.api.delete(f"/api/v1/namespaces/{bench.namespace}")
+    op.eventually(lambda: not bench.jobs() and not bench.phases(), 180, "everything is gone")
+    bench.cluster.create_namespace(bench.namespace)
+
+
 @pytest.mark.parametrize("what", ["count/jobs.batch", "pods"])
 def test_a_quota_holds_back_and_says_so(bench: Bench, what: str) -> None:
     bench.operator().start().wait_ready()

@@ -25,6 +25,7 @@ from scenewright.reconcile.actions import (
 from scenewright.reconcile.cluster.client import STRATEGIC_PATCH, ApiError, Client
 from scenewright.reconcile.cluster.resources import JOBS, OBJECTS, PODS
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.ending import EndingNamespaces, namespace_ends
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.lease import Leadership
@@ -35,9 +36,6 @@ from scenewright.reconcile.rates import CreateRate
 from scenewright.telemetry.metrics import RELEASED
 
 logger = logging.getLogger(__name__)
-
-_NAMESPACE_ENDS = "because it is being terminated"
-"""In the API server's words when it refuses to create anything in a namespace that is being deleted."""
 
 
 class RefusedError(Exception):
@@ -59,6 +57,7 @@ class Surroundings:
     inspector: Inspector
     progress: Progress
     events: Events
+    ending: EndingNamespaces
     rate: CreateRate
     pod_settings: PodSettings
 
@@ -108,6 +107,8 @@ class Actor:
             if error.status == 409:
                 await self._adopt(owner, plan, name)
                 return False
+            if namespace_ends(error):
+                await self._with.ending.noticed(owner.namespace)
             raise self._refused(owner, name, error) from error
         self._with.rate.succeeded()
         self._with.progress.forget_step(owner.uid, action.step)
@@ -125,7 +126,7 @@ class Actor:
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
         """A refusal by quota or policy is an answer for the planner, too."""
-        if error.passing or _NAMESPACE_ENDS in error.message or error.status == 401:
+        if error.passing or namespace_ends(error) or error.status == 401:
             return error
         self._with.inspector.note_refused(owner.uid, name, error.message)
         return RefusedError(error.message)

@@ -13,6 +13,7 @@ from scenewright.api.kinds import API_VERSION
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.resources import EVENTS
+from scenewright.reconcile.ending import EndingNamespaces, namespace_ends
 from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.observation import ObservedObject
 
@@ -28,8 +29,11 @@ COMPONENT = "scenewright-operator"
 class Events:
     """Posts Events one after another beside the real work; a failure to do so is logged and changes nothing else."""
 
-    def __init__(self, client: Client, leadership: Leadership, instance: str, enabled: bool = True) -> None:
+    def __init__(
+        self, client: Client, leadership: Leadership, ending: EndingNamespaces, instance: str, enabled: bool = True
+    ) -> None:
         self._client = client
+        self._ending = ending
         self._leadership = leadership
         self._instance = instance
         self._enabled = enabled
@@ -70,12 +74,18 @@ class Events:
     async def _send(self, namespace: str, body: dict[str, object]) -> None:
         try:
             self._leadership.check()
+            await self._create(namespace, body)
+        except NotLeading:
+            logger.info("an Event was not posted: this operator leads no more")
+
+    async def _create(self, namespace: str, body: dict[str, object]) -> None:
+        try:
             await self._client.create(EVENTS, namespace, body)
         except ApiError as error:
             if error.status != 409:
                 logger.info("an Event was not posted: %s", error)
-        except NotLeading:
-            logger.info("an Event was not posted: this operator leads no more")
+            if namespace_ends(error):
+                await self._ending.noticed(namespace)
 
     def _note(self, name: str, uid: str) -> None:
         self._posted[name] = None

@@ -17,6 +17,7 @@ from scenewright.reconcile.cluster.informer import Informer
 from scenewright.reconcile.cluster.resources import JOBS, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.deciding import planner
+from scenewright.reconcile.ending import EndingNamespaces
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.health import HealthServer
 from scenewright.reconcile.heartbeats import Heartbeats
@@ -72,7 +73,8 @@ class Operator:
         self.pods.wanted = self.router.pod_wanted
         self.outputs.freed = self.router.output_freed
         self.inspector = Inspector(self.client, self.pods)
-        self.events = Events(self.client, self.leadership, identity(), settings.events)
+        self.ending = EndingNamespaces(self.client, self.leadership, self.jobs)
+        self.events = Events(self.client, self.leadership, self.ending, identity(), settings.events)
         self.progress = Progress(settings.progress, self.client, self.objects, self.pods, self.router.progress_came)
         self.began = False
 
@@ -89,6 +91,7 @@ class Operator:
             inspector=self.inspector,
             progress=self.progress,
             events=self.events,
+            ending=self.ending,
             rate=CreateRate(rates.creates_per_second, rates.create_burst),
             pod_settings=self.settings.pod_settings(),
         )

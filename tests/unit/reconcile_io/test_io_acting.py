@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import api_objects as raw
@@ -16,18 +17,19 @@ from scenewright.reconcile.acting import Actor, NameTakenError, RefusedError, Su
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.ending import EndingNamespaces
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.observation import Inspection, Observed, ObservedJob
 from scenewright.reconcile.planning_cache import PlanningCache
 from scenewright.reconcile.progressing import Progress
-from scenewright.reconcile.projection import CachedPod, observed_object
+from scenewright.reconcile.projection import CachedPod, observed_job, observed_object
 from scenewright.reconcile.rates import CreateRate
 
 
 class JobServer:
-    """Keeps Jobs as an API server does; `lose` makes it do what was asked and lose the answer."""
+    """Keeps Jobs as an API server does; `lose` makes it do what was asked and lose the answer, `refuse` create none."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -38,7 +40,7 @@ class JobServer:
 
     def _note(self, verb: str, name: str) -> None:
         self.calls.append((verb, name))
-        if self.refuse is not None:
+        if self.refuse is not None and verb == "create":
             raise self.refuse
 
     def _answered(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Bench:
         client = cast(Client, self.server)
         self.inspector = Inspector(client, Store())
         self.rate = CreateRate(1000.0, 1000)
+        ending = EndingNamespaces(client, cast(Leadership, self.leading), self.jobs)
         surroundings = Surroundings(
             client=client,
             leadership=cast(Leadership, self.leading),
@@ -108,7 +111,8 @@ class Bench:
             pods=Store[CachedPod](),
             inspector=self.inspector,
             progress=cast(Progress, NoCounters()),
-            events=Events(client, cast(Leadership, self.leading), "operator-0"),
+            events=Events(client, cast(Leadership, self.leading), ending, "operator-0"),
+            ending=ending,
             rate=self.rate,
             pod_settings=PodSettings(images={"scene": "scene:1"} if images is None else images),
         )
@@ -241,14 +245,31 @@ def test_an_image_that_is_not_configured_is_an_answer_for_the_planner() -> None:
     assert bench.server.calls == []
 
 
+ENDING = ApiError(403, "Forbidden", "unable to create new content in namespace lab because it is being terminated")
+
+
 def test_a_namespace_that_ends_is_no_refusal_to_explain() -> None:
     bench = Bench()
-    bench.server.refuse = ApiError(
-        403, "Forbidden", "unable to create new content in namespace lab because it is being terminated"
-    )
+    bench.server.refuse = ENDING
     with pytest.raises(ApiError):
         bench.act(CREATE)
     assert not bench.inspector.answers("yard-uid")
+
+
+@pytest.mark.parametrize("refusal", [ENDING, ApiError(403, "Forbidden", "exceeded quota: few")])
+def test_only_of_a_namespace_that_ends_the_jobs_are_deleted_for_their_pods_would_hold_it(refusal: ApiError) -> None:
+    bench = Bench()
+    job = observed_job(raw.JOB)
+    assert job is not None
+    bench.server.jobs[job.name] = raw.JOB
+    for namespace in ("lab", "elsewhere"):
+        bench.jobs.put(replace(job, namespace=namespace), 1)
+    bench.server.refuse = refusal
+    with pytest.raises((ApiError, RefusedError)):
+        bench.act(CREATE)
+    ends = refusal is ENDING
+    assert [name for verb, name in bench.server.calls if verb == "delete Background"] == [job.name] * ends
+    assert sorted(job.namespace for job in bench.jobs) == (["elsewhere"] if ends else ["elsewhere", "lab"])
 
 
 def test_parallelism_is_set_for_the_job_of_that_uid_only() -> None:

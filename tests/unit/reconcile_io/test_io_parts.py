@@ -14,7 +14,9 @@ from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.dependencies import dependency_of
+from scenewright.reconcile.ending import EndingNamespaces
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.heartbeats import Heartbeats
 from scenewright.reconcile.lease import Leadership, NotLeading
@@ -108,11 +110,15 @@ class Leading:
             raise NotLeading
 
 
+def nothing_ends() -> EndingNamespaces:
+    return EndingNamespaces(cast(Client, None), cast(Leadership, Leading()), Store())
+
+
 def post(server: EventServer, *wanted: EmitEvent, leads: bool = True) -> list[str]:
     """Names of the Events that reach the API server."""
 
     async def run() -> None:
-        events = Events(cast(Client, server), cast(Leadership, Leading(leads)), "operator-0")
+        events = Events(cast(Client, server), cast(Leadership, Leading(leads)), nothing_ends(), "operator-0")
         value = observed_object(raw.OBJECT, "SceneJob")
         for event in wanted:
             events.post(value, event)
@@ -140,7 +146,7 @@ def test_an_object_has_a_bounded_number_of_events_and_failing_ones_do_no_harm() 
 
 def test_events_that_wait_at_the_end_are_posted_in_time_or_told_of(caplog: pytest.LogCaptureFixture) -> None:
     async def drained(server: EventServer, seconds: float) -> None:
-        events = Events(cast(Client, server), cast(Leadership, Leading()), "operator-0")
+        events = Events(cast(Client, server), cast(Leadership, Leading()), nothing_ends(), "operator-0")
         for number in range(5):
             events.post(observed_object(raw.OBJECT, "SceneJob"), EmitEvent("Normal", "Started", str(number)))
         await events.drain(seconds)
@@ -169,7 +175,7 @@ def test_an_event_that_was_on_its_way_at_the_end_is_posted_again() -> None:
             return await super().create(*arguments)
 
     async def ended_in_mid_request(server: HangingServer) -> None:
-        events = Events(cast(Client, server), cast(Leadership, Leading()), "operator-0")
+        events = Events(cast(Client, server), cast(Leadership, Leading()), nothing_ends(), "operator-0")
         events.post(observed_object(raw.OBJECT, "SceneJob"), COMPLETE)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(events.run(), 0.05)

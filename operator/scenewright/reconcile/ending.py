@@ -1,0 +1,48 @@
+"""Namespaces that are being deleted: our Jobs must go first, or the namespace would never be gone.
+
+Kubernetes deletes the Pods of a namespace before anything else (feature OrderedNamespaceDeletion), and the Job
+controller lets go of a failed Pod of a Job that retries by index only when its replacement is there (KEP-3850), which
+can no longer be created: each waits for the other until somebody deletes the Job.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.resources import JOBS
+from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.lease import Leadership
+from scenewright.reconcile.observation import ObservedJob
+
+logger = logging.getLogger(__name__)
+
+_WORDS = "because it is being terminated"
+"""The API server's when it refuses to create anything in such a namespace."""
+
+
+def namespace_ends(error: ApiError) -> bool:
+    """Whether a creation was refused because its namespace is being deleted."""
+    return _WORDS in error.message
+
+
+class EndingNamespaces:
+    """Deletes the Jobs of namespaces that turn out to be ending."""
+
+    def __init__(self, client: Client, leadership: Leadership, jobs: Store[ObservedJob]) -> None:
+        self._client = client
+        self._leadership = leadership
+        self._jobs = jobs
+
+    async def noticed(self, namespace: str) -> None:
+        """Deletes all of our Jobs there; what could not be deleted is, when the next creation is refused."""
+        for job in [job for job in self._jobs if job.namespace == namespace and not job.deleting]:
+            self._leadership.check()
+            logger.info("namespace %s is being deleted: deleting Job %s, whose Pods would hold it", namespace, job.name)
+            try:
+                await self._client.delete(JOBS, namespace, job.name, job.uid, "Background")
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)
+                    continue
+            self._jobs.remove(namespace, job.name, job.uid)
