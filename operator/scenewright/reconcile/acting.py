@@ -28,6 +28,7 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.ending import EndingNamespaces, namespace_ends
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.inspecting import Inspector
+from scenewright.reconcile.job_deletion import delete_job
 from scenewright.reconcile.lease import Leadership
 from scenewright.reconcile.observation import Observed, ObservedJob, ObservedObject
 from scenewright.reconcile.progressing import Progress
@@ -147,16 +148,7 @@ class Actor:
     async def _delete_job(self, observed: Observed, action: DeleteJob) -> bool:
         namespace = observed.object.namespace
         logger.info("%s: deleting Job %s: %s", observed.object.key, action.name, action.why)
-        try:
-            raw = await self._with.client.delete(JOBS, namespace, action.name, action.uid, "Foreground")
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
-            # Gone, or another Job of the same name has its place.
-            self._with.jobs.remove(namespace, action.name, action.uid)
-            return False
-        if raw.get("kind") == "Job":
-            self._keep_job(raw)
+        await delete_job(self._with.client, self._with.jobs, namespace, action.name, action.uid, "Foreground")
         return False
 
     async def _set_parallelism(self, observed: Observed, action: SetParallelism) -> bool:

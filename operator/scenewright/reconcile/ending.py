@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 
 from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.resources import JOBS
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.job_deletion import delete_job
 from scenewright.reconcile.lease import Leadership
 from scenewright.reconcile.observation import ObservedJob
 
@@ -33,16 +33,24 @@ class EndingNamespaces:
         self._client = client
         self._leadership = leadership
         self._jobs = jobs
+        self._under_way: set[str] = set()
 
     async def noticed(self, namespace: str) -> None:
         """Deletes all of our Jobs there; what could not be deleted is, when the next creation is refused."""
+        # Many objects are refused at the same time, and each tells of it.
+        if namespace in self._under_way:
+            return
+        self._under_way.add(namespace)
+        try:
+            await self._delete_jobs(namespace)
+        finally:
+            self._under_way.discard(namespace)
+
+    async def _delete_jobs(self, namespace: str) -> None:
         for job in [job for job in self._jobs if job.namespace == namespace and not job.deleting]:
             self._leadership.check()
             logger.info("namespace %s is being deleted: deleting Job %s, whose Pods would hold it", namespace, job.name)
             try:
-                await self._client.delete(JOBS, namespace, job.name, job.uid, "Background")
+                await delete_job(self._client, self._jobs, namespace, job.name, job.uid, "Background")
             except ApiError as error:
-                if error.status not in (404, 409):
-                    logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)
-                    continue
-            self._jobs.remove(namespace, job.name, job.uid)
+                logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)

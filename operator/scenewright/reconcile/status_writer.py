@@ -155,16 +155,16 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_empty(value: Any) -> Any:
-    # Plain loops over plain types: every write compares two statuses, and most of what is in them is text.
+    # Plain loops over plain types: every write compares two statuses.
     if isinstance(value, dict):
         kept = {}
         for name, each in value.items():
-            bare = _without_empty(each) if isinstance(each, (dict, list)) else each
+            bare = _without_empty(each)
             if not _is_empty(bare):
                 kept[name] = bare
         return kept
     if isinstance(value, list):
-        return [_without_empty(each) if isinstance(each, (dict, list)) else each for each in value]
+        return [_without_empty(each) for each in value]
     return value
 
 

@@ -69,6 +69,9 @@ class JobServer:
             raise ApiError(404, "NotFound", name)
         if self.jobs[name]["metadata"]["uid"] != uid:
             raise ApiError(409, "Conflict", "uid")
+        if propagation == "Background":
+            del self.jobs[name]
+            return self._answered({"kind": "Status", "status": "Success"})
         self.jobs[name]["metadata"] |= {"deletionTimestamp": "2026-11-21T10:05:00Z", "resourceVersion": "9"}
         return self._answered(self.jobs[name])
 

@@ -36,14 +36,17 @@ def queued(run: Run, job: ObservedJob) -> Finding:
 
 
 def _words(answer: Answer, queue: str) -> str:
-    waits = f"waits in the queue {queue}"
-    if answer.holds:
-        return answer.message or waits
-    return f"{waits}; why {answer.message}" if answer.message else waits
+    if answer.holds and answer.message:
+        return answer.message
+    return f"{_waits(queue)}; why {answer.message}" if answer.message else _waits(queue)
+
+
+def _waits(queue: str) -> str:
+    return f"waits in the queue {queue}"
 
 
 def _as_before(run: Run, queue: str) -> Finding:
     before = run.situation.standing_before
     if before.reason in (PENDING, NO_CONTROLLER):
         return Finding(before.reason, before.message)
-    return Finding(PENDING, f"waits in the queue {queue}")
+    return Finding(PENDING, _waits(queue))
