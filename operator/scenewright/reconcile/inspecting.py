@@ -9,8 +9,9 @@ from typing import Any
 
 from scenewright.execution.jobs import labels as names
 from scenewright.reconcile.cluster.client import PAGE, ApiError, Client
-from scenewright.reconcile.cluster.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
+from scenewright.reconcile.cluster.resources import CLAIMS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.failed_creates import FailedCreates
 from scenewright.reconcile.observation import Answer, Inspection, Observed
 from scenewright.reconcile.projection import JOB_LABEL, CachedPod, observed_pod
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
-KUEUE = "kueue.x-k8s.io"
+_KUEUE = "kueue.x-k8s.io"
 _UNWATCHED = "cannot be told: {error}"
 _NEVER = (403, 404)
 """No right, or no such kind: every other error may pass, and is no answer."""
@@ -38,8 +39,8 @@ class Inspector:
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
         self._workload_kind: Resource | None = None
+        self._failed_creates = FailedCreates(client, now)
         self._questions: dict[str, Callable[[Observed, str], Any]] = {
-            "failed-creates": self._failed_creates,
             "node": self._node,
             "capacity": self._capacity,
             "workload": self._workload,
@@ -61,32 +62,28 @@ class Inspector:
         self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = Answer(True, message, self._now())
 
     async def ask(self, observed: Observed, inspection: Inspection) -> bool:
-        """Asks unless a young answer is there; whether there is a new answer."""
+        """Asks unless a young answer is there or others are being answered; whether there is a new answer."""
         uid = observed.object.uid
         known = self._answers.get(uid, {}).get(inspection)
         if known is not None and self._now() - known.at < LIFETIME:
             return False
-        holds, message = await self._answer(observed, inspection)
-        self._answers.setdefault(uid, {})[inspection] = Answer(holds, message, self._now())
+        answer = await self._answer(observed, inspection)
+        if answer is None:
+            return False
+        self._answers.setdefault(uid, {})[inspection] = answer
         return True
 
-    async def _answer(self, observed: Observed, inspection: Inspection) -> tuple[bool, str]:
+    async def _answer(self, observed: Observed, inspection: Inspection) -> Answer | None:
         try:
+            if inspection.what == "failed-creates":
+                return await self._failed_creates.of(observed.object.namespace, _uid_of(observed, inspection.name))
             holds, message = await self._questions[inspection.what](observed, inspection.name)
         except ApiError as error:
             if error.status not in _NEVER:
                 raise
             # Where we may not look (namespaced rights), the honest answer is that it does not hold.
-            return False, _UNWATCHED.format(error=error)
-        return holds, message
-
-    async def _failed_creates(self, observed: Observed, job: str) -> tuple[bool, str]:
-        selector = f"involvedObject.kind=Job,involvedObject.name={job},reason=FailedCreate"
-        page = await self._client.list(EVENTS, observed.object.namespace, fieldSelector=selector, limit="20")
-        uids = {each.uid for each in observed.jobs if each.name == job}
-        found = [event for event in page.get("items") or () if event["involvedObject"].get("uid") in uids]
-        newest = max(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
-        return (True, newest.get("message", "")) if newest else (False, "")
+            holds, message = False, _UNWATCHED.format(error=error)
+        return Answer(holds, message, self._now())
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """Holds while the node is Ready."""
@@ -114,7 +111,7 @@ class Inspector:
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """Holds when the queue's Workload of the Job exists; the message is the queue's own."""
-        selector = f"{KUEUE}/job-uid={_uid_of(observed, job)}"
+        selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
         try:
             page = await self._client.list(await self._workloads(), observed.object.namespace, labelSelector=selector)
         except ApiError as error:
@@ -132,8 +129,8 @@ class Inspector:
     async def _workloads(self) -> Resource:
         """Workloads at the version that the cluster prefers: Kueue drops old ones, and what is read is in all."""
         if self._workload_kind is None:
-            group = await self._client.document(f"/apis/{KUEUE}")
-            self._workload_kind = Resource(KUEUE, group["preferredVersion"]["version"], "workloads")
+            group = await self._client.document(f"/apis/{_KUEUE}")
+            self._workload_kind = Resource(_KUEUE, group["preferredVersion"]["version"], "workloads")
         return self._workload_kind
 
     async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:

@@ -114,11 +114,13 @@ def nothing_ends() -> EndingNamespaces:
     return EndingNamespaces(cast(Client, None), cast(Leadership, Leading()), Store())
 
 
-def post(server: EventServer, *wanted: EmitEvent, leads: bool = True) -> list[str]:
+def post(
+    server: EventServer, *wanted: EmitEvent, leads: bool = True, ending: EndingNamespaces | None = None
+) -> list[str]:
     """Names of the Events that reach the API server."""
 
     async def run() -> None:
-        events = Events(cast(Client, server), cast(Leadership, Leading(leads)), nothing_ends(), "operator-0")
+        events = Events(cast(Client, server), cast(Leadership, Leading(leads)), ending or nothing_ends(), "operator-0")
         value = observed_object(raw.OBJECT, "SceneJob")
         for event in wanted:
             events.post(value, event)
@@ -142,6 +144,23 @@ def test_the_same_event_is_posted_once_and_has_the_same_name_after_a_restart() -
 def test_an_object_has_a_bounded_number_of_events_and_failing_ones_do_no_harm() -> None:
     server = EventServer(ApiError(500, "", "oh"))
     assert len(post(server, *(EmitEvent("Warning", "Reason", str(n)) for n in range(200)))) == 20
+
+
+def test_an_event_that_is_refused_tells_that_its_namespace_ends() -> None:
+    class Ending:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        async def noticed(self, namespace: str) -> None:
+            self.told.append(namespace)
+
+    def told(message: str) -> list[str]:
+        ending = Ending()
+        post(EventServer(ApiError(403, "Forbidden", message)), COMPLETE, ending=cast(EndingNamespaces, ending))
+        return ending.told
+
+    assert told("unable to create new content in namespace lab because it is being terminated") == ["lab"]
+    assert told("events is forbidden") == []
 
 
 def test_events_that_wait_at_the_end_are_posted_in_time_or_told_of(caplog: pytest.LogCaptureFixture) -> None:
