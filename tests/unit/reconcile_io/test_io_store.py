@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 
 from scenewright.reconcile.cluster.store import Store
@@ -104,3 +105,24 @@ def test_differences_to_a_list_are_counted() -> None:
     store.put(Thing("newer-than-the-list", "4"), 20)
     assert store.outdated({("lab", "same"): 5, ("lab", "changed"): 8}, "", 10) == 2
     assert store.outdated({("lab", "same"): 5, ("lab", "changed"): 5, ("lab", "gone"): 5}, "", 10) == 0
+
+
+def test_an_update_leaves_nothing_of_the_older_projection_behind() -> None:
+    """Texts of a new projection are equal to those of the old one, and objects of their own."""
+
+    def fill(store: Store[Thing], state: str) -> None:
+        for number in range(2000):
+            name, uid, owner, namespace = (f"{text}-{number:040}" for text in ("name", "uid", "owner", "namespace"))
+            store.put(Thing(name, uid, owner, namespace, state), 1)
+
+    store: Store[Thing] = Store()
+    tracemalloc.start()
+    try:
+        fill(store, "first")
+        once, _ = tracemalloc.get_traced_memory()
+        fill(store, "second")
+        twice, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert twice < 1.1 * once
+    assert store.name_of(f"uid-{7:040}") == (f"namespace-{7:040}", f"name-{7:040}")

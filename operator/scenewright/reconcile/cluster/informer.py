@@ -101,7 +101,10 @@ class Informer(Generic[T]):
             )
             async for page in pages:
                 version = version or int(page["metadata"]["resourceVersion"])
-                versions |= {_name(raw): int(raw["metadata"]["resourceVersion"]) for raw in page.get("items") or ()}
+                for raw in page.get("items") or ():
+                    # Tens of thousands of names that are kept already need not be there twice.
+                    name = self._store.name_of(raw["metadata"]["uid"]) or _name(raw)
+                    versions[name] = int(raw["metadata"]["resourceVersion"])
             found = self._store.outdated(versions, self._namespace, version)
             if not found:
                 return

@@ -61,6 +61,10 @@ class Store(Generic[T]):
         found = self._entries.get(name) if name else None
         return found[1] if found and name and name[0] == namespace else None
 
+    def name_of(self, uid: str) -> Name | None:
+        """(namespace, name) of the projection with that uid, as it is kept here."""
+        return self._names.get(uid)
+
     def of_owner(self, owner_uid: str) -> tuple[T, ...]:
         """All projections of one owner, by name."""
         return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
@@ -77,10 +81,10 @@ class Store(Generic[T]):
         old_version, old = self._entries.get(name, (-1, None))
         if version < old_version and not forced:
             return
+        if old is not None:
+            # All keys become the new value's own texts: equal ones of the old value would live on beside them.
+            self._forget(name, old)
         self._entries[name] = (version, value)
-        if old is not None and old.uid != value.uid:
-            self._names.pop(old.uid, None)
-            self._disown(old.owner_uid, name)
         self._names[value.uid] = name
         self._owned[value.owner_uid].add(name)
         if old != value:
@@ -91,9 +95,7 @@ class Store(Generic[T]):
         entry = self._entries.get((namespace, name))
         if entry is None or (uid and entry[1].uid != uid):
             return
-        del self._entries[namespace, name]
-        self._names.pop(entry[1].uid, None)
-        self._disown(entry[1].owner_uid, (namespace, name))
+        self._forget((namespace, name), entry[1])
         self.changed(entry[1], None)
 
     def drop_owner(self, owner_uid: str) -> None:
@@ -134,6 +136,11 @@ class Store(Generic[T]):
     def newest(self) -> int:
         """The newest version that was seen."""
         return max((version for version, _ in self._entries.values()), default=0)
+
+    def _forget(self, name: Name, value: T) -> None:
+        del self._entries[name]
+        self._names.pop(value.uid, None)
+        self._disown(value.owner_uid, name)
 
     def _disown(self, owner_uid: str, name: Name) -> None:
         names = self._owned.get(owner_uid)
