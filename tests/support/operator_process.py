@@ -121,6 +121,10 @@ def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
 
 
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"}
+"""The C library's settings, as the chart has them."""
+
+
 @dataclass
 class OperatorProcess:
     """One operator; restartable under the same identity, as its Deployment does."""
@@ -147,8 +151,7 @@ class OperatorProcess:
             "SCENEWRIGHT_OPERATOR_CONFIG": str(config),
             "SCENEWRIGHT_PIPELINES": PIPELINES,
             "PYTHONPATH": str(_SUPPORT),
-            # As in its image: an arena for each thread would keep what only one of them needs.
-            "MALLOC_ARENA_MAX": "2",
+            **ALLOCATOR,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -11,6 +11,7 @@ import pod_security
 import pytest
 import yaml
 from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes, render
+from operator_process import ALLOCATOR
 
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
 KINDS = ("SceneJob", "DatasetJob", "TuningRun")
@@ -36,6 +37,13 @@ def test_every_object_is_named_once_and_carries_the_release(everything: list[Obj
     for each in everything:
         if each["kind"] != "CustomResourceDefinition":
             assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "scenewright", each["metadata"]["name"]
+
+
+def test_the_operator_allocates_as_the_one_that_is_measured(default: list[Object]) -> None:
+    deployment = next(each for each in default if each["kind"] == "Deployment")
+    environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    found = {each["name"]: each.get("value") for each in environment if each["name"].startswith("MALLOC_")}
+    assert found == ALLOCATOR
 
 
 def test_nothing_optional_is_rendered_by_default(default: list[Object]) -> None:
