@@ -23,6 +23,20 @@ class ConfigurationError(ScenewrightError):
         super().__init__(f"{field}: {value!r}: {remedy}")
 
 
+class OutputInUse(ConfigurationError):  # noqa: N818 - names what is the case
+    """Another living holder has the output's lock: exit code 10, and a cluster tries again.
+
+    Args:
+        uri: of the output.
+        remedy: who has it, and what to do.
+        until: seconds since the epoch at which the lock ends, unless its holder renews it.
+    """
+
+    def __init__(self, uri: str, remedy: str, until: float) -> None:
+        super().__init__("spec.output.uri", uri, remedy)
+        self.until = until
+
+
 class SampleError(ScenewrightError):
     """One sample cannot be made; the shard goes on.
 

@@ -11,6 +11,8 @@ from scenewright_stages.contract.params import Params
 
 MAXIMUM_REPORT_BYTES = 3500
 """The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
+OUTPUT_IN_USE = "OutputInUse"
+"""Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
 
@@ -40,7 +42,11 @@ class Failure(Params):
 
 
 class Report(Params):
-    """What the index, a stage's shard or publish tells whoever started it."""
+    """What the index, a stage's shard or publish tells whoever started it.
+
+    Attributes:
+        retry_at: seconds since the epoch at which what stood in the way may be gone; 0 where it has no such time.
+    """
 
     step: str
     run: str = ""
@@ -52,6 +58,7 @@ class Report(Params):
     outputs: dict[str, str] = Field(default_factory=dict)
     reason: str = ""
     message: str = ""
+    retry_at: float = 0.0
 
     def nothing_left(self) -> str:
         """In words, that rules of a pipeline left out every sample, and which; empty when it is not so.

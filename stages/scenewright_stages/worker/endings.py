@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError, ShardError
+from scenewright_stages.contract.errors import ConfigurationError, OutputInUse, ScenewrightError, ShardError
 from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.reports import OUTPUT_IN_USE
 from scenewright_stages.store import StoreError
 from scenewright_stages.worker.session import is_passing, output_refused
 
@@ -32,6 +33,7 @@ class Terminated(ScenewrightError):
 
 
 _ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
+    (OutputInUse, ExitCode.CONFIGURATION, OUTPUT_IN_USE),
     (ConfigurationError, ExitCode.CONFIGURATION, "ConfigurationError"),
     (TooManyFailures, ExitCode.CONFIGURATION, "TooManyFailures"),
     (SampleFailed, ExitCode.SAMPLE_FAILED, "SampleFailed"),

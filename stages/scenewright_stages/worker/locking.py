@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.errors import OutputInUse
 from scenewright_stages.contract.layout import LOCK
 from scenewright_stages.store import ObjectMissing, PreconditionFailed, Store
 
-EXPIRY_SECONDS = 600.0
-RENEWAL_SECONDS = 120.0
+EXPIRY_SECONDS = 300.0
+"""For so long others wait after a holder that could not release the lock, such as an object that was deleted."""
+RENEWAL_SECONDS = 60.0
 ATTEMPTS = 10
 GONE = -1
 
@@ -73,7 +74,7 @@ class OutputLock:
         """Takes or renews the lock.
 
         Raises:
-            ConfigurationError: another living holder has it.
+            OutputInUse: another living holder has it.
         """
         for attempt in range(ATTEMPTS):
             mine = Holder.here(self._name, self._process)
@@ -86,10 +87,10 @@ class OutputLock:
             self._renewed_at = time.monotonic()
             self.was_held = True
             return
-        raise ConfigurationError("spec.output.uri", self._store.uri, "many processes want this output; try again")
+        raise OutputInUse(self._store.uri, "many processes want this output; try again", time.time())
 
     def renew_if_due(self) -> None:
-        """Renews the lock every two minutes; raises ConfigurationError when another holder took it over."""
+        """Renews the lock every minute; raises OutputInUse when another holder took it over."""
         if time.monotonic() - self._renewed_at >= RENEWAL_SECONDS:
             self.acquire()
 
@@ -109,7 +110,7 @@ class OutputLock:
         if _is_fresh(holder, mine):
             return
         if holder.name != mine.name and holder.expires > time.time() and not holder.is_dead():
-            raise ConfigurationError("spec.output.uri", self._store.uri, _refusal(holder))
+            raise OutputInUse(self._store.uri, _refusal(holder), holder.expires)
         self._store.put_bytes(LOCK, content, if_match=etag)
 
     def _read(self) -> tuple[Holder, str] | None:

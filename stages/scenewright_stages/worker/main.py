@@ -216,7 +216,7 @@ class Process:
 
     def _failure_report(self, problem: BaseException, reason: str, message: str) -> Report:
         if isinstance(problem, ConfigurationError):
-            return refusal_report(self._step or "task", self._run, problem)
+            return refusal_report(self._step or "task", self._run, reason, problem)
         if self._stage_run is not None and self._session is not None and self._step == self._session.task.step:
             return self._stage_run.report().model_copy(update={"reason": reason, "message": message})
         return Report(step=self._step or "task", run=self._run, reason=reason, message=message)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenewright_stages.contract import layout
-from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.errors import ConfigurationError, OutputInUse
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.store import Store, StoreError
 from scenewright_stages.worker.settings import ProcessSettings
@@ -51,12 +51,13 @@ def merge_reports(reports: Sequence[Report]) -> Report:
     return last.model_copy(update={"stages": stages, "rejected": max(report.rejected for report in reports)})
 
 
-def refusal_report(step: str, run: str, problem: ConfigurationError) -> Report:
+def refusal_report(step: str, run: str, reason: str, problem: ConfigurationError) -> Report:
     """Report of a configuration error: the three parts of it apart, and together as the message."""
     return Report(
         step=step,
         run=run,
-        reason="ConfigurationError",
+        reason=reason,
         message=str(problem),
+        retry_at=problem.until if isinstance(problem, OutputInUse) else 0.0,
         outputs={"field": problem.field, "value": str(problem.value), "remedy": problem.remedy},
     )

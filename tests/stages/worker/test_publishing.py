@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from toy_harness import Toy
 
 from scenewright_stages.contract import layout
-from scenewright_stages.worker.locking import Holder
+from scenewright_stages.worker.locking import EXPIRY_SECONDS, Holder
 
 
 def rerun(toy: Toy, **changes: object) -> None:
@@ -118,6 +119,8 @@ def test_an_output_in_use_is_refused_by_name_and_time(toy: Toy) -> None:
     write_lock(toy, os.getpid())
     assert toy.step("index") == 10
     report = toy.report("index")
+    assert report.reason == "OutputInUse"
+    assert report.retry_at == pytest.approx(time.time() + EXPIRY_SECONDS, abs=60.0)
     assert report.outputs["field"] == "spec.output.uri"
     assert "another job" in report.message
     assert "UTC" in report.message

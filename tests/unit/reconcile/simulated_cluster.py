@@ -30,7 +30,7 @@ from scenewright.reconcile.observation import (
     ObservedPod,
     Refusal,
 )
-from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report
 
 BEGIN = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TICK = 5.0
@@ -90,6 +90,7 @@ class Cluster:
     answers: dict[Inspection, Answer] = field(default_factory=dict)
     truths: dict[str, tuple[bool, str]] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
+    lock_ends: datetime | None = None
     dependency: Dependency | None = None
     deleted: bool = False
     ready: bool = True
@@ -264,7 +265,8 @@ class Cluster:
 
     def _end(self, job: SimulatedJob, pod: ObservedPod) -> None:
         """The Pod's process ends with the code that fate has for it."""
-        code = self.fate(pod.step, pod.index, job.failures.get(pod.index, 0))
+        locked = self.lock_ends is not None and self.now < self.lock_ends
+        code = 10 if locked else self.fate(pod.step, pod.index, job.failures.get(pod.index, 0))
         report = self._work(job, pod.index, code)
         phase = "Succeeded" if code == EXIT_OK else "Failed"
         self._keep(replace(pod, phase=phase, exit_code=code, report=report, finished_at=self.now))
@@ -280,6 +282,9 @@ class Cluster:
     def _work(self, job: SimulatedJob, index: int, code: int) -> Report | None:
         """What a worker does and reports; one that fails gets half of its work done."""
         create, plan = job.create, job.plan
+        if self.lock_ends is not None and self.now < self.lock_ends:
+            message, until = "in use by a laptop", self.lock_ends.timestamp()
+            return Report(step=create.step, run=create.run, reason=OUTPUT_IN_USE, message=message, retry_at=until)
         if code in (10, 20):
             reason = "ConfigurationError" if code == 10 else "SampleFailed"
             return Report(step=create.step, run=create.run, reason=reason, message="spec.vistadream: 1: must be 2")

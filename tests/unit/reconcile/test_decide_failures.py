@@ -183,6 +183,45 @@ def test_a_failed_cpu_step_waits_longer_each_time() -> None:
     assert [create.step for create in operator.created] == ["index"]
 
 
+def test_an_output_that_somebody_else_has_locked_is_waited_for_until_the_lock_has_ended() -> None:
+    cluster = Cluster()
+    cluster.lock_ends = cluster.now + timedelta(seconds=280)
+    operator = Operator(cluster)
+    until_step(operator, "index", ended=True)
+    turn = operator.settle()
+    assert (operator.status.phase, *why(operator, "Waiting")) == (
+        "Waiting",
+        "OutputInUse",
+        "in use by a laptop; it looks again",
+    )
+    assert turn.again_after == pytest.approx((cluster.lock_ends - cluster.now).total_seconds())
+    assert operator.run().phase == "Complete"
+    assert operator.status.restarts == 1
+    assert [create.step for create in operator.created].count("index") == 2
+    assert [(event.type, event.reason) for event in operator.events][1] == ("Normal", "OutputInUse")
+
+
+@pytest.mark.parametrize(("passes", "tries"), [(2, 6), (0, 1)])
+def test_a_lock_that_is_held_on_and_on_fails_the_run_in_the_end(passes: int, tries: int) -> None:
+    cluster = Cluster()
+    cluster.edit_execution(retries={"passes": passes})
+    cluster.lock_ends = cluster.now + timedelta(days=1)
+    operator = Operator(cluster)
+    operator.run(ticks=1000)
+    assert why(operator) == ("OutputInUse", "in use by a laptop")
+    assert [create.step for create in operator.created].count("index") == tries
+
+
+def test_a_stage_whose_output_was_taken_over_begins_again_at_the_index() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    until_step(operator, "depth")
+    cluster.lock_ends = cluster.now + timedelta(seconds=100)
+    assert operator.run().phase == "Complete"
+    assert operator.status.restarts == 1
+    assert [create.step for create in operator.created].count("index") == 2
+
+
 def test_a_cpu_step_that_ran_out_of_time_is_not_repeated() -> None:
     operator = Operator(Cluster())
     fail_job(operator, "index", "DeadlineExceeded", "was active longer than specified deadline")

@@ -12,7 +12,7 @@ from scenewright.reconcile.decide.restarting import begin_again, deletions
 from scenewright.reconcile.decide.times import seconds_between, text_of
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
 from scenewright.reconcile.observation import Inspection, ObservedJob
-from scenewright_stages.contract.reports import Report, StageCounts, cut
+from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
 
 ENDED_BY_A_POD = "PodFailurePolicy"
@@ -54,6 +54,8 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
         if waiting is not None:
             return waiting
     if pod is not None:
+        if pod.report is not None and pod.report.reason == OUTPUT_IN_USE:
+            return _in_use(run, job, pod.report)
         if pod.report is not None and pod.report.failures:
             run = run.remembering(failures=notes(pod.report)["failures"])
         return failed(run, *reporting.why_ended(pod))
@@ -68,8 +70,7 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
 def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
     """A CPU step failed, most probably for want of something that comes back: it runs again after a while."""
     repeats = run.memory.restarts
-    may_repeat = repeats < run.settings.repeats and run.plan.spec.execution.retries.passes > 0
-    if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not may_repeat:
+    if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not _may_repeat(run):
         return failed(run, otherwise, message)
     phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
     standing = Standing(phase, otherwise, f"{message}; it runs again")
@@ -78,6 +79,26 @@ def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
     if left > 0:
         return run.turn(standing, again_after=left)
     return run.remembering(restarts=repeats + 1).turn(standing, DeleteJob(job.name, job.uid, standing.message))
+
+
+def _in_use(run: Run, job: ObservedJob, report: Report) -> Turn:
+    """Somebody else has the output's lock: once that may have ended, the pass begins again at its index.
+
+    The index, because the other holder may have written whatever this run had read.
+    """
+    if not _may_repeat(run):
+        return failed(run, OUTPUT_IN_USE, report.message)
+    ended_at = job.ended_at or job.created_at
+    pause = min(max(report.retry_at - ended_at.timestamp(), run.settings.repeat), run.settings.in_use)
+    message = f"{report.message}; it looks again"
+    left = pause - seconds_between(ended_at, run.now)
+    if left > 0:
+        return run.remembering(stage=job.step).turn(Standing("Waiting", OUTPUT_IN_USE, message), again_after=left)
+    return begin_again(run, OUTPUT_IN_USE, message, restarts=run.memory.restarts + 1)
+
+
+def _may_repeat(run: Run) -> bool:
+    return run.memory.restarts < run.settings.repeats and run.plan.spec.execution.retries.passes > 0
 
 
 def report_lost(run: Run, job: ObservedJob) -> Turn:

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from scenewright.api.status import Condition, Status
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.decide.turns import ENDS, condition_of
+from scenewright_stages.contract.reports import OUTPUT_IN_USE
 
-EXPECTED = frozenset({"Suspended", "OutputBusy", "DependencyRunning", "QueuePending", "WaitingForCapacity"})
+EXPECTED = frozenset(
+    {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity"}
+)
 """Reasons that ask nobody to do anything."""
 
 

@@ -35,6 +35,7 @@ class DecideSettings:
         answer_soon: when to look again at the latest while an inspection is under way.
         repeat, repeats: a CPU step that failed for want of something that may come back, such as the storage, is
             repeated after this time, then after twice as long and so on, so often; never with ``retries.passes: 0``.
+        in_use: an output that somebody else has is looked at after this time at the latest, and as often.
         restarts: how often a run repeats something because a Job or its report was gone.
     """
 
@@ -56,4 +57,5 @@ class DecideSettings:
     answer_soon: float = 5.0
     repeat: float = 30.0
     repeats: int = 5
+    in_use: float = 600.0
     restarts: int = 10
