@@ -192,13 +192,24 @@ def test_an_output_that_somebody_else_has_locked_is_waited_for_until_the_lock_ha
     assert (operator.status.phase, *why(operator, "Waiting")) == (
         "Waiting",
         "OutputInUse",
-        "in use by a laptop; it looks again",
+        "in use by a laptop",
     )
     assert turn.again_after == pytest.approx((cluster.lock_ends - cluster.now).total_seconds())
     assert operator.run().phase == "Complete"
     assert operator.status.restarts == 1
     assert [create.step for create in operator.created].count("index") == 2
     assert [(event.type, event.reason) for event in operator.events][1] == ("Normal", "OutputInUse")
+
+
+def test_a_lock_is_still_waited_for_when_the_pod_that_told_of_it_is_gone() -> None:
+    cluster = Cluster()
+    cluster.lock_ends = cluster.now + timedelta(seconds=280)
+    operator = Operator(cluster)
+    until_step(operator, "index", ended=True)
+    operator.settle()
+    cluster.pods = {}
+    assert operator.run().phase == "Complete"
+    assert operator.status.restarts == 1
 
 
 @pytest.mark.parametrize(("passes", "tries"), [(2, 6), (0, 1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,7 @@ FAULTS = (
     "retried",
     "suspended and resumed",
     "parallelism",
+    "output locked by somebody else",
 )
 
 
@@ -149,6 +151,8 @@ class World:
                 cluster.tick()
                 self.operator.settle()
             cluster.edit(suspend=False)
+        elif fault == "output locked by somebody else":
+            cluster.lock_ends = cluster.now + timedelta(seconds=self.random.randint(1, 300))
         elif fault == "parallelism":
             cluster.edit_execution(maxParallelism=self.random.randint(1, 5))
         deaths = {

@@ -49,13 +49,14 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
         otherwise: reason where no Pod gave one; a stage has that of its Job.
     """
     pod = reporting.ending_pod(run, job)
+    in_use = _in_use(run, job, pod.report if pod is not None else None)
+    if in_use is not None:
+        return in_use
     if job.reason == ENDED_BY_A_POD and (pod is None or pod.report is None):
         waiting = waiting_for_report(run, job)
         if waiting is not None:
             return waiting
     if pod is not None:
-        if pod.report is not None and pod.report.reason == OUTPUT_IN_USE:
-            return _in_use(run, job, pod.report)
         if pod.report is not None and pod.report.failures:
             run = run.remembering(failures=notes(pod.report)["failures"])
         return failed(run, *reporting.why_ended(pod))
@@ -81,20 +82,26 @@ def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
     return run.remembering(restarts=repeats + 1).turn(standing, DeleteJob(job.name, job.uid, standing.message))
 
 
-def _in_use(run: Run, job: ObservedJob, report: Report) -> Turn:
-    """Somebody else has the output's lock: once that may have ended, the pass begins again at its index.
+def _in_use(run: Run, job: ObservedJob, report: Report | None) -> Turn | None:
+    """Waits while somebody else has the output's lock; None when nobody has.
 
-    The index, because the other holder may have written whatever this run had read.
+    Once the lock may have ended, the pass begins again at its index: the other holder may have written whatever this
+    run has read. Without the report, whose Pod may go before that time, the wait is the longest one.
     """
+    before, ended_at = run.situation.standing_before, job.ended_at or job.created_at
+    if report is not None and report.reason == OUTPUT_IN_USE:
+        standing = Standing("Waiting", OUTPUT_IN_USE, report.message)
+        pause = min(max(report.retry_at - ended_at.timestamp(), run.settings.repeat), run.settings.in_use)
+    elif report is None and (before.phase, before.reason) == ("Waiting", OUTPUT_IN_USE):
+        standing, pause = before, run.settings.in_use
+    else:
+        return None
     if not _may_repeat(run):
-        return failed(run, OUTPUT_IN_USE, report.message)
-    ended_at = job.ended_at or job.created_at
-    pause = min(max(report.retry_at - ended_at.timestamp(), run.settings.repeat), run.settings.in_use)
-    message = f"{report.message}; it looks again"
+        return failed(run, OUTPUT_IN_USE, standing.message)
     left = pause - seconds_between(ended_at, run.now)
     if left > 0:
-        return run.remembering(stage=job.step).turn(Standing("Waiting", OUTPUT_IN_USE, message), again_after=left)
-    return begin_again(run, OUTPUT_IN_USE, message, restarts=run.memory.restarts + 1)
+        return run.remembering(stage=job.step).turn(standing, again_after=left)
+    return begin_again(run, OUTPUT_IN_USE, standing.message, restarts=run.memory.restarts + 1)
 
 
 def _may_repeat(run: Run) -> bool:
