@@ -71,6 +71,7 @@ class Operator:
         self.jobs.changed = self.router.job_changed
         self.pods.changed = self.router.pod_changed
         self.pods.wanted = self.router.pod_wanted
+        self.pods.outlives = self.router.pod_outlives
         self.outputs.freed = self.router.output_freed
         self.inspector = Inspector(self.client, self.pods)
         self.ending = EndingNamespaces(self.client, self.leadership, self.jobs)

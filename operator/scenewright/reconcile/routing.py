@@ -91,6 +91,8 @@ class Router:
     def job_changed(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
         """The store's callback for Jobs."""
         job = new or old
+        if job is not None:
+            self._pods.forget_gone(job.owner_uid)
         key = self._objects.key_of(job.owner_uid) if job else None
         stored = self._objects.get(key) if key else None
         if key is None or stored is None:
@@ -127,6 +129,18 @@ class Router:
             return True
         job = self._jobs.get(pod.namespace, pod.job)
         return job is not None and not job.ended
+
+    def pod_outlives(self, pod: CachedPod) -> bool:
+        """Whether the report of a Pod that is gone is still needed: its Job, which is the reason to read it, goes on.
+
+        A Pod that ends while its node is drained is gone a moment before its Job is complete.
+        """
+        key = self._objects.key_of(pod.owner_uid)
+        stored = self._objects.get(key) if key else None
+        job = self._jobs.get(pod.namespace, pod.job)
+        if not pod.report_text or stored is None or stored.ended or job is None:
+            return False
+        return not job.deleting and pod.created_at >= job.created_at
 
     def progress_came(self, key: ObjectKey) -> None:
         """A Pod of this object has pushed its counters."""

@@ -5,4 +5,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+_ROOT = Path(__file__).parents[3]
+sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests" / "support")]

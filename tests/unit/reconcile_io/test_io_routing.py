@@ -42,6 +42,7 @@ class Bench:
         self.jobs.changed = self.router.job_changed
         self.pods.changed = self.router.pod_changed
         self.pods.wanted = self.router.pod_wanted
+        self.pods.outlives = self.router.pod_outlives
         self.take(**changes)
         self.queue.adds.clear()
 
@@ -63,6 +64,13 @@ class Bench:
         pod = observed_pod(raw.pod(**status))
         assert pod is not None
         self.pods.put(pod, version)
+
+    def put_ended_pod_that_is_gone(self) -> None:
+        self.put_pod(2, phase="Succeeded", containerStatuses=raw.terminated(0, '{"step":"coarse"}'))
+        self.pods.remove("lab", raw.POD["metadata"]["name"], "pod-uid")
+
+    def reports(self) -> list[str]:
+        return [pod.report_text for pod in self.pods.of_owner("object-uid")]
 
 
 def test_a_new_object_starts_and_a_known_running_one_goes_on() -> None:
@@ -169,6 +177,34 @@ def test_the_pods_of_an_ended_object_are_forgotten_but_those_of_its_next_run_are
     bench.put_job(5, conditions=[])
     bench.put_pod(3)
     assert len(bench.pods) == 1
+
+
+def test_the_report_of_a_pod_that_is_gone_before_its_job_is_complete_is_there_when_it_is() -> None:
+    bench = Bench()
+    bench.put_job(1)
+    bench.put_ended_pod_that_is_gone()
+    bench.put_job(3, conditions=[COMPLETE])
+    assert bench.reports() == ['{"step":"coarse"}']
+    bench.take(version=111, status={"phase": "Complete"})
+    assert bench.reports() == []
+
+
+def test_a_pod_that_is_gone_without_a_report_is_forgotten() -> None:
+    bench = Bench()
+    bench.put_job(1)
+    bench.put_pod(2)
+    bench.pods.remove("lab", raw.POD["metadata"]["name"], "pod-uid")
+    assert len(bench.pods) == 0
+
+
+def test_pods_that_are_gone_are_forgotten_with_their_job() -> None:
+    bench = Bench()
+    bench.put_job(1)
+    bench.put_ended_pod_that_is_gone()
+    bench.jobs.remove("lab", raw.JOB["metadata"]["name"], "job-uid")
+    assert bench.reports() == []
+    bench.put_ended_pod_that_is_gone()
+    assert bench.reports() == []
 
 
 def test_everybody_forgets_an_object_that_is_gone() -> None:

@@ -97,6 +97,28 @@ def test_what_is_not_wanted_is_not_kept() -> None:
     assert len(store) == 0
 
 
+def test_what_outlives_its_object_is_no_difference_to_a_list_and_makes_room_for_a_successor() -> None:
+    store: Store[Thing] = Store(outlives=lambda thing: thing.state == "told")
+    store.put(Thing("a", "1", state="told"), 5)
+    store.remove("lab", "a", "1")
+    assert store.outdated({}, "", 10) == store.keep_only(set(), "", 10) == 0
+    assert store.get("lab", "a") is not None
+    store.put(Thing("a", "2"), 7)
+    assert store.outdated({}, "", 10) == store.keep_only(set(), "", 10) == 1
+    assert len(store) == 0
+
+
+def test_what_outlived_its_object_is_forgotten_when_it_no_longer_matters() -> None:
+    matters = {"1", "2"}
+    store: Store[Thing] = Store(outlives=lambda thing: thing.uid in matters)
+    store.put(Thing("a", "1"), 1)
+    store.put(Thing("b", "2"), 2)
+    store.remove("lab", "a", "1")
+    matters.clear()
+    store.forget_gone("owner")
+    assert [thing.name for thing in store] == ["b"]
+
+
 def test_differences_to_a_list_are_counted() -> None:
     store, _ = recorded()
     store.put(Thing("same", "1"), 5)

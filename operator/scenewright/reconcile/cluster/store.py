@@ -35,11 +35,19 @@ class Store(Generic[T]):
     Args:
         changed: called with (old, new) after each change that the projection shows; None stands for absence.
         wanted: says which projections are worth keeping; all of them by default.
+        outlives: says which projections still matter once their object is gone; none of them by default.
     """
 
-    def __init__(self, changed: Changed[T] | None = None, wanted: Callable[[T], bool] | None = None) -> None:
+    def __init__(
+        self,
+        changed: Changed[T] | None = None,
+        wanted: Callable[[T], bool] | None = None,
+        outlives: Callable[[T], bool] | None = None,
+    ) -> None:
         self.changed: Changed[T] = changed or (lambda _old, _new: None)
         self.wanted: Callable[[T], bool] = wanted or (lambda _value: True)
+        self.outlives: Callable[[T], bool] = outlives or (lambda _value: False)
+        self._gone: set[Name] = set()
         self._entries: dict[Name, tuple[int, T]] = {}
         self._names: dict[str, Name] = {}
         self._owned: defaultdict[str, set[Name]] = defaultdict(set)
@@ -91,18 +99,29 @@ class Store(Generic[T]):
             self.changed(old, value)
 
     def remove(self, namespace: str, name: str, uid: str = "") -> None:
-        """Forgets an object; with a uid, that one only and not its successor of the same name."""
+        """An object is gone and is forgotten, unless it outlives that; with a uid, that one only and no successor."""
         entry = self._entries.get((namespace, name))
         if entry is None or (uid and entry[1].uid != uid):
             return
+        if self.outlives(entry[1]):
+            self._gone.add((namespace, name))
+            return
         self._forget((namespace, name), entry[1])
         self.changed(entry[1], None)
+
+    def forget_gone(self, owner_uid: str) -> None:
+        """Forgets what one owner has of objects that are gone and no longer matter, without telling."""
+        for name in self._gone & self._owned.get(owner_uid, set()):
+            value = self._entries[name][1]
+            if not self.outlives(value):
+                self._forget(name, value)
 
     def drop_owner(self, owner_uid: str) -> None:
         """Forgets all that one owner has, without telling."""
         for name in self._owned.pop(owner_uid, ()):
             _, value = self._entries.pop(name)
             self._names.pop(value.uid, None)
+            self._gone.discard(name)
 
     def keep_only(self, names: set[Name], namespace: str, version: int) -> int:
         """After a list at `version`: forgets what it did not name; what is newer than the list stays.
@@ -118,7 +137,7 @@ class Store(Generic[T]):
         gone = [
             (name, value.uid)
             for name, (known, value) in self._entries.items()
-            if name not in names and known <= version and (not namespace or name[0] == namespace)
+            if name not in names and self._should_be_in(namespace, name, known, version)
         ]
         for name, uid in gone:
             self.remove(*name, uid)
@@ -128,7 +147,7 @@ class Store(Generic[T]):
         """How much of a list at `version` (versions by name) is not as it is here."""
         older = sum(name in self._entries and self._entries[name][0] < seen for name, seen in versions.items())
         gone = sum(
-            name not in versions and known <= version and (not namespace or name[0] == namespace)
+            name not in versions and self._should_be_in(namespace, name, known, version)
             for name, (known, _) in self._entries.items()
         )
         return older + gone
@@ -137,8 +156,13 @@ class Store(Generic[T]):
         """The newest version that was seen."""
         return max((version for version, _ in self._entries.values()), default=0)
 
+    def _should_be_in(self, namespace: str, name: Name, known: int, version: int) -> bool:
+        """Whether a list of a namespace (``""`` for all) at `version` would hold what is kept at `known`."""
+        return known <= version and name not in self._gone and (not namespace or name[0] == namespace)
+
     def _forget(self, name: Name, value: T) -> None:
         del self._entries[name]
+        self._gone.discard(name)
         self._names.pop(value.uid, None)
         self._disown(value.owner_uid, name)
 
