@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import operator_process as op
 import pytest
 
 from cluster import Behaviour, ControlPlane, FaultProxy, Faults
+from cluster.api import ApiError
 from scenewright_stages.contract.reports import Report, StageCounts
 
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
@@ -351,3 +353,18 @@ def processes_that_name(folder: Path) -> list[int]:
             if str(folder).encode() in command:
                 found.append(int(entry.name))
     return found
+
+
+def test_a_server_that_asks_to_come_again_is_asked_again_and_one_that_refuses_is_not() -> None:
+    answers: list[Exception | str] = [ApiError(429, "storage is (re)initializing"), "the objects"]
+
+    def read() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert op.eventually(read, 5.0, "an answer", 0.0) == "the objects"
+    answers.append(ApiError(403, "no right"))
+    with pytest.raises(ApiError, match="no right"):
+        op.eventually(read, 5.0, "an answer", 0.0)

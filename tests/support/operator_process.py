@@ -20,6 +20,7 @@ import yaml
 from gpu_chain_pipeline import STAGES
 
 from cluster import Behaviour, ControlPlane, FaultProxy
+from cluster.api import ApiError
 from cluster.processes import free_ports
 from scenewright.api.crds import crd
 from scenewright.api.kinds import SPECS
@@ -320,4 +321,9 @@ def _answer_of(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except OSError:
+        return None
+    except ApiError as error:
+        # A server that has just started asks to come again, while it reads its storage.
+        if error.code != 429:
+            raise
         return None
