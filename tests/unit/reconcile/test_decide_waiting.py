@@ -163,6 +163,42 @@ def test_a_job_controller_that_lags_changes_no_status() -> None:
     assert len(held.operator.statuses) == writes
 
 
+def not_taken_up(**changes: Any) -> Held:
+    """A stage whose Job has just been made; the Job controller has not looked at it."""
+    held = Held(**changes)
+    held.job.seen = replace(held.job.seen, started_at=None)
+    return held
+
+
+def test_of_a_job_that_the_job_controller_has_not_looked_at_no_events_are_asked_and_the_run_never_fails() -> None:
+    """They could tell nothing, and each list keeps an API server from its work that has too much of it already."""
+    held = not_taken_up()
+    writes = len(held.operator.statuses)
+    for _ in range(8):
+        assert held.after(11)[0] == "Running"
+    assert (len(held.operator.statuses), held.asked) == (writes, [])
+    assert held.after(11)[:2] == ("Waiting", "PodsNotCreated")
+    assert "has not looked at the Job" in held.after(100 * DEADLINE)[2]
+    assert held.operator.status.phase == "Waiting"
+    assert not held.asked
+    held.job.seen = replace(held.job.seen, started_at=held.cluster.now)
+    assert held.after(5)[0] == "Running", "the deadline counts from here"
+    held.cluster.truths["failed-creates"] = (True, "exceeded quota: gpus")
+    assert held.after(10)[:2] == ("Waiting", "QuotaExceeded")
+
+
+@pytest.mark.parametrize("in_queue", [50.0, 10 * DEADLINE])
+def test_a_job_that_its_queue_has_let_go_waits_for_the_job_controller_like_a_new_one(in_queue: float) -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (True, "no room")
+    held.after(in_queue)
+    held.job.seen = replace(held.job.seen, suspended=False)
+    assert held.after(1)[0] == "Running"
+    assert held.after(30)[0] == "Running"
+    assert held.asked in ([], ["workload"])
+    assert held.after(90)[:2] == ("Waiting", "PodsNotCreated")
+
+
 def test_an_event_that_comes_late_is_told_instead_of_the_job_controller() -> None:
     held = Held()
     held.cluster.truths["failed-creates"] = (False, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -46,8 +46,18 @@ class EventServer:
             yield {"items": [each]}
 
 
-def asking(server: EventServer) -> FailedCreates:
-    return FailedCreates(cast(Client, server), lambda: AT)
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def asking(server: EventServer, clock: Callable[[], float] = lambda: 0.0) -> FailedCreates:
+    return FailedCreates(cast(Client, server), lambda: AT, clock)
 
 
 def test_the_newest_event_of_the_very_job_is_the_answer() -> None:
@@ -77,6 +87,28 @@ def test_a_crowd_that_asks_during_a_list_is_answered_by_the_next_one_together() 
         again = [await questions.of("lab", job) for job in crowd]
         assert again == [Answer(job == "job-7", "exceeded quota" * (job == "job-7"), AT) for job in crowd]
         assert (len(server.lists), server.most_under_way) == (2, 1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("took", "pause"), [(1.5, 13.5), (40.0, 60.0)])
+def test_the_api_server_has_nine_tenths_of_its_time_for_others(took: float, pause: float) -> None:
+    """Else a list that takes a second is followed by the next one, as long as Jobs without Pods are many."""
+
+    async def run() -> None:
+        server, clock = EventServer(event("b", "exceeded quota", 1)), Clock()
+        questions = asking(server, clock)
+        first = asyncio.create_task(questions.of("lab", "a"))
+        await asyncio.sleep(0)
+        clock.seconds += took
+        server.may_answer.set()
+        assert await first == Answer(False, "", AT)
+        clock.seconds += pause - 0.1
+        assert await questions.of("lab", "b") is None
+        assert len(server.lists) == 1
+        clock.seconds += 0.1
+        assert await questions.of("lab", "b") == Answer(True, "exceeded quota", AT)
+        assert len(server.lists) == 2
 
     asyncio.run(run())
 
@@ -122,7 +154,9 @@ def test_a_planner_that_asks_during_a_list_gets_no_answer_yet() -> None:
         server.may_answer.set()
         assert await first
         assert list(inspector.answers("yard-uid")) == [one]
-        assert await inspector.ask(observed, other)
+        async with asyncio.timeout(10.0):
+            while not await inspector.ask(observed, other):
+                await asyncio.sleep(0.001)
         assert not inspector.answers("yard-uid")[other].holds
 
     asyncio.run(run())

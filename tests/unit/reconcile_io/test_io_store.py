@@ -134,8 +134,9 @@ def test_an_update_leaves_nothing_of_the_older_projection_behind() -> None:
 
     def fill(store: Store[Thing], state: str) -> None:
         for number in range(2000):
-            name, uid, owner, namespace = (f"{text}-{number:040}" for text in ("name", "uid", "owner", "namespace"))
-            store.put(Thing(name, uid, owner, namespace, state), 1)
+            name, uid, namespace = (f"{text}-{number:040}" for text in ("name", "uid", "namespace"))
+            # An owner has many; its uid is kept twice, as a key and in its newest projection.
+            store.put(Thing(name, uid, f"owner-{number // 20:040}", namespace, state), 1)
 
     store: Store[Thing] = Store()
     tracemalloc.start()

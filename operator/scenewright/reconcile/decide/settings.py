@@ -22,6 +22,8 @@ class DecideSettings:
             applied a moment later than the object.
         pull_grace: an image that cannot be pulled fails the run after this time.
         without_pods: a Job without Pods is looked into after this time.
+        not_taken_up: a Job that the Job controller has not looked at becomes a condition after this time. Longer than
+            `queue_pending`, so that one that its queue has just let go is not told of.
         back_off: the Job controller waits for up to ten minutes between attempts at an index; only a longer pause
             without Pods is looked into.
         queue_pending, queue_controller: a Job that its queue holds back becomes a condition after the first, and
@@ -45,6 +47,7 @@ class DecideSettings:
     configuration_grace: float = 60.0
     pull_grace: float = 300.0
     without_pods: float = PODLESS_SECONDS
+    not_taken_up: float = 90.0
     back_off: float = 660.0
     queue_pending: float = 60.0
     queue_controller: float = 300.0

@@ -159,6 +159,8 @@ def _no_pods(look: Look) -> Finding:
     waited = look.waited(last)
     if waited < patience:
         return Finding(again_after=patience - waited)
+    if job.started_at is None:
+        return _not_taken_up(look)
     inspection = Inspection("failed-creates", job.name)
     answer = look.run.situation.answer(inspection)
     if answer is None or answer.at < look.since:
@@ -167,6 +169,30 @@ def _no_pods(look: Look) -> Finding:
         return _unexplained(look, answer, last, patience + look.run.settings.notice, is_fatal=not had_pods)
     left = look.deadline - waited
     return Finding(_refusal(answer.message), answer.message, left <= 0, again_after=_look_again(look, left))
+
+
+def _not_taken_up(look: Look) -> Finding:
+    """The Job controller, whose first act is to set the start time, has not looked at the Job: no Event can tell why.
+
+    The run is not at fault, and fails of it never.
+    """
+    settings = look.run.settings
+    is_told = look.run.situation.standing_before.reason == "PodsNotCreated"
+    soon = Finding(again_after=settings.without_pods)
+    if not is_told and look.waited(_let_go_at(look)) < settings.not_taken_up:
+        return soon
+    text = f"the Job controller has not looked at the Job {look.job.name} yet; does it run?"
+    return replace(soon, reason="PodsNotCreated", message=text)
+
+
+def _let_go_at(look: Look) -> datetime:
+    """Since when only the Job controller can hold the Job up: before, a queue or a person may have."""
+    waiting = condition_of(look.run.situation.before.conditions, "Waiting")
+    if waiting is None:
+        return look.job.created_at
+    if waiting.status == "True":
+        return look.run.now
+    return max(look.job.created_at, moment_of(waiting.last_transition_time) or look.job.created_at)
 
 
 def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *, is_fatal: bool) -> Finding:
