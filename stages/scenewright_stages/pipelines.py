@@ -1,51 +1,113 @@
-"""The pipelines by name: import strings, so that nothing is loaded before it is asked for."""
+"""The pipelines that are installed: found in the folders of this package and by entry points.
+
+A folder beside this module with a ``pipeline.py`` holds a built-in pipeline as ``PIPELINE``, or several as
+``PIPELINES``. Another package brings its own by an entry point of the group ``scenewright.pipelines``, such as
+``toy = "toy.pipeline:PIPELINE"``. One that cannot be loaded is skipped and reported, and never affects the others.
+"""
 
 from __future__ import annotations
 
 import importlib
-import os
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.pipeline import Pipeline
+from scenewright_stages.contract.pipeline import Kind, Pipeline
 
-EXTRA_ENVIRONMENT = "SCENEWRIGHT_PIPELINES"
-"""Further pipelines as ``name=module:ATTRIBUTE,...``, for pipelines of one's own."""
-
-BUILT_IN = {
-    "relight": "scenewright_stages.relight.pipeline:PIPELINE",
-    "vistadream": "scenewright_stages.vistadream.pipeline:PIPELINE",
-}
+GROUP = "scenewright.pipelines"
+DEFAULTS = "defaults.json"
 
 
-class UnknownPipeline(ConfigurationError):  # noqa: N818 - as the other configuration errors are named
-    """No pipeline of that name is registered."""
+class UnknownPipeline(ConfigurationError):  # noqa: N818 - named as the other configuration errors
+    """No pipeline of that name is installed."""
 
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__("spec", name, f"name one of the pipelines: {', '.join(known)}")
 
 
-def pipeline_names() -> tuple[str, ...]:
-    """Names of all registered pipelines, sorted."""
-    return tuple(sorted(_registered()))
+@dataclass(frozen=True)
+class Installed:
+    """All pipelines of this installation.
+
+    Attributes:
+        built_in: those of this package, by name.
+        added: those of other packages, by name.
+        broken: why those of other packages that cannot be used are left out, by entry point.
+    """
+
+    built_in: dict[str, Pipeline]
+    added: dict[str, Pipeline]
+    broken: dict[str, str]
+
+    def all(self) -> dict[str, Pipeline]:
+        """Every usable pipeline, by name."""
+        return dict(sorted({**self.added, **self.built_in}.items()))
+
+
+@cache
+def installed() -> Installed:
+    """Finds the pipelines and loads their light modules, once for each process."""
+    built_in = {found.name: found for folder in _folders() for found in _of_module(f"{__package__}.{folder}.pipeline")}
+    added: dict[str, Pipeline] = {}
+    broken: dict[str, str] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        try:
+            added[entry.name] = _of_entry_point(entry, {*built_in, *added})
+        except Exception as problem:
+            broken[f"{entry.name} = {entry.value}"] = f"{type(problem).__name__}: {problem}"
+    return Installed(built_in, added, broken)
+
+
+def pipelines(kind: Kind | None = None, *, built_in: bool = False) -> dict[str, Pipeline]:
+    """The usable pipelines by name: of one kind or of all, with those of other packages or without."""
+    found = installed().built_in if built_in else installed().all()
+    return {name: each for name, each in found.items() if kind in (None, each.kind)}
 
 
 def pipeline(name: str) -> Pipeline:
-    """The pipeline of that name; loads its light module only.
+    """The pipeline of that name.
 
     Raises:
         UnknownPipeline: there is none; the error lists those there are.
     """
-    registered = _registered()
-    if name not in registered:
-        raise UnknownPipeline(name, sorted(registered))
-    module, _, attribute = registered[name].partition(":")
-    found = getattr(importlib.import_module(module), attribute)
-    if not isinstance(found, Pipeline):
-        raise TypeError(f"{registered[name]} is not a Pipeline")
-    return found
+    found = installed().all()
+    if name not in found:
+        raise UnknownPipeline(name, list(found))
+    return found[name]
 
 
-def _registered() -> dict[str, str]:
-    extra = os.environ.get(EXTRA_ENVIRONMENT, "")
-    pairs = (entry.partition("=") for entry in extra.split(",") if entry.strip())
-    return {**BUILT_IN, **{name.strip(): target.strip() for name, _, target in pairs}}
+def _folders() -> list[str]:
+    """Names of the folders of this package that hold a pipeline; `contract` defines what a pipeline is."""
+    root = resources.files(__package__)
+    found = (each.name for each in root.iterdir() if each.is_dir() and (each / "pipeline.py").is_file())
+    return sorted(set(found) - {"contract"})
+
+
+def _of_module(name: str) -> list[Pipeline]:
+    module = importlib.import_module(name)
+    found: tuple[Pipeline, ...] = getattr(module, "PIPELINES", None) or (module.PIPELINE,)
+    return [_with_defaults(each, name) for each in found]
+
+
+def _of_entry_point(entry: EntryPoint, taken: set[str]) -> Pipeline:
+    found = entry.load()
+    if not isinstance(found, Pipeline) or found.name != entry.name:
+        raise TypeError(f"it is not a Pipeline of the name {entry.name!r}")
+    if entry.name in taken:
+        raise ValueError("another pipeline has this name")
+    return _with_defaults(found, entry.module)
+
+
+def _with_defaults(found: Pipeline, module: str) -> Pipeline:
+    """The pipeline with the frozen defaults that lie beside its module, if its package brings some."""
+    package = module.rpartition(".")[0]
+    try:
+        text = (resources.files(package) / DEFAULTS).read_text(encoding="utf-8") if package else "{}"
+    except FileNotFoundError:
+        return found
+    table: dict[str, Any] = json.loads(text)
+    return replace(found, defaults=table.get(found.name, {}))

@@ -9,14 +9,16 @@ import yaml
 from scenewright.api import patterns
 from scenewright.api.kinds import (
     GROUP,
+    KINDS,
     MAXIMUM_NAME_LENGTH,
     PLURALS,
     SHORT_NAMES,
-    SPECS,
     VERSION,
+    spec_model,
 )
 from scenewright.api.schema import structural_schema
 from scenewright.api.status import Status
+from scenewright_stages.contract.pipeline import Kind
 
 Object = dict[str, Any]
 
@@ -32,8 +34,8 @@ _COLUMNS = (
 )
 
 
-def crd(kind: str) -> Object:
-    """The CustomResourceDefinition of a kind."""
+def crd(kind: Kind, *, built_in: bool = False) -> Object:
+    """The CustomResourceDefinition of a kind, with the blocks of all installed pipelines or of the built-in ones."""
     plural = PLURALS[kind]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -43,14 +45,16 @@ def crd(kind: str) -> Object:
             "group": GROUP,
             "names": _names(kind, plural),
             "scope": "Namespaced",
-            "versions": [_version(kind)],
+            "versions": [_version(kind, built_in)],
         },
     }
 
 
-def crd_files() -> dict[str, str]:
+def crd_files(*, built_in: bool = True) -> dict[str, str]:
     """File name and YAML text of every CRD; the same text for the same models."""
-    return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind)) for kind in SPECS}
+    return {
+        f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind, built_in=built_in)) for kind in KINDS
+    }
 
 
 def _names(kind: str, plural: str) -> Object:
@@ -64,7 +68,7 @@ def _names(kind: str, plural: str) -> Object:
     }
 
 
-def _version(kind: str) -> Object:
+def _version(kind: Kind, built_in: bool) -> Object:
     return {
         "name": VERSION,
         "served": True,
@@ -74,12 +78,12 @@ def _version(kind: str) -> Object:
             {"name": name, "type": type_, "jsonPath": path, "description": description}
             for name, type_, path, description in _COLUMNS
         ],
-        "schema": {"openAPIV3Schema": _root(kind)},
+        "schema": {"openAPIV3Schema": _root(kind, built_in)},
     }
 
 
-def _root(kind: str) -> Object:
-    spec = structural_schema(SPECS[kind])
+def _root(kind: Kind, built_in: bool) -> Object:
+    spec = structural_schema(spec_model(kind, built_in=built_in))
     return {
         "type": "object",
         "description": spec["description"],

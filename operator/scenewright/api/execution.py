@@ -7,15 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from scenewright.api import patterns
-from scenewright.api.rules import Rule, RuledBlock
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule
 
 StageName = Annotated[str, Field(max_length=32, pattern=patterns.STAGE_NAME)]
 Quantity = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=32, pattern=patterns.QUANTITY)]
 Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=16, pattern=patterns.PERCENTAGE)]
 
 
-class Stages(RuledBlock):
+class Stages(Params):
     """Which stages may run; the results of all others must be there and up to date."""
 
     start_from: str | None = Field(
@@ -34,11 +33,12 @@ class Stages(RuledBlock):
             "!has(self.startFrom) || !has(self.only) || size(self.only) == 0",
             "contradicts startFrom: give one of them",
             lambda block: block.start_from is None or not block.only,
+            ({"startFrom": "a", "only": ["b"]},),
         ),
     )
 
 
-class Retries(RuledBlock):
+class Retries(Params):
     """How often what is tried again before it counts as failed."""
 
     per_sample: int = Field(
@@ -57,6 +57,7 @@ class Retries(RuledBlock):
             "self.perShard > self.perSample",
             "must be above perSample: a sample that crashes its process perSample + 1 times has to be passed over",
             lambda block: block.per_shard > block.per_sample,
+            ({"perSample": 3, "perShard": 3},),
         ),
     )
 
@@ -87,7 +88,7 @@ class StageOverride(Params):
     )
 
 
-class Execution(RuledBlock):
+class Execution(Params):
     """How the work is cut, repeated and bounded."""
 
     stages: Stages = Stages()
@@ -130,5 +131,6 @@ class Execution(RuledBlock):
             "self.onSampleError != 'Fail' || !has(self.maxFailedSamples)",
             "has no meaning with onSampleError Fail: remove it or use Continue",
             lambda block: block.on_sample_error != "Fail" or block.max_failed_samples is None,
+            ({"onSampleError": "Fail", "maxFailedSamples": 3},),
         ),
     )

@@ -1,19 +1,23 @@
-"""The three kinds: SceneJob, DatasetJob and TuningRun."""
+"""The three kinds: SceneJob, DatasetJob and TuningRun.
+
+Each kind's `spec` has the fields below and one block for every pipeline of that kind that is installed; the models are
+put together from both. Nothing here names a pipeline.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from functools import cache
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from scenewright.api import patterns
 from scenewright.api.execution import Execution
-from scenewright.api.rules import Rule, RuledBlock
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.storage import MAXIMUM_URI_LENGTH, Input, Output, Storage
-from scenewright_stages.contract.params import Params
-from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.contract.pipeline import Kind, Pipeline
+from scenewright_stages.pipelines import pipelines
 
 GROUP = "scenewright.io"
 VERSION = "v1alpha1"
@@ -25,6 +29,7 @@ OUTPUT_OUTSIDE_INPUT = Rule(
     "!(self.output.uri + '/').startsWith(self.input.uri + (self.input.uri.endsWith('/') ? '' : '/'))",
     "must not be the input nor lie inside it: the next run would read its own results",
     lambda spec: not f"{spec.output.uri}/".startswith(f"{spec.input.uri.removesuffix('/')}/"),
+    ({"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://photos/in/out"}},),
 )
 
 
@@ -39,7 +44,7 @@ class ObjectMeta(BaseModel):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
-class CommonSpec(RuledBlock):
+class CommonSpec(Params):
     """Fields that all three kinds share."""
 
     output: Output
@@ -63,41 +68,18 @@ class JobSpec(CommonSpec):
 
     input: Input
 
-    pipelines: ClassVar[tuple[str, ...]] = ()
-    """Names of the pipeline blocks, of which exactly one is given."""
     rules: ClassVar[tuple[Rule, ...]] = (OUTPUT_OUTSIDE_INPUT,)
-
-
-def exactly_one(names: tuple[str, ...]) -> Rule:
-    """Exactly one of the blocks is given."""
-    terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
-    return Rule(
-        names[0],
-        f"{terms} == 1",
-        f"exactly one pipeline block is needed: {', '.join(names)}",
-        lambda spec: sum(getattr(spec, name) is not None for name in names) == 1,
-    )
 
 
 class SceneJobSpec(JobSpec):
     """Images become 3D scenes; exactly one pipeline block says how."""
 
-    vistadream: VistaDreamParams | None = None
-
-    pipelines: ClassVar[tuple[str, ...]] = ("vistadream",)
-    rules: ClassVar[tuple[Rule, ...]] = (*JobSpec.rules, exactly_one(pipelines))
-
 
 class DatasetJobSpec(JobSpec):
     """Inputs become an image dataset; exactly one pipeline block says how."""
 
-    relight: RelightParams | None = None
 
-    pipelines: ClassVar[tuple[str, ...]] = ("relight",)
-    rules: ClassVar[tuple[Rule, ...]] = (*JobSpec.rules, exactly_one(pipelines))
-
-
-class DatasetReference(RuledBlock):
+class DatasetReference(Params):
     """The dataset that a run is trained on: a DatasetJob of the same namespace, or a prefix."""
 
     dataset_job: str = Field(
@@ -116,12 +98,13 @@ class DatasetReference(RuledBlock):
             "(self.datasetJob != '') != (self.uri != '')",
             "exactly one of datasetJob and uri is needed",
             lambda block: bool(block.dataset_job) != bool(block.uri),
+            ({}, {"datasetJob": "pairs", "uri": "s3://pairs/one"}),
         ),
     )
 
 
 class TuningRunSpec(CommonSpec):
-    """A model is tuned on a dataset; the trainer's block comes with its pipeline."""
+    """A model is tuned on a dataset; exactly one trainer block says how."""
 
     dataset: DatasetReference
 
@@ -141,10 +124,51 @@ class Manifest(BaseModel, Generic[SpecT]):
     status: dict[str, Any] = Field(default_factory=dict)
 
 
-SPECS: dict[str, type[CommonSpec]] = {
+_BASES: dict[Kind, type[CommonSpec]] = {
     "SceneJob": SceneJobSpec,
     "DatasetJob": DatasetJobSpec,
     "TuningRun": TuningRunSpec,
 }
+KINDS: tuple[Kind, ...] = tuple(_BASES)
 PLURALS = {"SceneJob": "scenejobs", "DatasetJob": "datasetjobs", "TuningRun": "tuningruns"}
 SHORT_NAMES = {"SceneJob": "scene", "DatasetJob": "dsj", "TuningRun": "tune"}
+
+
+@cache
+def spec_model(kind: Kind, *, built_in: bool = False) -> type[CommonSpec]:
+    """Model of ``spec``: the kind's own fields and a block for each of its pipelines.
+
+    Args:
+        kind: of the object.
+        built_in: leave out pipelines of other packages.
+    """
+    base = _BASES[kind]
+    blocks = pipelines(kind, built_in=built_in)
+    fields: dict[str, Any] = {name: (each.params | None, None) for name, each in blocks.items()}
+    model = create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+    if blocks:
+        model.rules = (*base.rules, exactly_one(tuple(blocks)))
+    return model
+
+
+@cache
+def manifest_model(kind: Kind) -> type[Manifest[Any]]:
+    """Model of a whole object of a kind."""
+    return cast(type[Manifest[Any]], Manifest[spec_model(kind)])  # type: ignore[misc]
+
+
+def exactly_one(names: tuple[str, ...]) -> Rule:
+    """Exactly one of the blocks is given."""
+    terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
+    return Rule(
+        names[0],
+        f"{terms} == 1",
+        f"exactly one pipeline block is needed: {', '.join(names)}",
+        lambda spec: sum(getattr(spec, name) is not None for name in names) == 1,
+        ({},),
+    )
+
+
+def given_pipeline(kind: Kind, spec: CommonSpec) -> Pipeline | None:
+    """The pipeline whose block the spec holds; None when no pipeline of the kind is installed."""
+    return next((each for name, each in pipelines(kind).items() if getattr(spec, name, None) is not None), None)

@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from scenewright.api import patterns
-from scenewright.api.rules import Rule, RuledBlock
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
 
@@ -51,7 +50,7 @@ class Toleration(Params):
     )
 
 
-class ResourceClaim(RuledBlock):
+class ResourceClaim(Params):
     """A claim of dynamic resource allocation as in a Pod; the stage's container uses it."""
 
     name: str = Field(max_length=63, description="Name of the claim inside the Pod.")
@@ -66,6 +65,7 @@ class ResourceClaim(RuledBlock):
             "(self.resourceClaimName != '') != (self.resourceClaimTemplateName != '')",
             "exactly one of resourceClaimName and resourceClaimTemplateName is needed",
             lambda block: bool(block.resource_claim_name) != bool(block.resource_claim_template_name),
+            ({"name": "gpu"},),
         ),
     )
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scenewright.api.rules import Rule, rules_of
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule
 
 Schema = dict[str, Any]
 
@@ -71,7 +70,7 @@ class _Translation:
         out: Schema = {"type": "object", **_described(source), "properties": properties}
         if source.get("required"):
             out["required"] = sorted(source["required"])
-        rules = rules_of(self._models[source["title"]]) if source.get("title") in self._models else ()
+        rules = self._models[source["title"]].rules if source.get("title") in self._models else ()
         if rules:
             out[VALIDATIONS] = [_validation(rule, out) for rule in rules]
         return out

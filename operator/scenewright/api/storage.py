@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from scenewright.api import patterns
-from scenewright.api.rules import Rule, RuledBlock
-from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.storage_keys import STORAGE_KEYS
+from scenewright_stages.contract.layout import STORAGE_KEYS
+from scenewright_stages.contract.params import Params, Rule
 
 MAXIMUM_URI_LENGTH = 1024
 
@@ -58,7 +57,7 @@ class Output(Params):
     )
 
 
-class Storage(RuledBlock):
+class Storage(Params):
     """How Pods authenticate at the object storage; the CLI takes the AWS_* variables of its own environment."""
 
     secret_name: str = Field(
@@ -80,5 +79,6 @@ class Storage(RuledBlock):
             "self.secretName == '' || self.serviceAccountName == ''",
             "contradicts serviceAccountName: give keys or workload identity, not both",
             lambda block: not (block.secret_name and block.service_account_name),
+            ({"secretName": "a", "serviceAccountName": "b"},),
         ),
     )

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenewright.planning.documents import absolute_uri, parse_documents, with_absolute_uris
-from scenewright.planning.kinds import kind_of, pipelines_of, spec_model
+from scenewright.api.kinds import spec_model
+from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris
 from scenewright.planning.overrides import apply_overrides, with_value
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.models.specs import Weights
 from scenewright_stages.models.weights import default_cache_dir, weights_status
+from scenewright_stages.pipelines import pipelines
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     if not changes.assignments:
         return document
     kind = kind_of(document)
-    return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines_of(kind)))
+    return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
 def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scenewright.execution.policy import (
 )
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import Report
 
 NOT_THE_INPUTS_FAULT = frozenset(
@@ -85,7 +85,7 @@ def with_times(outcome: Outcome, seconds: float, step_seconds: dict[str, float])
 def _nothing_readable(plan: Plan, report: Report) -> Outcome:
     first = report.failures[0]
     message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
-    problem = Problem("spec.input.uri", plan.spec.input.uri, message)
+    problem = Problem("spec.input.uri", plan.input_uri, message)
     return Outcome(COMMAND_REFUSED, "NothingReadable", message, (problem,), report)
 
 

@@ -11,7 +11,7 @@ from scenewright.execution.interruption import Interruption
 from scenewright.execution.policy import explanation, verdict
 from scenewright.execution.process import StageProcess
 from scenewright.execution.steps import StepClock
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
 

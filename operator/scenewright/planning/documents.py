@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scenewright.planning.problems import ABSENT, Problem, SpecError
+from scenewright.api.kinds import KINDS
+from scenewright.planning.problems import ABSENT, Problem, SpecError, suggestion
+from scenewright_stages.contract.pipeline import Kind
 
-KINDS = ("SceneJob", "DatasetJob", "TuningRun")
+_URI_BLOCKS = ("input", "output", "dataset")
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,12 +49,25 @@ def parse_documents(text: str) -> list[dict[str, Any]]:
     return ours
 
 
+def kind_of(document: Mapping[str, Any]) -> Kind:
+    """The document's kind.
+
+    Raises:
+        SpecError: it is not one of ours.
+    """
+    kind = document.get("kind")
+    for known in KINDS:
+        if kind == known:
+            return known
+    raise SpecError([Problem("kind", kind, suggestion(str(kind), list(KINDS)))])
+
+
 def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The document with relative paths in ``input.uri`` and ``output.uri`` made absolute below `folder`."""
+    """The document with relative paths in the ``uri`` of input, output and data set made absolute below `folder`."""
     spec = document.get("spec")
     if not isinstance(spec, dict):
         return document
-    resolved = {name: _with_absolute_uri(spec[name], folder) for name in ("input", "output") if name in spec}
+    resolved = {name: _with_absolute_uri(spec[name], folder) for name in _URI_BLOCKS if name in spec}
     return {**document, "spec": {**spec, **resolved}}
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scenewright.api.kinds import JobSpec
+from scenewright.api.kinds import API_VERSION, CommonSpec, JobSpec, given_pipeline, manifest_model
 from scenewright.planning import backends
+from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters
-from scenewright.planning.kinds import kind_of, manifest_model, pipeline_of
-from scenewright.planning.problems import SpecError
+from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs, references
+from scenewright.planning.problems import Problem, SpecError
 from scenewright.planning.selection import selected_stages
 from scenewright.planning.validation import validated
 from scenewright_stages.contract.keys import short_hash, stage_keys
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import Pipeline, StageSpec
+from scenewright_stages.contract.pipeline import Kind, NamedInput, Pipeline, StageSpec
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,41 @@ class Plan:
         parameters: effective ones of the pipeline, after ``stageOverrides``.
         chain: all stages of the pipeline with these parameters, in the order in which they run.
         selected: names of those that may run.
+        inputs: inputs beside the job's own, such as the data set of a TuningRun.
+        resolved: what those of other objects were when the run started, by name.
+        revisions: model revision of each backend in use, by ``capability/backend``.
         keys: key of every stage of the chain.
         work_hash: equal hashes mean the same work; only another one starts another run.
     """
 
-    kind: str
+    kind: Kind
     name: str
     namespace: str
-    spec: JobSpec
+    spec: CommonSpec
     pipeline: Pipeline
     parameters: Params
     chain: tuple[StageSpec, ...]
     selected: tuple[str, ...]
+    inputs: tuple[NamedInput, ...]
+    revisions: Mapping[str, str]
     keys: Mapping[str, str]
     work_hash: str
+    resolved: Mapping[str, ResolvedInput] = field(default_factory=dict)
+
+    @property
+    def input_uri(self) -> str:
+        """Of the job's own input; empty for a TuningRun, which has none."""
+        return self.spec.input.uri if isinstance(self.spec, JobSpec) else ""
+
+    def references(self) -> dict[str, ObjectReference]:
+        """The objects that it needs, by the name of the input."""
+        return references(self.inputs)
+
+    def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
+        """The plan of a run that starts now: what other objects hold is part of the keys."""
+        hashes = {name: each.hash for name, each in resolved.items()}
+        keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
+        return replace(self, resolved=dict(resolved), keys=keys)
 
     def stage(self, name: str) -> StageSpec:
         """One stage of the chain; KeyError when there is none of that name."""
@@ -53,7 +75,7 @@ class Plan:
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec[self.pipeline.name] = self.parameters.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
-            "apiVersion": "scenewright.io/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": self.kind,
             "metadata": {"name": self.name},
             "spec": spec,
@@ -73,9 +95,12 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
     kind = kind_of(document)
     manifest = validated(document, manifest_model(kind))
     spec = manifest.spec
-    pipeline = pipeline_of(kind, spec)
+    pipeline = given_pipeline(kind, spec)
+    if pipeline is None:
+        raise SpecError([Problem("kind", kind, "no pipeline of this kind is installed")])
     parameters, chain = effective_parameters(pipeline, getattr(spec, pipeline.name), spec.execution.stage_overrides)
     selected = _checked_selection(spec, chain)
+    revisions = backends.revisions(chain, revision_of)
     return Plan(
         kind=kind,
         name=manifest.metadata.name,
@@ -85,20 +110,23 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
         parameters=parameters,
         chain=chain,
         selected=selected,
-        keys=stage_keys(chain, parameters, backends.revisions(chain, revision_of), spec.execution.seed),
+        inputs=named_inputs(pipeline, spec, parameters),
+        revisions=revisions,
+        keys=stage_keys(pipeline, parameters, revisions, spec.execution.seed),
         work_hash=work_hash(spec, pipeline.name, parameters),
     )
 
 
-def work_hash(spec: JobSpec, pipeline: str, parameters: Params) -> str:
+def work_hash(spec: CommonSpec, pipeline: str, parameters: Params) -> str:
     """Hash of all that decides what is made and how it is tried; values at their defaults are left out of it.
 
     Suspension, parallelism, priority, deadlines and TTL are not in it: they start nothing.
     """
     execution = spec.execution
+    sources = {name: getattr(spec, name) for name in ("input", "dataset") if hasattr(spec, name)}
     return short_hash(
         {
-            "input": _differences(spec.input),
+            **{name: _differences(block) for name, block in sources.items()},
             "output": _differences(spec.output),
             "pipeline": {pipeline: _differences(parameters)},
             "stages": _differences(execution.stages),
@@ -112,7 +140,7 @@ def work_hash(spec: JobSpec, pipeline: str, parameters: Params) -> str:
     )
 
 
-def _checked_selection(spec: JobSpec, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
+def _checked_selection(spec: CommonSpec, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
     """The stages that may run, once every licence that they need is accepted."""
     selected = selected_stages(chain, spec.execution.stages)
     problems = backends.licence_problems(chain, selected, spec.models.accept_licenses)

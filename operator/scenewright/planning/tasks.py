@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from scenewright.api.kinds import JobSpec
+from scenewright.planning.inputs import task_inputs
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.task import (
     MAXIMUM_TASK_BYTES,
     Selection,
@@ -61,7 +62,8 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         run=settings.run,
         work_hash=plan.work_hash,
         keys=dict(plan.keys),
-        input=TaskInput(uri=spec.input.uri, select=_selection(spec.input.select)),
+        input=_task_input(plan),
+        inputs=task_inputs(plan.inputs, plan.resolved),
         output=TaskOutput(uri=spec.output.uri, prune=spec.output.prune),
         seed=execution.seed,
         select_stages=list(plan.selected),
@@ -92,5 +94,8 @@ def task_text(task: Task) -> str:
     return text
 
 
-def _selection(select: Params) -> Selection:
-    return Selection(**select.model_dump())
+def _task_input(plan: Plan) -> TaskInput | None:
+    if not isinstance(plan.spec, JobSpec):
+        return None
+    given = plan.spec.input
+    return TaskInput(uri=given.uri, select=Selection(**given.select.model_dump()))

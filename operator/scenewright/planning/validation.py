@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 
 from scenewright.api.kinds import Manifest
 from scenewright.api.patterns import MEANINGS
-from scenewright.api.rules import BROKEN_RULES
 from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
+from scenewright_stages.contract.params import BROKEN_RULES
 
 Context = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import ObservedJob, ObservedPod
 from scenewright.reconcile.projection import CachedPod
 from scenewright.telemetry.metrics import ATTEMPTS, STAGE_QUEUE_SECONDS
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 
 _ENDED = ("Succeeded", "Failed")
 _CLASSES = {

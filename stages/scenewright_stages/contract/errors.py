@@ -1,10 +1,33 @@
-"""Errors with the three things a user needs: which field, which value, what to do."""
+"""Errors that users see, and the exit codes by which a stage process reports them.
+
+Every error says which field, which value and what to do. The Pod failure policy and the local executor read the exit
+codes; which error leads to which code is decided in the worker (`worker/process/endings.py`).
+"""
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of a stage process. Any other code counts as a failure of the shard's index."""
+
+    COMPLETE = 0
+    """Every sample of the shard's worklist has a record."""
+    CONFIGURATION = 10
+    """A configuration error that holds for every shard: the Job fails."""
+    SAMPLE_FAILED = 20
+    """A sample failed under ``onSampleError: Fail``: the Job fails."""
+    SHARD_LOST = 21
+    """This shard cannot go on: its index fails."""
+    SAMPLE_TIMEOUT = 30
+    """The watchdog ended a sample that exceeded ``sampleTimeoutSeconds``; counts per index."""
+    TERMINATED = 143
+    """SIGTERM: left within the grace period, never 0."""
+
 
 class ScenewrightError(Exception):
-    """Base class of the errors that are told to the user without a traceback."""
+    """Base class of the errors that are shown to the user without a traceback."""
 
 
 class ConfigurationError(ScenewrightError):
@@ -23,13 +46,13 @@ class ConfigurationError(ScenewrightError):
         super().__init__(f"{field}: {value!r}: {remedy}")
 
 
-class OutputInUse(ConfigurationError):  # noqa: N818 - names what is the case
+class OutputInUse(ConfigurationError):  # noqa: N818 - names a state
     """Another living holder has the output's lock: exit code 10, and a cluster tries again.
 
     Args:
         uri: of the output.
-        remedy: who has it, and what to do.
-        until: seconds since the epoch at which the lock ends, unless its holder renews it.
+        remedy: who holds it, and what to do.
+        until: seconds since the epoch at which the lock expires, unless its holder renews it.
     """
 
     def __init__(self, uri: str, remedy: str, until: float) -> None:
@@ -38,10 +61,10 @@ class OutputInUse(ConfigurationError):  # noqa: N818 - names what is the case
 
 
 class SampleError(ScenewrightError):
-    """One sample cannot be made; the shard goes on.
+    """One sample cannot be made; the shard continues.
 
     Args:
-        reason: CamelCase class of the failure, such as ``ImageTruncated``; it is counted and shown in status.
+        reason: CamelCase class of the failure, such as ``ImageTruncated``; it is counted and shown in the status.
         message: what happened and what to do about it.
     """
 
@@ -51,8 +74,8 @@ class SampleError(ScenewrightError):
         super().__init__(f"{reason}: {message}")
 
 
-class SampleRejected(SampleError):  # noqa: N818 - no error of anybody
-    """The sample is sound but holds nothing for the pipeline (no person in the picture): neither done nor a failure."""
+class SampleRejected(SampleError):  # noqa: N818 - not an error of anybody
+    """The sample is sound but holds nothing for the pipeline (no person in the picture): neither done nor failed."""
 
 
 class ContractError(SampleError):
@@ -64,3 +87,11 @@ class ContractError(SampleError):
 
 class ShardError(ScenewrightError):
     """This shard cannot go on, others may: exit code 21."""
+
+
+class Abandoned(BaseException):
+    """Raised inside a running sample when the process has to end.
+
+    The worker raises it at a progress call; a stage that keeps state raises it once it has saved. It is not an
+    Exception, so that no stage's error handling swallows it.
+    """

@@ -1,15 +1,26 @@
-"""Hashes that decide what runs again, and the seeds of every random draw."""
+"""Hashes that decide what runs again, and the seeds of every random draw.
+
+A stage's key holds the parameters that differ from the defaults of the stage's version. Those defaults are frozen in
+`defaults.json` beside the pipeline: a release that changes a default has to raise the version of the stages that use
+it, and a new field with a default changes no key.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.params import default_values, plain
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, StageSpec
+from scenewright_stages.contract.samples import SOURCE, Sample
+
+_MISSING = object()
+_ATTRIBUTES = "|attributes="
 
 
 def canonical_json(value: Any) -> str:
@@ -28,46 +39,96 @@ def seed_for(job_seed: int, stage: str, sample_id: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def changed_parameters(params: BaseModel, paths: tuple[str, ...]) -> dict[str, Any]:
-    """The parameters at the dotted paths that differ from their defaults, by path.
-
-    Only differences are hashed, so that a new field with a default regenerates nothing.
-    """
-    changed: dict[str, Any] = {}
-    for path in paths:
-        value, default = _value_and_default(params, path)
-        current = _plain(value)
-        if current != _plain(default):
-            changed[path] = _difference(value, default)
-    return changed
-
-
-def stage_key(
-    stage: StageSpec,
+def stage_keys(
+    pipeline: Pipeline,
     params: BaseModel,
-    upstream_keys: Mapping[str, str],
     revisions: Mapping[str, str],
     seed: int,
-) -> str:
-    """Key of a stage: equal keys mean that a sample made under one counts under the other.
+    inputs: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Keys of a whole chain, by stage name. Equal keys mean that a sample made under one counts under the other.
 
     Args:
-        stage: the declared stage.
-        params: effective parameters of the pipeline.
-        upstream_keys: keys of the stages that it reads, by name.
-        revisions: model revision of each of its backends, by ``capability/backend``.
+        pipeline: gives the chain and the frozen defaults.
+        params: effective parameters.
+        revisions: model revision of each backend in use, by ``capability/backend``.
         seed: the job's seed.
+        inputs: hashes of the named inputs that are known before the run starts, by name.
     """
-    return short_hash(
-        {
+    keys: dict[str, str] = {}
+    for stage in pipeline.stages(params):
+        parts: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
-            "parameters": changed_parameters(params, stage.parameters),
+            "parameters": _changed_parameters(params, stage, pipeline),
             "backends": _backends(stage, revisions),
-            "reads": {name: upstream_keys[name] for name in stage.upstream()},
+            "reads": {name: keys[name] for name in (*stage.upstream(), *stage.keyed_by)},
             "seed": seed,
         }
-    )
+        if known := {name: inputs[name] for name in stage.inputs if inputs and inputs.get(name)}:
+            parts["inputs"] = known
+        keys[stage.name] = short_hash(parts)
+    return keys
+
+
+def input_fingerprint(stage: StageSpec, sample: Sample, inputs: Mapping[str, str], answer: str = "") -> str:
+    """What a stage reads of a sample besides upstream outputs: a record is stale when this differs.
+
+    Args:
+        stage: says which files, attributes and named inputs it reads.
+        sample: the sample.
+        inputs: hashes of the named inputs, by name.
+        answer: hash of a person's answer, where the stage asks for one.
+    """
+    roles = [read.outputs for read in stage.reads if read.stage == INPUT]
+    wanted = [role for role in (SOURCE, *sorted(sample.files.keys() - {SOURCE})) if role in sample.files]
+    names = {name for outputs in roles for name in outputs or wanted}
+    text = "+".join(sample.files[role].fingerprint for role in wanted if role in names)
+    if stage.attributes:
+        text += _ATTRIBUTES + short_hash({name: sample.attributes.get(name) for name in stage.attributes})
+    if overrides := _relevant(sample.overrides, stage.parameters):
+        text += f"|parameters={short_hash(overrides)}"
+    if stage.inputs:
+        text += f"|inputs={short_hash({name: inputs.get(name, '') for name in stage.inputs})}"
+    return f"{text}|answer={answer}" if answer else text
+
+
+def same_fingerprint(recorded: str, current: str) -> bool:
+    """Whether a recorded fingerprint still holds. Records of releases that did not know attributes stay valid."""
+    if recorded == current:
+        return True
+    files, mark, rest = current.partition(_ATTRIBUTES)
+    return bool(mark) and "|" not in recorded and "|" not in rest and recorded == files
+
+
+def frozen_table(pipeline: Pipeline) -> dict[str, Any]:
+    """What `defaults.json` has to hold for today's code: version and defaults of every stage's parameters."""
+    table: dict[str, Any] = {}
+    values = default_values(pipeline.params)
+    for block in ({}, *pipeline.examples):
+        for stage in pipeline.stages(pipeline.parse(block)):
+            entry = table.setdefault(stage.name, {"version": stage.version, "defaults": {}})
+            for path in stage.parameters:
+                if (value := _at(values, path)) is not _MISSING:
+                    entry["defaults"][path] = value
+    return {
+        name: {**entry, "defaults": dict(sorted(entry["defaults"].items()))} for name, entry in sorted(table.items())
+    }
+
+
+def _changed_parameters(params: BaseModel, stage: StageSpec, pipeline: Pipeline) -> dict[str, Any]:
+    """The stage's parameters that differ from the defaults of its version, by dotted path."""
+    entry = pipeline.defaults.get(stage.name, {})
+    frozen = entry.get("defaults", {}) if entry.get("version") == stage.version else {}
+    values = default_values(type(params))
+    changed: dict[str, Any] = {}
+    for path in stage.parameters:
+        value = _value(params, path)
+        default = frozen.get(path, _MISSING)
+        default = _at(values, path) if default is _MISSING else default
+        if plain(value) != default:
+            changed[path] = _difference(value, default)
+    return changed
 
 
 def _backends(stage: StageSpec, revisions: Mapping[str, str]) -> dict[str, list[str]]:
@@ -78,35 +139,45 @@ def _backends(stage: StageSpec, revisions: Mapping[str, str]) -> dict[str, list[
     return found
 
 
-def stage_keys(
-    stages: tuple[StageSpec, ...], params: BaseModel, revisions: Mapping[str, str], seed: int
-) -> dict[str, str]:
-    """Keys of a whole chain, by stage name; stages must come in the order in which they run."""
-    keys: dict[str, str] = {}
-    for stage in stages:
-        keys[stage.name] = stage_key(stage, params, keys, revisions, seed)
-    return keys
-
-
-def _value_and_default(params: BaseModel, path: str) -> tuple[Any, Any]:
-    value: Any = params
-    default: Any = type(params)()
+def _value(params: Any, path: str) -> Any:
     for part in path.split("."):
-        value = getattr(value, part)
-        default = getattr(default, part) if default is not None else None
-    return value, default
+        params = getattr(params, part, None)
+    return params
 
 
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+def _at(values: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return _MISSING
+        values = values[part]
+    return values
 
 
 def _difference(value: Any, default: Any) -> Any:
-    if not isinstance(value, BaseModel) or not isinstance(default, BaseModel):
-        return _plain(value)
-    names = type(value).model_fields
+    if not isinstance(value, BaseModel) or not isinstance(default, Mapping):
+        return plain(value)
+    changed = {}
+    for name in sorted(type(value).model_fields):
+        own, other = getattr(value, name), default.get(name, _MISSING)
+        if plain(own) != other:
+            changed[name] = _difference(own, other)
+    return changed
+
+
+def _relevant(overrides: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """The overrides at, below or above the parameters that a stage depends on, by path as in a manifest."""
+    wanted = [".".join(to_camel(part) for part in path.split(".")) + "." for path in paths]
     return {
-        name: _difference(getattr(value, name), getattr(default, name))
-        for name in sorted(names)
-        if _plain(getattr(value, name)) != _plain(getattr(default, name))
+        name: value
+        for name, value in leaves(overrides).items()
+        if any(f"{name}.".startswith(path) or path.startswith(f"{name}.") for path in wanted)
     }
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested objects by dotted path; an empty object counts as a value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        below = leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {}
+        found |= below or {f"{prefix}{name}": value}
+    return found

@@ -1,4 +1,4 @@
-"""Where things lie below an output prefix (design document, section 5)."""
+"""Names that processes agree on: where things lie below an output prefix, and what a storage Secret may hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ JOB = f"{ROOT}/job.json"
 LOCK = f"{ROOT}/lock.json"
 PUBLISHED = f"{ROOT}/published.json"
 WORK = f"{ROOT}/work"
+STATE = f"{ROOT}/state"
+
+MANIFEST = "manifest.jsonl"
+DROPPED = "dropped.csv"
+SUMMARY = "summary.json"
+REPORT = "report.html"
+
+STORAGE_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+)
+"""All that is ever taken from a storage Secret: a whole one could set PYTHONPATH or LD_PRELOAD."""
 
 
 def records_prefix(stage: str, key: str) -> str:
@@ -25,9 +41,19 @@ def compacted_records(stage: str, key: str) -> str:
     return f"{records_prefix(stage, key)}records.jsonl"
 
 
+def state_prefix(stage: str, sample: str) -> str:
+    """Folder of the durable states of one sample in one stage, whatever they were made of."""
+    return f"{STATE}/{stage}/{sample}/"
+
+
 def worklist(run: str, stage: str) -> str:
     """Samples of a stage that are not up to date, one JSON line each."""
     return f"{ROOT}/runs/{run}/{stage}.jsonl"
+
+
+def run_inputs(run: str) -> str:
+    """Hashes of the named inputs as the index step of a run found them."""
+    return f"{ROOT}/runs/{run}/inputs.json"
 
 
 def report(run: str, step: str) -> str:

@@ -1,11 +1,20 @@
-"""Output contracts: what a stage promises of each file, declared as data and checked by the worker."""
+"""Output contracts: what a stage promises of each file that it writes, declared as data and checked by the worker."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Media = Literal["image", "arrays", "video", "ply", "json", "text", "rrd", "html"]
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.samples import Sample, is_path_part
+
+Media = Literal["image", "arrays", "video", "ply", "json", "text", "rrd", "html", "safetensors", "pickle", "bytes"]
+Form = Literal["file", "numbered", "folder"]
+SAMPLE = "sample"
+NUMBER = "number"
+_FIELD = re.compile(r"\{([a-z_]+)(:0[1-9]d)?\}")
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class ImageContract:
 
 @dataclass(frozen=True)
 class ArrayContract:
-    """Of one array in an ``.npz`` file.
+    """Of one array in an ``.npz`` or ``.safetensors`` file.
 
     Attributes:
         name: key in the file.
@@ -43,29 +52,70 @@ class ArrayContract:
 
 @dataclass(frozen=True)
 class OutputContract:
-    """One file that a stage writes for each sample.
+    """One output of a stage for each sample: a file, numbered files, or a folder of files that the stage names.
 
     Attributes:
         name: what other stages call it.
-        path: below the output prefix, with ``{sample}`` where the sample's id goes.
-        media: how it is checked.
+        path: below the output prefix. ``{sample}`` is the sample's id, any other name in braces an attribute of the
+            sample (``{split}/{object}.png``). Numbered files have ``{number}`` or ``{number:03d}`` in their name; the
+            path of a folder ends in ``/``.
+        media: how the file, or each of the files, is checked.
+        form: one file, files that are counted from 0, or a folder.
         result: True when publish lists it among the results; False for intermediate files, which live below
             ``.scenewright/work/``.
         optional: whether a sample may come without it.
-        minimum_bytes: smaller files fail the contract.
-        image, arrays, json_keys: what holds for the content, by media.
+        minimum_bytes: a smaller file fails the contract.
+        minimum_files, maximum_files: bounds on the number of files of the forms ``numbered`` and ``folder``.
+        image, arrays, json_keys: what holds for the content, by media. A ``pickle`` has to open with nothing but
+            tensors and plain values and hold `json_keys` at its top.
     """
 
     name: str
     path: str
     media: Media
+    form: Form = "file"
     result: bool = True
     optional: bool = False
     minimum_bytes: int = 1
+    minimum_files: int = 1
+    maximum_files: int = 10_000
     image: ImageContract | None = None
     arrays: tuple[ArrayContract, ...] = ()
     json_keys: tuple[str, ...] = ()
 
-    def path_for(self, sample_id: str) -> str:
-        """Path of this output below the output prefix for one sample."""
-        return self.path.replace("{sample}", sample_id)
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the sample's attributes that the path contains."""
+        return tuple(name for name, _ in _FIELD.findall(self.path) if name not in (SAMPLE, NUMBER))
+
+    def path_for(self, sample: Sample) -> str:
+        """Path of this output below the output prefix for one sample; of numbered files with ``{number}`` still in it.
+
+        Raises:
+            ConfigurationError: the sample lacks an attribute, or has one that is not usable as part of a path.
+        """
+        return self.resolved(sample.id, sample.attributes)
+
+    def resolved(self, sample_id: str, attributes: Mapping[str, Any]) -> str:
+        """:meth:`path_for` of a sample of which only the id and the attributes are known."""
+
+        def fill(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name == NUMBER:
+                return match.group(0)
+            return sample_id if name == SAMPLE else _path_part(self.name, name, attributes)
+
+        return _FIELD.sub(fill, self.path)
+
+
+def numbered_path(path: str, number: int) -> str:
+    """The path of one of the numbered files."""
+    return _FIELD.sub(lambda match: f"{number:{(match.group(2) or ':d')[1:]}}", path)
+
+
+def _path_part(output: str, name: str, attributes: Mapping[str, Any]) -> str:
+    value = attributes.get(name)
+    if not isinstance(value, str | int) or isinstance(value, bool) or not is_path_part(str(value)):
+        raise ConfigurationError(
+            f"{output}.{name}", value, "the output's path needs this attribute as a path-safe name"
+        )
+    return str(value)

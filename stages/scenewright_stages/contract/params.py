@@ -1,13 +1,48 @@
-"""Base class of every typed parameter block of a pipeline."""
+"""Typed parameter blocks, and the rules that hold between several fields of one block.
+
+A rule is declared once, beside its block: a predicate for Python and the same condition in CEL for the API server,
+with examples that both must refuse. The CRD generator, the command line and the tests all read it from here.
+"""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+BROKEN_RULES = "broken_rules"
+"""Type of the pydantic error that carries the rules that a block breaks."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition over several fields of one block.
+
+    Attributes:
+        field: dotted path, below the block and as in a manifest, of the field that the user should look at.
+        cel: the condition for the API server; ``self`` is the block.
+        message: what is required, as a sentence that suits both the CLI and the API server.
+        holds: the same condition over the pydantic model of the block.
+        refuses: fields of blocks (as in a manifest) that break the rule and no other one; both predicates are tested
+            with them, here and at a real API server.
+    """
+
+    field: str
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+    refuses: tuple[Mapping[str, Any], ...] = ()
 
 
 class Params(BaseModel):
-    """A frozen block of parameters: snake_case in Python, camelCase in manifests, unknown fields refused."""
+    """A frozen block of parameters: snake_case in Python, camelCase in manifests, unknown fields refused.
+
+    A subclass lists its cross-field `rules`; blocks that break one are refused with the rule's field and message.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -16,3 +51,51 @@ class Params(BaseModel):
         frozen=True,
         allow_inf_nan=False,
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        broken = [(rule.field, rule.message) for rule in self.rules if not rule.holds(self)]
+        if broken:
+            text = "; ".join(f"{field}: {message}" for field, message in broken)
+            raise PydanticCustomError(BROKEN_RULES, "{text}", {"text": text, "broken": broken})
+        return self
+
+
+def ordered(**refused: tuple[float, float]) -> tuple[Rule, ...]:
+    """One rule for each field that holds a range: its two ends are in order.
+
+    Args:
+        refused: by field, an example of a range that runs backwards.
+    """
+    return tuple(_ordered_range(name, example) for name, example in refused.items())
+
+
+def _ordered_range(name: str, refused: tuple[float, float]) -> Rule:
+    alias = to_camel(name)
+
+    def holds(block: Any) -> bool:
+        low, high = getattr(block, name)
+        return bool(low <= high)
+
+    message = "must be the lower and the upper end, in this order"
+    return Rule(alias, f"self.{alias}[0] <= self.{alias}[1]", message, holds, ({alias: list(refused)},))
+
+
+def default_values(model: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of a block and the blocks below it as plain JSON, by Python name; required fields are left out."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            found[name] = plain(field.get_default(call_default_factory=True))
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found[name] = default_values(field.annotation)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as plain JSON."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,11 +18,48 @@ STARTED_TOGETHER = "Together"
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A stored output: path below the output prefix, size in bytes, blake2b-128 hash of its bytes."""
+    """A stored output: one file, or many that count as one.
+
+    Attributes:
+        path: below the output prefix. Of numbered files the path with ``{number}`` in it, of a folder its prefix.
+        size: in bytes, of all files together.
+        hash: blake2b-128 of the bytes; of many files that of their names and hashes.
+        parts: size and hash of each of many files by name, in order; empty for one file.
+    """
 
     path: str
     size: int
     hash: str
+    parts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of_parts(cls, path: str, parts: Mapping[str, tuple[int, str]]) -> OutputFile:
+        """Many files as one output; `path` is their template or folder, `parts` are by name."""
+        listing = "".join(f"{name}\0{digest}\n" for name, (_, digest) in parts.items())
+        digest = hashlib.blake2b(listing.encode(), digest_size=16).hexdigest()
+        return cls(path, sum(size for size, _ in parts.values()), digest, dict(parts))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OutputFile:
+        """The inverse of :meth:`to_json`."""
+        parts = {name: (size, digest) for name, (size, digest) in data.get("parts", {}).items()}
+        return cls(data["path"], data["size"], data["hash"], parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; parts and their number only where there are many files."""
+        out: dict[str, Any] = {"path": self.path, "size": self.size, "hash": self.hash}
+        return {**out, "count": len(self.parts), "parts": self.parts} if self.parts else out
+
+    def summary(self) -> dict[str, Any]:
+        """As :meth:`to_json`, without the single parts."""
+        return {name: value for name, value in self.to_json().items() if name != "parts"}
+
+    def files(self) -> dict[str, OutputFile]:
+        """Every single file by its name; of an output of one file that file, by its path's last component."""
+        if not self.parts:
+            return {self.path.rpartition("/")[2]: self}
+        folder = self.path.rpartition("/")[0]
+        return {name: OutputFile(f"{folder}/{name}", *part) for name, part in self.parts.items()}
 
 
 @dataclass(frozen=True)
@@ -36,6 +74,8 @@ class Record:
         fingerprint: of the sample's input files.
         upstream: stage -> output -> hash of what was read; a record is stale when the current hashes differ.
         outputs: by declared name.
+        attributes: those of the sample's attributes that paths of outputs contain.
+        state_step: of a ``started`` record, the step of the last durable state that the stage saved.
         at: seconds since the epoch when the line was made.
         seconds: wall-clock time in `process`.
         gpu_seconds, gpu_wait_seconds: GPU time of the process since its record before this one, in which samples ran
@@ -53,6 +93,8 @@ class Record:
     fingerprint: str = ""
     upstream: dict[str, dict[str, str]] = field(default_factory=dict)
     outputs: dict[str, OutputFile] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    state_step: int = 0
     at: float = 0.0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
@@ -68,7 +110,7 @@ class Record:
         """The record as one line of JSON, empty fields left out."""
         data = {name: value for name, value in vars(self).items() if value not in ("", {}, [], 0, 0.0)}
         if self.outputs:
-            data["outputs"] = {name: vars(file) for name, file in self.outputs.items()}
+            data["outputs"] = {name: file.to_json() for name, file in self.outputs.items()}
         return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -76,7 +118,7 @@ class Record:
         """The inverse of :meth:`to_line`; fields of newer versions are ignored."""
         data = json.loads(line)
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        known["outputs"] = {name: OutputFile(**file) for name, file in data.get("outputs", {}).items()}
+        known["outputs"] = {name: OutputFile.from_json(file) for name, file in data.get("outputs", {}).items()}
         return cls(**known)
 
 
@@ -90,23 +132,37 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
     return best
 
 
-def crashes(records: Iterable[Record], run: str, *, alone: bool = False) -> dict[str, int]:
-    """How many attempts of a run died while they were running each sample's code.
+@dataclass(frozen=True)
+class Deaths:
+    """Attempts of a run that died while they were running a sample's code.
 
-    Args:
-        records: of one stage.
-        run: the run's id.
-        alone: count only attempts in which nothing ran beside the sample.
+    Attributes:
+        total: all that count: of a stage that keeps state, those since the last state was saved.
+        alone: those of them in which nothing ran beside the sample.
     """
-    open_attempts: dict[str, set[str]] = {}
+
+    total: int = 0
+    alone: int = 0
+
+
+def deaths(records: Iterable[Record], run: str) -> dict[str, Deaths]:
+    """How many attempts of a run died in each sample's code; a state that advanced in between forgives earlier ones."""
+    open_attempts: dict[str, dict[str, Record]] = {}
     ended: dict[str, set[str]] = {}
     for record in records:
         if record.run == run:
             if record.state != "started" or record.reason == STARTED_LEFT_PROCESS:
                 ended.setdefault(record.sample, set()).add(record.attempt)
-            elif not alone or record.reason != STARTED_TOGETHER:
-                open_attempts.setdefault(record.sample, set()).add(record.attempt)
-    return {sample: len(attempts - ended.get(sample, set())) for sample, attempts in open_attempts.items()}
+            else:
+                open_attempts.setdefault(record.sample, {})[record.attempt] = record
+    return {sample: _deaths(attempts, ended.get(sample, set())) for sample, attempts in open_attempts.items()}
+
+
+def _deaths(attempts: Mapping[str, Record], ended: set[str]) -> Deaths:
+    died = [record for attempt, record in attempts.items() if attempt not in ended]
+    last = max((record.state_step for record in died), default=0)
+    counting = [record for record in died if record.state_step == last]
+    return Deaths(len(counting), sum(record.reason != STARTED_TOGETHER for record in counting))
 
 
 def _precedence(record: Record) -> tuple[int, float]:

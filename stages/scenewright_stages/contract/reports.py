@@ -1,11 +1,15 @@
-"""Reports of a step: compact JSON that fits a Kubernetes termination message."""
+"""What a process says of its work: reports of a step, and the counters that it pushes while it works.
+
+Reports are compact JSON that fits a Kubernetes termination message. Pushes hold absolute counters, so that a lost one
+costs nothing.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from scenewright_stages.contract.params import Params
 
@@ -15,6 +19,7 @@ OUTPUT_IN_USE = "OutputInUse"
 """Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
+MAXIMUM_CHOSEN = 4
 
 
 class StageCounts(Params):
@@ -26,6 +31,7 @@ class StageCounts(Params):
     failed: int = 0
     skipped: int = 0
     missing: int = 0
+    awaiting: int = 0
     shards: int = 0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
@@ -45,6 +51,8 @@ class Report(Params):
     """What the index, a stage's shard or publish tells whoever started it.
 
     Attributes:
+        publication: hash of all published files that are the same in every run; of publish only.
+        chosen: path and hash, as ``path@hash``, of published files that other objects may refer to, by name.
         retry_at: seconds since the epoch at which what stood in the way may be gone; 0 where it has no such time.
     """
 
@@ -56,14 +64,21 @@ class Report(Params):
     failures: list[Failure] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     outputs: dict[str, str] = Field(default_factory=dict)
+    publication: str = ""
+    chosen: dict[str, str] = Field(default_factory=dict)
     reason: str = ""
     message: str = ""
     retry_at: float = 0.0
 
-    def nothing_left(self) -> str:
-        """In words, that rules of a pipeline left out every sample, and which; empty when it is not so.
+    @property
+    def awaiting(self) -> int:
+        """Samples that wait for a person's answer, in whichever stage."""
+        return sum(counts.awaiting for counts in self.stages.values())
 
-        Such samples are in neither `samples` nor `rejected`; a warning, the first one, tells of them.
+    def nothing_left(self) -> str:
+        """In words, that rules of a pipeline left out every sample, and which; empty otherwise.
+
+        Such samples are in neither `samples` nor `rejected`; the first warning names them.
         """
         others = self.samples or self.rejected
         if others or not any(counts.skipped for counts in self.stages.values()):
@@ -79,6 +94,7 @@ class Report(Params):
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
         data["warnings"] = [cut(text, 200) for text in data.get("warnings", [])[:10]]
         data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
+        data["chosen"] = dict(list(data.get("chosen", {}).items())[:MAXIMUM_CHOSEN])
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
@@ -129,3 +145,52 @@ def _cut_failure(failure: dict[str, Any]) -> dict[str, Any]:
         "sample": sample,
         "message": cut(failure.get("message", ""), max(12, MAXIMUM_FAILURE_BYTES - fixed)),
     }
+
+
+PROGRESS_URL_ENVIRONMENT = "SCENEWRIGHT_PROGRESS_URL"
+PROGRESS_TOKEN_ENVIRONMENT = "SCENEWRIGHT_PROGRESS_TOKEN"
+PROGRESS_PATH = "/v1/progress"
+"""Of the endpoint; a URL that names only the host means it."""
+MAXIMUM_PUSH_BYTES = 4096
+MAXIMUM_NUMBERS = 16
+NUMBER_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+NumberName = Annotated[str, Field(pattern=NUMBER_NAME)]
+
+_MAXIMUM_COUNT = 1_000_000_000
+
+
+class PushedSamples(Params):
+    """Samples of the shard's worklist that have ended, in whichever attempt."""
+
+    total: int = Field(default=0, ge=0, le=_MAXIMUM_COUNT)
+    done: int = Field(default=0, ge=0, le=_MAXIMUM_COUNT)
+    failed: int = Field(default=0, ge=0, le=_MAXIMUM_COUNT)
+    skipped: int = Field(default=0, ge=0, le=_MAXIMUM_COUNT)
+
+
+class Push(Params):
+    """Counters of one process since its start; fields of newer versions are ignored.
+
+    Attributes:
+        run, step, shard: what the process works on.
+        phase: what it does now.
+        samples: of the shard, those of earlier attempts included.
+        ended_here: samples whose code ended in this process.
+        busy_seconds: GPU time in which a sample's code ran (seconds times GPUs).
+        waiting_seconds: GPU time in which none did: loading, waiting for inputs, storing the last outputs.
+        load_seconds: how long the stage took to be ready for its first sample; 0 until then.
+        numbers: what the stage's code measures of itself, such as a loss; at most 16.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str = Field(max_length=64)
+    step: str = Field(max_length=63)
+    shard: int = Field(ge=0, le=_MAXIMUM_COUNT)
+    phase: str = Field(default="", max_length=32)
+    samples: PushedSamples = PushedSamples()
+    ended_here: int = Field(default=0, ge=0, le=_MAXIMUM_COUNT)
+    busy_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
+    waiting_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
+    load_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
+    numbers: dict[NumberName, float] = Field(default_factory=dict, max_length=MAXIMUM_NUMBERS)

@@ -1,13 +1,24 @@
-"""Samples: the units that stages work on, named so that an id can never leave its prefix."""
+"""Samples: the units of work, retry and record, and the families that they form when stages expand them.
+
+An indexed sample has level 0. A stage that expands makes children of each sample, one level further down; a stage
+that gathers works one level further up again. The whole job is a single sample at level -1. Children are a pure
+function of the parameters and their parent, so every process can work out the whole family from an indexed sample.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.errors import ConfigurationError, SampleError
 
+SOURCE = "source"
+"""Role of the one file of most samples."""
+WHOLE_LEVEL = -1
+WHOLE_ID = "whole"
+"""Id of the sample that stands for the whole job."""
 SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,126}(/[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,126}){0,3}")
 MAXIMUM_SAMPLE_ID_LENGTH = 200
 
@@ -31,13 +42,48 @@ def is_sample_id(text: str) -> bool:
     return len(text) <= MAXIMUM_SAMPLE_ID_LENGTH and SAMPLE_ID.fullmatch(text) is not None
 
 
+def is_path_part(text: str) -> bool:
+    """Whether the text is safe as one path component."""
+    return "/" not in text and is_sample_id(text)
+
+
 @dataclass(frozen=True)
 class SourceFile:
-    """One object of the input: its URI, size in bytes and fingerprint (ETag or content hash)."""
+    """One object of the input, or a folder of objects.
+
+    Attributes:
+        uri: of the object; that of a folder ends in ``/``.
+        size: in bytes, of all objects together.
+        fingerprint: ETag or content hash; of a folder the hash of its objects' names and fingerprints.
+        count: number of objects in a folder; 0 for a single object.
+    """
 
     uri: str
     size: int
     fingerprint: str
+    count: int = 0
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it stands for a folder."""
+        return self.uri.endswith("/")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; the count of folders only."""
+        return {name: value for name, value in vars(self).items() if name != "count" or value}
+
+
+@dataclass(frozen=True)
+class Child:
+    """What a stage makes of a sample by expanding it.
+
+    Attributes:
+        ending: appended to the parent's id; ``/`` begins a folder of its own.
+        attributes: added to the parent's.
+    """
+
+    ending: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,60 +92,151 @@ class Sample:
 
     Attributes:
         id: unique in the run; path-safe.
-        source: the input object, None for samples that a stage expanded.
-        sidecars: further input objects of this sample by role, such as ``depth`` or ``camera``.
-        ancestors: ids of the samples that this one was expanded from, the indexed one first.
-        attributes: small facts that stages may read (variant, index, prompt).
-        rejected: reason and message when the index stage refused the sample.
+        files: input files by role: ``source`` for the one file of most samples, else the names that the lister gives.
+            Children share those of the indexed sample.
+        attributes: small facts that stages may read (variant, prompt, view), those of its ancestors included.
+        parent: the sample that it was expanded from.
+        overrides: parameters that its entry sets, as in a manifest.
+        provided: outputs of stages that come with the input, by stage and output.
+        rejected: reason and message when the index step refused the sample.
     """
 
     id: str
-    source: SourceFile | None = None
-    sidecars: dict[str, SourceFile] = field(default_factory=dict)
-    ancestors: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parent: Sample | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    provided: Mapping[str, Mapping[str, SourceFile]] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
 
-    def id_at(self, level: int) -> str:
-        """Id of this sample or of the one that it was expanded from, `level` expansions below the indexed one."""
-        return (*self.ancestors, self.id)[level]
+    @property
+    def source(self) -> SourceFile | None:
+        """Its one file; None for samples of several named files or of words."""
+        return self.files.get(SOURCE)
 
-    def fingerprint(self) -> str:
-        """What the sample's inputs are, sidecars included: a record is stale when this differs."""
-        files = [self.source, *(self.sidecars[role] for role in sorted(self.sidecars))]
-        return "+".join(file.fingerprint for file in files if file is not None)
+    def lineage(self) -> tuple[Sample, ...]:
+        """The samples that it was expanded from, the indexed one first, and itself last."""
+        return (*self.parent.lineage(), self) if self.parent is not None else (self,)
+
+    @property
+    def root(self) -> Sample:
+        """The indexed sample that it comes from."""
+        return self.lineage()[0]
+
+    def at_level(self, level: int) -> Sample:
+        """This sample or the one that it was expanded from, `level` expansions below the indexed one."""
+        return self.lineage()[level]
+
+    def children(self, of: Sequence[Child]) -> tuple[Sample, ...]:
+        """The samples that it becomes.
+
+        Raises:
+            ConfigurationError: two children have one id, or a longer id is not usable any more.
+        """
+        made = tuple(
+            replace(
+                self, id=f"{self.id}{child.ending}", parent=self, attributes={**self.attributes, **child.attributes}
+            )
+            for child in of
+        )
+        for child in made:
+            if not is_sample_id(child.id):
+                raise ConfigurationError("sample", child.id, "is too long once expanded; shorten the file name")
+        if len({child.id for child in made}) < len(made):
+            raise ConfigurationError("sample", self.id, "two of its children have the same id")
+        return made
 
     def to_json(self) -> dict[str, Any]:
         """The sample as a JSON object of the index and of worklists."""
+        root = self.root
         out: dict[str, Any] = {"id": self.id}
-        if self.source is not None:
-            out["source"] = vars(self.source)
-        if self.sidecars:
-            out["sidecars"] = {role: vars(file) for role, file in sorted(self.sidecars.items())}
-        if self.ancestors:
-            out["ancestors"] = list(self.ancestors)
-        if self.attributes:
-            out["attributes"] = self.attributes
+        if root.source is not None:
+            out["source"] = root.source.to_json()
+        if others := {role: file.to_json() for role, file in sorted(root.files.items()) if role != SOURCE}:
+            out["sidecars"] = others
+        if self.parent is not None:
+            out["ancestors"] = [one.id for one in self.parent.lineage()]
+        if root.attributes:
+            out["attributes"] = dict(root.attributes)
+        if added := [_added(one) for one in self.lineage()[1:]]:
+            out["expanded"] = added
+        if root.overrides:
+            out["parameters"] = dict(root.overrides)
+        if root.provided:
+            out["provided"] = {
+                stage: {name: file.to_json() for name, file in sorted(files.items())}
+                for stage, files in sorted(root.provided.items())
+            }
         if self.rejected is not None:
             out["rejected"] = list(self.rejected)
-        return out
+        return out if any(out.get("expanded", ())) else {name: out[name] for name in out if name != "expanded"}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Sample:
+    def from_json(cls, data: Mapping[str, Any]) -> Sample:
         """The inverse of :meth:`to_json`; refuses ids that could leave their prefix.
 
         Raises:
-            SampleError: the id is not path-safe (reason ``BadSampleId``).
+            SampleError: an id is not path-safe (reason ``BadSampleId``).
         """
-        if not is_sample_id(data["id"]):
-            raise SampleError("BadSampleId", f"{data['id']!r} is not a path-safe sample id")
-        source = data.get("source")
+        ids = [*data.get("ancestors", ()), data["id"]]
+        for each in ids:
+            if not is_sample_id(each):
+                raise SampleError("BadSampleId", f"{each!r} is not a path-safe sample id")
+        files = {role: SourceFile(**file) for role, file in data.get("sidecars", {}).items()}
+        if data.get("source"):
+            files[SOURCE] = SourceFile(**data["source"])
         rejected = data.get("rejected")
-        return cls(
-            id=data["id"],
-            source=SourceFile(**source) if source else None,
-            sidecars={role: SourceFile(**file) for role, file in data.get("sidecars", {}).items()},
-            ancestors=tuple(data.get("ancestors", ())),
+        sample = cls(
+            id=ids[0],
+            files=files,
             attributes=data.get("attributes", {}),
+            overrides=data.get("parameters", {}),
+            provided={
+                stage: {name: SourceFile(**file) for name, file in outputs.items()}
+                for stage, outputs in data.get("provided", {}).items()
+            },
             rejected=(rejected[0], rejected[1]) if rejected else None,
         )
+        added = data.get("expanded") or [{}] * (len(ids) - 1)
+        for name, attributes in zip(ids[1:], added, strict=True):
+            sample = replace(sample, id=name, parent=sample, attributes={**sample.attributes, **attributes})
+        return sample
+
+
+def _added(sample: Sample) -> dict[str, Any]:
+    """The attributes that a child has beyond its parent's."""
+    before = sample.parent.attributes if sample.parent is not None else {}
+    missing = object()
+    return {name: value for name, value in sample.attributes.items() if before.get(name, missing) != value}
+
+
+Expansion = Callable[[Sample], Sequence[Child]]
+"""The children of a sample; a pure function of the sample and of the parameters that it was made with."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """All samples that come from one indexed sample.
+
+    Attributes:
+        levels: samples by level: the indexed one, its children, their children and so on.
+    """
+
+    levels: tuple[tuple[Sample, ...], ...]
+
+    @classmethod
+    def of(cls, root: Sample, expansions: Sequence[Expansion]) -> Family:
+        """The family of an indexed sample under the expansions of a chain, in order."""
+        levels: list[tuple[Sample, ...]] = [(root,)]
+        for expand in expansions:
+            levels.append(tuple(child for parent in levels[-1] for child in parent.children(expand(parent))))
+        return cls(tuple(levels))
+
+    @property
+    def leaves(self) -> tuple[Sample, ...]:
+        """What the indexed sample finally becomes: itself where nothing expands."""
+        return self.levels[-1]
+
+    def all_ids(self) -> Iterator[str]:
+        """Ids of all samples of all levels."""
+        return (sample.id for level in self.levels for sample in level)

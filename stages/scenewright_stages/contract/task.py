@@ -58,6 +58,24 @@ class TaskModels(Params):
     accept_licenses: list[str] = Field(default_factory=list)
 
 
+class TaskNamedInput(Params):
+    """A named input as it was resolved when the run started.
+
+    Attributes:
+        uri: of a publication, of another prefix in storage, or of a single file.
+        path: of the one file of a publication that is meant; empty for all of it.
+        hash: of the publication or of that file; empty where the index step has to find it out.
+        include: glob patterns of the files that stages see; all of them when empty.
+        field: path of the manifest's field that names it.
+    """
+
+    uri: str
+    path: str = ""
+    hash: str = ""
+    include: list[str] = Field(default_factory=list)
+    field: str = ""
+
+
 class Task(Params):
     """One step (models, index, a stage or publish) of one run.
 
@@ -74,7 +92,8 @@ class Task(Params):
     run: str
     work_hash: str
     keys: dict[str, str]
-    input: TaskInput
+    input: TaskInput | None = None
+    inputs: dict[str, TaskNamedInput] = Field(default_factory=dict)
     output: TaskOutput
     seed: int = 42
     select_stages: list[str]

@@ -27,18 +27,17 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-class AlbedoStage(Stage):
+class AlbedoStage(Stage[RelightParams]):
     """Estimates the albedo of the person at full size."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self.params: RelightParams = context.params  # type: ignore[assignment]
         block, names = self.params.albedo, self.params.albedo_methods()
         options = model_options("albedo", names, block, scales=tuple(block.scales), steps=block.steps)
         self.chain = BackendChain("albedo", names, context, options, block.variant)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the albedo, black where no person is."""
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         blend = drawn_blend(self.params.albedo, inputs.seed)

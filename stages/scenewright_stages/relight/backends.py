@@ -35,7 +35,7 @@ class BackendChain:
         self,
         capability: str,
         names: Sequence[str],
-        context: StageContext,
+        context: StageContext[Any],
         options: Mapping[str, Mapping[str, Any]],
         variant: str = "",
     ) -> None:

@@ -23,20 +23,19 @@ _SIDES = ("right", "upper right", "top", "upper left", "left", "lower left", "bo
 _SHADOWS = {"perlin": "a dappled shadow", "geometric": "a sharp-edged shadow", "blob": "large soft shadows"}
 
 
-class CaptionStage(Stage):
+class CaptionStage(Stage[RelightParams]):
     """Adds a caption to the metadata."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self.params: RelightParams = context.params  # type: ignore[assignment]
         block = self.params.caption
         self.chain: BackendChain | None = None
         if block.backend != "classic":
             options = model_options("caption", (block.backend,), block)
             self.chain = BackendChain("caption", (block.backend,), context, options, block.variant)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the metadata with the caption."""
         metadata = json.loads(inputs.path("recombine", "metadata").read_text(encoding="utf-8"))
         text, use = self._caption(metadata, inputs)
@@ -44,7 +43,7 @@ class CaptionStage(Stage):
         outputs = {"metadata": write_json(inputs.workspace / "metadata.json", metadata)}
         return StageResult(outputs, {"text": text}, (), [use])
 
-    def _caption(self, metadata: Mapping[str, Any], inputs: StageInputs) -> tuple[str, BackendUse]:
+    def _caption(self, metadata: Mapping[str, Any], inputs: StageInputs[RelightParams]) -> tuple[str, BackendUse]:
         if self.chain is None:
             return light_sentence(metadata["light"], metadata["shadow"]), KNOWN
         srgb = read_rgb(inputs.path("recombine", "output")).astype(np.float32) * np.float32(1 / 255)

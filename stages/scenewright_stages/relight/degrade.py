@@ -28,20 +28,19 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-class DegradeStage(Stage):
+class DegradeStage(Stage[RelightParams]):
     """Shades the person anew."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self.params: RelightParams = context.params  # type: ignore[assignment]
         name, block = self.params.normal_method(), self.params.normals
         options = model_options("normals", (name,), block, steps=block.steps)
         if name == "classic":
             options[name]["detail"] = block.detail
         self.chain = BackendChain("normals", (name,), context, options, block.variant)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the person in the new light, black where no person is, and the light."""
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         albedo = read_rgb(inputs.path("albedo", "albedo"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule, ordered
 
 Segmenter = Literal["classic", "mask", "sam3", "sam2"]
 AlbedoMethod = Literal["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]
@@ -23,21 +23,15 @@ ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
 AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
-ORDERED = "must be the lower and the upper end, in this order"
-
-
-class RangedParams(Params):
-    """A block with ranges whose ends must be in order; the API server's rules are made from the same names."""
-
-    ordered_ranges: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> Self:
-        for name in self.ordered_ranges:
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{type(self).model_fields[name].alias or name}: {ORDERED}")
-        return self
+def chain_or_backend(other: str) -> Rule:
+    """A block names one backend or a chain of them; `other` is one that is not the default."""
+    return Rule(
+        "backends",
+        "size(self.backends) == 0 || self.backend == 'classic'",
+        "contradicts backend: give either",
+        lambda block: not block.backends or block.backend == "classic",
+        ({"backends": ["classic"], "backend": other},),
+    )
 
 
 class ModelParams(Params):
@@ -94,19 +88,24 @@ class SegmentationParams(ModelParams):
         "0 keeps supplied masks as they are.",
     )
 
-    @model_validator(mode="after")
-    def _one_choice(self) -> Self:
-        if self.backends and self.backend != "classic":
-            raise ValueError("backends and backend contradict each other: give either")
-        if self.box and not (len(self.box) == 4 and self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise ValueError("box must be left, top, right, bottom with left < right and top < bottom")
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        chain_or_backend("sam2"),
+        Rule(
+            "box",
+            "size(self.box) == 0 || (size(self.box) == 4 && self.box[0] < self.box[2] && self.box[1] < self.box[3])",
+            "must be left, top, right, bottom with left < right and top < bottom",
+            lambda block: (
+                not block.box or (len(block.box) == 4 and block.box[0] < block.box[2] and block.box[1] < block.box[3])
+            ),
+            ({"box": [0.9, 0.1, 0.1, 1.0]}, {"box": [0.1, 0.9]}),
+        ),
+    )
 
 
-class AlbedoParams(ModelParams, RangedParams):
+class AlbedoParams(ModelParams):
     """Stage 2: what the person looks like without any light."""
 
-    ordered_ranges: ClassVar[tuple[str, ...]] = ("blend_range",)
+    rules: ClassVar[tuple[Rule, ...]] = (chain_or_backend("lab"), *ordered(blend_range=(0.3, 0.2)))
 
     backend: AlbedoMethod = Field(
         default="classic",
@@ -133,12 +132,6 @@ class AlbedoParams(ModelParams, RangedParams):
         description="Share of the photograph that is mixed into the albedo (in linear light) so that it does not get "
         "too bright; drawn for each sample.",
     )
-
-    @model_validator(mode="after")
-    def _one_choice(self) -> Self:
-        if self.backends and self.backend != "classic":
-            raise ValueError("backends and backend contradict each other: give either")
-        return self
 
 
 class NormalsParams(ModelParams):
@@ -167,14 +160,18 @@ class WeightsParams(Params):
         default=0.0, ge=0.0, le=1000.0, description="Coloured, harder light with a highlight and a shadow pattern."
     )
 
-    @model_validator(mode="after")
-    def _something_is_drawn(self) -> Self:
-        if not self.soft_shading + self.hard_shadow + self.specular + self.advanced_shading > 0:
-            raise ValueError("at least one weight must be above 0: no sample stays without new light")
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "softShading",
+            "self.softShading + self.hardShadow + self.specular + self.advancedShading > 0.0",
+            "at least one weight must be above 0: no sample stays without new light",
+            lambda block: block.soft_shading + block.hard_shadow + block.specular + block.advanced_shading > 0,
+            ({"softShading": 0.0},),
+        ),
+    )
 
 
-class ShadowParams(RangedParams):
+class ShadowParams(Params):
     """Procedural shadow patterns; they only ever darken."""
 
     probability: float = Field(
@@ -199,10 +196,12 @@ class ShadowParams(RangedParams):
         default=[0.03, 0.11], description="Width of a pattern's edge as a share of the longer side."
     )
 
-    ordered_ranges: ClassVar[tuple[str, ...]] = ("subtle_opacity_range", "hard_opacity_range", "softness_range")
+    rules: ClassVar[tuple[Rule, ...]] = ordered(
+        subtle_opacity_range=(0.5, 0.1), hard_opacity_range=(0.5, 0.1), softness_range=(0.2, 0.1)
+    )
 
 
-class DegradationParams(RangedParams):
+class DegradationParams(Params):
     """Stage 3: the new light. Every range is drawn from evenly, for each sample."""
 
     weights: WeightsParams = WeightsParams()
@@ -234,14 +233,14 @@ class DegradationParams(RangedParams):
     shininess_range: PositiveRange = Field(default=[32.0, 32.0], description="Exponent of the Phong highlight.")
     shadow: ShadowParams = ShadowParams()
 
-    ordered_ranges: ClassVar[tuple[str, ...]] = (
-        "ambient_range",
-        "azimuth_range",
-        "elevation_range",
-        "temperature_range",
-        "hardness_range",
-        "specular_range",
-        "shininess_range",
+    rules: ClassVar[tuple[Rule, ...]] = ordered(
+        ambient_range=(0.6, 0.5),
+        azimuth_range=(90.0, -90.0),
+        elevation_range=(80.0, 10.0),
+        temperature_range=(9000.0, 3000.0),
+        hardness_range=(1.0, 0.5),
+        specular_range=(0.4, 0.3),
+        shininess_range=(64.0, 16.0),
     )
 
 
@@ -291,13 +290,27 @@ class RelightParams(Params):
     degradation: DegradationParams = DegradationParams()
     caption: CaptionParams = CaptionParams()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if "outputs" not in self.keep:
-            raise ValueError("keep must name outputs: they are the data set")
-        if self.preset and not self.backends_are_defaults():
-            raise ValueError(f"preset {self.preset!r} names the backends: leave those of the blocks out")
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "keep",
+            "self.keep.exists(folder, folder == 'outputs')",
+            "must name outputs: they are the data set",
+            lambda block: "outputs" in block.keep,
+            ({"keep": ["stage_1"]},),
+        ),
+        Rule(
+            "preset",
+            "self.preset == '' || (size(self.segmentation.backends) == 0 && size(self.albedo.backends) == 0 && "
+            "self.segmentation.backend == 'classic' && self.albedo.backend == 'classic' && "
+            "self.normals.backend == 'classic')",
+            "names the backends: leave those of the blocks out",
+            lambda block: not block.preset or block.backends_are_defaults(),
+            (
+                {"preset": "mvp", "normals": {"backend": "marigold-normals"}},
+                {"preset": "mvp", "albedo": {"backends": ["lab"]}},
+            ),
+        ),
+    )
 
     def backends_are_defaults(self) -> bool:
         """Whether no block names a backend."""

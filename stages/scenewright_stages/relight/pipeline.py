@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.samples import Child, Expansion
 from scenewright_stages.relight.params import Folder, RelightParams
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
@@ -49,6 +51,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
             *_kept(params, "stage_1", "background"),
         ),
         parameters=("segmentation",),
+        attributes=("box",),
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
         backend_parameters={"segment": "segmentation.backend"},
@@ -98,7 +101,7 @@ def degrade_stage(params: RelightParams) -> StageSpec:
             *((_light(f"{KEPT}params", "stage_3/{sample}_params.json"),) if params.keeps("stage_3") else ()),
         ),
         parameters=("degradation", "normals"),
-        expands=params.variant_suffixes(),
+        expands=_variants(params),
         backends={"normals": backend},
         backend_parameters={"normals": "normals.backend"},
         resources=_resources((backend,)),
@@ -149,6 +152,12 @@ def caption_stage(params: RelightParams) -> StageSpec:
         threads=_threads((backend,)),
         seconds_per_sample=2.0 if backend == "qwen-vl" else 0.02,
     )
+
+
+def _variants(params: RelightParams) -> Expansion | None:
+    """One child for each light; none where there is one light only."""
+    children = [Child(suffix) for suffix in params.variant_suffixes()]
+    return (lambda sample: children) if children else None
 
 
 def stages(params: RelightParams) -> tuple[StageSpec, ...]:
@@ -203,6 +212,7 @@ PIPELINE = Pipeline(
     params=RelightParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
     stages=stages,
+    examples=({"caption": {"backend": "classic"}},),
     reporter="scenewright_stages.relight.report:RelightReporter",
     catalogue="scenewright_stages.relight.catalogue:index_files",
     sample_pages=False,

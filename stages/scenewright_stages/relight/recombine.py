@@ -22,15 +22,14 @@ Bytes = NDArray[np.uint8]
 LEVELS: dict[Background, int] = {"gray": GREY_LEVEL, "black": 0}
 
 
-class RecombineStage(Stage):
+class RecombineStage(Stage[RelightParams]):
     """Composites, and writes the metadata."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self.params: RelightParams = context.params  # type: ignore[assignment]
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the relit picture and its metadata."""
         whole, alpha = read_rgba(inputs.path("segment", "layers"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
@@ -45,15 +44,15 @@ class RecombineStage(Stage):
             outputs["kept_composite"] = made
         return StageResult(outputs)
 
-    def _background(self, inputs: StageInputs, whole: Bytes, alpha: Bytes) -> Bytes:
+    def _background(self, inputs: StageInputs[RelightParams], whole: Bytes, alpha: Bytes) -> Bytes:
         if self.params.background != "original":
             return plain_background(whole.shape, LEVELS[self.params.background])
         with np.load(inputs.path("segment", "outline")) as outline:
             return background_of(whole, outline["behind"], alpha)
 
-    def _metadata(self, sample: Sample, inputs: StageInputs) -> dict[str, Any]:
+    def _metadata(self, sample: Sample, inputs: StageInputs[RelightParams]) -> dict[str, Any]:
         truth = _read_json(inputs.path("degrade", "params"))
-        parent = sample.id_at(0)
+        parent = sample.at_level(0).id
         return {
             "id": sample.id,
             "source": sample.source.uri.rpartition("/")[2] if sample.source else "",

@@ -119,7 +119,7 @@ def dataset_report(outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) ->
 
 
 def _subtitle(overview: Overview) -> str:
-    photographs = len({each.sample.id_at(0) for each in overview.done})
+    photographs = len({each.sample.at_level(0).id for each in overview.done})
     several = "" if photographs == 1 else "s"
     return f"{photographs:,} photograph{several}, {len(overview.done):,} pairs of before and after"
 

@@ -34,13 +34,12 @@ Floats = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
 
-class SegmentStage(Stage):
+class SegmentStage(Stage[RelightParams]):
     """Finds the person of a photograph."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self.params: RelightParams = context.params  # type: ignore[assignment]
         names = self.params.segmenters()
         self.supplied = names[0] == "mask"
         others = names[1:] if self.supplied else names
@@ -50,7 +49,7 @@ class SegmentStage(Stage):
             options = model_options("segment", others, block, threshold=block.score_threshold)
             self.chain = BackendChain("segment", others, context, options, block.variant)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
 
         Raises:
@@ -78,7 +77,7 @@ class SegmentStage(Stage):
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
         return StageResult(outputs, metrics, photograph.notes, [use])
 
-    def _find(self, sample: Sample, inputs: StageInputs, srgb: Floats) -> tuple[PersonMask, BackendUse]:
+    def _find(self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Floats) -> tuple[PersonMask, BackendUse]:
         path = inputs.find(INPUT, "mask") if self.supplied else None
         if path is not None:
             return self._supplied_mask(path, srgb), SUPPLIED

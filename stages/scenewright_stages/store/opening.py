@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from scenewright_stages.store.errors import StoreError
 from scenewright_stages.store.interface import Store
 from scenewright_stages.store.local import LocalStore
-from scenewright_stages.store.patience import patient
+from scenewright_stages.store.retrying import with_retries
 
 SCHEMES = "file:///absolute/path, a plain path, or s3://bucket/prefix"
 
@@ -31,7 +31,7 @@ def open_store(uri: str) -> Store:
         from scenewright_stages.store.s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")
-        return patient(S3Store(bucket, prefix.strip("/")))
+        return with_retries(S3Store(bucket, prefix.strip("/")))
     raise StoreError(uri, f"the scheme {scheme!r} is not supported", f"use {SCHEMES}")
 
 

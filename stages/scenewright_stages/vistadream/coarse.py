@@ -38,17 +38,16 @@ CONTINUED_DEPTH = BackendUse("depth", "continued", notes="Depth in holes continu
 """Recorded when no depth model looks at new views."""
 
 
-class CoarseStage(Stage):
+class CoarseStage(Stage[VistaDreamParams]):
     """Grows a scene by views with holes."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
-        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
         self.renderer = stage_renderer(context.models)
         self.inpainter = load_inpainter("inpaint", self.params.coarse.inpaint, context)
         self.depth = load_depth_estimator(self.params, context) if predicts_depth(self.params) else None
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes the grown scene, all frames, and the summary as JSON and as log text."""
         frames = load_frames(inputs.path("initialize", "frames"))
         scene = GaussianScene.load_npz(inputs.path("initialize", "scene")).to(self.renderer.device)
@@ -69,7 +68,7 @@ class CoarseStage(Stage):
             log.warning("%s", summary.diagnosis.text())
         return self._result(expansion, summary, inputs)
 
-    def _result(self, expansion: Expansion, summary: CoarseSummary, inputs: StageInputs) -> StageResult:
+    def _result(self, expansion: Expansion, summary: CoarseSummary, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         names = {"scene": "coarse_scene.npz", "frames": "coarse_frames.npz"}
         names |= {"summary": "coarse_summary.json", "log": "coarse_summary.txt"}
         outputs = {name: inputs.workspace / file for name, file in names.items()}

@@ -45,15 +45,14 @@ class CanvasDepth:
     notes: tuple[str, ...]
 
 
-class DepthStage(Stage):
+class DepthStage(Stage[VistaDreamParams]):
     """Estimates, or reads, the depth of a photograph and of its border."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
-        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
         self.estimator = load_depth_estimator(self.params, context)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes depth, confidence and intrinsics of the canvas, and a preview."""
         layout = Layout.load(inputs.path("outpaint", "layout"))
         srgb = read_png(inputs.path("outpaint", "image"))
@@ -84,7 +83,7 @@ class DepthStage(Stage):
         notes = "; ".join([use.notes, *result.notes]) if result.notes else use.notes
         return StageResult(outputs, metrics, backends=[replace(use, notes=notes)])
 
-    def _provided(self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs) -> CanvasDepth:
+    def _provided(self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs[VistaDreamParams]) -> CanvasDepth:
         map_path = inputs.find("input", "depth")
         if map_path is None:
             raise SampleError("DepthMissing", MISSING_MAP)
@@ -108,7 +107,7 @@ MISSING_MAP = (
 )
 
 
-def load_depth_estimator(params: VistaDreamParams, context: StageContext) -> DepthEstimator:
+def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDreamParams]) -> DepthEstimator:
     """The depth backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
     if params.depth.backend == "classic":

@@ -31,15 +31,14 @@ class DepthPass:
     intrinsics: NDArray[np.float64]
 
 
-class InitializeStage(Stage):
+class InitializeStage(Stage[VistaDreamParams]):
     """Lifts the photograph and its border to Gaussians."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
-        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
         self.renderer = stage_renderer(context.models)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes the first scene and the first frames."""
         layout = Layout.load(inputs.path("outpaint", "layout"))
         with np.load(inputs.path("depth", "depth")) as arrays:

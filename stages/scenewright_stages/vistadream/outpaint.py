@@ -60,17 +60,16 @@ class Layout:
         return cls(**data | {"crop": PixelWindow(**data["crop"]), "canvas": Canvas(**data["canvas"])})
 
 
-class OutpaintStage(Stage):
+class OutpaintStage(Stage[VistaDreamParams]):
     """Reads, sizes and outpaints a photograph."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
-        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
         self.inpainter: Inpainter | None = None
         if self.params.mode != "noOutpaint":
             self.inpainter = load_inpainter("outpaint", self.params.outpaint, context)
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes ``input.png``, ``outpaint.png``, its mask and the layout."""
         photograph = read_photograph(inputs.source)
         prepared = prepare(photograph.srgb, self.params.max_resolution)
@@ -123,7 +122,7 @@ def read_photograph(path: Path) -> LoadedImage:
         raise SampleError(error.sample_reason, str(error)) from error
 
 
-def load_inpainter(capability: str, params: InpaintParams, context: StageContext) -> Inpainter:
+def load_inpainter(capability: str, params: InpaintParams, context: StageContext[VistaDreamParams]) -> Inpainter:
     """The inpainting backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
     if params.backend == "flux-fill":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule
 
 Mode = Literal["noOutpaint", "outpaint", "fine", "coarse"]
 MotionPreset = Literal["", "small", "indoor", "outdoor"]
@@ -136,19 +136,19 @@ class TrajectoryParams(Params):
         description="Upper percentile of point positions that the radius is taken from.",
     )
 
-    @model_validator(mode="after")
-    def _preset_excludes_ratios(self) -> Self:
-        ratios = (self.forward_ratio, self.backward_ratio)
-        if self.motion_preset and ratios != (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO):
-            raise ValueError(
-                f"motionPreset {self.motion_preset!r} and forwardRatio {self.forward_ratio:g}, backwardRatio "
-                f"{self.backward_ratio:g} contradict each other: give either"
-            )
-        return self
-
-    def ratios(self) -> tuple[float, float]:
-        """Forward and backward ratio in effect."""
-        return MOTION_PRESETS.get(self.motion_preset, (self.forward_ratio, self.backward_ratio))
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "motionPreset",
+            "self.motionPreset == '' || "
+            f"(self.forwardRatio == {SEED_FORWARD_RATIO} && self.backwardRatio == {SEED_BACKWARD_RATIO})",
+            "contradicts forwardRatio and backwardRatio: give either the preset or the ratios",
+            lambda block: (
+                not block.motion_preset
+                or (block.forward_ratio, block.backward_ratio) == (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO)
+            ),
+            ({"motionPreset": "small", "forwardRatio": 0.1},),
+        ),
+    )
 
 
 MOTION_PRESETS: dict[str, tuple[float, float]] = {
@@ -193,13 +193,15 @@ class CoarseParams(Params):
     print_summary: bool = Field(default=True, description="Write [COARSE] Summary to the log and the result.")
     inpaint: InpaintParams = InpaintParams()
 
-    @model_validator(mode="after")
-    def _band_is_not_empty(self) -> Self:
-        if self.min_inpaint_ratio > self.max_inpaint_ratio:
-            raise ValueError(
-                f"minInpaintRatio {self.min_inpaint_ratio} must not exceed maxInpaintRatio {self.max_inpaint_ratio}"
-            )
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "minInpaintRatio",
+            "self.minInpaintRatio <= self.maxInpaintRatio",
+            "must not exceed maxInpaintRatio",
+            lambda block: block.min_inpaint_ratio <= block.max_inpaint_ratio,
+            ({"minInpaintRatio": 0.26},),
+        ),
+    )
 
 
 class RenderParams(Params):

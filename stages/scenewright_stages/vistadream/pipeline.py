@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
@@ -114,7 +115,8 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
         title="Coarse expansion",
         version=2,  # the classic fill continues the colours around a hole
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
-        reads=(Read("initialize"), Read("depth", ("depth",))),
+        reads=(Read("initialize"),),
+        keyed_by=("depth",),
         outputs=(
             OutputContract("scene", f"{WORK}/coarse_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
             OutputContract("frames", f"{WORK}/coarse_frames.npz", "arrays", result=False),
@@ -180,5 +182,6 @@ PIPELINE = Pipeline(
     params=VistaDreamParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS),
     stages=stages,
+    examples=({"mode": "noOutpaint"}, {"mode": "outpaint"}),
     reporter="scenewright_stages.vistadream.report:SceneReporter",
 )

@@ -34,16 +34,15 @@ SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
 
 
-class RenderStage(Stage):
+class RenderStage(Stage[VistaDreamParams]):
     """Flies through a finished scene."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
-        self.params: VistaDreamParams = context.params  # type: ignore[assignment]
         self.renderer = stage_renderer(context.models)
         self.last_stage = context.stage.upstream()[0]
 
-    def process(self, sample: Sample, inputs: StageInputs) -> StageResult:
+    def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes PLY, videos, contact sheet, metrics and, unless switched off, the Rerun recording."""
         render = self.params.render
         frames = load_frames(inputs.path(self.last_stage, "frames"))

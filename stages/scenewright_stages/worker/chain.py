@@ -1,19 +1,26 @@
-"""The task's pipeline, resolved: parameters, stages, keys, and which stages may run."""
+"""The task's pipeline, resolved: parameters, stages, keys, and the samples that every stage works on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.expansion import stage_levels
+from scenewright_stages.contract.keys import canonical_json
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import Pipeline, StageSpec
+from scenewright_stages.contract.pipeline import Pipeline, StageSpec, expansions, stage_levels
+from scenewright_stages.contract.samples import WHOLE_ID, WHOLE_LEVEL, Family, Sample
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP, Task
 from scenewright_stages.pipelines import pipeline
 
-RESERVED_STAGE_NAMES = frozenset({MODELS_STEP, INDEX_STEP, PUBLISH_STEP, "runs", "logs", "work", "tmp"})
+RESERVED_STAGE_NAMES = frozenset({MODELS_STEP, INDEX_STEP, PUBLISH_STEP, "runs", "logs", "work", "state", "tmp"})
+WHOLE = Sample(WHOLE_ID)
+
+Population = Mapping[int, tuple[Sample, ...]]
+"""Samples by level."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Chain:
     """A pipeline with its effective parameters.
 
     Attributes:
-        pipeline, parameters: what the task names.
+        pipeline, block, parameters: what the task names; the block is as in a manifest.
         stages: the chain, in the order in which it runs.
         keys: key of every stage, by name.
         selected: names of the stages that may run; the others must be up to date.
@@ -29,11 +36,13 @@ class Chain:
     """
 
     pipeline: Pipeline
+    block: Mapping[str, Any]
     parameters: Params
     stages: tuple[StageSpec, ...]
     keys: dict[str, str]
     selected: frozenset[str]
     levels: dict[str, int]
+    _overridden: dict[str, Params] = field(default_factory=dict, compare=False, repr=False)
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; raises ConfigurationError when the chain has none."""
@@ -54,19 +63,45 @@ class Chain:
         """The stages that may run, in order."""
         return tuple(stage for stage in self.stages if stage.name in self.selected)
 
+    def parameters_of(self, sample: Sample) -> Params:
+        """The parameters with what the sample's entry overrides.
+
+        Raises:
+            ConfigurationError: the entry sets what it may not, a value that is not allowed, or another chain.
+        """
+        if not sample.overrides:
+            return self.parameters
+        text = canonical_json(sample.overrides)
+        if text not in self._overridden:
+            self._overridden[text] = _overridden(self, sample.overrides)
+        return self._overridden[text]
+
+    def family(self, root: Sample) -> Family:
+        """All samples that come from an indexed one."""
+        stages = self.pipeline.stages(self.parameters_of(root)) if root.overrides else self.stages
+        return Family.of(root, expansions(stages))
+
+    def population(self, roots: Iterable[Sample]) -> Population:
+        """The families of indexed samples by level, and the sample that stands for the whole job."""
+        levels: dict[int, list[Sample]] = {level: [] for level in range(1 + max(self.levels.values(), default=0))}
+        for root in roots:
+            for level, samples in enumerate(self.family(root).levels):
+                levels[level].extend(samples)
+        return {WHOLE_LEVEL: (WHOLE,), **{level: tuple(samples) for level, samples in levels.items()}}
+
 
 def resolve_chain(task: Task) -> Chain:
     """The chain of a task.
 
     Raises:
-        ConfigurationError: unknown pipeline, bad parameter, unknown selected stage, a stage without key, or
+        ConfigurationError: unknown pipeline, bad parameter, unknown selected stage, a stage without key, or reads and
             expansions that contradict each other.
     """
     found = pipeline(task.pipeline)
     try:
         parameters = found.parse(task.parameters)
     except ValidationError as problem:
-        raise _parameter_error(task.pipeline, problem) from None
+        raise _parameter_error(f"spec.{task.pipeline}", problem) from None
     stages = found.stages(parameters)
     names = [stage.name for stage in stages]
     for name in task.select_stages:
@@ -75,10 +110,43 @@ def resolve_chain(task: Task) -> Chain:
     for name in names:
         if name not in task.keys or name in RESERVED_STAGE_NAMES:
             raise ConfigurationError("task.keys", name, "every stage needs a key and must not have a reserved name")
-    return Chain(found, parameters, stages, dict(task.keys), frozenset(task.select_stages), stage_levels(stages))
+    return Chain(
+        found,
+        task.parameters,
+        parameters,
+        stages,
+        dict(task.keys),
+        frozenset(task.select_stages),
+        stage_levels(stages),
+    )
+
+
+def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
+    try:
+        parameters = chain.pipeline.parse(_merged(chain.block, overrides))
+    except ValidationError as problem:
+        raise _parameter_error("entry.parameters", problem) from None
+    if _shape(chain.pipeline.stages(parameters)) != _shape(chain.stages):
+        raise ConfigurationError(
+            "entry.parameters", dict(overrides), "an entry cannot change which stages run or write"
+        )
+    return parameters
+
+
+def _shape(stages: Iterable[StageSpec]) -> list[Any]:
+    """What is the same for all samples of a job."""
+    return [(stage.name, stage.version, stage.outputs, stage.backends, stage.resources) for stage in stages]
+
+
+def _merged(block: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(block)
+    for name, value in overrides.items():
+        below = merged.get(name)
+        merged[name] = _merged(below or {}, value) if isinstance(value, Mapping) else value
+    return merged
 
 
 def _parameter_error(block: str, problem: ValidationError) -> ConfigurationError:
     first = problem.errors()[0]
-    path = ".".join(["spec", block, *(str(part) for part in first["loc"])])
+    path = ".".join([block, *(str(part) for part in first["loc"])])
     return ConfigurationError(path, first.get("input"), first["msg"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toy_harness import Toy
 
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 
 SAMPLES = 5
 CHILDREN = [f"s{number:04d}_{ending}" for number in range(SAMPLES) for ending in "ab"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
 from scenewright.telemetry.progress.store import ProgressStore
-from scenewright_stages.contract.progress import Push, PushedSamples
+from scenewright_stages.contract.reports import Push, PushedSamples
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 

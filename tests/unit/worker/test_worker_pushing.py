@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.contract.progress import Push
+from scenewright_stages.contract.reports import Push
 from scenewright_stages.worker.progress import Progress
 from scenewright_stages.worker.pushing import Pusher, PushTarget
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from scenewright.cli.cluster.access import Cluster
 from scenewright.planning.problems import Problem, SpecError
-from scenewright_stages.contract.storage_keys import STORAGE_KEYS
+from scenewright_stages.contract.layout import STORAGE_KEYS
 
 READER_MODULE = "scenewright_stages.store.reading"
 

@@ -8,7 +8,7 @@ from scenewright.execution.jobs import paths
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.execution.threads import thread_environment
 from scenewright.planning.tasks import RunSettings, task_of, task_text
-from scenewright_stages.contract.storage_keys import STORAGE_KEYS
+from scenewright_stages.contract.layout import STORAGE_KEYS
 from scenewright_stages.contract.task import ENVIRONMENT
 
 TOKEN_KEY = "HF_TOKEN"

@@ -12,7 +12,7 @@ from scenewright.execution.jobs.request import Creation, JobRequest, Owner
 from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 
 __all__ = ["Creation", "Owner", "job_manifest"]
 

@@ -49,4 +49,4 @@ def queue_of(plan: Plan, step: str) -> str:
 
 
 def _is_single_object(plan: Plan) -> bool:
-    return plan.spec.input.uri.lower().endswith(plan.pipeline.input.suffixes)
+    return plan.input_uri.lower().endswith(plan.pipeline.input.suffixes)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from scenewright.reconcile.decide.turns import Run
 from scenewright.reconcile.observation import ObservedJob, ObservedPod
-from scenewright_stages.contract.exits import ExitCode
+from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import Report
 
 ENDS_THE_RUN = (ExitCode.CONFIGURATION, ExitCode.SAMPLE_FAILED)

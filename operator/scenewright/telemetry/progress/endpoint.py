@@ -14,7 +14,7 @@ from scenewright.telemetry.progress.pacing import Pacer
 from scenewright.telemetry.progress.refusals import RefusedPush
 from scenewright.telemetry.progress.store import KnownPod, ProgressStore
 from scenewright.telemetry.progress.tokens import PodIdentity, TokenVerifier
-from scenewright_stages.contract.progress import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
+from scenewright_stages.contract.reports import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
 BODY_SECONDS = 5.0

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
-from scenewright_stages.contract.progress import Push
+from scenewright_stages.contract.reports import Push
 
 MAXIMUM_ATTEMPTS = 8
 """Attempts of one shard that are told apart; GPU time of older ones is kept in one sum."""

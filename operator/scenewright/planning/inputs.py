@@ -1,0 +1,106 @@
+"""Named inputs of an object: what its spec and its pipeline refer to beside the job's own input.
+
+A reference to another object is resolved when a run starts: to the place and hash of its publication, or of one of
+the files that it offers by name. The hash is part of the keys of the stages that read it and not of the work hash, so
+a later change of the other object starts nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from scenewright.api.kinds import CommonSpec, TuningRunSpec
+from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.pipeline import Kind, NamedInput, Pipeline
+from scenewright_stages.contract.task import TaskNamedInput
+
+DATASET = "dataset"
+"""Name of the data set among the inputs of a TuningRun."""
+
+
+@dataclass(frozen=True, order=True)
+class ObjectReference:
+    """Another object of the same namespace."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """What a named input of another object was when the run started.
+
+    Attributes:
+        uri: of the publication.
+        hash: of the publication, or of the chosen file.
+        path: of the chosen file below the publication; empty for all of it.
+    """
+
+    uri: str
+    hash: str
+    path: str = ""
+
+    @classmethod
+    def of(cls, wanted: NamedInput, uri: str, publication: str, chosen: Mapping[str, str]) -> ResolvedInput:
+        """What a named input is, given what the other object published.
+
+        Args:
+            wanted: the input.
+            uri: of the other object's output.
+            publication: hash of its publication.
+            chosen: the files that it offers by name, as ``path@hash``.
+
+        Raises:
+            KeyError: it offers no file of that name.
+        """
+        if not wanted.chosen:
+            return cls(uri, publication)
+        path, _, digest = chosen[wanted.chosen].rpartition("@")
+        return cls(uri, digest, path)
+
+    def to_json(self) -> dict[str, str]:
+        """As status and ``job.json`` hold it."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+def named_inputs(pipeline: Pipeline, spec: CommonSpec, parameters: Params) -> tuple[NamedInput, ...]:
+    """All named inputs of an object, the data set of a TuningRun first."""
+    prefix = f"spec.{pipeline.name}."
+    own = tuple(
+        each if not each.field or each.field.startswith("spec.") else replace(each, field=prefix + each.field)
+        for each in pipeline.inputs(parameters)
+    )
+    if not isinstance(spec, TuningRunSpec):
+        return own
+    name = spec.dataset.dataset_job
+    dataset = NamedInput(
+        DATASET,
+        uri=spec.dataset.uri,
+        kind="DatasetJob" if name else "",
+        object=name,
+        field="spec.dataset.datasetJob" if name else "spec.dataset.uri",
+    )
+    return (dataset, *own)
+
+
+def references(inputs: tuple[NamedInput, ...]) -> dict[str, ObjectReference]:
+    """The objects that named inputs refer to, by the input's name."""
+    return {each.name: ObjectReference(each.kind, each.object) for each in inputs if each.kind and each.object}
+
+
+def task_inputs(inputs: tuple[NamedInput, ...], resolved: Mapping[str, ResolvedInput]) -> dict[str, TaskNamedInput]:
+    """The named inputs as stage processes get them; those of objects that are not resolved are left out."""
+    found: dict[str, TaskNamedInput] = {}
+    for each in inputs:
+        other = resolved.get(each.name)
+        if other is not None:
+            found[each.name] = TaskNamedInput(
+                uri=other.uri, path=other.path, hash=other.hash, include=list(each.include), field=each.field
+            )
+        elif each.uri:
+            found[each.name] = TaskNamedInput(uri=each.uri, include=list(each.include), field=each.field)
+    return found

@@ -1,0 +1,113 @@
+"""Reads from an output what the states of samples are judged by: index, records, answers, what is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.store import ObjectMissing, Store, hash_bytes
+from scenewright_stages.worker.chain import Chain, Population
+from scenewright_stages.worker.states import answer_path
+
+READERS = 8
+READ_ATTEMPTS = 4
+MARKS_SUFFIX = ".started.jsonl"
+"""Ends the names of files with the samples that a process has started."""
+
+History = dict[str, dict[str, list[Record]]]
+"""Records by stage and sample."""
+
+
+def read_index(store: Store) -> list[Sample]:
+    """The samples of the last index; ObjectMissing when there is none."""
+    return [Sample.from_json(json.loads(line)) for line in store.get_bytes(layout.INDEX).decode().split("\n") if line]
+
+
+def read_run_inputs(store: Store, run: str) -> dict[str, str]:
+    """Hashes of the named inputs as the index step of a run found them."""
+    try:
+        found: dict[str, str] = json.loads(store.get_bytes(layout.run_inputs(run)))
+    except ObjectMissing:
+        return {}
+    return found
+
+
+def stored_sizes(store: Store, hosts: Sequence[str] = ()) -> dict[str, int]:
+    """Size by key of everything in the output, but for folders in which other objects publish."""
+    return {entry.key: entry.size for entry in store.list() if not entry.key.startswith(tuple(hosts) or ("\0",))}
+
+
+def read_answers(chain: Chain, population: Population, store: Store, sizes: Mapping[str, int]) -> dict[str, str]:
+    """Hashes of people's answers by path, of those that there are."""
+    paths = {
+        answer_path(stage, sample)
+        for stage in chain.stages
+        if stage.asks is not None
+        for sample in population[chain.levels[stage.name]]
+    }
+    return {path: hash_bytes(store.get_bytes(path)) for path in sorted(paths) if path in sizes}
+
+
+def read_histories(store: Store, stages: Iterable[str], keep: Callable[[str], bool] = lambda sample: True) -> History:
+    """All records of the stages, whatever their key.
+
+    Args:
+        store: the output.
+        stages: names of the stages.
+        keep: whether records of a sample id are wanted.
+    """
+    return {stage: _read_stage(store, stage, keep) for stage in stages}
+
+
+def record_files(store: Store, stage: str) -> list[str]:
+    """Keys of all record files of a stage."""
+    return [found.key for found in store.list(f"{layout.ROOT}/{stage}/") if found.key.endswith(".jsonl")]
+
+
+def _read_stage(store: Store, stage: str, keep: Callable[[str], bool]) -> dict[str, list[Record]]:
+    for _ in range(READ_ATTEMPTS):
+        names = record_files(store, stage)
+        try:
+            return _merged(store, names, keep)
+        except ObjectMissing:
+            # Compaction replaced files between the listing and the reading: look again.
+            continue
+    return _merged(store, record_files(store, stage), keep)
+
+
+def _merged(store: Store, names: list[str], keep: Callable[[str], bool]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    marks = [name for name in names if name.endswith(MARKS_SUFFIX)]
+    ends = [name for name in names if not name.endswith(MARKS_SUFFIX)]
+    with ThreadPoolExecutor(READERS) as pool:
+        # Marks go when what they announce is stored: whoever finds them gone finds it in what is read after them.
+        started = list(pool.map(lambda name: _read_marks(store, name), marks))
+        for content in (*started, *pool.map(store.get_bytes, ends)):
+            for record in parse_records(content):
+                if keep(record.sample):
+                    found.setdefault(record.sample, []).append(record)
+    return found
+
+
+def _read_marks(store: Store, name: str) -> bytes:
+    """Nothing when they are gone: other shards end all the time, faster than a slow storage is read."""
+    try:
+        return store.get_bytes(name)
+    except ObjectMissing:
+        return b""
+
+
+def parse_records(content: bytes) -> list[Record]:
+    """The records of one file.
+
+    Raises:
+        ValueError: a line is not a record. Files are written whole, so this is damage and not a race.
+    """
+    try:
+        return [Record.from_line(line) for line in content.decode().split("\n") if line]
+    except (json.JSONDecodeError, TypeError) as problem:
+        raise ValueError(f"damaged record file: {problem}") from problem

@@ -1,0 +1,126 @@
+"""Data set folders: ``metadata.json`` lists entries, each with one image per variant. Pure functions.
+
+An entry is an object with ``photorealistic`` and ``stylized`` (or other variants), each with ``original_path`` or
+``path`` relative to the folder. An entry without any falls back to ``scaffold.input_image``, ``input_image``, or
+``images/index_NNNN.*`` as the variant ``default``. Ids are ``<variant>/index_NNNN``, the layout of the batch script.
+An entry may set ``parameters`` for its own samples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.inputs import InputKind, Listed
+from scenewright_stages.worker.index.files import entry_facts, files_of
+from scenewright_stages.worker.index.lists import PARAMETERS
+
+METADATA = "metadata.json"
+DEFAULT_VARIANT = "default"
+NOT_VARIANTS = frozenset({"scaffold", "expansion", PARAMETERS})
+ATTRIBUTES = ("prompt", "text", "caption", "name")
+"""Text fields of an entry that stages may read."""
+
+
+def is_dataset(keys: Sequence[str]) -> bool:
+    """Whether a listing is a dataset folder's."""
+    return METADATA in keys
+
+
+def list_dataset(
+    content: bytes, uri: str, keys: Sequence[str], kind: InputKind, variants: Sequence[str]
+) -> list[Listed]:
+    """Samples of a data set folder, by entry and then by variant in the order of the entry.
+
+    Args:
+        content: of ``metadata.json``.
+        uri: of the folder, for messages.
+        keys: of everything in the folder.
+        kind: gives the suffixes, sidecars and types of facts.
+        variants: only these, all when empty.
+
+    Raises:
+        ConfigurationError: the file is not such a list, or no entry has a selected variant.
+    """
+    present = set(keys)
+    entries = _entries(content, uri)
+    listed = [
+        each
+        for position, entry in enumerate(entries)
+        for each in _entry_samples(position, entry, present, kind)
+        if not variants or each.attributes["variant"] in variants
+    ]
+    if not listed:
+        known = sorted({name for at, entry in enumerate(entries) for name, _ in _images(at, entry, present, kind)})
+        raise ConfigurationError(
+            "spec.input.select.variants", list(variants), f"the entries of {uri} have {', '.join(known) or 'none'}"
+        )
+    return listed
+
+
+def _entries(content: bytes, uri: str) -> list[Mapping[str, Any]]:
+    try:
+        data = json.loads(content)
+    except ValueError as problem:
+        raise ConfigurationError("spec.input.uri", uri, f"{METADATA} is not valid JSON: {problem}") from None
+    entries = data.get("samples") if isinstance(data, dict) else data
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigurationError(
+            "spec.input.uri", uri, f"{METADATA} must be a list of objects, or have it as 'samples'"
+        )
+    return entries
+
+
+def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[Listed]:
+    index = entry["index"] if isinstance(entry.get("index"), int) and entry["index"] >= 0 else position
+    names = ATTRIBUTES if kind.entry is None else (*ATTRIBUTES, *kind.entry.model_fields)
+    given = {
+        name: entry[name]
+        for name in names
+        if name in entry and (name not in ATTRIBUTES or isinstance(entry[name], str))
+    }
+    facts, rejected = entry_facts(given, kind)
+    overrides = entry.get(PARAMETERS)
+    for variant, path in _images(position, entry, present, kind):
+        listed = Listed(
+            f"{variant}/index_{index:04d}",
+            files_of(path, kind, present) if path in present else {},
+            {"variant": variant, "index": index, **facts},
+            overrides if isinstance(overrides, dict) else {},
+            rejected=rejected,
+        )
+        if path not in present:
+            missing = ("InputMissing", f"{METADATA} names {path!r}, which is not in the folder")
+            listed = replace(listed, rejected=missing)
+        yield listed
+
+
+def _images(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[tuple[str, str]]:
+    found = False
+    for variant, details in entry.items():
+        path = _variant_path(variant, details)
+        if path:
+            found = True
+            yield variant, path
+    if not found:
+        yield DEFAULT_VARIANT, _fallback(position, entry, present, kind)
+
+
+def _variant_path(variant: str, details: Any) -> str:
+    if variant in NOT_VARIANTS or not isinstance(details, dict) or not variant.isidentifier():
+        return ""
+    path = details.get("original_path") or details.get("path")
+    return path.removeprefix("./") if isinstance(path, str) else ""
+
+
+def _fallback(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> str:
+    scaffold = entry.get("scaffold")
+    named = scaffold.get("input_image") if isinstance(scaffold, dict) else None
+    named = named or entry.get("input_image")
+    if isinstance(named, str):
+        return named.removeprefix("./")
+    conventional = [f"images/index_{position:04d}{suffix}" for suffix in kind.suffixes]
+    return next((path for path in conventional if path in present), conventional[0])

@@ -1,0 +1,177 @@
+"""From the names in an input to samples: one for each file, with its sidecars. Pure functions.
+
+An input is a single object, a prefix with one sample per file, a list of samples
+(:mod:`scenewright_stages.worker.index.lists`), or a data set folder whose ``metadata.json`` names the samples and
+their variants (:mod:`scenewright_stages.worker.index.curated`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from scenewright_stages.contract.errors import ConfigurationError, SampleError
+from scenewright_stages.contract.inputs import InputKind, Listed
+from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
+from scenewright_stages.contract.samples import SOURCE, sample_id_from
+
+RESERVED_IDS = frozenset({MANIFEST, SUMMARY, DROPPED, REPORT, "croissant.json"})
+"""Files that publish writes at the top of an output."""
+INDICES_FIELD = "spec.input.select.indices"
+
+Item = TypeVar("Item")
+
+
+def list_files(keys: Iterable[str], kind: InputKind) -> list[Listed]:
+    """One sample for each file with one of the kind's suffixes, sorted by key.
+
+    Hidden files and folders do not count at all. A sidecar belongs to the file that has the same stem.
+    """
+    visible = [key for key in keys if not any(part.startswith(".") for part in key.split("/"))]
+    endings = tuple(ending for role in kind.sidecars.values() for ending in role)
+    sources = sorted(
+        (
+            key
+            for key in visible
+            if key.lower().endswith(kind.suffixes) and not key.lower().endswith(endings or ("\0",))
+        ),
+        key=str.encode,
+    )
+    present, ids = set(visible), unique_ids(sources)
+    return [_listed(key, ids[key], kind, present) for key in sources]
+
+
+def ignored_files(keys: Iterable[str], listed: Iterable[Listed]) -> tuple[str, ...]:
+    """Visible files that belong to no sample."""
+    used = {key for each in listed for key in each.files.values()}
+    return tuple(key for key in keys if key not in used and not any(part.startswith(".") for part in key.split("/")))
+
+
+def files_of(key: str, kind: InputKind, present: set[str]) -> dict[str, str]:
+    """A source's key and its sidecars' by role: the first ending of each role that is there."""
+    stem = stem_of(key)
+    found = {SOURCE: key}
+    for role, endings in kind.sidecars.items():
+        sidecar = next((stem + ending for ending in endings if stem + ending in present), None)
+        if sidecar is not None:
+            found[role] = sidecar
+    return found
+
+
+def unique_ids(keys: Sequence[str]) -> dict[str, str]:
+    """A path-safe id for every key: its stem; with its ending where stems collide; with a hash where those do too.
+
+    All colliding keys get the longer id, so that ids do not depend on the order of a listing. Keys of which no id can
+    be made get an empty one.
+    """
+    ids: dict[str, str] = {}
+    pending = list(keys)
+    for name in (stem_of, str, _hashed):
+        made = {key: _safe_id(name(key)) for key in pending}
+        counts = Counter(made.values())
+        taken = set(ids.values())
+        lone = {made_id for made_id, count in counts.items() if count == 1 and made_id not in taken} | {""}
+        ids.update((key, made_id) for key, made_id in made.items() if name is _hashed or made_id in lone)
+        pending = [key for key in pending if key not in ids]
+    return ids
+
+
+def stem_of(key: str) -> str:
+    """The key without the ending of its last component."""
+    return re.sub(r"(?<=[^/])\.[^./]*$", "", key)
+
+
+def parse_indices(text: str) -> list[tuple[int, int]] | None:
+    """Inclusive ranges of positions from text such as ``0-9,12``; None for everything.
+
+    Raises:
+        ConfigurationError: the text is something else.
+    """
+    if not text.strip():
+        return None
+    return [_parse_range(part.strip(), text) for part in text.split(",")]
+
+
+def select_positions(items: Sequence[Item], indices: str, limit: int | None) -> list[Item]:
+    """The items at the selected positions, in order, at most `limit` of them.
+
+    Raises:
+        ConfigurationError: a selected position does not exist.
+    """
+    ranges = parse_indices(indices)
+    if ranges is None:
+        chosen = list(items)
+    else:
+        if any(first >= len(items) for first, _ in ranges):
+            raise ConfigurationError(
+                INDICES_FIELD, indices, f"the input has {len(items)} positions, 0 to {len(items) - 1}"
+            )
+        chosen = [item for at, item in enumerate(items) if any(first <= at <= last for first, last in ranges)]
+    return chosen if limit is None else chosen[:limit]
+
+
+def select_entries(listed: Sequence[Listed], indices: str, limit: int | None) -> list[Listed]:
+    """The samples of a data set whose entry is selected; `indices` counts entries, `limit` counts samples."""
+    numbers = [int(each.attributes["index"]) for each in listed]
+    ranges = parse_indices(indices)
+    if ranges is None:
+        return select_positions(listed, "", limit)
+    if any(first > max(numbers) for first, _ in ranges):
+        raise ConfigurationError(INDICES_FIELD, indices, f"the data set's entries are 0 to {max(numbers)}")
+    chosen = [
+        each
+        for each, number in zip(listed, numbers, strict=True)
+        if any(first <= number <= last for first, last in ranges)
+    ]
+    return select_positions(chosen, "", limit)
+
+
+def _parse_range(part: str, text: str) -> tuple[int, int]:
+    first, dash, last = part.partition("-")
+    if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+        raise ConfigurationError(INDICES_FIELD, text, "positions and ranges separated by commas, such as 0-9,12")
+    start, end = int(first), int(last) if dash else int(first)
+    if end < start:
+        raise ConfigurationError(INDICES_FIELD, text, f"the range {part} runs backwards")
+    return start, end
+
+
+def _listed(key: str, sample_id: str, kind: InputKind, present: set[str]) -> Listed:
+    if not sample_id:
+        rejected = ("BadSampleId", f"{key!r} gives no usable id; rename it")
+        return Listed(f"unnamed-{_digest(key)}", {SOURCE: key}, rejected=rejected)
+    return Listed(sample_id, files_of(key, kind, present))
+
+
+def _safe_id(name: str) -> str:
+    try:
+        made = sample_id_from(name)
+    except SampleError:
+        return ""
+    return f"{made}_" if made in RESERVED_IDS else made
+
+
+def _hashed(key: str) -> str:
+    return f"{stem_of(key)[:100]}-{_digest(key)}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+
+
+def entry_facts(row: Mapping[str, object], kind: InputKind) -> tuple[dict[str, object], tuple[str, str] | None]:
+    """What an entry says of its sample, typed by the pipeline; why the sample is rejected when it does not fit."""
+    if kind.entry is None:
+        return dict(row), None
+    typed = {field.alias or name for name, field in kind.entry.model_fields.items()} | set(kind.entry.model_fields)
+    given = {name: value for name, value in row.items() if name in typed}
+    try:
+        checked = kind.entry.model_validate(given)
+    except ValueError as problem:
+        first = problem.errors()[0] if hasattr(problem, "errors") else {"loc": (), "msg": str(problem)}
+        where = ".".join(str(part) for part in first["loc"])
+        return dict(row), ("BadEntry", f"{where}: {first['msg']}" if where else str(first["msg"]))
+    return {**row, **checked.model_dump(mode="json", exclude_unset=True)}, None

@@ -1,0 +1,293 @@
+"""Reads the job's input: which samples there are, what their files are, and what the named inputs hold.
+
+Listers say which files belong to a sample. Here those files are looked up and fingerprinted, and samples whose files
+are missing, empty or unreadable are rejected with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
+from scenewright_stages.contract.keys import leaves, short_hash
+from scenewright_stages.contract.layout import ROOT
+from scenewright_stages.contract.pipeline import Pipeline
+from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
+from scenewright_stages.contract.task import Task, TaskInput
+from scenewright_stages.store import (
+    AccessRefused,
+    ObjectMissing,
+    Store,
+    StoredObject,
+    StoreError,
+    UnsafeKey,
+    open_store,
+    split_uri,
+)
+from scenewright_stages.worker.index.curated import METADATA, is_dataset, list_dataset
+from scenewright_stages.worker.index.files import (
+    ignored_files,
+    list_files,
+    select_entries,
+    select_positions,
+    unique_ids,
+)
+from scenewright_stages.worker.index.lists import is_list, parse_list
+from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
+
+FINGERPRINTS = f"{ROOT}/fingerprints.json"
+SETTLED_SECONDS = 2.0
+"""A file that is younger may change again within the resolution of its time stamp: it is hashed every time."""
+HASHERS = 4
+TUNING_SAMPLE = Sample("tuning")
+"""The single sample of a job that has no input of its own."""
+
+
+@dataclass(frozen=True)
+class InputListing:
+    """The samples of an input, in order, the files that belong to none, and the hashes to keep for the next time."""
+
+    samples: tuple[Sample, ...]
+    ignored: tuple[str, ...]
+    fingerprints: FingerprintCache
+
+
+@dataclass(frozen=True)
+class View:
+    """An input: where it is, its objects by key, and the key of a single object (empty for a prefix).
+
+    It is what listers see (:class:`~scenewright_stages.contract.inputs.InputView`).
+    """
+
+    store: Store
+    objects: Mapping[str, StoredObject]
+    single: str
+
+    @property
+    def uri(self) -> str:
+        """Of the folder or prefix."""
+        return self.store.uri
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Keys of all objects, sorted."""
+        return list(self.objects)
+
+    def size(self, key: str) -> int:
+        """Bytes of an object; KeyError when there is none."""
+        return self.objects[key].size
+
+    def read(self, key: str) -> bytes:
+        """Content of an object of at most 64 MiB; ConfigurationError for a larger one."""
+        if self.size(key) > MAXIMUM_READ_BYTES:
+            raise ConfigurationError(INPUT_FIELD, self.store.uri_of(key), "is too large to be a list of samples")
+        return self.store.get_bytes(key)
+
+
+def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
+    """Lists, selects and fingerprints the samples.
+
+    Args:
+        task: names the input and the selection.
+        pipeline: says what counts as a sample, and what an entry may set.
+        output: where results go: nothing below it is input, and it keeps hashes of unchanged files.
+
+    Raises:
+        ConfigurationError: the input is missing or empty, or the selection names what is not there.
+    """
+    cache = FingerprintCache(output)
+    if task.input is None:
+        return InputListing((TUNING_SAMPLE,), (), cache)
+    try:
+        view = _view(task.input.uri, output, pipeline.hosts)
+        chosen, ignored = _choose(task.input, pipeline.input, view)
+        resolver = _Resolver(view, cache, pipeline)
+        with ThreadPoolExecutor(HASHERS) as pool:
+            samples = tuple(pool.map(resolver.sample, chosen))
+    except StoreError as problem:
+        raise input_refused(problem) from problem
+    _refuse_repeated(samples, task.input.uri)
+    return InputListing(samples, ignored, cache)
+
+
+def _view(uri: str, output: Store, hosts: Sequence[str]) -> View:
+    parent_uri, name = split_uri(uri)
+    if name and not uri.endswith("/"):
+        parent = open_store(parent_uri)
+        if parent.head(name) is not None:
+            stem = name.rpartition(".")[0] or name
+            objects = {entry.key: entry for entry in parent.list(stem) if "/" not in entry.key}
+            return View(parent, objects, name)
+    store = open_store(uri)
+    if store.uri == output.uri:
+        raise ConfigurationError(OUTPUT_FIELD, output.uri, "must not be the input itself; name another folder")
+    own = output.uri.removeprefix(store.uri + "/") + "/" if output.uri.startswith(store.uri + "/") else None
+    left_out = (*hosts, *([own] if own is not None else []))
+    objects = {entry.key: entry for entry in store.list() if not entry.key.startswith(left_out or ("\0",))}
+    if not objects:
+        raise ConfigurationError(INPUT_FIELD, uri, "nothing is there; name a file, or a folder or prefix with files")
+    return View(store, objects, "")
+
+
+def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Listed], tuple[str, ...]]:
+    """The selected samples in order, and the files that belong to none."""
+    select = task_input.select
+    listed = kind.lister(view) if kind.lister is not None else None
+    if listed is not None:
+        return select_positions(_some(list(listed), task_input.uri), select.indices, select.limit), ()
+    if is_list(view.single, kind):
+        rows = parse_list(view.read(view.single), view.store.uri_of(view.single), kind)
+        return _some(select_positions(rows, select.indices, select.limit), task_input.uri), ()
+    keys = list(view.keys)
+    if not view.single and is_dataset(keys):
+        entries = list_dataset(view.read(METADATA), task_input.uri, keys, kind, select.variants)
+        return select_entries(entries, select.indices, select.limit), ()
+    if select.variants:
+        raise ConfigurationError(
+            "spec.input.select.variants", select.variants, f"only a data set folder with {METADATA} has variants"
+        )
+    files = list_files(keys, kind)
+    if view.single:
+        # The id of a single object does not depend on its neighbours.
+        lone = unique_ids([view.single])[view.single] or "sample"
+        files = [replace(each, id=lone) for each in files if each.files[SOURCE] == view.single]
+    ignored = () if view.single else ignored_files(keys, files)
+    if not files:
+        seen = f"{len(ignored)} other files are there" if ignored else "it is of another kind"
+        raise ConfigurationError(
+            INPUT_FIELD, task_input.uri, f"no sample found ({seen}); samples end in {' '.join(kind.suffixes)}"
+        )
+    return select_positions(files, select.indices, select.limit), ignored
+
+
+def _some(listed: list[Listed], uri: str) -> list[Listed]:
+    if not listed:
+        raise ConfigurationError(INPUT_FIELD, uri, "it names no sample")
+    return listed
+
+
+def _refuse_repeated(samples: Sequence[Sample], uri: str) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen and sample.rejected is None:
+            raise ConfigurationError(INPUT_FIELD, uri, f"names the sample {sample.id!r} twice; give each its own id")
+        seen.add(sample.id)
+
+
+class _Resolver:
+    """Turns what a lister found into samples with fingerprinted files."""
+
+    def __init__(self, view: View, cache: FingerprintCache, pipeline: Pipeline) -> None:
+        self._view, self._cache, self._pipeline = view, cache, pipeline
+        self._stores: dict[str, Store] = {}
+
+    def sample(self, listed: Listed) -> Sample:
+        """The sample; rejected when a file is not usable or its entry sets what it may not."""
+        sample = Sample(listed.id, attributes=dict(listed.attributes), overrides=listed.overrides)
+        rejected = listed.rejected or _refused_overrides(listed.overrides, self._pipeline)
+        if rejected is not None:
+            return replace(sample, rejected=rejected)
+        try:
+            files = {role: self._file(name) for role, name in sorted(listed.files.items())}
+            provided = {
+                stage: {output: self._file(name) for output, name in sorted(outputs.items())}
+                for stage, outputs in listed.provided.items()
+            }
+        except UnsafeKey as problem:
+            return replace(sample, rejected=("OutsideInput", problem.problem))
+        except (AccessRefused, ObjectMissing) as problem:
+            reason = "InputMissing" if isinstance(problem, ObjectMissing) else "Unreadable"
+            return replace(sample, rejected=(reason, f"{problem.uri}: {problem.problem}"))
+        sample = replace(sample, files=files, provided=provided)
+        if sample.source is not None and sample.source.size == 0:
+            return replace(sample, rejected=("EmptyFile", "the file is empty"))
+        return sample
+
+    def _file(self, name: str) -> SourceFile:
+        if name.endswith("/"):
+            return folder_source(self._view.store, name, self._cache)
+        if "://" not in name:
+            return self._described(self._view.store, self._view.objects.get(name), name)
+        parent, key = split_uri(name)
+        store = self._stores.setdefault(parent, open_store(parent))
+        return self._described(store, store.head(key), key)
+
+    def _described(self, store: Store, found: StoredObject | None, key: str) -> SourceFile:
+        if found is None:
+            raise ObjectMissing(store.uri_of(key))
+        return SourceFile(store.uri_of(key), found.size, self._cache.fingerprint(store, found))
+
+
+def folder_source(store: Store, prefix: str, cache: FingerprintCache | None = None) -> SourceFile:
+    """A folder of the input as one source.
+
+    Raises:
+        ObjectMissing: nothing is in it.
+    """
+    objects = list(store.list(prefix))
+    if not objects:
+        raise ObjectMissing(store.uri_of(prefix.rstrip("/")))
+    prints = [
+        [each.key.removeprefix(prefix), cache.fingerprint(store, each) if cache else store.fingerprint(each)]
+        for each in objects
+    ]
+    uri = store.uri_of(prefix.rstrip("/")) + "/"
+    return SourceFile(uri, sum(each.size for each in objects), short_hash(prints), len(objects))
+
+
+def _refused_overrides(overrides: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str] | None:
+    """Why a sample is rejected whose entry sets a parameter that entries may not set."""
+    allowed = [".".join(to_camel(part) for part in path.split(".")) for path in pipeline.entry_parameters]
+    for path in leaves(overrides):
+        if not any(f"{path}.".startswith(f"{each}.") for each in allowed):
+            names = ", ".join(allowed) or "none"
+            return "BadEntry", f"parameters.{path} cannot be set by an entry; allowed: {names}"
+    return None
+
+
+class FingerprintCache:
+    """Content hashes of input files that have not changed since they were last hashed.
+
+    Args:
+        output: where the cache is kept.
+    """
+
+    def __init__(self, output: Store) -> None:
+        self._output = output
+        self._known = self._load()
+        self._used: dict[str, list[str]] = {}
+
+    def fingerprint(self, store: Store, entry: StoredObject) -> str:
+        """The fingerprint of an input object; the content is read only when it is not known yet."""
+        if store.local_path(entry.key) is None:
+            return store.fingerprint(entry)
+        uri = store.uri_of(entry.key)
+        etag, value = self._known.get(uri, ("", ""))
+        if etag != entry.etag:
+            value = store.fingerprint(entry)
+        if time.time() - entry.modified > SETTLED_SECONDS:
+            self._used[uri] = [entry.etag, value]
+        return value
+
+    def changed(self) -> bool:
+        """Whether there is something new to keep."""
+        return self._used != self._known
+
+    def content(self) -> bytes:
+        """What to store at :data:`FINGERPRINTS`."""
+        return json.dumps(self._used, sort_keys=True, indent=0).encode()
+
+    def _load(self) -> dict[str, list[str]]:
+        try:
+            data = json.loads(self._output.get_bytes(FINGERPRINTS))
+        except (StoreError, ValueError):
+            return {}
+        return {uri: entry for uri, entry in data.items() if isinstance(entry, list) and len(entry) == 2}

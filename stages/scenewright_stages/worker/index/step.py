@@ -1,0 +1,160 @@
+"""The index step: reads the input, lists the samples, and works out what has to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.reports import Failure, Report
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.task import INDEX_STEP
+from scenewright_stages.worker.chain import Chain
+from scenewright_stages.worker.evidence import read_answers, read_histories, stored_sizes
+from scenewright_stages.worker.index.inputs import FINGERPRINTS, InputListing, read_input
+from scenewright_stages.worker.index.work import StageWork, plan_work, refuse_shared_paths
+from scenewright_stages.worker.process.reporting import write_atomically
+from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.publications import resolve
+from scenewright_stages.worker.states import Evidence
+
+PLANNED_SAMPLES = 1000
+IGNORED_NAMES = 5
+
+
+def run_index(session: Session) -> Report:
+    """Makes index and worklists; with `plan_only` writes nothing to the output.
+
+    Raises:
+        ConfigurationError: no input, bad selection, output in use, or nothing that could run.
+    """
+    task, chain = session.task, session.chain
+    session.progress.begin_step(INDEX_STEP, "indexing")
+    listing = read_input(task, chain.pipeline, session.output)
+    listing = _with_families_checked(listing, chain)
+    inputs = {name: resolve(name, wanted).hash for name, wanted in sorted(task.inputs.items())}
+    work = _work(session, listing.samples, inputs)
+    report = _report(session, listing, work)
+    if not task.plan_only:
+        # Only now, so that a refused job leaves no trace. The stages read the records again, and so find out what
+        # another holder finished in the meantime.
+        session.lock.acquire()
+        _store(session, listing, work, inputs)
+    if session.settings.report_folder is not None:
+        plan = json.dumps(_plan(session, listing, work, report.warnings), ensure_ascii=False, indent=1)
+        write_atomically(session.settings.report_folder / "plan.json", plan.encode())
+    return report
+
+
+def indexed(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples that take part."""
+    return [sample for sample in samples if sample.rejected is None]
+
+
+def _with_families_checked(listing: InputListing, chain: Chain) -> InputListing:
+    """Samples are rejected whose entry sets unusable parameters, or of which nothing can be expanded."""
+    return replace(listing, samples=tuple(_with_family_checked(sample, chain) for sample in listing.samples))
+
+
+def _with_family_checked(sample: Sample, chain: Chain) -> Sample:
+    if sample.rejected is not None or not sample.overrides:
+        return sample
+    try:
+        chain.family(sample)
+    except ConfigurationError as problem:
+        return replace(sample, rejected=("BadEntry", str(problem)))
+    return sample
+
+
+def _work(session: Session, samples: Sequence[Sample], inputs: Mapping[str, str]) -> dict[str, StageWork]:
+    task, chain, output = session.task, session.chain, session.output
+    population = chain.population(indexed(samples))
+    refuse_shared_paths(chain, population)
+    sizes = stored_sizes(output, chain.pipeline.hosts)
+    histories = read_histories(output, [stage.name for stage in chain.stages])
+    answers = read_answers(chain, population, output, sizes)
+    work = plan_work(
+        chain,
+        population,
+        Evidence(histories, sizes, inputs, answers),
+        retry_failed=task.retry_failed,
+        samples_per_shard=task.samples_per_shard,
+    )
+    for stage in chain.selected_stages():
+        total = work[stage.name].counts.total
+        if total and work[stage.name].unreachable == total:
+            raise ConfigurationError(
+                "spec.execution.stages",
+                sorted(chain.selected),
+                f"no sample can run {stage.name}: it reads {' and '.join(stage.upstream())}, not up to date and not "
+                "selected; select the earlier stages too, or run them first",
+            )
+    return work
+
+
+def _store(session: Session, listing: InputListing, work: Mapping[str, StageWork], inputs: Mapping[str, str]) -> None:
+    output, run = session.output, session.task.run
+    output.put_bytes(layout.JOB, json.dumps(session.task.job, sort_keys=True, indent=2, ensure_ascii=False).encode())
+    lines = (json.dumps(sample.to_json(), separators=(",", ":"), ensure_ascii=False) for sample in listing.samples)
+    output.put_bytes(layout.INDEX, _lines(lines))
+    for stage in session.chain.selected_stages():
+        output.put_bytes(layout.worklist(run, stage.name), _lines(item.to_line() for item in work[stage.name].todo))
+    if inputs:
+        output.put_bytes(layout.run_inputs(run), json.dumps(inputs, sort_keys=True).encode())
+    if listing.fingerprints.changed():
+        output.put_bytes(FINGERPRINTS, listing.fingerprints.content())
+
+
+def _report(session: Session, listing: InputListing, work: dict[str, StageWork]) -> Report:
+    rejected = [sample for sample in listing.samples if sample.rejected is not None]
+    return Report(
+        step=INDEX_STEP,
+        run=session.task.run,
+        samples=len(listing.samples) - len(rejected),
+        rejected=len(rejected),
+        stages={name: stage.counts for name, stage in work.items()},
+        failures=[rejection(sample) for sample in rejected[:20]],
+        warnings=_warnings(listing),
+    )
+
+
+def rejection(sample: Sample) -> Failure:
+    """A rejected sample as a failure of the index."""
+    reason, message = sample.rejected or ("", "")
+    return Failure(sample=sample.id, stage=INDEX_STEP, reason=reason, message=message)
+
+
+def _warnings(listing: InputListing) -> list[str]:
+    if not listing.ignored:
+        return []
+    names = ", ".join(key.rpartition("/")[2] for key in listing.ignored[:IGNORED_NAMES])
+    more = ", ..." if len(listing.ignored) > IGNORED_NAMES else ""
+    return [f"{len(listing.ignored)} files of the input are neither sample nor sidecar: {names}{more}"]
+
+
+def _plan(
+    session: Session, listing: InputListing, work: dict[str, StageWork], warnings: Sequence[str]
+) -> dict[str, Any]:
+    rejected = [rejection(sample) for sample in listing.samples if sample.rejected is not None]
+    return {
+        "samples": len(listing.samples) - len(rejected),
+        "rejected": [{"id": one.sample, "reason": one.reason, "message": one.message} for one in rejected],
+        "ignored": len(listing.ignored),
+        "stages": [
+            _planned_stage(work[stage.name], stage.name in session.chain.selected) for stage in session.chain.stages
+        ],
+        "warnings": list(warnings),
+    }
+
+
+def _planned_stage(work: StageWork, selected: bool) -> dict[str, Any]:
+    counts = work.counts.model_dump(include={"total", "todo", "done", "failed", "skipped", "awaiting", "shards"})
+    samples = [{"id": item.sample.id, "reason": item.reason} for item in work.todo[:PLANNED_SAMPLES]]
+    return {"name": work.stage, "selected": selected, **counts, "reasons": work.reasons(), "samples": samples}
+
+
+def _lines(lines: Any) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,84 @@
+"""Which samples run in which stage, and why. Pure functions over :func:`~scenewright_stages.worker.states.judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.reports import StageCounts
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.worker.chain import Chain, Population
+from scenewright_stages.worker.states import UPSTREAM_MISSING, Evidence, judge, latest_time
+from scenewright_stages.worker.worklists import WorkItem, shard_count
+
+
+@dataclass
+class StageWork:
+    """What one stage has to do in a run: its worklist, its samples by state, and the number of shards."""
+
+    stage: str
+    todo: list[WorkItem] = field(default_factory=list)
+    counts: StageCounts = field(default_factory=StageCounts)
+    unreachable: int = 0
+
+    def reasons(self) -> dict[str, int]:
+        """How often each reason occurs, most frequent first."""
+        counted: dict[str, int] = {}
+        for item in self.todo:
+            counted[item.reason] = counted.get(item.reason, 0) + 1
+        return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def plan_work(
+    chain: Chain,
+    population: Population,
+    evidence: Evidence,
+    *,
+    retry_failed: bool = False,
+    samples_per_shard: int | None = None,
+) -> dict[str, StageWork]:
+    """The worklist of every stage: what is not up to date, and all that reads it.
+
+    A sample whose upstream is not up to date in a stage that is not selected is skipped (``UpstreamMissing``).
+    """
+    states = judge(chain, population, evidence, selected=chain.selected, retry_failed=retry_failed)
+    work: dict[str, StageWork] = {}
+    for stage in chain.stages:
+        work[stage.name] = StageWork(stage.name)
+        tally = dict.fromkeys(("total", "todo", "done", "failed", "skipped", "awaiting"), 0)
+        for sample in population[chain.levels[stage.name]]:
+            state = states[stage.name][sample.id]
+            tally["total"] += 1
+            tally[state.state] += 1
+            if state.state == "todo":
+                after = latest_time(evidence.history(stage.name, sample.id))
+                work[stage.name].todo.append(WorkItem(sample, state.reason, after))
+            elif state.reason == UPSTREAM_MISSING and stage.name in chain.selected:
+                work[stage.name].unreachable += 1
+        shards = shard_count(tally["todo"], stage, samples_per_shard)
+        work[stage.name].counts = StageCounts(**tally, shards=shards)
+    return work
+
+
+def refuse_shared_paths(chain: Chain, population: Population) -> None:
+    """Two samples of a stage may not write to one path.
+
+    Raises:
+        ConfigurationError: they would; names both.
+    """
+    for stage in chain.stages:
+        taken: dict[str, str] = {}
+        for sample in population[chain.levels[stage.name]]:
+            for path in shared_paths(stage, sample):
+                other = taken.setdefault(path, sample.id)
+                if other != sample.id:
+                    raise ConfigurationError(
+                        "spec.input", path, f"{stage.name} would write this path for {other} and for {sample.id}"
+                    )
+
+
+def shared_paths(stage: StageSpec, sample: Sample) -> Sequence[str]:
+    """The paths of a sample that its id alone does not make its own."""
+    return [output.path_for(sample) for output in stage.outputs if "{sample}" not in output.path]

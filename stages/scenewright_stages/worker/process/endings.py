@@ -1,0 +1,93 @@
+"""How a worker process ends: exit code, reason and message for everything that can stop it."""
+
+# Names say what is the case, not that it is an error.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scenewright_stages.contract.errors import (
+    ConfigurationError,
+    ExitCode,
+    OutputInUse,
+    ScenewrightError,
+    ShardError,
+)
+from scenewright_stages.contract.reports import OUTPUT_IN_USE
+from scenewright_stages.store import StoreError
+from scenewright_stages.worker.process.session import is_transient, output_refused
+
+UNEXPECTED = 1
+
+
+class SampleFailed(ScenewrightError):
+    """A sample failed under ``onSampleError: Fail``."""
+
+
+class TooManyFailures(ScenewrightError):
+    """More samples failed than ``maxFailedSamples`` allows."""
+
+
+class SampleTimeout(ScenewrightError):
+    """The watchdog ended the running sample, whose failure is recorded."""
+
+
+class ProcessLost(ScenewrightError):
+    """A process that worked on the same sample died: what it was at counts as a crash."""
+
+
+class Terminated(ScenewrightError):
+    """A signal, or the parent's death, ended the process before its work was done."""
+
+
+_ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
+    (OutputInUse, ExitCode.CONFIGURATION, OUTPUT_IN_USE),
+    (ConfigurationError, ExitCode.CONFIGURATION, "ConfigurationError"),
+    (TooManyFailures, ExitCode.CONFIGURATION, "TooManyFailures"),
+    (SampleFailed, ExitCode.SAMPLE_FAILED, "SampleFailed"),
+    (SampleTimeout, ExitCode.SAMPLE_TIMEOUT, "Timeout"),
+    (Terminated, ExitCode.TERMINATED, "Terminated"),
+    (ShardError, ExitCode.SHARD_LOST, "ShardLost"),
+    (StoreError, ExitCode.SHARD_LOST, "ShardLost"),
+)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the process reports its end."""
+
+    code: int
+    reason: str
+    message: str
+
+
+def ending_for(problem: BaseException) -> Ending:
+    """The ending that a problem leads to."""
+    for kind, code, reason in _ENDINGS:
+        if isinstance(problem, kind):
+            return Ending(code, reason, str(problem))
+    return Ending(UNEXPECTED, type(problem).__name__, str(problem))
+
+
+def store_fault(problem: StoreError) -> ScenewrightError:
+    """A fault of the output: transient faults retry the shard, others fail the job."""
+    if is_transient(problem):
+        return ShardError(str(problem))
+    return output_refused(problem)
+
+
+def exceeds(limit: str | int | None, failed: int, total: int) -> bool:
+    """Whether more samples failed than allowed: a number, or a percentage of the shard's samples such as ``20%``.
+
+    Raises:
+        ConfigurationError: the limit is neither.
+    """
+    if limit is None or failed == 0:
+        return False
+    text = str(limit).strip()
+    number = text.removesuffix("%")
+    if not number.isdigit():
+        raise ConfigurationError("spec.execution.maxFailedSamples", limit, "a number, or a percentage such as 20%")
+    allowed = int(number) * total / 100 if text.endswith("%") else int(number)
+    return failed > allowed

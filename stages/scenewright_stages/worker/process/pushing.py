@@ -1,0 +1,124 @@
+"""Pushes the process's counters to the operator: advisory, in a thread of its own, never in a sample's way."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from scenewright_stages.contract.reports import (
+    PROGRESS_PATH,
+    PROGRESS_TOKEN_ENVIRONMENT,
+    PROGRESS_URL_ENVIRONMENT,
+    Push,
+)
+
+INTERVAL_SECONDS = 2.0
+LONGEST_INTERVAL_SECONDS = 60.0
+TIMEOUT_SECONDS = 2.0
+LAST_PUSH_SECONDS = 1.0
+"""How long the end of the process waits for the last push."""
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """Where to push, and the file that holds the token; the kubelet renews its content."""
+
+    url: SplitResult
+    token_file: Path
+
+    @property
+    def path(self) -> str:
+        """Of the endpoint, also where the URL names only its host."""
+        return self.url.path if self.url.path not in ("", "/") else PROGRESS_PATH
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> PushTarget | None:
+        """The target that the environment names, None when it names none."""
+        url, token = environment.get(PROGRESS_URL_ENVIRONMENT), environment.get(PROGRESS_TOKEN_ENVIRONMENT)
+        if not url or not token:
+            return None
+        parts = urlsplit(url)
+        return cls(parts, Path(token)) if parts.scheme in ("http", "https") and parts.hostname else None
+
+
+class Pusher:
+    """Pushes until it is closed; whatever goes wrong only makes the pauses longer.
+
+    Args:
+        target: of the pushes.
+        content: the counters now, None while there are none.
+        interval: seconds between pushes while all is well.
+    """
+
+    def __init__(
+        self, target: PushTarget, content: Callable[[], Push | None], interval: float = INTERVAL_SECONDS
+    ) -> None:
+        self._target, self._content = target, content
+        self._interval = self._pause = interval
+        self._connection: http.client.HTTPConnection | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Pushes the final counters and ends, within a second."""
+        self._closed.set()
+        self._thread.join(LAST_PUSH_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._pause):
+            self._pause = self._push(TIMEOUT_SECONDS)
+        self._push(LAST_PUSH_SECONDS)
+
+    def _push(self, timeout: float) -> float:
+        """Pushes once; returns the pause until the next time."""
+        try:
+            content = self._content()
+            if content is None:
+                return self._interval
+            status, pause = self._send(content, timeout)
+        except Exception:
+            # No fault of a push may reach the work: not the network's, not one in here.
+            self._disconnect()
+            status, pause = 0, None
+        if status == http.client.NO_CONTENT:
+            return max(self._interval, min(pause or 0.0, LONGEST_INTERVAL_SECONDS))
+        return min(max(self._pause, self._interval) * 2.0, LONGEST_INTERVAL_SECONDS)
+
+    def _send(self, content: Push, timeout: float) -> tuple[int, float | None]:
+        """Status of the answer, and the pause that the operator asks for."""
+        connection = self._connected(timeout)
+        headers = {
+            "Authorization": f"Bearer {self._target.token_file.read_text().strip()}",
+            "Content-Type": "application/json",
+        }
+        body = content.model_dump_json(by_alias=True).encode()
+        connection.request("POST", self._target.path, body, headers)
+        answer = connection.getresponse()
+        answer.read(1 << 16)
+        if answer.will_close:
+            self._disconnect()
+        return answer.status, _seconds(answer.headers.get("Retry-After"))
+
+    def _connected(self, timeout: float) -> http.client.HTTPConnection:
+        if self._connection is None:
+            secure = self._target.url.scheme == "https"
+            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+            self._connection = kind(self._target.url.hostname or "", self._target.url.port, timeout=timeout)
+        self._connection.timeout = timeout
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(timeout)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,63 @@
+"""What a pipeline adds to a publication: index files of a data set, and the files that other objects may refer to."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scenewright_stages.contract.errors import ShardError
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
+from scenewright_stages.store import hash_bytes
+from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.publish.manifests import SampleEnd, dropped
+
+
+def make_catalogue(session: Session, ends: Sequence[SampleEnd]) -> Catalogue:
+    """What the pipeline's own functions see of a publication."""
+    return Catalogue(
+        session.task.name,
+        [CatalogueEntry(end.sample, end.records()) for end in ends if end.state == "done"],
+        session.task.job,
+        [Dropped(*each) for each in dropped(ends)],
+        session.output.get_bytes,
+    )
+
+
+def write_index_files(
+    session: Session, catalogue: Catalogue, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Stores the pipeline's index files; returns their entries for ``published.json``.
+
+    Raises:
+        ShardError: the pipeline's function names a path that is not its own.
+    """
+    pipeline = session.chain.pipeline
+    if not pipeline.catalogue:
+        return {}
+    contents: Mapping[str, bytes] = _call(pipeline.catalogue, catalogue)
+    for path, content in contents.items():
+        parts = path.split("/")
+        if path in results or path.startswith(pipeline.hosts or ("\0",)) or any(part.startswith(".") for part in parts):
+            raise ShardError(f"{pipeline.catalogue} names {path!r}, which is not a path for an index file")
+        session.output.put_bytes(path, content)
+    return {path: {"size": len(content), "hash": hash_bytes(content)} for path, content in contents.items()}
+
+
+def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Path and hash, as ``path@hash``, of the files that other objects may refer to, by name.
+
+    Raises:
+        ShardError: the pipeline's function names a file that is not published.
+    """
+    name = session.chain.pipeline.chosen
+    paths: Mapping[str, str] = _call(name, catalogue) if name else {}
+    for path in paths.values():
+        if path not in files:
+            raise ShardError(f"{name} names {path!r}, which is not published")
+    return {each: f"{path}@{files[path]['hash']}" for each, path in paths.items()}
+
+
+def _call(name: str, catalogue: Catalogue) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)(catalogue)

@@ -1,0 +1,229 @@
+"""The publish step: manifests and report, then the commit, then the clean-up.
+
+``published.json`` is written last and is the commit. A publish that was killed before it left the previous one valid;
+one that was killed after it left only files and records that the next one removes. Deleting starts after the commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.errors import ShardError
+from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
+from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.task import PUBLISH_STEP
+from scenewright_stages.store import ObjectMissing, Store, hash_bytes
+from scenewright_stages.worker.evidence import (
+    History,
+    read_answers,
+    read_histories,
+    read_index,
+    read_run_inputs,
+    record_files,
+    stored_sizes,
+)
+from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.publications import publication_hash
+from scenewright_stages.worker.publish.catalogue import chosen_files, make_catalogue, write_index_files
+from scenewright_stages.worker.publish.manifests import (
+    SampleEnd,
+    dropped_table,
+    manifest_lines,
+    result_files,
+    sample_ends,
+    stage_counts,
+    summary,
+    warnings_of,
+)
+from scenewright_stages.worker.publish.pages import PageMaker
+from scenewright_stages.worker.publish.pruning import kept_records, stale_files
+from scenewright_stages.worker.states import Evidence, States, judge
+
+WRITERS = 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """What publish found: states and ends of samples, records, files, and the last publication's files by path."""
+
+    states: States
+    ends: Sequence[SampleEnd]
+    histories: History
+    sizes: dict[str, int]
+    previous: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is published: files by path as in ``published.json``, files that others may refer to, failed pages."""
+
+    files: Mapping[str, Mapping[str, Any]]
+    chosen: Mapping[str, str]
+    warnings: Sequence[str]
+
+    @property
+    def hash(self) -> str:
+        """Of all files that are the same in every run."""
+        return publication_hash(self.files)
+
+
+def run_publish(session: Session, scratch: Path) -> Report:
+    """Publishes what is done and says what is not.
+
+    Raises:
+        ConfigurationError: another holder has the output.
+        ShardError: there is no index.
+    """
+    session.progress.begin_step(PUBLISH_STEP, "publishing")
+    session.lock.acquire()
+    found = _find(session)
+    publication = _publish(session, found, scratch)
+    _commit(session, found, publication)
+    _clean_up(session, found, publication)
+    if not any(end.state == "missing" for end in found.ends):
+        session.lock.release()
+    return _report(session, found, publication)
+
+
+def _find(session: Session) -> Found:
+    chain, output = session.chain, session.output
+    try:
+        samples = read_index(output)
+    except ObjectMissing as problem:
+        raise ShardError("there is no index: run the index step first") from problem
+    histories = read_histories(output, [stage.name for stage in chain.stages])
+    sizes = stored_sizes(output, chain.pipeline.hosts)
+    population = chain.population(sample for sample in samples if sample.rejected is None)
+    inputs = read_run_inputs(output, session.task.run) if session.task.inputs else {}
+    evidence = Evidence(histories, sizes, inputs, read_answers(chain, population, output, sizes))
+    states = judge(chain, population, evidence, selected=chain.selected)
+    return Found(states, sample_ends(chain, samples, population, states), histories, sizes, _previous_files(output))
+
+
+def _publish(session: Session, found: Found, scratch: Path) -> Publication:
+    pages = PageMaker(session, found.previous, found.sizes, scratch).make(found.ends)
+    files = {**result_files(session.chain, found.states), **_write_manifests(session, found)}
+    catalogue = make_catalogue(session, found.ends)
+    files |= write_index_files(session, catalogue, files)
+    return Publication({**files, **pages.files}, chosen_files(session, catalogue, files), pages.warnings)
+
+
+def _previous_files(output: Store) -> dict[str, dict[str, Any]]:
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(output.get_bytes(layout.PUBLISHED))["files"]
+    except ObjectMissing:
+        return {}
+    return files
+
+
+def _write_manifests(session: Session, found: Found) -> dict[str, dict[str, Any]]:
+    contents = {
+        MANIFEST: manifest_lines(session.chain, found.ends),
+        DROPPED: dropped_table(found.ends),
+        SUMMARY: summary(session.chain, session.task.name, found.ends, found.states),
+    }
+    for path, content in contents.items():
+        session.output.put_bytes(path, content)
+    return {path: {"size": len(content), "hash": hash_bytes(content)} for path, content in contents.items()}
+
+
+def _commit(session: Session, found: Found, publication: Publication) -> None:
+    task = session.task
+    states = [end.state for end in found.ends]
+    content = {
+        "run": task.run,
+        "workHash": task.work_hash,
+        "hash": publication.hash,
+        "chosen": dict(publication.chosen),
+        "keys": task.keys,
+        "samples": {state: states.count(state) for state in sorted(set(states))},
+        "files": {path: publication.files[path] for path in sorted(publication.files)},
+    }
+    session.output.put_bytes(layout.PUBLISHED, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def _clean_up(session: Session, found: Found, publication: Publication) -> None:
+    chain, output = session.chain, session.output
+    stale: list[str] = []
+    if session.task.output.prune:
+        stale = stale_files(publication.files, found.previous, chain.stages, found.histories, found.sizes)
+        output.delete(stale)
+    remaining = {path: size for path, size in found.sizes.items() if path not in set(stale)}
+    for stage in chain.stages:
+        records = found.histories.get(stage.name, {})
+        _compact(output, stage.name, kept_records(records, chain.keys[stage.name], session.task.run, remaining))
+        if stage.keeps_state:
+            ended = {sample for sample, state in found.states[stage.name].items() if state.state == "done"}
+            output.delete(_finished_states(stage.name, ended, found.sizes))
+    output.remove_litter()
+
+
+def _finished_states(stage: str, ended: set[str], sizes: Mapping[str, int]) -> list[str]:
+    """Files of durable states of samples that are done."""
+    prefixes = tuple(layout.state_prefix(stage, sample) for sample in ended)
+    return [path for path in sizes if prefixes and path.startswith(prefixes)]
+
+
+def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:
+    """Merges the record files of a stage into one for each key, then deletes what it read."""
+    old = set(record_files(output, stage))
+    contents = {
+        layout.compacted_records(stage, key): "".join(f"{record.to_line()}\n" for record in records).encode()
+        for key, records in kept.items()
+    }
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda path: _put_changed(output, path, contents[path], path in old), contents))
+    output.delete(sorted(old - contents.keys()))
+
+
+def _put_changed(output: Store, path: str, content: bytes, exists: bool) -> None:
+    if not exists or output.get_bytes(path) != content:
+        output.put_bytes(path, content)
+
+
+def _report(session: Session, found: Found, publication: Publication) -> Report:
+    output, task, ends = session.output, session.task, found.ends
+    places = {"results": "", "manifest": MANIFEST, "summary": SUMMARY, "dropped": DROPPED}
+    if REPORT in publication.files:
+        places["report"] = REPORT
+    return Report(
+        step=PUBLISH_STEP,
+        run=task.run,
+        samples=sum(bool(end.states) and not end.left_out for end in ends),
+        rejected=sum(end.state == "rejected" and not end.left_out for end in ends),
+        stages={stage.name: stage_counts(stage, found.states) for stage in session.chain.stages},
+        failures=_failures(ends),
+        warnings=[*warnings_of(ends), *publication.warnings],
+        outputs={
+            **{name: output.uri_of(path) for name, path in places.items()},
+            "records": output.uri_of(layout.ROOT),
+            "logs": output.uri_of(f"{layout.ROOT}/logs/{task.run}"),
+        },
+        publication=publication.hash,
+        chosen=dict(publication.chosen),
+    )
+
+
+def _failures(ends: Sequence[SampleEnd]) -> list[Failure]:
+    """The first failures, those that only follow from others last."""
+    failed = [
+        (sample, stage, state.reason, state.message)
+        for end in ends
+        for stage, sample, state in end.below
+        if state.state == "failed"
+    ]
+    lost = sorted(
+        (end for end in ends if end.state not in ("done", "awaiting") and not end.left_out),
+        key=lambda end: end.state == "skipped",
+    )
+    every = [*failed, *((end.sample, end.stage, end.reason, end.message) for end in lost)]
+    return [
+        Failure(sample=sample.id, stage=stage, reason=reason, message=message)
+        for sample, stage, reason, message in every[:MAXIMUM_FAILURES]
+    ]

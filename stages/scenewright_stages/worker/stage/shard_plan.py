@@ -1,0 +1,162 @@
+"""What a stage process does with each line of its worklist, judged by the records: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from scenewright_stages.contract.keys import input_fingerprint
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.records import Deaths, Record, deaths
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.worker.chain import Chain, Population
+from scenewright_stages.worker.states import (
+    UPSTREAM_MISSING,
+    UPSTREAM_RUNS,
+    Evidence,
+    Relatives,
+    SampleState,
+    States,
+    Upstream,
+    answer_path,
+    blocked,
+    current_upstream,
+    judge,
+)
+from scenewright_stages.worker.worklists import WorkItem
+
+CRASHED = "Crashed"
+DEATHS_AT_ONE_STATE = 3
+"""So often a stage that keeps state may die without saving another one."""
+
+
+@dataclass
+class ShardPlan:
+    """What is to be done with the lines of a worklist.
+
+    Attributes:
+        items: samples to run, those first that ran when an earlier process died.
+        records: ends that need no run, of skipped and crashed samples, each with the time that it has to be after.
+        ended: records of samples that an earlier attempt of this run ended, or that turn out to be up to date.
+    """
+
+    items: list[WorkItem] = field(default_factory=list)
+    records: list[tuple[Record, float]] = field(default_factory=list)
+    ended: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ShardPlanner:
+    """Sorts the lines of a worklist.
+
+    Attributes:
+        chain: the pipeline.
+        stage: whose worklist.
+        population: the families of the worklist's samples.
+        run: the run's id: deaths in other runs do not count.
+        retries: ``retries.perSample``; a sample that took down more attempts than this, at least one of them when it
+            ran alone, is not tried again.
+    """
+
+    chain: Chain
+    stage: StageSpec
+    population: Population
+    run: str
+    retries: int
+
+    def plan(self, items: Sequence[WorkItem], evidence: Evidence) -> ShardPlan:
+        """What to do with the lines.
+
+        Args:
+            items: lines of the worklist.
+            evidence: records of the stage and of all that it depends on.
+        """
+        plan = ShardPlan()
+        states = self._states(items, evidence)
+        relatives = Relatives(self.chain, self.population)
+        for item in items:
+            upstream = relatives.upstream(self.stage, item.sample, states)
+            history = evidence.history(self.stage.name, item.sample.id)
+            # All deaths in this run: a folded process makes the worklist again each time that it is started.
+            died = deaths(history, self.run).get(item.sample.id, Deaths())
+            self._sort(plan, item, states[self.stage.name][item.sample.id], upstream, evidence, died)
+        plan.items.sort(key=lambda item: not item.suspected)
+        return plan
+
+    def _states(self, items: Sequence[WorkItem], evidence: Evidence) -> States:
+        own = dict(evidence.histories.get(self.stage.name, {}))
+        for item in items:
+            own[item.sample.id] = counting_records(item, own.get(item.sample.id, ()))
+        counting = replace(evidence, histories={**evidence.histories, self.stage.name: own}, sizes=None)
+        return judge(self.chain, self.population, counting, stages=self.chain.closure(self.stage.name))
+
+    def _sort(
+        self,
+        plan: ShardPlan,
+        item: WorkItem,
+        state: SampleState,
+        upstream: Sequence[Upstream],
+        evidence: Evidence,
+        died: Deaths,
+    ) -> None:
+        item = self._with_inputs(item, upstream, evidence)
+        base: dict[str, Any] = {
+            "sample": item.sample.id,
+            "stage": self.stage.name,
+            "key": self.chain.keys[self.stage.name],
+            "fingerprint": item.fingerprint,
+            "upstream": dict(item.hashes),
+        }
+        skip = blocked(upstream) or _upstream_missing(upstream)
+        if skip is not None:
+            record = Record(state="skipped", reason=skip.reason, message=skip.message, **base)
+            plan.records.append((record, item.after))
+        elif state.record is not None:
+            plan.ended.append(state.record)
+        elif died.total >= self._allowed_deaths() and died.alone:
+            message = f"the process died {died.total} times while it worked on this sample"
+            plan.records.append((Record(state="failed", reason=CRASHED, message=message, **base), item.after))
+        else:
+            plan.items.append(replace(item, suspected=died.total > 0))
+
+    def _allowed_deaths(self) -> int:
+        return max(self.retries + 1, DEATHS_AT_ONE_STATE) if self.stage.keeps_state else self.retries + 1
+
+    def _with_inputs(self, item: WorkItem, upstream: Sequence[Upstream], evidence: Evidence) -> WorkItem:
+        """The item with all that it reads."""
+        answer = answer_path(self.stage, item.sample)
+        found = evidence.answers.get(answer, "") if answer else ""
+        return replace(
+            item,
+            fingerprint=input_fingerprint(self.stage, item.sample, evidence.inputs, found),
+            hashes=current_upstream(upstream),
+            upstream={
+                each.read.stage: files for each in upstream if each.read.of == "own" for _, files in each.outputs()
+            },
+            families={each.read.stage: each.outputs() for each in upstream if each.read.of != "own"},
+            answer=answer,
+        )
+
+
+def counting_records(item: WorkItem, history: Sequence[Record]) -> list[Record]:
+    """The records that count against a line of a worklist.
+
+    A sample that was listed for itself counts as ended only by records that are younger than the list. One that was
+    listed because something upstream runs again may still be up to date, if what it reads came out the same.
+    """
+    if item.reason == UPSTREAM_RUNS:
+        return [record for record in history if record.at > item.after or record.state != "failed"]
+    return [record for record in history if record.at > item.after]
+
+
+def families_of(items: Sequence[WorkItem]) -> list[Sample]:
+    """The indexed samples that the lines come from, each once."""
+    return list({item.sample.root.id: item.sample.root for item in items}.values())
+
+
+def _upstream_missing(upstream: Sequence[Upstream]) -> SampleState | None:
+    missing = [each.read.stage for each in upstream if each.is_short()]
+    if not missing:
+        return None
+    return SampleState("skipped", None, UPSTREAM_MISSING, f"{' and '.join(missing)} has no record of this sample")

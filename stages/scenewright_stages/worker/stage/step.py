@@ -1,0 +1,464 @@
+"""The stage step: every sample of the shard's worklist gets a record.
+
+`StageRun` reads the worklist, sorts out what is already decided (:mod:`~scenewright_stages.worker.stage.shard_plan`),
+fetches inputs ahead, runs the stage's code (:mod:`~scenewright_stages.worker.stage.sample_runner`) and stores outputs
+behind the running sample: outputs first, record last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.errors import (
+    Abandoned,
+    ConfigurationError,
+    SampleError,
+    ScenewrightError,
+    ShardError,
+)
+from scenewright_stages.contract.keys import seed_for
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.samples import WHOLE_LEVEL
+from scenewright_stages.contract.stage import BackendUse, Ranks, Stage, StageContext, StageInputs
+from scenewright_stages.store import ObjectMissing, StoreError
+from scenewright_stages.worker.chain import Population
+from scenewright_stages.worker.evidence import (
+    read_answers,
+    read_histories,
+    read_index,
+    read_run_inputs,
+    stored_sizes,
+)
+from scenewright_stages.worker.process.endings import (
+    SampleFailed,
+    SampleTimeout,
+    Terminated,
+    TooManyFailures,
+    exceeds,
+    store_fault,
+)
+from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.publications import fetch_named, resolve
+from scenewright_stages.worker.stage.fetching import AHEAD_SAMPLES, Fetcher
+from scenewright_stages.worker.stage.ranks import RankProcesses, RankRequest, load_stage, model_settings
+from scenewright_stages.worker.stage.recording import Recorder, Start
+from scenewright_stages.worker.stage.sample_runner import (
+    Outcome,
+    RunningSamples,
+    SampleRunner,
+    for_each,
+    thread_count,
+    visible,
+)
+from scenewright_stages.worker.stage.shard_plan import ShardPlan, ShardPlanner, families_of
+from scenewright_stages.worker.stage.state import SavedState, open_state
+from scenewright_stages.worker.stage.tally import Tally
+from scenewright_stages.worker.stage.uploading import Uploader
+from scenewright_stages.worker.states import Evidence
+from scenewright_stages.worker.worklists import WorkItem, shard_lines
+
+MARKED_TOGETHER = 16
+"""Samples whose start is noted by one write where they run beside each other."""
+
+
+class StageRun:
+    """One stage on one shard, in this process.
+
+    Args:
+        session: the process.
+        scratch: an empty folder for inputs and workspaces.
+
+    Raises:
+        ConfigurationError: the chain has no such stage.
+        ShardError: there is no worklist.
+    """
+
+    def __init__(self, session: Session, scratch: Path) -> None:
+        task, settings = session.task, session.settings
+        self._session, self._scratch = session, scratch
+        self._spec = session.chain.stage(task.step)
+        self._key = session.chain.keys[self._spec.name]
+        self._items = _read_worklist(session, self._spec)
+        self._tally = Tally(self._spec.name, len(self._items))
+        self._recorder = Recorder(
+            session.output, self._spec.name, self._key, task.run, settings.shard, settings.attempt
+        )
+        self._uploader = Uploader(session.output, self._spec, self._end, session.stop.fail, self._recorder.announce)
+        self._running = RunningSamples()
+        self._current: dict[str, Record] = {}
+        self._threads = thread_count(self._spec.threads)
+        self._afters: dict[str, float] = {item.sample.id: item.after for item in self._items}
+        self._ranks: RankProcesses | None = None
+        self._named: dict[str, Path] = {}
+        self._given_up = threading.Event()
+
+    def run(self) -> Report:
+        """Works until every sample has a record.
+
+        Raises:
+            ConfigurationError, ShardError, SampleFailed, TooManyFailures, Terminated: why it ended before.
+        """
+        self._session.progress.begin_step(self._spec.name, "loading", self._tally.total)
+        try:
+            plan = self._plan()
+            self._settle(plan)
+            if plan.items:
+                self._work(plan.items)
+                self._session.progress.enter("uploading")
+                self._recorder.store_marks()
+                self._uploader.drain()
+            self._check_may_continue()
+            self._store_rest()
+        except StoreError as problem:
+            self.abandon()
+            raise store_fault(problem) from problem
+        except Abandoned:
+            self.abandon()
+            self._check_may_continue()
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+        if not self._complete():
+            raise ShardError("samples of this shard ended without a record")
+        self._session.progress.enter("finished")
+        return self.report()
+
+    def report(self) -> Report:
+        """How the shard stands now."""
+        return self._tally.report(self._session.task.run, self._session.progress.gpu.rest())
+
+    def flush_if_due(self) -> None:
+        """Periodic duty: flushes records that are due."""
+        self._recorder.flush_if_due()
+
+    def give_up_late_sample(self) -> ScenewrightError | None:
+        """Records the running sample as failed when its time is over; what the process then has to end with."""
+        allowed = self._session.task.sample_timeout_seconds
+        name = self._running.take(older_than=allowed)
+        if name is None:
+            return None
+        self._given_up.set()
+        message = f"it ran longer than sampleTimeoutSeconds = {allowed:g}"
+        self._end(replace(self._current[name], state="failed", reason="Timeout", message=message, seconds=allowed))
+        try:
+            self._check_failures()
+        except (SampleFailed, TooManyFailures) as problem:
+            return problem
+        return SampleTimeout(f"{name}: {message}")
+
+    def give_up(self) -> None:
+        """Ends the work from a thread that watches: the main thread gets no further."""
+        self._given_up.set()
+        self.abandon()
+
+    def keep_marks(self) -> None:
+        """Stores what has ended before the process ends as if it had crashed: what runs stays noted as started."""
+        self._given_up.set()
+        try:
+            self._recorder.close()
+        except StoreError as problem:
+            print(f"records could not be stored: {problem}", file=sys.stderr, flush=True)
+
+    def abandon(self) -> None:
+        """Stores what can be stored before the process ends early."""
+        try:
+            self._store_rest()
+        except StoreError as problem:
+            print(f"records could not be stored: {problem}", file=sys.stderr, flush=True)
+
+    def _plan(self) -> ShardPlan:
+        session, chain = self._session, self._session.chain
+        stages = chain.closure(self._spec.name)
+        population = self._population()
+        wanted = {sample.id for level in population.values() for sample in level}
+        sizes = stored_sizes(session.output, chain.pipeline.hosts) if any(stage.asks for stage in stages) else {}
+        evidence = Evidence(
+            read_histories(session.output, [stage.name for stage in stages], wanted.__contains__),
+            None,
+            read_run_inputs(session.output, session.task.run) if session.task.inputs else {},
+            read_answers(chain, population, session.output, sizes),
+        )
+        planner = ShardPlanner(chain, self._spec, population, session.task.run, session.task.retries.per_sample)
+        return planner.plan(self._items, evidence)
+
+    def _population(self) -> Population:
+        """The families of the shard's samples; all of them where something reads the whole job."""
+        chain = self._session.chain
+        if any(chain.levels[stage.name] == WHOLE_LEVEL for stage in chain.closure(self._spec.name)):
+            samples = read_index(self._session.output)
+            return chain.population(sample for sample in samples if sample.rejected is None)
+        return chain.population(families_of(self._items))
+
+    def _settle(self, plan: ShardPlan) -> None:
+        for record in plan.ended:
+            self._tally.add(record)
+        for record, _ in plan.records:
+            self._end(record)
+        self._check_failures()
+
+    def _work(self, items: Sequence[WorkItem]) -> None:
+        task = self._session.task
+        if self._spec.processes > 1:
+            self._ranks = RankProcesses(self._spec.processes, self._scratch, self._session.stop.end_process)
+        stage = self._load()
+        self._named = self._fetch_named()
+        fetcher = Fetcher(self._spec, self._session.output, self._scratch, self._threads + AHEAD_SAMPLES)
+        retries = task.retries.per_sample if self._ranks is None else 0
+        runner = SampleRunner(stage, self._scratch, retries, self._running, self._inputs(stage))
+        self._session.progress.enter("running")
+
+        def work(item: WorkItem) -> None:
+            self._check_may_continue()
+            self._sample(runner, item)
+            self._check_failures()
+
+        suspects = [item for item in items if item.suspected or self._threads == 1]
+        others = [item for item in items if not (item.suspected or self._threads == 1)]
+        try:
+            for_each(self._marked_alone(fetcher.in_order(suspects)), work, 1)
+            for_each(self._marked_together(fetcher.in_order(others), others), work, self._threads)
+        finally:
+            fetcher.close()
+            stage.close()
+            if self._ranks is not None:
+                self._ranks.close()
+
+    def _marked_alone(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
+        """Every sample once its start is noted."""
+        for item in items:
+            if item.fault is None:
+                self._recorder.start(self._start_of(item))
+            yield item
+
+    def _marked_together(self, fetched: Iterator[WorkItem], items: Sequence[WorkItem]) -> Iterator[WorkItem]:
+        """Every sample once its start is noted, together with the next ones: a note costs a write."""
+        for position, item in enumerate(fetched):
+            if position % MARKED_TOGETHER == 0:
+                group = items[position : position + MARKED_TOGETHER]
+                self._recorder.start_together([self._start_of(one) for one in group])
+            yield item
+
+    def _start_of(self, item: WorkItem) -> Start:
+        return Start(item.sample.id, item.after, self._path_attributes(item))
+
+    def _path_attributes(self, item: WorkItem) -> dict[str, Any]:
+        names = {name for output in self._spec.outputs for name in output.attributes()}
+        return {name: item.sample.attributes[name] for name in sorted(names) if name in item.sample.attributes}
+
+    def _load(self) -> Stage[Any]:
+        session = self._session
+        context = StageContext(
+            self._spec,
+            session.chain.parameters,
+            model_settings(session.task),
+            self._progress,
+            session.progress.measure,
+            session.stop.should_stop,
+        )
+        return load_stage(self._spec, context)
+
+    def _fetch_named(self) -> dict[str, Path]:
+        """Local places of the named inputs, fetched once for all samples."""
+        wanted = self._session.task.inputs
+        return {
+            name: fetch_named(wanted[name], resolve(name, wanted[name]), self._scratch / "named" / name)
+            for name in self._spec.inputs
+            if name in wanted
+        }
+
+    def _inputs(self, stage: Stage[Any]) -> Any:
+        """How the inputs of an item are made."""
+
+        def make(item: WorkItem, workspace: Path) -> StageInputs[Any]:
+            inputs = StageInputs(
+                files=item.files,
+                params=self._session.chain.parameters_of(item.sample.root),
+                seed=seed_for(self._session.task.seed, self._spec.name, item.sample.id),
+                workspace=workspace,
+                families=item.members,
+                named=self._named,
+                answer=self._answer(item),
+                state=self._state(item) if self._spec.keeps_state else None,
+                ranks=self._ranks.ranks() if self._ranks is not None else Ranks(),
+            )
+            if self._ranks is not None:
+                self._ranks.begin(RankRequest(visible(item, stage), inputs))
+            return inputs
+
+        return make
+
+    def _answer(self, item: WorkItem) -> Mapping[str, str]:
+        """What a person chose.
+
+        Raises:
+            SampleError: the answer is not one of the options.
+        """
+        ask = self._spec.asks
+        if ask is None:
+            return {}
+        return read_answer(self._session.output.get_bytes(item.answer), ask.options(item.sample), item.answer)
+
+    def _state(self, item: WorkItem) -> SavedState:
+        name = item.sample.id
+
+        def saved(step: int) -> None:
+            self._recorder.advance(name, step)
+            self._running.renew()
+
+        folder = item.folder / "state"
+        state = open_state(self._session.output, self._spec.name, self._key, item, folder, saved)
+        if state.step:
+            self._recorder.advance(name, state.step)
+        return state
+
+    def _progress(self, fraction: float, message: str) -> None:
+        self._session.progress.update(fraction, message)
+        self._session.stop.check_running(self._running.elapsed(), fraction)
+
+    def _sample(self, runner: SampleRunner, item: WorkItem) -> None:
+        sample = item.sample
+        base = self._record_of(item)
+        if item.fault is not None:
+            self._fetch_failed(base, item.fault)
+            return
+        self._current[sample.id] = base
+        self._session.progress.begin_sample(sample.id)
+        try:
+            outcome = runner.run(item)
+        except BaseException:
+            # An orderly end: the sample has stored nothing, and has taken nothing down.
+            self._recorder.forget(sample.id)
+            raise
+        if self._ranks is not None and outcome.result is None:
+            self._ranks.restart_unless_dead()
+        self._wait_if_given_up()
+        del self._current[sample.id]
+        self._session.progress.end_sample()
+        held = self._session.progress.gpu.take()
+        base = replace(base, gpu_seconds=round(held.busy, 4), gpu_wait_seconds=round(held.waiting, 4))
+        self._recorder.leave_process(sample.id)
+        shutil.rmtree(item.folder, ignore_errors=True)
+        record = self._ended(base, outcome)
+        if outcome.result is not None:
+            self._uploader.submit(record, sample, outcome.result.outputs, outcome.workspace)
+        else:
+            self._end(record)
+
+    def _fetch_failed(self, base: Record, fault: BaseException) -> None:
+        if not isinstance(fault, SampleError):
+            raise fault
+        self._end(replace(base, state="failed", reason=fault.reason, message=fault.message))
+
+    def _record_of(self, item: WorkItem) -> Record:
+        return Record(
+            sample=item.sample.id,
+            stage=self._spec.name,
+            key=self._key,
+            state="started",
+            fingerprint=item.fingerprint,
+            upstream={stage: dict(hashes) for stage, hashes in item.hashes.items()},
+            attributes=self._path_attributes(item),
+        )
+
+    def _ended(self, base: Record, outcome: Outcome) -> Record:
+        seed = seed_for(self._session.task.seed, self._spec.name, base.sample)
+        base = replace(base, seconds=round(outcome.seconds, 4), seed=seed)
+        if outcome.result is None:
+            return replace(
+                base, state="rejected" if outcome.rejected else "failed", reason=outcome.reason, message=outcome.message
+            )
+        return replace(
+            base,
+            state="done",
+            gpu_seconds=base.gpu_seconds or round(outcome.result.gpu_seconds, 4),
+            backends=[_backend(use) for use in outcome.result.backends],
+            metrics=dict(outcome.result.metrics),
+            warnings=list(outcome.result.warnings),
+        )
+
+    def _end(self, record: Record) -> None:
+        self._recorder.add(record, self._afters[record.sample])
+        self._tally.add(record)
+        print(_log_line(record), flush=True)
+        self._session.progress.count(self._tally.done, self._tally.failed, self._tally.skipped)
+
+    def _check_may_continue(self) -> None:
+        fault = self._session.stop.fault
+        if fault is not None:
+            raise store_fault(fault) if isinstance(fault, StoreError) else fault
+        if self._session.stop.requested:
+            raise Terminated(f"ended by {self._session.stop.reason}; run again to continue")
+
+    def _check_failures(self) -> None:
+        task, tally = self._session.task, self._tally
+        if tally.failed and task.on_sample_error == "Fail":
+            raise SampleFailed("a sample failed, and onSampleError is Fail")
+        if exceeds(task.max_failed_samples, tally.failed, tally.total):
+            allowed = task.max_failed_samples
+            raise TooManyFailures(f"{tally.failed} of {tally.total} samples failed, maxFailedSamples is {allowed}")
+
+    def _complete(self) -> bool:
+        return all(self._tally.has(item.sample.id) for item in self._items)
+
+    def _store_rest(self) -> None:
+        self._uploader.drain(self._session.stop.seconds_to_store())
+        self._recorder.forget_running()
+        self._recorder.close()
+        self._uploader.close()
+
+    def _wait_if_given_up(self) -> None:
+        if self._given_up.is_set():
+            # The watching thread is ending the process, with a record of its own for this sample.
+            threading.Event().wait()
+
+
+def read_answer(content: bytes, options: Mapping[str, Sequence[str]], path: str) -> dict[str, str]:
+    """A person's answer, checked against what could be chosen.
+
+    Raises:
+        SampleError: it is not a choice of one option for each question (reason ``BadAnswer``).
+    """
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise SampleError("BadAnswer", f'{path} must be a JSON object such as {{"question": "option"}}')
+    for name, allowed in options.items():
+        if str(answer.get(name)) not in allowed:
+            raise SampleError("BadAnswer", f"{path}: {name} is {answer.get(name)!r}; allowed: {', '.join(allowed)}")
+    return {name: str(answer[name]) for name in options}
+
+
+def _read_worklist(session: Session, stage: StageSpec) -> list[WorkItem]:
+    task = session.task
+    if stage.name not in session.chain.selected:
+        raise ConfigurationError("step", stage.name, "is not among the selected stages of this run")
+    try:
+        content = session.output.get_bytes(layout.worklist(task.run, stage.name)).decode()
+    except ObjectMissing as problem:
+        raise ShardError(f"run {task.run} has no worklist for {stage.name}: run the index step first") from problem
+    lines = [line for line in content.split("\n") if line]
+    return [WorkItem.from_line(line) for line in shard_lines(lines, session.settings.shard, task.shards)]
+
+
+def _log_line(record: Record) -> str:
+    why = f": {record.reason}: {record.message[:300]}" if record.reason else ""
+    took = f" in {record.seconds:.2f} s" if record.seconds else ""
+    warnings = "".join(f"\n  warning: {warning}" for warning in record.warnings)
+    return f"{record.stage} {record.sample} {record.state}{took}{why}{warnings}"
+
+
+def _backend(use: BackendUse) -> dict[str, Any]:
+    return {name: value for name, value in vars(use).items() if value}

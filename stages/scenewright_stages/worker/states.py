@@ -1,0 +1,358 @@
+"""Whether samples are up to date, judged by records and files alone: the one rule behind resume, retry and caching.
+
+Paths of outputs contain no key, so a run under other parameters overwrites what an earlier run stored. A ``done``
+record therefore counts only while it is the last that may have written its paths: a younger ``started`` or ``done``
+record of the same sample and stage, under whatever key, invalidates it. (``started`` is stored before the first output
+is, and record times of one sample never go backwards: see :class:`~scenewright_stages.worker.worklists.WorkItem`.)
+Going from parameter A to B and back to A thus makes A's files again. Files that somebody deleted or truncated are
+found by the listing of the output.
+
+The index step, the stages and publish all call :func:`judge`; everything here is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scenewright_stages.contract.keys import input_fingerprint, same_fingerprint, short_hash
+from scenewright_stages.contract.outputs import OutputContract
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.records import OutputFile, Record
+from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
+from scenewright_stages.worker.chain import WHOLE, Chain, Population
+
+NO_RECORD = "no record"
+PARAMETERS_CHANGED = "parameters changed"
+INPUT_CHANGED = "input changed"
+UPSTREAM_CHANGED = "upstream changed"
+UPSTREAM_RUNS = "upstream runs again"
+OUTPUTS_MISSING = "outputs missing"
+OVERWRITTEN = "overwritten by other parameters"
+INTERRUPTED = "interrupted"
+FAILED_BEFORE = "failed before"
+
+UPSTREAM_FAILED = "UpstreamFailed"
+UPSTREAM_MISSING = "UpstreamMissing"
+TOO_FEW = "TooFewUpstream"
+AWAITING = "AwaitingSelection"
+PROVIDED = "provided"
+"""Run of the records that stand for outputs which came with the input."""
+
+State = Literal["done", "failed", "skipped", "awaiting", "todo"]
+Histories = Mapping[str, Mapping[str, Sequence[Record]]]
+"""Records by stage and sample, of all keys."""
+
+
+@dataclass(frozen=True)
+class SampleState:
+    """The state of a sample in a stage.
+
+    Attributes:
+        state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run, or was rejected:
+            then there is a record), ``awaiting`` (a person's answer), or ``todo``.
+        record: the record that says so; a ``todo`` sample has none.
+        reason: why it is to run, failed or was skipped.
+        message: details of a failure or a skip.
+    """
+
+    state: State
+    record: Record | None = None
+    reason: str = ""
+    message: str = ""
+
+
+States = dict[str, dict[str, SampleState]]
+"""By stage and sample."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What states are judged by.
+
+    Attributes:
+        histories: records, possibly of other samples too.
+        sizes: size by path of everything in the output, None to trust the records.
+        inputs: hashes of the named inputs.
+        answers: hashes of people's answers by path.
+    """
+
+    histories: Histories = field(default_factory=dict)
+    sizes: Mapping[str, int] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    def history(self, stage: str, sample: str) -> Sequence[Record]:
+        """Records of one sample in one stage."""
+        return self.histories.get(stage, {}).get(sample, ())
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What a sample reads by one of its stage's reads.
+
+    Attributes:
+        reader: the sample that reads.
+        read: as the stage declares it.
+        members: the samples that are read, in order, each with its state in the stage that made it.
+    """
+
+    reader: Sample
+    read: Read
+    members: tuple[tuple[Sample, SampleState], ...]
+
+    def outputs(self) -> list[tuple[Sample, dict[str, OutputFile]]]:
+        """The outputs to read, by name, of every member that is done."""
+        return [
+            (sample, self._read(state.record))
+            for sample, state in self.members
+            if state.state == "done" and state.record
+        ]
+
+    def needed(self) -> int:
+        """How many members have to be done."""
+        total = len(self.members)
+        return total if self.read.at_least is None else min(self.read.at_least, total)
+
+    def is_short(self) -> bool:
+        """Whether fewer members are done than needed."""
+        done = sum(state.state == "done" for _, state in self.members)
+        return done < max(1, self.needed())
+
+    def lacks_part(self) -> bool:
+        """Whether the one file that the sample reads is not among those that were made."""
+        return bool(self.read.part) and any(not files for _, files in self.outputs())
+
+    def _read(self, record: Record) -> dict[str, OutputFile]:
+        names = self.read.outputs or tuple(record.outputs)
+        files = {name: record.outputs[name] for name in names if name in record.outputs}
+        if not self.read.part:
+            return files
+        wanted = str(self.reader.attributes.get(self.read.part, ""))
+        return {name: parts[wanted] for name, file in files.items() if wanted in (parts := file.files())}
+
+
+class Relatives:
+    """Finds the samples that a sample's stage reads.
+
+    Args:
+        chain: gives the levels of stages.
+        population: all samples that take part.
+    """
+
+    def __init__(self, chain: Chain, population: Population) -> None:
+        self._levels, self._population = chain.levels, population
+        self._descendants: dict[tuple[int, int], dict[str, list[Sample]]] = {}
+
+    def upstream(self, stage: StageSpec, sample: Sample, states: States) -> list[Upstream]:
+        """All that the stage reads for the sample, the job's input apart."""
+        return [
+            Upstream(
+                sample, read, tuple((one, states[read.stage][one.id]) for one in self._members(stage, sample, read))
+            )
+            for read in stage.reads
+            if read.stage != INPUT
+        ]
+
+    def _members(self, stage: StageSpec, sample: Sample, read: Read) -> Sequence[Sample]:
+        own, level = self._levels[stage.name], self._levels[read.stage]
+        if read.of == "own":
+            return [ancestor(sample, level)]
+        top = own - 1 if read.of == "siblings" else own
+        return self._below(top, level).get(ancestor(sample, top).id, [])
+
+    def _below(self, top: int, level: int) -> dict[str, list[Sample]]:
+        if (top, level) not in self._descendants:
+            found: dict[str, list[Sample]] = {}
+            for each in self._population[level]:
+                found.setdefault(ancestor(each, top).id, []).append(each)
+            self._descendants[top, level] = found
+        return self._descendants[top, level]
+
+
+def ancestor(sample: Sample, level: int) -> Sample:
+    """The sample of that level on the way from the indexed one, or the sample that stands for the whole job."""
+    return WHOLE if level == WHOLE_LEVEL else sample.at_level(level)
+
+
+def judge(
+    chain: Chain,
+    population: Population,
+    evidence: Evidence,
+    *,
+    stages: Sequence[StageSpec] | None = None,
+    selected: frozenset[str] | None = None,
+    retry_failed: bool = False,
+) -> States:
+    """The state of every sample in every stage.
+
+    Args:
+        chain: the pipeline and its keys.
+        population: samples that take part, families whole.
+        evidence: what they are judged by.
+        stages: a part of the chain that is closed under `reads`; all of it for None.
+        selected: stages that may run; the samples of others are skipped unless they are up to date. None: all.
+        retry_failed: whether failed samples run again.
+    """
+    states: States = {}
+    relatives = Relatives(chain, population)
+    for stage in chain.stages if stages is None else stages:
+        states[stage.name] = {}
+        for sample in population[chain.levels[stage.name]]:
+            upstream = relatives.upstream(stage, sample, states)
+            state = _provided(stage, sample) or _judged(stage, chain.keys[stage.name], sample, upstream, evidence)
+            if selected is not None and stage.name not in selected:
+                state = _outside_selection(stage, state)
+            elif state.state == "failed" and retry_failed:
+                state = SampleState("todo", None, FAILED_BEFORE)
+            states[stage.name][sample.id] = state
+    return states
+
+
+def blocked(upstream: Sequence[Upstream]) -> SampleState | None:
+    """The state that follows from what upstream stages did not make; None when the sample can run."""
+    return next((state for each in upstream if (state := _blocked_by(each)) is not None), None)
+
+
+def current_upstream(upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
+    """Hashes of the upstream outputs that are read now, by stage and output, as a record stores them."""
+    hashes: dict[str, dict[str, str]] = {}
+    for each in upstream:
+        found = each.outputs()
+        if each.read.of == "own":
+            for _, files in found:
+                hashes[each.read.stage] = {name: file.hash for name, file in files.items()}
+        elif found:
+            names = sorted({name for _, files in found for name in files})
+            hashes[each.read.stage] = {
+                name: short_hash([[one.id, files[name].hash] for one, files in found if name in files])
+                for name in names
+            }
+    return hashes
+
+
+def latest_time(history: Iterable[Record]) -> float:
+    """Time of the youngest record, 0 when there is none."""
+    return max((record.at for record in history), default=0.0)
+
+
+def _provided(stage: StageSpec, sample: Sample) -> SampleState | None:
+    """Done, where the input came with the stage's outputs."""
+    files = sample.provided.get(stage.name)
+    if not files:
+        return None
+    outputs = {name: OutputFile(file.uri, file.size, file.fingerprint) for name, file in files.items()}
+    return SampleState("done", Record(sample.id, stage.name, "", "done", run=PROVIDED, outputs=outputs))
+
+
+def _outside_selection(stage: StageSpec, state: SampleState) -> SampleState:
+    if state.state not in ("todo", "awaiting"):
+        return state
+    return SampleState("skipped", None, UPSTREAM_MISSING, f"{stage.name} is not selected and not up to date")
+
+
+def _blocked_by(upstream: Upstream) -> SampleState | None:
+    if upstream.read.of != "own":
+        return _too_few(upstream)
+    above = upstream.members[0][1]
+    if above.state == "failed":
+        return SampleState("skipped", None, UPSTREAM_FAILED, f"{upstream.read.stage} failed: {above.reason}")
+    if above.state == "skipped":
+        return SampleState("skipped", None, above.reason, above.message)
+    if above.state == "awaiting":
+        return SampleState("awaiting", None, above.reason, above.message)
+    if upstream.lacks_part():
+        part = upstream.reader.attributes.get(upstream.read.part)
+        return SampleState("skipped", None, UPSTREAM_MISSING, f"{upstream.read.stage} made no {part}")
+    return None
+
+
+def _too_few(upstream: Upstream) -> SampleState | None:
+    """Of a read of many samples: the state when not enough of them can be done as things stand."""
+    counts = Counter(state.state for _, state in upstream.members)
+    needed = max(1, upstream.needed())
+    if counts["done"] + counts["todo"] >= needed:
+        return None
+    if counts["done"] + counts["todo"] + counts["awaiting"] >= needed:
+        return SampleState("awaiting", None, AWAITING, f"{upstream.read.stage} waits for an answer")
+    reasons = "; ".join(sorted({state.reason for _, state in upstream.members if state.reason})[:3])
+    found = f"{counts['done']} of {counts.total()} are done in {upstream.read.stage}, {needed} are needed"
+    return SampleState("skipped", None, TOO_FEW, f"{found}: {reasons}" if reasons else found)
+
+
+def _judged(
+    stage: StageSpec, key: str, sample: Sample, upstream: Sequence[Upstream], evidence: Evidence
+) -> SampleState:
+    if state := blocked(upstream):
+        return state
+    history = evidence.history(stage.name, sample.id)
+    ended = [record for record in history if record.key == key and record.state in ("done", "failed", "rejected")]
+    last = max(ended, key=lambda record: record.at, default=None)
+    if any(state.state == "todo" for each in upstream for _, state in each.members):
+        # A sample without its files runs again whatever comes of those above it.
+        lost = last is not None and last.state == "done" and _are_missing(stage, sample, last, evidence.sizes)
+        return SampleState("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
+    answer = evidence.answers.get(answer_path(stage, sample), "")
+    if stage.asks is not None and not answer:
+        return SampleState("awaiting", None, AWAITING, stage.asks.text)
+    if last is None:
+        return SampleState("todo", None, _why_none(key, history))
+    fingerprint = input_fingerprint(stage, sample, evidence.inputs, answer)
+    if reason := _why_stale(stage, sample, last, history, fingerprint, current_upstream(upstream), evidence.sizes):
+        return SampleState("todo", None, reason)
+    states: dict[str, State] = {"done": "done", "rejected": "skipped"}
+    return SampleState(states.get(last.state, "failed"), last, last.reason, last.message)
+
+
+def answer_path(stage: StageSpec, sample: Sample) -> str:
+    """Where the answer to a stage's question lies; empty for a stage that asks nothing."""
+    return OutputContract("answer", stage.asks.path, "json").path_for(sample) if stage.asks is not None else ""
+
+
+def _why_none(key: str, history: Sequence[Record]) -> str:
+    if any(record.key == key and record.state == "started" for record in history):
+        return INTERRUPTED
+    return PARAMETERS_CHANGED if any(record.state != "skipped" for record in history) else NO_RECORD
+
+
+def _why_stale(
+    stage: StageSpec,
+    sample: Sample,
+    last: Record,
+    history: Sequence[Record],
+    fingerprint: str,
+    upstream: Mapping[str, Mapping[str, str]],
+    sizes: Mapping[str, int] | None,
+) -> str:
+    if not same_fingerprint(last.fingerprint, fingerprint):
+        return INPUT_CHANGED
+    # Stages that it does not read any more may still be in its record.
+    if {name: last.upstream.get(name) for name in upstream} != upstream:
+        return UPSTREAM_CHANGED
+    later = [record for record in history if record.at > last.at and record.state in ("started", "done")]
+    if any(record.key == last.key for record in later):
+        return INTERRUPTED
+    if last.state != "done":
+        return ""
+    if later:
+        return OVERWRITTEN
+    return OUTPUTS_MISSING if _are_missing(stage, sample, last, sizes) else ""
+
+
+def _are_missing(stage: StageSpec, sample: Sample, done: Record, sizes: Mapping[str, int] | None) -> bool:
+    """Whether a file that the stage declares was not made, was made elsewhere, or is not there in its size.
+
+    What it declares may grow and shrink under the same key: parameters that only decide what is kept are in none.
+    """
+    for output in stage.outputs:
+        stored = done.outputs.get(output.name)
+        if stored is None:
+            if not output.optional:
+                return True
+        elif stored.path != output.path_for(sample) or (
+            sizes is not None and any(sizes.get(file.path) != file.size for file in stored.files().values())
+        ):
+            return True
+    return False
