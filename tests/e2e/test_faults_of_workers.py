@@ -17,7 +17,7 @@ from toy_noting import Behaviour
 from worker_faults import SAFE_SECONDS, Orders, ShardedJob, Worker, undisturbed
 
 from cluster.storage import StorageServer
-from scenewright_stages.worker.uploading import BEHIND_SAMPLES
+from scenewright_stages.worker.stage.uploading import BEHIND_SAMPLES
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 
 STAGES = ("paint", "shape", "polish")
 

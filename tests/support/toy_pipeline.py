@@ -16,7 +16,7 @@ from pydantic import Field
 
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
 
 
 class FaultParams(Params):

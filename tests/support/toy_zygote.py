@@ -14,11 +14,11 @@ from pathlib import Path
 
 import toy_stages
 
-import scenewright_stages.worker.checks
+import scenewright_stages.worker.stage.checks
 from scenewright_stages.worker import recording
-from scenewright_stages.worker.main import main
+from scenewright_stages.worker.process.main import main
 
-LOADED = (toy_stages, scenewright_stages.worker.checks)
+LOADED = (toy_stages, scenewright_stages.worker.stage.checks)
 
 
 def start(environment: Mapping[str, str], log: str) -> int:

@@ -18,7 +18,7 @@ from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.task import SHARD_ENVIRONMENT
 from scenewright_stages.store import hash_bytes, open_store
-from scenewright_stages.worker.histories import parse_records
+from scenewright_stages.worker.evidence import parse_records
 
 POD = PodSettings(images={"scene": "none"})
 POD_ENVIRONMENT = {

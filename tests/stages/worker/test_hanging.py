@@ -12,7 +12,7 @@ import pytest
 
 GUARDED = """
 import ctypes, os
-from scenewright_stages.worker.hanging import HangGuard
+from scenewright_stages.worker.process.watchdog import HangGuard
 HangGuard({seconds}, 2)
 {then}
 """

@@ -13,7 +13,7 @@ import pytest
 from toy_harness import Toy
 
 from scenewright_stages.contract import layout
-from scenewright_stages.worker.locking import EXPIRY_SECONDS, Holder
+from scenewright_stages.worker.process.locking import EXPIRY_SECONDS, Holder
 
 
 def rerun(toy: Toy, **changes: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.expansion import ancestor, children, leaves, stage_levels
+from scenewright_stages.contract.samples import ancestor, children, leaves, stage_levels
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
 from scenewright_stages.contract.samples import Sample, SourceFile
 

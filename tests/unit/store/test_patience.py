@@ -13,7 +13,7 @@ import pytest
 from scenewright_stages.store import ObjectMissing, StoredObject, StoreUnreachable, open_store
 from scenewright_stages.store import patience as patience_module
 from scenewright_stages.store.local import LocalStore
-from scenewright_stages.store.patience import PatientStore, hurry, patient
+from scenewright_stages.store.retrying import PatientStore, hurry, patient
 from scenewright_stages.store.s3 import S3Store
 
 

@@ -14,7 +14,7 @@ from scenewright_stages.contract.errors import ContractError
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, Media, OutputContract
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.stage import StageResult
-from scenewright_stages.worker.checks import check_output, check_result
+from scenewright_stages.worker.stage.checks import check_output, check_result
 
 RAMP = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
 

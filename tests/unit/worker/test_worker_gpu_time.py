@@ -8,7 +8,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenewright_stages.worker.gpu_time import GpuClock, GpuTime
+from scenewright_stages.worker.process.progress import GpuClock, GpuTime
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.pipeline import InputKind
-from scenewright_stages.worker.listings import ListedSample, is_listing, parse_listing
+from scenewright_stages.worker.index.lists import ListedSample, is_listing, parse_listing
 
 KIND = InputKind((".png",), {"mask": (".mask.png",)}, listings=True)
 LOCAL = "file:///data/sets/list.jsonl"

@@ -13,8 +13,8 @@ import pytest
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
 from scenewright_stages.contract.records import STARTED_TOGETHER, Record, crashes
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.worker.parallel import for_each, thread_count
-from scenewright_stages.worker.resuming import CRASHED, make_agenda
+from scenewright_stages.worker.stage.sample_runner import for_each, thread_count
+from scenewright_stages.worker.stage.shard_plan import CRASHED, make_agenda
 from scenewright_stages.worker.worklists import Todo
 
 STAGE = StageSpec("stage", 1, "m:C", (Read(INPUT),), (), threads=2)

@@ -15,9 +15,9 @@ from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Pixels, StageResult
 from scenewright_stages.store import hash_bytes, open_store
-from scenewright_stages.worker.checks import check_pixels, check_result
-from scenewright_stages.worker.encoding import encode_png
-from scenewright_stages.worker.uploading import Uploader
+from scenewright_stages.worker.stage.checks import check_pixels, check_result
+from scenewright_stages.worker.stage.encoding import encode_png
+from scenewright_stages.worker.stage.uploading import Uploader
 
 RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 OUTPUTS = (

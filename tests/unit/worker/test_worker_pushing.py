@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from scenewright_stages.contract.reports import Push
-from scenewright_stages.worker.progress import Progress
-from scenewright_stages.worker.pushing import Pusher, PushTarget
+from scenewright_stages.worker.process.progress import Progress
+from scenewright_stages.worker.process.pushing import Pusher, PushTarget
 
 PUSH = Push(run="r-1", step="depth", shard=3)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.worker.scratch import PREFIX, make_scratch
+from scenewright_stages.worker.process.process_setup import PREFIX, make_scratch
 
 NOBODY = 2**22 + 1
 """Above the kernel's largest process number."""

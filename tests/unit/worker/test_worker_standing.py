@@ -12,9 +12,9 @@ from toy_pipeline import PIPELINE
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import Sample, SourceFile
-from scenewright_stages.worker.pruning import kept_records, stale_files
-from scenewright_stages.worker.resuming import counting_records, make_agenda
-from scenewright_stages.worker.standing import (
+from scenewright_stages.worker.publish.pruning import kept_records, stale_files
+from scenewright_stages.worker.stage.shard_plan import counting_records, make_agenda
+from scenewright_stages.worker.states import (
     FAILED_BEFORE,
     INPUT_CHANGED,
     INTERRUPTED,

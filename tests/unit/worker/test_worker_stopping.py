@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scenewright_stages.worker import stopping
-from scenewright_stages.worker.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_last_moment, watch_signals
+from scenewright_stages.worker.process.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_last_moment, watch_signals
 
 
 @pytest.fixture

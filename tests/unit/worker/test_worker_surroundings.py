@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.worker.surroundings import arrange
+from scenewright_stages.worker.process.process_setup import arrange
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
