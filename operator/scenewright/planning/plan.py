@@ -151,3 +151,13 @@ def _checked_selection(spec: CommonSpec, chain: tuple[StageSpec, ...]) -> tuple[
 
 def _differences(block: Params) -> dict[str, Any]:
     return block.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def outputs_conflict(one: Plan, other: Plan) -> bool:
+    """Whether two objects would write to the same places: equal or nested outputs, but for folders that one hosts."""
+    outer, inner = sorted((one, other), key=lambda plan: len(plan.spec.output.uri.rstrip("/")))
+    prefix, path = f"{outer.spec.output.uri.rstrip('/')}/", f"{inner.spec.output.uri.rstrip('/')}/"
+    below = path.removeprefix(prefix)
+    return path.startswith(prefix) and not any(
+        below.startswith(host) and below != host for host in outer.pipeline.hosts
+    )

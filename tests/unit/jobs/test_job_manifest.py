@@ -27,7 +27,7 @@ from job_building import (
 from scenewright.execution.jobs import PodSettings, job_manifest, labels
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.execution.threads import thread_environment
+from scenewright.execution.devices import thread_environment
 from scenewright.planning.tasks import RunSettings, task_of
 
 GOLDEN = Path(__file__).parent / "golden"
