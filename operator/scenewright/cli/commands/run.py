@@ -43,10 +43,11 @@ def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_fa
     except SpecError as error:
         return refuse(error, as_json)
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
-    for plan in plans:
+    for given in plans:
+        plan = given
         settings = run_settings(plan, retry_failed or has_new_retry_token(plan))
         try:
-            plan = plan.with_resolved(resolved_inputs(plan, ended))
+            plan = given.with_resolved(resolved_inputs(given, ended))
             outcome = _run_one(plan, settings, as_json)
         except DependencyNotReady as problem:
             outcome = Outcome(COMMAND_SAMPLES_FAILED, "DependencyFailed", str(problem))
