@@ -273,11 +273,14 @@ def crds(
         list[Path], typer.Option("--output", metavar="DIR", help="Folder of the CRD files. Repeatable.")
     ] = CRD_FOLDERS,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files differ.")] = False,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="With the blocks of pipelines that other packages bring.")
+    ] = False,
 ) -> None:
-    """Write the CustomResourceDefinitions."""
+    """Write the CustomResourceDefinitions and the frozen defaults of the pipelines."""
     from scenewright.cli.commands.crds import crds_command
 
-    raise typer.Exit(crds_command(folders, check))
+    raise typer.Exit(crds_command(folders, check, installed))
 
 
 @app.command()
