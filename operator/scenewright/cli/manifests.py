@@ -13,8 +13,8 @@ from scenewright.planning.kinds import kind_of, pipelines_of, spec_model
 from scenewright.planning.overrides import apply_overrides, with_value
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
-from scenewright_stages.models.specs import Weights
-from scenewright_stages.models.weights import default_cache_dir, weights_status
+from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.contract.backends import Weights
 
 
 @dataclass(frozen=True)

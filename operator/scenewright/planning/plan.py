@@ -75,7 +75,7 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
     spec = manifest.spec
     pipeline = pipeline_of(kind, spec)
     parameters, chain = effective_parameters(pipeline, getattr(spec, pipeline.name), spec.execution.stage_overrides)
-    selected = _checked_selection(spec, chain)
+    selected = _checked_selection(spec, parameters, chain)
     return Plan(
         kind=kind,
         name=manifest.metadata.name,
@@ -112,10 +112,10 @@ def work_hash(spec: JobSpec, pipeline: str, parameters: Params) -> str:
     )
 
 
-def _checked_selection(spec: JobSpec, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
+def _checked_selection(spec: JobSpec, parameters: Params, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
     """The stages that may run, once every licence that they need is accepted."""
     selected = selected_stages(chain, spec.execution.stages)
-    problems = backends.licence_problems(chain, selected, spec.models.accept_licenses)
+    problems = backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses)
     if problems:
         raise SpecError(problems)
     return selected

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from scenewright_stages.contract.backends import BackendFacts
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
 
@@ -121,6 +122,7 @@ class Pipeline:
         sample_pages: whether every sample has a page of its own; False: one page over the whole data set.
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
             further files of the publication, bytes by path.
+        backends: backends that the pipeline brings along; the registry lists them beside the built-in ones.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Pipeline:
     reporter: str = ""
     sample_pages: bool = True
     catalogue: str = ""
+    backends: tuple[BackendFacts, ...] = ()
 
     def parse(self, block: dict[str, Any]) -> Params:
         """The typed parameters of a block as written in a manifest; raises pydantic's ValidationError."""

@@ -24,7 +24,7 @@ from scenewright.execution.threads import available_cpus, thread_environment
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.tasks import RunSettings
-from scenewright_stages.models.weights import default_cache_dir
+from scenewright_stages.backends.cache.weights import default_cache_dir
 
 
 class Display(Protocol):
