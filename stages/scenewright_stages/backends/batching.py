@@ -1,7 +1,7 @@
-"""One thread that runs a model on whatever its callers are waiting for.
+"""Batching calls from several threads: one thread runs the model on whatever its callers are waiting for.
 
-Stages ask from several threads; the model sees batches. While it runs one batch, the next one gathers: callers prepare
-their input and finish their output on their own threads, so that the device waits for neither.
+While the model runs one batch, the next one fills up. Callers prepare their input and finish their output on their own
+threads, so that the device waits for neither.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from scenewright_stages.contract.errors import ConfigurationError, ContractError
 
 
 class UnknownCapability(UnknownChoice):
-    """The capability is not one that any backend offers."""
+    """No backend offers the capability."""
 
 
 class UnknownBackend(UnknownChoice):
@@ -43,7 +43,7 @@ class LicenceNotAccepted(ConfigurationError):
 
 
 class MissingWeights(ConfigurationError):
-    """The model cache lacks (a part of) the weights; a stage never downloads them by itself."""
+    """The model cache lacks some of the weights; a stage never downloads them itself."""
 
     def __init__(self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str]) -> None:
         self.weights_id = weights_id
@@ -58,7 +58,7 @@ class MissingWeights(ConfigurationError):
 
 
 class BrokenWeights(ConfigurationError):
-    """The files are there, but they are not the model that they should be."""
+    """The files are there, but they do not hold the expected model."""
 
     def __init__(self, weights_id: str, path: object, problem: str) -> None:
         self.weights_id = weights_id

@@ -44,7 +44,7 @@ def backends(capability: str | None = None) -> tuple[BackendFacts, ...]:
 
 
 def find_backend(capability: str, name: str) -> BackendFacts | None:
-    """The backend that serves ``capability`` under ``name``; None if there is none."""
+    """The backend that serves ``capability`` under ``name``, or None."""
     for source in (_built_in, _declared):
         for facts in source():
             if (facts.capability, facts.name) == (capability, name):
@@ -106,7 +106,7 @@ def _built_in() -> tuple[BackendFacts, ...]:
 
 
 def _declared() -> Iterator[BackendFacts]:
-    """What the pipelines bring along. A pipeline that cannot be loaded says so to whoever asks for it by name."""
+    """What the pipelines declare. A pipeline that cannot be loaded is skipped: loading it by name reports why."""
     known = {(facts.capability, facts.name): facts for facts in _built_in()}
     for name in pipeline_names():
         try:

@@ -59,7 +59,7 @@ class Returning:
 
 
 def returning(values: Tensor) -> list[Returning]:
-    """The rows of a batch, each on its way to the host; the device goes on with other work meanwhile."""
+    """The rows of a batch, each on its way to the host while the device does other work."""
     if values.device.type != "cuda":
         return [Returning(row, None) for row in values.float()]
     host = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)

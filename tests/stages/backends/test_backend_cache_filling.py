@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -165,6 +165,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     gated = False
+    asked: ClassVar[list[str]] = []
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -174,6 +175,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         path = self.path.partition("?")[0]
+        self.asked.append(path)
         if "lab/model" not in path:
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
         elif self.gated and self.headers.get("Authorization") != "Bearer good":
@@ -208,6 +210,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(_Hub, "gated", False)
+    monkeypatch.setattr(_Hub, "asked", [])
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -227,6 +230,17 @@ def test_a_gated_repository_asks_for_a_token(tmp_path: Path, hub: str, monkeypat
     with pytest.raises(ConfigurationError, match=r"spec\.models\.tokenSecretName.*gated"):
         fill_cache(WEIGHTS, tmp_path / "cache", HubSource(hub, "bad"), ignore)
     assert fill_cache(WEIGHTS, tmp_path / "cache", HubSource(hub, "good"), ignore).fetched
+
+
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_the_weights_of_a_space_are_found_where_they_were_put(tmp_path: Path, hub: str, from_hub: bool) -> None:
+    space = Weights(**{**vars(WEIGHTS), "repository_type": "space"})
+    cache = tmp_path / "cache"
+    filled = fill_cache(space, cache, HubSource(hub, None) if from_hub else mirror_in(tmp_path / "mirror"), ignore)
+    assert filled.fetched and filled.status == weights_status(space, cache)
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == ["spaces--lab--model"]
+    assert weights_status(WEIGHTS, cache).state == "missing"
+    assert any("/spaces/lab/model" in path for path in _Hub.asked) == from_hub
 
 
 def test_an_unknown_repository_is_a_configuration_error(tmp_path: Path, hub: str) -> None:

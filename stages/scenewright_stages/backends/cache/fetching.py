@@ -1,7 +1,7 @@
-"""Filling the model cache: the only code that downloads weights, and no stage calls it.
+"""Downloading weights for ``scenewright models --fetch``, and which files of a repository a download needs.
 
-It is run by ``scenewright models --fetch`` and by the ``models`` stage of a job, which have a token and a
-network; the stages that use the weights have neither.
+The ``models`` step of a job fills the cache by :mod:`.filling` instead. Stages never download: they have
+neither a token nor a network.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def fetch_weights(
 ) -> WeightsStatus:
     """Download what a backend needs into the Hugging Face cache layout below ``cache_dir``.
 
-    The licence is checked by whoever uses the weights; gated ones need a token whose owner has accepted it.
+    The licence is not checked here. Gated weights need a token whose owner has accepted it.
 
     Args:
         weights: what to fetch.
         cache_dir: the model cache.
-        revision: branch, tag or commit in place of ``weights.revision``.
+        revision: branch, tag or commit to use instead of ``weights.revision``.
         token: of the Hugging Face account.
         with_optional: also the optional files (for FLUX the text encoders, 10 GB).
 

@@ -1,7 +1,7 @@
-"""Fills a shared model cache: sets of weights appear as a whole, and any number of fillers may run beside each other.
+"""Filling a shared model cache: a set of weights appears completely or not at all, however many fillers run.
 
-Files are fetched into a folder beside the target on the same volume, flushed, and moved in by one rename; then come a
-marker with the hash of every file and, last, the reference by which the weights are found.
+Files are fetched into a folder on the cache's volume, flushed to disk, and moved into place by one rename. Then a
+marker with the hash of every file is written and, last, the reference by which stages find the weights.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ LOCK_NAME = "lock"
 MARKERS = "scenewright"
 CACHE_FIELD = "spec.models.cacheClaim"
 LITTER_SECONDS = 86_400.0
-"""Age at which the folder of a filler is litter even where the volume knows no locks; no filler lives that long."""
+"""Age at which a filler's folder is removed even if the volume supports no locks; no filler runs that long."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What became of one set of weights.
+    """The result of filling in one set of weights.
 
     Attributes:
         status: as the stages will find it.
-        fetched: whether it was fetched now; else it was there.
+        fetched: whether it was fetched now; otherwise it was already there.
     """
 
     status: WeightsStatus
@@ -47,11 +47,11 @@ class Filled:
 
 
 def fill_cache(weights: Weights, cache_dir: Path, source: WeightSource, on_progress: OnProgress) -> Filled:
-    """Makes sure that the cache holds the weights.
+    """Make sure that the cache holds the weights.
 
     Raises:
         ConfigurationError: no access, an incomplete source, or a cache that cannot be written or is full.
-        FetchFailed: the download did not go through.
+        FetchFailed: the download failed; another attempt may succeed.
     """
     status = weights_status(weights, cache_dir)
     if status.state == "present":
@@ -74,7 +74,7 @@ def fill_cache(weights: Weights, cache_dir: Path, source: WeightSource, on_progr
 
 def _repository(weights: Weights) -> str:
     """Folder name in the layout of the Hugging Face cache, which its own tools can read too."""
-    return f"models--{weights.id.replace('/', '--')}"
+    return f"{weights.repository_type}s--{weights.id.replace('/', '--')}"
 
 
 def _commit_of(weights: Weights, hashes: Mapping[str, object]) -> str:
@@ -103,11 +103,11 @@ def _staged(work: Path, files: Path, weights: Weights, commit: str) -> Path:
 
 
 def _move_in(staged: Path, cache_dir: Path, weights: Weights, commit: str, work: Path) -> None:
-    """Makes the snapshot the cache's own, unless another filler was faster; an incomplete one makes way."""
+    """Move the snapshot into the cache, unless another filler was faster; an incomplete snapshot is replaced."""
     target = cache_dir / _repository(weights) / "snapshots" / commit
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / LOCK_NAME).open("w") as lock:
-        # Where the volume knows no locks, the renames still make every state a whole one.
+        # On a volume without locks, the renames alone keep every state complete.
         _lock(lock.fileno(), wait=True)
         if weights_status(weights, cache_dir, commit).state == "present":
             return
@@ -119,7 +119,7 @@ def _move_in(staged: Path, cache_dir: Path, weights: Weights, commit: str, work:
 
 
 def _keep_others(target: Path, staged: Path) -> None:
-    """Takes over the files of other weights of the same repository."""
+    """Keep the files that other weights of the same repository need."""
     for path in sorted(path for path in target.rglob("*") if path.is_file()):
         own = staged / path.relative_to(target)
         if not own.exists():
@@ -135,7 +135,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replaces a small file as a whole, and for good."""
+    """Replace a small file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     with os.fdopen(descriptor, "w") as file:
@@ -157,7 +157,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _workspace(cache_dir: Path) -> Iterator[Path]:
-    """A folder on the cache's volume, locked while we live; those of dead fillers are removed."""
+    """A folder on the cache's volume, locked while this process lives; folders of dead fillers are removed."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     _remove_litter(cache_dir)
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=cache_dir))
@@ -177,7 +177,7 @@ def _remove_litter(cache_dir: Path) -> None:
 
 def _is_litter(folder: Path) -> bool:
     try:
-        # A filler that has only just made its folder has no lock yet.
+        # A filler that has just created its folder may not have locked it yet.
         age = time.time() - folder.stat().st_mtime
         if age < 60.0:
             return False
@@ -190,7 +190,7 @@ def _is_litter(folder: Path) -> bool:
 
 
 def _lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Whether the lock could be had; False too on volumes that know none."""
+    """Whether the lock was taken; False also on volumes without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:

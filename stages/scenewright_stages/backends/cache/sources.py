@@ -21,11 +21,11 @@ SOURCE_FIELD = "models.source"
 TOKEN_FIELD = "spec.models.tokenSecretName"
 
 OnProgress = Callable[[float, str], None]
-"""Told how far a download got (0 to 1), and with what."""
+"""Called with the progress of a download (0 to 1) and the file."""
 
 
-class FetchFailed(ScenewrightError):  # noqa: N818 - told as what happened
-    """The download did not go through; another attempt may."""
+class FetchFailed(ScenewrightError):  # noqa: N818 - named after what happened
+    """The download failed; another attempt may succeed."""
 
 
 class WeightSource(ABC):
@@ -33,9 +33,9 @@ class WeightSource(ABC):
 
     @abstractmethod
     def fetch(self, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
-        """Puts the files of the weights below an empty folder; returns their commit, empty where there is none.
+        """Put the files of the weights below an empty folder; return their commit, empty if the source has no commits.
 
-        Text encoders and the like come too: what they make of an empty prompt is not the same as their absence.
+        Optional files such as text encoders come too: an encoded empty prompt differs from no encoder at all.
 
         Raises:
             ConfigurationError: there is no such repository, or no access to it.
@@ -110,17 +110,17 @@ class HubSource(WeightSource):
                 SOURCE_FIELD, self._endpoint or "", f"has no {wanted} for this account"
             ) from problem
         except Exception as problem:
-            # Of the client's transport, which changes with its releases.
+            # The client's transport errors change with its releases.
             _raise_if_full(problem)
             raise FetchFailed(f"{weights.id}: {problem}") from problem
 
     def _download(self, hub: Any, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
-        info = hub.HfApi(endpoint=self._endpoint, token=self._token or False).model_info(
-            weights.id, revision=weights.revision
-        )
+        api = hub.HfApi(endpoint=self._endpoint, token=self._token or False)
+        info = api.repo_info(weights.id, revision=weights.revision, repo_type=weights.repository_type)
         on_progress(0.0, f"{weights.id} at {info.sha}")
         hub.snapshot_download(
             weights.id,
+            repo_type=weights.repository_type,
             revision=info.sha,
             local_dir=folder,
             allow_patterns=list(download_patterns(weights, with_optional=True)),
@@ -132,7 +132,7 @@ class HubSource(WeightSource):
 
 
 def _raise_if_full(problem: BaseException | None) -> None:
-    """A volume that is full stays so, unlike a network that is away."""
+    """A full volume stays full, so another attempt is useless; a network error may pass."""
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
         raise problem
 

@@ -64,7 +64,7 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
     Args:
         weights: what is looked for.
         cache_dir: the model cache; need not exist.
-        revision: branch, tag or commit in place of ``weights.revision``.
+        revision: branch, tag or commit to use instead of ``weights.revision``.
     """
     found = _locate(cache_dir, weights, revision or weights.revision)
     if found is None:
@@ -122,7 +122,7 @@ def _existing(folder: Path) -> Path | None:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Relative name and size of every readable file (a dangling link of a broken cache is none)."""
+    """Relative name and size of every readable file (not of dangling links in a broken cache)."""
     return {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
     }

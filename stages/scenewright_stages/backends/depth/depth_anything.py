@@ -121,7 +121,7 @@ def load_depth_anything(request: LoadRequest) -> DepthAnythingEstimator:
     """Load the published weights from their folder.
 
     Raises:
-        UnsupportedOption: an assumed range that is none.
+        UnsupportedOption: the assumed range is empty or not positive.
     """
     assumed = AssumedRange.from_context(request.context)
     model, record = load_transformer("DepthAnythingForDepthEstimation", request)

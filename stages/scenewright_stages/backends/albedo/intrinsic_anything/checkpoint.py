@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     Raises:
         BrokenWeights: it holds more than tensors and plain values (then somebody who trusts it has to save its
-            ``state_dict`` alone), or it is none.
+            ``state_dict`` alone), or it cannot be read.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -146,7 +146,7 @@ def _for_clip(networks: IntrinsicNetworks, pixels: Tensor) -> Tensor:
 
 
 def subject_window(alpha: FloatImage) -> tuple[slice, slice] | None:
-    """The bounding box of the subject (alpha above a half); None if there is none."""
+    """The bounding box of the subject (alpha above a half); None without a subject."""
     left, top, width, height = cv2.boundingRect((alpha > 0.5).view(np.uint8))
     return None if width == 0 else (slice(top, top + height), slice(left, left + width))
 
