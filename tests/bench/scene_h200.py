@@ -38,7 +38,7 @@ import torch
 from flux_fill import random_flux_fill
 from numpy.typing import NDArray
 
-from scenewright_stages.models.interfaces import Inpainter
+from scenewright_stages.backends.inpaint.interface import Inpainter
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene

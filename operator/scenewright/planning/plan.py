@@ -99,7 +99,7 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
     if pipeline is None:
         raise SpecError([Problem("kind", kind, "no pipeline of this kind is installed")])
     parameters, chain = effective_parameters(pipeline, getattr(spec, pipeline.name), spec.execution.stage_overrides)
-    selected = _checked_selection(spec, chain)
+    selected = _checked_selection(spec, parameters, chain)
     revisions = backends.revisions(chain, revision_of)
     return Plan(
         kind=kind,
@@ -140,10 +140,10 @@ def work_hash(spec: CommonSpec, pipeline: str, parameters: Params) -> str:
     )
 
 
-def _checked_selection(spec: CommonSpec, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
+def _checked_selection(spec: CommonSpec, parameters: Params, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
     """The stages that may run, once every licence that they need is accepted."""
     selected = selected_stages(chain, spec.execution.stages)
-    problems = backends.licence_problems(chain, selected, spec.models.accept_licenses)
+    problems = backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses)
     if problems:
         raise SpecError(problems)
     return selected

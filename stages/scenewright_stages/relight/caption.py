@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from scenewright_stages.backends.caption.interface import CAPTION, Captioner
+from scenewright_stages.backends.chain import BackendChain, use_as_json
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pictures import read_rgb
 from scenewright_stages.relight.segment import write_json
@@ -30,10 +31,9 @@ class CaptionStage(Stage[RelightParams]):
         super().__init__(context)
         one_thread_each()
         block = self.params.caption
-        self.chain: BackendChain | None = None
+        self.chain: BackendChain[Captioner] | None = None
         if block.backend != "classic":
-            options = model_options("caption", (block.backend,), block)
-            self.chain = BackendChain("caption", (block.backend,), context, options, block.variant)
+            self.chain = BackendChain(CAPTION, (block.backend,), context.models, block.options(), block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the metadata with the caption."""

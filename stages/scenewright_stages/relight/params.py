@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -45,6 +45,10 @@ class ModelParams(Params):
     batch: int = Field(
         default=0, ge=0, le=256, description="Images that a model backend works on together; 0: its default."
     )
+
+    def options(self) -> dict[str, Any]:
+        """What is set here as options of a backend; None: its default."""
+        return {"precision": self.precision or None, "batch": self.batch or None}
 
 
 class SegmentationParams(ModelParams):

@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.depth.interface import DepthEstimator
+from scenewright_stages.backends.inpaint.interface import INPAINT, FillGuide, Inpainter
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import DepthEstimator, FillGuide, Inpainter
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.trajectories import Trajectory
@@ -44,7 +45,7 @@ class CoarseStage(Stage[VistaDreamParams]):
     def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
         self.renderer = stage_renderer(context.models)
-        self.inpainter = load_inpainter("inpaint", self.params.coarse.inpaint, context)
+        self.inpainter = load_inpainter(INPAINT, self.params.coarse.inpaint, context)
         self.depth = load_depth_estimator(self.params, context) if predicts_depth(self.params) else None
 
     def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimate, DepthEstimator, ProvidedDepthSource
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator, ProvidedDepthSource
-from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.report.pictures import depth_picture
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.archives import save_arrays
@@ -115,8 +115,7 @@ def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDr
     if params.depth.backend == "classic":
         options = {"far_near_ratio": params.depth.far_near_ratio, "near_metres": params.depth.near_metres}
     settings = ModelContext.from_settings(context.models, params.depth.variant or None, options)
-    loaded: DepthEstimator = load("depth", params.depth.backend, settings)
-    return loaded
+    return load(DEPTH, params.depth.backend, settings)
 
 
 def known_degrees(params: VistaDreamParams, layout: Layout) -> float | None:

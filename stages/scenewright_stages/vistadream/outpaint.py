@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.capability import Capability
+from scenewright_stages.backends.inpaint.interface import OUTPAINT, Inpainter
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import Inpainter
-from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
 from scenewright_stages.vision.images import (
     Canvas,
@@ -67,7 +68,7 @@ class OutpaintStage(Stage[VistaDreamParams]):
         super().__init__(context)
         self.inpainter: Inpainter | None = None
         if self.params.mode != "noOutpaint":
-            self.inpainter = load_inpainter("outpaint", self.params.outpaint, context)
+            self.inpainter = load_inpainter(OUTPAINT, self.params.outpaint, context)
 
     def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes ``input.png``, ``outpaint.png``, its mask and the layout."""
@@ -122,13 +123,14 @@ def read_photograph(path: Path) -> LoadedImage:
         raise SampleError(error.sample_reason, str(error)) from error
 
 
-def load_inpainter(capability: str, params: InpaintParams, context: StageContext[VistaDreamParams]) -> Inpainter:
+def load_inpainter(
+    capability: Capability[Inpainter], params: InpaintParams, context: StageContext[VistaDreamParams]
+) -> Inpainter:
     """The inpainting backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
     if params.backend == "flux-fill":
         options = {"steps": params.steps, "guidance": params.guidance, "precision": params.precision}
-    loaded: Inpainter = load(capability, params.backend, ModelContext.from_settings(context.models, options=options))
-    return loaded
+    return load(capability, params.backend, ModelContext.from_settings(context.models, options=options))
 
 
 def stored_precision(srgb: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.models.classic import ClassicInpainter
-from scenewright_stages.models.loading import load
+from scenewright_stages.backends.inpaint.interface import INPAINT
+from scenewright_stages.backends.loading import load
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import renderer_for
@@ -119,7 +119,7 @@ def test_classic_fill_beats_black_holes_by_five_decibels() -> None:
     world = box_room(1)
     frame = first_frame(world)
     trajectory = TRAJECTORIES["spiral"](unproject(frame.depth, frame.camera).reshape(-1, 3))
-    inpainter: ClassicInpainter = load("inpaint", "classic")
+    inpainter = load(INPAINT, "classic")
     classic = run(frame, trajectory, BackendFill(inpainter, ""), lambda view, srgb: None)
     black = run(frame, trajectory, black_holes, lambda view, srgb: None)
     filled = unseen_psnr(world, classic.scene, frame, trajectory)

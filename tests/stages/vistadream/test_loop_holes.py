@@ -12,7 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.models.loading import load
+from scenewright_stages.backends.inpaint.interface import INPAINT
+from scenewright_stages.backends.loading import load
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import renderer_for
@@ -99,7 +100,7 @@ def black(view: HoledView, seed: int) -> NDArray[np.float32]:
 
 
 INPAINTERS: dict[str, Callable[[], FillColour]] = {
-    "classic": lambda: BackendFill(load("inpaint", "classic"), ""),
+    "classic": lambda: BackendFill(load(INPAINT, "classic"), ""),
     "telea": lambda: telea,
     "edge replication": lambda: edge_replication,
     "black": lambda: black,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.samples import ancestor, children, leaves, stage_levels
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
-from scenewright_stages.contract.samples import Sample, SourceFile
+from scenewright_stages.contract.samples import Sample, SourceFile, ancestor, children, leaves, stage_levels
 
 ROOT = Sample("a/photo", SourceFile("file:///in/photo.png", 3, "f"), attributes={"age": 3})
 

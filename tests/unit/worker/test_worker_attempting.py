@@ -14,8 +14,8 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.worker.stage.sample_runner import Attempter, Made, RunningSamples, Unmade
 from scenewright_stages.worker.stage.fetching import Assignment, Fetched
+from scenewright_stages.worker.stage.sample_runner import Attempter, Made, RunningSamples, Unmade
 from scenewright_stages.worker.worklists import Todo
 
 SPEC = StageSpec("stage", 1, "module:Class", (), (OutputContract("text", "{sample}/t", "text"),))

@@ -12,9 +12,8 @@ from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.pipeline import InputKind
 from scenewright_stages.contract.samples import is_sample_id
 from scenewright_stages.worker.index.curated import list_dataset, select_entries
+from scenewright_stages.worker.index.files import list_files, select_positions, stem_of, unique_ids
 from scenewright_stages.worker.process.endings import exceeds
-from scenewright_stages.worker.index.files import list_files, stem_of, unique_ids
-from scenewright_stages.worker.index.files import select_positions
 
 KIND = InputKind((".png", ".jpg"), {"depth": (".depth.npy", ".depth.png"), "camera": (".camera.json",)})
 

@@ -15,12 +15,12 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.store import AccessRefused, StoredObject, StoreError, StoreFull, StoreUnreachable
 from scenewright_stages.store.local import LocalStore
 from scenewright_stages.worker import logs, recording
-from scenewright_stages.worker.process.endings import ending_for, store_fault
 from scenewright_stages.worker.evidence import parse_records, read_histories
+from scenewright_stages.worker.process.endings import ending_for, store_fault
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
-from scenewright_stages.worker.stage.recording import Recorder
 from scenewright_stages.worker.process.stopping import Abandoned, Stop
+from scenewright_stages.worker.stage.recording import Recorder
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.tasks import RunSettings
-from scenewright_stages.models.weights import default_cache_dir
+from scenewright_stages.backends.cache.weights import default_cache_dir
 
 
 class Display(Protocol):
