@@ -40,7 +40,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.models.interfaces import Inpainter
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.images import outpaint_canvas
 from scenewright_stages.vision.images.preparation import PixelWindow

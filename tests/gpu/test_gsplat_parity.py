@@ -15,8 +15,10 @@ import torch
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
-from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.synthetic import box_room, cameras_inside, render
 

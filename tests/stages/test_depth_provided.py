@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-from scenewright_stages.vision.depth.maps import read_map
+from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
 from scenewright_stages.vision.depth.provided import find_map, read_provided, window_depth
 from scenewright_stages.vision.depth.sidecar import read_sidecar, sidecar_camera, sidecar_path
 from scenewright_stages.vision.images import prepared_window

@@ -131,7 +131,7 @@ def _window_of(
 ) -> tuple[FloatImage, NDArray[np.float64] | None, tuple[str, ...]]:
     """Depth, intrinsics and notes of the part of a map that an image of that size shows."""
     from scenewright_stages.vision.depth import provided
-    from scenewright_stages.vision.depth.errors import ProvidedDepthError
+    from scenewright_stages.vision.depth.maps import ProvidedDepthError
     from scenewright_stages.vision.images import PixelWindow
 
     whole = PixelWindow(left=0.0, top=0.0, scale=1.0, width=width, height=height)

@@ -22,7 +22,7 @@ from scenewright_stages.relight.sources import read_photograph
 from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.matting import refine_matte
-from scenewright_stages.vision.people.subjects import PersonMask
+from scenewright_stages.vision.people.finding import PersonMask
 
 NO_SUBJECT = "no-subject"
 SOFT_LEVELS = (5, 250)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.models.interfaces import DepthEstimator, FillGuide, Inpainter
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.trajectories import Trajectory
 from scenewright_stages.vistadream.depth import load_depth_estimator

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth

@@ -12,8 +12,10 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, optimise
-from scenewright_stages.vision.gaussians.rendering import Renderer, renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.expansion import gaussians_of, training_view

@@ -15,12 +15,8 @@ from gaussian_scenes import equal_scenes, random_scene, turned_camera
 from scenewright_stages.vision.gaussians import cpu_fitting, torch_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.optimisation import (
-    OptimisationSettings,
-    View,
-    optimise,
-    trainable_rows,
-)
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise, trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.synthetic import box_room, cameras_inside, render
 

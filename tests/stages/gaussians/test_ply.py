@@ -10,16 +10,11 @@ import pytest
 from gaussian_scenes import equal_scenes, random_scene, turned_camera
 
 from scenewright_stages.vision.cameras import Camera, rigid, rotation_from_quaternion
-from scenewright_stages.vision.gaussians import spherical_harmonics
-from scenewright_stages.vision.gaussians.ply import (
-    PlyError,
-    property_names,
-    read_ply,
-    transform_scene,
-    write_ply,
-)
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians import transforms
+from scenewright_stages.vision.gaussians.ply import PlyError, property_names, read_ply, write_ply
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import HARMONIC_COUNTS, GaussianScene
+from scenewright_stages.vision.gaussians.transforms import transform_scene
 from scenewright_stages.vision.metrics import psnr
 
 INRIA_DEGREE_3 = (
@@ -132,15 +127,15 @@ def test_a_moved_scene_looks_the_same_from_the_moved_camera(harmonics: int, scal
 def test_rotated_coefficients_give_the_same_colour_along_the_rotated_direction(harmonics: int) -> None:
     random = np.random.default_rng(0)
     coefficients, directions = random.normal(size=(5, harmonics, 3)), random.normal(size=(20, 3))
-    rotated = spherical_harmonics.rotated(coefficients, TURN)
-    before = np.einsum("mk,nkc->nmc", spherical_harmonics.basis(directions, harmonics), coefficients)
-    after = np.einsum("mk,nkc->nmc", spherical_harmonics.basis(directions @ TURN.T, harmonics), rotated)
+    rotated = transforms.rotated(coefficients, TURN)
+    before = np.einsum("mk,nkc->nmc", transforms.basis(directions, harmonics), coefficients)
+    after = np.einsum("mk,nkc->nmc", transforms.basis(directions @ TURN.T, harmonics), rotated)
     assert np.abs(after - before).max() < 1e-12
 
 
 def test_bands_keep_their_energy_and_rotations_compose() -> None:
-    once = spherical_harmonics.band_rotations(TURN, 16)
-    twice = spherical_harmonics.band_rotations(TURN @ TURN, 16)
+    once = transforms.band_rotations(TURN, 16)
+    twice = transforms.band_rotations(TURN @ TURN, 16)
     for one, two in zip(once, twice, strict=True):
         assert np.abs(one @ one.T - np.eye(len(one))).max() < 1e-12
         assert np.abs(one @ one - two).max() < 1e-12

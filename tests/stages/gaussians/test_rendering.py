@@ -13,7 +13,8 @@ from dense_reference import render as dense_render
 from gaussian_scenes import random_scene, single_gaussian, turned_camera
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.rendering import Rendering, renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 RENDERER = renderer_for("cpu")

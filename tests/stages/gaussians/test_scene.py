@@ -10,7 +10,7 @@ import pytest
 import torch
 from gaussian_scenes import equal_scenes, random_scene, turned_camera
 
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import psnr
 

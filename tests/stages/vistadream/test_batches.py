@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vistadream import expansion

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.models.loading import load
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.inpainting.background import background_side

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-
 Float32Array = NDArray[np.float32]
 
 MAP_SUFFIXES = (".npy", ".npz", ".pfm", ".png")
@@ -20,6 +18,25 @@ MAX_MAP_PIXELS = 80_000_000
 
 _ARRAY_NAMES = ("depth", "disparity")
 _PFM_HEADER = re.compile(rb"^(Pf)\s+(\d+)\s+(\d+)\s+(-?[\d.eE+-]+)\s")
+
+
+class ProvidedDepthError(ValueError):
+    """A depth map or its camera file cannot be used.
+
+    Attributes:
+        field: the file, or the field in the camera file, that is wrong.
+        message: what is wrong, with the offending value.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, field: str, message: str, remedy: str) -> None:
+        super().__init__(field, message, remedy)
+        self.field = field
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}. {self.remedy}"
 
 
 def read_map(path: Path) -> Float32Array:

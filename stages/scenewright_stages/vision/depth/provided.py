@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-from scenewright_stages.vision.depth.maps import MAP_SUFFIXES, read_map
+from scenewright_stages.vision.depth.maps import MAP_SUFFIXES, ProvidedDepthError, read_map
 from scenewright_stages.vision.depth.sidecar import (
     CameraSidecar,
     check_same_shape,

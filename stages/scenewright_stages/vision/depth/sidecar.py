@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from scenewright_stages.vision.cameras import Camera, intrinsics_matrix
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
+from scenewright_stages.vision.depth.maps import ProvidedDepthError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

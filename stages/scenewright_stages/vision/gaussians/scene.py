@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from scenewright_stages.vision.archives import save_arrays
-
-from ..cameras import Camera
-from .kernels.harmonics import C0
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 
 HARMONIC_COUNTS = (1, 4, 9, 16)
 _COLUMNS = {"means": (3,), "log_scales": (3,), "quaternions": (4,), "opacity_logits": ()}

@@ -1,6 +1,6 @@
 """Reading hostile image files, and bringing them to the size a pipeline works at."""
 
-from scenewright_stages.vision.images.errors import ImageError, ImageProblem
+from scenewright_stages.vision.images.decoding import ImageError, ImageProblem
 from scenewright_stages.vision.images.loading import ImageLimits, LoadedImage, load_srgb
 from scenewright_stages.vision.images.preparation import (
     Canvas,

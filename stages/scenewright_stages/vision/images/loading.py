@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from scenewright_stages.vision.images.decoding import Decoded, bits_per_channel, decode
-from scenewright_stages.vision.images.errors import ImageError
+from scenewright_stages.vision.images.decoding import Decoded, ImageError, bits_per_channel, decode
 
 Float32Array = NDArray[np.float32]
 

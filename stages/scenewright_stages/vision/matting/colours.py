@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.matting import edge_kernels
+from scenewright_stages.vision.matting import kernels
 from scenewright_stages.vision.resampling import enlarged, reduced
 
 Float32Array = NDArray[np.float32]
@@ -52,9 +52,9 @@ def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, 
     window = np.s_[max(0, top - _MARGIN) : top + height + _MARGIN, max(0, left - _MARGIN) : left + width + _MARGIN]
     seen, cover = colours[window], np.ascontiguousarray(alpha[window])
     factor = 2 if max(cover.shape) > _REDUCED_FROM else 1
-    sides = edge_kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
+    sides = kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
     foreground, background = (_continued(side) for side in sides)
-    edge_kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
+    kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
     return front, back
 
 
@@ -69,7 +69,7 @@ def _continued(colours: Float32Array) -> Float32Array:
     filled: Float32Array = np.divide(coarsest[..., :3], np.maximum(coarsest[..., 3:], 1e-6), dtype=np.float32)
     for level in levels[-2::-1]:
         coarse = enlarged(filled, (level.shape[1], level.shape[0]))
-        filled = edge_kernels.lay_over(level, coarse)
+        filled = kernels.lay_over(level, coarse)
     return filled
 
 

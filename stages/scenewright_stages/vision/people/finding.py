@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.matting import guided
 from scenewright_stages.vision.people.colour_models import person_probability
 from scenewright_stages.vision.people.faces import Face, find_faces
 from scenewright_stages.vision.people.shape_prior import Box, ShapePrior, prior_of_box, prior_of_face
-from scenewright_stages.vision.people.subjects import NoSubject, PersonMask
 from scenewright_stages.vision.resampling import enlarged, reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
@@ -24,6 +24,30 @@ _SURE = 0.97  # probabilities beyond it, and below 1 - it, are no longer open to
 _FACE_SIDE = 512
 _LEAST_SHARE = 0.005  # of the picture: less is no subject
 _MATTE_BLOCKS = 1.6  # the outline may be that many pixels of the small copy off
+
+
+@dataclass(frozen=True, eq=False)
+class PersonMask:
+    """Where the person is.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1], soft matte at the image's size; exactly 0 and 1 away from the outline.
+        mask: (H, W) bool, ``alpha >= 0.5``.
+        score: in [0, 1], how sure the finder is; comparable within one method only.
+        method: what found it, such as ``classic-face`` or ``classic-box``.
+    """
+
+    alpha: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    score: float
+    method: str
+
+
+class NoSubject(SampleRejected):
+    """There is no person in the picture, or none that stands out from it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("no-subject", message)
 
 
 def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> PersonMask:

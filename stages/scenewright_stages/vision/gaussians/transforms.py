@@ -1,13 +1,56 @@
-"""Rotation of real spherical harmonics (bands 0 to 3, basis of `kernels.harmonics`)."""
+"""Moving a scene by a similarity; its spherical harmonics (bands 0 to 3, basis of `kernels.harmonics`) turn along."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from .kernels.harmonics import fill_basis
+from scenewright_stages.vision.cameras import check_rigid, quaternion_from_rotation
+from scenewright_stages.vision.gaussians.kernels.harmonics import fill_basis
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+
+
+def transform_scene(scene: GaussianScene, new_from_old: ArrayLike) -> GaussianScene:
+    """The scene moved by a similarity (4, 4): rotation, translation and one positive scale.
+
+    Spherical harmonics turn along, so that a camera moved alike (its distance scaled) sees the same.
+
+    Raises:
+        ValueError: if the matrix is no such similarity.
+    """
+    matrix = np.asarray(new_from_old, np.float64)
+    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3]))) if np.isfinite(matrix).all() else 0.0
+    if scale <= 0:
+        raise ValueError("a similarity needs finite values and a positive determinant")
+    motion = matrix.copy()
+    motion[:3, :3] /= scale
+    check_rigid(motion)
+    rotation = motion[:3, :3]
+    means = scene.means.detach().cpu().double().numpy() @ matrix[:3, :3].T + matrix[:3, 3]
+    harmonics = rotated(scene.spherical_harmonics.detach().cpu().numpy(), rotation)
+    turn = torch.from_numpy(quaternion_from_rotation(rotation)).to(scene.quaternions)
+    return GaussianScene(
+        torch.from_numpy(means).to(scene.means),
+        scene.log_scales + float(np.log(scale)),
+        _quaternion_product(turn, scene.quaternions),
+        scene.opacity_logits.clone(),
+        torch.from_numpy(harmonics).to(scene.spherical_harmonics),
+    )
+
+
+def _quaternion_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Hamilton product of left (4,) with right (N, 4), wxyz."""
+    w, x, y, z = left
+    rows = [
+        torch.stack([w, -x, -y, -z]),
+        torch.stack([x, w, -z, y]),
+        torch.stack([y, z, w, -x]),
+        torch.stack([z, -y, x, w]),
+    ]
+    return right @ torch.stack(rows).T
 
 
 def basis(directions: ArrayLike, count: int) -> NDArray[np.float64]:

@@ -1,4 +1,8 @@
-"""Many small kernels as one launch: CUDA graphs of functions that launch the same kernels every time."""
+"""CUDA graphs: functions that launch the same kernels every time become a single launch.
+
+The Gaussian fit records whole steps (`graph_runner`), and model backends replay their networks (`ReplayedCalls`).
+On other devices the same calls run plainly.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,13 @@ class RoundTrip:
         self._function, self._after = function, after
         self._results: tuple[torch.Tensor, ...] = ()
 
-    def there(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The function's results, without their history."""
         self._results = self._function(*tensors)
         return tuple(result.detach() for result in self._results)
 
-    def back(self, *gradients: torch.Tensor) -> None:
-        """Goes on with the gradients by those results that have a history, in their order."""
+    def backward(self, *gradients: torch.Tensor) -> None:
+        """Backpropagates the gradients of those results that have a history, in their order."""
         torch.autograd.backward(self._differentiable, gradients)
         # What holds a history keeps the stream on which its leaves take gradients, too.
         self._results = ()
@@ -64,22 +68,22 @@ class PlainRunner:
         return RoundTrip(function, after)
 
 
-def recording(device: torch.device) -> AbstractContextManager[Runner]:
-    """A context whose value calls functions of tensors, faster than plainly where the device can."""
-    return Recorder() if device.type == "cuda" else nullcontext(PlainRunner())
+def graph_runner(device: torch.device) -> AbstractContextManager[Runner]:
+    """A context whose value calls functions of tensors, as CUDA graphs where the device has them."""
+    return GraphRunner() if device.type == "cuda" else nullcontext(PlainRunner())
 
 
-class Recorder:
+class GraphRunner:
     """Records functions the first time, and replays them from then on.
 
-    They wait for nothing and keep no state. All recordings share their scratch memory: calls come from one stream. As a
-    context manager it gives the memory back at the end.
+    The functions wait for nothing and keep no state. All recordings share their scratch memory, so calls must come from
+    one stream. As a context manager it frees the memory at the end.
     """
 
     def __init__(self) -> None:
         self._pool: Any = torch.cuda.graph_pool_handle()
-        # Held here, also because the pool is gone for good once nothing uses it.
-        self._recordings: dict[TensorFunction, _Recording] = {}
+        # Held here also because CUDA drops the pool for good once nothing uses it.
+        self._recordings: dict[TensorFunction, _Graph] = {}
         self._tried: set[str] = set()
 
     def __enter__(self) -> Runner:
@@ -97,14 +101,14 @@ class Recorder:
 
     def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
         """Recorded at its second call: the first one may set up state, an optimiser's for instance."""
-        return _RecordedRoundTrip(function, after)
+        return _ReplayedRoundTrip(function, after)
 
-    def _record(self, function: TensorFunction, examples: tuple[torch.Tensor, ...]) -> _Recording:
+    def _record(self, function: TensorFunction, examples: tuple[torch.Tensor, ...]) -> _Graph:
         if function.__qualname__ not in self._tried:
             # Kernels are loaded and libraries set themselves up in a first call, which must not be recorded.
             function(*examples)
             self._tried.add(function.__qualname__)
-        return _Recording(function, examples, self._pool)
+        return _Graph(function, examples, self._pool)
 
 
 class ReplayedCalls:
@@ -114,13 +118,13 @@ class ReplayedCalls:
 
     Args:
         forward: called with tensors and constants by name; waits for nothing and keeps no state.
-        sizes: recordings of so many combinations of shapes are kept; an older one is made again when it is needed.
+        sizes: how many combinations of shapes keep their recording; older ones are recorded again when needed.
     """
 
     def __init__(self, forward: TensorFunction, sizes: int = 4) -> None:
         self._forward, self._sizes = forward, sizes
         self._pool: Any = None
-        self._recordings: OrderedDict[object, _Recording | None] = OrderedDict()
+        self._recordings: OrderedDict[object, _Graph | None] = OrderedDict()
 
     def __call__(self, **arguments: Any) -> tuple[torch.Tensor, ...]:
         tensors = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor)}
@@ -136,10 +140,10 @@ class ReplayedCalls:
         self._keep(key, recording)
         return recording.replay(tuple(tensors.values()))
 
-    def _record(self, tensors: dict[str, torch.Tensor], constants: dict[str, Any]) -> _Recording:
-        # One memory for all sizes, which are never at work together.
+    def _record(self, tensors: dict[str, torch.Tensor], constants: dict[str, Any]) -> _Graph:
+        # All sizes share one memory: they never run at the same time.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        return _Recording(self._by_position(tuple(tensors), constants), tuple(tensors.values()), self._pool)
+        return _Graph(self._by_position(tuple(tensors), constants), tuple(tensors.values()), self._pool)
 
     def _by_position(self, names: Sequence[str], constants: dict[str, Any]) -> TensorFunction:
         def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -147,7 +151,7 @@ class ReplayedCalls:
 
         return call
 
-    def _keep(self, key: object, recording: _Recording | None) -> None:
+    def _keep(self, key: object, recording: _Graph | None) -> None:
         self._recordings[key] = recording
         self._recordings.move_to_end(key)
         while len(self._recordings) > self._sizes:
@@ -158,7 +162,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> tuple[tuple[str, torch.Size, to
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
 
 
-class _Recording:
+class _Graph:
     """A graph with its own inputs and results."""
 
     def __init__(self, function: TensorFunction, examples: tuple[torch.Tensor, ...], pool: Any) -> None:
@@ -170,54 +174,54 @@ class _Recording:
         return self.run()
 
     def run(self) -> tuple[torch.Tensor, ...]:
-        """With the inputs that it has."""
+        """Replays with the present inputs."""
         self._graph.replay()
         return self.results
 
     def forget_history(self) -> None:
-        """Nobody goes back through these results again."""
+        """Frees what backpropagating through these results would need."""
         self.results = tuple(result.detach() for result in self.results)
 
 
-class _RecordedRoundTrip(RoundTrip):
-    """Each way is recorded at its second call. One memory: the way there leaves in it what the way back needs."""
+class _ReplayedRoundTrip(RoundTrip):
+    """Records each direction at its second call. Both share one memory: backward reads what forward left there."""
 
     def __init__(self, function: TensorFunction, after: Callable[[], None]) -> None:
         super().__init__(function, after)
         self._pool: Any = torch.cuda.graph_pool_handle()
         self._tried = False
-        self._forth: _Recording | None = None
+        self._forward_graph: _Graph | None = None
         self._gradients: tuple[torch.Tensor, ...] = ()
-        self._return: torch.cuda.CUDAGraph | None = None
+        self._backward_graph: torch.cuda.CUDAGraph | None = None
 
-    def there(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if not self._tried:
-            return super().there(*tensors)
-        if self._forth is None:
-            # Until the way back is recorded, autograd insists that nobody writes to its inputs.
-            self._forth = _Recording(self._function, tensors, self._pool)
-            results = self._forth.run()
+            return super().forward(*tensors)
+        if self._forward_graph is None:
+            # Until backward is recorded, autograd forbids writing to its inputs.
+            self._forward_graph = _Graph(self._function, tensors, self._pool)
+            results = self._forward_graph.run()
         else:
-            results = self._forth.replay(tensors)
+            results = self._forward_graph.replay(tensors)
         return tuple(result.detach() for result in results)
 
-    def back(self, *gradients: torch.Tensor) -> None:
-        if self._forth is None:
-            super().back(*gradients)
+    def backward(self, *gradients: torch.Tensor) -> None:
+        if self._forward_graph is None:
+            super().backward(*gradients)
             self._tried = True
             return
-        if self._return is None:
-            self._results = self._forth.results
+        if self._backward_graph is None:
+            self._results = self._forward_graph.results
             self._gradients = tuple(gradient.contiguous().clone() for gradient in gradients)
-            self._return, _ = _capture(self._record_back, self._pool)
-            self._forth.forget_history()
+            self._backward_graph, _ = _capture(self._record_backward, self._pool)
+            self._forward_graph.forget_history()
         _refill(self._gradients, gradients)
-        self._return.replay()
+        self._backward_graph.replay()
 
-    def _record_back(self) -> None:
-        # In a thread of its own the way back would not be part of what is recorded.
+    def _record_backward(self) -> None:
+        # Autograd's own thread would not be part of the recording.
         with torch.autograd.set_multithreading_enabled(False):
-            super().back(*self._gradients)
+            super().backward(*self._gradients)
 
 
 def _refill(held: tuple[torch.Tensor, ...], tensors: tuple[torch.Tensor, ...]) -> None:
@@ -230,8 +234,8 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream), _garbage_kept():
-        # Not `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may go on using the
-        # device meanwhile.
+        # Not `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may use the device
+        # meanwhile.
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
             results = function()
@@ -243,7 +247,7 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
 
 @contextmanager
 def _garbage_kept() -> Iterator[None]:
-    """Until its end no garbage is collected: an old graph among it would be destroyed, which breaks a capture."""
+    """Collects no garbage inside: destroying an old graph would break a capture."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -255,5 +259,5 @@ def _garbage_kept() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _capture_stream() -> Any:
-    """One for all: gradients are taken on the stream of the function that they belong to."""
+    """The one stream of all captures: autograd computes gradients on the stream of their forward function."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]

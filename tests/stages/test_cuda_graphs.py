@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from scenewright_stages.vision.recording import ReplayedCalls, recording
+from scenewright_stages.vision.cuda_graphs import ReplayedCalls, graph_runner
 
 
 def test_on_a_cpu_every_call_of_a_network_is_made() -> None:
@@ -29,10 +29,10 @@ def test_a_round_trip_on_a_cpu_goes_on_with_the_gradients_of_each_call() -> None
         taken.append(leaf.grad.tolist())
         leaf.grad = None
 
-    with recording(torch.device("cpu")) as run:
+    with graph_runner(torch.device("cpu")) as run:
         trip = run.round_trip(lambda factor: (leaf.detach() + 1, leaf * factor), after)
         for factor in (2.0, 5.0):
-            plus, product = trip.there(torch.tensor(factor))
+            plus, product = trip.forward(torch.tensor(factor))
             assert not product.requires_grad and plus.tolist() == [2.0] * 3
-            trip.back(torch.tensor([1.0, 0.0, -1.0]))
+            trip.backward(torch.tensor([1.0, 0.0, -1.0]))
     assert taken == [[2.0, 0.0, -2.0], [5.0, 0.0, -5.0]]

@@ -1,4 +1,4 @@
-"""Masked photometric loss and its gradient on the CPU.
+"""The loss of the fitting loop with its gradient, and the Adam step that follows from it.
 
 SSIM is Wang et al. 2004 with an 11 x 11 Gaussian window of sigma 1.5, zero padding, and images in
 [0, 1]; it is taken between the target and the picture in which unsupervised pixels are replaced by the
@@ -7,6 +7,7 @@ target's, so these neither cost nor pull. Every kernel works row by row in a fix
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,31 @@ def weighted_total(weight: Any, values: Any) -> float:
             row += weight[i, j] * values[i, j]
         result += row
     return result
+
+
+@njit(cache=True, error_model="numpy")
+def adam(
+    values: Any,
+    gradient: Any,
+    first_moment: Any,
+    second_moment: Any,
+    rates: Any,
+    step: int,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """One Adam step (Kingma & Ba 2015) on values (N, C) in place, learning rate per column."""
+    real = values.dtype.type
+    correction1, correction2 = 1.0 - beta1**step, math.sqrt(1.0 - beta2**step)
+    keep1, take1 = real(beta1), real(1.0 - beta1)
+    keep2, take2 = real(beta2), real(1.0 - beta2)
+    inverse2, small = real(1.0 / correction2), real(epsilon)
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            g = gradient[i, j]
+            m = keep1 * first_moment[i, j] + take1 * g
+            v = keep2 * second_moment[i, j] + take2 * g * g
+            first_moment[i, j], second_moment[i, j] = m, v
+            rate = rates[j] / real(correction1)
+            values[i, j] -= rate * m / (math.sqrt(v) * inverse2 + small)
