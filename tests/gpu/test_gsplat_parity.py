@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.evaluation import evaluate
@@ -20,7 +21,6 @@ from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, render
 
 pytestmark = [
     pytest.mark.gpu,
@@ -193,7 +193,12 @@ def test_a_room_is_fitted_in_half_a_minute(gsplat: Renderer) -> None:
     points = GaussianScene.concatenate(parts)
     noise = torch.from_numpy(random.normal(0, 0.005, (len(points), 3)).astype(np.float32))
     sigma = points.log_scales[:, 0].exp() * 2.5
-    start = GaussianScene.from_points(points.means + noise, points.base_srgb(), sigma, opacity=0.5).to("cuda")
+    start = replace(
+        points,
+        means=points.means + noise,
+        log_scales=sigma.log()[:, None].repeat(1, 3),
+        opacity_logits=torch.zeros(len(points)),
+    ).to("cuda")
     held_out = [view for k, view in enumerate(views) if k not in train]
     before = evaluate(start, held_out, gsplat)
     settings = OptimisationSettings(iterations=2_000, means_rate=5e-4, means_decay=0.05, harmonics_rate=1e-2, loss="l1")

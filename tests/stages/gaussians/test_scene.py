@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import equal_scenes, random_scene, turned_camera
+from gaussian_scenes import base_srgb, equal_scenes, random_scene, turned_camera
 
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -46,7 +46,7 @@ def test_each_usable_pixel_makes_one_gaussian_of_the_stated_size() -> None:
     expected = depth[3, 2] / camera.focal[0] / math.sqrt(2)
     assert scene.log_scales[0].exp().tolist() == pytest.approx([expected] * 3, rel=1e-6)
     assert scene.opacities().tolist() == pytest.approx([0.8] * 14)
-    assert torch.allclose(scene.base_srgb()[0], torch.from_numpy(srgb[3, 2]), atol=1e-6)
+    assert torch.allclose(base_srgb(scene)[0], torch.from_numpy(srgb[3, 2]), atol=1e-6)
     pixel = camera.intrinsics @ (camera.camera_from_world[:3] @ np.append(scene.means[0].numpy(), 1))
     assert pixel[:2] / pixel[2] == pytest.approx([2.5, 3.5], abs=1e-4)
 
@@ -67,7 +67,7 @@ def test_pure_black_and_white_have_finite_parameters() -> None:
         srgb = np.full((4, 4, 3), level, np.float32)
         scene = GaussianScene.from_rgbd(srgb, np.full((4, 4), 2.0, np.float32), camera)
         assert scene.finite().all()
-        assert torch.allclose(scene.base_srgb(), torch.tensor(level), atol=1e-6)
+        assert torch.allclose(base_srgb(scene), torch.tensor(level), atol=1e-6)
     srgb[1, 1, 0] = math.nan
     assert len(GaussianScene.from_rgbd(srgb, np.full((4, 4), 2.0, np.float32), camera)) == 15
 

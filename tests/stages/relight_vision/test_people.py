@@ -9,6 +9,7 @@ import skimage.data
 from astronaut import outline, photograph, variants
 from numpy.typing import NDArray
 from skimage.feature import Cascade
+from synthetic import box_room, cameras_inside, cylinder_room, render
 from synthetic_person import figure, over, overlap
 
 from scenewright_stages.contract.errors import SampleRejected
@@ -16,7 +17,6 @@ from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear,
 from scenewright_stages.vision.people import NoSubject, PersonMask, find_person, portrait_box
 from scenewright_stages.vision.people.faces import find_faces
 from scenewright_stages.vision.shading import Light, direction_of, shade
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, cylinder_room, render
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from synthetic import World, box_room, render
 
 from scenewright_stages.models.classic import ClassicInpainter
 from scenewright_stages.models.loading import load
@@ -18,7 +19,6 @@ from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.synthetic import World, box_room, render
 from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
 from scenewright_stages.vistadream.coarse import BackendFill
 from scenewright_stages.vistadream.expansion import (

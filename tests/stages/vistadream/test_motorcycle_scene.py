@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from warping import forward_warp
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.geometry import depth_edges, forward_warp
+from scenewright_stages.vision.geometry import depth_edges
 from scenewright_stages.vision.images import outpaint_canvas, prepared_window
 from scenewright_stages.vision.images.preparation import resample
 from scenewright_stages.vistadream.expansion import gaussians_of

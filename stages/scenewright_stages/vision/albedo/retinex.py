@@ -13,6 +13,7 @@ reduced copy would be half a block off.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -52,14 +53,8 @@ def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) 
 
 def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32Array, np.float32, np.float32]:
     """The retinex in units of log2 and its least and greatest value."""
-    height, width = image.shape[:2]
     product = np.ones((1, 1, 3), np.float32)
-    for small, factor in reduced_blurs(image, scales):
-        blurred = small
-        if factor > 1:
-            size = (small.shape[1] * factor, small.shape[0] * factor)
-            large = enlarged(small, size)
-            blurred = large[factor : factor + height, factor : factor + width]
+    for blurred in retinex_blurs(image, scales):
         product = kernels.multiplied(product, blurred)
     return kernels.log_ratio(image, product, len(scales))  # type: ignore[no-any-return]
 
@@ -73,35 +68,24 @@ def _limits(counts: NDArray[np.int64], low: np.float32, high: np.float32) -> tup
     return float(first), float(last)
 
 
-def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[Float32Array]:
+def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> Iterator[Float32Array]:
     """``cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER_REFLECT_101)`` for each sigma, nearly.
 
     Args:
         image: (H, W, 3) float32.
         sigmas: standard deviations, pixels.
 
-    Returns:
+    Yields:
         One (H, W, 3) float32 for each; within about half a 255th of the image's range of the exact blur.
     """
     height, width = image.shape[:2]
-    blurs = []
-    for small, factor in reduced_blurs(image, sigmas):
-        if factor == 1:
-            blurs.append(small)
-            continue
-        size = (small.shape[1] * factor, small.shape[0] * factor)
-        large = enlarged(small, size)
-        blurs.append(large[factor : factor + height, factor : factor + width])
-    return blurs
-
-
-def reduced_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[tuple[Float32Array, int]]:
-    """The same before the enlargement: (h, w, 3) with one more block on every side, and the side of a block.
-
-    A factor of 1 means the full size without that border.
-    """
     sums = kernels.running_sums(np.ascontiguousarray(image, np.float32))
-    return [_reduced_blur(image, sums, sigma) for sigma in sigmas]
+    for small, factor in [_reduced_blur(image, sums, sigma) for sigma in sigmas]:
+        if factor == 1:
+            yield small
+            continue
+        large = enlarged(small, (small.shape[1] * factor, small.shape[0] * factor))
+        yield large[factor : factor + height, factor : factor + width]
 
 
 def block_side(sigma: float) -> int:
@@ -111,6 +95,10 @@ def block_side(sigma: float) -> int:
 
 
 def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
+    """The blur before its enlargement: (h, w, 3) with a block more on every side, and the side of a block in pixels.
+
+    A factor of 1 means the full size without that border.
+    """
     factor = block_side(sigma)
     if factor == 1:
         exact = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)

@@ -110,7 +110,7 @@ class GaussianScene:
             usable &= torch.as_tensor(mask, dtype=torch.bool, device=usable.device)
         rows, columns = torch.nonzero(usable, as_tuple=True)
         distance = metres[rows, columns].double()
-        return cls._from_points(
+        return cls.from_points(
             _backproject(rows, columns, distance, camera),
             colour[rows, columns],
             distance / camera.focal[0] / math.sqrt(2),
@@ -119,16 +119,9 @@ class GaussianScene:
 
     @classmethod
     def from_points(
-        cls, points: torch.Tensor, srgb: torch.Tensor, sigma: torch.Tensor | float, opacity: float = 0.1
-    ) -> GaussianScene:
-        """Isotropic Gaussians at points (N, 3) with colours srgb (N, 3) and standard deviation sigma."""
-        spread = torch.as_tensor(sigma, device=points.device).expand(points.shape[0])
-        return cls._from_points(points, srgb, spread, opacity)
-
-    @classmethod
-    def _from_points(
         cls, points: torch.Tensor, srgb: torch.Tensor, sigma: torch.Tensor, opacity: float
     ) -> GaussianScene:
+        """Isotropic Gaussians at points (N, 3) with colours srgb (N, 3) and standard deviations sigma (N,), metres."""
         count, device = points.shape[0], points.device
         quaternions = torch.zeros(count, 4, device=device)
         quaternions[:, 0] = 1
@@ -178,10 +171,6 @@ class GaussianScene:
     def opacities(self) -> torch.Tensor:
         """(N,) in (0, 1)."""
         return torch.sigmoid(self.opacity_logits)
-
-    def base_srgb(self) -> torch.Tensor:
-        """(N, 3) view-independent part of the colour, clipped to [0, 1]."""
-        return (self.spherical_harmonics[:, 0] * C0 + 0.5).clamp(0, 1)
 
     def finite(self) -> torch.Tensor:
         """(N,) bool: Gaussians whose parameters are all finite."""

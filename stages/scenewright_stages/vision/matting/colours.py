@@ -18,20 +18,6 @@ _REDUCED_FROM = 512  # larger pictures continue their colours at half the size: 
 _MARGIN = 16  # pixels of certain colour around the outline
 
 
-def decontaminate(colours: Float32Array, alpha: Float32Array) -> Float32Array:
-    """The foreground's own colours, freed of the background that a soft outline lets through.
-
-    Args:
-        colours: (H, W, 3) float32 in [0, 1], sRGB or linear; linear is what light does.
-        alpha: (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W, 3) float32 in [0, 1], in the same space: on the outline what, laid over the background with alpha, gives
-        the image; elsewhere the image itself.
-    """
-    return separate(colours, alpha)[0]
-
-
 def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Foreground and background colours F and B with ``alpha * F + (1 - alpha) * B`` close to the image.
 

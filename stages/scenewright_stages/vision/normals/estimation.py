@@ -1,9 +1,9 @@
-"""Surface normals without a model: an inflated silhouette, or the gradient of a depth map.
+"""Pseudo-normals of a person without a model.
 
-The pseudo-normals of a person are those of the silhouette, blown up like a cushion, with the relief of the picture on
-top. The height field solves Poisson's equation with a constant source inside the silhouette and zero height on its
-outline; its square root meets the image plane at a right angle there, as round bodies do (Johnston 2002, Lumo; Oswald
-et al. 2012). Where the silhouette leaves the picture the body goes on, so the height is level across the border.
+They are those of the silhouette, blown up like a cushion, with the relief of the picture on top. The height field
+solves Poisson's equation with a constant source inside the silhouette and zero height on its outline; its square root
+meets the image plane at a right angle there, as round bodies do (Johnston 2002, Lumo; Oswald et al. 2012). Where the
+silhouette leaves the picture the body goes on, so the height is level across the border.
 """
 
 from __future__ import annotations
@@ -90,32 +90,3 @@ def warm_up() -> None:
     inflated_normals(tile, tile)
     inflated_normals(tile, tile, 0.0)
     kernels.unit_normals(np.zeros((4, 4, 3), np.float32))
-
-
-def normals_from_depth(depth: Float32Array, intrinsics: NDArray[np.float64]) -> Float32Array:
-    """Unit normals toward the camera from central differences of the back-projected points.
-
-    Args:
-        depth: (H, W) float32 z-depth, positive and finite.
-        intrinsics: (3, 3) in pixels, pixel centres at +0.5.
-
-    Returns:
-        (H, W, 3) float32, camera frame (OpenCV axes); (0, 0, -1) where a difference is not finite or vanishes.
-    """
-    height, width = depth.shape
-    x = ((np.arange(width) + 0.5 - intrinsics[0, 2]) / intrinsics[0, 0]).astype(np.float32)
-    y = ((np.arange(height) + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1]).astype(np.float32)
-    points = np.stack([depth * x[None], depth * y[:, None], depth], axis=-1)
-    with np.errstate(invalid="ignore"):
-        normals = np.cross(_difference(points, 0), _difference(points, 1))
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        # The cross product of down and right points to the camera where the surface is seen from its front.
-        unit = normals / length
-        unit = np.where(np.sum(unit * points, axis=-1, keepdims=True) > 0, -unit, unit)
-    valid = np.isfinite(unit).all(axis=-1, keepdims=True) & (length > 0)
-    return np.where(valid, unit, np.array([0, 0, -1], np.float32)).astype(np.float32)
-
-
-def _difference(points: Float32Array, axis: int) -> Float32Array:
-    difference: Float32Array = np.gradient(points, axis=axis)
-    return difference

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera, look_at
-from scenewright_stages.vision.synthetic.shapes import (
+from synthetic.shapes import (
     Box,
     InteriorBox,
     InteriorCylinder,
@@ -21,7 +21,7 @@ from scenewright_stages.vision.synthetic.shapes import (
     Sphere,
     Vector,
 )
-from scenewright_stages.vision.synthetic.textures import Texture, seeded_texture
+from synthetic.textures import Texture, seeded_texture
 
 SEEDS = (0, 1, 2)
 

@@ -1,13 +1,13 @@
 """The synthetic world: an analytic ray-cast room whose every answer is exact."""
 
-from scenewright_stages.vision.synthetic.rendering import (
+from synthetic.rendering import (
     SyntheticView,
     correspondence,
     render,
     trace_depth,
     visible_in,
 )
-from scenewright_stages.vision.synthetic.world import (
+from synthetic.world import (
     SEEDS,
     Body,
     Light,

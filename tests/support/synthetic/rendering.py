@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera, Float64Array
 from scenewright_stages.vision.colour import srgb_from_linear
-from scenewright_stages.vision.synthetic.shapes import NEAREST, Floats, dot
-from scenewright_stages.vision.synthetic.world import World
+from synthetic.shapes import NEAREST, Floats, dot
+from synthetic.world import World
 
 _RAYS_PER_CHUNK = 1 << 14  # keeps the working set of one chunk in the processor's cache
 _SHADOW_OFFSET = 1e-3  # metres along the normal: keeps a surface from shadowing itself
