@@ -37,8 +37,8 @@ from scenewright_stages.models.interfaces import BackendRecord
 from scenewright_stages.models.marigold import MarigoldNormals, MarigoldSettings
 from scenewright_stages.models.relight_interfaces import NormalEstimator
 from scenewright_stages.models.sam3 import Sam3Segmenter
-from scenewright_stages.relight.compositing import outline, take_apart
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.photographs.compositing import outline, take_apart
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision import albedo, matting, normals, people, shading
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9

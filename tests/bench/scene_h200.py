@@ -43,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from synthetic import box_room, cameras_inside, render, trace_depth
 
 from scenewright_stages.models.interfaces import Inpainter
+from scenewright_stages.scenes import flight
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
@@ -50,7 +51,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.images import outpaint_canvas
 from scenewright_stages.vision.images.preparation import PixelWindow
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vistadream import expansion, flight, initialize
+from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass
 from scenewright_stages.vistadream.outpaint import Layout

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.models.errors import BackendContractError
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.params import AlbedoParams, RelightParams
-from scenewright_stages.relight.pictures import (
+from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
     linear_from_unit,
     read_rgba,
     unit_from_bytes,
 )
+from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
+from scenewright_stages.relight.params import AlbedoParams, RelightParams
 from scenewright_stages.relight.segment import write_json
 from scenewright_stages.relight.threads import one_thread_each
 

@@ -15,13 +15,7 @@ import numpy as np
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import read_rgb
-from scenewright_stages.relight.pipeline import stages
-from scenewright_stages.report.charts import distribution
-from scenewright_stages.report.contact_sheet import evenly_spaced
-from scenewright_stages.report.data import Failure
-from scenewright_stages.report.dataset import (
+from scenewright_stages.photographs.page import (
     Credit,
     DatasetData,
     Distribution,
@@ -31,9 +25,15 @@ from scenewright_stages.report.dataset import (
     Reason,
     StageRow,
 )
+from scenewright_stages.photographs.pictures import read_rgb
+from scenewright_stages.relight.params import RelightParams
+from scenewright_stages.relight.pipeline import stages
+from scenewright_stages.report.charts import distribution
+from scenewright_stages.report.data import Failure
 from scenewright_stages.report.page import render_dataset
 from scenewright_stages.report.parameters import parameter_rows
 from scenewright_stages.report.pictures import Picture, thumbnail
+from scenewright_stages.scenes.video import evenly_spaced
 
 SHOWN_PAIRS = 12
 SHOWN_WORST = 4

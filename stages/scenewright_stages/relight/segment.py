@@ -14,10 +14,10 @@ from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.photographs.compositing import Layers, background_of, take_apart
+from scenewright_stages.photographs.pictures import bytes_from_unit, with_alpha
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.compositing import Layers, background_of, take_apart
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_unit, with_alpha
 from scenewright_stages.relight.sources import read_photograph
 from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.archives import save_arrays

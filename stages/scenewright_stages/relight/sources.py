@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.relight.pictures import bytes_from_unit
+from scenewright_stages.photographs.pictures import bytes_from_unit
 from scenewright_stages.vision.images import ImageError, load_srgb
 from scenewright_stages.vision.images.loading import DEFAULT_LIMITS
 

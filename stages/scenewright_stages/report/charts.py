@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from scenewright_stages.report.dataset import Distribution, LightPoint
+from scenewright_stages.photographs.page import Distribution, LightPoint
 from scenewright_stages.report.formatting import number_text
 
 BINS = 24

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scenewright_stages.report.pictures import DepthPicture, Picture, Video
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.vision.cameras import Camera
 
 State = Literal["done", "warning", "failed", "skipped", "missing"]

@@ -17,13 +17,13 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scenewright_stages.photographs.page import DatasetData
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.charts import histogram_svg, sphere_svg
 from scenewright_stages.report.data import IndexData, IndexEntry, ReportData, State
-from scenewright_stages.report.dataset import DatasetData
 from scenewright_stages.report.formatting import duration_text, metres_text, number_text
-from scenewright_stages.report.payload import viewer_payload
 from scenewright_stages.report.pictures import depth_legend
+from scenewright_stages.scenes.payload import viewer_payload
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATE_WORDS: dict[State, str] = {

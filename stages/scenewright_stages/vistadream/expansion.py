@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
@@ -26,7 +27,6 @@ from scenewright_stages.vision.geometry import occludes, on_surface, project, sa
 from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
-from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 

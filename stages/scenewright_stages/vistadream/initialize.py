@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.scenes.frames import Frame, save_frames
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.optimisation import optimise
@@ -19,7 +20,6 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.expansion import gaussians_of, training_view
-from scenewright_stages.vistadream.frames import Frame, save_frames
 from scenewright_stages.vistadream.outpaint import Layout, read_png
 from scenewright_stages.vistadream.params import VistaDreamParams
 

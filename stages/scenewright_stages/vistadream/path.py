@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.trajectories import Trajectory, spiral
-from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.params import TrajectoryParams
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenewright_stages.report.rerun_export import RerunFrame, RerunScene, RerunView, write_rrd
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.rerun import RerunFrame, RerunScene, RerunView, write_rrd
+from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vistadream.frames import Frame
 
 
 def cloud_of(scene: GaussianScene) -> SplatCloud:

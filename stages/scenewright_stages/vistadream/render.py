@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
-from scenewright_stages.report.rerun_export import RerunFrame
+from scenewright_stages.scenes.flight import Flight, fly
+from scenewright_stages.scenes.frames import Frame, load_frames
+from scenewright_stages.scenes.quality import FlightQuality, nearest_distance
+from scenewright_stages.scenes.rerun import RerunFrame
+from scenewright_stages.scenes.video import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.vision.colour import unit_from_uint8
 from scenewright_stages.vision.depth.colours import depth_colours, depth_limits
 from scenewright_stages.vision.gaussians.ply import write_ply
@@ -22,12 +25,9 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vision.video import write_mp4
-from scenewright_stages.vistadream.flight import Flight, fly
-from scenewright_stages.vistadream.frames import Frame, load_frames
 from scenewright_stages.vistadream.initialize import stage_renderer
 from scenewright_stages.vistadream.params import RenderParams, VistaDreamParams
 from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
-from scenewright_stages.vistadream.quality import FlightQuality, nearest_distance
 from scenewright_stages.vistadream.recording import write_recording
 
 SHEET_FRAMES = 12

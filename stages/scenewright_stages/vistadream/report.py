@@ -28,17 +28,17 @@ from scenewright_stages.report.data import (
 from scenewright_stages.report.page import render_index, render_scene_report
 from scenewright_stages.report.parameters import parameter_rows
 from scenewright_stages.report.pictures import Picture, Video, depth_picture, mask_overlay, photograph, thumbnail
-from scenewright_stages.vision.gaussians.ply import read_ply
-from scenewright_stages.vistadream.frames import Frame, load_frames
-from scenewright_stages.vistadream.outpaint import read_png
-from scenewright_stages.vistadream.params import VistaDreamParams
-from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
-from scenewright_stages.vistadream.quality import (
+from scenewright_stages.scenes.frames import Frame, load_frames
+from scenewright_stages.scenes.quality import (
     MAXIMUM_FRAME_UNCOVERED,
     MAXIMUM_MEAN_UNCOVERED,
     MINIMUM_CLEARANCE,
     MINIMUM_INPUT_PSNR,
 )
+from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vistadream.outpaint import read_png
+from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 from scenewright_stages.vistadream.recording import cloud_of
 
 THUMBNAIL_SIDE = 320

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.relight.compositing import background_of, lay_over, plain_background, take_apart
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.photographs.compositing import background_of, lay_over, plain_background, take_apart
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
 
 Bytes = NDArray[np.uint8]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scenewright_stages.contract.stage import Pixels
-from scenewright_stages.relight.pictures import read_rgb, read_rgba, unfiltered, with_alpha
+from scenewright_stages.photographs.pictures import read_rgb, read_rgba, unfiltered, with_alpha
 from scenewright_stages.worker.encoding import encode_png, stored_png
 
 RGB = np.random.default_rng(5).integers(0, 256, (40, 70, 3), dtype=np.uint8)

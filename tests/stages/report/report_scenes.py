@@ -20,7 +20,7 @@ from scenewright_stages.report.data import (
     StageTiming,
 )
 from scenewright_stages.report.pictures import Video, depth_picture, mask_overlay, photograph
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.vision.cameras import Camera
 
 CAMERA = Camera.from_field_of_view(300, 200, 60)

@@ -16,7 +16,7 @@ from report_scenes import CAMERA, CLUSTERS, blob, full_report, projected, three_
 
 from scenewright_stages.report.data import IndexData, IndexEntry, SplatScene
 from scenewright_stages.report.page import render_index, render_scene_report
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.vision.cameras import Camera, look_at
 
 _SETTLED = "[data-splat-viewer]:not([data-state=loading])"

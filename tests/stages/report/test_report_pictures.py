@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from report_scenes import gradient_picture
 
-from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.report.pictures import (
     Picture,
     depth_legend,
@@ -18,6 +17,7 @@ from scenewright_stages.report.pictures import (
     photograph,
     thumbnail,
 )
+from scenewright_stages.scenes.video import contact_sheet, evenly_spaced, write_picture
 
 
 def pixels_of(picture: Picture) -> np.ndarray:

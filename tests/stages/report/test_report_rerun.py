@@ -15,9 +15,9 @@ import rerun as rr
 from report_scenes import CAMERA, gradient_picture, three_clusters
 from rerun.chunk import RrdReader
 
-from scenewright_stages.report import rerun_export
-from scenewright_stages.report.rerun_export import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
 from scenewright_stages.report.rrd_canonical import RrdFormatError, canonical_rrd
+from scenewright_stages.scenes import rerun
+from scenewright_stages.scenes.rerun import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
 from scenewright_stages.vision.cameras import Camera, look_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:RRD file has no footer")
@@ -145,8 +145,8 @@ def test_3d_views_show_frusta_and_points_but_no_depth_or_masks(layout: dict[str,
 
 def test_portrait_pictures_get_a_narrower_column_than_landscape_ones() -> None:
     (world_landscape, landscape), (world_portrait, portrait) = (
-        rerun_export.column_shares(300, 200),
-        rerun_export.column_shares(200, 300),
+        rerun.column_shares(300, 200),
+        rerun.column_shares(200, 300),
     )
     assert world_landscape == world_portrait
     assert landscape > 1.5 * portrait
@@ -168,7 +168,7 @@ def test_same_scene_same_bytes_in_another_process(recorded: Path, tmp_path: Path
 
 def test_what_the_sdk_itself_writes_differs_each_time() -> None:
     """The baseline: without this, the canonical form would be needless."""
-    assert rerun_export._recorded(scene()) != rerun_export._recorded(scene())
+    assert rerun._recorded(scene()) != rerun._recorded(scene())
 
 
 def test_a_different_scene_gives_different_bytes() -> None:
@@ -182,7 +182,7 @@ def test_canonical_files_stay_as_they_are() -> None:
 
 def test_the_version_of_python_is_no_part_of_a_recording() -> None:
     """An image's Python and a laptop's differ in the last digit, and the bytes must not."""
-    written = rerun_export._recorded(scene())
+    written = rerun._recorded(scene())
     here = b"\x08\x03\x10%c\x18%c" % sys.version_info[1:3]
     there = b"\x08\x03\x10%c\x18%c" % (sys.version_info[1], sys.version_info[2] + 1)
     assert here in written
@@ -211,7 +211,7 @@ def test_a_switched_off_sdk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options, default_enabled=False)
 
-    monkeypatch.setattr(rerun_export.rr, "RecordingStream", Silent)
+    monkeypatch.setattr(rerun.rr, "RecordingStream", Silent)
     with pytest.raises(RuntimeError, match="RERUN"):
         rrd_bytes(scene())
 

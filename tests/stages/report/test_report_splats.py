@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from report_scenes import CAMERA, blob, joined, three_clusters
 
-from scenewright_stages.report.payload import pivot_distance
-from scenewright_stages.report.splats import SplatCloud, drawable, most_important, spz_bytes
+from scenewright_stages.scenes.payload import pivot_distance
+from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, spz_bytes
 from scenewright_stages.vision.cameras import rotation_from_quaternion
 
 

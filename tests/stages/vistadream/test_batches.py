@@ -10,6 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.scenes.flight import CAMERAS_PER_BATCH, fly
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import Rendering
@@ -24,8 +26,6 @@ from scenewright_stages.vistadream.expansion import (
     fill_view,
     score_candidates,
 )
-from scenewright_stages.vistadream.flight import CAMERAS_PER_BATCH, fly
-from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band
 

@@ -13,6 +13,7 @@ from synthetic import World, box_room, render
 
 from scenewright_stages.models.classic import ClassicInpainter
 from scenewright_stages.models.loading import load
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
@@ -29,7 +30,6 @@ from scenewright_stages.vistadream.expansion import (
     expand,
     gaussians_of,
 )
-from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synthetic import World, box_room, cylinder_room, render
 
 from scenewright_stages.models.loading import load
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
@@ -31,7 +32,6 @@ from scenewright_stages.vistadream.expansion import (
     expand,
     gaussians_of,
 )
-from scenewright_stages.vistadream.frames import Frame
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96

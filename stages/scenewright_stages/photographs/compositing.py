@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes
 from scenewright_stages.vision.matting import separate
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import SplatScene
-from scenewright_stages.report.splats import SplatCloud, drawable, most_important, spz_bytes
+from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, spz_bytes
 from scenewright_stages.vision.cameras import Camera
 
 # A pivot distance for scenes in which nothing lies in front of the camera.

@@ -18,7 +18,7 @@ import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
 from scenewright_stages.report.rrd_canonical import canonical_rrd
-from scenewright_stages.report.splats import SplatCloud, drawable
+from scenewright_stages.scenes.splats import SplatCloud, drawable
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import uint8_from_unit
 
