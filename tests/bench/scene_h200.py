@@ -44,6 +44,8 @@ from synthetic import box_room, cameras_inside, render, trace_depth
 
 from scenewright_stages.models.interfaces import Inpainter
 from scenewright_stages.scenes import flight
+from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.preparation import Layout
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
@@ -54,9 +56,7 @@ from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass
-from scenewright_stages.vistadream.outpaint import Layout
 from scenewright_stages.vistadream.params import VistaDreamParams
-from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 
 SECONDS_BAR = {"bf16": 75.0, "fp8": 60.0}
 BUSY_BAR = 0.9

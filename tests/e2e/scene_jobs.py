@@ -133,12 +133,14 @@ def published(output: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def lasting_files(output: Path) -> dict[str, str]:
-    """Hash by path of every published file, results and intermediates, that does not hold times.
+def lasting_files(output: Path, recordings: bool = False) -> dict[str, str]:
+    """Hash by path of every published file, results and intermediates, that two runs of one manifest have in common.
 
-    Hashes are of the bytes on the disk, not those that the worker noted.
+    Pages hold times, and Rerun's recordings hold random ids: the latter are left out unless they are asked for. Hashes
+    are of the bytes on the disk, not those that the worker noted.
     """
-    lasting = [path for path, entry in published(output).items() if not entry.get("volatile")]
+    files = published(output).items()
+    lasting = [path for path, entry in files if not entry.get("volatile") and (recordings or not path.endswith(".rrd"))]
     return {path: hashlib.sha256((output / path).read_bytes()).hexdigest() for path in sorted(lasting)}
 
 

@@ -11,11 +11,10 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from scenewright_stages.contract.params import Params
+from scenewright_stages.photographs.params import ORDERED, RangedParams
 from scenewright_stages.relight.params import (
-    ORDERED,
     AlbedoParams,
     DegradationParams,
-    RangedParams,
     RelightParams,
     SegmentationParams,
     ShadowParams,

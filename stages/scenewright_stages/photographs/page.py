@@ -1,11 +1,19 @@
-"""What the page of a data set shows. Plain data; nothing here reads files or clocks."""
+"""The page of a data set: what it shows, as plain data, and the drawing of it.
+
+`counting` fills most of it from the records of a run; nothing here reads records or clocks.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from scenewright_stages.report.charts import Distribution, LightPoint
 from scenewright_stages.report.data import Parameter
+from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import Picture
+
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -48,33 +56,6 @@ class Pair:
     before: Picture
     after: Picture
     facts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """A histogram.
-
-    Attributes:
-        counts: by bin, evenly wide from `low` to `high`.
-        unit: shown behind the ends.
-    """
-
-    title: str
-    counts: tuple[int, ...]
-    low: float
-    high: float
-    unit: str = ""
-    digits: int = 2
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class LightPoint:
-    """A light: x to the right and y up in the image plane, in [-1, 1], and the share of ambient light."""
-
-    x: float
-    y: float
-    ambient: float
 
 
 @dataclass(frozen=True)
@@ -123,3 +104,9 @@ class DatasetData:
     credits: tuple[Credit, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def render_dataset(data: DatasetData) -> str:
+    """The page of a data set as HTML text (UTF-8)."""
+    stylesheet = (_TEMPLATES / "dataset.css").read_text(encoding="utf-8")
+    return render_page(_TEMPLATES / "dataset.html.j2", data, dataset_stylesheet=stylesheet)

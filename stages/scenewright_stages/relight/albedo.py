@@ -15,13 +15,13 @@ from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
     linear_from_unit,
+    one_thread_each,
     read_rgba,
     unit_from_bytes,
+    write_json,
 )
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.params import AlbedoParams, RelightParams
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -11,7 +11,7 @@ from scenewright_stages.contract.stage import BackendUse, StageContext
 from scenewright_stages.models.errors import BackendContractError, MissingPackage, MissingWeights
 from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.models.registry import backend
-from scenewright_stages.relight.params import ModelParams
+from scenewright_stages.photographs.params import ModelParams
 
 Result = TypeVar("Result")
 _UNAVAILABLE = (MissingWeights, MissingPackage)

@@ -13,15 +13,15 @@ from scenewright_stages.contract.stage import Pixels, Stage, StageContext, Stage
 from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
+    one_thread_each,
     read_rgb,
     read_rgba,
     unit_from_bytes,
+    write_json,
 )
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.shading import shade
 
 Bytes = NDArray[np.uint8]

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, lay_over, plain_background
-from scenewright_stages.photographs.pictures import read_rgb, read_rgba
+from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, write_json
 from scenewright_stages.relight.params import Background, RelightParams
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 
 Bytes = NDArray[np.uint8]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,15 @@ from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import Layers, background_of, take_apart
-from scenewright_stages.photographs.pictures import bytes_from_unit, with_alpha
+from scenewright_stages.photographs.pictures import (
+    bytes_from_unit,
+    one_thread_each,
+    read_photograph,
+    with_alpha,
+    write_json,
+)
 from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.sources import read_photograph
-from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.matting import refine_matte
 from scenewright_stages.vision.people.finding import PersonMask
@@ -161,12 +164,6 @@ def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
     if soft or radius < 1 or not binary.any() or binary.all():
         return mask.astype(np.float32) / np.float32(255)
     return refine_matte(srgb, binary, radius)
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Writes a JSON file as all stages write it; returns its path."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 def _bounding_box(alpha: Bytes) -> list[int]:

@@ -1,19 +1,27 @@
-"""Frames: what the scene was built from, one view each, as the single-image pipeline defines them."""
+"""Frames: the views that a scene is built from, how they are stored, and what they become.
+
+A frame becomes Gaussians (`gaussians_of`) and a view that supervises a fit (`training_view`). The stages of a scene
+pipeline hand frames to each other as one ``.npz`` file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.contract.stage import ModelSettings
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
-FrameKind = Literal["input", "outpaint", "coarse"]
 _FIELDS = ("srgb", "depth", "inpaint", "inpaint_without_edge", "confident")
 
 
@@ -22,7 +30,7 @@ class Frame:
     """One view with its buffers.
 
     Attributes:
-        kind: the photograph, the painted border, or a view of the coarse loop.
+        kind: where the view comes from, in the pipeline's own words, such as ``input`` for the photograph.
         srgb: (H, W, 3) float32 sRGB in [0, 1].
         depth: (H, W) float32 z-depth in metres; 0 where there is none.
         inpaint: (H, W) bool; True means that the pixel is supervised in training.
@@ -30,9 +38,12 @@ class Frame:
             become Gaussians.
         confident: (H, W) bool; where the depth estimate is trusted.
         camera: intrinsics and `camera_from_world`.
+
+    Raises:
+        ValueError: a buffer has not the camera's size, or a depth is negative or not finite.
     """
 
-    kind: FrameKind
+    kind: str
     srgb: NDArray[np.float32]
     depth: NDArray[np.float32]
     inpaint: NDArray[np.bool_]
@@ -68,8 +79,29 @@ def load_frames(path: Path) -> list[Frame]:
         return [_frame_from(arrays, number, str(kind)) for number, kind in enumerate(arrays["kinds"])]
 
 
+def gaussians_of(frame: Frame, opacity: float, device: torch.device | str = "cpu") -> GaussianScene:
+    """One Gaussian for each pixel that survived the frame's masks."""
+    buffers = (frame.srgb, frame.depth, frame.inpaint_without_edge)
+    srgb, depth, mask = (torch.as_tensor(buffer, device=device) for buffer in buffers)
+    return GaussianScene.from_rgbd(srgb, depth, frame.camera, mask, opacity)
+
+
+def training_view(frame: Frame, device: torch.device) -> View:
+    """The frame as a fit sees it: its colour where it supervises."""
+    return View(
+        camera=frame.camera,
+        srgb=torch.as_tensor(frame.srgb, device=device),
+        mask=torch.as_tensor(frame.inpaint, device=device),
+    )
+
+
+def stage_renderer(settings: ModelSettings) -> Renderer:
+    """The renderer of the device that the job's models run on."""
+    return renderer_for("auto", None if settings.device == "auto" else settings.device)
+
+
 def _frame_from(arrays: np.lib.npyio.NpzFile, number: int, kind: str) -> Frame:
     fields = {name: arrays[f"{name}_{number}"] for name in _FIELDS}
     height, width = fields["depth"].shape
     camera = Camera(arrays[f"intrinsics_{number}"], width, height, arrays[f"camera_from_world_{number}"])
-    return Frame(kind=kind, camera=camera, **fields)  # type: ignore[arg-type]
+    return Frame(kind=kind, camera=camera, **fields)

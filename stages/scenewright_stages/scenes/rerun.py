@@ -1,12 +1,12 @@
 """Writes a scene as a Rerun recording (.rrd) with its layout: one tab each for start, growth and result.
 
-Same scene, same bytes: see `rrd_canonical`.
+The SDK names rows by the clock and layouts at random, so equal scenes give equal data but not equal bytes: recordings
+are the exception to the rule that the same spec gives the same bytes.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,11 @@ import rerun as rr
 import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
-from scenewright_stages.report.rrd_canonical import canonical_rrd
+from scenewright_stages.scenes.flight import Flight
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatCloud, drawable
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import uint8_from_unit
+from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
 
 APPLICATION_ID = "scenewright"
 TABS = ("Initialization", "Coarse Scene", "Final Scene")
@@ -33,8 +34,6 @@ _VIDEO_DEPTH_LEVELS = 4095
 _COVERING_RADIUS = 1.4
 _BACKGROUND = (18, 20, 24)
 _PANELS = {"rgb": "RGB", "depth": "Depth", "confidence": "Confidence", "inpaint_mask": "Inpaint mask"}
-# Namespace of the ids of views and containers: any fixed value does.
-_LAYOUT_NAMESPACE = uuid.UUID("6f7d0b5c-4a8e-5d4b-9d53-2f6f1f0f5c11")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +76,17 @@ class RerunScene:
     frames: tuple[RerunFrame, ...] = ()
 
 
+def rerun_view(name: str, frame: Frame) -> RerunView:
+    """A frame of the scene as a view of the recording."""
+    return RerunView(name, frame.camera, frame.srgb, frame.depth, frame.confident, frame.inpaint)
+
+
+def rerun_frames(flight: Flight) -> tuple[RerunFrame, ...]:
+    """The flight as frames of the recording."""
+    srgb = unit_from_uint8(flight.srgb)
+    return tuple(RerunFrame(*frame) for frame in zip(flight.cameras, srgb, flight.depth, strict=True))
+
+
 def write_rrd(path: Path, scene: RerunScene) -> None:
     """Writes the recording; the file appears whole or not at all. No viewer is started.
 
@@ -95,26 +105,7 @@ def write_rrd(path: Path, scene: RerunScene) -> None:
 def rrd_bytes(scene: RerunScene) -> bytes:
     """The recording as the bytes of an .rrd file; raises like `write_rrd`."""
     _check(scene)
-    return canonical_rrd(_recorded(scene), f"{scene.recording_id}-layout")
-
-
-def _check(scene: RerunScene) -> None:
-    if not scene.initial_views:
-        raise ValueError("a recording needs at least one initial view")
-    for views in (scene.initial_views, scene.coarse_views):
-        names = [view.name for view in views]
-        if len(set(names)) != len(names):
-            raise ValueError(f"view names must differ: {names}")
-
-
-def _recorded(scene: RerunScene) -> bytes:
-    """Everything in one batch: chunk borders must not depend on timing."""
-    recording = rr.RecordingStream(
-        APPLICATION_ID,
-        recording_id=scene.recording_id,
-        send_properties=False,
-        batcher_config=rr.ChunkBatcherConfig.NEVER(),
-    )
+    recording = rr.RecordingStream(APPLICATION_ID, recording_id=scene.recording_id, send_properties=False)
     if not rr.is_enabled(recording):
         raise RuntimeError("the Rerun SDK is switched off: unset the environment variable RERUN")
     recording.set_log_time_enabled(False)
@@ -125,6 +116,15 @@ def _recorded(scene: RerunScene) -> bytes:
     data = stream.read(flush=True)
     recording.disconnect()
     return data or b""
+
+
+def _check(scene: RerunScene) -> None:
+    if not scene.initial_views:
+        raise ValueError("a recording needs at least one initial view")
+    for views in (scene.initial_views, scene.coarse_views):
+        names = [view.name for view in views]
+        if len(set(names)) != len(names):
+            raise ValueError(f"view names must differ: {names}")
 
 
 def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
@@ -235,10 +235,8 @@ def layout(scene: RerunScene) -> rrb.Blueprint:
         _final_tab(scene, shares),
     ]
     active = 2 if scene.frames else 0
-    root = rrb.Tabs(*tabs, active_tab=active)
-    _name_by_position(root, "root")
     return rrb.Blueprint(
-        root,
+        rrb.Tabs(*tabs, active_tab=active),
         rrb.BlueprintPanel(state="collapsed"),
         rrb.SelectionPanel(state="collapsed"),
         rrb.TimePanel(state="collapsed", timeline=FRAME_TIMELINE),
@@ -303,10 +301,3 @@ def _camera_panel(view: RerunView, path: str) -> rrb.Grid:
         if present[panel]
     ]
     return rrb.Grid(*pictures, grid_columns=2, name=view.name)
-
-
-def _name_by_position(part: rrb.Container | rrb.View, name: str) -> None:
-    """Ids from the place in the layout, where the SDK would draw random ones."""
-    part.id = uuid.uuid5(_LAYOUT_NAMESPACE, name)
-    for number, child in enumerate(getattr(part, "contents", ()) if isinstance(part, rrb.Container) else ()):
-        _name_by_position(child, f"{name}/{number}")

@@ -1,13 +1,21 @@
-"""Splats as plain arrays, and the compact file that a web page carries them in."""
+"""Splats as plain arrays, the compact file that a web page carries them in, and what the page's 3D view reads.
+
+The script of the view is in /viewer; `ViewerPayload` holds what viewer/src/embedded.js documents.
+"""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 Float32Array = NDArray[np.float32]
 
@@ -20,6 +28,11 @@ _MOST_FRACTIONAL_BITS = 16
 _QUATERNION_LEVELS = 511
 _DEGREE_0_HARMONIC = 0.28209479177387814
 _LEAST_VISIBLE_OPACITY = 1 / 255
+
+# A pivot distance for scenes in which nothing lies in front of the camera.
+_FALLBACK_PIVOT = 1.0
+# Turns a world with OpenCV axes into one with OpenGL axes; its own inverse.
+_FLIP_Y_AND_Z = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,31 +67,19 @@ class SplatCloud:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def empty(cls) -> SplatCloud:
-        """A cloud without Gaussians."""
-        return cls(*(np.zeros(shape, np.float32) for shape in [(0, 3), (0, 3), (0, 4), (0,), (0, 3)]))
-
-    @classmethod
-    def from_parameters(
-        cls,
-        means: ArrayLike,
-        log_scales: ArrayLike,
-        quaternions: ArrayLike,
-        opacity_logits: ArrayLike,
-        harmonics: ArrayLike,
-    ) -> SplatCloud:
-        """From an optimiser's tensors on the CPU: log scales, opacity logits and (N, K, 3) harmonics.
+    def of(cls, scene: GaussianScene) -> SplatCloud:
+        """The Gaussians of a scene without their view dependence.
 
         Only the harmonics' constant band is kept: colour = max(0, 0.282 * band + 0.5), the convention
         of 3D Gaussian Splatting (Kerbl et al. 2023).
         """
-        band = np.asarray(harmonics, np.float32)[:, 0]
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in scene.tensors.items()}
         return cls(
-            np.asarray(means, np.float32),
-            np.exp(np.asarray(log_scales, np.float32)),
-            np.asarray(quaternions, np.float32),
-            np.asarray(1 / (1 + np.exp(-np.asarray(opacity_logits, np.float32))), np.float32),
-            np.clip(_DEGREE_0_HARMONIC * band + 0.5, 0, 1).astype(np.float32),
+            arrays["means"],
+            np.exp(arrays["log_scales"]),
+            arrays["quaternions"],
+            np.asarray(1 / (1 + np.exp(-arrays["opacity_logits"])), np.float32),
+            np.clip(_DEGREE_0_HARMONIC * arrays["spherical_harmonics"][:, 0] + 0.5, 0, 1).astype(np.float32),
         )
 
     def __len__(self) -> int:
@@ -162,3 +163,91 @@ def _encoded_rotations(quaternions: NDArray[np.floating]) -> bytes:
 
 def _to_bytes(values: NDArray[np.floating]) -> bytes:
     return bytes(np.rint(np.clip(values, 0, 255)).astype(np.uint8).data)
+
+
+@dataclass(frozen=True, eq=False)
+class SplatScene:
+    """The interactive view.
+
+    Attributes:
+        cloud: the splats, in the frame of the cameras.
+        camera: where the view starts, and the lens it keeps.
+        path: what "play the camera path" shows, at equal time steps; empty for no path.
+        path_seconds: how long one pass of the path takes.
+        limit: more splats than this are thinned out to keep the page small (and the page says so).
+    """
+
+    cloud: SplatCloud
+    camera: Camera
+    path: tuple[Camera, ...] = ()
+    path_seconds: float = 0.0
+    limit: int = 500_000
+
+
+@dataclass(frozen=True)
+class ViewerPayload:
+    """Texts to embed.
+
+    Attributes:
+        configuration: what readConfiguration() of viewer/src/embedded.js describes.
+        splats: base64 of an SPZ file.
+        script: base64 of the gzipped viewer script.
+        shown, total: how many splats the page carries, and how many visible ones the scene has.
+    """
+
+    configuration: dict[str, object]
+    splats: str
+    script: str
+    shown: int
+    total: int
+
+
+def viewer_payload(scene: SplatScene) -> ViewerPayload:
+    """The embedded texts of one interactive view.
+
+    Raises:
+        ViewerNotBuiltError: if the viewer script is missing from this installation.
+    """
+    visible = drawable(scene.cloud)
+    cloud = most_important(visible, scene.limit, scene.camera.position)
+    configuration: dict[str, object] = {
+        "camera": {
+            "worldFromCamera": _opengl_rows(scene.camera),
+            "verticalDegrees": round(scene.camera.field_of_view[1], 6),
+            "aspect": scene.camera.width / scene.camera.height,
+            "height": scene.camera.height,
+        },
+        "pivotDistance": _significant(pivot_distance(cloud, scene.camera)),
+        "path": [_opengl_rows(camera) for camera in scene.path],
+        "pathSeconds": scene.path_seconds,
+        "count": len(cloud),
+    }
+    # A third of the script's own size.
+    script = gzip.compress(viewer_script().encode("utf-8"), mtime=0)
+    return ViewerPayload(configuration, _base64(spz_bytes(cloud)), _base64(script), len(cloud), len(visible))
+
+
+def pivot_distance(cloud: SplatCloud, camera: Camera) -> float:
+    """Median depth in metres of the splats inside the camera's view: what orbiting turns around."""
+    points = np.asarray(cloud.means, np.float64) @ camera.camera_from_world[:3, :3].T
+    points += camera.camera_from_world[:3, 3]
+    seen = points[points[:, 2] > 0]
+    pixels = seen @ camera.intrinsics.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    inside = ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(axis=1)
+    return float(np.median(seen[inside, 2])) if inside.any() else _FALLBACK_PIVOT
+
+
+def _opengl_rows(camera: Camera) -> list[float]:
+    """world_from_camera, row by row, when both world and camera have OpenGL axes."""
+    pose: NDArray[np.float64] = _FLIP_Y_AND_Z @ camera.world_from_camera @ _FLIP_Y_AND_Z
+    # Adding zero turns -0.0 into 0.0, which keeps the bytes the same whatever produced the zero.
+    return [_significant(value) + 0.0 for value in pose.ravel().tolist()]
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.7g}")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

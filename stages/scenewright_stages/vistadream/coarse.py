@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.models.interfaces import DepthEstimator, FillGuide, Inpainter
-from scenewright_stages.scenes.frames import load_frames, save_frames
+from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.frames import load_frames, save_frames, stage_renderer
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.trajectories import Trajectory
@@ -26,10 +27,8 @@ from scenewright_stages.vistadream.expansion import (
     HoledView,
     expand,
 )
-from scenewright_stages.vistadream.initialize import stage_renderer
 from scenewright_stages.vistadream.outpaint import load_inpainter
 from scenewright_stages.vistadream.params import VistaDreamParams
-from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 from scenewright_stages.vistadream.selection import Band
 
 log = logging.getLogger(__name__)

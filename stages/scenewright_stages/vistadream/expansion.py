@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.flight import COVERED_ALPHA, hole_around
+from scenewright_stages.scenes.frames import Frame, gaussians_of, training_view
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
@@ -27,7 +28,6 @@ from scenewright_stages.vision.geometry import occludes, on_surface, project, sa
 from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 SMALLEST_GAP = 0.001
@@ -368,22 +368,6 @@ def behind_photograph(scene: GaussianScene, first: int, photograph: Frame) -> Ga
     moved = camera.position + (means - camera.position) * stretch[:, None]
     kept = scene.means[:first]
     return replace(scene, means=torch.cat([kept, torch.as_tensor(moved, dtype=kept.dtype, device=kept.device)]))
-
-
-def gaussians_of(frame: Frame, opacity: float, device: torch.device | str = "cpu") -> GaussianScene:
-    """One Gaussian for each pixel that survived the frame's masks."""
-    buffers = (frame.srgb, frame.depth, frame.inpaint_without_edge)
-    srgb, depth, mask = (torch.as_tensor(buffer, device=device) for buffer in buffers)
-    return GaussianScene.from_rgbd(srgb, depth, frame.camera, mask, opacity)
-
-
-def training_view(frame: Frame, device: torch.device) -> View:
-    """The frame as the optimiser sees it: its colour where it supervises."""
-    return View(
-        camera=frame.camera,
-        srgb=torch.as_tensor(frame.srgb, device=device),
-        mask=torch.as_tensor(frame.inpaint, device=device),
-    )
 
 
 def _extra_frame(choice: Choice, holed: HoledView, frame: Frame, occluded: int, added: int, loss: float) -> ExtraFrame:

@@ -48,6 +48,11 @@ def single_gaussian(
     return GaussianScene.from_points(point, colour, torch.tensor([sigma]), opacity)
 
 
+def empty_scene(device: str = "cpu") -> GaussianScene:
+    """A scene without Gaussians."""
+    return GaussianScene(*(torch.zeros(shape, device=device) for shape in ((0, 3), (0, 3), (0, 4), (0,), (0, 1, 3))))
+
+
 def base_srgb(scene: GaussianScene) -> torch.Tensor:
     """(N, 3) view-independent colours, clipped to [0, 1]."""
     return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(0, 1)

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import base_srgb, equal_scenes, random_scene, turned_camera
+from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, turned_camera
 from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.gaussians import cpu_fitting, torch_fitting
@@ -202,7 +202,7 @@ def test_the_coverage_term_keeps_dark_surfaces_opaque() -> None:
     assert alphas[1] < 0.7
 
 
-@pytest.mark.parametrize("scene", [GaussianScene.empty(), random_scene(3)])
+@pytest.mark.parametrize("scene", [empty_scene(), random_scene(3)])
 def test_nothing_to_fit_changes_nothing(scene: GaussianScene) -> None:
     away = turned_camera(20, 20, 180.0)
     view = View(away, torch.rand(20, 20, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaussian_scenes import equal_scenes, random_scene, turned_camera
+from gaussian_scenes import empty_scene, equal_scenes, random_scene, turned_camera
 
 from scenewright_stages.vision.cameras import Camera, rigid, rotation_from_quaternion
 from scenewright_stages.vision.gaussians import transforms
@@ -63,7 +63,7 @@ def test_the_header_and_the_channel_order_are_the_common_ones(tmp_path: Path) ->
 
 
 def test_an_empty_scene_can_be_written(tmp_path: Path) -> None:
-    write_ply(GaussianScene.empty(), tmp_path / "empty.ply")
+    write_ply(empty_scene(), tmp_path / "empty.ply")
     assert len(read_ply(tmp_path / "empty.ply")) == 0
 
 

@@ -13,7 +13,7 @@ from synthetic import World, box_room, render
 
 from scenewright_stages.models.classic import ClassicInpainter
 from scenewright_stages.models.loading import load
-from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
@@ -22,14 +22,7 @@ from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
 from scenewright_stages.vistadream.coarse import BackendFill
-from scenewright_stages.vistadream.expansion import (
-    Expansion,
-    ExpansionSettings,
-    ExpansionTools,
-    HoledView,
-    expand,
-    gaussians_of,
-)
+from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96

@@ -72,12 +72,6 @@ class GaussianScene:
         return math.isqrt(self.spherical_harmonics.shape[1]) - 1
 
     @classmethod
-    def empty(cls, harmonics: int = 1, device: torch.device | str = "cpu") -> GaussianScene:
-        """A scene of no Gaussians with K = harmonics coefficients."""
-        shapes = ((0, 3), (0, 3), (0, 4), (0,), (0, harmonics, 3))
-        return cls(*(torch.zeros(shape, device=device) for shape in shapes))
-
-    @classmethod
     def from_rgbd(
         cls,
         srgb: torch.Tensor | np.ndarray[Any, Any],
@@ -167,15 +161,6 @@ class GaussianScene:
 
     def clone(self) -> GaussianScene:
         return self._map(lambda tensor: tensor.clone())
-
-    def opacities(self) -> torch.Tensor:
-        """(N,) in (0, 1)."""
-        return torch.sigmoid(self.opacity_logits)
-
-    def finite(self) -> torch.Tensor:
-        """(N,) bool: Gaussians whose parameters are all finite."""
-        parts = [torch.isfinite(t.reshape(len(self), -1)).all(dim=1) for t in self.tensors.values()]
-        return torch.stack(parts).all(dim=0)
 
     def save_npz(self, path: Path | str) -> None:
         """Lossless, uncompressed; equal scenes give equal bytes."""

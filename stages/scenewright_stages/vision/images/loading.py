@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.images.decoding import Decoded, ImageError, bits_per_channel, decode
 
 Float32Array = NDArray[np.float32]
@@ -92,6 +93,18 @@ def load_srgb(
     with _opened(data, label) as image:
         _check_size(image.size, label, limits)
         return _loaded(image, data, label)
+
+
+def load_sample(path: Path) -> LoadedImage:
+    """`load_srgb` for a stage: a file that cannot be used fails its sample, not the shard.
+
+    Raises:
+        SampleError: with the reader's reason, such as ``ImageTruncated``.
+    """
+    try:
+        return load_srgb(path, name=path.name)
+    except ImageError as error:
+        raise SampleError(error.sample_reason, str(error)) from error
 
 
 def _read(path: Path, label: str, limits: ImageLimits) -> bytes:
