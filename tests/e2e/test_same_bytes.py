@@ -80,9 +80,7 @@ def test_another_run_with_another_number_of_threads_gives_the_same_bytes(whole: 
     first, second = lasting_files(whole.output), lasting_files(tmp_path / "out")
     assert first == second
     assert len(first) > 20
-    assert visible_files(whole.output) - first.keys() == {
-        path for path in published(whole.output) if _may_differ(path)
-    }
+    assert visible_files(whole.output) - first.keys() == {path for path in published(whole.output) if _may_differ(path)}
     assert first["a/gf.ply"] != first["b/gf.ply"]
 
 

@@ -1,4 +1,4 @@
-"""Taking a person off a background and putting one onto it, in linear light.
+"""Separating a person from a background and compositing one onto it, in linear light.
 
 Everything is computed on the pixels of the outline only (0 < alpha < 255): inside and outside of it the bytes are
 copied, so that a background stays what it was to the last bit.
@@ -25,14 +25,14 @@ REACH = 16
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A photograph taken apart.
+    """A photograph in layers.
 
     Attributes:
         foreground: (H, W, 3) uint8 sRGB, the person's own colours; black where alpha is 0.
         whole: (H, W, 3) uint8 sRGB, the photograph with the person's own colours on the outline.
-        behind: (N, 3) uint8 sRGB, the background's colours at the N pixels of the outline, freed of the person's.
-        edge_error: mean difference, in levels of 255, between the photograph's outline and the two laid over each
-            other; 0 when there is no outline.
+        behind: (N, 3) uint8 sRGB, the background's colours at the N pixels of the outline, without the person's.
+        edge_error: mean difference, in levels of 255, between the photograph's outline and the two layers
+            composited again; 0 when there is no outline.
     """
 
     foreground: Bytes
@@ -41,7 +41,7 @@ class Layers:
     edge_error: float
 
 
-def take_apart(photograph: Bytes, alpha: Bytes) -> Layers:
+def split_layers(photograph: Bytes, alpha: Bytes) -> Layers:
     """Foreground and background of a photograph.
 
     Args:
@@ -61,7 +61,7 @@ def take_apart(photograph: Bytes, alpha: Bytes) -> Layers:
 
 
 def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
-    """(H, W, 3) uint8 sRGB: the background, freed of the person's edge colours; black where alpha is 255.
+    """(H, W, 3) uint8 sRGB: the background without the person's colours at its edge; black where alpha is 255.
 
     Args:
         whole, behind: see :class:`Layers`.
@@ -73,7 +73,7 @@ def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
     return background
 
 
-def lay_over(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
+def composite(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
     """A person over a background: ``a F + (1 - a) B`` in linear light.
 
     Args:

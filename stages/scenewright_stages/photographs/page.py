@@ -69,7 +69,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Credit:
-    """Who served a capability: how many samples, by which weights, under which licence."""
+    """The backend that served a capability: for how many samples, with which weights, under which licence."""
 
     capability: str
     backend: str

@@ -122,11 +122,11 @@ def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
 
 
 def unfiltered(data: bytes) -> Bytes | None:
-    """The pixels of a PNG that is neither compressed nor filtered, as the worker writes what only stages read.
+    """The pixels of a PNG without compression and filters: so the worker writes what only stages read.
 
     Returns:
-        (H, W, 3) RGB or (H, W, 4) RGBA uint8; None for every other PNG. The file's hash is proven already: its
-        checksums are not.
+        (H, W, 3) RGB or (H, W, 4) RGBA uint8; None for every other PNG. Checksums are not compared: the
+        worker has compared the file's hash.
     """
     if len(data) < _FIRST_DATA or data[_KIND_OF_DATA : _KIND_OF_DATA + 4] != b"IDAT":
         return None

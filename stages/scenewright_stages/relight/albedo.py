@@ -64,7 +64,7 @@ def drawn_blend(params: AlbedoParams, seed: int) -> float:
 
 
 def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
-    """The estimate, if it is one.
+    """The estimate, after a check.
 
     Raises:
         BackendContractError: wrong size, not finite, or the same colour all over the person.

@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 class DegradeStage(Stage):
-    """Shades the person anew."""
+    """Shades the person in a new light."""
 
     def __init__(self, context: StageContext) -> None:
         super().__init__(context)

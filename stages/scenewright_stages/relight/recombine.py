@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, lay_over, plain_background
+from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, composite, plain_background
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, write_json
 from scenewright_stages.relight.params import Background, RelightParams
 
@@ -32,7 +32,7 @@ class RecombineStage(Stage):
         """Writes the relit picture and its metadata."""
         whole, alpha = read_rgba(inputs.path("segment", "layers"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
-        output = lay_over(degraded, self._background(inputs, whole, alpha), alpha)
+        output = composite(degraded, self._background(inputs, whole, alpha), alpha)
         made = Pixels(output)
         metadata = self._metadata(sample, inputs)
         outputs: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Stage 1: the person, as a soft matte and as colours of its own."""
+"""Stage 1: the person, as a soft matte and as colours free of the background."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.photographs.compositing import Layers, background_of, take_apart
+from scenewright_stages.photographs.compositing import Layers, background_of, split_layers
 from scenewright_stages.photographs.pictures import (
     bytes_from_unit,
     one_thread_each,
@@ -66,7 +66,7 @@ class SegmentStage(Stage):
         if area < max(self.params.segmentation.minimum_area, 1e-6):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
-        layers = take_apart(pixels, alpha)
+        layers = split_layers(pixels, alpha)
         facts = {
             **use_as_json(use),
             "method": person.method,
@@ -142,7 +142,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise SampleError("MaskUnreadable", f"{path.name} is no image that can be read")
+        raise SampleError("MaskUnreadable", f"{path.name} cannot be read as an image")
     if pixels.ndim == 3:
         pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     if pixels.shape != shape[:2]:

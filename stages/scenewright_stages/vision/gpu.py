@@ -17,7 +17,7 @@ def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float
     """Return once the device has had work queued without a break for some seconds, or when patience is at an end.
 
     A thread that computes beside the one that feeds a GPU delays it least while the queue is long. Returns at once
-    for a device that is no GPU.
+    for a device that is not a GPU.
     """
     if device.type != "cuda":
         return

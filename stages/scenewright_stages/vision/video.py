@@ -40,7 +40,7 @@ def write_mp4(path: Path | str, frames: Iterable[Frame], fps: float) -> int:
         The number of frames.
 
     Raises:
-        VideoError: for no frames, frames of different sizes, a shape that is no picture, or fps <= 0.
+        VideoError: for no frames, frames of different sizes, a shape that is not a picture, or fps <= 0.
     """
     if not fps > 0:
         raise VideoError(f"fps {fps} must be positive")

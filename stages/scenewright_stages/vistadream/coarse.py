@@ -34,7 +34,7 @@ from scenewright_stages.vistadream.selection import Band
 log = logging.getLogger(__name__)
 
 CONTINUED_DEPTH = BackendUse("depth", "continued", notes="Depth in holes continues the background around them.")
-"""Recorded when no depth model looks at new views."""
+"""Recorded when no depth model predicts new views."""
 
 
 class CoarseStage(Stage):
@@ -88,7 +88,7 @@ class CoarseStage(Stage):
 
 
 def predicts_depth(params: VistaDreamParams) -> bool:
-    """Whether the depth backend can say anything of a view that nobody photographed: a provided map cannot."""
+    """Whether the depth backend can predict views that were not photographed; a provided map cannot."""
     return params.depth.backend not in ("provided", "classic")
 
 
@@ -114,7 +114,7 @@ def with_trajectory(summary: CoarseSummary, trajectory: Trajectory) -> CoarseSum
 
 
 class BackendFill:
-    """Fills by the backend, which may use the depth around a hole to continue its background only."""
+    """Fills with the backend, which may use the depth around a hole so that only its background continues."""
 
     def __init__(self, inpainter: Inpainter, prompt: str) -> None:
         self.inpainter = inpainter
@@ -126,7 +126,7 @@ class BackendFill:
 
 
 class BackendDepth:
-    """Predicts by the backend."""
+    """Predicts with the backend."""
 
     def __init__(self, estimator: DepthEstimator) -> None:
         self.estimator = estimator

@@ -22,7 +22,7 @@ from scenewright_stages.vision.geometry import valid_depth
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 ASSUMED_HORIZONTAL_DEGREES = 60.0
-"""Field of view of a photograph that neither the spec, the backend nor EXIF knows anything of."""
+"""Field of view of a photograph when neither the spec, the backend nor EXIF gives one."""
 
 EXTRAPOLATED_CONFIDENCE = 0.5
 """Of pixels whose depth continues their surroundings."""

@@ -1,7 +1,7 @@
 """The coarse loop: propose poses, render them, pick the one with the right hole, fill it, grow the scene, repeat.
 
-Everything that a backend does comes in as a function, so that the loop runs alike with classic backends, with models
-and with the exact answers of a synthetic world.
+Backends come in as functions, so that the loop is the same for classic backends, for models and for the exact answers
+of a synthetic world.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ExpansionSettings:
 
 @dataclass(frozen=True)
 class ExpansionTools:
-    """Who renders, fills and predicts (None: depth continues what is around a hole), and who is told how far it is."""
+    """Functions that render, fill and predict (None: depth continues what is around a hole), and report progress."""
 
     renderer: Renderer
     fill_colour: FillColour
@@ -264,7 +264,7 @@ def fill_view(
         srgb = tools.fill_colour(holed, seed)
         depth = fill_depth(holed, tools.predict_depth(holed, srgb), frames, settings.edge_threshold)
     else:
-        # Nobody looks at the new colours: the processor fills the depth while a GPU fills the colours.
+        # Depth here does not depend on the filled colours: the CPU fills it while a GPU fills the colours.
         with ThreadPoolExecutor(1) as beside:
             filling = beside.submit(_fill_depth_when_busy, tools.renderer.device, holed, frames, settings)
             srgb = tools.fill_colour(holed, seed)
@@ -276,7 +276,7 @@ def fill_view(
 def _fill_depth_when_busy(
     device: torch.device, holed: HoledView, frames: Sequence[Frame], settings: ExpansionSettings
 ) -> FilledDepth:
-    """`fill_depth`, begun once a GPU is busy: until then the host has work to prepare for it, and one interpreter."""
+    """`fill_depth`, started once the GPU is busy: until then the host prepares its work in the one interpreter."""
     wait_until_busy(device)
     return fill_depth(holed, None, frames, settings.edge_threshold)
 

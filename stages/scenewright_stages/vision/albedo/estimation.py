@@ -125,7 +125,7 @@ def estimate_albedo(
         "classic": lambda: _divided(srgb, _subject_shading(srgb, mask, chosen), chosen.blend),
     }
     if method not in estimates:
-        raise ValueError(f"{method!r} is no albedo method: {', '.join(estimates)}")
+        raise ValueError(f"{method!r} is not an albedo method: {', '.join(estimates)}")
     return estimates[method]()
 
 

@@ -55,7 +55,7 @@ def read_map(path: Path) -> Float32Array:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         allowed = ", ".join(MAP_SUFFIXES)
-        raise ProvidedDepthError(path.name, f"is no depth format ({path.suffix})", f"Use one of {allowed}")
+        raise ProvidedDepthError(path.name, f"has an unknown depth format ({path.suffix})", f"Use one of {allowed}")
     try:
         values = reader(path)
     except ProvidedDepthError:
@@ -91,7 +91,7 @@ def _read_pfm(path: Path) -> Float32Array:
     data = path.read_bytes() if path.stat().st_size <= 5 * MAX_MAP_PIXELS else b""
     header = _PFM_HEADER.match(data)
     if header is None:
-        raise ProvidedDepthError(path.name, "is no one-channel PFM file", "Export it as PFM type 'Pf'")
+        raise ProvidedDepthError(path.name, "is not a one-channel PFM file", "Export it as PFM type 'Pf'")
     width, height, scale = int(header[2]), int(header[3]), float(header[4])
     _check_pixels(path.name, width, height)
     order = "<" if scale < 0 else ">"

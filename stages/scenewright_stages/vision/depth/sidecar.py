@@ -96,7 +96,7 @@ def read_sidecar(path: Path) -> CameraSidecar:
         message = f"{first['msg']} (given: {first['input']!r})"
         raise ProvidedDepthError(field, message, f"Correct it in {path.name}") from error
     except ValueError as error:
-        raise ProvidedDepthError(path.name, f"is no JSON: {error}", "Correct the file") from error
+        raise ProvidedDepthError(path.name, f"is not valid JSON: {error}", "Correct the file") from error
 
 
 def sidecar_camera(sidecar: CameraSidecar, width: int, height: int) -> Camera:

@@ -31,7 +31,7 @@ _TYPES = {
 
 
 class PlyError(ValueError):
-    """The file is no Gaussian scene."""
+    """The file is not a Gaussian scene."""
 
 
 def write_ply(scene: GaussianScene, path: Path | str) -> None:
@@ -93,7 +93,7 @@ def _parse_header(file: BinaryIO, path: Path | str) -> tuple[int, np.dtype[Any]]
     """Vertex count and record type; leaves the file at the first vertex."""
     lines = _header_lines(file, path)
     if lines[:2] != ["ply", "format binary_little_endian 1.0"]:
-        raise PlyError(f"{path} is no binary little-endian PLY")
+        raise PlyError(f"{path} is not a binary little-endian PLY")
     body = [line.split() for line in lines[2:] if line and not line.startswith(("comment", "obj_info"))]
     if not body or len(body[0]) != 3 or body[0][:2] != ["element", "vertex"] or not body[0][2].isdigit():
         raise PlyError(f"{path} does not start with a vertex element")
@@ -102,7 +102,7 @@ def _parse_header(file: BinaryIO, path: Path | str) -> tuple[int, np.dtype[Any]]
         if words[0] == "element":
             break
         if len(words) != 3 or words[0] != "property" or words[1] not in _TYPES:
-            raise PlyError(f"{path} has a property that is no number: {' '.join(words)}")
+            raise PlyError(f"{path} has a property that is not a number: {' '.join(words)}")
         columns.append((words[2], _TYPES[words[1]]))
     if len({name for name, _ in columns}) != len(columns):
         raise PlyError(f"{path} names a property twice")

@@ -177,7 +177,7 @@ class GaussianScene:
             names = [field.name for field in fields(cls)]
             missing = sorted(set(names) - set(archive.files))
             if missing:
-                raise ValueError(f"{path} is no Gaussian scene: it lacks {', '.join(missing)}")
+                raise ValueError(f"{path} is not a Gaussian scene: it lacks {', '.join(missing)}")
             return cls(**{name: torch.from_numpy(archive[name]) for name in names})
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> GaussianScene:

@@ -1,4 +1,4 @@
-"""Moving a scene by a similarity; its spherical harmonics (bands 0 to 3, basis of `kernels.harmonics`) turn along."""
+"""Moving a scene by a similarity: its spherical harmonics (bands 0 to 3, basis of `kernels.harmonics`) turn along."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 def transform_scene(scene: GaussianScene, new_from_old: ArrayLike) -> GaussianScene:
     """The scene moved by a similarity (4, 4): rotation, translation and one positive scale.
 
-    Spherical harmonics turn along, so that a camera moved alike (its distance scaled) sees the same.
+    Spherical harmonics turn along, so that a camera moved the same way (its distance scaled) sees the same.
 
     Raises:
-        ValueError: if the matrix is no such similarity.
+        ValueError: if the matrix is not such a similarity.
     """
     matrix = np.asarray(new_from_old, np.float64)
     scale = float(np.cbrt(np.linalg.det(matrix[:3, :3]))) if np.isfinite(matrix).all() else 0.0

@@ -1,4 +1,4 @@
-"""Loading of images nobody vouches for.
+"""Loading images from untrusted sources.
 
 What is refused is refused before its pixels are decoded wherever the header tells, so a decompression
 bomb costs no memory. What is accepted comes out in one form, whatever the file held.

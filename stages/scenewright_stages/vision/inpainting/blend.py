@@ -81,7 +81,7 @@ def assemble(image, hole, allowed, steps, hole_pixels, stiffness, edge_square, w
     image (H, W, 3) float32 has the voted colours in the hole, steps (H, W, 4, 3) the wanted differences. An edge to a
     hole neighbour asks e_p - e_q to be the wanted minus the present difference, an edge to an allowed known pixel asks
     that of e_p alone; edges to other known pixels or beyond the image ask nothing. The weight of an edge falls when
-    what it asks is no brightness step but an edge of the scene (square above `edge_square`; Geman-McClure).
+    what it asks is not a brightness step but an edge of the scene (square above `edge_square`; Geman-McClure).
     Fills weights (H, W, 5): the four sides and the diagonal; right_side (H, W, 3).
     """
     for index in prange(hole_pixels.shape[0]):

@@ -3,7 +3,7 @@
 They are those of the silhouette, blown up like a cushion, with the relief of the picture on top. The height field
 solves Poisson's equation with a constant source inside the silhouette and zero height on its outline; its square root
 meets the image plane at a right angle there, as round bodies do (Johnston 2002, Lumo; Oswald et al. 2012). Where the
-silhouette leaves the picture the body goes on, so the height is level across the border.
+silhouette leaves the picture the body continues, so the height is level across the border.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Float32Array = NDArray[np.float32]
 _GRID = 128  # longer side of the grid that the height is solved on
 _COARSEST = 8
 _SWEEPS = 24
-_REACH = 0.18  # of the root of the area: how far from the outline the cushion goes on rising
+_REACH = 0.18  # of the root of the area: how far from the outline the cushion keeps rising
 _RELIEF_HEIGHT = 0.5  # of the coarse scale, for a step from black to white
 _RELIEF_SHARES = (0.004, 0.03)  # scales of the picture's relief: finer is texture, coarser is shape or albedo
 

@@ -70,7 +70,7 @@ def read_cascade(path: Path) -> FaceCascade:
     """
     root = ElementTree.parse(path).getroot().find("cascade")
     if root is None or root.findtext("featureType") != "LBP" or root.findtext("width") != str(WINDOW):
-        raise ValueError(f"{path.name} is no cascade over local binary patterns of {WINDOW} pixels")
+        raise ValueError(f"{path.name} is not a cascade over local binary patterns of {WINDOW} pixels")
     blocks = np.array([_numbers(rect) for rect in root.iterfind("features/_/rect")], np.int32)
     stages = root.findall("stages/_")
     nodes = [[_numbers(node) for node in stage.iterfind("weakClassifiers/_/internalNodes")] for stage in stages]

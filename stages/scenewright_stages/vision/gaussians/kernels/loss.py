@@ -2,7 +2,7 @@
 
 SSIM is Wang et al. 2004 with an 11 x 11 Gaussian window of sigma 1.5, zero padding, and images in
 [0, 1]; it is taken between the target and the picture in which unsupervised pixels are replaced by the
-target's, so these neither cost nor pull. Every kernel works row by row in a fixed order.
+target's, so these cost nothing and have no gradient. Every kernel works row by row in a fixed order.
 """
 
 from __future__ import annotations
