@@ -1,4 +1,4 @@
-"""The page of a relighting data set."""
+"""The page of a relighting data set: what the shared overview does not know, which is lights and their directions."""
 
 from __future__ import annotations
 

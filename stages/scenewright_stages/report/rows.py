@@ -1,4 +1,7 @@
-"""Rows of a page from what a run recorded: parameters, failures, backends, times and links."""
+"""Rows of a page from what a run recorded: parameters, failures, backends, times and links.
+
+Reporters of all pipelines call these functions on the outcomes of their samples; `data` holds the rows' types.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The page of one scene: what it shows, as plain data, and the drawing of it."""
+"""The page of one scene: what it shows, as plain data, and the drawing of it.
+
+A pipeline's reporter fills `SceneData` from a sample's records and files and calls `render_scene`; parts that it leaves
+empty are left out of the page.
+"""
 
 from __future__ import annotations
 

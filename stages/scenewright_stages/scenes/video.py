@@ -1,4 +1,7 @@
-"""The flight as files to look at: the orbit video, its depth video, and a contact sheet."""
+"""The flight as files to look at: the orbit video, its depth video, and a contact sheet.
+
+A render stage calls it once for each scene; equal flights give equal bytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Held-out quality of a scene."""
+"""Quality of a scene in held-out views: PSNR, SSIM and coverage.
+
+Never measure a fit by the views that it was fitted to.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Fitting Gaussian scenes to views: the entry point, which chooses the fitting loop by the renderer."""
+"""Fitting Gaussian scenes to views: the entry point of all fits.
+
+Stages call `optimise` with a scene, views and settings (see `objective`). The renderer decides which loop runs:
+`cpu_fitting` drives compiled kernels without autograd, `gsplat_fitting` draws on a GPU. Both change only the rows that
+are trainable, and draw the views in the same order.
+"""
 
 from __future__ import annotations
 

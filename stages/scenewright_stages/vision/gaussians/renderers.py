@@ -1,4 +1,8 @@
-"""The choice of a renderer: compiled CPU kernels, or gsplat on CUDA. And the one call that compiles the CPU kernels."""
+"""The choice of a renderer: compiled CPU kernels, or gsplat on CUDA.
+
+Renderers are loaded when they are chosen: a GPU job compiles no CPU kernels, and the CPU needs no gsplat. `warm_up`
+compiles the CPU kernels once, when the package is installed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a renderer is, and what it returns. `renderers` chooses one."""
+"""What a renderer is and what it returns.
+
+Everything that draws or fits takes a `Renderer`, and `renderers` chooses one, so that no caller knows which it is.
+"""
 
 from __future__ import annotations
 

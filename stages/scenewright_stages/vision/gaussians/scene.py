@@ -1,4 +1,8 @@
-"""Gaussian scenes as torch tensors."""
+"""Gaussian scenes as torch tensors: the type that renderers, fits and files share.
+
+A scene is made from RGB-D views or from points, concatenated, cut, and stored without loss as ``.npz``; `ply` writes
+the files that other programs read.
+"""
 
 from __future__ import annotations
 

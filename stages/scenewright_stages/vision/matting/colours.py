@@ -1,4 +1,8 @@
-"""Colours on both sides of a soft outline."""
+"""Colours on both sides of a soft outline.
+
+A pixel of the outline shows both the person and the background. Their colours are continued from where they are
+certain, by pull and push over a pyramid, and corrected so that the two still explain the pixel.
+"""
 
 from __future__ import annotations
 

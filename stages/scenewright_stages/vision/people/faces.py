@@ -1,4 +1,8 @@
-"""Finding upright frontal faces at all sizes."""
+"""Finding upright frontal faces at all sizes.
+
+The compiled cascade slides over an image pyramid; windows that overlap are grouped, and the number of windows in a
+group is the support of a face.
+"""
 
 from __future__ import annotations
 
