@@ -105,7 +105,13 @@ def write_rrd(path: Path, scene: RerunScene) -> None:
 def rrd_bytes(scene: RerunScene) -> bytes:
     """The recording as the bytes of an .rrd file; raises like `write_rrd`."""
     _check(scene)
-    recording = rr.RecordingStream(APPLICATION_ID, recording_id=scene.recording_id, send_properties=False)
+    recording = rr.RecordingStream(
+        APPLICATION_ID,
+        recording_id=scene.recording_id,
+        send_properties=False,
+        # One chunk for each entity, whatever the timing.
+        batcher_config=rr.ChunkBatcherConfig.NEVER(),
+    )
     if not rr.is_enabled(recording):
         raise RuntimeError("the Rerun SDK is switched off: unset the environment variable RERUN")
     recording.set_log_time_enabled(False)

@@ -96,10 +96,10 @@ def test_files_that_are_no_scene_are_refused(tmp_path: Path) -> None:
         "ends after": good[:-1],
         "no PLY header": good[:40],
         "lacks the properties": good.replace(b"property float opacity\n", b"property float opaqueness\n"),
-        "no binary little-endian": good.replace(b"binary_little_endian", b"ascii"),
+        "not a binary little-endian": good.replace(b"binary_little_endian", b"ascii"),
         "f_rest": good.replace(b"float nx", b"float f_rest_0"),
         "names a property twice": good.replace(b"float nx", b"float ny"),
-        "no number": good.replace(b"property float nx", b"property list uchar int nx"),
+        "not a number": good.replace(b"property float nx", b"property list uchar int nx"),
     }
     for message, content in damage.items():
         path.write_bytes(content)
