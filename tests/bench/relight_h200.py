@@ -38,8 +38,8 @@ from scenewright_stages.backends.normals.dpt import DptNormals
 from scenewright_stages.backends.normals.interface import NormalEstimator
 from scenewright_stages.backends.segment.interface import Subject
 from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
-from scenewright_stages.relight.compositing import outline, take_apart
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.photographs.compositing import outline, split_layers
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision import albedo, matting, normals, shading
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9
@@ -131,7 +131,7 @@ def relight(picture: bytes, seed: int, models: Models) -> int:
     photograph = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     srgb = photograph.astype(np.float32) * np.float32(1 / 255)
     alpha = _alpha(srgb, models.segmenter)
-    layers = take_apart(photograph, alpha)
+    layers = split_layers(photograph, alpha)
     matte = alpha.astype(np.float32) * np.float32(1 / 255)
     bare, _ = albedo.estimate_albedo(srgb, matte, "classic")
     bare_linear = linear_from_unit(bare)

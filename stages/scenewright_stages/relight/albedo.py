@@ -13,16 +13,16 @@ from scenewright_stages.backends.chain import BackendChain, use_as_json
 from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.params import AlbedoParams, RelightParams
-from scenewright_stages.relight.pictures import (
+from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
     linear_from_unit,
+    one_thread_each,
     read_rgba,
     unit_from_bytes,
+    write_json,
 )
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.relight.params import AlbedoParams, RelightParams
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -64,7 +64,7 @@ def drawn_blend(params: AlbedoParams, seed: int) -> float:
 
 
 def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
-    """The estimate, if it is one.
+    """The estimate, after a check.
 
     Raises:
         BackendContractError: wrong size, not finite, or the same colour all over the person.

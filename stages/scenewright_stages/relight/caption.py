@@ -12,10 +12,8 @@ from scenewright_stages.backends.caption.interface import CAPTION, Captioner
 from scenewright_stages.backends.chain import BackendChain, use_as_json
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, write_json
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import read_rgb
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 
 KNOWN = BackendUse("caption", "classic", notes="Said from the light that was put on, not seen in the picture.")
 FRONTAL_DEGREES = 65.0

@@ -13,13 +13,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".g
 SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
 WORK = ".scenewright/work/{sample}"
 KEPT = "kept_"
-"""Begins the names of the outputs that only `keep` wants."""
+"""Prefix of the outputs that exist only for `keep`."""
 MAY_BE_FLAT = frozenset({"background"})
 """A person may fill the picture, or stand before a wall of one colour."""
 BEHIND = ArrayContract("behind", "uint8", 2, may_be_constant=True, may_be_empty=True)
 """The background's own colours along the outline; a supplied mask may have no soft edge."""
 MODEL_THREADS = 16
-"""Samples that a stage with a model works on at a time: while the GPU has eight of them, the next are prepared."""
+"""Samples that a stage with a model works on at a time: while the GPU works on eight, the next are prepared."""
 
 
 def segment_stage(params: RelightParams) -> StageSpec:
@@ -170,7 +170,7 @@ def _image(name: str, path: str, channels: int = 3, result: bool = True) -> Outp
 
 
 def _between(name: str, channels: int = 3) -> OutputContract:
-    """An image that the next stages read. It lies elsewhere than what is kept, so that `keep` makes nothing anew."""
+    """An image that the next stages read; kept images are others, so changing `keep` never recomputes anything."""
     return _image(name, f"{WORK}/{name}.png", channels, result=False)
 
 

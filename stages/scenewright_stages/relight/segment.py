@@ -1,8 +1,7 @@
-"""Stage 1: the person, as a soft matte and as colours of its own."""
+"""Stage 1: the person, as a soft matte and as colours free of the background."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,15 @@ from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.compositing import Layers, background_of, take_apart
+from scenewright_stages.photographs.compositing import Layers, background_of, split_layers
+from scenewright_stages.photographs.pictures import (
+    bytes_from_unit,
+    one_thread_each,
+    read_photograph,
+    with_alpha,
+    write_json,
+)
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_unit, with_alpha
-from scenewright_stages.relight.sources import read_photograph
-from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.matting import SubjectMatte, refine_matte
 
@@ -62,7 +65,7 @@ class SegmentStage(Stage[RelightParams]):
         if area < max(self.params.segmentation.minimum_area, 1e-6):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
-        layers = take_apart(pixels, alpha)
+        layers = split_layers(pixels, alpha)
         facts = {
             **use_as_json(use),
             "method": person.method,
@@ -143,7 +146,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise SampleError("MaskUnreadable", f"{path.name} is no image that can be read")
+        raise SampleError("MaskUnreadable", f"{path.name} cannot be read as an image")
     if pixels.ndim == 3:
         pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     if pixels.shape != shape[:2]:
@@ -165,12 +168,6 @@ def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
     if soft or radius < 1 or not binary.any() or binary.all():
         return mask.astype(np.float32) / np.float32(255)
     return refine_matte(srgb, binary, radius)
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Writes a JSON file as all stages write it; returns its path."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 def _bounding_box(alpha: Bytes) -> list[int]:

@@ -9,6 +9,7 @@ import skimage.data
 from astronaut import outline, photograph, variants
 from numpy.typing import NDArray
 from skimage.feature import Cascade
+from synthetic import box_room, cameras_inside, cylinder_room, render
 from synthetic_person import figure, over, overlap
 
 from scenewright_stages.contract.errors import SampleRejected
@@ -17,7 +18,6 @@ from scenewright_stages.vision.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.people import find_person, portrait_box
 from scenewright_stages.vision.people.faces import find_faces
 from scenewright_stages.vision.shading import Light, direction_of, shade
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, cylinder_room, render
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -9,27 +9,21 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from synthetic import World, box_room, render
 
+from scenewright_stages.backends.inpaint.classic import ClassicInpainter
 from scenewright_stages.backends.inpaint.interface import INPAINT
 from scenewright_stages.backends.loading import load
+from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.synthetic import World, box_room, render
 from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
 from scenewright_stages.vistadream.coarse import BackendFill
-from scenewright_stages.vistadream.expansion import (
-    Expansion,
-    ExpansionSettings,
-    ExpansionTools,
-    HoledView,
-    expand,
-    gaussians_of,
-)
-from scenewright_stages.vistadream.frames import Frame
+from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96

@@ -11,7 +11,7 @@ from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
+from scenewright_stages.vision.depth.maps import ProvidedDepthError
 from scenewright_stages.vision.depth.prior import PriorSettings, estimate_prior
 from scenewright_stages.vision.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.images import PixelWindow

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scenewright_stages.vision.recording import ReplayedCalls
+from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 
 # The tensor cores multiply float8 in tiles of 16.
 _FLOAT8_TILE = 16

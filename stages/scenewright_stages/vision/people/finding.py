@@ -19,9 +19,9 @@ Float32Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _CUT_SIDE = 160  # longer side of the copy that is cut
-_SURE = 0.97  # probabilities beyond it, and below 1 - it, are no longer open to the cut
+_SURE = 0.97  # the cut does not change probabilities above it or below 1 - it
 _FACE_SIDE = 512
-_LEAST_SHARE = 0.005  # of the picture: less is no subject
+_LEAST_SHARE = 0.005  # of the picture: less is not a subject
 _MATTE_BLOCKS = 1.6  # the outline may be that many pixels of the small copy off
 
 
@@ -132,7 +132,7 @@ def _cut(srgb: Float32Array, probability: Float32Array, seed: int) -> Mask:
 
 
 def _largest_part(rough: Mask, prior: ShapePrior) -> Mask:
-    """The connected part that covers most of what is certain; holes inside it that touch no border are kept open."""
+    """The connected part that covers most of what is certain; holes inside it stay open."""
     count, parts = cv2.connectedComponents(rough.astype(np.uint8), connectivity=4)
     if count <= 2:
         return rough
