@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from synthetic import World, box_room, render
 
-from scenewright_stages.backends.inpaint.classic import ClassicInpainter
 from scenewright_stages.backends.inpaint.interface import INPAINT
 from scenewright_stages.backends.loading import load
 from scenewright_stages.scenes.frames import Frame, gaussians_of
