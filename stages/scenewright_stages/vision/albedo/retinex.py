@@ -79,8 +79,7 @@ def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> Iterator[Fl
         One (H, W, 3) float32 for each; within about half a 255th of the image's range of the exact blur.
     """
     height, width = image.shape[:2]
-    sums = kernels.running_sums(np.ascontiguousarray(image, np.float32))
-    for small, factor in [_reduced_blur(image, sums, sigma) for sigma in sigmas]:
+    for small, factor in _reduced_blurs(image, sigmas):
         if factor == 1:
             yield small
             continue
@@ -92,6 +91,12 @@ def block_side(sigma: float) -> int:
     """The power of two that a blur is reduced by."""
     blocks = sigma / _BLOCKS_PER_SIGMA
     return min(_LARGEST_FACTOR, 2 ** max(0, math.floor(math.log2(blocks)))) if blocks >= 1 else 1
+
+
+def _reduced_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[tuple[Float32Array, int]]:
+    """All of them from the same sums, which are large and end here: they must not live while pictures are enlarged."""
+    sums = kernels.running_sums(np.ascontiguousarray(image, np.float32))
+    return [_reduced_blur(image, sums, sigma) for sigma in sigmas]
 
 
 def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
