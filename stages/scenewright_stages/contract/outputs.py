@@ -83,6 +83,11 @@ class OutputContract:
     arrays: tuple[ArrayContract, ...] = ()
     json_keys: tuple[str, ...] = ()
 
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same work gives the same bytes; Rerun recordings do not."""
+        return self.media != "rrd"
+
     def attributes(self) -> tuple[str, ...]:
         """Names of the sample's attributes that the path contains."""
         return tuple(name for name, _ in _FIELD.findall(self.path) if name not in (SAMPLE, NUMBER))

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.reports import StageCounts
 from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
 from scenewright_stages.contract.task import INDEX_STEP
@@ -228,7 +229,10 @@ def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
                 if output not in contracts:
                     # Made when the job kept more than it does now.
                     continue
-                kind = {} if contracts[output].result else {"intermediate": True}
+                contract = contracts[output]
+                kind = {} if contract.result else {"intermediate": True}
+                if not contract.reproducible:
+                    kind["volatile"] = True
                 for file in stored.files().values():
                     files[file.path] = {"size": file.size, "hash": file.hash, **kind}
     return files
@@ -243,7 +247,7 @@ def _manifest_entry(chain: Chain, end: SampleEnd) -> dict[str, Any]:
     if end.sample.attributes:
         entry["attributes"] = end.sample.attributes
     entry["files"] = {
-        f"{stage.name}/{contract.name}": records[stage.name].outputs[contract.name].summary()
+        f"{stage.name}/{contract.name}": _shown_file(contract, records[stage.name].outputs[contract.name])
         for stage in chain.stages
         for contract in stage.outputs
         if contract.result and stage.name in records and contract.name in records[stage.name].outputs
@@ -252,6 +256,11 @@ def _manifest_entry(chain: Chain, end: SampleEnd) -> dict[str, Any]:
     entry["backends"] = {name: record.backends for name, record in records.items() if record.backends}
     entry["warnings"] = [warning for record in records.values() for warning in record.warnings]
     return entry
+
+
+def _shown_file(contract: OutputContract, file: OutputFile) -> dict[str, Any]:
+    """A file as the manifest names it: without what differs from run to run."""
+    return file.summary() if contract.reproducible else {"path": file.path}
 
 
 def _backends(ends: Iterable[SampleEnd]) -> list[dict[str, str]]:
