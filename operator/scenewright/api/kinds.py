@@ -10,7 +10,7 @@ from scenewright.api import patterns
 from scenewright.api.execution import Execution
 from scenewright.api.rules import Rule, RuledBlock
 from scenewright.api.scheduling import Models, Scheduling
-from scenewright.api.storage import MAXIMUM_URI_LENGTH, Input, Output, Storage
+from scenewright.api.storage import MAXIMUM_URI_LENGTH, NO_PARENTS, Input, Output, Storage
 from scenewright_stages.contract.params import Params
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vistadream.params import VistaDreamParams
@@ -117,6 +117,7 @@ class DatasetReference(RuledBlock):
             "exactly one of datasetJob and uri is needed",
             lambda block: bool(block.dataset_job) != bool(block.uri),
         ),
+        NO_PARENTS,
     )
 
 

@@ -8,13 +8,25 @@ from pydantic import Field
 
 from scenewright.api import patterns
 from scenewright.api.rules import Rule, RuledBlock
-from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.storage_keys import STORAGE_KEYS
 
 MAXIMUM_URI_LENGTH = 1024
 
 
-class Select(Params):
+NO_PARENTS = Rule(
+    "uri",
+    "!self.uri.matches('(^|/)[.][.](/|$)')",
+    "must not contain the segment `..`",
+    lambda block: ".." not in block.uri.split("/"),
+)
+
+
+def _in_order(indices: str) -> bool:
+    ranges = (part.partition("-") for part in indices.split(",") if "-" in part)
+    return all(int(first) <= int(last) for first, _, last in ranges)
+
+
+class Select(RuledBlock):
     """Which samples of the input take part; all of them when nothing is given."""
 
     indices: str = Field(
@@ -30,8 +42,18 @@ class Select(Params):
     )
     limit: int | None = Field(default=None, ge=1, le=10_000_000, description="At most this many samples, in order.")
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "indices",
+            "self.indices.split(',').all(part, !part.contains('-') || "
+            "int(part.split('-')[0]) <= int(part.split('-')[1]))",
+            "a range must begin with its smaller number",
+            lambda block: _in_order(block.indices),
+        ),
+    )
 
-class Input(Params):
+
+class Input(RuledBlock):
     """The input: one image, a prefix of images, or a dataset folder with metadata.json."""
 
     uri: str = Field(
@@ -42,8 +64,10 @@ class Input(Params):
     )
     select: Select = Select()
 
+    rules: ClassVar[tuple[Rule, ...]] = (NO_PARENTS,)
 
-class Output(Params):
+
+class Output(RuledBlock):
     """Where the results go."""
 
     uri: str = Field(
@@ -56,6 +80,8 @@ class Output(Params):
         description="After publishing, delete the files that only the previous publication named. Nothing else is "
         "ever deleted.",
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = (NO_PARENTS,)
 
 
 class Storage(RuledBlock):
