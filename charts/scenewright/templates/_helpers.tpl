@@ -104,7 +104,7 @@ app.kubernetes.io/component: trial-storage
   verbs: [get]
 {{- if .root.Values.kueue.enabled }}
 - apiGroups: [kueue.x-k8s.io]
-  resources: [workloads]
+  resources: [workloads, localqueues]
   verbs: [get, list]
 {{- end }}
 {{- end -}}
