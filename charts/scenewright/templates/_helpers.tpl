@@ -104,7 +104,10 @@ app.kubernetes.io/component: trial-storage
   verbs: [get]
 {{- if .root.Values.kueue.enabled }}
 - apiGroups: [kueue.x-k8s.io]
-  resources: [workloads, localqueues]
+  resources: [workloads]
   verbs: [get, list]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [localqueues]
+  verbs: [get]
 {{- end }}
 {{- end -}}
