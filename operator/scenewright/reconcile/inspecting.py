@@ -63,7 +63,7 @@ class Inspector:
         """The API server refused to create this very Job (quota, policy): an answer to ``failed-creates``.
 
         Args:
-            invalid: it will never take it, whatever else changes.
+            invalid: the same Job will never be accepted.
         """
         answer = Answer(True, message, self._now(), invalid)
         self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = answer
@@ -88,7 +88,7 @@ class Inspector:
         except ApiError as error:
             if error.status not in _NEVER:
                 raise
-            # Where we may not look (namespaced rights), nothing is known, and nothing may be done because of it.
+            # Without the right to look (namespaced RBAC) the answer is unknown, which must not lead to any action.
             holds, message = None, _UNWATCHED.format(error=error)
         return Answer(holds, message, self._now())
 
@@ -104,7 +104,7 @@ class Inspector:
         return ready.get("status") == "True", str(ready.get("message", ""))
 
     async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when a node that matches the selector of a pending Pod could run it if nothing else ran there."""
+        """Holds when an empty node that matches a pending Pod's selector could run it."""
         spec = await self._pending_spec(observed, job)
         wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
@@ -116,7 +116,7 @@ class Inspector:
         return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
 
     async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
-        """What admission has made of the Job's template, in a Pod that has no node."""
+        """The spec of a Pod that waits for a node, which admission may have changed; else the Job's template."""
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
                 return cast(Mapping[str, Any], raw["spec"])
@@ -145,7 +145,7 @@ class Inspector:
         return True, str(condition.get("message", ""))
 
     async def _missing_queue(self, observed: Observed, job: str) -> str:
-        """Name of the Job's queue when it does not exist; empty also where we may not know."""
+        """Name of the Job's queue if it does not exist; empty if it does or cannot be known."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
         try:
             await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
@@ -209,7 +209,7 @@ def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Map
 
 
 def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
-    """Whether a taint lets the Pod in; one that Kubernetes sets for a while (not ready, cordoned) will."""
+    """Whether the Pod tolerates a taint; taints of node conditions (not ready, cordoned) are temporary."""
     if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
         return True
     return any(

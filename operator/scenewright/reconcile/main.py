@@ -120,7 +120,7 @@ class Operator:
         )
 
     def informers(self) -> list[Informer[Any]]:
-        """One for Jobs and one for Pods in every namespace that is served; whose a Pod is, its Job says."""
+        """One for Jobs and one for Pods in every served namespace; Jobs first, since they say whose a Pod is."""
         jobs = [self._informer(JOBS, self.jobs, observed_job, JobShape, each) for each in self.namespaces]
         return [*jobs, *(self._informer(PODS, self.pods, observed_pod, PodShape, each) for each in self.namespaces)]
 

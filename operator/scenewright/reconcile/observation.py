@@ -176,10 +176,10 @@ class Answer:
     """What an inspection found.
 
     Attributes:
-        holds: None when it cannot be known, for want of rights.
+        holds: None if it is unknown for lack of rights.
         message: the words for people.
         at: when it was asked.
-        invalid: the API server will never take this very Job.
+        invalid: the API server will never accept this Job.
     """
 
     holds: bool | None

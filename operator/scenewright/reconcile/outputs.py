@@ -1,8 +1,8 @@
-"""Who writes where: objects with equal or nested outputs run one at a time, the oldest of those that wait first.
+"""Who writes where: objects with equal or nested outputs run one at a time, the oldest waiting one first.
 
-An object owns its output from the moment at which its first Job is about to be made until its run has ended, whatever
-older object comes to life meanwhile; ``status.run`` says so to an operator that has just started. A Job that has not
-ended keeps its place busy, whatever has become of its object: suspended, edited, or gone.
+An object claims its output just before its first Job is created and keeps it until its run has ended. After a restart
+the operator restores claims from ``status.run``. A Job that has not ended keeps its place busy even if its object was
+suspended, edited or deleted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Places(Generic[T]):
             self._below[ancestor].add(item)
 
     def remove(self, item: T) -> str:
-        """Takes an item's place away; returns which it was, empty when it had none."""
+        """Removes an item; returns its place, empty if it had none."""
         place = self._places.pop(item, "")
         if place:
             _discard(self._at, place, item)
@@ -123,13 +123,13 @@ class OutputIndex:
         return min((others & self._claims) or older, key=self._ages.__getitem__, default=None)
 
     def claim(self, key: ObjectKey) -> None:
-        """Makes the output the object's own, unless another one has it."""
+        """Claims the output for the object, unless another object holds it."""
         place = self._objects.of(key)
         if place and not (self._objects.overlapping(place) - {key}) & self._claims:
             self._claims.add(key)
 
     def release(self, key: ObjectKey) -> None:
-        """The object has no run: its output is free for others."""
+        """Gives up the claim of an object that has no run."""
         if key in self._claims:
             self._claims.discard(key)
             self._tell(self._objects.of(key))

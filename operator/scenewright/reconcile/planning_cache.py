@@ -19,11 +19,11 @@ _CAPACITY = 512
 
 _Key = tuple[str, int, str]
 _Planned = tuple[Mapping[str, Any], Plan | Refusal, tuple[Problem, ...]]
-"""A spec, what became of it, and what forbids to begin it in a cluster."""
+"""A spec, its plan, and the reasons why a cluster cannot begin it."""
 
 
 class PlanningCache:
-    """Gives the plan of an object, or why there is none.
+    """Plans objects, or says why it cannot.
 
     Args:
         environment: further variables of all Pods; they may hold the keys of a storage.
@@ -37,8 +37,8 @@ class PlanningCache:
     def plan(self, value: ObservedObject) -> Plan | Refusal:
         """The plan of the spec, with the retry token in effect.
 
-        A generation keeps the work hash under which it was begun, and is not held against rules for new ones: an
-        operator of another version, with other defaults and rules, starts nothing over.
+        A generation keeps the work hash under which it began, and rules for clusters apply to new generations only.
+        So an upgrade that changes defaults or adds rules restarts nothing.
         """
         (_, work, problems), begun = self._planned(value), begun_work(value)
         if begun and isinstance(work, Plan):
@@ -59,7 +59,7 @@ class PlanningCache:
         return found
 
     def _problems(self, plan: Plan) -> Iterator[Problem]:
-        """What holds in a cluster only."""
+        """Rules that apply in a cluster only."""
         for path, uri in _local_files(plan.effective_object()["spec"], "spec"):
             yield Problem(path, uri, "a Pod cannot see files of one machine: use s3://bucket/prefix")
         if plan.spec.storage == Storage() and not self._has_storage:

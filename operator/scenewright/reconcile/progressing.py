@@ -22,7 +22,7 @@ class Progress:
     """Counters of the objects that run, and the endpoint that receives them.
 
     Args:
-        job_of: the Job of ours that owns a Pod.
+        job_of: finds the known Job that owns a Pod.
         wake: called with the key of an object whose counters have changed.
     """
 
@@ -66,7 +66,7 @@ class Progress:
             await self._endpoint.stop()
 
     def known(self, namespace: str, uid: str) -> KnownPod | None:
-        """A Pod of one of our Jobs, with the object that owns the Job as its owner."""
+        """A Pod of a known Job, with the Job's object as its owner."""
         pod = self._pods.of_uid(namespace, uid)
         job = self._job_of(pod) if pod is not None else None
         return replace(pod, owner_uid=job.owner_uid, step=job.step) if pod is not None and job is not None else None

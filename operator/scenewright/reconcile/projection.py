@@ -1,8 +1,8 @@
 """Raw API objects to the projections that the planner sees.
 
-Who owns what is read from owner references alone; labels and annotations are what the builders of Jobs
-(:mod:`scenewright.execution.jobs`) wrote, and anybody may change them. A field of the wrong type or a missing one
-raises an error; :mod:`scenewright.reconcile.cluster.malformed` passes such an object over.
+Ownership comes from owner references alone. Labels and annotations are hints that the builders of Jobs
+(:mod:`scenewright.execution.jobs`) wrote and anybody may change. A missing field, or one of the wrong type, raises an
+error; :mod:`scenewright.reconcile.cluster.malformed` skips such an object.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
 
 
 def observed_job(raw: Raw) -> ObservedJob | None:
-    """A Job of ours; None when its owner is none of our kinds."""
+    """A Job that one of our objects owns; None for any other."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = _controller(metadata)
     if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
@@ -105,9 +105,9 @@ class CachedPod(ObservedPod):
 
 
 def observed_pod(raw: Raw) -> CachedPod | None:
-    """A Pod of a Job, its report not yet parsed; None when no Job owns it.
+    """A Pod of a Job, its report not yet parsed; None if no Job owns it.
 
-    Whether the Job is ours is known where the Jobs are.
+    The caller checks whether the Job is one of the operator's.
     """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     labels = metadata.get("labels") or {}
@@ -183,26 +183,26 @@ def _moment_or_none(text: str | None) -> datetime | None:
 def _known(fields: Raw, name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name}: {value!r} is no text")
+        raise TypeError(f"{name}: {value!r} is not a text")
     return value
 
 
 def _number(fields: Raw, name: str, otherwise: int = 0) -> int:
     value = fields.get(name, otherwise)
     if not isinstance(value, int):
-        raise TypeError(f"{name}: {value!r} is no whole number")
+        raise TypeError(f"{name}: {value!r} is not a whole number")
     return value
 
 
 def _text(fields: Raw, name: str) -> str:
     value = fields.get(name) or ""
     if not isinstance(value, str):
-        raise TypeError(f"{name}: {value!r} is no text")
+        raise TypeError(f"{name}: {value!r} is not a text")
     return value[:_LONGEST_MESSAGE]
 
 
 def _controller(metadata: Raw) -> Raw:
-    """The owner reference of whatever controls the object; empty when nothing does."""
+    """The reference to the object's controller; empty if there is none."""
     return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
@@ -252,5 +252,5 @@ def _started(state: Raw) -> datetime | None:
 
 
 def _gpus(text: str) -> int:
-    """How many GPUs each Pod of the Job holds, as its builder noted it."""
+    """GPUs that each Pod of the Job holds, as its builder noted."""
     return int(text) if text.isdecimal() else 0

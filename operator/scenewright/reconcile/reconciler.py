@@ -91,7 +91,7 @@ class Reconciler:
             return None
         observed = self.observer.observe(stored)
         decision = self.decide(observed, datetime.now(UTC))
-        # Nothing is awaited since the output was seen to be free: no other object can have taken it.
+        # No await since the output was seen to be free, so no other object can have claimed it.
         self._hold_output(key, decision)
         answered = await self._act(observed, decision)
         if answered:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from scenewright.reconcile.attempts import count_attempt, count_start
-from scenewright.reconcile.cluster.malformed import pass_over
+from scenewright.reconcile.cluster.malformed import skip
 from scenewright.reconcile.cluster.resources import OBJECTS
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.decide.settings import PROGRESS_SECONDS
@@ -58,10 +58,10 @@ class Router:
         self._forgetters.append(forget)
 
     def take(self, kind: str, event_type: str | None, raw: dict[str, Any], forced: bool = False) -> None:
-        """An event of kopf, or an object of a list (without type); one that cannot be read is passed over.
+        """An event of kopf, or an object of a list (without type). Skips what cannot be read.
 
         Args:
-            forced: whether an older version than the known one is the truth, as after a restore of etcd.
+            forced: accept an older version than the known one, as after a restore of etcd.
         """
         try:
             value = observed_object(raw, kind)
@@ -70,10 +70,10 @@ class Router:
             else:
                 self._objects.put(value, forced)
         except Exception as error:
-            pass_over(OBJECTS[kind].plural, raw, error)
+            skip(OBJECTS[kind].plural, raw, error)
 
     def take_watched(self, kind: str, event_type: str | None, raw: dict[str, Any]) -> None:
-        """An event of kopf, which shows that its watch is alive."""
+        """An event of kopf, which proves that its watch works."""
         metadata = raw["metadata"]
         version, _ = self._unheard[kind].get(metadata["uid"], (0, 0.0))
         if event_type == "DELETED" or version <= int(metadata["resourceVersion"]):
@@ -81,9 +81,9 @@ class Router:
         self.take(kind, event_type, raw)
 
     def unheard_seconds(self, kind: str) -> float:
-        """Seconds since the oldest of our writes that kopf's watch has not reported; 0 when there is none.
+        """Seconds since the oldest own write that kopf's watch has not reported; 0 if it has reported all.
 
-        A watch of objects that nobody changes has nothing to report, and kopf keeps its bookmarks to itself.
+        The time since the last event would say little: idle objects cause none, and kopf hides bookmarks.
         """
         now = time.monotonic()
         return max((now - since for _, since in self._unheard[kind].values()), default=0.0)
@@ -155,12 +155,12 @@ class Router:
             self._queue.add(stored.key, Priority.RUNNING, _patience(stored, _pod_is_well(new)))
 
     def job_of(self, pod: ObservedPod) -> ObservedJob | None:
-        """The Job of ours that owns the Pod, whatever the Pod's labels say; None when there is none."""
+        """The known Job that owns the Pod by its owner reference, whatever its labels say."""
         job = self._jobs.get(pod.namespace, pod.job)
         return job if job is not None and job.uid == pod.owner_uid else None
 
     def _object_of(self, job: ObservedJob) -> StoredObject | None:
-        """The object that owns the Job; one of another namespace cannot."""
+        """The object that owns the Job, which must be in the same namespace."""
         key = self._objects.key_of(job.owner_uid)
         return self._objects.get(key) if key is not None and key.namespace == job.namespace else None
 
@@ -199,7 +199,7 @@ class Router:
         if old is None:
             return
         self._outputs.remove(old.key)
-        # Its Jobs are forgotten when they are gone: until then they may write.
+        # Its Jobs stay known until they are gone: they may still write.
         self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
         self._dependents.discard(old.key)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.malformed import pass_over
+from scenewright.reconcile.cluster.malformed import skip
 from scenewright.reconcile.cluster.resources import OBJECTS
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey
@@ -109,7 +109,7 @@ class Sweep:
                     found += known is None or int(metadata["resourceVersion"]) > known.version
                     listed.add(key)
                 except (KeyError, TypeError, ValueError) as error:
-                    pass_over(OBJECTS[kind].plural, raw, error)
+                    skip(OBJECTS[kind].plural, raw, error)
                 else:
                     self.router.take(kind, None, raw, forced)
         found += self._remove_missing(kind, namespace, listed, max(version, newest))

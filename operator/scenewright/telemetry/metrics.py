@@ -91,7 +91,7 @@ SWEEP_TIME = Gauge(
 )
 MALFORMED = Counter(
     "scenewright_malformed_total",
-    "Objects that could not be read and were passed over.",
+    "Objects that could not be read and were skipped.",
     ["resource"],
     registry=REGISTRY,
 )

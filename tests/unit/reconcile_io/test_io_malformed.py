@@ -32,15 +32,17 @@ YARD = ObjectKey("SceneJob", "lab", "yard")
 class Server:
     """Lists what it is given once, then tells the same in a watch, and then nothing."""
 
-    def __init__(self, jobs: list[Raw], pods: list[Raw], scenes: list[Raw]) -> None:
+    def __init__(self, jobs: list[Raw], pods: list[Raw], scenes: list[Raw], lines: tuple[bytes, ...] = ()) -> None:
         self.contents = {"jobs": jobs, "pods": pods, "scenejobs": scenes}
+        self.lines = lines
         self.silent = 0
 
     async def pages(self, resource: Any, *_: Any, **__: Any) -> AsyncIterator[Raw]:
         yield {"metadata": {"resourceVersion": "500"}, "items": self.contents.get(resource.plural, [])}
 
     async def watch(self, resource: Any, *_: Any, **__: Any) -> AsyncIterator[bytes]:
-        yield b'{"type": "ADDED", "object": '
+        for line in self.lines:
+            yield line
         for content in self.contents[resource.plural]:
             yield to_json({"type": "MODIFIED", "object": content})
         self.silent += 1
@@ -86,7 +88,7 @@ def operated(server: Server) -> Bench:
     return asyncio.run(run())
 
 
-def passed_over(resource: str) -> float:
+def skipped(resource: str) -> float:
     return REGISTRY.get_sample_value("scenewright_malformed_total", {"resource": resource}) or 0.0
 
 
@@ -123,11 +125,11 @@ def test_one_odd_pod_does_not_end_the_informer(change: Callable[[Raw], None], is
     odd = raw.pod()
     odd["metadata"] |= {"name": "odd", "uid": "odd-uid"}
     change(odd)
-    before = passed_over("pods")
+    before = skipped("pods")
     bench = operated(Server([job], [odd, pod], [scene]))
     known = {each.uid for each in bench.pods}
     assert known == {"pod-uid", *(["odd-uid"] if is_read else [])}
-    assert (passed_over("pods") > before + 1) is not is_read
+    assert (skipped("pods") > before + 1) is not is_read
 
 
 def test_an_object_that_cannot_be_read_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -138,7 +140,15 @@ def test_an_object_that_cannot_be_read_is_logged_once_and_counted(caplog: pytest
         operated(Server([job], [pod, pod, pod], [scene]))
     told = [record.getMessage() for record in caplog.records if "told-once" in record.getMessage()]
     assert len(told) == 1
-    assert "is passed over" in told[0]
+    assert "is skipped" in told[0]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"type": "ADDED", "object": ', b"[]", b'{"type": "MODIFIED", "object": null}', b"null"]
+)
+def test_a_line_of_a_watch_that_is_no_event_is_skipped(line: bytes) -> None:
+    job, pod, scene = good()
+    assert {each.uid for each in operated(Server([job], [pod], [scene], (line,))).pods} == {"pod-uid"}
 
 
 def test_a_pod_that_becomes_malformed_is_forgotten() -> None:
@@ -240,10 +250,10 @@ def test_of_2000_mutants_none_ends_a_loop_and_the_good_ones_go_on() -> None:
     for kind, content in zip(mutants, good(), strict=True):
         kind.insert(len(kind) // 2, content)
     mutants[2].append(raw.scene("calm", spec={"output": {"uri": "s3://scenes/calm"}}))
-    before = {resource: passed_over(resource) for resource in ("jobs", "pods", "scenejobs")}
+    before = {resource: skipped(resource) for resource in ("jobs", "pods", "scenejobs")}
     bench = operated(Server(*mutants))
     for resource, count in before.items():
-        assert passed_over(resource) - count >= 50, resource
+        assert skipped(resource) - count >= 50, resource
     observed = bench.observed(YARD)
     assert [job.uid for job in observed.jobs if job.uid == "job-uid"] == ["job-uid"]
     assert [pod.uid for pod in observed.pods if pod.uid == "pod-uid"] == ["pod-uid"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import api_objects as raw
 import pytest
 from reconcile_bench import Bench
 
+from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
 from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.progressing import Progress
 from scenewright.reconcile.projection import observed_job, observed_pod
+from scenewright.reconcile.settings import ProgressSettings
 
 OLD, YOUNG = ObjectKey("SceneJob", "lab", "old"), ObjectKey("SceneJob", "lab", "young")
 
@@ -110,6 +114,12 @@ def test_what_a_pod_says_counts_only_when_it_belongs_to_a_job_of_ours(changes: d
             bench.pods.put(pod, 2)
     observed = bench.observed(ObjectKey("SceneJob", "lab", "yard"))
     assert [pod.name for pod in observed.pods] == [raw.POD["metadata"]["name"]]
+    settings = ProgressSettings(enabled=False)
+    client = cast(Client, SimpleNamespace(document=None))
+    progress = Progress(settings, client, bench.objects, bench.pods, bench.router.job_of, lambda _key: None)
+    assert progress.known(changes.get("namespace", "lab"), "forged-uid") is None, "its counters are not taken either"
+    known = progress.known("lab", "pod-uid")
+    assert known is not None and known.owner_uid == "object-uid"
 
 
 def test_a_job_of_another_namespace_is_no_job_of_the_object_that_it_names() -> None:

@@ -44,8 +44,8 @@ local function wants_health_while_running()
   return annotations["scenewright.io/healthy-while-running"] == "true"
 end
 
--- Whether a retry token that the operator has not seen asks for the same work again, which changes no generation.
--- A refused object has no work. Tokens of more than 63 characters are in the status as hashes, and nothing is known of them here.
+-- Whether there is a retry token that the operator has not seen yet; the annotation does not change the generation.
+-- Refused objects have no work to retry. Tokens of more than 63 characters are stored as hashes, so they are not compared.
 local function asked_again(status)
   local token, annotation = "", (obj.metadata.annotations or {})["scenewright.io/retry"] or ""
   if obj.spec ~= nil and obj.spec.execution ~= nil then

@@ -116,7 +116,7 @@ def _referenced(request: JobRequest) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
     secret = request.plan.spec.storage.secret_name
     if secret:
-        # A Pod whose Secret is missing or empty must not start: it would fall back to the node's own rights.
+        # A Pod without these keys must not start: it would fall back to the node's identity.
         found += [_secret(key, secret, optional=key not in REQUIRED_KEYS) for key in STORAGE_KEYS]
     token = request.plan.spec.models.token_secret_name
     if token and request.fills_models:

@@ -62,7 +62,7 @@ def queue_of(request: JobRequest) -> str:
 
 
 def _notes(request: JobRequest) -> dict[str, str]:
-    """Annotations by which the operator knows later what the Job's Pods hold and where they write."""
+    """What the operator later needs to know: GPUs of one Pod, and where the Pods write."""
     spec = request.plan.spec
     place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
     return {

@@ -33,8 +33,8 @@ def job_name(kind: str, object_name: str, uid: str, work_hash: str, step: str) -
 def output_place(namespace: str, secret: str, uri: str) -> str:
     """The place that an object writes to, such as ``lab/lab-s3 s3://scenes/yard``; empty without a URI.
 
-    The endpoint of a storage is in its Secret, which the operator cannot read: equal URIs are the same place only
-    under the same Secret. Objects without a Secret share the endpoint that is configured for the cluster.
+    The storage's endpoint is in the Secret, which the operator cannot read, so equal URIs are the same place only under
+    the same Secret. Objects without a Secret share the endpoint that is configured for the cluster.
     """
     plain = normalised(uri)
     return f"{namespace}/{secret} {plain}" if plain and secret else plain

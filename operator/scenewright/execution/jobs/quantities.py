@@ -14,7 +14,7 @@ def number_of(quantity: str | int | float) -> float:
     """The number that a quantity stands for: cores, bytes or pieces.
 
     Raises:
-        ValueError: it is no quantity.
+        ValueError: not a quantity.
     """
     text = str(quantity)
     suffix = next((suffix for suffix in sorted(_FACTORS, key=len, reverse=True) if text.endswith(suffix)), "")

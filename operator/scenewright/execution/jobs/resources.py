@@ -69,7 +69,7 @@ def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> S
 
 
 def _is_gpu(name: str, gpu_resource: str) -> bool:
-    """Whether one of a resource is a device: a GPU, a shared one or a MIG slice, and not a part such as its memory."""
+    """Whether a resource counts devices (GPUs, shared GPUs, MIG slices) and not, say, their memory."""
     domain, _, device = name.partition("/")
     same_domain = domain == gpu_resource.partition("/")[0]
     return name == gpu_resource or (same_domain and (device in ("gpu", "gpu.shared") or device.startswith("mig-")))

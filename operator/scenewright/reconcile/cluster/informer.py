@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from scenewright.reconcile.cluster.client import METADATA_ONLY, ApiError, Client
 from scenewright.reconcile.cluster.decoding import Event, event_decoder
-from scenewright.reconcile.cluster.malformed import pass_over, read
+from scenewright.reconcile.cluster.malformed import read, skip
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.reconcile.cluster.store import Name, Owned, Store
 from scenewright.telemetry.metrics import CACHED, SWEEP_DIFFERENCES, WATCH_AGE, WATCH_RELISTS
@@ -124,7 +124,7 @@ class Informer(Generic[T]):
                 # After a restore from a backup versions begin anew and older ones are the truth.
                 forced = version < self._version
             for raw in page.get("items") or ():
-                with self._passing_over(raw):
+                with self._skipping(raw):
                     names.add(self._put(raw, forced))
             self._heard()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
@@ -144,7 +144,7 @@ class Informer(Generic[T]):
         async for line in lines:
             self._failures = 0
             self._heard()
-            with self._passing_over(line):
+            with self._skipping(line):
                 self._take(self._decode(line))
             if self._suspicious:
                 self._suspicious = False
@@ -171,14 +171,14 @@ class Informer(Generic[T]):
         return name
 
     @contextlib.contextmanager
-    def _passing_over(self, content: Any) -> Iterator[None]:
-        """Whatever one object or event holds, the loop goes on."""
+    def _skipping(self, content: Any) -> Iterator[None]:
+        """Skips one object or event that cannot be read."""
         try:
             yield
         except (Expired, ApiError):
             raise
         except Exception as error:
-            pass_over(self._resource.plural, content, error)
+            skip(self._resource.plural, content, error)
 
     def _heard(self) -> None:
         self._heard_at = time.monotonic()

@@ -1,7 +1,7 @@
-"""Objects that cannot be read: each is passed over, counted, and logged once.
+"""Skips objects that cannot be read: counts each of them and logs it once.
 
-Anybody in a namespace may write labels, annotations and whole Pods. Whatever they hold must not end a loop of the
-operator, which serves everybody.
+Anybody in a namespace may write labels, annotations and whole Pods. None of these may end a loop of the operator,
+which serves everybody.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _logged: set[str] = set()
 
 
 def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], resource: str) -> T | None:
-    """The projection of an object; None for one that is not ours, or that cannot be read."""
+    """The projection of an object; None if it belongs to somebody else or cannot be read."""
     try:
         return project(raw)
     except Exception as error:
-        pass_over(resource, raw, error)
+        skip(resource, raw, error)
         return None
 
 
-def pass_over(resource: str, raw: Any, error: Exception) -> None:
-    """Counts an object that cannot be read, and logs it unless it was logged before."""
+def skip(resource: str, raw: Any, error: Exception) -> None:
+    """Counts an object that cannot be read and logs it once."""
     MALFORMED.labels(resource).inc()
     known = _described(raw)
     if known in _logged:
@@ -37,7 +37,7 @@ def pass_over(resource: str, raw: Any, error: Exception) -> None:
     if len(_logged) >= _MOST_REMEMBERED:
         _logged.clear()
     _logged.add(known)
-    logger.warning("%s %s cannot be read and is passed over: %r", resource, known, error)
+    logger.warning("%s %s cannot be read and is skipped: %r", resource, known, error)
 
 
 def _described(raw: Any) -> str:

@@ -38,7 +38,7 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
     if isinstance(observed.work, Refusal) and _has_ended(situation):
-        # This operator would refuse it, but it has ended under another one: not a word of its status changes.
+        # This version would refuse the spec, but the work has ended under another one: leave the status alone.
         turn = over(situation, situation.before).also(*released, again_after=again_after)
         return Decision(turn.actions, again_after=turn.again_after)
     turn = _turn(situation).also(*released, again_after=again_after)

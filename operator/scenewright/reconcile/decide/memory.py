@@ -53,7 +53,7 @@ def asks_again(observed: ObservedObject) -> bool:
 
 
 def begun_work(observed: ObservedObject) -> str:
-    """Work hash under which this generation of the object was begun; empty when it was not, or is asked for again."""
+    """Work hash under which this generation began; empty if it has not begun or a retry asks for it again."""
     is_known = observed.status.get("observedGeneration") == observed.generation
     return _recorded_hash(observed) if is_known and not asks_again(observed) else ""
 

@@ -32,7 +32,7 @@ def releases(situation: Situation) -> tuple[list[Action], float | None]:
 
 
 def _overdue(situation: Situation, pod: ObservedPod) -> Action | None:
-    """Releases a Pod, asks about its node, or leaves it to a node that is well or of which nothing is known."""
+    """Releases a Pod, or asks about its node; leaves the Pod alone if the node is well or unknown."""
     inspection = Inspection("node", pod.node)
     answer = situation.answer(inspection)
     if answer is None:

@@ -19,7 +19,7 @@ FLUX_PREFIXES = ("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")
 
 
 def over(situation: Situation, memory: Status) -> Turn:
-    """The end is sticky: Jobs that vanish, edits that are no work, and other rules of planning change nothing of it."""
+    """The end is sticky: vanished Jobs, edits that are not work, and upgrades do not change it."""
     own, others = own_jobs(situation.observed.jobs, memory.run, memory.effective.work_hash)
     live = [job for job in own.values() if not job.ended]
     if not memory.finished_at:

@@ -41,7 +41,7 @@ class DecideSettings:
             repeated after this time, then after twice as long and so on, so often; never with ``retries.passes: 0``.
         in_use: an output that somebody else has is looked at after this time at the latest, and as often.
         restarts: how often a run repeats something because a Job or its report was gone.
-        pods: the operator's configuration of Pods, by which a Job would be made now.
+        pods: the operator's current configuration of Pods.
     """
 
     notice: float = 30.0

@@ -53,7 +53,7 @@ def watched(run: Run, job: ObservedJob, create: CreateJob, doing: Standing) -> T
     Args:
         run: the run.
         job: its Job that has neither ended nor is being deleted.
-        create: how it would be made now.
+        create: how it would be created now.
         doing: how the object stands while nothing holds the Job up.
     """
     look = Look.at(run, job)
@@ -72,12 +72,12 @@ def watched(run: Run, job: ObservedJob, create: CreateJob, doing: Standing) -> T
 
 
 def _is_outdated(look: Look, create: CreateJob) -> bool:
-    """Whether a Job would be made otherwise now, for the object or the operator's configuration was edited since."""
+    """Whether the Job would be built differently now: the object or the operator's configuration has been edited."""
     owner = look.run.situation.observed.object
     try:
         manifest = job_manifest(look.run.plan, owner, create, look.run.settings.pods)
     except ValueError:
-        # It could not be made at all.
+        # It could not be built at all.
         return False
     return bool(manifest["metadata"]["annotations"][labels.TEMPLATE] != look.job.template)
 
