@@ -14,8 +14,6 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from pydantic import ValidationError
-
 from scenewright.api.kinds import GROUP
 from scenewright.execution.jobs import labels as names
 from scenewright.reconcile.observation import ObservedJob, ObservedObject, ObservedPod
@@ -154,7 +152,7 @@ def parsed_report(text: str) -> Report | None:
     """The report in a termination message; None when there is none or it does not parse."""
     try:
         return Report.from_bytes(text.encode())
-    except ValidationError:
+    except ValueError:
         return None
 
 
