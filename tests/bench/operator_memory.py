@@ -82,31 +82,33 @@ def _fill(
     objects.put(value)
     plans.plan(value)
     for step, shards in STEPS.items():
-        job = _owned(raw.job(), name, step, f"s-{name}-{number:08x}-{step}")
+        job_name = f"s-{name}-{number:08x}-{step}"
+        job = _owned(raw.job(), {"name": name, "uid": f"{name}-uid"}, step, job_name)
         found = observed_job(from_json(to_json(job)))
         assert found is not None
         jobs.put(found, 1)
         for index in range(shards):
-            _put_pod(pods, name, step, f"{job['metadata']['name']}-{index}", index)
+            _put_pod(pods, {"name": job_name, "uid": found.uid}, step, f"{job_name}-{index}", index)
 
 
-def _put_pod(pods: Store[CachedPod], name: str, step: str, pod_name: str, index: int) -> None:
+def _put_pod(pods: Store[CachedPod], job: dict[str, str], step: str, pod_name: str, index: int) -> None:
     counts = {step: StageCounts(total=16, done=4, seconds=12.5)}
     message = Report(step=step, run="1a2b3c4d-1", samples=4, stages=counts).to_bytes().decode()
-    pod = _owned(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, message)), name, step, pod_name)
+    pod = _owned(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, message)), job, step, pod_name)
     pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = str(index)
     found = observed_pod(from_json(to_json(pod)))
     assert found is not None
     pods.put(found, 1)
 
 
-def _owned(content: dict[str, object], name: str, step: str, child: str) -> dict[str, dict[str, dict[str, object]]]:
+def _owned(
+    content: dict[str, object], owner: dict[str, str], step: str, child: str
+) -> dict[str, dict[str, dict[str, object]]]:
     document: dict[str, dict[str, dict[str, object]]] = content  # type: ignore[assignment]
     metadata = document["metadata"]
     metadata |= {"name": child, "uid": f"{child}-0000-4000-8000"}  # type: ignore[dict-item]
-    metadata["labels"] |= {"scenewright.io/owner-uid": f"{name}-uid", "scenewright.io/step": step}
-    for owner in metadata.get("ownerReferences", ()):
-        owner["uid"] = f"{name}-uid"  # type: ignore[index]
+    metadata["labels"] |= {"scenewright.io/step": step}
+    metadata["ownerReferences"][0] |= owner  # type: ignore[index]
     return document
 
 

@@ -40,7 +40,12 @@ def scene(name: str) -> dict[str, Any]:
         "apiVersion": "scenewright.io/v1alpha1",
         "kind": "SceneJob",
         "metadata": {"name": name, "namespace": LAB},
-        "spec": {"input": {"uri": "s3://photos/in/"}, "output": {"uri": "s3://scenes/out"}, "vistadream": {}},
+        "spec": {
+            "input": {"uri": "s3://photos/in/"},
+            "output": {"uri": "s3://scenes/out"},
+            "storage": {"secretName": "lab-s3"},
+            "vistadream": {},
+        },
     }
 
 

@@ -36,7 +36,9 @@ def queues(serving: ControlPlane) -> Iterator[None]:
 
 @pytest.fixture
 def controller(bench: Bench, queues: None) -> QueueController:
-    return QueueController(bench.cluster, bench.namespace, FLAVOR)
+    controller = QueueController(bench.cluster, bench.namespace, FLAVOR)
+    controller.serve("lab")
+    return controller
 
 
 def status_of(bench: Bench, name: str) -> dict[str, Any]:
@@ -166,3 +168,21 @@ def test_a_suspended_object_leaves_the_queue_and_comes_back_at_its_end(
     assert again["metadata"]["uid"] != job["metadata"]["uid"] and again["spec"]["suspend"] is True
     with Serving(controller, quota=1, seed=SEED):
         bench.check_all_complete(bench.wait_ended(120), ["paused"])
+
+
+def test_an_object_whose_queue_does_not_exist_fails_and_frees_its_output(
+    bench: Bench, controller: QueueController
+) -> None:
+    """It says so after five minutes at the earliest."""
+    bench.operator().start().wait_ready()
+    bench.cluster.simulate(bench.namespace, op.behaviours(0.3))
+    execution = {"samplesPerShard": 4, "startDeadlineSeconds": 10}
+    stuck = op.chain_object("stuck", "s3://scenes/shared", scheduling={"queueName": "labb"}, execution=execution)
+    op.create(bench.cluster, bench.namespace, [stuck])
+    assert next_job(controller)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "labb"
+    op.create(bench.cluster, bench.namespace, [op.chain_object("other", "s3://scenes/shared/inside")])
+    op.eventually(lambda: waiting(bench, "other")[0] == "OutputBusy", 60, "the other waits for the output")
+    op.eventually(lambda: bench.phases()["stuck"] == "Failed", 600, "the queue is missed", 2.0)
+    failed = next(each for each in status_of(bench, "stuck")["conditions"] if each["type"] == "Failed")
+    assert failed["reason"] == "QueueControllerMissing" and "the LocalQueue labb does not exist" in failed["message"]
+    op.eventually(lambda: bench.phases()["other"] == "Complete", 120, "the other has the output")

@@ -261,6 +261,7 @@ def chain_object(name: str, output: str = "", **spec: Any) -> dict[str, Any]:
         "spec": {
             "input": {"uri": "s3://photos/curated/"},
             "output": {"uri": output or f"s3://scenes/{name}"},
+            "storage": {"secretName": "lab-s3"},
             "gpuChain": {},
             "execution": {"samplesPerShard": 4},
             **spec,

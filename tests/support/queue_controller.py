@@ -22,7 +22,9 @@ from cluster.api import ApiError
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 VERSION = "v1beta2"
 WORKLOADS = f"/apis/kueue.x-k8s.io/{VERSION}/namespaces/{{}}/workloads"
-_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloads.kueue.x-k8s.io"
+QUEUES = f"/apis/kueue.x-k8s.io/{VERSION}/namespaces/{{}}/localqueues"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.kueue.x-k8s.io"
+_KINDS = {"workloads": "Workload", "localqueues": "LocalQueue"}
 _ROLE = "scenewright-kueue"
 _TOLERATION = {"key": "test.scenewright.io/flavor", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -31,38 +33,47 @@ Raw = dict[str, Any]
 
 @contextmanager
 def installed(cluster: ControlPlane) -> Iterator[None]:
-    """The kind Workload, and the operator's right to read it, as the chart gives it with ``kueue.enabled``."""
-    names = {"plural": "workloads", "singular": "workload", "kind": "Workload", "listKind": "WorkloadList"}
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    spec = {"group": "kueue.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
-    kind = "apiextensions.k8s.io/v1"
-    metadata = {
-        "name": "workloads.kueue.x-k8s.io",
-        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/kueue"},
-    }
-    cluster.api.apply(
-        _CRD, {"apiVersion": kind, "kind": "CustomResourceDefinition", "metadata": metadata, "spec": spec}
-    )
+    """Kueue's kinds, and the operator's right to read them, as the chart gives it with ``kueue.enabled``."""
+    for plural, kind in _KINDS.items():
+        cluster.api.apply(_CRDS.format(plural), _definition(plural, kind))
     for path, manifest in _rights():
         cluster.api.apply(path, manifest)
     try:
-        op.eventually(lambda: _is_served(cluster), 30, "the kind Workload is served")
+        op.eventually(lambda: _is_served(cluster), 30, "Kueue's kinds are served")
         yield
     finally:
         for path, _ in _rights():
             cluster.api.delete(path)
-        cluster.api.delete(_CRD)
+        for plural in _KINDS:
+            cluster.api.delete(_CRDS.format(plural))
+
+
+def _definition(plural: str, kind: str) -> Raw:
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    metadata = {
+        "name": f"{plural}.kueue.x-k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/kueue"},
+    }
+    spec = {"group": "kueue.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _rights() -> Iterator[tuple[str, Raw]]:
-    rules = [{"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["get", "list"]}]
+    rules = [{"apiGroups": ["kueue.x-k8s.io"], "resources": list(_KINDS), "verbs": ["get", "list"]}]
     return op.granted(_ROLE, rules)
 
 
 def _is_served(cluster: ControlPlane) -> bool:
     try:
-        return bool(cluster.api.get(WORKLOADS.format("default"))["kind"] == "WorkloadList")
+        lists = [cluster.api.get(path.format("default"))["kind"] for path in (WORKLOADS, QUEUES)]
+        return lists == ["WorkloadList", "LocalQueueList"]
     except ApiError:
         return False
 
@@ -79,6 +90,11 @@ class QueueController:
     namespace: str
     node_selector: dict[str, str] = field(default_factory=dict)
     _before: dict[str, Raw] = field(default_factory=dict)
+
+    def serve(self, queue: str) -> None:
+        """Makes a queue of the namespace."""
+        manifest = {"apiVersion": f"kueue.x-k8s.io/{VERSION}", "kind": "LocalQueue", "metadata": {"name": queue}}
+        self.cluster.api.apply(f"{QUEUES.format(self.namespace)}/{queue}", manifest)
 
     def jobs(self) -> list[Raw]:
         """Those that name a queue and have not ended, the oldest first."""

@@ -106,5 +106,8 @@ app.kubernetes.io/component: trial-storage
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
   verbs: [get, list]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [localqueues]
+  verbs: [get]
 {{- end }}
 {{- end -}}

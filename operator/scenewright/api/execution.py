@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -62,6 +63,22 @@ class Retries(Params):
     )
 
 
+def _whole_devices(name: str) -> Rule:
+    """Extended resources, whose names have a domain, are counted in whole numbers."""
+    return Rule(
+        name,
+        f"!has(self.{name}) || self.{name}.all(name, !name.contains('/') || type(self.{name}[name]) == int || "
+        f"self.{name}[name].matches('{patterns.WHOLE_NUMBER}'))",
+        "GPUs and other extended resources must be whole numbers without a suffix",
+        lambda block: all(
+            isinstance(amount, int) or re.match(patterns.WHOLE_NUMBER, amount)
+            for name_, amount in getattr(block, name).items()
+            if "/" in name_
+        ),
+        ({name: {"nvidia.com/gpu": "1k"}}, {name: {"nvidia.com/gpu": "0.5"}}),
+    )
+
+
 class ResourceRequirements(Params):
     """Requests and limits of the stage's container, as Kubernetes has them."""
 
@@ -72,13 +89,18 @@ class ResourceRequirements(Params):
         default_factory=dict, max_length=16, description="What the container cannot exceed; GPUs are given here."
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (_whole_devices("requests"), _whole_devices("limits"))
+
 
 class StageOverride(Params):
     """What one stage does differently from the plan; the map's key is the stage's name."""
 
     resources: ResourceRequirements = ResourceRequirements()
     image: str = Field(
-        default="", max_length=512, description="Container image in place of the chart's; ignored by the local CLI."
+        default="",
+        max_length=512,
+        pattern=patterns.IMAGE,
+        description="Container image in place of the chart's; ignored by the local CLI.",
     )
     backend: str = Field(
         default="",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from scenewright.api import patterns
 from scenewright.api.execution import Execution
 from scenewright.api.scheduling import Models, Scheduling
-from scenewright.api.storage import MAXIMUM_URI_LENGTH, Input, Output, Storage
+from scenewright.api.storage import MAXIMUM_URI_LENGTH, NO_PARENTS, Input, Output, Storage
 from scenewright_stages.contract.params import Params, Rule
 from scenewright_stages.contract.pipeline import Kind, Pipeline
 from scenewright_stages.pipelines import pipelines
@@ -100,6 +100,7 @@ class DatasetReference(Params):
             lambda block: bool(block.dataset_job) != bool(block.uri),
             ({}, {"datasetJob": "pairs", "uri": "s3://pairs/one"}),
         ),
+        NO_PARENTS,
     )
 
 

@@ -13,6 +13,15 @@ BACKEND_NAME = r"^([a-z0-9][a-z0-9.-]*)?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 PERCENTAGE = r"^(100|[1-9]?[0-9])%$"
+IMAGE = (
+    r"^$|^((\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]+)?/)?"
+    r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+([+._-][a-z0-9]+)*:[0-9a-f]{32,128})?$"
+)
+"""A container image as registries take it: registry and port, repository in small letters, tag, digest."""
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+OPTIONAL_LABEL_KEY = f"^$|{LABEL_KEY}"
+WHOLE_NUMBER = r"^[0-9]+$"
 INDICES = r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"
 
 _NAME = "lower-case letters, digits and dashes, with a letter or digit at both ends"
@@ -27,5 +36,7 @@ MEANINGS = {
     LABEL_VALUE: "a label value: letters, digits, dashes, dots and underscores",
     QUANTITY: "a quantity such as 500m, 4 or 16Gi",
     PERCENTAGE: "a percentage such as 20%",
+    IMAGE: "a container image such as registry.example/lab/scene:1.2, in small letters",
+    OPTIONAL_LABEL_KEY: "a label key such as example.com/team",
     INDICES: "numbers and ranges such as 0-9,12",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -10,6 +11,18 @@ from scenewright.api import patterns
 from scenewright_stages.contract.params import Params, Rule
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
+
+
+def _label_keys(field: str, alias: str) -> Rule:
+    """Keys of a map cannot have a pattern of their own."""
+    return Rule(
+        alias,
+        f"!has(self.{alias}) || self.{alias}.all(key, key.matches('{patterns.LABEL_KEY}'))",
+        "every key must be a label key such as example.com/team: an optional DNS name and at most 63 letters, digits, "
+        "dashes, dots and underscores",
+        lambda block: all(re.match(patterns.LABEL_KEY, key) for key in getattr(block, field)),
+        ({alias: {"two words": "a"}},),
+    )
 
 
 class Models(Params):
@@ -39,7 +52,12 @@ class Models(Params):
 class Toleration(Params):
     """A toleration as in a Pod."""
 
-    key: str = Field(default="", max_length=316, description="Taint key; every key when empty.")
+    key: str = Field(
+        default="",
+        max_length=316,
+        pattern=patterns.OPTIONAL_LABEL_KEY,
+        description="Taint key; every key when empty.",
+    )
     operator: Literal["Exists", "Equal"] = Field(default="Equal", description="How value is compared.")
     value: str = Field(default="", max_length=63, description="Taint value.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
@@ -114,3 +132,5 @@ class Scheduling(Params):
     labels: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Further labels of Jobs and Pods, such as kueue.x-k8s.io/..."
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = (_label_keys("node_selector", "nodeSelector"), _label_keys("labels", "labels"))

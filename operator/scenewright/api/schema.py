@@ -26,6 +26,8 @@ _KEPT = (
     "maxItems",
     "minProperties",
     "maxProperties",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
 )
 PRESERVE_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"

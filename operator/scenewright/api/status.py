@@ -126,7 +126,12 @@ class Status(Params):
     started_at: str = Field(default="", max_length=40, description="When the current run began (RFC 3339).")
     finished_at: str = Field(default="", max_length=40, description="When the work ended (RFC 3339).")
     effective: Effective = Effective()
-    conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Observations by type.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Observations by type.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
     stages: list[StageStatus] = Field(default_factory=list, max_length=16, description="Stages of the current run.")
     failures: list[FailureStatus] = Field(
         default_factory=list, max_length=20, description="The first failures; all of them are in dropped.csv."

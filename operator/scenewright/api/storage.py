@@ -13,6 +13,20 @@ from scenewright_stages.contract.params import Params, Rule
 MAXIMUM_URI_LENGTH = 1024
 
 
+NO_PARENTS = Rule(
+    "uri",
+    "!self.uri.matches('(^|/)[.][.](/|$)')",
+    "must not contain the segment `..`",
+    lambda block: ".." not in block.uri.split("/"),
+    ({"uri": "s3://bucket/a/../b"},),
+)
+
+
+def _in_order(indices: str) -> bool:
+    ranges = (part.partition("-") for part in indices.split(",") if "-" in part)
+    return all(int(first) <= int(last) for first, _, last in ranges)
+
+
 class Select(Params):
     """Which samples of the input take part; all of them when nothing is given."""
 
@@ -29,6 +43,17 @@ class Select(Params):
     )
     limit: int | None = Field(default=None, ge=1, le=10_000_000, description="At most this many samples, in order.")
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "indices",
+            "self.indices.split(',').all(part, !part.contains('-') || "
+            "int(part.split('-')[0]) <= int(part.split('-')[1]))",
+            "a range must begin with its smaller number",
+            lambda block: _in_order(block.indices),
+            ({"indices": "0-3,9-5"},),
+        ),
+    )
+
 
 class Input(Params):
     """The input: one image, a prefix of images, or a dataset folder with metadata.json."""
@@ -40,6 +65,8 @@ class Input(Params):
         "the manifest's folder.",
     )
     select: Select = Select()
+
+    rules: ClassVar[tuple[Rule, ...]] = (NO_PARENTS,)
 
 
 class Output(Params):
@@ -55,6 +82,8 @@ class Output(Params):
         description="After publishing, delete the files that only the previous publication named. Nothing else is "
         "ever deleted.",
     )
+
+    rules: ClassVar[tuple[Rule, ...]] = (NO_PARENTS,)
 
 
 class Storage(Params):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scenewright.execution.jobs import PodSettings, job_manifest, job_name
-from scenewright.execution.jobs import labels as names
 from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.actions import (
@@ -23,6 +22,7 @@ from scenewright.reconcile.actions import (
     SetParallelism,
 )
 from scenewright.reconcile.cluster.client import STRATEGIC_PATCH, ApiError, Client
+from scenewright.reconcile.cluster.malformed import read
 from scenewright.reconcile.cluster.resources import JOBS, OBJECTS, PODS
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.ending import EndingNamespaces, namespace_ends
@@ -129,15 +129,14 @@ class Actor:
         """A refusal by quota or policy is an answer for the planner, too."""
         if error.passing or namespace_ends(error) or error.status == 401:
             return error
-        self._with.inspector.note_refused(owner.uid, name, error.message)
+        self._with.inspector.note_refused(owner.uid, name, error.message, invalid=error.status == 422)
         return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
         """The name is taken: by the very Job that we want, which is as good, or by another."""
         raw = await self._with.client.get(JOBS, owner.namespace, name)
-        found = observed_job(raw)
-        work_hash = (raw["metadata"].get("labels") or {}).get(names.WORK_HASH)
-        if found is None or found.owner_uid != owner.uid or work_hash != plan.work_hash:
+        found = read(observed_job, raw, JOBS.plural)
+        if found is None or (found.owner_uid, found.work_hash) != (owner.uid, plan.work_hash):
             raise NameTakenError(
                 f"Job {owner.namespace}/{name} exists and belongs to something else; delete or rename it"
             )
@@ -192,6 +191,6 @@ class Actor:
         return False
 
     def _keep_job(self, raw: dict[str, Any]) -> None:
-        job = observed_job(raw)
+        job = read(observed_job, raw, JOBS.plural)
         if job is not None:
             self._with.jobs.put(job, int(raw["metadata"]["resourceVersion"]))

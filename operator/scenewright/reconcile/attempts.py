@@ -16,21 +16,19 @@ _CLASSES = {
 }
 
 
-def count_attempt(old: ObservedPod | None, new: ObservedPod) -> None:
+def count_attempt(step: str, old: ObservedPod | None, new: ObservedPod) -> None:
     """Counts a Pod when it ends."""
     if new.phase in _ENDED and (old is None or old.phase not in _ENDED):
-        ATTEMPTS.labels(new.step, ending_of(new)).inc()
+        ATTEMPTS.labels(step, ending_of(new)).inc()
 
 
-def count_start(
-    kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob | None, pods: Store[CachedPod]
-) -> None:
+def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob, pods: Store[CachedPod]) -> None:
     """Observes how long a Job has waited for its first Pod to start."""
-    if job is None or new.started_at is None or (old is not None and old.started_at is not None):
+    if new.started_at is None or (old is not None and old.started_at is not None):
         return
-    others = (pod for pod in pods.of_owner(new.owner_uid) if pod.job == new.job and pod.uid != new.uid)
+    others = (pod for pod in pods.of_owner(job.uid) if pod.uid != new.uid)
     if not any(pod.started_at for pod in others):
-        STAGE_QUEUE_SECONDS.labels(kind, new.step).observe((new.started_at - job.created_at).total_seconds())
+        STAGE_QUEUE_SECONDS.labels(kind, job.step).observe((new.started_at - job.created_at).total_seconds())
 
 
 def ending_of(pod: ObservedPod) -> str:

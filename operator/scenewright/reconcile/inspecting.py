@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from scenewright.execution.jobs import labels as names
+from scenewright.execution.jobs.quantities import number_of
 from scenewright.reconcile.cluster.client import PAGE, ApiError, Client
+from scenewright.reconcile.cluster.malformed import read
 from scenewright.reconcile.cluster.resources import CLAIMS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.failed_creates import FailedCreates
@@ -38,7 +40,7 @@ class Inspector:
         self._pods = pods
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
-        self._workload_kind: Resource | None = None
+        self._kueue_version = ""
         self._failed_creates = FailedCreates(client, now)
         self._questions: dict[str, Callable[[Observed, str], Any]] = {
             "node": self._node,
@@ -57,9 +59,14 @@ class Inspector:
         """The object is gone or has ended."""
         self._answers.pop(uid, None)
 
-    def note_refused(self, uid: str, job: str, message: str) -> None:
-        """The API server refused to create this very Job (quota, policy): an answer to ``failed-creates``."""
-        self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = Answer(True, message, self._now())
+    def note_refused(self, uid: str, job: str, message: str, invalid: bool = False) -> None:
+        """The API server refused to create this very Job (quota, policy): an answer to ``failed-creates``.
+
+        Args:
+            invalid: the same Job will never be accepted.
+        """
+        answer = Answer(True, message, self._now(), invalid)
+        self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = answer
 
     async def ask(self, observed: Observed, inspection: Inspection) -> bool:
         """Asks unless a young answer is there or others are being answered; whether there is a new answer."""
@@ -81,8 +88,8 @@ class Inspector:
         except ApiError as error:
             if error.status not in _NEVER:
                 raise
-            # Where we may not look (namespaced rights), the honest answer is that it does not hold.
-            holds, message = False, _UNWATCHED.format(error=error)
+            # Without the right to look (namespaced RBAC) the answer is unknown, which must not lead to any action.
+            holds, message = None, _UNWATCHED.format(error=error)
         return Answer(holds, message, self._now())
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
@@ -97,53 +104,79 @@ class Inspector:
         return ready.get("status") == "True", str(ready.get("message", ""))
 
     async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when a node that matches the Job's selector has its extended resources at all."""
-        raw = await self._client.get(JOBS, observed.object.namespace, job)
-        spec = raw["spec"]["template"]["spec"]
-        wanted = extended_resources(spec)
+        """Holds when an empty node that matches a pending Pod's selector could run it."""
+        spec = await self._pending_spec(observed, job)
+        wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
         async for page in self._client.pages(NODES, limit=PAGE, **parameters):
-            if any(_has(node, wanted) for node in page.get("items") or ()):
+            if any(_could_run(node, spec, wanted) for node in page.get("items") or ()):
                 return True, ""
-        words = " and ".join(f"{name}: {amount}" for name, amount in wanted.items()) or "this Pod"
-        return False, f"no node{f' with {selector}' if selector else ''} offers {words}"
+        words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
+        return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+
+    async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
+        """The spec of a Pod that waits for a node, which admission may have changed; else the Job's template."""
+        async for raw in self._raw_pods(observed, job):
+            if not raw["spec"].get("nodeName"):
+                return cast(Mapping[str, Any], raw["spec"])
+        template = await self._client.get(JOBS, observed.object.namespace, job)
+        return cast(Mapping[str, Any], template["spec"]["template"]["spec"])
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when the queue's Workload of the Job exists; the message is the queue's own."""
+        """Holds when the Job's queue exists and has made its Workload; the message is the queue's own."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
+        namespace = observed.object.namespace
         try:
-            page = await self._client.list(await self._workloads(), observed.object.namespace, labelSelector=selector)
+            page = await self._client.list(await self._kueue("workloads"), namespace, labelSelector=selector)
+            missing = await self._missing_queue(observed, job)
         except ApiError as error:
             if error.status != 404:
                 raise
             # Kueue is not there, or no longer serves this version: the next answer looks for another.
-            self._workload_kind = None
+            self._kueue_version = ""
             return False, ""
+        if missing:
+            return False, f"the LocalQueue {missing} does not exist"
         items = page.get("items") or ()
         if not items:
             return False, ""
         condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")
         return True, str(condition.get("message", ""))
 
-    async def _workloads(self) -> Resource:
-        """Workloads at the version that the cluster prefers: Kueue drops old ones, and what is read is in all."""
-        if self._workload_kind is None:
+    async def _missing_queue(self, observed: Observed, job: str) -> str:
+        """Name of the Job's queue if it does not exist; empty if it does or cannot be known."""
+        queue = next((each.queue for each in observed.jobs if each.name == job), "")
+        try:
+            await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
+        except ApiError as error:
+            if error.status not in _NEVER:
+                raise
+            return queue if error.status == 404 else ""
+        return ""
+
+    async def _kueue(self, plural: str) -> Resource:
+        """A kind of Kueue's at the version that the cluster prefers: Kueue drops old ones; what is read is in all."""
+        if not self._kueue_version:
             group = await self._client.document(f"/apis/{_KUEUE}")
-            self._workload_kind = Resource(_KUEUE, group["preferredVersion"]["version"], "workloads")
-        return self._workload_kind
+            self._kueue_version = str(group["preferredVersion"]["version"])
+        return Resource(_KUEUE, self._kueue_version, plural)
 
     async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
         """Holds when the Job has Pods; they are kept as the watch would have."""
         found = False
+        async for raw in self._raw_pods(observed, job):
+            pod = read(observed_pod, raw, PODS.plural)
+            if pod is not None:
+                found = True
+                self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
+        return found, ""
+
+    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[dict[str, Any]]:
         selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
         async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
             for raw in page.get("items") or ():
-                pod = observed_pod(raw)
-                if pod is not None:
-                    found = True
-                    self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
-        return found, ""
+                yield raw
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """Holds when several nodes may mount the claim; the message names its access modes, or that it is missing."""
@@ -158,19 +191,33 @@ class Inspector:
         return shared, f"PersistentVolumeClaim {name} has {', '.join(modes) or 'no access mode'}"
 
 
-def extended_resources(pod_spec: Mapping[str, Any]) -> dict[str, int]:
-    """What the Pod's containers ask for beside CPU, memory and disk."""
-    found: dict[str, int] = {}
+def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
+    """What the Pod's containers ask a node for: requests, and limits where they request nothing."""
+    found: dict[str, float] = {}
     for container in pod_spec.get("containers") or ():
-        for name, amount in ((container.get("resources") or {}).get("limits") or {}).items():
-            if "/" in name:
-                found[name] = found.get(name, 0) + int(amount)
+        resources = container.get("resources") or {}
+        for name, amount in {**(resources.get("limits") or {}), **(resources.get("requests") or {})}.items():
+            found[name] = found.get(name, 0.0) + number_of(amount)
     return found
 
 
-def _has(node: Mapping[str, Any], wanted: Mapping[str, int]) -> bool:
-    allocatable = node["status"].get("allocatable") or {}
-    return all(int(allocatable.get(name, 0)) >= amount for name, amount in wanted.items())
+def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Mapping[str, float]) -> bool:
+    offered = (node.get("status") or {}).get("allocatable") or {}
+    taints = (node.get("spec") or {}).get("taints") or ()
+    has_all = all(number_of(offered.get(name, 0)) >= amount for name, amount in wanted.items())
+    return has_all and all(_tolerates(pod_spec.get("tolerations") or (), taint) for taint in taints)
+
+
+def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
+    """Whether the Pod tolerates a taint; taints of node conditions (not ready, cordoned) are temporary."""
+    if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
+        return True
+    return any(
+        each.get("key", "") in ("", taint["key"])
+        and each.get("effect", "") in ("", taint["effect"])
+        and (each.get("operator") == "Exists" or each.get("value", "") == taint.get("value", ""))
+        for each in tolerations
+    )
 
 
 def _condition(raw: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

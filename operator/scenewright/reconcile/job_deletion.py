@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.malformed import read
 from scenewright.reconcile.cluster.resources import JOBS
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.observation import ObservedJob
@@ -28,7 +29,7 @@ async def delete_job(
         # Gone, or another Job of the same name has its place.
         jobs.remove(namespace, name, uid)
         return
-    job = observed_job(raw) if raw.get("kind") == "Job" else None
+    job = read(observed_job, raw, JOBS.plural) if raw.get("kind") == "Job" else None
     if job is None:
         jobs.remove(namespace, name, uid)
     else:

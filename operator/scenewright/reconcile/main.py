@@ -16,6 +16,7 @@ from scenewright.reconcile.cluster.connection import Connection
 from scenewright.reconcile.cluster.informer import Informer
 from scenewright.reconcile.cluster.resources import JOBS, PODS, Resource
 from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.decide import DecideSettings
 from scenewright.reconcile.deciding import planner
 from scenewright.reconcile.ending import EndingNamespaces
 from scenewright.reconcile.events import Events
@@ -28,6 +29,7 @@ from scenewright.reconcile.objects import ObjectStore
 from scenewright.reconcile.observation import ObjectKey, ObservedJob
 from scenewright.reconcile.observing import Observer
 from scenewright.reconcile.outputs import OutputIndex
+from scenewright.reconcile.planning_cache import PlanningCache
 from scenewright.reconcile.progressing import Progress
 from scenewright.reconcile.projection import CachedPod, observed_job, observed_pod
 from scenewright.reconcile.queue import WorkQueue
@@ -76,12 +78,20 @@ class Operator:
         self.inspector = Inspector(self.client, self.pods)
         self.ending = EndingNamespaces(self.client, self.leadership, self.jobs)
         self.events = Events(self.client, self.leadership, self.ending, identity(), settings.events)
-        self.progress = Progress(settings.progress, self.client, self.objects, self.pods, self.router.progress_came)
+        self.progress = Progress(
+            settings.progress,
+            self.client,
+            self.objects,
+            self.pods,
+            self.router.job_of,
+            self.router.progress_came,
+        )
         self.began = False
 
     def reconciler(self) -> Reconciler:
         """The part that brings objects forward."""
-        rates = self.settings.rates
+        rates, pods = self.settings.rates, self.settings.pod_settings()
+        plans = PlanningCache(pods.environment)
         pacing = Pacing(self.settings.status_seconds, rates.progress_writes_per_second)
         writer = StatusWriter(self.client, self.leadership, self.router.take_own_write, pacing)
         surroundings = Surroundings(
@@ -94,30 +104,25 @@ class Operator:
             events=self.events,
             ending=self.ending,
             rate=CreateRate(rates.creates_per_second, rates.create_burst),
-            pod_settings=self.settings.pod_settings(),
+            pod_settings=pods,
         )
         for forget in (writer.forget, self.inspector.forget, self.progress.forget):
             self.router.on_forget(forget)
         return Reconciler(
             queue=self.queue,
             objects=self.objects,
-            observer=Observer(self.objects, self.jobs, self.pods, self.outputs, self.inspector, self.progress),
-            decide=planner(),
+            observer=Observer(self.objects, self.jobs, self.pods, self.outputs, self.inspector, self.progress, plans),
+            outputs=self.outputs,
+            decide=planner(DecideSettings(pods=pods)),
             actor=Actor(surroundings),
             writer=writer,
             events=self.events,
         )
 
     def informers(self) -> list[Informer[Any]]:
-        """One for Jobs and one for Pods in every namespace that is served."""
-        return [
-            informer
-            for namespace in self.namespaces
-            for informer in (
-                self._informer(JOBS, self.jobs, observed_job, JobShape, namespace),
-                self._informer(PODS, self.pods, observed_pod, PodShape, namespace),
-            )
-        ]
+        """One for Jobs and one for Pods in every served namespace; Jobs first, since they say whose a Pod is."""
+        jobs = [self._informer(JOBS, self.jobs, observed_job, JobShape, each) for each in self.namespaces]
+        return [*jobs, *(self._informer(PODS, self.pods, observed_pod, PodShape, each) for each in self.namespaces)]
 
     def sweep(self, informers: list[Informer[Any]]) -> Sweep:
         """The comparison of everything."""
@@ -163,10 +168,11 @@ async def _run_loops(operator: Operator) -> int:
     informers = operator.informers()
     sweep = operator.sweep(informers)
     keeper = asyncio.create_task(operator.leadership.keep(), name="lease")
-    tasks = [keeper, *(asyncio.create_task(informer.run(), name="informer") for informer in informers)]
+    tasks = [keeper]
     try:
         await _unless_ended(tasks, sweep.first())
         for informer in informers:
+            tasks.append(asyncio.create_task(informer.run(), name="informer"))
             await _unless_ended(tasks, informer.synced.wait())
         _settle_memory()
         operator.began = operator.router.counting = True

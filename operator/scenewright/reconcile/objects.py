@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from scenewright.reconcile.decide.memory import retry_token
+from scenewright.execution.jobs import output_place
+from scenewright.reconcile.decide.memory import asks_again
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
 
 ENDED = ("Complete", "Failed")
@@ -21,7 +22,8 @@ class StoredObject:
 
     Attributes:
         intent: generation, annotations and deletion: what asks for other work when it changes.
-        phase, pipeline, observed_generation, output_uri, suspended, waiting: of its body, for those who look at many.
+        output: the place that it writes to.
+        phase, run, pipeline, observed_generation, suspended, waiting: of its body, for those who look at many.
     """
 
     key: ObjectKey
@@ -32,9 +34,10 @@ class StoredObject:
     generation: int
     intent: int
     phase: str
+    run: str
     pipeline: str
     observed_generation: int
-    output_uri: str
+    output: str
     suspended: bool
     asked_again: bool
     waiting: str
@@ -74,11 +77,16 @@ def packed(value: ObservedObject) -> StoredObject:
         generation=value.generation,
         intent=hash((value.generation, value.deleting, tuple(sorted(annotations.items())))),
         phase=status.get("phase", ""),
+        run=status.get("run", ""),
         pipeline=status.get("pipeline", ""),
         observed_generation=status.get("observedGeneration", 0),
-        output_uri=(spec.get("output") or {}).get("uri", ""),
+        output=output_place(
+            value.namespace,
+            (spec.get("storage") or {}).get("secretName", ""),
+            (spec.get("output") or {}).get("uri", ""),
+        ),
         suspended=bool(spec.get("suspend", False)),
-        asked_again=_asked_again(value),
+        asked_again=asks_again(value),
         waiting=_waiting_reason(status),
         body=to_json({"spec": spec, "status": status, "annotations": annotations, "labels": dict(value.labels)}),
     )
@@ -110,10 +118,11 @@ class ObjectStore:
         """The key of the object with that uid."""
         return self._keys.get(uid)
 
-    def put(self, value: ObservedObject) -> None:
-        """Keeps an object unless a newer version of it is there."""
+    def put(self, value: ObservedObject, forced: bool = False) -> None:
+        """Keeps an object unless a newer version of it is there; `forced` when versions have begun anew."""
         old = self._objects.get(value.key)
-        if old is not None and old.uid == value.uid and int(value.resource_version) <= old.version:
+        known = old.version if old is not None and old.uid == value.uid else -1
+        if int(value.resource_version) == known or (int(value.resource_version) < known and not forced):
             return
         new = packed(value)
         self._objects[new.key] = new
@@ -130,14 +139,6 @@ class ObjectStore:
         del self._objects[key]
         self._keys.pop(uid, None)
         self.changed(old, None)
-
-
-def _asked_again(value: ObservedObject) -> bool:
-    """Whether a retry token that was not seen before asks for the same work again, which changes no generation."""
-    if not (value.status.get("effective") or {}).get("workHash"):
-        return False
-    seen = value.status.get("retryTokens") or [""]
-    return bool(retry_token(value) != seen[-1])
 
 
 def _waiting_reason(status: Mapping[str, Any]) -> str:

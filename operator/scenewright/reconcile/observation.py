@@ -64,10 +64,14 @@ class ObservedJob:
     """A Job of ours.
 
     Attributes:
-        owner_uid: uid of the object that owns it.
+        owner_uid, owner_kind, owner_name: of the object that owns it.
         step: ``models``, ``index``, a stage's name or ``publish`` (label).
         run: id of the run that it belongs to (label).
         work_hash: of the object's work at its creation (label).
+        template: hash of what its Pods were made from (annotation).
+        output: the place that its Pods write to (annotation), empty when it only counts.
+        gpus: GPUs that each of its Pods holds, claims included (annotation).
+        queue: the queue that admits it, whoever put it there (label).
         suspended: ``spec.suspend``, which only a queue controller sets after creation.
         ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like are not ends.
         reason, message: of the terminal condition.
@@ -82,6 +86,12 @@ class ObservedJob:
     run: str
     work_hash: str
     created_at: datetime
+    owner_kind: str = ""
+    owner_name: str = ""
+    template: str = ""
+    output: str = ""
+    gpus: int = 0
+    queue: str = ""
     completions: int = 1
     parallelism: int = 1
     suspended: bool = False
@@ -105,7 +115,7 @@ class ObservedPod:
     """A Pod of one of our Jobs.
 
     Attributes:
-        job: name of its Job.  index: completion index, the shard.
+        job, owner_uid: name and uid of its Job.  index: completion index, the shard.
         phase: as Kubernetes has it.
         waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
         unschedulable: message of the PodScheduled condition while that is False, else ``""``.
@@ -114,7 +124,6 @@ class ObservedPod:
         started_at, finished_at: of the container, None while it waits; a Pod that the kubelet rejected has neither.
         report: parsed termination message, None when there is none or it does not parse.
         deleted_at: deletion timestamp, when it began to terminate plus its grace period.
-        gpus: how many GPUs its container asks for.
     """
 
     namespace: str
@@ -136,11 +145,9 @@ class ObservedPod:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deleted_at: datetime | None = None
-    grace_seconds: int = 30
     exit_code: int | None = None
     disrupted: bool = False
     report: Report | None = None
-    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ class Inspection:
     """A question that costs an API call and is asked only when the planner needs the answer.
 
     ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
-    ``capacity`` (does a node that matches the Job's selector have the resource), ``workload`` (Kueue's Workload of the
+    ``capacity`` (could a node, if it were empty, run a Pod of the Job), ``workload`` (Kueue's Workload of the
     Job), ``cache-claim`` (access mode of the PersistentVolumeClaim `name`) or ``pods`` (those of the Job `name`; the
     next observation has them).
     """
@@ -166,11 +173,19 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an inspection found: whether it holds, and the words for people; ``at`` is when it was asked."""
+    """What an inspection found.
 
-    holds: bool
+    Attributes:
+        holds: None if it is unknown for lack of rights.
+        message: the words for people.
+        at: when it was asked.
+        invalid: the API server will never accept this Job.
+    """
+
+    holds: bool | None
     message: str
     at: datetime
+    invalid: bool = False
 
 
 @dataclass(frozen=True)

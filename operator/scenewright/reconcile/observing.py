@@ -35,6 +35,7 @@ class Observer:
         outputs: OutputIndex,
         inspector: Inspector,
         progress: ProgressSource,
+        plans: PlanningCache,
     ) -> None:
         self._objects = objects
         self._jobs = jobs
@@ -42,16 +43,18 @@ class Observer:
         self._outputs = outputs
         self._inspector = inspector
         self._progress = progress
-        self._plans = PlanningCache()
+        self._plans = plans
 
     def observe(self, stored: StoredObject) -> Observed:
         """The object as the planner sees it."""
         value = stored.unpacked()
+        jobs = tuple(job for job in self._jobs.of_owner(value.uid) if job.namespace == value.namespace)
+        pods = (pod for job in jobs for pod in self._pods.of_owner(job.uid) if pod.namespace == job.namespace)
         return Observed(
             object=value,
             work=self._plans.plan(value),
-            jobs=self._jobs.of_owner(value.uid),
-            pods=tuple(pod.unpacked() for pod in self._pods.of_owner(value.uid)),
+            jobs=jobs,
+            pods=tuple(pod.unpacked() for pod in pods),
             progress=self._progress.of_owner(value.uid),
             output_holder=self._outputs.holder(value.key),
             dependency=dependency_of(value, self._objects),

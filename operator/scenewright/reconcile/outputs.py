@@ -1,7 +1,8 @@
-"""Who writes where: objects with equal or nested outputs run one at a time, the oldest of those that wait first.
+"""Who writes where: objects with equal or nested outputs run one at a time, the oldest waiting one first.
 
-An object that has begun keeps its output until it ends, whatever older object comes to life meanwhile; so a claim is
-made at the moment in which the planner is told that the output is free.
+An object claims its output just before its first Job is created and keeps it until its run has ended. After a restart
+the operator restores claims from ``status.run``. A Job that has not ended keeps its place busy even if its object was
+suspended, edited or deleted.
 """
 
 from __future__ import annotations
@@ -9,16 +10,52 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
-from posixpath import normpath
+from typing import Generic, TypeVar
 
-from scenewright.reconcile.objects import StoredObject
-from scenewright.reconcile.observation import ObjectKey
+from scenewright.reconcile.objects import ENDED, StoredObject
+from scenewright.reconcile.observation import ObjectKey, ObservedJob
 
-_BEGUN = ("Indexing", "Running", "Publishing")
+T = TypeVar("T")
+
+
+class Places(Generic[T]):
+    """Items by the place that each of them has."""
+
+    def __init__(self) -> None:
+        self._places: dict[T, str] = {}
+        self._at: defaultdict[str, set[T]] = defaultdict(set)
+        self._below: defaultdict[str, set[T]] = defaultdict(set)
+
+    def of(self, item: T) -> str:
+        """The place of an item, empty when it has none."""
+        return self._places.get(item, "")
+
+    def put(self, item: T, place: str) -> None:
+        """Gives an item that has no place one."""
+        self._places[item] = place
+        self._at[place].add(item)
+        for ancestor in ancestors(place):
+            self._below[ancestor].add(item)
+
+    def remove(self, item: T) -> str:
+        """Removes an item; returns its place, empty if it had none."""
+        place = self._places.pop(item, "")
+        if place:
+            _discard(self._at, place, item)
+            for ancestor in ancestors(place):
+                _discard(self._below, ancestor, item)
+        return place
+
+    def overlapping(self, place: str) -> set[T]:
+        """Items at the place, inside it or around it."""
+        found = self._at.get(place, set()) | self._below.get(place, set())
+        for ancestor in ancestors(place):
+            found = found | self._at.get(ancestor, set())
+        return found
 
 
 class OutputIndex:
-    """Outputs of all objects that have not ended.
+    """Outputs of all objects that have not ended, and of all Jobs that have not.
 
     Args:
         freed: called with the objects that wait for an output when it becomes free.
@@ -26,95 +63,98 @@ class OutputIndex:
 
     def __init__(self, freed: Callable[[ObjectKey], None] | None = None) -> None:
         self.freed = freed or (lambda _key: None)
+        self._objects: Places[ObjectKey] = Places()
         self._ages: dict[ObjectKey, tuple[datetime, str]] = {}
-        self._uris: dict[ObjectKey, str] = {}
-        self._at: defaultdict[str, set[ObjectKey]] = defaultdict(set)
-        self._below: defaultdict[str, set[ObjectKey]] = defaultdict(set)
         self._claims: set[ObjectKey] = set()
+        self._blocked: set[ObjectKey] = set()
+        self._jobs: Places[str] = Places()
+        self._writers: dict[str, ObservedJob] = {}
 
     def update(self, stored: StoredObject) -> None:
         """Takes note of an object as it is now."""
-        key, uri = stored.key, normalised(stored.output_uri)
-        if stored.ended or stored.deleting or not uri or _rests(stored):
+        key, place = stored.key, stored.output
+        if stored.ended or stored.deleting or not place or _rests(stored):
             self.remove(key)
             return
-        if self._uris.get(key) != uri:
+        if self._objects.of(key) != place:
             self.remove(key)
-            self._uris[key] = uri
-            self._at[uri].add(key)
-            for ancestor in ancestors(uri):
-                self._below[ancestor].add(key)
+            self._objects.put(key, place)
         self._ages[key] = (stored.created_at, stored.uid)
-        if stored.phase in _BEGUN and not self._overlapping_claim(key):
-            self._claims.add(key)
+        if stored.run and stored.phase not in ENDED:
+            self.claim(key)
+        if not stored.waiting.startswith("Dependency"):
+            self._blocked.discard(key)
+        elif key not in self._blocked:
+            self._blocked.add(key)
+            self._tell(place)
+
+    def note_job(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
+        """A Job has come, changed or gone."""
+        if new is not None and not new.ended and new.output:
+            if new.uid not in self._writers:
+                self._jobs.put(new.uid, new.output)
+            self._writers[new.uid] = new
+            return
+        job = new or old
+        if job is not None and self._writers.pop(job.uid, None) is not None:
+            self._tell(self._jobs.remove(job.uid))
 
     def remove(self, key: ObjectKey) -> None:
-        """An object has ended, rests or is gone: its output is free."""
-        uri = self._uris.pop(key, None)
-        if uri is None:
-            return
-        self._ages.pop(key, None)
-        _discard(self._at, uri, key)
-        for ancestor in ancestors(uri):
-            _discard(self._below, ancestor, key)
-        self._claims.discard(key)
-        for other in self._overlapping(uri):
-            self.freed(other)
+        """An object has ended, rests or is gone: it wants its output no longer."""
+        place = self._objects.remove(key)
+        if place:
+            self._ages.pop(key, None)
+            self._claims.discard(key)
+            self._blocked.discard(key)
+            self._tell(place)
 
     def holder(self, key: ObjectKey) -> ObjectKey | None:
-        """The object that `key` must wait for; None makes the output its own until it ends."""
-        uri = self._uris.get(key)
-        if uri is None or key in self._claims:
+        """The object that `key` must wait for; None when it may claim its output."""
+        place = self._objects.of(key)
+        if not place or key in self._claims:
             return None
-        others = self._overlapping(uri) - {key}
-        claimed = others & self._claims
-        if claimed:
-            return min(claimed, key=self._age)
-        older = [other for other in others if self._age(other) < self._age(key)]
-        if older:
-            return min(older, key=self._age)
-        self._claims.add(key)
-        return None
+        writers = [self._writers[uid] for uid in self._jobs.overlapping(place)]
+        writing = [job for job in writers if job.owner_uid != self._ages[key][1]]
+        if writing:
+            job = min(writing, key=lambda each: (each.created_at, each.uid))
+            return ObjectKey(job.owner_kind, job.namespace, job.owner_name)
+        others = self._objects.overlapping(place) - {key}
+        older = {other for other in others - self._blocked if self._ages[other] < self._ages[key]}
+        return min((others & self._claims) or older, key=self._ages.__getitem__, default=None)
 
-    def _overlapping_claim(self, key: ObjectKey) -> bool:
-        return bool((self._overlapping(self._uris[key]) - {key}) & self._claims)
+    def claim(self, key: ObjectKey) -> None:
+        """Claims the output for the object, unless another object holds it."""
+        place = self._objects.of(key)
+        if place and not (self._objects.overlapping(place) - {key}) & self._claims:
+            self._claims.add(key)
 
-    def _overlapping(self, uri: str) -> set[ObjectKey]:
-        found = self._at.get(uri, set()) | self._below.get(uri, set())
-        for ancestor in ancestors(uri):
-            found = found | self._at.get(ancestor, set())
-        return found
+    def release(self, key: ObjectKey) -> None:
+        """Gives up the claim of an object that has no run."""
+        if key in self._claims:
+            self._claims.discard(key)
+            self._tell(self._objects.of(key))
 
-    def _age(self, key: ObjectKey) -> tuple[datetime, str]:
-        return self._ages[key]
-
-
-def normalised(uri: str) -> str:
-    """The URI without doubled and trailing slashes and dots; equal places give equal text."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return ""
-    # The first segment is a bucket, of which normpath knows nothing, so `..` cannot leave it.
-    bucket, _, path = rest.partition("/")
-    inside = normpath("/" + path).lstrip("/")
-    return f"{scheme.lower()}://{bucket}/{inside}".rstrip("/")
+    def _tell(self, place: str) -> None:
+        for key in self._objects.overlapping(place):
+            if key not in self._claims:
+                self.freed(key)
 
 
-def ancestors(uri: str) -> list[str]:
-    """Every place that the normalised URI lies in, without itself."""
-    scheme, _, rest = uri.partition("://")
+def ancestors(place: str) -> list[str]:
+    """Every place that this one lies in, without itself."""
+    scheme, _, rest = place.partition("://")
     parts = rest.split("/")
     return [f"{scheme}://{'/'.join(parts[:length])}" for length in range(1, len(parts))]
 
 
 def _rests(stored: StoredObject) -> bool:
-    """Suspended, and its Jobs are gone: it does not keep others from their output."""
+    """Suspended: it does not keep others from their output."""
     return stored.suspended and stored.phase == "Suspended"
 
 
-def _discard(index: defaultdict[str, set[ObjectKey]], uri: str, key: ObjectKey) -> None:
-    keys = index.get(uri)
-    if keys is not None:
-        keys.discard(key)
-        if not keys:
-            del index[uri]
+def _discard(index: defaultdict[str, set[T]], place: str, item: T) -> None:
+    items = index.get(place)
+    if items is not None:
+        items.discard(item)
+        if not items:
+            del index[place]

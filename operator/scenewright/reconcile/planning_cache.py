@@ -1,39 +1,70 @@
-"""Plans by uid, generation and retry token, so that an object is planned once and not at every step."""
+"""Plans of objects, made once for each generation and retry token and not at every step."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from scenewright.api.kinds import API_VERSION
+from scenewright.api.storage import Storage
 from scenewright.planning.plan import Plan, make_plan
-from scenewright.planning.problems import SpecError
-from scenewright.reconcile.decide.memory import retry_token
+from scenewright.planning.problems import ABSENT, Problem, SpecError
+from scenewright.reconcile.decide.memory import begun_work, retry_token
 from scenewright.reconcile.observation import ObservedObject, Refusal
 
 _CAPACITY = 512
 """A plan takes about 20 KB."""
 
 _Key = tuple[str, int, str]
+_Planned = tuple[Mapping[str, Any], Plan | Refusal, tuple[Problem, ...]]
+"""A spec, its plan, and the reasons why a cluster cannot begin it."""
 
 
 class PlanningCache:
-    """Gives the plan of an object, or why there is none."""
+    """Plans objects, or says why it cannot.
 
-    def __init__(self, capacity: int = _CAPACITY) -> None:
+    Args:
+        environment: further variables of all Pods; they may hold the keys of a storage.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, capacity: int = _CAPACITY) -> None:
+        self._has_storage = "AWS_ACCESS_KEY_ID" in (environment or {})
         self._capacity = capacity
-        self._plans: OrderedDict[_Key, Plan | Refusal] = OrderedDict()
+        self._plans: OrderedDict[_Key, _Planned] = OrderedDict()
 
     def plan(self, value: ObservedObject) -> Plan | Refusal:
-        """The plan of the spec, with the retry token in effect."""
+        """The plan of the spec, with the retry token in effect.
+
+        A generation keeps the work hash under which it began, and rules for clusters apply to new generations only.
+        So an upgrade that changes defaults or adds rules restarts nothing.
+        """
+        (_, work, problems), begun = self._planned(value), begun_work(value)
+        if begun and isinstance(work, Plan):
+            return work if work.work_hash == begun else replace(work, work_hash=begun)
+        return Refusal(problems) if problems else work
+
+    def _planned(self, value: ObservedObject) -> _Planned:
         key = (value.uid, value.generation, retry_token(value))
         found = self._plans.get(key)
-        if found is None:
-            found = self._plans[key] = _planned(value)
+        # After a restore of etcd the same generation may be another spec.
+        if found is None or found[0] != value.spec:
+            work = _plan_of(value)
+            problems = tuple(self._problems(work)) if isinstance(work, Plan) else ()
+            found = self._plans[key] = (value.spec, work, problems)
             if len(self._plans) > self._capacity:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return found
+
+    def _problems(self, plan: Plan) -> Iterator[Problem]:
+        """Rules that apply in a cluster only."""
+        for path, uri in _local_files(plan.effective_object()["spec"], "spec"):
+            yield Problem(path, uri, "a Pod cannot see files of one machine: use s3://bucket/prefix")
+        if plan.spec.storage == Storage() and not self._has_storage:
+            remedy = "give secretName or serviceAccountName: Pods have no rights at the storage of their own"
+            yield Problem("spec.storage", ABSENT, remedy)
 
 
 def document_of(value: ObservedObject) -> dict[str, Any]:
@@ -46,8 +77,20 @@ def document_of(value: ObservedObject) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": value.kind, "metadata": metadata, "spec": spec}
 
 
-def _planned(value: ObservedObject) -> Plan | Refusal:
+def _plan_of(value: ObservedObject) -> Plan | Refusal:
     try:
         return make_plan(document_of(value))
     except SpecError as error:
         return Refusal(error.problems)
+
+
+def _local_files(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Paths and values of all URIs of local files."""
+    if isinstance(node, str) and node.startswith("file://"):
+        yield path, node
+    elif isinstance(node, dict):
+        for name, child in node.items():
+            yield from _local_files(child, f"{path}.{name}")
+    elif isinstance(node, list):
+        for position, child in enumerate(node):
+            yield from _local_files(child, f"{path}[{position}]")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from scenewright.reconcile.cluster.client import Client
 from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey
+from scenewright.reconcile.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.projection import CachedPod
 from scenewright.reconcile.settings import ProgressSettings
 from scenewright.telemetry.counters import StepProgress
@@ -21,6 +22,7 @@ class Progress:
     """Counters of the objects that run, and the endpoint that receives them.
 
     Args:
+        job_of: finds the known Job that owns a Pod.
         wake: called with the key of an object whose counters have changed.
     """
 
@@ -30,14 +32,17 @@ class Progress:
         client: Client,
         objects: ObjectStore,
         pods: Store[CachedPod],
+        job_of: Callable[[ObservedPod], ObservedJob | None],
         wake: Callable[[ObjectKey], None],
     ) -> None:
         self._settings = settings
         self._objects = objects
+        self._pods = pods
+        self._job_of = job_of
         self._wake = wake
         self._store = ProgressStore()
         verifier = TokenVerifier(SigningKeys(client.document), settings.audience)
-        self._endpoint = ProgressEndpoint(verifier, pods.of_uid, self._store, self._pushed)
+        self._endpoint = ProgressEndpoint(verifier, self.known, self._store, self._pushed)
 
     def of_owner(self, uid: str) -> Mapping[str, StepProgress]:
         """By step, for one object."""
@@ -59,6 +64,12 @@ class Progress:
             await asyncio.Event().wait()
         finally:
             await self._endpoint.stop()
+
+    def known(self, namespace: str, uid: str) -> KnownPod | None:
+        """A Pod of a known Job, with the Job's object as its owner."""
+        pod = self._pods.of_uid(namespace, uid)
+        job = self._job_of(pod) if pod is not None else None
+        return replace(pod, owner_uid=job.owner_uid, step=job.step) if pod is not None and job is not None else None
 
     def _pushed(self, pod: KnownPod) -> None:
         key = self._objects.key_of(pod.owner_uid)

@@ -1,6 +1,8 @@
-"""Raw API objects to the projections that the planner sees; pure.
+"""Raw API objects to the projections that the planner sees.
 
-Labels are the interface to the builders of Jobs (:mod:`scenewright.execution.jobs`).
+Ownership comes from owner references alone. Labels and annotations are hints that the builders of Jobs
+(:mod:`scenewright.execution.jobs`) wrote and anybody may change. A missing field, or one of the wrong type, raises an
+error; :mod:`scenewright.reconcile.cluster.malformed` skips such an object.
 """
 
 from __future__ import annotations
@@ -11,8 +13,6 @@ from datetime import datetime
 from functools import lru_cache
 from sys import intern
 from typing import Any
-
-from pydantic import ValidationError
 
 from scenewright.api.kinds import GROUP
 from scenewright.execution.jobs import labels as names
@@ -25,7 +25,6 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
 _DISRUPTED = "DisruptionTarget"
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_NOT_GPUS = frozenset({"cpu", "memory", "ephemeral-storage"})
 _LONGEST_MESSAGE = 1024
 
 
@@ -36,9 +35,9 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
     return ObservedObject(
         kind=intern(kind),
         namespace=intern(metadata["namespace"]),
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata.get("generation", 0),
+        name=_known(metadata, "name"),
+        uid=_known(metadata, "uid"),
+        generation=_number(metadata, "generation"),
         resource_version=metadata["resourceVersion"],
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
@@ -51,36 +50,42 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
 
 
 def observed_job(raw: Raw) -> ObservedJob | None:
-    """A Job of ours; None when it has no owner of ours."""
+    """A Job that one of our objects owns; None for any other."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    owner = _owner_uid(metadata, f"{GROUP}/")
-    if not owner:
+    owner = _controller(metadata)
+    if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
         return None
-    labels = metadata.get("labels") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     end = _terminal(status)
     return ObservedJob(
         namespace=intern(metadata["namespace"]),
         name=intern(metadata["name"]),
-        uid=metadata["uid"],
-        owner_uid=intern(owner),
+        uid=intern(metadata["uid"]),
+        owner_uid=intern(owner["uid"]),
+        owner_kind=intern(owner["kind"]),
+        owner_name=intern(owner["name"]),
         step=intern(labels.get(names.STEP, "")),
         run=intern(labels.get(names.RUN, "")),
         work_hash=intern(labels.get(names.WORK_HASH, "")),
         created_at=moment(metadata["creationTimestamp"]),
-        completions=spec.get("completions", 1),
-        parallelism=spec.get("parallelism", 1),
-        suspended=spec.get("suspend", False),
+        template=intern(annotations.get(names.TEMPLATE, "")),
+        output=intern(annotations.get(names.OUTPUT, "")),
+        gpus=_gpus(annotations.get(names.GPUS, "")),
+        queue=intern(labels.get(names.QUEUE, "")),
+        completions=_number(spec, "completions", 1),
+        parallelism=_number(spec, "parallelism", 1),
+        suspended=bool(spec.get("suspend", False)),
         deleting="deletionTimestamp" in metadata,
-        active=status.get("active", 0),
-        ready=status.get("ready", 0),
-        terminating=status.get("terminating", 0),
-        succeeded=status.get("succeeded", 0),
-        failed=status.get("failed", 0),
+        active=_number(status, "active"),
+        ready=_number(status, "ready"),
+        terminating=_number(status, "terminating"),
+        succeeded=_number(status, "succeeded"),
+        failed=_number(status, "failed"),
         completed_indexes=count_indexes(status.get("completedIndexes", "")),
         failed_indexes=count_indexes(status.get("failedIndexes", "")),
         ended=end.get("type", ""),
-        reason=end.get("reason", ""),
-        message=end.get("message", "")[:_LONGEST_MESSAGE],
+        reason=_text(end, "reason"),
+        message=_text(end, "message"),
         started_at=_moment_or_none(status.get("startTime")),
         ended_at=_moment_or_none(end.get("lastTransitionTime")),
     )
@@ -98,11 +103,14 @@ class CachedPod(ObservedPod):
 
 
 def observed_pod(raw: Raw) -> CachedPod | None:
-    """A Pod of one of our Jobs, its report not yet parsed; None when it names no object of ours."""
+    """A Pod of a Job, its report not yet parsed; None if no Job owns it.
+
+    The caller checks whether the Job is one of the operator's.
+    """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     labels = metadata.get("labels") or {}
-    owner = labels.get(names.OWNER_UID, "")
-    if not owner:
+    owner = _controller(metadata)
+    if (owner.get("apiVersion"), owner.get("kind")) != ("batch/v1", "Job"):
         return None
     container: Raw = next(iter(status.get("containerStatuses") or ()), {})
     state = container.get("state") or {}
@@ -110,29 +118,27 @@ def observed_pod(raw: Raw) -> CachedPod | None:
     waiting = state.get("waiting") or _waiting_to_initialise(status)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
-        name=metadata["name"],
-        uid=metadata["uid"],
-        job=intern(labels.get(JOB_LABEL, "")),
+        name=_known(metadata, "name"),
+        uid=_known(metadata, "uid"),
+        job=intern(owner["name"]),
         step=intern(labels.get(names.STEP, "")),
-        owner_uid=intern(owner),
+        owner_uid=intern(owner["uid"]),
         index=int(labels.get(INDEX_LABEL, 0)),
-        phase=intern(status.get("phase", "Pending")),
+        phase=intern(_text(status, "phase") or "Pending"),
         created_at=moment(metadata["creationTimestamp"]),
-        node=intern(spec.get("nodeName", "")),
-        reason=intern(status.get("reason") or _own_reason(ended)),
-        message=status.get("message", "")[:_LONGEST_MESSAGE],
-        waiting_reason=intern(waiting.get("reason", "")),
-        waiting_message=waiting.get("message", "")[:_LONGEST_MESSAGE],
+        node=intern(_text(spec, "nodeName")),
+        reason=intern(_text(status, "reason") or _own_reason(ended)),
+        message=_text(status, "message"),
+        waiting_reason=intern(_text(waiting, "reason")),
+        waiting_message=_text(waiting, "message"),
         unschedulable=_unschedulable(status),
         started_at=_started(state),
         finished_at=_moment_or_none(ended.get("finishedAt")),
         deleted_at=_moment_or_none(metadata.get("deletionTimestamp")),
-        grace_seconds=metadata.get("deletionGracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30)),
-        exit_code=ended.get("exitCode"),
+        exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
         disrupted=_condition(status, _DISRUPTED).get("status") == "True",
         scheduled_at=_scheduled(status),
         report_text=_report_text(ended),
-        gpus=_gpus(spec),
     )
 
 
@@ -146,7 +152,7 @@ def parsed_report(text: str) -> Report | None:
     """The report in a termination message; None when there is none or it does not parse."""
     try:
         return Report.from_bytes(text.encode())
-    except ValidationError:
+    except ValueError:
         return None
 
 
@@ -162,18 +168,40 @@ def count_indexes(text: str) -> int:
 @lru_cache(maxsize=4096)
 def moment(text: str) -> datetime:
     """A time of the API server (RFC 3339, UTC); equal texts share one object."""
-    return datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return found
 
 
 def _moment_or_none(text: str | None) -> datetime | None:
     return moment(text) if text else None
 
 
-def _owner_uid(metadata: Raw, group: str) -> str:
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller") and owner["apiVersion"].startswith(group):
-            return str(owner["uid"])
-    return ""
+def _known(fields: Raw, name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {value!r} is not a text")
+    return value
+
+
+def _number(fields: Raw, name: str, otherwise: int = 0) -> int:
+    value = fields.get(name, otherwise)
+    if not isinstance(value, int):
+        raise TypeError(f"{name}: {value!r} is not a whole number")
+    return value
+
+
+def _text(fields: Raw, name: str) -> str:
+    value = fields.get(name) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {value!r} is not a text")
+    return value[:_LONGEST_MESSAGE]
+
+
+def _controller(metadata: Raw) -> Raw:
+    """The reference to the object's controller; empty if there is none."""
+    return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
 def _terminal(status: Raw) -> Raw:
@@ -193,7 +221,7 @@ def _unschedulable(status: Raw) -> str:
     condition = _condition(status, "PodScheduled")
     if condition.get("status") != "False":
         return ""
-    return str(condition.get("message") or condition.get("reason", "Unschedulable"))[:_LONGEST_MESSAGE]
+    return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
 
 
 def _scheduled(status: Raw) -> datetime | None:
@@ -211,7 +239,7 @@ def _waiting_to_initialise(status: Raw) -> Raw:
 
 def _own_reason(ended: Raw) -> str:
     """Why the container ended where its exit code does not tell, such as OOMKilled."""
-    reason = str(ended.get("reason", ""))
+    reason = _text(ended, "reason")
     return "" if reason in ("Completed", "Error") else reason
 
 
@@ -221,8 +249,6 @@ def _started(state: Raw) -> datetime | None:
     return _moment_or_none(running.get("startedAt"))
 
 
-def _gpus(spec: Raw) -> int:
-    """Extended resources of the container: whatever is not CPU, memory or disk and has a domain."""
-    container: Raw = next(iter(spec.get("containers") or ()), {})
-    limits = (container.get("resources") or {}).get("limits") or {}
-    return sum(int(amount) for name, amount in limits.items() if name not in _NOT_GPUS and "/" in name)
+def _gpus(text: str) -> int:
+    """GPUs that each Pod of the Job holds, as its builder noted."""
+    return int(text) if text.isdecimal() else 0

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 
 from scenewright.reconcile.accounting import account
 from scenewright.reconcile.acting import Actor, NameTakenError, RefusedError
-from scenewright.reconcile.actions import Decision, EmitEvent
+from scenewright.reconcile.actions import CreateJob, Decision, EmitEvent
 from scenewright.reconcile.cluster.client import ApiError
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.lease import NotLeading
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey, Observed
 from scenewright.reconcile.observing import Observer
+from scenewright.reconcile.outputs import OutputIndex
 from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status_writer import StatusWriter
 from scenewright.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
@@ -35,6 +36,7 @@ class Reconciler:
     queue: WorkQueue[ObjectKey]
     objects: ObjectStore
     observer: Observer
+    outputs: OutputIndex
     decide: Decide
     actor: Actor
     writer: StatusWriter
@@ -89,10 +91,18 @@ class Reconciler:
             return None
         observed = self.observer.observe(stored)
         decision = self.decide(observed, datetime.now(UTC))
+        # No await since the output was seen to be free, so no other object can have claimed it.
+        self._hold_output(key, decision)
         answered = await self._act(observed, decision)
         if answered:
             return 0.0
         return _sooner(decision.again_after, await self._write(stored, observed, decision))
+
+    def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
+        if any(isinstance(action, CreateJob) for action in decision.actions):
+            self.outputs.claim(key)
+        elif decision.status is not None and not decision.status.run:
+            self.outputs.release(key)
 
     async def _act(self, observed: Observed, decision: Decision) -> bool:
         try:

@@ -18,9 +18,14 @@ class Metadata(TypedDict, total=False):
     resourceVersion: str
     creationTimestamp: str
     deletionTimestamp: str
-    deletionGracePeriodSeconds: int
     labels: dict[str, str]
     ownerReferences: list[dict[str, Any]]
+
+
+class JobMetadata(Metadata, total=False):
+    """Annotations say what the Job was made from; those of Pods are not read."""
+
+    annotations: dict[str, str]
 
 
 class JobSpec(TypedDict, total=False):
@@ -34,29 +39,15 @@ class JobSpec(TypedDict, total=False):
 class JobShape(TypedDict, total=False):
     """What :func:`observed_job` reads."""
 
-    metadata: Metadata
+    metadata: JobMetadata
     spec: JobSpec
     status: dict[str, Any]
 
 
-class Resources(TypedDict, total=False):
-    """Of a container."""
-
-    limits: dict[str, str]
-
-
-class Container(TypedDict, total=False):
-    """Without its environment, which is the largest part of a Pod."""
-
-    resources: Resources
-
-
 class PodSpec(TypedDict, total=False):
-    """Without volumes and placement."""
+    """Without its containers, which are the largest part of a Pod."""
 
     nodeName: str
-    terminationGracePeriodSeconds: int
-    containers: list[Container]
 
 
 class ContainerState(TypedDict, total=False):

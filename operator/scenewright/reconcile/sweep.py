@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.malformed import skip
 from scenewright.reconcile.cluster.resources import OBJECTS
-from scenewright.reconcile.objects import ObjectStore
+from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import ObjectKey
 from scenewright.reconcile.routing import Router
 from scenewright.telemetry.metrics import SWEEP_DIFFERENCES, SWEEP_TIME
@@ -95,27 +96,32 @@ class Sweep:
     async def _compare_kind(self, kind: str, namespace: str) -> int:
         listed: set[ObjectKey] = set()
         version = found = 0
+        newest = max((stored.version for stored in self._known(kind, namespace)), default=0)
         async for page in self.client.pages(OBJECTS[kind], namespace):
             version = version or int(page["metadata"]["resourceVersion"])
+            # After a restore from a backup versions begin anew and older ones are the truth.
+            forced = version < newest
             for raw in page.get("items") or ():
-                metadata = raw["metadata"]
-                key = ObjectKey(kind, metadata["namespace"], metadata["name"])
-                listed.add(key)
-                known = self.objects.get(key)
-                found += known is None or int(metadata["resourceVersion"]) > known.version
-                self.router.take(kind, None, raw)
-        found += self._remove_missing(kind, namespace, listed, version)
+                try:
+                    metadata = raw["metadata"]
+                    key = ObjectKey(kind, metadata["namespace"], metadata["name"])
+                    known = self.objects.get(key)
+                    found += known is None or int(metadata["resourceVersion"]) > known.version
+                    listed.add(key)
+                except (KeyError, TypeError, ValueError) as error:
+                    skip(OBJECTS[kind].plural, raw, error)
+                else:
+                    self.router.take(kind, None, raw, forced)
+        found += self._remove_missing(kind, namespace, listed, max(version, newest))
         SWEEP_DIFFERENCES.labels(OBJECTS[kind].plural).inc(found)
         return found
 
+    def _known(self, kind: str, namespace: str) -> list[StoredObject]:
+        return [each for each in self.objects if each.key.kind == kind and namespace in ("", each.key.namespace)]
+
     def _remove_missing(self, kind: str, namespace: str, listed: set[ObjectKey], version: int) -> int:
         gone = [
-            stored
-            for stored in self.objects
-            if stored.key.kind == kind
-            and stored.key not in listed
-            and stored.version <= version
-            and (not namespace or stored.key.namespace == namespace)
+            stored for stored in self._known(kind, namespace) if stored.key not in listed and stored.version <= version
         ]
         for stored in gone:
             self.objects.remove(stored.key, stored.uid)

@@ -37,7 +37,7 @@ async def watch_objects(router: Router, namespaces: tuple[str, ...], missed: Cal
     # kopf logs every event of every object.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     stop = threading.Event()
-    take = _Letters(asyncio.get_running_loop(), router.take)
+    take = _Letters(asyncio.get_running_loop(), router.take_watched)
     pause = _FIRST_PAUSE
     try:
         while True:

@@ -71,7 +71,8 @@ CREATE_RATE = Gauge(
 
 WATCH_AGE = Gauge(
     "scenewright_watch_last_event_age_seconds",
-    "Time since the last event or bookmark of a watch; one for each namespace that the operator is told to serve.",
+    "Time since the last event or bookmark of a watch; one for each namespace that the operator is told to serve. "
+    "Of our own kinds: time since the oldest write of this operator that their watch has not reported.",
     ["resource", "watched_namespace"],
     registry=REGISTRY,
 )
@@ -87,6 +88,12 @@ SWEEP_DIFFERENCES = Counter(
 )
 SWEEP_TIME = Gauge(
     "scenewright_sweep_last_success_timestamp_seconds", "When the last complete sweep ended.", registry=REGISTRY
+)
+MALFORMED = Counter(
+    "scenewright_malformed_total",
+    "Objects that could not be read and were skipped.",
+    ["resource"],
+    registry=REGISTRY,
 )
 HEARTBEAT_AGE = Gauge(
     "scenewright_loop_heartbeat_age_seconds", "Time since a loop last showed life.", ["loop"], registry=REGISTRY

@@ -55,6 +55,15 @@ def test_lint_finds_what_api_servers_refuse(broken: dict[str, Any], complaint: s
     assert any(complaint in problem for problem in lint.problems(broken))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_are_a_map_by_their_type(kind: str) -> None:
+    """So that two writers of conditions do not take each other's away."""
+    conditions = parts(kind)["status"]["properties"]["conditions"]
+    assert conditions["x-kubernetes-list-type"] == "map"
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    assert "type" in conditions["items"]["required"]
+
+
 def test_files_are_those_that_are_checked_in() -> None:
     for name, text in crd_files().items():
         assert (CRDS / name).read_text(encoding="utf-8") == text, f"run `scenewright crds`: {name} is stale"

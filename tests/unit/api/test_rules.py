@@ -49,6 +49,12 @@ RELIGHT: list[tuple[dict[str, Any], bool]] = [
 ]
 """Blocks of the relighting pipeline, and whether they are accepted."""
 
+
+def overridden(resources: dict[str, Any]) -> dict[str, Any]:
+    """The part of a spec that gives a stage other resources."""
+    return {"execution": {"stageOverrides": {"coarse": {"resources": resources}}}}
+
+
 CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("SceneJob", SCENE, True),
     ("SceneJob", PLACES, False),
@@ -74,11 +80,27 @@ CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"motionPreset": "small"}}}, True),
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"motionPreset": "small", "forwardRatio": 0.1}}}, False),
     ("SceneJob", {**SCENE, "vistadream": {"trajectory": {"forwardRatio": 0.1}}}, True),
+    ("SceneJob", {**SCENE, "input": {"uri": "s3://photos/a/../b"}}, False),
+    ("SceneJob", {**SCENE, "input": {"uri": "s3://photos/a..b/.."}}, False),
+    ("SceneJob", {**SCENE, "input": {"uri": "s3://photos/a..b/...", "select": {"indices": "3,0-9,12-12"}}}, True),
+    ("SceneJob", {**SCENE, "output": {"uri": "s3://scenes/../photos"}}, False),
+    ("SceneJob", {**SCENE, "input": {"uri": "s3://photos/in", "select": {"indices": "0-9,12-3"}}}, False),
+    ("SceneJob", {**SCENE, "scheduling": {"nodeSelector": {"pool": "a", "example.com/gpu.kind": "h200"}}}, True),
+    ("SceneJob", {**SCENE, "scheduling": {"nodeSelector": {"a pool": "a"}}}, False),
+    ("SceneJob", {**SCENE, "scheduling": {"nodeSelector": {"a/b/c": "a"}}}, False),
+    ("SceneJob", {**SCENE, "scheduling": {"labels": {"-team": "a"}}}, False),
+    ("SceneJob", {**SCENE, "scheduling": {"labels": {"x" * 64: "a"}}}, False),
+    ("SceneJob", {**SCENE, **overridden({"limits": {"nvidia.com/gpu": 2, "memory": "1.5Gi"}})}, True),
+    ("SceneJob", {**SCENE, **overridden({"limits": {"nvidia.com/gpu": "2"}, "requests": {"cpu": "500m"}})}, True),
+    ("SceneJob", {**SCENE, **overridden({"limits": {"nvidia.com/gpu": "0.5"}})}, False),
+    ("SceneJob", {**SCENE, **overridden({"limits": {"nvidia.com/gpu": "1k"}})}, False),
+    ("SceneJob", {**SCENE, **overridden({"requests": {"nvidia.com/gpu": "500m"}})}, False),
     ("DatasetJob", PLACES, False),
     ("DatasetJob", {**PLACES, "relight": {}}, True),
     *((("DatasetJob", {**PLACES, "relight": block}, valid)) for block, valid in RELIGHT),
     ("TuningRun", {"output": {"uri": "s3://a-bucket/b"}, "dataset": {"datasetJob": "pairs"}}, True),
     ("TuningRun", {"output": {"uri": "s3://a-bucket/b"}, "dataset": {}}, False),
+    ("TuningRun", {"output": {"uri": "s3://a-bucket/b"}, "dataset": {"uri": "s3://a-bucket/../c"}}, False),
     (
         "TuningRun",
         {"output": {"uri": "s3://a-bucket/b"}, "dataset": {"datasetJob": "pairs", "uri": "s3://a-bucket/c"}},
@@ -142,10 +164,17 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     if isinstance(value, dict):
         children = schema.get("properties", {})
         filled = {**{name: child["default"] for name, child in children.items() if "default" in child}, **value}
-        return {name: with_defaults(children.get(name, {}), each) for name, each in filled.items()}
+        values = values_of(schema)
+        return {name: with_defaults(children.get(name, values), each) for name, each in filled.items()}
     if isinstance(value, list):
         return [with_defaults(schema.get("items", {}), each) for each in value]
     return float(value) if schema.get("type") == "number" else value
+
+
+def values_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a map's values, empty when it is no map."""
+    found = schema.get("additionalProperties")
+    return found if isinstance(found, dict) else {}
 
 
 def broken_rules(kind: str, spec: dict[str, Any]) -> list[tuple[str, str]]:
@@ -165,6 +194,8 @@ def _broken(schema: dict[str, Any], value: Any, path: str) -> Any:
         for name, child in schema.get("properties", {}).items():
             if name in value:
                 yield from _broken(child, value[name], f"{path}.{name}")
+        for each in value.values() if values_of(schema) else ():
+            yield from _broken(values_of(schema), each, f"{path}{{}}")
     if isinstance(value, list):
         for each in value:
             yield from _broken(schema.get("items", {}), each, f"{path}[]")
@@ -173,7 +204,12 @@ def _broken(schema: dict[str, Any], value: Any, path: str) -> Any:
 @cache
 def program_of(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
-    return environment.program(environment.compile(rule))
+    return environment.program(environment.compile(rule), functions={"split": split})
+
+
+def split(text: celpy.celtypes.StringType, separator: celpy.celtypes.StringType) -> celpy.celtypes.ListType:
+    """A function of Kubernetes' own that celpy lacks."""
+    return celpy.celtypes.ListType([celpy.celtypes.StringType(part) for part in text.split(separator)])
 
 
 def evaluate(rule: str, value: Any) -> bool:

@@ -13,6 +13,8 @@ import yaml
 from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes, render
 from operator_process import ALLOCATOR
 
+from scenewright.reconcile.settings import OperatorSettings
+
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
 KINDS = ("SceneJob", "DatasetJob", "TuningRun")
 
@@ -225,6 +227,32 @@ def test_schema_and_values_name_the_same_things() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert not [path for path, known in leaves(values, schema) if not known]
     assert set(schema["properties"]) - set(values) == {"global"}
+
+
+@pytest.mark.parametrize(
+    ("value", "setting"),
+    [
+        ("metrics.maxObjects", "metricsMaxObjects"),
+        ("operator.workers", "workers"),
+        ("operator.resyncSeconds", "resyncSeconds"),
+        ("operator.statusSeconds", "statusSeconds"),
+        ("operator.lease.seconds", "lease.seconds"),
+        ("operator.rates.createBurst", "rates.createBurst"),
+        ("stages.jobTtlSeconds", "pods.jobTtlSeconds"),
+        ("stages.graceSeconds", "pods.graceSeconds"),
+        ("stages.stepDeadlineSeconds", "pods.stepDeadlineSeconds"),
+        ("stages.user", "pods.user"),
+    ],
+)
+def test_the_operator_takes_every_number_that_the_schema_of_the_values_takes(value: str, setting: str) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for part in value.split("."):
+        schema = schema["properties"][part]
+    for number in (schema["minimum"], schema["maximum"]):
+        content: Any = number
+        for part in reversed(setting.split(".")):
+            content = {part: content}
+        OperatorSettings.model_validate(content)
 
 
 def test_the_notes_name_what_to_do_next(tmp_path: Path) -> None:

@@ -20,7 +20,11 @@ IN_NAMESPACES: set[tuple[str, str, str]] = {
     ("", "persistentvolumeclaims", "get"),
 }
 IN_CLUSTER: set[tuple[str, str, str]] = {("", "nodes", "get"), ("", "nodes", "list")}
-OF_KUEUE = {("kueue.x-k8s.io", "workloads", "get"), ("kueue.x-k8s.io", "workloads", "list")}
+OF_KUEUE = {
+    ("kueue.x-k8s.io", "workloads", "get"),
+    ("kueue.x-k8s.io", "workloads", "list"),
+    ("kueue.x-k8s.io", "localqueues", "get"),
+}
 KEYS_OF_TOKENS = {"/openid/v1/jwks", "/.well-known/openid-configuration"}
 
 

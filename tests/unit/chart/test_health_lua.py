@@ -98,6 +98,35 @@ def test_waiting_tells_for_what_and_running_how_far() -> None:
     assert health(scene("Running")) == ("Progressing", "Running coarse 37/96")
 
 
+@pytest.mark.parametrize("phase", ["Complete", "Failed"])
+@pytest.mark.parametrize(
+    ("annotation", "token", "seen", "expected"),
+    [
+        ("2", "", [], "Progressing"),
+        ("2", "", ["1"], "Progressing"),
+        ("2", "", ["1", "2"], ""),
+        ("1", "", ["1", "2"], ""),
+        ("", "a", ["a"], ""),
+        ("2", "a", ["a"], "Progressing"),
+        ("2", "a", ["a", "a+2"], ""),
+        ("x" * 64, "", [], ""),
+    ],
+)
+def test_a_fresh_retry_is_progressing_and_one_that_was_seen_is_over(
+    phase: str, annotation: str, token: str, seen: list[str], expected: str
+) -> None:
+    obj = scene(phase, retryTokens=seen, effective={"workHash": "00ff00ff00ff00ff"})
+    obj["metadata"]["annotations"] = {"scenewright.io/retry": annotation}
+    obj["spec"]["execution"] = {"retryToken": token}
+    assert health(obj)[0] == (expected or EXPECTED[phase])
+
+
+def test_a_refused_object_that_is_asked_to_try_again_stays_degraded() -> None:
+    obj = scene("Failed", conditions=[true("Failed", "InvalidSpec", "spec.input.uri: must be ...")])
+    obj["metadata"]["annotations"] = {"scenewright.io/retry": "2"}
+    assert health(obj)[0] == "Degraded"
+
+
 def test_a_finished_object_that_is_suspended_later_stays_healthy() -> None:
     obj = scene("Complete")
     obj["spec"]["suspend"] = True

@@ -73,6 +73,7 @@ def test_whole_jobs_are_as_reviewed(case: str) -> None:
     for entry in container_of(job)["env"]:
         if entry["name"] == "SCENEWRIGHT_TASK":
             entry["value"] = "<task>"
+    job["metadata"]["annotations"][labels.TEMPLATE] = "<hash>"
     assert yaml.safe_load(path.read_text()) == job, f"to accept: write it to {path}\n{yaml.safe_dump(job)}"
 
 
@@ -143,7 +144,8 @@ def test_nothing_of_the_objects_metadata_reaches_its_children() -> None:
     }
     tracked = job_manifest(plan_of(metadata=foreign), Owned(), Create("depth"), SETTINGS)
     assert tracked == job_of(Create("depth"))
-    assert "annotations" not in tracked["metadata"] and "annotations" not in tracked["spec"]["template"]["metadata"]
+    assert set(tracked["metadata"]["annotations"]) == {labels.TEMPLATE, labels.OUTPUT, labels.GPUS}
+    assert "annotations" not in tracked["spec"]["template"]["metadata"]
 
 
 def test_jobs_and_pods_carry_the_labels_that_the_informers_select_by() -> None:
@@ -281,6 +283,67 @@ def test_a_queue_makes_the_job_suspended_and_only_gpu_stages_join_it() -> None:
     assert index["spec"]["suspend"] is True and index["metadata"]["labels"][labels.QUEUE] == "cpus"
 
 
+def test_a_queue_that_the_users_labels_name_admits_every_job() -> None:
+    scheduling = {"labels": {labels.QUEUE: "lab"}}
+    for step in ("index", "outpaint"):
+        job = job_of(Create(step), scheduling=scheduling, **ON_GPU)
+        assert job["spec"]["suspend"] is True and job["metadata"]["labels"][labels.QUEUE] == "lab"
+
+
+def gpus_noted(step: str = "outpaint", **spec: Any) -> str:
+    """How many GPUs the operator counts for each Pod of a step's Job."""
+    found: str = job_of(Create(step), **ON_GPU, **spec)["metadata"]["annotations"][labels.GPUS]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"),
+    [
+        ({}, "1"),
+        ({"nvidia.com/gpu": 4}, "4"),
+        ({"nvidia.com/mig-1g.5gb": "2"}, "2"),
+        ({"rdma/hca": 8}, "1"),
+        ({"nvidia.com/gpumem": 10_000, "nvidia.com/gpucores": 50}, "1"),
+        ({"nvidia.com/gpumem": 10_000, "nvidia.com/gpu": 2}, "2"),
+    ],
+)
+def test_gpus_are_counted_by_the_resource_that_stands_for_one(limits: dict[str, Any], count: str) -> None:
+    execution = {"stageOverrides": {"outpaint": {"resources": {"limits": limits}}}}
+    assert gpus_noted(execution=execution) == count
+    job = job_of(Create("outpaint"), execution=execution, **ON_GPU)
+    assert (
+        container_of(job)["resources"]["limits"].items() >= {name: str(each) for name, each in limits.items()}.items()
+    )
+
+
+def test_a_gpu_of_a_claim_is_counted_and_a_cpu_step_has_none() -> None:
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one-h200"}]
+    assert gpus_noted(scheduling={"resourceClaims": claims}) == "1"
+    assert gpus_noted("index") == "0"
+
+
+def test_a_gpu_resource_of_another_vendor_is_counted_and_its_parts_are_not() -> None:
+    execution = {"stageOverrides": {"outpaint": {"resources": {"limits": {"gpu.intel.com/i915": 2}}}}}
+    assert gpus_noted(execution=execution, scheduling={"gpuResource": "gpu.intel.com/i915"}) == "2"
+
+
+def made_from(configured: PodSettings = SETTINGS, run: str = "0badcafe-1", **spec: Any) -> str:
+    found: str = job_of(Create("depth", run=run), configured, **spec)["metadata"]["annotations"][labels.TEMPLATE]
+    return found
+
+
+def test_a_job_tells_from_what_it_was_made() -> None:
+    other_images = SETTINGS.model_copy(update={"images": {"scene": "scene:2"}})
+    others = [
+        made_from(scheduling={"nodeSelector": {"pool": "a"}}),
+        made_from(scheduling={"cpuQueueName": "lab"}),
+        made_from(execution={"stageOverrides": {"depth": {"image": "mine:2"}}}),
+        made_from(other_images),
+    ]
+    assert len({made_from(), *others}) == 5
+    assert made_from() == made_from()
+
+
 def test_images_come_from_the_override_the_family_or_the_cpu_image() -> None:
     configured = SETTINGS.model_copy(update={"images": {"scene": "scene:1", "cpu": "cpu:1"}})
     execution = {"stageOverrides": {"depth": {"image": "mine:2"}}}
@@ -301,7 +364,15 @@ def test_only_named_keys_of_the_storage_secret_are_taken() -> None:
     job = job_of(Create("depth"), storage={"secretName": "lab-s3"})
     assert "envFrom" not in container_of(job)
     taken = {name: source["secretKeyRef"] for name, source in referenced_environment(job).items() if "AWS" in name}
-    assert taken == {key: {"name": "lab-s3", "key": key, "optional": True} for key in STORAGE_KEYS}
+    needed = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    assert taken == {key: {"name": "lab-s3", "key": key, "optional": key not in needed} for key in STORAGE_KEYS}
+
+
+@pytest.mark.parametrize("key", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_a_pod_without_the_keys_of_its_storage_does_not_start_with_the_rights_of_its_node(key: str) -> None:
+    """The kubelet starts no container whose secretKeyRef leads nowhere, unless that is optional."""
+    found = referenced_environment(job_of(Create("depth"), storage={"secretName": "lab-s3"}))
+    assert found[key]["secretKeyRef"]["optional"] is False
 
 
 def test_workload_identity_takes_the_place_of_keys() -> None:

@@ -38,6 +38,29 @@ def problems(raw: dict[str, Any]) -> dict[str, Problem]:
         ({"input": {}}, "spec.input.uri", ABSENT, "is required"),
         ({"input": {"uri": "photos"}}, "spec.input.uri", "photos", "s3://bucket/prefix"),
         ({"output": {"uri": "S3://X/y"}}, "spec.output.uri", "S3://X/y", "s3://bucket/prefix"),
+        ({"input": {"uri": "s3://photos/../in"}}, "spec.input.uri", "s3://photos/../in", "must not contain"),
+        ({"output": {"uri": "file:///a/.."}}, "spec.output.uri", "file:///a/..", "must not contain the segment"),
+        (
+            {"input": {"uri": "s3://photos/in", "select": {"indices": "9-3"}}},
+            "spec.input.select.indices",
+            "9-3",
+            "begin with its smaller number",
+        ),
+        (
+            {"execution": {"stageOverrides": {"depth": {"image": "Lab/Scene:1"}}}},
+            "spec.execution.stageOverrides.depth.image",
+            "Lab/Scene:1",
+            "in small letters",
+        ),
+        (
+            {"execution": {"stageOverrides": {"depth": {"resources": {"limits": {"nvidia.com/gpu": "0.5"}}}}}},
+            "spec.execution.stageOverrides.depth.resources.limits",
+            {"nvidia.com/gpu": "0.5"},
+            "whole numbers",
+        ),
+        ({"scheduling": {"labels": {"a b": "c"}}}, "spec.scheduling.labels", {"a b": "c"}, "a label key"),
+        ({"scheduling": {"nodeSelector": {"/a": "c"}}}, "spec.scheduling.nodeSelector", {"/a": "c"}, "a label key"),
+        ({"scheduling": {"tolerations": [{"key": "a b"}]}}, "spec.scheduling.tolerations[0].key", "a b", "a label key"),
         ({"execution": {"maxFailedSamples": "lots"}}, "spec.execution.maxFailedSamples", "lots", "20%"),
         ({"execution": {"seed": True}}, "spec.execution.seed", True, "must be an integer"),
         ({"execution": {"stages": {"only": ["cors"]}}}, "spec.execution.stages.only[0]", "cors", "allowed: outpaint"),
@@ -184,3 +207,30 @@ def test_texts_that_are_no_manifest_are_refused(text: str, said: str) -> None:
 def test_other_kinds_in_a_file_are_left_alone() -> None:
     text = "kind: Secret\n---\nkind: SceneJob\n---\nkind: DatasetJob\n"
     assert [each["kind"] for each in parse_documents(text)] == ["SceneJob", "DatasetJob"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "scene",
+        "scene:1.2",
+        "lab/scene",
+        "localhost:5000/lab/scene:a_b",
+        "registry.example.com/lab-a/scene__x/y.z:1",
+        "[2001:db8::1]:5000/scene:1",
+        f"registry.example/scene@sha256:{'a' * 64}",
+        f"registry.example/scene:1@sha256:{'a' * 64}",
+    ],
+)
+def test_images_that_registries_take_are_accepted(image: str) -> None:
+    make_plan(document(execution={"stageOverrides": {"depth": {"image": image}}}))
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["Scene:1", "scene:", "a b", "lab//scene", "-scene", "scene:1:2", "scene@sha256:abc", "https://a/b", "/scene"],
+)
+def test_images_that_no_registry_takes_are_refused(image: str) -> None:
+    found = problems(document(execution={"stageOverrides": {"depth": {"image": image}}}))
+    assert set(found) == {"spec.execution.stageOverrides.depth.image"}

@@ -14,7 +14,7 @@ from typing import Any
 
 from simulated_storage import Storage
 
-from scenewright.execution.jobs import job_name
+from scenewright.execution.jobs import PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
@@ -30,8 +30,10 @@ from scenewright.reconcile.observation import (
     ObservedPod,
     Refusal,
 )
+from scenewright.reconcile.projection import observed_job
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report
 
+PODS = PodSettings(images={"scene": "scene:1"})
 BEGIN = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TICK = 5.0
 EXIT_OK = 0
@@ -88,7 +90,7 @@ class Cluster:
     jobs: dict[str, SimulatedJob] = field(default_factory=dict)
     pods: dict[str, ObservedPod] = field(default_factory=dict)
     answers: dict[Inspection, Answer] = field(default_factory=dict)
-    truths: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    truths: dict[str, tuple[bool | None, str]] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
     lock_ends: datetime | None = None
     dependency: Dependency | None = None
@@ -197,22 +199,14 @@ class Cluster:
     def _create(self, action: CreateJob) -> None:
         plan = self.work()
         assert isinstance(plan, Plan)
-        name = job_name(self.kind, "courtyard", "uid-1", plan.work_hash, action.step)
+        manifest = job_manifest(plan, self.object, action, PODS)
+        name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} is there already"
         self.serial += 1
-        seen = ObservedJob(
-            namespace="lab",
-            name=name,
-            uid=f"job-{self.serial}",
-            owner_uid="uid-1",
-            step=action.step,
-            run=action.run,
-            work_hash=plan.work_hash,
-            created_at=self.now,
-            started_at=self.now,
-            completions=action.shards,
-            parallelism=min(action.shards, plan.spec.execution.max_parallelism),
-        )
+        manifest["metadata"] |= {"uid": f"job-{self.serial}", "creationTimestamp": self.now.isoformat()}
+        seen = observed_job(manifest)
+        assert seen is not None
+        seen = replace(seen, suspended=False, started_at=self.now)
         self.jobs[name] = SimulatedJob(seen, action, plan, ticks_to_go=self.random.randint(1, 3))
 
     def _remove(self, name: str, job: SimulatedJob) -> None:
@@ -249,13 +243,12 @@ class Cluster:
                 uid=f"pod-{self.serial}",
                 job=job.seen.name,
                 step=job.seen.step,
-                owner_uid="uid-1",
+                owner_uid=job.seen.uid,
                 index=index,
                 phase="Pending",
                 created_at=self.now,
                 scheduled_at=self.now,
                 node="node-1",
-                gpus=int(job.seen.step not in ("index", "publish", "models")),
             )
         )
 

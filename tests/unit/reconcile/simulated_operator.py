@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from simulated_cluster import Cluster
+from simulated_cluster import PODS, Cluster
 
 from scenewright.api.status import Status
 from scenewright.reconcile.actions import CreateJob, Decision, EmitEvent
@@ -18,7 +18,7 @@ class Operator:
     """Decides until nothing is left to do, and keeps a record of what it did; tells progress from the start."""
 
     cluster: Cluster
-    settings: DecideSettings = field(default_factory=lambda: DecideSettings(progress_after=0.0))
+    settings: DecideSettings = field(default_factory=lambda: DecideSettings(progress_after=0.0, pods=PODS))
     statuses: list[Status] = field(default_factory=list)
     urgent_writes: int = 0
     held_writes: int = 0

@@ -394,7 +394,7 @@ def test_pods_of_an_earlier_job_of_the_same_name_are_not_believed() -> None:
         cluster.tick()
     old: dict[str, ObservedPod] = {}
     for name, pod in cluster.pods.items():
-        old[name] = replace(pod, created_at=job.seen.created_at.replace(year=2020))
+        old[name] = replace(pod, owner_uid="of-an-earlier-job")
     cluster.pods = old
     operator.settle()
     assert steps(operator) == ["index"]

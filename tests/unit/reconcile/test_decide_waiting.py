@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from simulated_cluster import Cluster, SimulatedJob, spec_of
+from simulated_cluster import PODS, Cluster, SimulatedJob, spec_of
 from simulated_operator import Operator
 
 from scenewright.execution.jobs import job_name
+from scenewright.planning.plan import Plan
 from scenewright.reconcile.actions import CreateJob, Inspect, ReleasePod
+from scenewright.reconcile.cluster.client import ApiError, Client
+from scenewright.reconcile.cluster.store import Store
 from scenewright.reconcile.decide import DecideSettings
+from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.observation import Answer, Inspection, ObjectKey
 
 PATIENCE = DecideSettings()
@@ -227,6 +232,23 @@ def test_a_pause_between_attempts_is_no_reason_to_ask() -> None:
     assert held.after(120)[:2] == ("Waiting", "QuotaExceeded")
 
 
+def test_a_job_that_the_api_server_finds_invalid_is_a_configuration_error_at_once() -> None:
+    cluster = Cluster()
+    operator = Operator(cluster)
+    cluster.carry_out = lambda action: None  # type: ignore[method-assign]
+    (create,) = [each for each in operator.settle_once().actions if isinstance(each, CreateJob)]
+    work = cluster.work()
+    assert isinstance(work, Plan)
+    name = job_name("SceneJob", "courtyard", "uid-1", work.work_hash, create.step)
+    inspector = Inspector(cast(Client, None), Store(), lambda: cluster.now)
+    inspector.note_refused("uid-1", name, "spec.template.spec.tolerations[0].key: Invalid value", invalid=True)
+    cluster.answers |= inspector.answers("uid-1")
+    operator.settle_once()
+    failed = next(each for each in operator.status.conditions if each.type == "Failed")
+    assert (failed.status, failed.reason) == ("True", "ConfigurationError")
+    assert "tolerations[0].key: Invalid value" in failed.message
+
+
 def test_a_refused_job_is_tried_again_until_the_start_deadline() -> None:
     cluster = Cluster()
     operator = Operator(cluster)
@@ -280,6 +302,26 @@ def test_a_job_that_cannot_start_is_made_anew_from_an_edited_spec() -> None:
     assert held.job.seen.uid != uid
     assert held.operator.run().phase == "Complete"
     assert held.operator.status.starts == 1
+
+
+def test_a_correction_before_the_first_notice_is_not_lost() -> None:
+    held = Held(scheduling={"nodeSelector": {"pool": "smal"}}).with_pods(unschedulable="0/3 nodes match")
+    assert held.after(5)[0] == "Running"
+    held.cluster.edit(scheduling={"nodeSelector": {"pool": "small"}})
+    assert held.after(5)[0] == "Running"
+    assert held.operator.status.observed_generation == held.cluster.generation
+    assert not held.job.seen.deleting
+    held.after(PATIENCE.notice)
+    assert held.job.seen.deleting, "at the first notice it is made anew with the right selector"
+
+
+def test_a_corrected_image_of_the_configuration_reaches_a_job_that_cannot_start() -> None:
+    held = Held().with_pods(waiting_reason="ImagePullBackOff", waiting_message="not found")
+    assert held.after(30)[:2] == ("Waiting", "ImagePullBackOff")
+    assert not held.job.seen.deleting
+    held.operator.settings = DecideSettings(pods=PODS.model_copy(update={"images": {"scene": "scene:2"}}))
+    held.after(1)
+    assert held.job.seen.deleting
 
 
 @pytest.mark.parametrize("fields", [{"succeeded": 1}, {"suspended": True}])
@@ -336,10 +378,53 @@ def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
 
 def test_who_may_not_read_the_queue_does_not_say_that_it_is_missing() -> None:
     held = suspended_by_queue()
-    held.cluster.truths["workload"] = (False, "cannot be told: 403 Forbidden: workloads is forbidden")
+    held.cluster.truths["workload"] = (None, "cannot be told: 403 Forbidden: workloads is forbidden")
     words = "waits in the queue lab; why cannot be told: 403 Forbidden: workloads is forbidden"
     assert held.after(61) == ("Waiting", "QueuePending", words)
     assert held.after(10 * DEADLINE) == ("Waiting", "QueuePending", words)
+
+
+def test_a_queue_that_does_not_exist_fails_the_run_at_the_start_deadline_and_so_frees_its_output() -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (False, "the LocalQueue lab does not exist")
+    assert held.after(61)[:2] == ("Waiting", "QueuePending")
+    assert held.after(PATIENCE.queue_controller)[:2] == ("Waiting", "QueueControllerMissing")
+    phase, reason, message = held.after(DEADLINE)
+    assert (phase, reason) == ("Failed", "QueueControllerMissing")
+    assert "the LocalQueue lab does not exist" in message
+    assert held.job.seen.deleting
+
+
+def test_a_corrected_queue_reaches_a_job_whose_queue_does_not_exist() -> None:
+    held = suspended_by_queue()
+    held.cluster.truths["workload"] = (False, "the LocalQueue lab does not exist")
+    held.after(PATIENCE.queue_controller)
+    assert not held.job.seen.deleting
+    held.cluster.edit(scheduling={"queueName": "gpus"})
+    held.after(1)
+    assert held.job.seen.deleting
+
+
+def test_a_job_whose_pods_have_run_never_fails_of_a_workload_that_is_away_for_a_moment() -> None:
+    held = suspended_by_queue()
+    held.job.seen = replace(held.job.seen, succeeded=1)
+    held.cluster.truths["workload"] = (False, "")
+    for _ in range(3):
+        assert held.after(DEADLINE)[:2] == ("Waiting", "QueueControllerMissing")
+
+
+@pytest.mark.parametrize(
+    "scheduling", [{}, {"labels": {"kueue.x-k8s.io/queue-name": "lab"}}], ids=["defaulted by the queue", "by label"]
+)
+def test_the_queue_is_the_one_that_the_live_job_names(scheduling: dict[str, Any]) -> None:
+    held = Held(scheduling=scheduling)
+    labelled = replace(held.job.seen, queue="lab")
+    held.job.seen = replace(labelled, suspended=True, started_at=None)
+    held.cluster.truths["workload"] = (True, "position 3")
+    assert held.after(61) == ("Waiting", "QueuePending", "position 3")
+    held.job.seen = replace(labelled, completions=8, parallelism=2)
+    held.after(1)
+    assert held.job.seen.parallelism == 2, "how many Pods of an admitted Job run is its queue's to say"
 
 
 def test_time_in_the_queue_does_not_count_for_the_start_deadline() -> None:
@@ -380,7 +465,7 @@ def test_the_output_gate_is_for_the_start_only_and_not_for_plans() -> None:
     assert Operator(planning).run().phase == "Complete"
 
 
-def terminating(ready: bool) -> Held:
+def terminating(ready: bool | None) -> Held:
     """A Pod that was told to end and whose node is well or not."""
     held = Held().with_pods(phase="Running")
     held.change_pods(started_at=held.cluster.now, deleted_at=held.cluster.now + timedelta(seconds=30))
@@ -421,6 +506,39 @@ def test_a_pod_that_takes_its_time_on_a_node_that_is_well_is_left_alone() -> Non
     assert not released(held)
     assert held.asked == ["node"]
     assert held.again_after() is not None
+
+
+def forbidden(held: Held, inspection: Inspection) -> None:
+    """The operator asks the API server, which lets it see no node."""
+
+    class Forbidding:
+        async def get(self, resource: Any, _namespace: str, _name: str) -> dict[str, Any]:
+            if resource.plural != "nodes":
+                return {"spec": {"template": {"spec": {"containers": [{}]}}}}
+            raise ApiError(403, "Forbidden", "nodes is forbidden")
+
+        async def pages(self, resource: Any, *_: Any, **__: Any) -> AsyncIterator[dict[str, Any]]:
+            if resource.plural == "nodes":
+                raise ApiError(403, "Forbidden", "nodes is forbidden")
+            yield {"items": []}
+
+    inspector = Inspector(cast(Client, Forbidding()), Store(), lambda: held.cluster.now)
+    asyncio.run(inspector.ask(held.cluster.observed(), inspection))
+    held.cluster.answers |= inspector.answers("uid-1")
+
+
+def test_who_may_not_see_nodes_releases_no_pod() -> None:
+    held = terminating(ready=True)
+    held.cluster.now += timedelta(seconds=1000)
+    forbidden(held, Inspection("node", "node-1"))
+    assert not released(held)
+
+
+def test_who_may_not_see_nodes_fails_no_run_for_want_of_them() -> None:
+    held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
+    held.cluster.now += timedelta(seconds=DEADLINE)
+    forbidden(held, Inspection("capacity", held.job.seen.name))
+    assert held.after(1)[:2] == ("Waiting", "WaitingForCapacity")
 
 
 def test_pods_on_lost_nodes_are_released_whatever_the_object_does() -> None:

@@ -19,6 +19,11 @@ JOB: dict[str, Any] = {
             "scenewright.io/work-hash": "00ff00ff00ff00ff",
             "scenewright.io/owner-uid": "object-uid",
         },
+        "annotations": {
+            "scenewright.io/template": "ab12ab12ab12ab12",
+            "scenewright.io/output": "lab/lab-s3 s3://scenes/yard",
+            "scenewright.io/gpus": "2",
+        },
         "ownerReferences": [
             {
                 "apiVersion": "scenewright.io/v1alpha1",
@@ -57,10 +62,18 @@ POD: dict[str, Any] = {
             "scenewright.io/owner-uid": "object-uid",
             "scenewright.io/step": "coarse",
         },
+        "ownerReferences": [
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "name": "s-yard-1a2b3c4d-coarse",
+                "uid": "job-uid",
+                "controller": True,
+            }
+        ],
     },
     "spec": {
         "nodeName": "gpu-1",
-        "terminationGracePeriodSeconds": 45,
         "containers": [
             {"name": "worker", "resources": {"limits": {"cpu": "4", "memory": "8Gi", "nvidia.com/mig-1g.5gb": "2"}}}
         ],
@@ -86,6 +99,7 @@ OBJECT: dict[str, Any] = {
     "spec": {
         "input": {"uri": "s3://photos/curated/"},
         "output": {"uri": "s3://scenes/yard"},
+        "storage": {"secretName": "lab-s3"},
         "vistadream": {"mode": "coarse"},
     },
     "status": {"phase": "Running", "observedGeneration": 2},

@@ -215,6 +215,16 @@ def test_actions_after_a_failed_one_wait() -> None:
     assert [verb for verb, _ in bench.server.calls] == ["create"]
 
 
+@pytest.mark.parametrize(("status", "invalid"), [(422, True), (403, False), (400, False)])
+def test_only_a_job_that_the_api_server_finds_invalid_is_refused_for_good(status: int, invalid: bool) -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(status, "Refused", "spec.template.spec: Invalid value")
+    with pytest.raises(RefusedError):
+        bench.act(CREATE)
+    ((_, answer),) = bench.inspector.answers("yard-uid").items()
+    assert answer.invalid is invalid
+
+
 def test_an_overloaded_server_slows_creation_down_and_a_refusal_does_not() -> None:
     bench = Bench()
     bench.server.refuse = ApiError(429, "TooManyRequests", "busy", retry_after=1.0)
@@ -328,7 +338,9 @@ def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error()
     assert not inspector.answers("yard-uid")[question].holds
     server.error = ApiError(403, "Forbidden", "nodes is forbidden")
     assert asyncio.run(inspector.ask(observed, Inspection("node", "gpu-2")))
-    assert "cannot be told" in inspector.answers("yard-uid")[Inspection("node", "gpu-2")].message
+    unknown = inspector.answers("yard-uid")[Inspection("node", "gpu-2")]
+    assert unknown.holds is None
+    assert "cannot be told" in unknown.message
 
 
 @pytest.mark.parametrize("status", [0, 401, 410, 429, 500])
@@ -361,12 +373,78 @@ def test_pods_that_are_asked_for_are_known_from_then_on() -> None:
         assert [pod.phase for pod in pods] == ["Succeeded"] * has_pods
 
 
+GPU_POD: dict[str, Any] = {
+    "nodeSelector": {"pool": "gpus"},
+    "tolerations": [{"key": "gpus-only", "operator": "Exists"}],
+    "containers": [
+        {
+            "resources": {
+                "requests": {"cpu": "7500m", "memory": "30Gi"},
+                "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"},
+            }
+        }
+    ],
+}
+
+
+def gpu_node(*taints: dict[str, str], **allocatable: str) -> dict[str, Any]:
+    offered = {"cpu": "8", "memory": "33554432Ki", "nvidia.com/gpu": "1", "pods": "110", **allocatable}
+    return {"metadata": {"name": "gpu-1"}, "spec": {"taints": list(taints)}, "status": {"allocatable": offered}}
+
+
+def taint(key: str, effect: str = "NoSchedule") -> dict[str, str]:
+    return {"key": key, "effect": effect}
+
+
+class CapacityServer:
+    """One node, and a pending Pod of the Job unless there is only the Job itself."""
+
+    def __init__(self, node: dict[str, Any], has_pod: bool = True) -> None:
+        self.node, self.has_pod = node, has_pod
+
+    async def get(self, _resource: Any, _namespace: str, _name: str) -> dict[str, Any]:
+        return {"spec": {"template": {"spec": GPU_POD}}}
+
+    async def pages(self, resource: Any, *_: Any, **parameters: str) -> AsyncIterator[dict[str, Any]]:
+        if resource.plural == "nodes":
+            assert parameters["labelSelector"] == "pool=gpus"
+            yield {"items": [self.node]}
+        else:
+            yield {"items": [{"spec": GPU_POD}] if self.has_pod else []}
+
+
+@pytest.mark.parametrize(
+    ("node", "holds"),
+    [
+        (gpu_node(), True),
+        (gpu_node(**{"nvidia.com/gpu": "1k"}), True),
+        (gpu_node(taint("gpus-only")), True),
+        (gpu_node(taint("node.kubernetes.io/not-ready", "NoExecute"), taint("soft", "PreferNoSchedule")), True),
+        (gpu_node(**{"nvidia.com/gpu": "0"}), False),
+        (gpu_node(cpu="7400m"), False),
+        (gpu_node(memory="29Gi"), False),
+        (gpu_node(taint("another-team")), False),
+        (gpu_node(taint("another-team", "NoExecute")), False),
+    ],
+    ids=["fits", "many", "tolerated", "for a while", "no GPU", "CPU", "memory", "taint", "evicting taint"],
+)
+@pytest.mark.parametrize("has_pod", [True, False])
+def test_a_node_could_run_a_pod_when_it_has_all_that_is_asked_for_and_lets_it_in(
+    node: dict[str, Any], holds: bool, has_pod: bool
+) -> None:
+    inspector = Inspector(cast(Client, CapacityServer(node, has_pod)), Store())
+    question = Inspection("capacity", "the-job")
+    assert asyncio.run(inspector.ask(Bench().observed, question))
+    assert inspector.answers("yard-uid")[question].holds is holds
+
+
 class QueueServer:
-    """Serves Workloads at one version, which may change."""
+    """Serves Workloads and LocalQueues at one version, which may change."""
 
     def __init__(self) -> None:
         self.version = ""
         self.calls: list[str] = []
+        self.queue_error: ApiError | None = None
 
     async def document(self, path: str) -> dict[str, Any]:
         self.calls.append(path)
@@ -380,6 +458,12 @@ class QueueServer:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         condition = {"type": "QuotaReserved", "status": "False", "message": "position 3"}
         return {"items": [{"status": {"conditions": [condition]}}]}
+
+    async def get(self, resource: Any, _namespace: str, name: str) -> dict[str, Any]:
+        assert (resource.version, resource.plural) == (self.version, "localqueues")
+        if self.queue_error:
+            raise self.queue_error
+        return {"metadata": {"name": name}}
 
 
 def test_workloads_are_read_at_the_version_that_the_cluster_prefers_even_when_it_changes() -> None:
@@ -402,3 +486,26 @@ def test_workloads_are_read_at_the_version_that_the_cluster_prefers_even_when_it
     group, namespace = "/apis/kueue.x-k8s.io", observed.object.namespace
     old, new = (f"{group}/{version}/namespaces/{namespace}/workloads" for version in ("v1beta1", "v1beta2"))
     assert server.calls == [group, group, old, old, old, group, new]
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (None, (True, "position 3")),
+        (ApiError(404, "NotFound", "localqueues lab not found"), (False, "the LocalQueue lab does not exist")),
+        (ApiError(403, "Forbidden", "localqueues is forbidden"), (True, "position 3")),
+    ],
+)
+def test_a_queue_that_does_not_exist_is_told_where_it_may_be_known(
+    error: ApiError | None, found: tuple[bool, str]
+) -> None:
+    server = QueueServer()
+    server.version, server.queue_error = "v1beta2", error
+    inspector = Inspector(cast(Client, server), Store())
+    job = observed_job(raw.JOB)
+    assert job is not None
+    observed = replace(Bench().observed, jobs=(replace(job, queue="lab"),))
+    question = Inspection("workload", job.name)
+    asyncio.run(inspector.ask(observed, question))
+    answer = inspector.answers("yard-uid")[question]
+    assert (answer.holds, answer.message) == found

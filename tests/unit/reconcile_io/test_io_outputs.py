@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import api_objects as raw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenewright.execution.jobs.names import normalised
 from scenewright.reconcile.objects import packed
-from scenewright.reconcile.observation import ObjectKey
-from scenewright.reconcile.outputs import OutputIndex, ancestors, normalised
-from scenewright.reconcile.projection import observed_object
-
-Changes = dict[str, object]
+from scenewright.reconcile.observation import ObjectKey, ObservedJob
+from scenewright.reconcile.outputs import OutputIndex, ancestors
+from scenewright.reconcile.projection import observed_job, observed_object
 
 
 def key(name: str) -> ObjectKey:
@@ -20,16 +22,41 @@ def key(name: str) -> ObjectKey:
 
 
 def take(
-    index: OutputIndex, name: str, uri: str, age: int = 0, phase: str = "", suspend: bool = False, seen: int = 2
+    index: OutputIndex,
+    name: str,
+    uri: str,
+    age: int = 0,
+    phase: str = "",
+    suspend: bool = False,
+    seen: int = 2,
+    run: str = "",
+    waits: str = "",
+    secret: str = "lab-s3",
 ) -> None:
     """Puts an object into the index; a larger age is older."""
     document = raw.scene(
         name,
         metadata={"creationTimestamp": f"2026-11-21T10:{59 - age:02d}:00Z"},
-        spec={"output": {"uri": uri}, "suspend": suspend},
-        status={"phase": phase, "observedGeneration": seen},
+        spec={"output": {"uri": uri}, "suspend": suspend, "storage": {"secretName": secret} if secret else {}},
+        status={
+            "phase": phase,
+            "observedGeneration": seen,
+            "run": run,
+            "conditions": [{"type": "Waiting", "status": "True", "reason": waits}] if waits else [],
+        },
     )
     index.update(packed(observed_object(document, "SceneJob")))
+
+
+def job_of(name: str, place: str, **status: object) -> ObservedJob:
+    """A Job of an object that writes to a place."""
+    document = raw.job(**status)
+    document["metadata"] |= {"name": f"s-{name}", "uid": f"{name}-job"}
+    document["metadata"]["annotations"] = {"scenewright.io/output": place}
+    document["metadata"]["ownerReferences"][0] |= {"name": name, "uid": f"{name}-uid"}
+    found = observed_job(document)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -76,16 +103,17 @@ def test_outputs_beside_each_other_do_not_wait(first: str, second: str) -> None:
 def test_what_has_begun_is_not_thrown_out_by_an_older_one() -> None:
     index = OutputIndex()
     take(index, "young", "s3://b/x", age=1)
-    assert index.holder(key("young")) is None
+    index.claim(key("young"))
     take(index, "old", "s3://b/x", age=2)
     assert index.holder(key("old")) == key("young")
     assert index.holder(key("young")) is None
 
 
-def test_after_a_restart_the_one_that_runs_is_known_by_its_phase() -> None:
+@pytest.mark.parametrize("phase", ["Running", "Waiting"])
+def test_after_a_restart_the_one_that_has_a_run_keeps_its_output_even_while_a_stage_is_queued(phase: str) -> None:
     index = OutputIndex()
     take(index, "old", "s3://b/x", age=2)
-    take(index, "young", "s3://b/x", age=1, phase="Running")
+    take(index, "young", "s3://b/x", age=1, phase=phase, run="1a2b3c4d-1")
     assert index.holder(key("old")) == key("young")
     assert index.holder(key("young")) is None
 
@@ -96,8 +124,8 @@ def test_an_ended_object_frees_its_output_and_the_others_are_told(phase: str) ->
     index = OutputIndex(freed.append)
     take(index, "old", "s3://b/x", age=2)
     take(index, "young", "s3://b/x/y", age=1)
-    assert index.holder(key("old")) is None
-    take(index, "old", "s3://b/x", age=2, phase=phase)
+    index.claim(key("old"))
+    take(index, "old", "s3://b/x", age=2, phase=phase, run="1-1")
     assert freed == [key("young")]
     assert index.holder(key("young")) is None
 
@@ -113,12 +141,12 @@ def test_an_ended_object_that_is_asked_to_try_again_waits_for_whoever_writes_now
     """The annotation changes no generation: its end is none any more all the same."""
     index = OutputIndex()
     take(index, "young", "s3://b/x", age=1)
-    assert index.holder(key("young")) is None
+    index.claim(key("young"))
     document = raw.scene(
         "old",
         metadata={"creationTimestamp": "2026-11-21T10:57:00Z", "annotations": {"scenewright.io/retry": "4"}},
         spec={"output": {"uri": "s3://b/x"}},
-        status={"phase": "Complete", "retryTokens": ["3"], "effective": {"workHash": "0" * 16}},
+        status={"phase": "Complete", "run": "1-1", "retryTokens": ["3"], "effective": {"workHash": "0" * 16}},
     )
     index.update(packed(observed_object(document, "SceneJob")))
     assert index.holder(key("old")) == key("young")
@@ -149,12 +177,119 @@ def test_an_output_that_moves_frees_the_old_place() -> None:
     assert index.holder(key("young")) is None
 
 
+ENDED_JOB = {"conditions": [{"type": "Failed", "status": "True", "lastTransitionTime": "2026-11-21T11:00:00Z"}]}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"phase": "Suspended", "suspend": True},
+        {"phase": "Failed"},
+        {"phase": "Running", "run": "1-1", "elsewhere": True},
+        {"gone": True},
+    ],
+    ids=["suspended", "failed", "moved", "deleted"],
+)
+def test_an_output_is_free_only_when_the_jobs_that_wrote_to_it_are_gone(after: dict[str, Any]) -> None:
+    freed: list[ObjectKey] = []
+    index = OutputIndex(freed.append)
+    take(index, "old", "s3://b/x", age=2, phase="Running", run="1-1")
+    job = job_of("old", "lab/lab-s3 s3://b/x")
+    index.note_job(None, job)
+    take(index, "young", "s3://b/x/y", age=1)
+    if after.pop("gone", False):
+        index.remove(key("old"))
+    else:
+        take(index, "old", "s3://b/elsewhere" if after.pop("elsewhere", False) else "s3://b/x", age=2, **after)
+    assert index.holder(key("young")) == key("old")
+    freed.clear()
+    index.note_job(job, None)
+    assert freed == [key("young")]
+    assert index.holder(key("young")) is None
+
+
+def test_a_job_that_has_ended_writes_no_more_and_own_jobs_are_not_waited_for() -> None:
+    index = OutputIndex()
+    take(index, "young", "s3://b/x", age=1)
+    index.note_job(None, job_of("young", "lab/lab-s3 s3://b/x"))
+    assert index.holder(key("young")) is None
+    job = job_of("old", "lab/lab-s3 s3://b/x")
+    index.note_job(None, job)
+    assert index.holder(key("young")) == key("old")
+    index.note_job(job, job_of("old", "lab/lab-s3 s3://b/x", **ENDED_JOB))
+    assert index.holder(key("young")) is None
+
+
+def test_the_jobs_of_a_deleted_object_are_waited_for_by_its_successor_of_the_same_name() -> None:
+    index = OutputIndex()
+    take(index, "yard", "s3://b/x")
+    job = replace(job_of("yard", "lab/lab-s3 s3://b/x"), owner_uid="first-uid")
+    index.note_job(None, job)
+    assert index.holder(key("yard")) == key("yard")
+    index.note_job(job, None)
+    assert index.holder(key("yard")) is None
+
+
+def test_equal_uris_under_other_secrets_or_in_other_namespaces_are_other_places() -> None:
+    index = OutputIndex()
+    take(index, "old", "s3://b/x", age=2, secret="first")
+    take(index, "young", "s3://b/x", age=1, secret="second")
+    assert index.holder(key("young")) is None
+    index.note_job(None, job_of("old", "elsewhere/second s3://b/x"))
+    assert index.holder(key("young")) is None
+
+
+def test_objects_without_a_secret_share_the_storage_of_the_cluster() -> None:
+    index = OutputIndex()
+    take(index, "old", "s3://b/x", age=2, secret="")
+    take(index, "young", "s3://b/x", age=1, secret="")
+    assert index.holder(key("young")) == key("old")
+
+
+def test_to_look_at_an_output_claims_nothing() -> None:
+    index = OutputIndex()
+    take(index, "young", "s3://b/x", age=1)
+    assert index.holder(key("young")) is None
+    take(index, "old", "s3://b/x", age=2)
+    assert index.holder(key("old")) is None
+    assert index.holder(key("young")) == key("old")
+
+
+def test_an_object_that_waits_for_its_dependency_keeps_nobody_waiting() -> None:
+    freed: list[ObjectKey] = []
+    index = OutputIndex(freed.append)
+    take(index, "old", "s3://b/x", age=2)
+    take(index, "young", "s3://b/x", age=1)
+    assert index.holder(key("young")) == key("old")
+    take(index, "old", "s3://b/x", age=2, phase="Waiting", waits="DependencyRunning")
+    assert key("young") in freed
+    assert index.holder(key("young")) is None
+    take(index, "old", "s3://b/x", age=2, phase="Pending")
+    assert index.holder(key("young")) == key("old")
+
+
+def test_an_object_that_has_no_run_any_more_gives_its_output_up() -> None:
+    freed: list[ObjectKey] = []
+    index = OutputIndex(freed.append)
+    take(index, "old", "s3://b/x", age=2)
+    take(index, "young", "s3://b/x", age=1)
+    index.claim(key("young"))
+    assert index.holder(key("old")) == key("young")
+    index.release(key("young"))
+    assert key("old") in freed
+    assert index.holder(key("old")) is None
+
+
 @given(st.lists(st.tuples(st.sampled_from(["", "/a", "/a/b", "/a/b/c", "/d"]), st.integers(0, 59)), max_size=8))
 def test_never_do_two_overlapping_objects_hold_their_outputs(wanted: list[tuple[str, int]]) -> None:
     index = OutputIndex()
     for number, (path, age) in enumerate(wanted):
         take(index, f"object-{number}", f"s3://b{path}", age=age)
-    holders = [number for number in range(len(wanted)) if index.holder(key(f"object-{number}")) is None]
+    holders = []
+    for number in range(len(wanted)):
+        if index.holder(key(f"object-{number}")) is None:
+            index.claim(key(f"object-{number}"))
+            holders.append(number)
     for one in holders:
         for other in holders:
             paths = (wanted[one][0] + "/", wanted[other][0] + "/")

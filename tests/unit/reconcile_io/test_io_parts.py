@@ -280,6 +280,35 @@ def test_a_spec_that_cannot_be_planned_is_refused_with_its_problems() -> None:
     assert found.problems[0].field == "spec.vistadream.mode"
 
 
+def problems_of(environment: dict[str, str] | None = None, **spec: Any) -> dict[str, str]:
+    """What the operator refuses, by field."""
+    found = PlanningCache(environment).plan(observed_object(raw.scene(spec=spec), "SceneJob"))
+    return {each.field: each.remedy for each in found.problems} if isinstance(found, Refusal) else {}
+
+
+def test_places_on_one_machine_are_refused_in_a_cluster() -> None:
+    local = {"input": {"uri": "file:///data/in"}, "output": {"uri": "file:///data/out"}}
+    found = problems_of(**local)
+    assert set(found) == {"spec.input.uri", "spec.output.uri"}
+    assert all("s3://" in remedy for remedy in found.values())
+
+
+def test_pods_without_any_rights_at_the_storage_are_refused() -> None:
+    assert set(problems_of(storage={})) == {"spec.storage"}
+    assert not problems_of(storage={"serviceAccountName": "scenes"})
+    assert not problems_of({"AWS_ACCESS_KEY_ID": "of-the-lab"}, storage={})
+
+
+def test_work_that_was_begun_under_older_rules_is_not_held_against_them() -> None:
+    begun = {"observedGeneration": 2, "retryTokens": ["3"], "effective": {"workHash": "00ff00ff00ff00ff"}}
+    value = observed_object(raw.scene(spec={"storage": {}}, status=begun), "SceneJob")
+    plan = PlanningCache().plan(value)
+    assert isinstance(plan, Plan)
+    assert plan.work_hash == "00ff00ff00ff00ff"
+    edited = observed_object(raw.scene(metadata={"generation": 3}, spec={"storage": {}}, status=begun), "SceneJob")
+    assert isinstance(PlanningCache().plan(edited), Refusal)
+
+
 def test_the_cache_is_bounded() -> None:
     cache = PlanningCache(capacity=3)
     plans = [cache.plan(observed_object(raw.scene(f"yard-{number}"), "SceneJob")) for number in range(5)]

@@ -51,7 +51,7 @@ def test_a_running_pod_is_read() -> None:
     pod = observed_pod(raw.POD)
     assert pod is not None
     assert (pod.job, pod.step, pod.index, pod.node) == ("s-yard-1a2b3c4d-coarse", "coarse", 3, "gpu-1")
-    assert (pod.gpus, pod.grace_seconds, pod.exit_code) == (2, 45, None)
+    assert (pod.owner_uid, pod.exit_code) == ("job-uid", None)
     assert pod.started_at == datetime(2026, 11, 21, 10, 0, 5, tzinfo=UTC)
     assert pod.scheduled_at == datetime(2026, 11, 21, 10, 0, 3, tzinfo=UTC)
 
@@ -106,9 +106,9 @@ def test_a_pod_without_status_is_pending() -> None:
     assert (pod.phase, pod.started_at, pod.report) == ("Pending", None, None)
 
 
-def test_a_pod_of_nobody_is_not_ours() -> None:
+def test_a_pod_of_nobody_is_not_ours_whatever_its_labels_say() -> None:
     stray = raw.pod()
-    del stray["metadata"]["labels"]["scenewright.io/owner-uid"]
+    del stray["metadata"]["ownerReferences"]
     assert observed_pod(stray) is None
 
 

@@ -70,7 +70,7 @@ class Bench:
         self.pods.remove("lab", raw.POD["metadata"]["name"], "pod-uid")
 
     def reports(self) -> list[str]:
-        return [pod.report_text for pod in self.pods.of_owner("object-uid")]
+        return [pod.report_text for pod in self.pods.of_owner("job-uid")]
 
 
 def test_a_new_object_starts_and_a_known_running_one_goes_on() -> None:
@@ -130,6 +130,8 @@ def test_a_job_of_an_ended_object_that_expires_asks_for_nothing() -> None:
 
 def test_pods_that_come_and_go_are_gathered() -> None:
     bench = Bench()
+    bench.put_job(1)
+    bench.queue.adds.clear()
     bench.put_pod(1)
     bench.put_pod(2, phase="Failed", containerStatuses=raw.terminated(1))
     assert bench.queue.adds == [(YARD, Priority.RUNNING, CALM_SECONDS), (YARD, Priority.RUNNING, NOISE_SECONDS)]
@@ -153,6 +155,8 @@ def test_pods_and_jobs_of_a_running_object_that_do_well_can_wait_longer_than_tro
 
 def test_an_object_that_waits_is_looked_at_soon_when_its_pods_start() -> None:
     bench = Bench(status={"phase": "Waiting"})
+    bench.put_job(1)
+    bench.queue.adds.clear()
     bench.put_pod(1)
     assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)]
 
@@ -215,7 +219,9 @@ def test_everybody_forgets_an_object_that_is_gone() -> None:
     bench.put_pod(1)
     bench.take(event="DELETED", version=112)
     assert forgotten == ["object-uid"]
-    assert (len(bench.objects), len(bench.jobs), len(bench.pods)) == (0, 0, 0)
+    assert (len(bench.objects), len(bench.pods)) == (0, 0)
+    bench.jobs.remove("lab", raw.JOB["metadata"]["name"], "job-uid")
+    assert len(bench.jobs) == 0
 
 
 def test_who_waits_for_a_dependency_is_woken_by_its_end() -> None:

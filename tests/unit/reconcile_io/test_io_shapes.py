@@ -26,6 +26,7 @@ def full_job() -> dict[str, Any]:
     condition = {"type": "Failed", "status": "True", "reason": "Why", "message": "words", "lastTransitionTime": AT}
     content: dict[str, Any] = raw.job(conditions=[condition], terminating=1)
     content["metadata"] |= {"deletionTimestamp": AT, "managedFields": MANAGED}
+    content["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "lab"
     content["spec"] |= {"suspend": True, "template": {"spec": {"containers": [{"env": [{"name": "A"}]}]}}}
     return content
 
@@ -44,7 +45,7 @@ def full_pods() -> list[dict[str, Any]]:
             initContainerStatuses=[{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}],
         ),
     ]
-    pods[0]["metadata"] |= {"deletionTimestamp": AT, "deletionGracePeriodSeconds": 7, "managedFields": MANAGED}
+    pods[0]["metadata"] |= {"deletionTimestamp": AT, "managedFields": MANAGED}
     for pod in pods:
         pod["spec"]["containers"][0]["env"] = [{"name": "A", "value": "b"}]
     return pods

@@ -44,12 +44,37 @@ local function wants_health_while_running()
   return annotations["scenewright.io/healthy-while-running"] == "true"
 end
 
+-- Whether there is a retry token that the operator has not seen yet; the annotation does not change the generation.
+-- Refused objects have no work to retry. Tokens of more than 63 characters are stored as hashes, so they are not compared.
+local function asked_again(status)
+  local token, annotation = "", (obj.metadata.annotations or {})["scenewright.io/retry"] or ""
+  if obj.spec ~= nil and obj.spec.execution ~= nil then
+    token = obj.spec.execution.retryToken or ""
+  end
+  if token ~= "" and annotation ~= "" then
+    token = token .. "+"
+  end
+  token = token .. annotation
+  if token == "" or #token > 63 or (status.effective or {}).workHash == nil then
+    return false
+  end
+  for _, seen in ipairs(status.retryTokens or {}) do
+    if seen == token then
+      return false
+    end
+  end
+  return true
+end
+
 local status = obj.status
 if status == nil or status.phase == nil then
   return { status = "Progressing", message = "waits for the operator" }
 end
 if (status.observedGeneration or 0) < (obj.metadata.generation or 0) then
   return { status = "Progressing", message = "the operator has not seen the last change yet" }
+end
+if asked_again(status) and (status.phase == "Complete" or status.phase == "Failed") then
+  return { status = "Progressing", message = "the operator has not begun the retry yet" }
 end
 if status.phase == "Complete" then
   return { status = "Healthy", message = explained(status, "Complete", running(status)) }

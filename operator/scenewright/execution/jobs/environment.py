@@ -12,6 +12,7 @@ from scenewright_stages.contract.layout import STORAGE_KEYS
 from scenewright_stages.contract.task import ENVIRONMENT
 
 TOKEN_KEY = "HF_TOKEN"
+REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FLUSH_SECONDS = 5
 """Part of the grace period that is left when the worker has to be gone: the log is stored in it."""
 
@@ -115,7 +116,8 @@ def _referenced(request: JobRequest) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
     secret = request.plan.spec.storage.secret_name
     if secret:
-        found += [_secret(key, secret, optional=True) for key in STORAGE_KEYS]
+        # A Pod without these keys must not start: it would fall back to the node's identity.
+        found += [_secret(key, secret, optional=key not in REQUIRED_KEYS) for key in STORAGE_KEYS]
     token = request.plan.spec.models.token_secret_name
     if token and request.fills_models:
         found.append(_secret(TOKEN_KEY, token, optional=False))

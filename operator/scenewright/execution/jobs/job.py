@@ -6,7 +6,7 @@ from typing import Any
 
 from scenewright.api.kinds import API_VERSION
 from scenewright.execution.jobs import labels
-from scenewright.execution.jobs.names import job_name
+from scenewright.execution.jobs.names import job_name, output_place
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
 from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import Creation, JobRequest, Owner
@@ -14,6 +14,7 @@ from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.errors import ExitCode
+from scenewright_stages.contract.keys import short_hash
 
 __all__ = ["Creation", "Owner", "job_manifest"]
 
@@ -35,6 +36,7 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
     own = labels.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
     found = labels.with_own(own, plan.spec.scheduling.labels)
     queue = queue_of(request)
+    template = {"metadata": {"labels": found, **_annotations(request)}, "spec": pod_spec(request)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -42,12 +44,13 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
             "name": job_name(owner.kind, owner.name, owner.uid, plan.work_hash, create.step),
             "namespace": owner.namespace,
             "labels": {**found, **({labels.QUEUE: queue} if queue else {})},
+            "annotations": {labels.TEMPLATE: short_hash([template, queue]), **_notes(request)},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": {
             **_job_spec(request),
             **({"suspend": True} if queue else {}),
-            "template": {"metadata": {"labels": found, **_annotations(request)}, "spec": pod_spec(request)},
+            "template": template,
         },
     }
 
@@ -55,7 +58,18 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
 def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
     scheduling = request.plan.spec.scheduling
-    return scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
+    named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
+    return named or scheduling.labels.get(labels.QUEUE, "")
+
+
+def _notes(request: JobRequest) -> dict[str, str]:
+    """What the operator later needs to know: GPUs of one Pod, and where the Pods write."""
+    spec = request.plan.spec
+    place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
+    return {
+        labels.GPUS: str(request.needs.gpus),
+        **({} if request.create.plan_only else {labels.OUTPUT: place}),
+    }
 
 
 def _annotations(request: JobRequest) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Deterministic names: the same step of the same work of the same object is the same Job, however often it is made."""
+"""Deterministic names: the same step of the same work of the same object is the same Job, however often it is made.
+
+Equal places that objects write to have equal names, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from posixpath import normpath
 
 MAXIMUM_INDEX_DIGITS = 4
 """A stage has at most 10,000 shards."""
@@ -24,6 +28,27 @@ def job_name(kind: str, object_name: str, uid: str, work_hash: str, step: str) -
     tail = f"{digest}-{_step_part(step)}"
     room = min(_OBJECT_LENGTH, MAXIMUM_LENGTH - len(tail) - 3)
     return f"{_LETTERS[kind]}-{_label_part(object_name, room)}-{tail}"
+
+
+def output_place(namespace: str, secret: str, uri: str) -> str:
+    """The place that an object writes to, such as ``lab/lab-s3 s3://scenes/yard``; empty without a URI.
+
+    The storage's endpoint is in the Secret, which the operator cannot read, so equal URIs are the same place only under
+    the same Secret. Objects without a Secret share the endpoint that is configured for the cluster.
+    """
+    plain = normalised(uri)
+    return f"{namespace}/{secret} {plain}" if plain and secret else plain
+
+
+def normalised(uri: str) -> str:
+    """The URI without doubled and trailing slashes and dots; equal places give equal text."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return ""
+    # The first segment is a bucket, of which normpath knows nothing, so `..` cannot leave it.
+    bucket, _, path = rest.partition("/")
+    inside = normpath("/" + path).lstrip("/")
+    return f"{scheme.lower()}://{bucket}/{inside}".rstrip("/")
 
 
 def _step_part(step: str) -> str:

@@ -59,8 +59,7 @@ def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
 def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> StepNeeds:
     scheduling = plan.spec.scheduling
     requests, limits = _merged(stage, override)
-    domain = scheduling.gpu_resource.partition("/")[0]
-    asked = {name: limits[name] for name in limits if "/" in name and name.partition("/")[0] == domain}
+    asked = {name: limits[name] for name in limits if _is_gpu(name, scheduling.gpu_resource)}
     gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.gpus
     if not gpus:
         return StepNeeds(requests, _without(limits, asked), 0, (), stage.scratch_gib)
@@ -69,6 +68,13 @@ def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> S
         return StepNeeds(requests, limits, gpus, claims, stage.scratch_gib, stage.gpu_memory_gib)
     devices = asked or {scheduling.gpu_resource: str(gpus)}
     return StepNeeds(requests, {**limits, **devices}, gpus, (), stage.scratch_gib, stage.gpu_memory_gib)
+
+
+def _is_gpu(name: str, gpu_resource: str) -> bool:
+    """Whether a resource counts devices (GPUs, shared GPUs, MIG slices) and not, say, their memory."""
+    domain, _, device = name.partition("/")
+    same_domain = domain == gpu_resource.partition("/")[0]
+    return name == gpu_resource or (same_domain and (device in ("gpu", "gpu.shared") or device.startswith("mig-")))
 
 
 def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,14 +6,16 @@ Survives dropped watches, 410 Gone, 429 and 5xx, and outages of any length. Only
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from scenewright.reconcile.cluster.client import METADATA_ONLY, ApiError, Client
 from scenewright.reconcile.cluster.decoding import Event, event_decoder
+from scenewright.reconcile.cluster.malformed import read, skip
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.reconcile.cluster.store import Name, Owned, Store
 from scenewright.telemetry.metrics import CACHED, SWEEP_DIFFERENCES, WATCH_AGE, WATCH_RELISTS
@@ -122,7 +124,8 @@ class Informer(Generic[T]):
                 # After a restore from a backup versions begin anew and older ones are the truth.
                 forced = version < self._version
             for raw in page.get("items") or ():
-                names.add(self._put(raw, forced))
+                with self._skipping(raw):
+                    names.add(self._put(raw, forced))
             self._heard()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
         self._version = version
@@ -141,7 +144,8 @@ class Informer(Generic[T]):
         async for line in lines:
             self._failures = 0
             self._heard()
-            self._take(self._decode(line))
+            with self._skipping(line):
+                self._take(self._decode(line))
             if self._suspicious:
                 self._suspicious = False
                 raise Expired("sweep")
@@ -158,10 +162,23 @@ class Informer(Generic[T]):
         self._version = int(raw["metadata"]["resourceVersion"])
 
     def _put(self, raw: dict[str, Any], forced: bool) -> Name:
-        projected = self._project(raw)
-        if projected is not None:
-            self._store.put(projected, int(raw["metadata"]["resourceVersion"]), forced)
-        return _name(raw)
+        name, version = _name(raw), int(raw["metadata"]["resourceVersion"])
+        projected = read(self._project, raw, self._resource.plural)
+        if projected is None:
+            self._store.remove(*name)
+        else:
+            self._store.put(projected, version, forced)
+        return name
+
+    @contextlib.contextmanager
+    def _skipping(self, content: Any) -> Iterator[None]:
+        """Skips one object or event that cannot be read."""
+        try:
+            yield
+        except (Expired, ApiError):
+            raise
+        except Exception as error:
+            skip(self._resource.plural, content, error)
 
     def _heard(self) -> None:
         self._heard_at = time.monotonic()

@@ -14,7 +14,7 @@ CACHE_NOT_SHARED = "ModelCacheNotShared"
 
 def cautions(situation: Situation, plan: Plan) -> tuple[tuple[str, str] | None, list[Inspect]]:
     """Reason and message of the warning, and what has to be asked to know it."""
-    expiry = refuses_expiry(situation.observed.object, plan)
+    expiry = refuses_expiry(situation.observed.object)
     unshared, asks = _unshared_cache(situation, plan)
     reason = EXPIRY_REFUSED if expiry else CACHE_NOT_SHARED
     message = "; ".join(text for text in (expiry, unshared) if text)
@@ -33,7 +33,7 @@ def _unshared_cache(situation: Situation, plan: Plan) -> tuple[str, list[Inspect
     inspection = Inspection("cache-claim", claim)
     answer = situation.observed.answers.get(inspection)
     if answer is not None:
-        return ("" if answer.holds else text), []
+        return (text if answer.holds is False else ""), []
     before = condition_of(situation.before.conditions, "Warning")
     was_so = before is not None and before.status == "True" and text in before.message
     is_over = situation.before.phase in ENDS

@@ -165,18 +165,18 @@ def _running(
 ) -> Turn:
     """Creates a step's Job, waits for one that is being deleted, or looks after the live one."""
     run = run.remembering(stage=step)
+    memory = run.memory
+    create = CreateJob(
+        step=step,
+        run=memory.run,
+        shards=shards,
+        fold_index=fold_index,
+        fold_publish=fold_publish,
+        retry_failed=memory.retry_failed and memory.passes == 1,
+        plan_only=memory.plan_only,
+    )
     if job is None:
-        memory = run.memory
-        create = CreateJob(
-            step=step,
-            run=memory.run,
-            shards=shards,
-            fold_index=fold_index,
-            fold_publish=fold_publish,
-            retry_failed=memory.retry_failed and memory.passes == 1,
-            plan_only=memory.plan_only,
-        )
         return created(run, create, doing)
     if job.deleting:
         return run.turn(doing, again_after=run.settings.look_again)
-    return watched(run, job, doing)
+    return watched(run, job, create, doing)

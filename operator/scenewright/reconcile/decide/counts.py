@@ -47,7 +47,7 @@ def progressed(
     known = stage.started_at or (text_of(min(started)) if started else "")
     update = {"state": "Running" if known else "Waiting", "samples": samples, "shards": shards, "started_at": known}
     if (samples, shards) != (stage.samples, stage.shards):
-        update |= _rates(stage, samples, pods, pushed)
+        update |= _rates(stage, samples, job, pods, pushed)
     return stage.model_copy(update=update)
 
 
@@ -57,11 +57,15 @@ def _is_of(progress: StepProgress, job: ObservedJob) -> bool:
 
 
 def _rates(
-    stage: StageStatus, samples: SampleCounts, pods: list[ObservedPod], progress: StepProgress | None
+    stage: StageStatus,
+    samples: SampleCounts,
+    job: ObservedJob,
+    pods: list[ObservedPod],
+    progress: StepProgress | None,
 ) -> dict[str, Any]:
     rate = progress.samples_per_minute if progress is not None else stage.samples_per_minute
     return {
-        **_gpu_times(stage, pods, progress),
+        **_gpu_times(stage, job, pods, progress),
         "samples_per_minute": round(rate, 2),
         "eta": _eta(samples, progress),
     }
@@ -84,7 +88,7 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
                 update={"running": 0, "done": done, "failed": latest.shards.total - done}
             ),
             "finished_at": text_of(job.ended_at or now),
-            **_gpu_times(latest, pods, None),
+            **_gpu_times(latest, job, pods, None),
             "samples_per_minute": 0.0,
             "eta": "",
         }
@@ -157,12 +161,14 @@ def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
     return ShardCounts(total=total, running=min(job.ready, total - done - failed), done=done, failed=failed)
 
 
-def _gpu_times(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None) -> dict[str, float]:
+def _gpu_times(
+    stage: StageStatus, job: ObservedJob, pods: list[ObservedPod], progress: StepProgress | None
+) -> dict[str, float]:
     """GPU time of ended Pods, or of all Pods as far as they pushed it; none that only the clock adds."""
-    held = sum(
-        pod.gpus * max(0.0, (pod.finished_at - pod.started_at).total_seconds())
+    held = job.gpus * sum(
+        max(0.0, (pod.finished_at - pod.started_at).total_seconds())
         for pod in pods
-        if pod.gpus and pod.started_at is not None and pod.finished_at is not None
+        if pod.started_at is not None and pod.finished_at is not None
     )
     pushed = progress or StepProgress()
     busy = max(stage.gpu_busy_seconds, pushed.busy_seconds, _reported(stage.name, pods).gpu_seconds)

@@ -11,7 +11,7 @@ from scenewright.reconcile.decide import chain, nodes
 from scenewright.reconcile.decide.cautions import cautions
 from scenewright.reconcile.decide.conditions import conditions_of
 from scenewright.reconcile.decide.gates import own_jobs, refused, started, suspended
-from scenewright.reconcile.decide.memory import read_status, remembered
+from scenewright.reconcile.decide.memory import begun_work, read_status, remembered
 from scenewright.reconcile.decide.notices import notices
 from scenewright.reconcile.decide.over import over
 from scenewright.reconcile.decide.restarting import deletions
@@ -37,8 +37,16 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     released, again_after = nodes.releases(situation)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
+    if isinstance(observed.work, Refusal) and _has_ended(situation):
+        # This version would refuse the spec, but the work has ended under another one: leave the status alone.
+        turn = over(situation, situation.before).also(*released, again_after=again_after)
+        return Decision(turn.actions, again_after=turn.again_after)
     turn = _turn(situation).also(*released, again_after=again_after)
     return _concluded(situation, turn)
+
+
+def _has_ended(situation: Situation) -> bool:
+    return situation.before.phase in ENDS and bool(begun_work(situation.observed.object))
 
 
 def _turn(situation: Situation) -> Turn:
@@ -48,7 +56,7 @@ def _turn(situation: Situation) -> Turn:
         return refused(situation, situation.before, work)
     memory = remembered(situation.before, work)
     if memory.phase in ENDS:
-        return over(situation, memory, work)
+        return over(situation, memory)
     if work.spec.suspend:
         return suspended(situation, memory)
     if not memory.run:

@@ -41,12 +41,5 @@ def needs_models(plan: Plan) -> bool:
     return any(backends.revisions(selected).values())
 
 
-def queue_of(plan: Plan, step: str) -> str:
-    """The queue in which a step's Job waits, empty for none."""
-    scheduling = plan.spec.scheduling
-    runs_on_gpu = step in plan.keys and asks_for_gpu(plan, step)
-    return scheduling.queue_name if runs_on_gpu else scheduling.cpu_queue_name
-
-
 def _is_single_object(plan: Plan) -> bool:
     return plan.input_uri.lower().endswith(plan.pipeline.input.suffixes)

@@ -46,6 +46,22 @@ def retry_token(observed: ObservedObject) -> str:
     return seen[-1] if seen and (not token or token in seen) else token
 
 
+def asks_again(observed: ObservedObject) -> bool:
+    """Whether a retry token that was not seen before asks for the same work again, which changes no generation."""
+    seen = [str(each) for each in observed.status.get("retryTokens") or [""]]
+    return bool(_recorded_hash(observed)) and retry_token(observed) != seen[-1]
+
+
+def begun_work(observed: ObservedObject) -> str:
+    """Work hash under which this generation began; empty if it has not begun or a retry asks for it again."""
+    is_known = observed.status.get("observedGeneration") == observed.generation
+    return _recorded_hash(observed) if is_known and not asks_again(observed) else ""
+
+
+def _recorded_hash(observed: ObservedObject) -> str:
+    return str((observed.status.get("effective") or {}).get("workHash") or "")
+
+
 def remembered(before: Status, plan: Plan) -> Status:
     """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
     if before.effective.work_hash == plan.work_hash and not _was_only_planned(before, plan):

@@ -32,9 +32,9 @@ def releases(situation: Situation) -> tuple[list[Action], float | None]:
 
 
 def _overdue(situation: Situation, pod: ObservedPod) -> Action | None:
-    """Releases a Pod, asks about its node, or leaves it to a node that is well."""
+    """Releases a Pod, or asks about its node; leaves the Pod alone if the node is well or unknown."""
     inspection = Inspection("node", pod.node)
     answer = situation.answer(inspection)
     if answer is None:
         return Inspect(inspection)
-    return None if answer.holds else ReleasePod(pod.name, pod.uid)
+    return ReleasePod(pod.name, pod.uid) if answer.holds is False else None

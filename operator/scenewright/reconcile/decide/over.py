@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from scenewright.api.status import Status
-from scenewright.planning.plan import Plan
 from scenewright.reconcile.actions import DeleteObject
 from scenewright.reconcile.decide.gates import own_jobs
 from scenewright.reconcile.decide.restarting import deletions
@@ -19,14 +18,14 @@ HELM_LABEL = "app.kubernetes.io/managed-by"
 FLUX_PREFIXES = ("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")
 
 
-def over(situation: Situation, memory: Status, plan: Plan) -> Turn:
-    """The end is sticky: Jobs that vanish, and edits that are no work, change nothing of it."""
-    own, others = own_jobs(situation.observed.jobs, memory.run, plan.work_hash)
+def over(situation: Situation, memory: Status) -> Turn:
+    """The end is sticky: vanished Jobs, edits that are not work, and upgrades do not change it."""
+    own, others = own_jobs(situation.observed.jobs, memory.run, memory.effective.work_hash)
     live = [job for job in own.values() if not job.ended]
     if not memory.finished_at:
         memory = memory.model_copy(update={"finished_at": text_of(situation.now)})
     turn = Turn(memory, standing_of(memory), tuple(deletions([*others, *live], "the work has ended")))
-    left = _seconds_to_live(situation, memory, plan)
+    left = _seconds_to_live(situation, memory)
     if left is None:
         return turn
     if left > 0:
@@ -45,16 +44,21 @@ def git_owner(observed: ObservedObject) -> str:
     return "Argo CD" if INSTANCE_LABEL in observed.labels and not is_helms else ""
 
 
-def refuses_expiry(observed: ObservedObject, plan: Plan) -> str:
+def refuses_expiry(observed: ObservedObject) -> str:
     """Why the object is kept although it has a time to live, empty when it has none or goes."""
     owner = git_owner(observed)
-    if plan.spec.ttl_seconds_after_finished is None or not owner:
+    if _lifetime(observed) is None or not owner:
         return ""
     return f"ttlSecondsAfterFinished is ignored: {owner} would make the object again, and it would run again"
 
 
-def _seconds_to_live(situation: Situation, memory: Status, plan: Plan) -> float | None:
-    lifetime = plan.spec.ttl_seconds_after_finished
+def _lifetime(observed: ObservedObject) -> int | None:
+    seconds: int | None = observed.spec.get("ttlSecondsAfterFinished")
+    return seconds
+
+
+def _seconds_to_live(situation: Situation, memory: Status) -> float | None:
+    lifetime = _lifetime(situation.observed.object)
     finished = moment_of(memory.finished_at)
     if lifetime is None or finished is None or git_owner(situation.observed.object):
         return None

@@ -1,8 +1,10 @@
-"""Patience: how long the planner lets things be before it says or does something about them."""
+"""Patience: how long the planner lets things be before it says or does something about them; and what Pods are like."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from scenewright.execution.jobs import PodSettings
 
 PODLESS_SECONDS = 10.0
 """Nearly every Job has its Pods within a second."""
@@ -27,7 +29,7 @@ class DecideSettings:
         back_off: the Job controller waits for up to ten minutes between attempts at an index; only a longer pause
             without Pods is looked into.
         queue_pending, queue_controller: a Job that its queue holds back becomes a condition after the first, and
-            nobody seems to serve the queue after the second.
+            nobody seems to serve the queue, or there is no such queue, after the second.
         node_loss: a Pod that terminates for this much longer than its grace period has perhaps lost its node.
         report_grace: how long the Pod's report may arrive later than the Job's end.
         look_again: what waits for others (deletions, other objects) is looked at after this time, whatever the events.
@@ -39,6 +41,7 @@ class DecideSettings:
             repeated after this time, then after twice as long and so on, so often; never with ``retries.passes: 0``.
         in_use: an output that somebody else has is looked at after this time at the latest, and as often.
         restarts: how often a run repeats something because a Job or its report was gone.
+        pods: the operator's current configuration of Pods.
     """
 
     notice: float = 30.0
@@ -62,3 +65,4 @@ class DecideSettings:
     repeats: int = 5
     in_use: float = 600.0
     restarts: int = 10
+    pods: PodSettings = field(default_factory=PodSettings)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scenewright.execution.jobs import job_name
+from scenewright.execution.jobs import job_manifest, job_name, labels
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, Inspect, SetParallelism
-from scenewright.reconcile.decide import endings, folding
+from scenewright.reconcile.decide import endings
 from scenewright.reconcile.decide.findings import NOTHING, Finding
-from scenewright.reconcile.decide.queueing import queued
+from scenewright.reconcile.decide.queueing import NO_QUEUE, queued
 from scenewright.reconcile.decide.times import moment_of, seconds_between
 from scenewright.reconcile.decide.turns import Run, Standing, Turn, condition_of
 from scenewright.reconcile.observation import Answer, Inspection, ObservedJob, ObservedPod
@@ -30,6 +30,8 @@ def created(run: Run, create: CreateJob, doing: Standing) -> Turn:
     answer = run.situation.answer(Inspection("failed-creates", name), run.settings.refusal_age)
     if answer is None or not answer.holds:
         return run.turn(doing, create)
+    if answer.invalid:
+        return endings.failed(run, "ConfigurationError", f"the API server refuses the Job {name}: {answer.message}")
     reason = _refusal(answer.message)
     if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
         return endings.failed(run, reason, answer.message)
@@ -45,17 +47,19 @@ def _waiting_since(run: Run) -> datetime:
     return moment_of(condition.last_transition_time) or run.now
 
 
-def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
+def watched(run: Run, job: ObservedJob, create: CreateJob, doing: Standing) -> Turn:
     """Looks after a live Job.
 
     Args:
         run: the run.
         job: its Job that has neither ended nor is being deleted.
+        create: how it would be created now.
         doing: how the object stands while nothing holds the Job up.
     """
     look = Look.at(run, job)
-    finding = queued(run, job) if job.suspended else _first_finding(look)
-    if finding.reason and _is_outdated(look):
+    finding = queued(run, job, look.started) if job.suspended else _first_finding(look)
+    is_held = job.suspended and finding.reason != NO_QUEUE
+    if finding.reason and not look.started and not is_held and _is_outdated(look, create):
         again_after = run.settings.look_again
         return run.turn(doing, DeleteJob(job.name, job.uid, "edited before it could start"), again_after=again_after)
     if finding.fatal:
@@ -67,14 +71,15 @@ def watched(run: Run, job: ObservedJob, doing: Standing) -> Turn:
     return turn.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
 
 
-def _is_outdated(look: Look) -> bool:
-    """Whether a Job that cannot start was made from a spec that has been edited since: resources, image, node selector.
-
-    A queue's Job is left alone, and so is one whose Pods have run: it goes on with what it was made from.
-    """
-    known = look.run.situation.before.observed_generation
-    was_edited = known not in (0, look.run.situation.observed.object.generation)
-    return was_edited and not look.started and not look.job.suspended
+def _is_outdated(look: Look, create: CreateJob) -> bool:
+    """Whether the Job would be built differently now: the object or the operator's configuration has been edited."""
+    owner = look.run.situation.observed.object
+    try:
+        manifest = job_manifest(look.run.plan, owner, create, look.run.settings.pods)
+    except ValueError:
+        # It could not be built at all.
+        return False
+    return bool(manifest["metadata"]["annotations"][labels.TEMPLATE] != look.job.template)
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,7 @@ def _unschedulable(look: Look) -> Finding:
     answer = look.run.situation.answer(inspection)
     if answer is None:
         return replace(wait, ask=inspection)
-    if answer.holds:
+    if answer.holds is not False:
         return replace(wait, again_after=settings.answer_age)
     text = f"no node can ever run it: {answer.message or pending[0].unschedulable}"
     return Finding("Unschedulable", text, fatal=True)
@@ -294,7 +299,7 @@ def _parallelism(run: Run, job: ObservedJob) -> list[Action]:
     """Patches the parallelism of a stage's live Job; that of an admitted Job belongs to its queue."""
     wanted = run.plan.spec.execution.max_parallelism
     is_stage = job.step in run.plan.keys and job.completions > 1
-    belongs_to_queue = bool(folding.queue_of(run.plan, job.step)) and not job.suspended
+    belongs_to_queue = bool(job.queue) and not job.suspended
     if not is_stage or belongs_to_queue or min(wanted, job.completions) == min(job.parallelism, job.completions):
         return []
     return [SetParallelism(job.name, job.uid, min(wanted, job.completions))]

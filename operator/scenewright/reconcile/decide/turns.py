@@ -34,14 +34,14 @@ class Situation:
         return standing_of(self.before)
 
     def pods_of(self, job: ObservedJob) -> list[ObservedPod]:
-        """The Pods of a Job; those of an earlier Job of the same name that linger in a cache are left out."""
-        return [pod for pod in self._pods_by_job.get(job.name, ()) if pod.created_at >= job.created_at]
+        """The Pods of a Job, and none of an earlier Job of the same name."""
+        return self._pods_by_job.get(job.uid, [])
 
     @cached_property
     def _pods_by_job(self) -> dict[str, list[ObservedPod]]:
         found: dict[str, list[ObservedPod]] = {}
         for pod in self.observed.pods:
-            found.setdefault(pod.job, []).append(pod)
+            found.setdefault(pod.owner_uid, []).append(pod)
         return found
 
     def answer(self, inspection: Inspection, age: float | None = None) -> Answer | None:

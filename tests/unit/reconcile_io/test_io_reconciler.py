@@ -1,0 +1,150 @@
+"""Reconciling objects that share an output, from one observation to the next."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import api_objects as raw
+import pytest
+from reconcile_bench import Bench
+
+from scenewright.reconcile.cluster.client import Client
+from scenewright.reconcile.observation import ObjectKey, ObservedObject
+from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.progressing import Progress
+from scenewright.reconcile.projection import observed_job, observed_pod
+from scenewright.reconcile.settings import ProgressSettings
+
+OLD, YOUNG = ObjectKey("SceneJob", "lab", "old"), ObjectKey("SceneJob", "lab", "young")
+
+
+def reconciled(bench: Bench, *keys: ObjectKey) -> None:
+    async def at_once() -> None:
+        await asyncio.gather(*(bench.reconciler.reconcile(key) for key in keys))
+
+    asyncio.run(at_once())
+
+
+@pytest.mark.parametrize("order", [(OLD, YOUNG), (YOUNG, OLD)])
+def test_of_two_objects_that_are_reconciled_at_once_one_begins(order: tuple[ObjectKey, ObjectKey]) -> None:
+    bench = Bench()
+    bench.put("old", 2)
+    bench.put("young", 1)
+    reconciled(bench, *order)
+    assert bench.notes.created == ["old"]
+    reconciled(bench, *order)
+    assert set(bench.notes.created) == {"old"}
+    assert bench.phase(YOUNG) == "Waiting"
+
+
+def test_an_output_is_claimed_only_when_the_dependency_holds() -> None:
+    bench = Bench()
+    tuned = {"difix": {"tuningRun": "fixer"}}
+    bench.put("old", 2)
+    dependent = raw.scene("old", metadata={"resourceVersion": "111"}, spec={"output": {"uri": "s3://scenes/x"}})
+    dependent["spec"]["worldexplorer"] = tuned
+    bench.router.take("SceneJob", "MODIFIED", dependent)
+    # Any plan will do: what keeps the object from starting is its dependency.
+    plans = PlanningCache()
+    bench.observer._plans.plan = lambda value: plans.plan(  # type: ignore[method-assign]
+        ObservedObject(**{**value.__dict__, "spec": {k: v for k, v in value.spec.items() if k != "worldexplorer"}})
+    )
+    reconciled(bench, OLD)
+    assert bench.phase(OLD) == "Waiting"
+    bench.put("young", 1)
+    reconciled(bench, YOUNG)
+    assert bench.notes.created == ["young"]
+
+
+def test_a_run_that_could_not_be_begun_yet_keeps_its_place_and_one_that_was_given_up_does_not() -> None:
+    bench = Bench()
+    bench.put("old", 2)
+    bench.notes.error = RuntimeError("the API server is away")
+    with pytest.raises(RuntimeError):
+        reconciled(bench, OLD)
+    bench.put("young", 1)
+    reconciled(bench, YOUNG)
+    assert bench.phase(YOUNG) == "Waiting"
+    bench.notes.error = None
+    document = raw.scene(
+        "old", metadata={"resourceVersion": "150", "generation": 3}, spec={"vistadream": {"mode": "?"}}
+    )
+    bench.router.take("SceneJob", "MODIFIED", document)
+    reconciled(bench, OLD)
+    reconciled(bench, YOUNG)
+    assert bench.notes.created == ["young"]
+
+
+def forged_pod(**changes: Any) -> dict[str, Any]:
+    """A Pod that says in its labels that it is one of ours."""
+    pod = raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, '{"step": "coarse"}'))
+    pod["metadata"] |= {"name": "forged", "uid": "forged-uid", **changes}
+    return pod
+
+
+FOREIGN_JOB = [
+    {"apiVersion": "batch/v1", "kind": "Job", "name": "s-yard-1a2b3c4d-coarse", "uid": "x", "controller": True}
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": FOREIGN_JOB},
+        {"ownerReferences": [{**raw.POD["metadata"]["ownerReferences"][0], "controller": False}]},
+        {"ownerReferences": [{**raw.POD["metadata"]["ownerReferences"][0], "apiVersion": "apps/v1"}]},
+        {"namespace": "elsewhere"},
+    ],
+    ids=["nobody's", "another Job's", "not controlled", "another kind's", "in another namespace"],
+)
+def test_what_a_pod_says_counts_only_when_it_belongs_to_a_job_of_ours(changes: dict[str, Any]) -> None:
+    bench = Bench()
+    document = raw.scene("yard")
+    document["metadata"]["uid"] = "object-uid"
+    bench.router.take("SceneJob", "ADDED", document)
+    job = observed_job(raw.JOB)
+    assert job is not None
+    bench.jobs.put(job, 1)
+    for content in (raw.POD, forged_pod(**changes)):
+        pod = observed_pod(content)
+        if pod is not None:
+            bench.pods.put(pod, 2)
+    observed = bench.observed(ObjectKey("SceneJob", "lab", "yard"))
+    assert [pod.name for pod in observed.pods] == [raw.POD["metadata"]["name"]]
+    settings = ProgressSettings(enabled=False)
+    client = cast(Client, SimpleNamespace(document=None))
+    progress = Progress(settings, client, bench.objects, bench.pods, bench.router.job_of, lambda _key: None)
+    assert progress.known(changes.get("namespace", "lab"), "forged-uid") is None, "its counters are not taken either"
+    known = progress.known("lab", "pod-uid")
+    assert known is not None and known.owner_uid == "object-uid"
+
+
+def test_a_job_of_another_namespace_is_no_job_of_the_object_that_it_names() -> None:
+    bench = Bench()
+    document = raw.scene("yard")
+    document["metadata"]["uid"] = "object-uid"
+    bench.router.take("SceneJob", "ADDED", document)
+    foreign = raw.job()
+    foreign["metadata"]["namespace"] = "elsewhere"
+    job = observed_job(foreign)
+    assert job is not None
+    bench.jobs.put(job, 1)
+    assert bench.observed(ObjectKey("SceneJob", "lab", "yard")).jobs == ()
+
+
+def test_labels_of_a_pod_of_ours_that_somebody_changed_do_not_hide_it() -> None:
+    bench = Bench()
+    document = raw.scene("yard")
+    document["metadata"]["uid"] = "object-uid"
+    bench.router.take("SceneJob", "ADDED", document)
+    job = observed_job(raw.JOB)
+    relabelled = raw.pod()
+    relabelled["metadata"]["labels"]["scenewright.io/owner-uid"] = "another"
+    pod = observed_pod(relabelled)
+    assert job is not None and pod is not None
+    bench.jobs.put(job, 1)
+    bench.pods.put(pod, 2)
+    assert len(bench.observed(ObjectKey("SceneJob", "lab", "yard")).pods) == 1
