@@ -150,6 +150,10 @@ class TrajectoryParams(Params):
         ),
     )
 
+    def ratios(self) -> tuple[float, float]:
+        """Forward and backward ratio in effect."""
+        return MOTION_PRESETS.get(self.motion_preset, (self.forward_ratio, self.backward_ratio))
+
 
 MOTION_PRESETS: dict[str, tuple[float, float]] = {
     "small": (0.18, 0.25),
