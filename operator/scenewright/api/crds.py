@@ -52,9 +52,7 @@ def crd(kind: Kind, *, built_in: bool = False) -> Object:
 
 def crd_files(*, built_in: bool = True) -> dict[str, str]:
     """File name and YAML text of every CRD; the same text for the same models."""
-    return {
-        f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind, built_in=built_in)) for kind in KINDS
-    }
+    return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind, built_in=built_in)) for kind in KINDS}
 
 
 def _names(kind: str, plural: str) -> Object:

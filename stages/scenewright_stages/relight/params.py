@@ -23,6 +23,7 @@ ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
 AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
+
 def chain_or_backend(other: str) -> Rule:
     """A block names one backend or a chain of them; `other` is one that is not the default."""
     return Rule(

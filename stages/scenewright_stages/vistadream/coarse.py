@@ -68,7 +68,9 @@ class CoarseStage(Stage[VistaDreamParams]):
             log.warning("%s", summary.diagnosis.text())
         return self._result(expansion, summary, inputs)
 
-    def _result(self, expansion: Expansion, summary: CoarseSummary, inputs: StageInputs[VistaDreamParams]) -> StageResult:
+    def _result(
+        self, expansion: Expansion, summary: CoarseSummary, inputs: StageInputs[VistaDreamParams]
+    ) -> StageResult:
         names = {"scene": "coarse_scene.npz", "frames": "coarse_frames.npz"}
         names |= {"summary": "coarse_summary.json", "log": "coarse_summary.txt"}
         outputs = {name: inputs.workspace / file for name, file in names.items()}

@@ -83,7 +83,9 @@ class DepthStage(Stage[VistaDreamParams]):
         notes = "; ".join([use.notes, *result.notes]) if result.notes else use.notes
         return StageResult(outputs, metrics, backends=[replace(use, notes=notes)])
 
-    def _provided(self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs[VistaDreamParams]) -> CanvasDepth:
+    def _provided(
+        self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs[VistaDreamParams]
+    ) -> CanvasDepth:
         map_path = inputs.find("input", "depth")
         if map_path is None:
             raise SampleError("DepthMissing", MISSING_MAP)
