@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plugins import with_plugins
 from toy_pipeline import PIPELINE, runs, write_inputs
 
 from scenewright_stages.contract import layout
@@ -58,7 +59,7 @@ class _Zygote:
     """The process that forks the workers of this test process."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+        environment = {**os.environ, **with_plugins()}
         self._process = subprocess.Popen(
             [sys.executable, str(SUPPORT / "toy_zygote.py")],
             stdin=subprocess.PIPE,
@@ -90,6 +91,7 @@ class Toy:
         parameters: of the pipeline, as in a manifest.
         options: further fields of the task.
         environment: further variables of the processes.
+        pipeline: what the processes find as the pipeline ``toy``.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Toy:
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     output_uri: str = ""
+    pipeline: str = "toy_pipeline:PIPELINE"
 
     def __post_init__(self) -> None:
         write_inputs(self.input, self.samples)
@@ -126,7 +129,7 @@ class Toy:
 
     def task(self, step: str, **changes: Any) -> Task:
         params = PIPELINE.parse(self.parameters)
-        keys = stage_keys(PIPELINE.stages(params), params, {}, 42)
+        keys = stage_keys(PIPELINE, params, {}, 42)
         fields: dict[str, Any] = {
             "kind": "SceneJob",
             "name": "toy-job",
@@ -171,8 +174,7 @@ class Toy:
         """Environment of a step's process."""
         return {
             **os.environ,
-            "PYTHONPATH": str(SUPPORT),
-            "SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE",
+            **with_plugins(toy=self.pipeline),
             "SCENEWRIGHT_TASK": self.task(step, **changes).model_dump_json(by_alias=True),
             "SCENEWRIGHT_REPORT_DIR": str(self.reports),
             "SCENEWRIGHT_TERMINATION_LOG": str(self.reports / "termination"),

@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.samples import ancestor, children, leaves, stage_levels
-from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
-from scenewright_stages.contract.samples import Sample, SourceFile
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec, expansions, stage_levels
+from scenewright_stages.contract.samples import Child, Family, Sample, SourceFile
 
-ROOT = Sample("a/photo", SourceFile("file:///in/photo.png", 3, "f"), attributes={"age": 3})
+ROOT = Sample("a/photo", {"source": SourceFile("file:///in/photo.png", 3, "f")}, attributes={"age": 3})
 
 
 def stage(name: str, *reads: str, expands: tuple[str, ...] = ()) -> StageSpec:
-    return StageSpec(name, 1, "m:C", tuple(Read(read) for read in reads), (), expands=expands)
+    children = [Child(ending) for ending in expands]
+    return StageSpec(
+        name, 1, "m:C", tuple(Read(read) for read in reads), (), expands=(lambda sample: children) if expands else None
+    )
+
+
+def family(stages: tuple[StageSpec, ...]) -> Family:
+    return Family.of(ROOT, expansions(stages))
 
 
 CHAIN = (
@@ -30,22 +36,23 @@ def test_levels_count_the_expansions_on_the_way() -> None:
 
 
 def test_leaves_are_the_product_of_all_expansions_with_unique_ids_and_the_files_of_the_indexed_sample() -> None:
-    found = leaves(ROOT, CHAIN)
+    found = family(CHAIN).leaves
     assert [leaf.id for leaf in found] == [f"a/photo_v{light}-{view}" for light in (0, 1) for view in (0, 1, 2)]
     assert {leaf.source for leaf in found} == {ROOT.source}
-    assert found[4].ancestors == ("a/photo", "a/photo_v1")
-    assert leaves(ROOT, CHAIN[:1]) == (ROOT,)
+    assert [one.id for one in found[4].lineage()] == ["a/photo", "a/photo_v1", "a/photo_v1-1"]
+    assert family(CHAIN[:1]).leaves == (ROOT,)
+    assert list(family(CHAIN[:2]).all_ids()) == ["a/photo", "a/photo_v0", "a/photo_v1"]
 
 
 def test_ancestors_are_what_the_lower_stages_worked_on() -> None:
-    leaf = leaves(ROOT, CHAIN)[4]
-    assert ancestor(leaf, 0) == ROOT
-    assert ancestor(leaf, 1) == children(ROOT, ("_v0", "_v1"))[1]
-    assert ancestor(leaf, 2) is leaf
+    leaf = family(CHAIN).leaves[4]
+    assert leaf.at_level(0) is leaf.root is ROOT
+    assert leaf.at_level(1) == ROOT.children([Child("_v0"), Child("_v1")])[1]
+    assert leaf.at_level(2) is leaf
 
 
 def test_an_expanded_sample_survives_its_line_of_a_worklist() -> None:
-    leaf = leaves(ROOT, CHAIN)[0]
+    leaf = family(CHAIN).leaves[0]
     assert Sample.from_json(leaf.to_json()) == leaf
 
 
@@ -56,4 +63,4 @@ def test_two_stages_that_expand_the_same_samples_are_refused() -> None:
 
 def test_a_child_whose_id_is_too_long_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="too long"):
-        children(Sample("a" * 127), ("_v0",))
+        Sample("a" * 127).children([Child("_v0")])

@@ -35,7 +35,7 @@ def save_image(path: Path, pixels: np.ndarray = RAMP, mode: str | None = None) -
         (lambda path: save_image(path, RAMP[:8]), "expected 16 a side"),
         (lambda path: save_image(path, RAMP, "L"), "expected 3 channels"),
         (lambda path: save_image(path, RAMP, "RGBA"), "expected 3 channels"),
-        (lambda path: path.write_bytes(b"\x89PNG not really"), "no image"),
+        (lambda path: path.write_bytes(b"\x89PNG not really"), "not an image"),
         (lambda path: (save_image(path), path.write_bytes(path.read_bytes()[:-40])), "cannot be read"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (lambda path: path.mkdir(), "not a file"),
@@ -146,12 +146,12 @@ def test_bad_point_files_are_refused(tmp_path: Path, content: bytes, message: st
     [
         ("json", b'{"frames": 1}', b'{"frame": 1}', "lacks"),
         ("json", b'{"frames": 1}', b'{"frames": NaN}', "NaN"),
-        ("json", b'{"frames": 1}', b"[1]", "no JSON object"),
+        ("json", b'{"frames": 1}', b"[1]", "not a JSON object"),
         ("json", b'{"frames": 1}', b'{"frames"', "cannot be read"),
         ("text", "é".encode(), b" \n", "blank"),
         ("text", "é".encode(), b"\xff\xfe", "cannot be read"),
-        ("html", b"<!doctype html><HTML></HTML>", b"<p>", "no HTML"),
-        ("rrd", b"RRF2....", b"RIFF", "no Rerun"),
+        ("html", b"<!doctype html><HTML></HTML>", b"<p>", "not an HTML page"),
+        ("rrd", b"RRF2....", b"RIFF", "not a Rerun recording"),
     ],
 )
 def test_other_files(tmp_path: Path, media: Media, good: bytes, bad: bytes, message: str) -> None:
