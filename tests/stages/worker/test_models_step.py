@@ -53,7 +53,7 @@ class Step:
             step="models",
             run="r-1",
             work_hash="0" * 16,
-            keys=stage_keys(stages, params, {}, 42),
+            keys=stage_keys(PIPELINE, params, {}, 42),
             input={"uri": "s3://not/there"},  # type: ignore[arg-type]
             output={"uri": str(self.folder / "out")},  # type: ignore[arg-type]
             select_stages=[stage.name for stage in stages],
