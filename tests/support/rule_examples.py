@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from scenewright.api.kinds import KINDS, spec_model
 from scenewright_stages.contract.params import Params, Rule
-from scenewright_stages.contract.pipeline import Kind, Pipeline
+from scenewright_stages.contract.pipeline import Kind
 from scenewright_stages.pipelines import pipelines
 
 PLACES = {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}}
@@ -55,7 +55,7 @@ def right_spec(kind: Kind, pipeline: str = "", **changes: Any) -> dict[str, Any]
     """The smallest spec of a kind, with the block of one pipeline: the first of the kind unless it is named."""
     installed = pipelines(kind, built_in=True)
     name = pipeline or next(iter(installed), "")
-    block = {name: _right_block(installed[name])} if name else {}
+    block = {name: installed[name].sample_blocks()[0]} if name else {}
     return copy.deepcopy({**REQUIRED[kind], **block, **changes})
 
 
@@ -123,14 +123,3 @@ def _broken_spec(block: Block, rule: Rule, example: Mapping[str, Any]) -> dict[s
 
 def _names(kind: Kind) -> set[str]:
     return set(pipelines(kind, built_in=True))
-
-
-def _right_block(pipeline: Pipeline) -> Mapping[str, Any]:
-    """The smallest block that the pipeline accepts."""
-    for block in ({}, *pipeline.examples):
-        try:
-            pipeline.parse(block)
-        except ValueError:
-            continue
-        return block
-    raise AssertionError(f"no example of {pipeline.name} is accepted")
