@@ -16,6 +16,8 @@ from scenewright_stages.contract.errors import ConfigurationError, SampleError
 
 SOURCE = "source"
 """Role of the one file of most samples."""
+ID_FIELD = "sample"
+"""Field of errors about an id."""
 WHOLE_LEVEL = -1
 WHOLE_ID = "whole"
 """Id of the sample that stands for the whole job."""
@@ -141,9 +143,9 @@ class Sample:
         )
         for child in made:
             if not is_sample_id(child.id):
-                raise ConfigurationError("sample", child.id, "is too long once expanded; shorten the file name")
+                raise ConfigurationError(ID_FIELD, child.id, "is too long once expanded; shorten the file name")
         if len({child.id for child in made}) < len(made):
-            raise ConfigurationError("sample", self.id, "two of its children have the same id")
+            raise ConfigurationError(ID_FIELD, self.id, "two of its children have the same id")
         return made
 
     def to_json(self) -> dict[str, Any]:
