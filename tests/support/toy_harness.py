@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,13 @@ class _Zygote:
 @functools.cache
 def _zygote() -> _Zygote:
     return _Zygote()
+
+
+def start_worker(variables: Mapping[str, str], log: Path) -> Started:
+    """Starts a worker with exactly these variables; `log` gets what it prints."""
+    answer = _zygote().ask({"start": dict(variables), "log": str(log)})
+    assert answer is not None
+    return Started(answer)
 
 
 @dataclass
@@ -153,9 +160,7 @@ class Toy:
 
     def start_with(self, variables: dict[str, str]) -> Started:
         """Starts a process with exactly these variables."""
-        answer = _zygote().ask({"start": variables, "log": str(self.folder / "console.txt")})
-        assert answer is not None
-        return Started(answer)
+        return start_worker(variables, self.folder / "console.txt")
 
     def start_afresh(
         self, step: str, environment: dict[str, str] | None = None, *, pass_fds: tuple[int, ...] = (), **changes: Any

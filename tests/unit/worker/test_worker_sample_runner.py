@@ -41,7 +41,7 @@ class Fragile(Stage):
         return self.smaller
 
 
-def attempt(stage: Fragile, folder: Path, retries: int = 0) -> Outcome:
+def attempt(stage: Fragile, folder: Path, retries: int | None = 0) -> Outcome:
     def inputs(item: WorkItem, workspace: Path) -> StageInputs:
         return StageInputs(files={}, params=Params(), seed=42, workspace=workspace)
 
@@ -71,6 +71,13 @@ def test_without_a_smaller_setting_it_is_a_failure_of_its_own_class(tmp_path: Pa
     outcome = attempt(stage, tmp_path)
     assert outcome.result is None
     assert (outcome.reason, stage.tries) == ("OutOfMemory", 1)
+
+
+def test_a_sample_of_several_processes_is_never_begun_again_by_one_of_them(tmp_path: Path) -> None:
+    for fault in (MemoryError("no more"), ValueError("once")):
+        stage = Fragile([fault], smaller=True)
+        assert attempt(stage, tmp_path / type(fault).__name__, retries=None).result is None
+        assert (stage.tries, stage.reductions) == (1, 0)
 
 
 def test_a_full_scratch_disk_ends_the_shard_and_not_the_sample(tmp_path: Path) -> None:

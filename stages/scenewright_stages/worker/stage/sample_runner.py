@@ -105,7 +105,8 @@ class SampleRunner:
     Args:
         stage: the implementation, models loaded.
         scratch: takes the workspaces.
-        retries: how often a sample is tried again after an unexpected exception.
+        retries: how often a sample is tried again after an unexpected exception; None where it never is, not even at a
+            smaller setting when memory ran out: several processes work on it and do not know that one began again.
         running: keeps track of what runs.
         inputs: the inputs of an item in a workspace.
     """
@@ -114,7 +115,7 @@ class SampleRunner:
         self,
         stage: Stage[Any],
         scratch: Path,
-        retries: int,
+        retries: int | None,
         running: RunningSamples,
         inputs: Callable[[WorkItem, Path], StageInputs[Any]],
     ) -> None:
@@ -130,7 +131,7 @@ class SampleRunner:
             Abandoned: the process must end.
         """
         started = time.monotonic()
-        tries_left, reduced = self._retries, False
+        tries_left, reduced = self._retries or 0, self._retries is None
         while True:
             workspace = self._new_workspace()
             try:
