@@ -40,7 +40,7 @@ def with_plugins(**targets: str) -> dict[str, str]:
 
 def add_plugins(**targets: str) -> None:
     """Makes this process find these pipelines from now on."""
-    sys.path[:0] = [str(plugin_folder(**targets)), str(SUPPORT)]
+    sys.path[:0] = [*([str(plugin_folder(**targets))] if targets else []), str(SUPPORT)]
     _forget_pipelines()
 
 
