@@ -133,6 +133,8 @@ class Album(Stage[ViewParams]):
 
     def process(self, sample: Sample, inputs: StageInputs[ViewParams]) -> StageResult:
         RAN.append(("album", sample.id))
+        hidden = {name for one in (sample, *(each.sample for each in inputs.members("mix"))) for name in one.attributes}
+        assert not hidden, f"not declared: {hidden}"
         names = " ".join(member.sample.id for member in inputs.members("mix"))
         cover = f" cover {inputs.answer['cover']}" if inputs.answer else ""
         return _text(inputs, album=f"{inputs.source.read_text()}: {names}{cover}")

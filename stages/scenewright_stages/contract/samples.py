@@ -8,7 +8,7 @@ function of the parameters and their parent, so every process can work out the w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,6 +128,14 @@ class Sample:
     def at_level(self, level: int) -> Sample:
         """This sample or the one that it was expanded from, `level` expansions below the indexed one."""
         return self.lineage()[level]
+
+    def with_only(self, attributes: Collection[str]) -> Sample:
+        """The sample, and those that it comes from, with these attributes and no others."""
+        return replace(
+            self,
+            attributes={name: value for name, value in self.attributes.items() if name in attributes},
+            parent=None if self.parent is None else self.parent.with_only(attributes),
+        )
 
     def children(self, of: Sequence[Child]) -> tuple[Sample, ...]:
         """The samples that it becomes.

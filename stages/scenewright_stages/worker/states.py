@@ -216,8 +216,11 @@ def blocked(upstream: Sequence[Upstream]) -> SampleState | None:
     return next((state for each in upstream if (state := _blocked_by(each)) is not None), None)
 
 
-def current_upstream(upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
-    """Hashes of the upstream outputs that are read now, by stage and output, as a record stores them."""
+def current_upstream(stage: StageSpec, upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
+    """Hashes of the upstream outputs that a stage reads now, by stage and output, as a record stores them.
+
+    Those of a family cover the attributes of its members that the stage reads.
+    """
     hashes: dict[str, dict[str, str]] = {}
     # A family's hash of an output covers the sample's own: it comes last where a stage reads both.
     for each in sorted(upstream, key=lambda each: each.read.of != "own"):
@@ -229,7 +232,13 @@ def current_upstream(upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
             read = {name: found[0][1][name].hash for name in names}
         else:
             read = {
-                name: short_hash([[one.id, files[name].hash] for one, files in found if name in files])
+                name: short_hash(
+                    [
+                        [one.id, files[name].hash, one.with_only(stage.attributes).attributes]
+                        for one, files in found
+                        if name in files
+                    ]
+                )
                 for name in names
             }
         hashes.setdefault(each.read.stage, {}).update(read)
@@ -303,7 +312,9 @@ def _judged(
     if last is None:
         return SampleState("todo", None, _why_none(key, history))
     fingerprint = input_fingerprint(stage, sample, evidence.inputs, answer)
-    if reason := _why_stale(stage, sample, last, history, fingerprint, current_upstream(upstream), evidence.sizes):
+    if reason := _why_stale(
+        stage, sample, last, history, fingerprint, current_upstream(stage, upstream), evidence.sizes
+    ):
         return SampleState("todo", None, reason)
     states: dict[str, State] = {"done": "done", "rejected": "skipped"}
     return SampleState(states.get(last.state, "failed"), last, last.reason, last.message)

@@ -154,28 +154,22 @@ def test_a_state_of_another_input_is_not_continued(training: Callable[..., Train
 
 
 @pytest.mark.slow
-def test_two_ranks_work_on_one_sample_and_a_rank_that_dies_ends_the_process(training: Callable[..., Training]) -> None:
-    job = training(processes=2, diesAt=4, dyingRank=1)
-    assert job.train() == 1
-    report = job.report()
-    assert (report.reason, report.message) == ("ProcessLost", "rank 1 of 2 ended with exit code -9")
-    assert job.died() == 1
-    assert job.train() == 0
-    assert job.steps(0)[-4:] == job.steps(1)[-4:] == [3, 4, 5, 6], "both went on after step 2"
-    assert json.loads((job.output / "s.json").read_text())["sum"] == 6 * SUM_OF_TWO_RANKS
-    assert job.last().state == "done"
-
-
-@pytest.mark.slow
-def test_a_sample_that_fails_in_all_ranks_is_a_failure_and_the_next_one_is_worked_on(tmp_path: Path) -> None:
-    job = Training(tmp_path, PIPELINE, {"notes": str(tmp_path), "processes": 2, "bad": "bad"})
+def test_two_ranks_outlive_a_sample_that_fails_and_end_with_their_process_when_one_dies(tmp_path: Path) -> None:
+    block = {"notes": str(tmp_path), "processes": 2, "bad": "bad", "diesAt": 4, "dyingRank": 1}
+    job = Training(tmp_path, PIPELINE, block)
     job.input = str(job.source / "list.jsonl")
     for name in ("bad", "s"):
         (job.source / f"{name}.txt").write_text(name)
     rows = [{"uri": "bad.txt"}, {"uri": "s.txt", "prompt": "rain", "unread": 1}]
     (job.source / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
     job.index()
+    assert job.train() == 1
+    report = job.report()
+    assert (report.reason, report.message) == ("ProcessLost", "rank 1 of 2 ended with exit code -9")
+    assert job.died() == 1
     assert job.train() == 0
     ends = {name: (record.state, record.reason) for name, record in latest(job.records("train")).items()}
     assert ends == {"bad": ("failed", "Diverged"), "s": ("done", "")}
+    for rank in range(2):
+        assert job.steps(rank) == [1, 2, 1, 2, 3, 4, 3, 4, 5, 6], "bad, then s, which went on after step 2"
     assert json.loads((job.output / "s.json").read_text()) == {"sum": 6 * SUM_OF_TWO_RANKS, "prompt": "rain"}

@@ -56,6 +56,15 @@ def test_an_expanded_sample_survives_its_line_of_a_worklist() -> None:
     assert Sample.from_json(leaf.to_json()) == leaf
 
 
+def test_a_sample_shows_only_some_of_its_attributes_and_so_do_those_that_it_comes_from() -> None:
+    (child,) = ROOT.children([Child("_x", {"view": 1, "mood": "dim"})])
+    shown = child.with_only(("age", "view"))
+    assert (shown.attributes, shown.root.attributes) == ({"age": 3, "view": 1}, {"age": 3})
+    bare = child.with_only(())
+    assert (bare.attributes, bare.root.attributes, bare.id, bare.files) == ({}, {}, child.id, child.files)
+    assert Sample.from_json(shown.to_json()) == shown
+
+
 def test_two_stages_that_expand_the_same_samples_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="expands the same samples as second"):
         stage_levels((*CHAIN[:2], stage("other", "first", expands=("x",))))

@@ -183,6 +183,19 @@ def test_a_stage_that_reads_siblings_gets_all_of_them_and_depends_on_each() -> N
     assert judged(found, *failed)["mix"]["s_v1"].reason == TOO_FEW
 
 
+def test_attributes_of_children_are_read_only_where_they_are_declared_and_then_count() -> None:
+    views = painted(v0="done", v1="done", v2="done")
+
+    def gathered(title: str, *names: str) -> dict[str, dict[str, str]]:
+        children = [Child(child.ending, {**child.attributes, "title": title}) for child in CHILDREN]
+        album = replace(ALBUM, attributes=names)
+        (item,) = planned(chain(replace(PAINT, expands=lambda sample: children), album), "album", "s", *views).items
+        return {name: dict(hashes) for name, hashes in item.hashes.items()}
+
+    assert gathered("a") == gathered("b")
+    assert gathered("a", "title") != gathered("b", "title")
+
+
 def test_siblings_of_another_parent_are_not_read() -> None:
     found = chain(PAINT, MIX)
     population = found.population([photo("s"), photo("t")])

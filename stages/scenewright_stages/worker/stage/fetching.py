@@ -86,7 +86,10 @@ class Fetcher:
     def _members(self, item: WorkItem) -> dict[str, list[Member]]:
         return {
             stage: [
-                Member(sample, self._outputs(outputs, item.folder / stage / str(number)))
+                Member(
+                    sample.with_only(self._stage.attributes),
+                    self._outputs(outputs, item.folder / stage / str(number)),
+                )
                 for number, (sample, outputs) in enumerate(members)
             ]
             for stage, members in item.families.items()

@@ -57,7 +57,6 @@ class RankRequest:
         return json.dumps(
             {
                 "sample": self.sample.to_json(),
-                "attributes": dict(self.sample.attributes),
                 "files": [[*key, _packed(local)] for key, local in inputs.files.items()],
                 "families": {
                     stage: [
@@ -213,7 +212,7 @@ def _unpacked(
         state=None if state is None else MirroredState(state[0], {name: Path(path) for name, path in state[1].items()}),
         ranks=Ranks(rank, count, data["rendezvous"]),
     )
-    return Sample(sample.id, sample.files, data["attributes"], sample.parent), inputs
+    return sample, inputs
 
 
 def _packed(local: Local) -> str | list[str]:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,9 +190,7 @@ class SampleRunner:
 
 def visible(item: WorkItem, stage: Stage[Any]) -> Sample:
     """The sample as the stage's code sees it: with the attributes that the stage declares, and no others."""
-    names = stage.context.stage.attributes
-    shown = {name: value for name, value in item.sample.attributes.items() if name in names}
-    return replace(item.sample, attributes=shown)
+    return item.sample.with_only(stage.context.stage.attributes)
 
 
 def memory_reason(problem: BaseException) -> str:

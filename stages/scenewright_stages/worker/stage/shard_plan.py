@@ -130,7 +130,7 @@ class ShardPlanner:
         return replace(
             item,
             fingerprint=input_fingerprint(self.stage, item.sample, evidence.inputs, found),
-            hashes=current_upstream(upstream),
+            hashes=current_upstream(self.stage, upstream),
             upstream=_own_outputs(upstream),
             families={each.read.stage: each.outputs() for each in upstream if each.read.of != "own"},
             answer=answer,
