@@ -1,11 +1,15 @@
 """Loaded before any test module, hence before torch: see the package's own comment on waiting threads."""
 
+import sys
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
 
 import pytest
 
 import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
+
+# Helpers that tests of several folders share.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 _CLUSTER = Path(__file__).parent / "cluster"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from scenewright_stages.contract.errors import ConfigurationError
@@ -82,6 +83,15 @@ def pipeline(name: str) -> Pipeline:
     if name not in found:
         raise UnknownPipeline(name, list(found))
     return found[name]
+
+
+def defaults_files() -> dict[Path, dict[str, Pipeline]]:
+    """Where the frozen defaults of the built-in pipelines lie, with the pipelines of each file."""
+    root = Path(str(resources.files(__package__)))
+    return {
+        root / folder / DEFAULTS: {found.name: found for found in _of_module(f"{__package__}.{folder}.pipeline")}
+        for folder in _folders()
+    }
 
 
 def _folders() -> list[str]:

@@ -26,8 +26,10 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
 
 from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
-from scenewright_stages.vision.gaussians.rendering import Renderer, renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 CANDIDATE_BAR, STEP_BAR = 2.0, 1.3

@@ -32,14 +32,15 @@ import skimage.data
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.models.dpt import DptNormals
-from scenewright_stages.models.interfaces import BackendRecord
-from scenewright_stages.models.marigold import MarigoldNormals, MarigoldSettings
-from scenewright_stages.models.relight_interfaces import NormalEstimator
-from scenewright_stages.models.sam3 import Sam3Segmenter
-from scenewright_stages.relight.compositing import outline, take_apart
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
-from scenewright_stages.vision import albedo, matting, normals, people, shading
+from scenewright_stages.backends.capability import BackendRecord
+from scenewright_stages.backends.marigold import MarigoldNormals, MarigoldSettings
+from scenewright_stages.backends.normals.dpt import DptNormals
+from scenewright_stages.backends.normals.interface import NormalEstimator
+from scenewright_stages.backends.segment.interface import Subject
+from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
+from scenewright_stages.photographs.compositing import outline, split_layers
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.vision import albedo, matting, normals, shading
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9
 SIDE = 1024
@@ -130,7 +131,7 @@ def relight(picture: bytes, seed: int, models: Models) -> int:
     photograph = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     srgb = photograph.astype(np.float32) * np.float32(1 / 255)
     alpha = _alpha(srgb, models.segmenter)
-    layers = take_apart(photograph, alpha)
+    layers = split_layers(photograph, alpha)
     matte = alpha.astype(np.float32) * np.float32(1 / 255)
     bare, _ = albedo.estimate_albedo(srgb, matte, "classic")
     bare_linear = linear_from_unit(bare)
@@ -148,8 +149,8 @@ def relight(picture: bytes, seed: int, models: Models) -> int:
 def _alpha(srgb: Floats, segmenter: Sam3Segmenter) -> Bytes:
     """The segmenter does all its work, but its weights are random: what is relit is an oval with a soft outline."""
     try:
-        segmenter.segment(srgb, "person")
-    except people.NoSubject:
+        segmenter.segment(srgb, Subject("person"))
+    except matting.NoSubject:
         matting.refine_matte(srgb, _oval(srgb.shape[0]) > 0.5, 8)
     return (_oval(srgb.shape[0]) * np.float32(255)).astype(np.uint8)
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages" / "gaussians"))
 from dense_reference import Splats, composited, projected
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 TILE = 16

@@ -66,7 +66,7 @@ def measure(side: int) -> dict[str, float]:
     cv2.setNumThreads(1)
     try:
         seconds = {
-            "blurs": cpu_seconds(lambda: retinex_blurs(image, SCALES), 9),
+            "blurs": cpu_seconds(lambda: list(retinex_blurs(image, SCALES)), 9),
             "plain_blurs": cpu_seconds(lambda: plain_blurs(image), 2),
             "retinex": cpu_seconds(lambda: multi_scale_retinex(srgb), 9),
             "plain_retinex": cpu_seconds(lambda: plain_retinex(srgb), 2),

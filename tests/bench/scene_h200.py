@@ -38,20 +38,25 @@ import torch
 from flux_fill import random_flux_fill
 from numpy.typing import NDArray
 
-from scenewright_stages.models.interfaces import Inpainter
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from synthetic import box_room, cameras_inside, render, trace_depth
+
+from scenewright_stages.backends.inpaint.interface import Inpainter
+from scenewright_stages.scenes import flight
+from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.preparation import Layout
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.images import outpaint_canvas
 from scenewright_stages.vision.images.preparation import PixelWindow
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, render, trace_depth
-from scenewright_stages.vistadream import expansion, flight, initialize
+from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass
-from scenewright_stages.vistadream.outpaint import Layout
 from scenewright_stages.vistadream.params import VistaDreamParams
-from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 
 SECONDS_BAR = {"bf16": 75.0, "fp8": 60.0}
 BUSY_BAR = 0.9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -133,13 +134,26 @@ def published(output: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def lasting_files(output: Path) -> dict[str, str]:
-    """Hash by path of every published file, results and intermediates, that does not hold times.
+def lasting_files(output: Path, recordings: bool = False) -> dict[str, str]:
+    """Hash by path of every published file, results and intermediates, that two runs of one manifest have in common.
 
-    Hashes are of the bytes on the disk, not those that the worker noted.
+    Pages hold times, and Rerun's recordings hold random ids: recordings, and what ``manifest.jsonl`` says of them, are
+    left out unless they are asked for. Hashes are of the bytes on the disk, not those that the worker noted.
     """
-    lasting = [path for path, entry in published(output).items() if not entry.get("volatile")]
-    return {path: hashlib.sha256((output / path).read_bytes()).hexdigest() for path in sorted(lasting)}
+    lasting = sorted(path for path, entry in published(output).items() if not entry.get("volatile"))
+    if not recordings:
+        lasting = [path for path in lasting if not path.endswith(".rrd")]
+    hashes = {path: hashlib.sha256((output / path).read_bytes()).hexdigest() for path in lasting}
+    if not recordings:
+        manifest = _without_recordings((output / "manifest.jsonl").read_bytes())
+        hashes["manifest.jsonl"] = hashlib.sha256(manifest).hexdigest()
+    return hashes
+
+
+def _without_recordings(manifest: bytes) -> bytes:
+    """A ``manifest.jsonl`` in which ``.rrd`` files have neither size nor hash; as it is when it names none."""
+    recording = rb'("path":"[^"]*\.rrd"),"size":\d+,"hash":"[0-9a-f]+"'
+    return re.sub(recording, rb"\1", manifest)
 
 
 def assert_consistent(output: Path) -> None:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
-from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering, renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, render
 
 pytestmark = [
     pytest.mark.gpu,
@@ -160,7 +162,9 @@ def test_a_batch_of_cameras_is_the_cameras_one_by_one(gsplat: Renderer) -> None:
 
 def test_an_empty_scene_is_all_background(gsplat: Renderer) -> None:
     camera = Camera.from_field_of_view(20, 20, 60.0)
-    rendering = gsplat.render(GaussianScene.empty(device="cuda"), [camera], torch.tensor([0.1, 0.2, 0.3]))
+    shapes = ((0, 3), (0, 3), (0, 4), (0,), (0, 1, 3))
+    scene = GaussianScene(*(torch.zeros(shape, device="cuda") for shape in shapes))
+    rendering = gsplat.render(scene, [camera], torch.tensor([0.1, 0.2, 0.3]))
     assert rendering.rgb[0, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert not rendering.alpha.any()
 
@@ -191,7 +195,12 @@ def test_a_room_is_fitted_in_half_a_minute(gsplat: Renderer) -> None:
     points = GaussianScene.concatenate(parts)
     noise = torch.from_numpy(random.normal(0, 0.005, (len(points), 3)).astype(np.float32))
     sigma = points.log_scales[:, 0].exp() * 2.5
-    start = GaussianScene.from_points(points.means + noise, points.base_srgb(), sigma, opacity=0.5).to("cuda")
+    start = replace(
+        points,
+        means=points.means + noise,
+        log_scales=sigma.log()[:, None].repeat(1, 3),
+        opacity_logits=torch.zeros(len(points)),
+    ).to("cuda")
     held_out = [view for k, view in enumerate(views) if k not in train]
     before = evaluate(start, held_out, gsplat)
     settings = OptimisationSettings(iterations=2_000, means_rate=5e-4, means_decay=0.05, harmonics_rate=1e-2, loss="l1")

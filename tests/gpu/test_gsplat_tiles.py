@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.cuda_graphs import GraphRunner, PlainRunner, Runner
 from scenewright_stages.vision.gaussians import gsplat_fitting, torch_fitting
-from scenewright_stages.vision.gaussians.gsplat_fitting import Easel
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View
-from scenewright_stages.vision.gaussians.rendering import Renderer, renderer_for
+from scenewright_stages.vision.gaussians.gsplat_fitting import ViewState
+from scenewright_stages.vision.gaussians.gsplat_kernels import reached
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.tiles import reached
-from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, go_back, rows_of, with_rows
-from scenewright_stages.vision.recording import PlainRunner, Recorder, Runner
+from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, backpropagate, rows_of, with_rows
 
 pytestmark = [
     pytest.mark.gpu,
@@ -91,17 +92,17 @@ def whole_step(target: Target, scene: GaussianScene, rows: np.ndarray, renderer:
     still = Still(rows_of(scene, rows))
     rendering = renderer.render(with_rows(scene, rows, still.gaussians), [target.camera])
     found = target.loss(rendering)
-    go_back(rendering, found)
+    backpropagate(rendering, found)
     still.step()
     return float(found.loss), still
 
 
 def tiled_step(target: Target, scene: GaussianScene, rows: np.ndarray, run: Runner, calls: int) -> tuple[float, Still]:
     still = Still(rows_of(scene, rows))
-    easel = Easel(target, scene.select(slice(0, int(rows[0]))), run)
-    moving = run.round_trip(easel.projector.of(still), still.step)
+    state = ViewState(target, scene.select(slice(0, int(rows[0]))), run)
+    moving = run.round_trip(state.projector.of(still), still.step)
     for _ in range(calls):
-        loss = float(easel.step(moving))
+        loss = float(state.step(moving))
     return loss, still
 
 
@@ -122,7 +123,7 @@ def test_tiles_give_the_loss_and_the_gradients_of_whole_pictures(
         wanted.append(whole.gradients)
         # The first call is plain, the second recorded, the third replayed only.
         for calls in (1, 2, 3):
-            tiled_loss, tiled = tiled_step(target, scene, rows, Recorder(), calls)
+            tiled_loss, tiled = tiled_step(target, scene, rows, GraphRunner(), calls)
             errors, off = distances(tiled.gradients, whole.gradients), abs(loss - tiled_loss)
             print(f"view {number}, {calls} calls: loss {loss:.6f}, off by {off:.1e}; gradients {errors}")
             assert off <= LOSS_TOLERANCE

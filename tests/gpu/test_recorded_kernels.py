@@ -10,7 +10,7 @@ import gc
 import pytest
 import torch
 
-from scenewright_stages.vision.recording import Recorder, ReplayedCalls
+from scenewright_stages.vision.cuda_graphs import GraphRunner, ReplayedCalls
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,14 +77,14 @@ def descend(steps: int, rate: float, recorded: bool) -> torch.Tensor:
         calls.append(1)
         return leaf * factor, leaf.detach() + 1
 
-    trip = Recorder().round_trip(function, after)
+    trip = GraphRunner().round_trip(function, after)
     for step in range(steps):
         factor = torch.tensor(1.0 + step % 3, device="cuda")
-        product, plus = trip.there(factor)
+        product, plus = trip.forward(factor)
         assert torch.equal(plus, leaf.detach() + 1)
-        trip.back(2 * (product - target) * 0.1)
+        trip.backward(2 * (product - target) * 0.1)
         if not recorded:
-            trip = Recorder().round_trip(function, after)
+            trip = GraphRunner().round_trip(function, after)
     assert len(calls) == (2 if recorded else steps)
     return leaf.detach().clone()
 
@@ -113,11 +113,11 @@ def test_an_old_graph_that_becomes_garbage_does_not_break_a_new_one() -> None:
     gc.set_threshold(50, 2, 2)
     try:
         for _ in range(20):
-            old = Recorder()
+            old = GraphRunner()
             old(double, ones)
             circle.append(old)
             del old
-            (found,) = Recorder()(double, ones)
+            (found,) = GraphRunner()(double, ones)
             assert torch.equal(found, 2 * ones)
     finally:
         gc.set_threshold(*before)

@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from synthetic import SEEDS, box_room, cameras_inside, trace_depth
 
 from scenewright_stages.vision.alignment import fit_affine, membrane, smooth_connect
-from scenewright_stages.vision.synthetic import SEEDS, box_room, cameras_inside, trace_depth
 
 
 def depth_and_prediction(seed: int) -> tuple[Any, Any, Any]:

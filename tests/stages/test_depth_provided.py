@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-from scenewright_stages.vision.depth.maps import read_map
-from scenewright_stages.vision.depth.provided import find_map, read_provided, window_depth
+from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
+from scenewright_stages.vision.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.depth.sidecar import read_sidecar, sidecar_camera, sidecar_path
 from scenewright_stages.vision.images import prepared_window
 
@@ -98,16 +97,10 @@ def test_the_camera_file_is_scaled_to_the_image_and_its_pixel_convention_is_hear
     assert view[0] == pytest.approx(60)
 
 
-def test_files_are_found_by_name(tmp_path: Path) -> None:
+def test_a_map_and_its_image_share_a_camera_file(tmp_path: Path) -> None:
     image = tmp_path / "my.photo.png"
-    assert find_map(image) is None
-    np.save(tmp_path / "my.photo.disparity.npy", DEPTH)
-    assert find_map(image) == tmp_path / "my.photo.disparity.npy"
     assert sidecar_path(image) == sidecar_path(tmp_path / "my.photo.disparity.npy")
     assert sidecar_path(image) == tmp_path / "my.photo.camera.json"
-    np.save(tmp_path / "my.photo.depth.npy", DEPTH)
-    with pytest.raises(ProvidedDepthError, match="several maps"):
-        find_map(image)
 
 
 def test_the_map_follows_the_images_window_exactly_and_mixes_nothing(tmp_path: Path) -> None:

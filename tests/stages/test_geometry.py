@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from synthetic import box_room, cameras_inside, render, trace_depth, visible_in
+from warping import forward_warp
 
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.geometry import (
     depth_edges,
-    depth_percentiles,
-    forward_warp,
     occludes,
     pixel_centres,
     project,
@@ -20,7 +20,6 @@ from scenewright_stages.vision.geometry import (
     unproject,
     valid_depth,
 )
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, render, trace_depth, visible_in
 
 INVALID = (np.nan, np.inf, -np.inf, 0.0, -1.0)
 
@@ -60,13 +59,6 @@ def test_lifting_and_projecting_are_inverse_to_a_millionth_of_a_pixel() -> None:
 def test_points_behind_a_camera_have_no_pixel() -> None:
     pixels, depth = project(np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 2.0]]), Camera.from_field_of_view(8, 8, 60))
     assert np.isnan(pixels[0]).all() and np.isfinite(pixels[1]).all() and depth[0] == -1
-
-
-def test_percentiles_leave_invalid_depth_out() -> None:
-    depth = np.array([[1.0, 2, 3, 4, 5, *INVALID]])
-    assert depth_percentiles(depth, (0, 50, 100)) == (1, 3, 5)
-    with pytest.raises(ValueError, match="no pixel has a depth"):
-        depth_percentiles(np.array([[np.nan, 0.0]]), (5,))
 
 
 def test_edges_are_jumps_and_a_steep_floor_is_none() -> None:

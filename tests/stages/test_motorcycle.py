@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from warping import forward_warp
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.depth.provided import read_provided, window_depth
-from scenewright_stages.vision.geometry import depth_edges, forward_warp, snap_edge_depth, valid_depth
+from scenewright_stages.vision.geometry import depth_edges, snap_edge_depth, valid_depth
 from scenewright_stages.vision.images import PixelWindow, prepared_window
 from scenewright_stages.vision.images.preparation import resample
 

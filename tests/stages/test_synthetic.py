@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import linear_from_srgb
-from scenewright_stages.vision.synthetic import (
+from synthetic import (
     SEEDS,
     Light,
     World,
@@ -21,7 +18,10 @@ from scenewright_stages.vision.synthetic import (
     trace_depth,
     visible_in,
 )
-from scenewright_stages.vision.synthetic.shapes import Sphere
+from synthetic.shapes import Sphere
+
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.colour import linear_from_srgb
 
 FAMILIES = [box_room(seed) for seed in SEEDS] + [cylinder_room(0)]
 

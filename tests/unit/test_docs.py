@@ -6,6 +6,7 @@ import importlib.util
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from scenewright.cli.manifests import Changes, load_documents, load_plans
 from scenewright.planning.problems import SpecError
+from scenewright_stages.backends import registry
 from scenewright_stages.vistadream.diagnostics import REMEDIES
 from scenewright_stages.vistadream.params import CoarseParams, VistaDreamParams
 
@@ -28,6 +30,25 @@ def test_parameter_tables_are_those_of_the_models() -> None:
     for path, model in tool.PAGES.items():
         page = path.read_text()
         assert page == tool.refreshed(page, model), f"{path.name} is stale: python tools/parameter_tables.py"
+
+
+def test_backend_tables_are_those_of_the_facts() -> None:
+    tool = _tool("backend_tables")
+    page = tool.PAGE.read_text()
+    assert page == tool.refreshed(page, registry.backends()), "backends.md is stale: python tools/backend_tables.py"
+
+
+def test_a_changed_fact_makes_the_backend_tables_stale() -> None:
+    tool = _tool("backend_tables")
+    sam3 = registry.backend("segment", "sam3")
+    (weights,) = sam3.weights_of()
+    for changed in (
+        replace(sam3, gpu_memory_gib=13.0),
+        replace(sam3, options={"batch": ()}),
+        replace(sam3, weights={"default": (replace(weights, licence="mit"),)}),
+        replace(sam3, weights={"default": (weights, replace(weights, id="lab/second"))}),
+    ):
+        assert tool.tables([changed]) != tool.tables([sam3])
 
 
 def test_a_changed_default_makes_the_tables_stale() -> None:
@@ -157,7 +178,11 @@ def _leaves(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _parameter_tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parameter_tables", ROOT / "tools" / "parameter_tables.py")
+    return _tool("parameter_tables")
+
+
+def _tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from scenewright.execution.events import (
@@ -32,29 +32,38 @@ class Row:
     Attributes:
         step, title: name, and what it is called.
         state: ``current`` is up to date without running; ``excluded`` may not run in this run.
+        shards: what each shard last reported of its samples.
         done, failed, skipped, total: samples.
-        fraction: how far the samples that run are, in samples.
         message: what happens now.
-        rate: samples a minute; 0 when unknown.
+        numbers: what the stage's code measures of itself, such as a loss.
         seconds: time of the ended shards.
-        began: monotonic time at which the running shard began.
+        began: monotonic time at which the first of the running shards began.
+        ended: how many shards have ended.
     """
 
     step: str
     title: str
     state: RowState = "pending"
+    shards: dict[int, Progress] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
     skipped: int = 0
     total: int = 0
-    fraction: float = 0.0
     message: str = ""
-    rate: float = 0.0
+    numbers: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     began: float = 0.0
-    base_done: int = 0
-    base_failed: int = 0
-    base_skipped: int = 0
+    ended: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """How far the samples that run are, in samples."""
+        return sum(shard.fraction for shard in self.shards.values())
+
+    @property
+    def rate(self) -> float:
+        """Samples a minute; 0 when unknown."""
+        return sum(shard.samples_per_minute for shard in self.shards.values())
 
     def elapsed(self, now: float) -> float:
         """Seconds so far."""
@@ -98,7 +107,7 @@ class Board:
         return cls(rows)
 
     def update(self, event: Event) -> None:
-        """Takes an event in."""
+        """Takes in an event."""
         match event:
             case StepStarted():
                 self._start(event)
@@ -123,30 +132,37 @@ class Board:
 
     def _start(self, event: StepStarted) -> None:
         row = self.rows[event.step]
-        row.state, row.began, row.message, row.fraction = "running", self.clock(), "starting", 0.0
+        if row.state != "running":
+            row.state, row.began, row.message = "running", self.clock(), "starting"
         if event.shard == 0 and event.attempt == 1:
-            row.base_done, row.base_failed, row.base_skipped, row.seconds = 0, 0, 0, 0.0
+            row.shards, row.numbers, row.seconds, row.ended = {}, {}, 0.0, 0
 
     def _progress(self, event: Progress) -> None:
         row = self.rows[event.step]
-        row.done, row.failed = row.base_done + event.done, row.base_failed + event.failed
-        row.skipped = row.base_skipped + event.skipped
+        row.shards[event.shard] = event
+        row.numbers.update(event.numbers)
+        row.done = sum(shard.done for shard in row.shards.values())
+        row.failed = sum(shard.failed for shard in row.shards.values())
+        row.skipped = sum(shard.skipped for shard in row.shards.values())
         row.total = max(row.total, event.total)
-        row.fraction, row.rate = event.fraction, event.samples_per_minute
         words = [event.sample, event.message or ("" if event.phase == "running" else event.phase)]
         row.message = " · ".join(word for word in words if word)
 
     def _finish(self, event: StepFinished) -> None:
         row = self.rows[event.step]
         row.seconds += event.seconds
-        row.fraction, row.message = 0.0, ""
-        row.base_done, row.base_failed, row.base_skipped = row.done, row.failed, row.skipped
-        if event.code == 0 and event.shard + 1 >= event.shards:
+        row.message = ""
+        if event.shard in row.shards:
+            row.shards[event.shard] = replace(row.shards[event.shard], fraction=0.0, samples_per_minute=0.0)
+        if event.code != 0:
+            row.state = "stopped" if self.stopping else "failed"
+            return
+        row.ended += 1
+        if row.ended >= event.shards:
             row.state = "done"
+            row.seconds = min(row.seconds, self.clock() - row.began) if event.shards > 1 else row.seconds
             if event.step in (INDEX_STEP, PUBLISH_STEP):
                 row.total = 0
-        elif event.code != 0:
-            row.state = "stopped" if self.stopping else "failed"
 
     def _index(self, event: Indexed) -> None:
         self.samples, self.rejected = event.report.samples, event.report.rejected

@@ -26,7 +26,10 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Manifest in YAML or JSON; - reads standard input.")]
+FileArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE", help="Manifests in YAML or JSON, in any order; - reads standard input."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -77,7 +80,7 @@ def _application(version: VersionOption = False) -> None:
 
 @app.command()
 def run(
-    file: FileArgument,
+    files: FileArgument,
     assignments: SetOption = None,
     only: OnlyOption = "",
     start_from: StartOption = "",
@@ -85,12 +88,12 @@ def run(
     output_uri: OutputOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Run a manifest here; what is up to date is not made again."""
+    """Run manifests here, each after those that it needs; what is up to date is not made again."""
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(run_command(file, changes, as_json=output_format is OutputFormat.JSON, retry_failed=False))
+    raise typer.Exit(run_command(files, changes, as_json=output_format is OutputFormat.JSON, retry_failed=False))
 
 
 @app.command()
@@ -122,12 +125,34 @@ def retry(
         raise typer.Exit(retry_object(target, Place(namespace, context), as_json))
     from scenewright.cli.commands.run import run_command
 
-    raise typer.Exit(run_command(Path(target), changes, as_json=as_json, retry_failed=True))
+    raise typer.Exit(run_command([Path(target)], changes, as_json=as_json, retry_failed=True))
+
+
+@app.command()
+def pick(
+    target: Annotated[
+        str, typer.Argument(metavar="FILE|OBJECT", help="Manifest, or an object in a cluster: scenejob/courtyard.")
+    ],
+    sample: Annotated[str, typer.Argument(metavar="[SAMPLE]", help="Sample that waits for a choice; none: list.")] = "",
+    choices: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHOICE]...", help="question=option, or options in order.")
+    ] = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    use_secret: UseSecretOption = False,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Choose among candidates where a pipeline asks a person, then let the job continue."""
+    from scenewright.cli.cluster.access import Place
+    from scenewright.cli.commands.pick import pick_command
+
+    where, as_json = Place(namespace, context), output_format is OutputFormat.JSON
+    raise typer.Exit(pick_command(target, sample, choices or [], where, use_secret, as_json))
 
 
 @app.command()
 def validate(
-    file: FileArgument,
+    files: FileArgument,
     assignments: SetOption = None,
     only: OnlyOption = "",
     start_from: StartOption = "",
@@ -140,12 +165,12 @@ def validate(
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(validate_command(file, changes, as_json=output_format is OutputFormat.JSON))
+    raise typer.Exit(validate_command(files, changes, as_json=output_format is OutputFormat.JSON))
 
 
 @app.command()
 def plan(
-    file: FileArgument,
+    files: FileArgument,
     assignments: SetOption = None,
     only: OnlyOption = "",
     start_from: StartOption = "",
@@ -158,7 +183,7 @@ def plan(
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(plan_command(file, changes, as_json=output_format is OutputFormat.JSON))
+    raise typer.Exit(plan_command(files, changes, as_json=output_format is OutputFormat.JSON))
 
 
 @app.command()
@@ -248,11 +273,14 @@ def crds(
         list[Path], typer.Option("--output", metavar="DIR", help="Folder of the CRD files. Repeatable.")
     ] = CRD_FOLDERS,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files differ.")] = False,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="With the blocks of pipelines that other packages bring.")
+    ] = False,
 ) -> None:
-    """Write the CustomResourceDefinitions."""
+    """Write the CustomResourceDefinitions and the frozen defaults of the pipelines."""
     from scenewright.cli.commands.crds import crds_command
 
-    raise typer.Exit(crds_command(folders, check))
+    raise typer.Exit(crds_command(folders, check, installed))
 
 
 @app.command()

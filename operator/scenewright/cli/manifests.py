@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from scenewright.api.kinds import spec_model
 from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris
+from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.overrides import apply_overrides, with_value
-from scenewright.planning.plan import Plan, make_plan
-from scenewright.planning.problems import Problem, SpecError
-from scenewright_stages.models.specs import Weights
-from scenewright_stages.models.weights import default_cache_dir, weights_status
+from scenewright.planning.plan import Plan, make_plan, outputs_conflict
+from scenewright.planning.problems import ABSENT, Problem, SpecError
+from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.contract.backends import Weights
 from scenewright_stages.pipelines import pipelines
 
 
@@ -36,13 +38,18 @@ class Changes:
     output_uri: str = ""
 
 
-def load_plans(file: Path, changes: Changes) -> list[Plan]:
-    """The plans of all documents of a file, in order.
+def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True) -> list[Plan]:
+    """The plans of all documents of the files, each after those that it needs.
+
+    Args:
+        files: manifests, in any order.
+        changes: applied to every document.
+        complete: whether the objects that a document needs have to be among them.
 
     Raises:
         SpecError: with the problems of all of them.
     """
-    documents = load_documents(file, changes)
+    documents = [document for file in files for document in load_documents(file, changes)]
     plans: list[Plan] = []
     problems: list[Problem] = []
     for document in documents:
@@ -53,7 +60,46 @@ def load_plans(file: Path, changes: Changes) -> list[Plan]:
     problems += _shared_outputs(plans)
     if problems:
         raise SpecError(problems)
-    return plans
+    return in_order(plans, complete=complete)
+
+
+def in_order(plans: Sequence[Plan], *, complete: bool = True) -> list[Plan]:
+    """The plans, each after those that it needs, otherwise as they come.
+
+    Raises:
+        SpecError: an object that one needs is not among them, two have the same name, or they need each other.
+    """
+    known = {reference_to(plan): plan for plan in plans}
+    if len(known) < len(plans):
+        raise SpecError([Problem("metadata.name", plans[0].name, "two objects have the same kind and name")])
+    needed = {name: {each for each in plan.references().values() if each in known} for name, plan in known.items()}
+    if complete:
+        _refuse_missing(plans, known)
+    try:
+        return [known[name] for name in TopologicalSorter(needed).static_order()]
+    except CycleError as error:
+        names = " needs ".join(str(name) for name in error.args[1])
+        raise SpecError([Problem("", ABSENT, f"the objects need each other: {names}")]) from None
+
+
+def _refuse_missing(plans: Sequence[Plan], known: Mapping[ObjectReference, Plan]) -> None:
+    problems = [
+        Problem(
+            f"{plan.name}: {each.field}",
+            each.object,
+            f"needs {each.kind}/{each.object}: name its manifest in the same command, or its results by their URI",
+        )
+        for plan in plans
+        for each in plan.inputs
+        if each.kind and ObjectReference(each.kind, each.object) not in known
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def reference_to(plan: Plan) -> ObjectReference:
+    """How other objects name the one of a plan."""
+    return ObjectReference(plan.kind, plan.name)
 
 
 def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
@@ -114,15 +160,10 @@ def _named(document: dict[str, Any], problem: Problem) -> Problem:
 
 
 def _shared_outputs(plans: Sequence[Plan]) -> list[Problem]:
-    """Two objects of one file with equal or nested outputs would overwrite each other's results."""
+    """Two objects with equal or nested outputs would overwrite each other's results, unless one hosts the other."""
     return [
         Problem(f"{plan.name}: spec.output.uri", plan.spec.output.uri, f"overlaps the output of {other.name}")
         for position, plan in enumerate(plans)
         for other in plans[:position]
-        if _overlap(plan.spec.output.uri, other.spec.output.uri)
+        if outputs_conflict(plan, other)
     ]
-
-
-def _overlap(one: str, other: str) -> bool:
-    shorter, longer = sorted((f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"), key=len)
-    return longer.startswith(shorter)

@@ -31,6 +31,8 @@ class Progress:
         fraction: how far it is, 0 to 1.
         message: what it does.
         samples_per_minute: recent rate.
+        shard: which one.
+        numbers: what the stage's code measures of itself, by name.
     """
 
     step: str
@@ -43,6 +45,8 @@ class Progress:
     fraction: float = 0.0
     message: str = ""
     samples_per_minute: float = 0.0
+    shard: int = 0
+    numbers: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Progress:
@@ -59,6 +63,8 @@ class Progress:
             fraction=current.get("fraction", 0.0),
             message=current.get("message", ""),
             samples_per_minute=data.get("samplesPerMinute", 0.0),
+            shard=data.get("shard", 0),
+            numbers=data.get("numbers") or {},
         )
 
 
@@ -76,7 +82,7 @@ class StepFinished:
 
 @dataclass(frozen=True)
 class StepUpToDate:
-    """Nothing of this stage had to run."""
+    """No sample of this stage had to run."""
 
     step: str
     counts: StageCounts
@@ -123,7 +129,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        exit_code: of the command line (0 done, 1 samples failed, 10 refused, 130 interrupted).
+        exit_code: of the command line (0 done, 1 samples failed, 3 a person is asked, 10 refused, 130 interrupted).
         reason: CamelCase class, ``Complete`` when all is well.
         message: one sentence for the user; empty when all is well.
         problems: why the spec was refused.

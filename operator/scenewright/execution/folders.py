@@ -18,11 +18,11 @@ _PREFIX = "scenewright-run-"
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """An existing folder.
+class ShardFolder:
+    """What the processes of one shard report.
 
     Attributes:
-        path: where it is.
+        path: an existing folder.
     """
 
     path: Path
@@ -32,22 +32,23 @@ class RunFolder:
         """The progress file of the running process."""
         return self.path / "progress.json"
 
+    @property
+    def log_file(self) -> Path:
+        """Where the processes write their output; the worker also stores it beside the results."""
+        return self.path / "log"
+
     def progress(self) -> dict[str, Any] | None:
-        """What the running process last told of itself; None when it has not yet."""
+        """What the running process last said of itself; None before it said anything."""
         try:
             content: dict[str, Any] = json.loads(self.progress_file.read_text(encoding="utf-8"))
             return content
         except (OSError, ValueError):
             return None
 
-    def log(self, step: str, shard: int) -> Path:
-        """Where a process writes its output; the worker also stores it beside the results."""
-        return self.path / f"{step}-{shard}.log"
-
-    def log_tail(self, step: str, shard: int, lines: int = 12) -> str:
-        """The last lines of a process's output."""
+    def log_tail(self, lines: int = 12) -> str:
+        """The last lines of the processes' output."""
         try:
-            text = self.log(step, shard).read_text(encoding="utf-8", errors="replace")
+            text = self.log_file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
@@ -66,10 +67,28 @@ class RunFolder:
         content: dict[str, Any] = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
         return content
 
-    def forget(self, *steps: str) -> None:
+    def questions(self) -> list[dict[str, Any]]:
+        """The open questions that a pick step listed."""
+        content: list[dict[str, Any]] = json.loads((self.path / "questions.json").read_text(encoding="utf-8"))
+        return content
+
+    def clear(self) -> None:
         """Removes the progress and the reports of earlier processes."""
-        for path in (self.progress_file, *(self.path / f"{step}.report.json" for step in steps)):
+        for path in (self.progress_file, *self.path.glob("*.report.json")):
             path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run, with one folder for each shard of each process's first step."""
+
+    path: Path
+
+    def shard(self, step: str, shard: int = 0) -> ShardFolder:
+        """The folder of a shard's processes."""
+        folder = self.path / f"{step}-{shard}"
+        folder.mkdir(exist_ok=True)
+        return ShardFolder(folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Signals of the command line: the first asks the running process to end, the second ends it."""
+"""Signals of the command line: the first asks the running processes to end, the second kills them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Whether the user wants to stop, and which process has to know."""
+    """Whether the user wants to stop, and which processes have to know."""
 
     def __init__(self, on_first: Callable[[float], None], grace_seconds: float = GRACE_SECONDS) -> None:
         self._on_first = on_first
         self._grace_seconds = grace_seconds
-        self._process: StageProcess | None = None
+        self._processes: list[StageProcess] = []
         self._first: int | None = None
         self._told = False
         self._deadline = float("inf")
@@ -46,30 +46,34 @@ class Interruption:
 
     @contextmanager
     def watching(self, process: StageProcess) -> Iterator[None]:
-        """Names the process that runs; one that starts after the signal is told at once."""
-        self._process = process
+        """Keeps track of a running process; one that starts after the signal gets it at once."""
+        self._processes.append(process)
         try:
             if self._first is not None:
                 process.signal(self._first)
             yield
         finally:
-            self._process = None
+            self._processes.remove(process)
 
     def enforce(self) -> None:
-        """Tells of the first signal, and ends a process that stays beyond the grace period; to be called often."""
+        """Reports the first signal, and kills what stays beyond the grace period; to be called often."""
         if self._first is not None and not self._told:
             # Not from the handler: it may interrupt whoever is drawing the screen.
             self._told = True
             self._on_first(self._grace_seconds)
-        if time.monotonic() > self._deadline and self._process is not None:
-            self._process.kill()
+        if time.monotonic() > self._deadline:
+            self._kill()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._first is None:
             # SIGINT: the worker abandons its sample within two seconds; SIGTERM: it may finish it within the grace.
             self._first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
             self._deadline = time.monotonic() + self._grace_seconds + 5.0
-            if self._process is not None:
-                self._process.signal(self._first)
-        elif self._process is not None:
-            self._process.kill()
+            for process in self._processes:
+                process.signal(self._first)
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()

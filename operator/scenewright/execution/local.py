@@ -1,23 +1,24 @@
-"""The local executor: a plan carried out by one stage process after the other, without Kubernetes."""
+"""The local executor: a plan carried out by stage processes on this machine, without Kubernetes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from scenewright.execution import outcomes
+from scenewright.execution.devices import available_cpus, available_gpus, gpu_slots, thread_environment
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
-from scenewright.execution.threads import available_cpus, thread_environment
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import end_of_pass, folds_publish, has_work
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright_stages.contract.reports import Report, StageCounts
-from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
+from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP, Task, TaskPick
 
 
 class LocalRun:
@@ -26,7 +27,7 @@ class LocalRun:
     Args:
         plan: what is to be made.
         settings: run id, lock holder, model cache.
-        on_event: told of everything that happens, in the calling thread.
+        on_event: called with everything that happens, in the calling thread.
         environment: of the stage processes; the thread variables are added.
     """
 
@@ -39,11 +40,11 @@ class LocalRun:
         self._environment = {**environment, **thread_environment(environment, available_cpus())}
 
     def run(self) -> Outcome:
-        """Passes over the chain until nothing is missing, the passes are used up, or the run has to end."""
+        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end."""
         started = time.monotonic()
-        with self._prepared() as (folder, runner):
+        with self._prepared() as (_, runner):
             try:
-                outcome = self._published(self._passes(folder, runner))
+                outcome = self._published(self._passes(runner))
             except EndOfRun as ended:
                 outcome = ended.outcome
         return outcomes.with_times(outcome, time.monotonic() - started, runner.step_seconds)
@@ -55,7 +56,17 @@ class LocalRun:
                 runner.finish(self._task(INDEX_STEP, plan_only=True))
             except EndOfRun as ended:
                 return ended.outcome, {}
-            return Outcome(0, report=folder.report(INDEX_STEP)), folder.plan()
+            index = folder.shard(INDEX_STEP)
+            return Outcome(0, report=index.report(INDEX_STEP)), index.plan()
+
+    def pick(self, picks: Sequence[TaskPick]) -> tuple[Outcome, list[dict[str, Any]]]:
+        """Writes a person's answers, and returns the questions that are still open."""
+        with self._prepared() as (folder, runner):
+            try:
+                runner.finish(self._task(PICK_STEP).model_copy(update={"picks": list(picks)}))
+            except EndOfRun as ended:
+                return ended.outcome, []
+            return Outcome(0), folder.shard(PICK_STEP).questions()
 
     @contextmanager
     def _prepared(self) -> Iterator[tuple[RunFolder, ShardRunner]]:
@@ -64,52 +75,61 @@ class LocalRun:
         with interruption.handling(), run_folder() as folder:
             yield folder, ShardRunner(folder, self._environment, interruption, self._on_event, retries)
 
-    def _passes(self, folder: RunFolder, runner: ShardRunner) -> Report:
-        """Goes over the chain until nothing is missing; returns the report of the last publish."""
-        passes = self._plan.spec.execution.retries.passes
-        for number in range(passes + 1):
-            retry_failed = self._settings.retry_failed and number == 0
-            report = self._one_pass(folder, runner, retry_failed)
-            missing = sum(counts.missing for counts in report.stages.values())
-            if missing == 0 or number == passes:
+    def _passes(self, runner: ShardRunner) -> Report:
+        """Goes over the chain until no sample is missing; returns the report of the last publish."""
+        allowed = self._plan.spec.execution.retries.passes
+        number = 1
+        while True:
+            report = self._one_pass(runner, self._settings.retry_failed and number == 1)
+            if end_of_pass(report, number, allowed) == "finished":
                 return report
-            self._on_event(PassStarted(number + 2, missing))
-        raise AssertionError("a run has at least one pass")
+            number += 1
+            self._on_event(PassStarted(number, sum(counts.missing for counts in report.stages.values())))
 
-    def _one_pass(self, folder: RunFolder, runner: ShardRunner, retry_failed: bool) -> Report:
+    def _one_pass(self, runner: ShardRunner, retry_failed: bool) -> Report:
         """Index, every selected stage that has something to do, publish; returns the report of publish."""
         first, *others = self._plan.selected
-        folder.forget(INDEX_STEP, PUBLISH_STEP, *self._plan.selected)
-        fold = self._folds_publish(first, shards=1)
-        runner.finish(self._task(first, fold_index=True, fold_publish=fold, retry_failed=retry_failed))
-        index = _required(folder, INDEX_STEP)
+        if len(self._slots(first)) > 1:
+            # Several GPUs can share the first stage once the worklist is known.
+            first, others = INDEX_STEP, list(self._plan.selected)
+            runner.finish(self._task(INDEX_STEP, retry_failed=retry_failed))
+        else:
+            fold = self._folds_publish(first, shards=1)
+            runner.finish(self._task(first, fold_index=True, fold_publish=fold, retry_failed=retry_failed))
+        index = _required(runner, first, INDEX_STEP)
+        published = runner.report(first, PUBLISH_STEP)
         for stage in others:
             self._run_stage(runner, stage, index.stages[stage])
-        if folder.report(PUBLISH_STEP) is None:
-            runner.finish(self._task(PUBLISH_STEP))
-        return _required(folder, PUBLISH_STEP)
+            published = runner.report(stage, PUBLISH_STEP) if has_work(index.stages[stage]) else None
+        if published is not None:
+            return published
+        runner.finish(self._task(PUBLISH_STEP))
+        return _required(runner, PUBLISH_STEP, PUBLISH_STEP)
 
     def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts) -> None:
-        if counts.todo == 0:
+        if not has_work(counts):
             self._on_event(StepUpToDate(stage, counts))
             return
         shards = max(1, counts.shards)
-        for shard in range(shards):
-            runner.finish(self._task(stage, shards, fold_publish=self._folds_publish(stage, shards)), shard)
+        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards))
+        runner.finish(task, range(shards), self._slots(stage))
+
+    def _slots(self, stage: str) -> list[dict[str, str]]:
+        gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
+        return gpu_slots(gpus, self._plan.stage(stage).resources.gpus, at_most)
 
     def _published(self, report: Report) -> Outcome:
         return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
     def _folds_publish(self, stage: str, shards: int) -> bool:
-        """Publish runs in the last stage's process when that is one shard on a CPU."""
-        return stage == self._plan.selected[-1] and shards == 1 and self._plan.stage(stage).resources.gpus == 0
+        return folds_publish(self._plan, stage, shards, needs_gpu=self._plan.stage(stage).resources.gpus > 0)
 
     def _task(self, step: str, shards: int = 1, retry_failed: bool = False, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, retry_failed=retry_failed, **flags)
 
 
-def _required(folder: RunFolder, step: str) -> Report:
-    report = folder.report(step)
+def _required(runner: ShardRunner, process: str, step: str) -> Report:
+    report = runner.report(process, step)
     if report is None:
         raise EndOfRun(outcomes.lost(step, "it left no report", ""))
     return report

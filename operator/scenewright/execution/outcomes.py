@@ -8,6 +8,7 @@ from typing import Any
 
 from scenewright.execution.events import Outcome
 from scenewright.execution.policy import (
+    COMMAND_AWAITING,
     COMMAND_INTERRUPTED,
     COMMAND_OK,
     COMMAND_REFUSED,
@@ -35,6 +36,9 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
     if missing:
         message = f"{missing} samples have no result after all passes; the logs tell why their processes ended"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
+    if report.awaiting:
+        waits = f"{report.awaiting} samples wait for a choice: `scenewright pick` shows and answers them"
+        return Outcome(COMMAND_AWAITING, "AwaitingSelection", waits, report=report)
     if _nothing_was_readable(plan, report):
         return _nothing_readable(plan, report)
     if failed:

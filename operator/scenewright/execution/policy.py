@@ -11,6 +11,7 @@ Verdict = Literal["done", "retry", "lost", "fail"]
 
 COMMAND_OK = 0
 COMMAND_SAMPLES_FAILED = 1
+COMMAND_AWAITING = 3
 COMMAND_REFUSED = 10
 COMMAND_INTERRUPTED = 130
 

@@ -1,7 +1,8 @@
-"""One stage process: started, watched and ended; it never outlives the process that started it."""
+"""One stage process: started, watched and ended. It never outlives the process that started it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from scenewright.execution.folders import RunFolder
+from scenewright.execution.folders import ShardFolder
 from scenewright.planning.tasks import task_text
 from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Task
 
@@ -25,10 +26,9 @@ class StageProcess:
     tells it when we are gone, even by SIGKILL.
     """
 
-    def __init__(self, task: Task, shard: int, folder: RunFolder, environment: Mapping[str, str]) -> None:
-        self.folder = folder
+    def __init__(self, task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str]) -> None:
         parent_end, self._life_line = os.pipe()
-        self._log = folder.log(task.step, shard).open("ab")
+        self._log = folder.log_file.open("ab")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", WORKER_MODULE],
@@ -47,12 +47,13 @@ class StageProcess:
             os.close(parent_end)
 
     def is_running(self) -> bool:
-        """Whether the process still runs; waits a tenth of a second for its end."""
-        try:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def wait_a_moment(self) -> None:
+        """Waits for the process's end, at most a tenth of a second."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
 
     @property
     def code(self) -> int:
@@ -85,7 +86,7 @@ class StageProcess:
 
 
 def _environment(
-    task: Task, shard: int, folder: RunFolder, environment: Mapping[str, str], parent_end: int
+    task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str], parent_end: int
 ) -> dict[str, str]:
     return {
         **environment,

@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
+from scenewright.planning.inputs import ResolvedInput
 from scenewright_stages.contract import layout
+from scenewright_stages.contract.pipeline import NamedInput
 from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
 
 DROPPED = "dropped.csv"
@@ -35,6 +37,17 @@ def last_retry_token(output_uri: str) -> str | None:
         job = json.loads((_folder(output_uri) / layout.JOB).read_text(encoding="utf-8"))
         return str(job["spec"]["execution"]["retryToken"])
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None:
+    """What another object has published for a named input into a local output; None when it has not, or not there."""
+    if not output_uri.startswith("file://"):
+        return None
+    try:
+        published = json.loads((_folder(output_uri) / layout.PUBLISHED).read_text(encoding="utf-8"))
+        return ResolvedInput.of(wanted, output_uri, published["hash"], published["chosen"])
+    except (OSError, ValueError, KeyError):
         return None
 
 

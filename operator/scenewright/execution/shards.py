@@ -1,8 +1,12 @@
-"""One shard after the other: its process is started again until it is done or given up."""
+"""The shards of a step: their processes run side by side, and each is started again until it is done or given up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from scenewright.execution import outcomes
 from scenewright.execution.events import Event, Outcome, Retried
@@ -15,6 +19,10 @@ from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
 
+Slot = Mapping[str, str]
+"""Where a process may run: variables that name its GPUs."""
+ANYWHERE: Sequence[Slot] = ({},)
+
 
 class EndOfRun(Exception):  # noqa: N818 - no error in itself
     """The run cannot go on; carries how it ended."""
@@ -24,14 +32,26 @@ class EndOfRun(Exception):  # noqa: N818 - no error in itself
         super().__init__(outcome.message)
 
 
+@dataclass
+class _Attempt:
+    """A running process of a shard."""
+
+    shard: int
+    number: int
+    slot: Slot
+    process: StageProcess
+    clock: StepClock
+    resources: ExitStack
+
+
 class ShardRunner:
-    """Runs the processes of one run.
+    """Runs the processes of one run, all from the calling thread.
 
     Args:
         folder: of the run.
         environment: of the processes.
         interruption: whether the user wants to stop.
-        on_event: told of everything that happens.
+        on_event: called with everything that happens.
         retries: how often a shard's process is started again.
     """
 
@@ -48,64 +68,85 @@ class ShardRunner:
         self._interruption = interruption
         self._on_event = on_event
         self._retries = retries
-        self._clock = StepClock(folder, on_event)
+        self._indexed: dict[str, int] = {}
+        self.step_seconds: dict[str, float] = {}
+        """Wall-clock seconds by step so far; steps that were up to date are not among them."""
 
-    @property
-    def step_seconds(self) -> dict[str, float]:
-        """Wall-clock seconds by step so far."""
-        return self._clock.totals
-
-    def finish(self, task: Task, shard: int = 0) -> None:
-        """Starts the shard's process until it is done or given up.
+    def finish(self, task: Task, shards: Sequence[int] = (0,), slots: Sequence[Slot] = ANYWHERE) -> None:
+        """Runs the shards until each is done or given up, as many at a time as there are slots.
 
         Raises:
-            EndOfRun: the process says that the whole run has to end, or the user does.
+            EndOfRun: a process says that the whole run has to end, or the user does.
         """
-        attempt = 0
-        decision = "retry"
-        while decision == "retry":
-            attempt += 1
-            code = self._run_process(task, shard, attempt)
-            if self._interruption.requested:
-                raise EndOfRun(outcomes.interrupted())
-            decision = verdict(code, attempt, self._retries)
-            if decision == "fail":
-                raise EndOfRun(outcomes.failed(ExitCode(code), self._last_report(task)))
-            if decision != "done":
-                self._tell_of_retry(task, shard, code, 0 if decision == "lost" else self._retries + 1 - attempt)
-        if decision == "lost":
-            self._give_up(task, shard, code)
-
-    def _run_process(self, task: Task, shard: int, attempt: int) -> int:
-        """Runs one process to its end and returns its exit code."""
-        self._folder.forget(task.step)
-        self._clock.begin(_steps(task), shard, task.shards, attempt)
-        with (
-            StageProcess(task, shard, self._folder, self._environment) as process,
-            self._interruption.watching(process),
-        ):
-            while process.is_running():
+        waiting = deque((shard, 1) for shard in shards)
+        free, running = list(slots), list[_Attempt]()
+        began = time.monotonic()
+        try:
+            while waiting or running:
+                while waiting and free:
+                    running.append(self._start(task, *waiting.popleft(), free.pop(0)))
+                running[0].process.wait_a_moment()
                 self._interruption.enforce()
-                self._clock.advance(self._folder.progress())
-            self._clock.advance(self._folder.progress())
-            self._clock.end(process.code)
-            return process.code
+                for attempt in list(running):
+                    attempt.clock.advance(self._folder.shard(task.step, attempt.shard).progress())
+                    if not attempt.process.is_running():
+                        running.remove(attempt)
+                        free.append(attempt.slot)
+                        waiting.extend(self._ended(task, attempt))
+        finally:
+            for attempt in running:
+                attempt.resources.close()
+        if len(slots) > 1:
+            # Added up over shards that ran side by side it would be more than the step took.
+            self.step_seconds[task.step] = time.monotonic() - began
 
-    def _tell_of_retry(self, task: Task, shard: int, code: int, attempts_left: int) -> None:
-        report = self._last_report(task)
+    def report(self, task_step: str, step: str, shard: int = 0) -> Report | None:
+        """What a step reported, in the process whose task names `task_step`."""
+        return self._folder.shard(task_step, shard).report(step)
+
+    def _start(self, task: Task, shard: int, number: int, slot: Slot) -> _Attempt:
+        folder = self._folder.shard(task.step, shard)
+        folder.clear()
+        clock = StepClock(folder, self._on_event, self.step_seconds, self._indexed)
+        clock.begin(_steps(task), shard, task.shards, number)
+        resources = ExitStack()
+        process = resources.enter_context(StageProcess(task, shard, folder, {**self._environment, **slot}))
+        resources.enter_context(self._interruption.watching(process))
+        return _Attempt(shard, number, slot, process, clock, resources)
+
+    def _ended(self, task: Task, attempt: _Attempt) -> list[tuple[int, int]]:
+        """What is to be started next for a shard whose process has ended: nothing, or the shard's next attempt."""
+        code = attempt.process.code
+        attempt.resources.close()
+        attempt.clock.end(code)
+        if self._interruption.requested:
+            raise EndOfRun(outcomes.interrupted())
+        decision = verdict(code, attempt.number, self._retries)
+        if decision == "fail":
+            raise EndOfRun(outcomes.failed(ExitCode(code), self._last_report(task, attempt.shard)))
+        if decision == "done":
+            return []
+        left = 0 if decision == "lost" else self._retries + 1 - attempt.number
+        report = self._last_report(task, attempt.shard)
         reason = (report.message or report.reason) if report else ""
-        self._on_event(Retried(task.step, shard, code, reason or explanation(code), attempts_left))
+        self._on_event(Retried(task.step, attempt.shard, code, reason or explanation(code), left))
+        if decision == "retry":
+            return [(attempt.shard, attempt.number + 1)]
+        self._give_up(task, attempt.shard, code)
+        return []
 
     def _give_up(self, task: Task, shard: int, code: int) -> None:
         """A lost shard leaves samples without a record for the next pass; without an index there is no run."""
-        lacks_index = task.fold_index and self._folder.report(INDEX_STEP) is None
+        folder = self._folder.shard(task.step, shard)
+        lacks_index = task.fold_index and folder.report(INDEX_STEP) is None
         if task.step in (INDEX_STEP, PUBLISH_STEP) or lacks_index:
             step = INDEX_STEP if lacks_index else task.step
-            raise EndOfRun(outcomes.lost(step, explanation(code), self._folder.log_tail(task.step, shard)))
+            raise EndOfRun(outcomes.lost(step, explanation(code), folder.log_tail()))
 
-    def _last_report(self, task: Task) -> Report | None:
+    def _last_report(self, task: Task, shard: int) -> Report | None:
         """The report of whichever step of a folded process ended it."""
-        reports = [report for step in reversed(_steps(task)) if (report := self._folder.report(step)) is not None]
+        folder = self._folder.shard(task.step, shard)
+        reports = [report for step in reversed(_steps(task)) if (report := folder.report(step)) is not None]
         return next((report for report in reports if report.reason), reports[0] if reports else None)
 
 

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from scenewright.execution.events import Event, Indexed, Progress, StepFinished, StepStarted, StepUpToDate
-from scenewright.execution.folders import RunFolder
+from scenewright.execution.folders import ShardFolder
 from scenewright_stages.contract.reports import Report, StageCounts
 from scenewright_stages.contract.task import INDEX_STEP
 
 
 class StepClock:
-    """Turns the progress of processes into events, and adds up the time of each step.
+    """Turns the progress of one process into events, and adds up the time of each step.
 
-    A step that its process passes through too quickly to be seen in the progress file is told of nevertheless.
+    A step that its process passes through too quickly to be seen in the progress file is still reported.
+
+    Args:
+        folder: of the shard.
+        on_event: called with what happens.
+        totals: seconds by step, of all processes of the run; steps that were up to date are not added.
+        indexed: how many samples have to run by stage, once the index is known; shared by all processes of the run.
     """
 
-    def __init__(self, folder: RunFolder, on_event: Callable[[Event], None]) -> None:
-        self._folder = folder
-        self._on_event = on_event
+    def __init__(
+        self,
+        folder: ShardFolder,
+        on_event: Callable[[Event], None],
+        totals: MutableMapping[str, float],
+        indexed: MutableMapping[str, int],
+    ) -> None:
+        self._folder, self._on_event = folder, on_event
+        self._totals, self._indexed = totals, indexed
         self._steps: Sequence[str] = ()
         self._position = 0
         self._shard, self._shards = 0, 1
         self._began = 0.0
-        self._todo: dict[str, StageCounts] = {}
-        self.totals: dict[str, float] = {}
-        """Seconds by step so far; steps that were up to date are not among them."""
 
     def begin(self, steps: Sequence[str], shard: int, shards: int, attempt: int) -> None:
         """A process started that goes through these steps."""
@@ -35,7 +44,7 @@ class StepClock:
         self._start(attempt)
 
     def advance(self, progress: dict[str, Any] | None) -> None:
-        """The process told of its progress; None when it has not yet."""
+        """The process reported its progress; None when it has not yet."""
         if progress is None or progress["step"] not in self._steps[self._position :]:
             return
         self._move_to(progress["step"])
@@ -58,7 +67,8 @@ class StepClock:
         step = self._steps[self._position]
         self._began = time.monotonic()
         if self._is_up_to_date(step):
-            self._on_event(StepUpToDate(step, self._todo[step]))
+            report = self._folder.report(INDEX_STEP)
+            self._on_event(StepUpToDate(step, report.stages[step] if report else StageCounts()))
         else:
             self._on_event(StepStarted(step, self._shard, self._shards, attempt))
 
@@ -67,7 +77,7 @@ class StepClock:
         if self._is_up_to_date(step) and code == 0:
             return
         seconds = time.monotonic() - self._began
-        self.totals[step] = self.totals.get(step, 0.0) + seconds
+        self._totals[step] = self._totals.get(step, 0.0) + seconds
         report = self._folder.report(step)
         counts = report.stages.get(step) if report else None
         self._on_event(StepFinished(step, seconds, code, self._shard, self._shards, counts))
@@ -75,8 +85,8 @@ class StepClock:
             self._take_index(report)
 
     def _take_index(self, report: Report) -> None:
-        self._todo = dict(report.stages)
+        self._indexed.update({stage: counts.todo for stage, counts in report.stages.items()})
         self._on_event(Indexed(report))
 
     def _is_up_to_date(self, step: str) -> bool:
-        return step in self._todo and self._todo[step].todo == 0
+        return self._indexed.get(step) == 0

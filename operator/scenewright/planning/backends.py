@@ -1,14 +1,16 @@
-"""Backends of a chain: whether they exist, whether their licences are accepted, which revision they run."""
+"""Backends of a chain: whether their licences are accepted, and which revision they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from scenewright.planning.problems import Problem, from_configuration_error
+from scenewright_stages.backends.choices import choices_of, licensed_weights
+from scenewright_stages.backends.registry import find_backend
+from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.models import registry
-from scenewright_stages.models.specs import BackendSpec, Weights
 
 RevisionOf = Callable[[Weights], str]
 
@@ -19,29 +21,32 @@ def declared_revision(weights: Weights) -> str:
 
 
 def revisions(chain: Iterable[StageSpec], revision_of: RevisionOf = declared_revision) -> dict[str, str]:
-    """Model id and revision of every backend in use, by ``capability/backend``; empty for weightless ones."""
+    """Model id and revision of every backend in use, by ``capability/backend``; empty for weightless ones.
+
+    Those of a backend that needs several sets of weights are joined by ``+``. A backend that nobody declared is left
+    out: a pipeline of the user's own may bring it.
+    """
     found: dict[str, str] = {}
-    for spec in _in_use(chain):
-        weights = spec.weights_of()
-        found[f"{spec.capability}/{spec.name}"] = f"{weights.id}@{revision_of(weights)}" if weights else ""
+    for stage in chain:
+        for capability, name in stage.backend_choices():
+            facts = find_backend(capability, name)
+            if facts is not None:
+                sets = facts.weights_of()
+                found[f"{capability}/{name}"] = "+".join(f"{weights.id}@{revision_of(weights)}" for weights in sets)
     return found
 
 
-def licence_problems(chain: Sequence[StageSpec], selected: Collection[str], accepted: Sequence[str]) -> list[Problem]:
-    """One problem for each licence that the stages that may run need and the spec does not accept."""
+def licence_problems(
+    chain: Sequence[StageSpec], parameters: Params, selected: Collection[str], accepted: Sequence[str]
+) -> list[Problem]:
+    """One problem for each licence that the stages that may run need and the spec does not accept.
+
+    A refused licence is no problem where the spec lists a later backend that can serve instead.
+    """
     problems: dict[str, Problem] = {}
-    for spec in _in_use(stage for stage in chain if stage.name in selected):
+    for choice in choices_of(chain, parameters, selected):
         try:
-            registry.check_licence(spec, None, accepted)
+            licensed_weights(choice, accepted)
         except ConfigurationError as error:
             problems.setdefault(str(error), from_configuration_error(error))
     return list(problems.values())
-
-
-def _in_use(chain: Iterable[StageSpec]) -> Iterator[BackendSpec]:
-    """The backends that the registry knows; a pipeline of the user's own may bring others."""
-    known = registry.capabilities()
-    for stage in chain:
-        for capability, name in stage.backend_choices():
-            if capability in known and name in {spec.name for spec in registry.backends(capability)}:
-                yield registry.backend(capability, name)

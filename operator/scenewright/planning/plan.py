@@ -99,7 +99,7 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
     if pipeline is None:
         raise SpecError([Problem("kind", kind, "no pipeline of this kind is installed")])
     parameters, chain = effective_parameters(pipeline, getattr(spec, pipeline.name), spec.execution.stage_overrides)
-    selected = _checked_selection(spec, chain)
+    selected = _checked_selection(spec, parameters, chain)
     revisions = backends.revisions(chain, revision_of)
     return Plan(
         kind=kind,
@@ -140,10 +140,10 @@ def work_hash(spec: CommonSpec, pipeline: str, parameters: Params) -> str:
     )
 
 
-def _checked_selection(spec: CommonSpec, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
+def _checked_selection(spec: CommonSpec, parameters: Params, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
     """The stages that may run, once every licence that they need is accepted."""
     selected = selected_stages(chain, spec.execution.stages)
-    problems = backends.licence_problems(chain, selected, spec.models.accept_licenses)
+    problems = backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses)
     if problems:
         raise SpecError(problems)
     return selected
@@ -151,3 +151,13 @@ def _checked_selection(spec: CommonSpec, chain: tuple[StageSpec, ...]) -> tuple[
 
 def _differences(block: Params) -> dict[str, Any]:
     return block.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def outputs_conflict(one: Plan, other: Plan) -> bool:
+    """Whether two objects would write to the same places: equal or nested outputs, but for folders that one hosts."""
+    outer, inner = sorted((one, other), key=lambda plan: len(plan.spec.output.uri.rstrip("/")))
+    prefix, path = f"{outer.spec.output.uri.rstrip('/')}/", f"{inner.spec.output.uri.rstrip('/')}/"
+    below = path.removeprefix(prefix)
+    return path.startswith(prefix) and not any(
+        below.startswith(host) and below != host for host in outer.pipeline.hosts
+    )

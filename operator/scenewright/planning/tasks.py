@@ -40,7 +40,7 @@ class RunSettings:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: bool) -> Task:
+def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: Any) -> Task:
     """The task of one step.
 
     Args:

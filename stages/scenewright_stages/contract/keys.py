@@ -116,25 +116,38 @@ def frozen_table(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def unfrozen_stages(pipeline: Pipeline) -> list[str]:
-    """Stages with a default that differs from the frozen one of their version: the version has to be raised.
+def refreshed_table(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The frozen table with what is new in the code, and the defaults that changed under the same stage version.
 
-    What a block has gained or lost since then makes no difference.
+    Args:
+        stored: the table as it lies beside the pipeline.
+        current: :func:`frozen_table` of the code.
     """
-    frozen = pipeline.defaults
-    return [
-        name
-        for name, entry in frozen_table(pipeline).items()
-        if name in frozen
-        and entry["version"] == frozen[name]["version"]
-        and not _agrees(entry["defaults"], frozen[name]["defaults"])
-    ]
+    table: dict[str, Any] = {}
+    changed: list[str] = []
+    for stage, entry in current.items():
+        known = stored.get(stage, {})
+        if known.get("version") == entry["version"]:
+            defaults = _extended(known["defaults"], entry["defaults"], f"{stage}: ", changed)
+            table[stage] = {"version": entry["version"], "defaults": defaults}
+        else:
+            table[stage] = dict(entry)
+    return table, changed
 
 
-def _agrees(values: Any, frozen: Any) -> bool:
-    if not isinstance(values, Mapping) or not isinstance(frozen, Mapping):
-        return bool(values == frozen)
-    return all(_agrees(values[name], frozen[name]) for name in values.keys() & frozen.keys())
+def _extended(stored: Any, current: Any, path: str, changed: list[str]) -> Any:
+    """Stored values with those that only the code has; notes where both have one and they differ."""
+    if isinstance(stored, Mapping) and isinstance(current, Mapping):
+        names = [*stored, *(name for name in current if name not in stored)]
+        return {
+            name: _extended(
+                stored.get(name, current.get(name)), current.get(name, stored.get(name)), f"{path}{name}.", changed
+            )
+            for name in sorted(names)
+        }
+    if stored != current:
+        changed.append(f"{path.rstrip('.')} was {stored!r} and is {current!r}")
+    return stored
 
 
 def _changed_parameters(params: BaseModel, stage: StageSpec, pipeline: Pipeline) -> dict[str, Any]:

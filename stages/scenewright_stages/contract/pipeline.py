@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from scenewright_stages.contract.backends import BackendFacts
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import OutputContract
@@ -203,6 +204,7 @@ class Pipeline:
             objects may refer to, such as the best checkpoint.
         hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; they are
             neither input nor ever deleted.
+        backends: backends that the pipeline brings along; the registry lists them beside the built-in ones.
         examples: blocks of parameters, besides the defaults, that together use every stage that there is.
         defaults: frozen defaults by stage: ``{"version": 2, "defaults": {...}}``; filled in where the pipeline is
             found, from ``defaults.json`` beside its module.
@@ -220,6 +222,7 @@ class Pipeline:
     catalogue: str = ""
     chosen: str = ""
     hosts: tuple[str, ...] = ()
+    backends: tuple[BackendFacts, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ MAXIMUM_TASK_BYTES = 32 * 1024
 MODELS_STEP = "models"
 INDEX_STEP = "index"
 PUBLISH_STEP = "publish"
+PICK_STEP = "pick"
 
 
 class Selection(Params):
@@ -76,8 +77,15 @@ class TaskNamedInput(Params):
     field: str = ""
 
 
+class TaskPick(Params):
+    """A person's answer about one sample."""
+
+    sample: str
+    answer: dict[str, str]
+
+
 class Task(Params):
-    """One step (models, index, a stage or publish) of one run.
+    """One step (models, index, a stage, publish or pick) of one run.
 
     `fold_index` makes the first stage's process index first; `fold_publish` makes the last stage's process publish
     afterwards. `select_stages` are the stages that may run in this run; the others must be up to date.
@@ -108,6 +116,7 @@ class Task(Params):
     fold_publish: bool = False
     retry_failed: bool = False
     plan_only: bool = False
+    picks: list[TaskPick] = Field(default_factory=list)
     holder: str = ""
     job: dict[str, Any] = Field(default_factory=dict)
 

@@ -8,20 +8,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
+from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.errors import BackendContractError
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.params import AlbedoParams, RelightParams
-from scenewright_stages.relight.pictures import (
+from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
     linear_from_unit,
+    one_thread_each,
     read_rgba,
     unit_from_bytes,
+    write_json,
 )
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.relight.params import AlbedoParams, RelightParams
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -34,15 +35,15 @@ class AlbedoStage(Stage[RelightParams]):
         super().__init__(context)
         one_thread_each()
         block, names = self.params.albedo, self.params.albedo_methods()
-        options = model_options("albedo", names, block, scales=tuple(block.scales), steps=block.steps)
-        self.chain = BackendChain("albedo", names, context, options, block.variant)
+        options = {**block.options(), "scales": tuple(block.scales), "steps": block.steps or None}
+        self.chain = BackendChain(ALBEDO, names, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the albedo, black where no person is."""
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         blend = drawn_blend(self.params.albedo, inputs.seed)
 
-        def estimate(backend: Any) -> Bytes:
+        def estimate(backend: AlbedoEstimator) -> Bytes:
             srgb, matte = unit_from_bytes(photograph), unit_from_bytes(alpha)
             return blended(checked(backend.estimate(srgb, matte, inputs.seed)[0], alpha), photograph, blend, alpha)
 
@@ -63,7 +64,7 @@ def drawn_blend(params: AlbedoParams, seed: int) -> float:
 
 
 def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
-    """The estimate, if it is one.
+    """The estimate, after a check.
 
     Raises:
         BackendContractError: wrong size, not finite, or the same colour all over the person.

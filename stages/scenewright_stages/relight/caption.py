@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from scenewright_stages.backends.caption.interface import CAPTION, Captioner
+from scenewright_stages.backends.chain import BackendChain, use_as_json
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
+from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, write_json
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import read_rgb
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 
 KNOWN = BackendUse("caption", "classic", notes="Said from the light that was put on, not seen in the picture.")
 FRONTAL_DEGREES = 65.0
@@ -30,10 +29,9 @@ class CaptionStage(Stage[RelightParams]):
         super().__init__(context)
         one_thread_each()
         block = self.params.caption
-        self.chain: BackendChain | None = None
+        self.chain: BackendChain[Captioner] | None = None
         if block.backend != "classic":
-            options = model_options("caption", (block.backend,), block)
-            self.chain = BackendChain("caption", (block.backend,), context, options, block.variant)
+            self.chain = BackendChain(CAPTION, (block.backend,), context.models, block.options(), block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the metadata with the caption."""

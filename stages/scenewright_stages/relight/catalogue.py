@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry
-from scenewright_stages.report.croissant import CROISSANT, METADATA, Column, ImageKind, croissant
+from scenewright_stages.photographs.croissant import CROISSANT, METADATA, Column, ImageKind, croissant
 
 DESCRIPTION = (
     "Pairs for relighting models: photographs of people, and the same people before the same background in a new "

@@ -8,20 +8,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.normals.interface import NORMALS
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.lighting import Draw, drawn, normalised
-from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import (
+from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
     linear_from_bytes,
+    one_thread_each,
     read_rgb,
     read_rgba,
     unit_from_bytes,
+    write_json,
 )
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
+from scenewright_stages.relight.lighting import Draw, drawn, normalised
+from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vision.shading import shade
 
 Bytes = NDArray[np.uint8]
@@ -29,16 +30,14 @@ Floats = NDArray[np.float32]
 
 
 class DegradeStage(Stage[RelightParams]):
-    """Shades the person anew."""
+    """Shades the person in a new light."""
 
     def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
         one_thread_each()
         name, block = self.params.normal_method(), self.params.normals
-        options = model_options("normals", (name,), block, steps=block.steps)
-        if name == "classic":
-            options[name]["detail"] = block.detail
-        self.chain = BackendChain("normals", (name,), context, options, block.variant)
+        options = {**block.options(), "steps": block.steps or None, "detail": block.detail}
+        self.chain = BackendChain(NORMALS, (name,), context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the person in the new light, black where no person is, and the light."""

@@ -7,6 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule, ordered
+from scenewright_stages.photographs.params import (
+    AngleRange,
+    ModelParams,
+    PositiveRange,
+    Share,
+    ShareRange,
+    chain_or_backend,
+)
 
 Segmenter = Literal["classic", "mask", "sam3", "sam2"]
 AlbedoMethod = Literal["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]
@@ -18,33 +26,6 @@ Folder = Literal["stage_1", "stage_2", "stage_3", "stage_3_5", "outputs"]
 
 SHADOW_PATTERNS: tuple[ShadowPattern, ...] = ("perlin", "geometric", "blob")
 FOLDERS: tuple[Folder, ...] = ("stage_1", "stage_2", "stage_3", "stage_3_5", "outputs")
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
-AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
-PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
-
-
-def chain_or_backend(other: str) -> Rule:
-    """A block names one backend or a chain of them; `other` is one that is not the default."""
-    return Rule(
-        "backends",
-        "size(self.backends) == 0 || self.backend == 'classic'",
-        "contradicts backend: give either",
-        lambda block: not block.backends or block.backend == "classic",
-        ({"backends": ["classic"], "backend": other},),
-    )
-
-
-class ModelParams(Params):
-    """How a model backend runs; backends without weights ignore it."""
-
-    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
-    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
-        default="", description="Arithmetic of a model backend; empty: its default on the device."
-    )
-    batch: int = Field(
-        default=0, ge=0, le=256, description="Images that a model backend works on together; 0: its default."
-    )
 
 
 class SegmentationParams(ModelParams):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scenewright_stages.backends.choices import BackendChoice, runs_on_gpu, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
@@ -11,28 +12,20 @@ from scenewright_stages.relight.params import Folder, RelightParams
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
 WORK = ".scenewright/work/{sample}"
-GPU_MEMORY_GIB = {
-    "sam3": 8.0,
-    "sam2": 4.0,
-    "marigold-iid": 12.0,
-    "intrinsic-anything": 12.0,
-    "dpt": 4.0,
-    "marigold-normals": 12.0,
-    "qwen-vl": 20.0,
-}
 KEPT = "kept_"
-"""Begins the names of the outputs that only `keep` wants."""
+"""Prefix of the outputs that exist only for `keep`."""
 MAY_BE_FLAT = frozenset({"background"})
 """A person may fill the picture, or stand before a wall of one colour."""
 BEHIND = ArrayContract("behind", "uint8", 2, may_be_constant=True, may_be_empty=True)
 """The background's own colours along the outline; a supplied mask may have no soft edge."""
 MODEL_THREADS = 16
-"""Samples that a stage with a model works on at a time: while the GPU has eight of them, the next are prepared."""
+"""Samples that a stage with a model works on at a time: while the GPU works on eight, the next are prepared."""
 
 
 def segment_stage(params: RelightParams) -> StageSpec:
     """Finds the person: soft matte, binary mask, foreground free of background colour, background."""
-    backends = params.segmenters()
+    backends, block = params.segmenters(), params.segmentation
+    choice = BackendChoice("segment", backends, block.variant, block.precision)
     return StageSpec(
         name="segment",
         title="Find the person",
@@ -55,15 +48,16 @@ def segment_stage(params: RelightParams) -> StageSpec:
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
         backend_parameters={"segment": "segmentation.backend"},
-        resources=_resources(backends),
-        threads=_threads(backends),
+        resources=_resources(choice),
+        threads=_threads(choice),
         seconds_per_sample=0.4,
     )
 
 
 def albedo_stage(params: RelightParams) -> StageSpec:
     """Takes the photograph's own light off the person."""
-    backends = params.albedo_methods()
+    backends, block = params.albedo_methods(), params.albedo
+    choice = BackendChoice("albedo", backends, block.variant, block.precision)
     return StageSpec(
         name="albedo",
         title="Albedo",
@@ -79,15 +73,16 @@ def albedo_stage(params: RelightParams) -> StageSpec:
         backends={"albedo": backends[0]},
         alternatives={"albedo": backends[1:]},
         backend_parameters={"albedo": "albedo.backend"},
-        resources=_resources(backends),
-        threads=_threads(backends),
+        resources=_resources(choice),
+        threads=_threads(choice),
         seconds_per_sample=0.3,
     )
 
 
 def degrade_stage(params: RelightParams) -> StageSpec:
     """Puts the albedo into a new light, as often as there are variants."""
-    backend = params.normal_method()
+    backend, block = params.normal_method(), params.normals
+    choice = BackendChoice("normals", (backend,), block.variant, block.precision)
     return StageSpec(
         name="degrade",
         title="New light",
@@ -104,8 +99,8 @@ def degrade_stage(params: RelightParams) -> StageSpec:
         expands=_variants(params),
         backends={"normals": backend},
         backend_parameters={"normals": "normals.backend"},
-        resources=_resources((backend,)),
-        threads=_threads((backend,)),
+        resources=_resources(choice),
+        threads=_threads(choice),
         seconds_per_sample=0.3,
     )
 
@@ -131,13 +126,14 @@ def recombine_stage(params: RelightParams) -> StageSpec:
         ),
         parameters=("background", "caption.backend"),
         seconds_per_sample=0.2,
-        threads=_threads(()),
+        threads=0,
     )
 
 
 def caption_stage(params: RelightParams) -> StageSpec:
     """Says in a sentence how the person is lit."""
-    backend = params.caption.backend
+    backend, block = params.caption.backend, params.caption
+    choice = BackendChoice("caption", (backend,), block.variant, block.precision)
     return StageSpec(
         name="caption",
         title="Caption",
@@ -148,8 +144,8 @@ def caption_stage(params: RelightParams) -> StageSpec:
         parameters=("caption",),
         backends={"caption": backend},
         backend_parameters={"caption": "caption.backend"},
-        resources=_resources((backend,)),
-        threads=_threads((backend,)),
+        resources=_resources(choice),
+        threads=_threads(choice),
         seconds_per_sample=2.0 if backend == "qwen-vl" else 0.02,
     )
 
@@ -174,7 +170,7 @@ def _image(name: str, path: str, channels: int = 3, result: bool = True) -> Outp
 
 
 def _between(name: str, channels: int = 3) -> OutputContract:
-    """An image that the next stages read. It lies elsewhere than what is kept, so that `keep` makes nothing anew."""
+    """An image that the next stages read; kept images are others, so changing `keep` never recomputes anything."""
     return _image(name, f"{WORK}/{name}.png", channels, result=False)
 
 
@@ -193,17 +189,14 @@ def _facts(name: str) -> OutputContract:
     return OutputContract("facts", f"{WORK}/{name}.json", "json", result=False, json_keys=("backend",))
 
 
-def _resources(backends: tuple[str, ...]) -> Resources:
+def _resources(choice: BackendChoice) -> Resources:
     """A GPU only where a model backend is in use: the weightless chain runs on CPUs throughout."""
-    needed = max((GPU_MEMORY_GIB.get(name, 0.0) for name in backends), default=0.0)
-    if not needed:
-        return Resources()
-    return Resources(cpu=8.0, memory_gib=24.0, scratch_gib=16.0, gpus=1, gpu_memory_gib=needed)
+    return stage_resources([choice], cpu=8.0, memory_gib=24.0, scratch_gib=16.0)
 
 
-def _threads(backends: tuple[str, ...]) -> int:
+def _threads(choice: BackendChoice) -> int:
     """How many samples are in work at a time: 0 means one for each CPU."""
-    return MODEL_THREADS if any(name in GPU_MEMORY_GIB for name in backends) else 0
+    return MODEL_THREADS if runs_on_gpu(choice) else 0
 
 
 PIPELINE = Pipeline(

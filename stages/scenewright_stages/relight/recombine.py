@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.compositing import GREY_LEVEL, background_of, lay_over, plain_background
+from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, composite, plain_background
+from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, write_json
 from scenewright_stages.relight.params import Background, RelightParams
-from scenewright_stages.relight.pictures import read_rgb, read_rgba
-from scenewright_stages.relight.segment import write_json
-from scenewright_stages.relight.threads import one_thread_each
 
 Bytes = NDArray[np.uint8]
 
@@ -33,7 +31,7 @@ class RecombineStage(Stage[RelightParams]):
         """Writes the relit picture and its metadata."""
         whole, alpha = read_rgba(inputs.path("segment", "layers"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
-        output = lay_over(degraded, self._background(inputs, whole, alpha), alpha)
+        output = composite(degraded, self._background(inputs, whole, alpha), alpha)
         made = Pixels(output)
         metadata = self._metadata(sample, inputs)
         outputs: dict[str, Any] = {

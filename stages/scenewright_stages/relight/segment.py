@@ -1,8 +1,7 @@
-"""Stage 1: the person, as a soft matte and as colours of its own."""
+"""Stage 1: the person, as a soft matte and as colours free of the background."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.relight.backends import BackendChain, model_options, use_as_json
-from scenewright_stages.relight.compositing import Layers, background_of, take_apart
+from scenewright_stages.photographs.compositing import Layers, background_of, split_layers
+from scenewright_stages.photographs.pictures import (
+    bytes_from_unit,
+    one_thread_each,
+    read_photograph,
+    with_alpha,
+    write_json,
+)
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.relight.pictures import bytes_from_unit, with_alpha
-from scenewright_stages.relight.sources import read_photograph
-from scenewright_stages.relight.threads import one_thread_each
 from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.matting import refine_matte
-from scenewright_stages.vision.people.subjects import PersonMask
+from scenewright_stages.vision.matting import SubjectMatte, refine_matte
 
 NO_SUBJECT = "no-subject"
 SOFT_LEVELS = (5, 250)
@@ -43,11 +46,11 @@ class SegmentStage(Stage[RelightParams]):
         names = self.params.segmenters()
         self.supplied = names[0] == "mask"
         others = names[1:] if self.supplied else names
-        self.chain: BackendChain | None = None
+        self.chain: BackendChain[Segmenter] | None = None
         if others:
             block = self.params.segmentation
-            options = model_options("segment", others, block, threshold=block.score_threshold)
-            self.chain = BackendChain("segment", others, context, options, block.variant)
+            options = {**block.options(), "threshold": block.score_threshold}
+            self.chain = BackendChain(SEGMENT, others, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
@@ -62,7 +65,7 @@ class SegmentStage(Stage[RelightParams]):
         if area < max(self.params.segmentation.minimum_area, 1e-6):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
-        layers = take_apart(pixels, alpha)
+        layers = split_layers(pixels, alpha)
         facts = {
             **use_as_json(use),
             "method": person.method,
@@ -77,15 +80,20 @@ class SegmentStage(Stage[RelightParams]):
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
         return StageResult(outputs, metrics, photograph.notes, [use])
 
-    def _find(self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Floats) -> tuple[PersonMask, BackendUse]:
+    def _find(
+        self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Floats
+    ) -> tuple[SubjectMatte, BackendUse]:
         path = inputs.find(INPUT, "mask") if self.supplied else None
         if path is not None:
             return self._supplied_mask(path, srgb), SUPPLIED
         if self.chain is None:
             raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
-        prompt, box = self.params.segmentation.prompt, self._box(sample, srgb)
+        subject = Subject(text=self.params.segmentation.prompt, box=self._box(sample, srgb))
         try:
-            return self.chain.call(lambda backend: backend.segment(srgb, prompt, box, inputs.seed))
+            # Here the text is a hint: a backend that reads none looks for a person anyway.
+            return self.chain.call(
+                lambda backend: backend.segment(srgb, subject.limited_to(backend.reads), inputs.seed)
+            )
         except SampleError as problem:
             if problem.reason == NO_SUBJECT:
                 raise SampleRejected(NO_SUBJECT, problem.message) from problem
@@ -100,11 +108,11 @@ class SegmentStage(Stage[RelightParams]):
         left, top, right, bottom = (float(share) for share in shares)
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
-    def _supplied_mask(self, path: Path, srgb: Floats) -> PersonMask:
+    def _supplied_mask(self, path: Path, srgb: Floats) -> SubjectMatte:
         mask = read_mask(path, srgb.shape[:2])
         radius = round(self.params.segmentation.matte_radius * max(srgb.shape[:2]))
         alpha = supplied_matte(srgb, mask, radius)
-        return PersonMask(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
+        return SubjectMatte(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
 
     def _outputs(
         self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Bytes, facts: dict[str, Any]
@@ -138,7 +146,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise SampleError("MaskUnreadable", f"{path.name} is no image that can be read")
+        raise SampleError("MaskUnreadable", f"{path.name} cannot be read as an image")
     if pixels.ndim == 3:
         pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     if pixels.shape != shape[:2]:
@@ -160,12 +168,6 @@ def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
     if soft or radius < 1 or not binary.any() or binary.all():
         return mask.astype(np.float32) / np.float32(255)
     return refine_matte(srgb, binary, radius)
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Writes a JSON file as all stages write it; returns its path."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 def _bounding_box(alpha: Bytes) -> list[int]:

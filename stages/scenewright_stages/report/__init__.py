@@ -1,1 +1,1 @@
-"""What a person looks at: report pages with an interactive 3D view, recordings for Rerun, contact sheets."""
+"""Drawing report pages: what the pages of all pipelines have in common."""

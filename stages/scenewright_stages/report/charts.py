@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from scenewright_stages.report.dataset import Distribution, LightPoint
 from scenewright_stages.report.formatting import number_text
 
 BINS = 24
@@ -16,6 +16,33 @@ _WIDTH, _HEIGHT = 280, 96
 _SPHERE = 120
 _RINGS = (30, 60)
 """Elevations above the image plane at which the sphere has a ring, degrees."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A histogram.
+
+    Attributes:
+        counts: by bin, evenly wide from `low` to `high`.
+        unit: shown behind the ends.
+    """
+
+    title: str
+    counts: tuple[int, ...]
+    low: float
+    high: float
+    unit: str = ""
+    digits: int = 2
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LightPoint:
+    """A light: x to the right and y up in the image plane, in [-1, 1], and the share of ambient light."""
+
+    x: float
+    y: float
+    ambient: float
 
 
 def distribution(

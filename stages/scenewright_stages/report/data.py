@@ -1,50 +1,17 @@
-"""What a report page shows. Everything is plain data; nothing here reads files or clocks."""
+"""What every report page shows, as plain data; nothing here reads files or clocks.
+
+The pages of scenes and of data sets add their own to it; the overview of several samples is here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scenewright_stages.report.pictures import DepthPicture, Picture, Video
-from scenewright_stages.report.splats import SplatCloud
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.report.pictures import Picture
 
 State = Literal["done", "warning", "failed", "skipped", "missing"]
-
-
-@dataclass(frozen=True, eq=False)
-class SplatScene:
-    """The interactive view.
-
-    Attributes:
-        cloud: the splats, in the frame of the cameras.
-        camera: where the view starts, and the lens it keeps.
-        path: what "play the camera path" shows, at equal time steps; empty for no path.
-        path_seconds: how long one pass of the path takes.
-        limit: more splats than this are thinned out to keep the page small (and the page says so).
-    """
-
-    cloud: SplatCloud
-    camera: Camera
-    path: tuple[Camera, ...] = ()
-    path_seconds: float = 0.0
-    limit: int = 500_000
-
-
-@dataclass(frozen=True)
-class ChosenView:
-    """One view that the pipeline added: what was missing, and what it put there.
-
-    Attributes:
-        title: such as "View 1".
-        facts: short label and value pairs, such as ("Missing before", "12.3 %").
-    """
-
-    title: str
-    rendered: Picture
-    filled: Picture
-    depth: DepthPicture | None = None
-    facts: tuple[tuple[str, str], ...] = ()
+Evidence = Literal["measured", "model", "prior"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +73,7 @@ class Provenance:
 
     stage: str
     backend: str
-    kind: Literal["measured", "model", "prior"]
+    kind: Evidence
     licence: str = ""
     weights: str = ""
     statement: str = ""
@@ -138,41 +105,6 @@ class Link:
     label: str
     href: str
     note: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class ReportData:
-    """One sample's report. Empty parts are left out of the page.
-
-    Attributes:
-        title: the sample's or job's name; user input, like every text here: the page escapes it.
-        duration: seconds.
-        warnings: shown above everything else.
-        masks, images: galleries with their captions.
-        log: text shown as it is, such as the coarse summary.
-    """
-
-    title: str
-    pipeline: str
-    state: State
-    spec_hash: str
-    duration: float
-    job: str = ""
-    subtitle: str = ""
-    warnings: tuple[str, ...] = ()
-    splats: SplatScene | None = None
-    video: Video | None = None
-    images: tuple[Picture, ...] = ()
-    depth: DepthPicture | None = None
-    masks: tuple[Picture, ...] = ()
-    views: tuple[ChosenView, ...] = ()
-    metrics: tuple[Metric, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
-    provenance: tuple[Provenance, ...] = ()
-    stages: tuple[StageTiming, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    links: tuple[Link, ...] = ()
-    log: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,6 @@ def duration_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def size_text(count: int) -> str:
-    """Bytes in decimal units, such as 3.1 MB."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 def number_text(value: float | None, digits: int) -> str:
     """A value with that many decimals; a dash when there is none or it is not finite."""
     if value is None or not math.isfinite(value):

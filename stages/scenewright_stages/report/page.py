@@ -1,7 +1,8 @@
-"""report.html: one self-contained page for a scene, and the overview of a job's samples.
+"""Drawing ``report.html``: what all pages have in common, and the overview of a job's samples.
 
-The pages load nothing: pictures, video, splats and scripts are inside, and a content security policy
-forbids everything else. Same data, same bytes.
+A page is a template of the caller's, which extends ``base.html.j2``, and the data that it shows (`render_page`). Pages
+load nothing: pictures, video, splats and scripts are inside, and a content security policy forbids everything else.
+Same data, same bytes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,16 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.charts import histogram_svg, sphere_svg
-from scenewright_stages.report.data import IndexData, IndexEntry, ReportData, State
-from scenewright_stages.report.dataset import DatasetData
+from scenewright_stages.report.data import IndexData, IndexEntry, State
 from scenewright_stages.report.formatting import duration_text, metres_text, number_text
-from scenewright_stages.report.payload import viewer_payload
 from scenewright_stages.report.pictures import depth_legend
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,29 +34,17 @@ _STATE_WORDS: dict[State, str] = {
 _KIND_WORDS = {"measured": "Measured", "model": "Learned model", "prior": "Assumption"}
 
 
-def render_scene_report(data: ReportData) -> str:
-    """The page of one scene as HTML text (UTF-8).
+def render_page(template: Path, report: object, scripts: Sequence[str] = (), **values: object) -> str:
+    """A page as HTML text (UTF-8).
 
-    Raises:
-        ViewerNotBuiltError: if there are splats to show and the viewer script was never built.
-        ValueError: for a link that leaves the page's own folder.
+    Args:
+        template: file of the page. It may extend and include the templates beside it and those of this package.
+        report: what the page shows; its ``title`` names the page.
+        scripts: texts that may run beside the script of every page.
+        values: what else the template uses.
     """
-    _check_links(link.href for link in data.links)
-    viewer = None if data.splats is None else viewer_payload(data.splats)
-    scripts = [_page_script()] if viewer is None else [_page_script(), viewer_script()]
-    changed = [parameter for parameter in data.parameters if parameter.changed]
-    unchanged = [parameter for parameter in data.parameters if not parameter.changed]
-    return (
-        _environment()
-        .get_template("scene.html.j2")
-        .render(
-            report=data,
-            viewer=viewer,
-            parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
-            slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
-            policy=_content_policy(scripts),
-        )
-    )
+    page = _environment(template.parent).get_template(template.name)
+    return page.render(report=report, policy=_content_policy([_page_script(), *scripts]), **values)
 
 
 def render_index(data: IndexData) -> str:
@@ -67,24 +53,14 @@ def render_index(data: IndexData) -> str:
     Raises:
         ValueError: for a link that leaves the page's own folder.
     """
-    _check_links(entry.href for entry in data.entries)
+    check_links(entry.href for entry in data.entries)
     counts = Counter(entry.state for entry in data.entries)
-    return (
-        _environment()
-        .get_template("index.html.j2")
-        .render(
-            report=data,
-            entries=sorted(data.entries, key=_worst_first),
-            counts=[(state, counts[state]) for state in _STATE_WORDS if counts[state]],
-            policy=_content_policy([_page_script()]),
-        )
+    return render_page(
+        _TEMPLATES / "index.html.j2",
+        data,
+        entries=sorted(data.entries, key=_worst_first),
+        counts=[(state, counts[state]) for state in _STATE_WORDS if counts[state]],
     )
-
-
-def render_dataset(data: DatasetData) -> str:
-    """The page of a data set as HTML text (UTF-8)."""
-    template = _environment().get_template("dataset.html.j2")
-    return template.render(report=data, policy=_content_policy([_page_script()]))
 
 
 def _worst_first(entry: IndexEntry) -> tuple[int, str]:
@@ -92,8 +68,12 @@ def _worst_first(entry: IndexEntry) -> tuple[int, str]:
     return order.index(entry.state), entry.sample
 
 
-def _check_links(links: Iterable[str]) -> None:
-    """Links come from sample names: none may run a script or leave the folder of the page."""
+def check_links(links: Iterable[str]) -> None:
+    """Links come from sample names: none may run a script or leave the folder of the page.
+
+    Raises:
+        ValueError: a link does.
+    """
     for link in links:
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|[/\\]", link) or ".." in link.split("/"):
             raise ValueError(f"link {link!r} must be a path relative to the report")
@@ -122,9 +102,9 @@ def _page_script() -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(templates: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([templates, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -143,7 +123,6 @@ def _environment() -> Environment:
         "page_script": _page_script(),
         "histogram_svg": histogram_svg,
         "sphere_svg": sphere_svg,
-        "dataset_stylesheet": (_TEMPLATES / "dataset.css").read_text(encoding="utf-8"),
         "stylesheet": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
     }
     return environment

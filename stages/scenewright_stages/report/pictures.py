@@ -129,6 +129,13 @@ def thumbnail(srgb: NDArray[np.floating], longest_side: int, alt: str) -> Pictur
     return photograph(np.asarray(small, np.float32), alt)
 
 
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """Indices of count items spread over total items, first and last included."""
+    if total <= count:
+        return list(range(total))
+    return [round(position) for position in np.linspace(0, total - 1, count)]
+
+
 def _as_bytes(srgb: NDArray[np.floating]) -> NDArray[np.uint8]:
     if srgb.ndim != 3 or srgb.shape[2] != 3:
         raise ValueError(f"image has shape {srgb.shape}, expected (H, W, 3)")

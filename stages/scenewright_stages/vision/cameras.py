@@ -190,7 +190,7 @@ def rotation_from_quaternion(quaternion: ArrayLike) -> Float64Array:
     q = np.asarray(quaternion, np.float64)
     norm = np.linalg.norm(q, axis=-1, keepdims=True)
     if np.any(norm < 1e-12):
-        raise ValueError("a zero quaternion is no rotation")
+        raise ValueError("a zero quaternion is not a rotation")
     w, x, y, z = np.moveaxis(q / norm, -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

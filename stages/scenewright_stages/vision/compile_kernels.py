@@ -11,14 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, shading
-from scenewright_stages.vision.gaussians import cpu_renderer
+from scenewright_stages.vision.gaussians import renderers
 
 Group = tuple[str, Callable[[], None]]
 
 # Families share no kernel, for numba reads, changes and writes its index of a kernel's versions without a lock. Each
 # compiles on one core, and both take about as long.
 FAMILIES: tuple[tuple[Group, ...], ...] = (
-    (("Gaussian renderer", cpu_renderer.warm_up),),
+    (("Gaussian renderer", renderers.warm_up),),
     (
         ("patch completion", inpainting.warm_up),
         ("depth alignment", alignment.warm_up),

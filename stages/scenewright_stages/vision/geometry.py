@@ -1,4 +1,4 @@
-"""Depth maps as geometry: lifting, projecting, edges, occlusion and warping.
+"""Depth maps as geometry: lifting, projecting, edges and occlusion.
 
 Depth is z-depth in metres, (H, W); NaN, infinite and non-positive values mean "no depth". Pixel centres
 lie at +0.5, see `cameras`.
@@ -7,7 +7,6 @@ lie at +0.5, see `cameras`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -23,9 +22,6 @@ Mask = NDArray[np.bool_]
 OCCLUSION_DIVISOR = 30.0  # VistaDream's rule, see `occludes`
 _SNAP_REACH = 2
 _SNAP_ROUNDS = 4
-_SURFACE_TOLERANCE = 0.01  # relative depth within which samples of a warp belong to one surface
-_STRONG_WEIGHT = 0.1  # bilinear weight from which a sample can hide what lies behind it
-_COVERED_WEIGHT = 0.5  # sum of weights from which a target pixel counts as seen
 
 
 def valid_depth(depth: Floats) -> Mask:
@@ -61,18 +57,6 @@ def project(points: Floats, camera: Camera) -> tuple[Float64Array, Float64Array]
     safe = np.where(depth > 0, depth, np.nan)
     pixels = seen[..., :2] / safe[..., None] * camera.focal + camera.principal_point
     return pixels, depth
-
-
-def depth_percentiles(depth: Floats, percentages: Sequence[float]) -> tuple[float, ...]:
-    """Percentiles of the valid depths, metres.
-
-    Raises:
-        ValueError: if no pixel has a depth.
-    """
-    values = depth[valid_depth(depth)]
-    if not values.size:
-        raise ValueError("no pixel has a depth (all are NaN, infinite or not positive)")
-    return tuple(float(value) for value in np.percentile(values, percentages))
 
 
 def depth_edges(depth: Floats, threshold: float = 0.01) -> Mask:
@@ -171,65 +155,6 @@ def sample_nearest(depth: Floats, pixels: Floats) -> Float64Array:
     columns, rows = np.moveaxis(np.where(inside[..., None], pixels, 0).astype(np.intp), -1, 0)
     sampled = np.where(inside, depth[rows, columns], np.nan).astype(np.float64)
     return np.where(valid_depth(sampled), sampled, np.nan)
-
-
-@dataclass(frozen=True, eq=False)
-class Warped:
-    """A warped view: srgb (H, W, 3) float32, depth (H, W) float32 (both 0 where not covered), covered (H, W)."""
-
-    srgb: Float32Array
-    depth: Float32Array
-    covered: Mask
-
-
-def forward_warp(srgb: Floats, depth: Floats, camera: Camera, target: Camera) -> Warped:
-    """A view as seen by target: every valid pixel is splatted bilinearly onto its four neighbours.
-
-    Of the samples that reach a target pixel, those within 1 % of the nearest one's depth are averaged.
-    srgb is (H, W, 3). It needs no model and no optimisation: the baseline for anything that does.
-    """
-    valid = valid_depth(depth)
-    pixels, distance = project(unproject(depth, camera)[valid], target)
-    footprint = _bilinear_footprint(pixels, distance, target)
-    count = target.width * target.height
-    nearest = np.full(count, np.inf)
-    strong = footprint.weight > _STRONG_WEIGHT
-    np.minimum.at(nearest, footprint.pixel[strong], distance[footprint.sample[strong]])
-    front = distance[footprint.sample] <= nearest[footprint.pixel] * (1 + _SURFACE_TOLERANCE)
-    pixel, sample, weight = footprint.pixel[front], footprint.sample[front], footprint.weight[front]
-    values = np.concatenate([srgb[valid], distance[:, None]], axis=1)[sample]
-    total = np.bincount(pixel, weight, count)
-    sums = np.stack([np.bincount(pixel, weight * column, count) for column in values.T], axis=-1)
-    covered = total > _COVERED_WEIGHT
-    mean = np.where(covered[:, None], sums / np.maximum(total, 1e-12)[:, None], 0).astype(np.float32)
-    mean = mean.reshape(target.height, target.width, 4)
-    return Warped(mean[..., :3], mean[..., 3], covered.reshape(target.height, target.width))
-
-
-@dataclass(frozen=True, eq=False)
-class _Footprint:
-    """Flat contributions: target pixel, source sample and bilinear weight."""
-
-    pixel: NDArray[np.intp]
-    sample: NDArray[np.intp]
-    weight: Float64Array
-
-
-def _bilinear_footprint(pixels: Float64Array, distance: Float64Array, target: Camera) -> _Footprint:
-    samples = np.flatnonzero((distance > 0) & np.isfinite(pixels).all(axis=-1))
-    corner = np.floor(pixels[samples] - 0.5)
-    fraction = pixels[samples] - 0.5 - corner
-    parts = []
-    for right in (0, 1):
-        for down in (0, 1):
-            column, row = corner[:, 0] + right, corner[:, 1] + down
-            weight = np.abs(1 - right - fraction[:, 0]) * np.abs(1 - down - fraction[:, 1])
-            inside = (column >= 0) & (column < target.width) & (row >= 0) & (row < target.height)
-            inside &= weight > 0
-            flat = (row[inside] * target.width + column[inside]).astype(np.intp)
-            parts.append((flat, samples[inside], weight[inside]))
-    pixel, sample, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Footprint(pixel, sample, weight)
 
 
 def _second_difference(inverse: Float64Array) -> Float64Array:

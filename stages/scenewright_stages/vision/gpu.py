@@ -1,4 +1,4 @@
-"""Taking turns with a GPU."""
+"""Keeping a GPU and its host busy at the same time: copies in the background, and the right moment for host work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _POLL_SECONDS = 0.005
 
 
 def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float = 0.6) -> None:
-    """Return once the device has had work queued without a break for some seconds, or when patience is at an end.
+    """Return once the device has had work queued without a break for some seconds, or when `patience` has passed.
 
     A thread that computes beside the one that feeds a GPU delays it least while the queue is long. Returns at once
-    for a device that is no GPU.
+    for a device that is not a GPU.
     """
     if device.type != "cuda":
         return
@@ -38,7 +38,7 @@ class HostCopy:
 
     @classmethod
     def of(cls, *tensors: torch.Tensor) -> HostCopy:
-        """Orders the copies, and waits for nothing."""
+        """Starts the copies without waiting for them."""
         copies = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         if not any(tensor.is_cuda for tensor in tensors):
             return cls(copies, None)
@@ -54,7 +54,7 @@ class HostCopy:
 
 
 def arrived(copies: Iterable[HostCopy]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The arrays of each copy once the next one is ordered: the GPU draws a batch while the host looks at the last."""
+    """The arrays of each copy once the next one has started: the GPU draws a batch while the host uses the last."""
     waiting: HostCopy | None = None
     for copy in copies:
         if waiting is not None:

@@ -8,11 +8,8 @@ entirely inside the image.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 _WINDOW = 11
@@ -54,17 +51,6 @@ def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return ssim_from_moments(*moments.chunk(5, dim=1)).mean()
 
 
-def psnr_array(image: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> float:
-    """`psnr` for numpy arrays."""
-    as_mask = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask))
-    return float(psnr(_from_numpy(image), _from_numpy(reference), as_mask))
-
-
-def ssim_array(image: NDArray[Any], reference: NDArray[Any]) -> float:
-    """`ssim` for numpy arrays."""
-    return float(ssim(_from_numpy(image), _from_numpy(reference)))
-
-
 @lru_cache(maxsize=16)
 def gaussian_window(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """(11,) normalised weights of the SSIM window along one axis; kept, so not to be written to."""
@@ -100,10 +86,6 @@ def ssim_from_moments(
 def _channels_first(image: torch.Tensor) -> torch.Tensor:
     batch = image if image.dim() == 4 else image[None]
     return batch.permute(0, 3, 1, 2)
-
-
-def _from_numpy(image: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image, np.float32))
 
 
 def _check_shapes(shape: torch.Size, reference: torch.Size) -> None:

@@ -1,4 +1,7 @@
-"""Resampling of float images with types that say so."""
+"""Resampling of float images.
+
+Thin wrappers over OpenCV with typed results, used wherever something is estimated on a reduced copy.
+"""
 
 from __future__ import annotations
 

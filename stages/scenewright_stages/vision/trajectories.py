@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from scenewright_stages.vision.cameras import look_at
 
 Float64Array = NDArray[np.float64]
 
-TrajectoryName = Literal["spiral", "orbit", "dolly"]
 
 PORTRAIT_DAMPING = 0.6  # sideways motion of portrait images, whose sides are close
 _VERTICAL_SHARE = 0.3  # "try not to change up and down, for floor and sky"

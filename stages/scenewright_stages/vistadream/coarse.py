@@ -9,10 +9,13 @@ from dataclasses import asdict, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.depth.interface import DepthEstimator
+from scenewright_stages.backends.inpaint.interface import INPAINT, FillGuide, Inpainter
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import DepthEstimator, FillGuide, Inpainter
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
+from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.frames import load_frames, save_frames, stage_renderer
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.trajectories import Trajectory
 from scenewright_stages.vistadream.depth import load_depth_estimator
@@ -25,17 +28,14 @@ from scenewright_stages.vistadream.expansion import (
     HoledView,
     expand,
 )
-from scenewright_stages.vistadream.frames import load_frames, save_frames
-from scenewright_stages.vistadream.initialize import stage_renderer
 from scenewright_stages.vistadream.outpaint import load_inpainter
 from scenewright_stages.vistadream.params import VistaDreamParams
-from scenewright_stages.vistadream.path import cameras_along, scene_trajectory
 from scenewright_stages.vistadream.selection import Band
 
 log = logging.getLogger(__name__)
 
 CONTINUED_DEPTH = BackendUse("depth", "continued", notes="Depth in holes continues the background around them.")
-"""Recorded when no depth model looks at new views."""
+"""Recorded when no depth model predicts new views."""
 
 
 class CoarseStage(Stage[VistaDreamParams]):
@@ -44,7 +44,7 @@ class CoarseStage(Stage[VistaDreamParams]):
     def __init__(self, context: StageContext[VistaDreamParams]) -> None:
         super().__init__(context)
         self.renderer = stage_renderer(context.models)
-        self.inpainter = load_inpainter("inpaint", self.params.coarse.inpaint, context)
+        self.inpainter = load_inpainter(INPAINT, self.params.coarse.inpaint, context)
         self.depth = load_depth_estimator(self.params, context) if predicts_depth(self.params) else None
 
     def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
@@ -90,7 +90,7 @@ class CoarseStage(Stage[VistaDreamParams]):
 
 
 def predicts_depth(params: VistaDreamParams) -> bool:
-    """Whether the depth backend can say anything of a view that nobody photographed: a provided map cannot."""
+    """Whether the depth backend can predict views that were not photographed; a provided map cannot."""
     return params.depth.backend not in ("provided", "classic")
 
 
@@ -116,7 +116,7 @@ def with_trajectory(summary: CoarseSummary, trajectory: Trajectory) -> CoarseSum
 
 
 class BackendFill:
-    """Fills by the backend, which may use the depth around a hole to continue its background only."""
+    """Fills with the backend, which may use the depth around a hole so that only its background continues."""
 
     def __init__(self, inpainter: Inpainter, prompt: str) -> None:
         self.inpainter = inpainter
@@ -128,7 +128,7 @@ class BackendFill:
 
 
 class BackendDepth:
-    """Predicts by the backend."""
+    """Predicts with the backend."""
 
     def __init__(self, estimator: DepthEstimator) -> None:
         self.estimator = estimator

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimate, DepthEstimator, ProvidedDepthSource
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.models.interfaces import DepthEstimate, DepthEstimator, ProvidedDepthSource
-from scenewright_stages.models.loading import ModelContext, load
 from scenewright_stages.report.pictures import depth_picture
+from scenewright_stages.scenes.preparation import Layout, read_png
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.geometry import valid_depth
-from scenewright_stages.vistadream.outpaint import Layout, read_png
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 ASSUMED_HORIZONTAL_DEGREES = 60.0
-"""Field of view of a photograph that neither the spec, the backend nor EXIF knows anything of."""
+"""Field of view of a photograph when neither the spec, the backend nor EXIF gives one."""
 
 EXTRAPOLATED_CONFIDENCE = 0.5
 """Of pixels whose depth continues their surroundings."""
@@ -62,7 +62,7 @@ class DepthStage(Stage[VistaDreamParams]):
             degrees = known_degrees(self.params, layout)
             if degrees is None and self.params.depth.backend == "classic":
                 degrees = ASSUMED_HORIZONTAL_DEGREES
-            canvas_degrees = None if degrees is None else canvas_camera(degrees, layout).field_of_view[0]
+            canvas_degrees = None if degrees is None else layout.canvas_camera(degrees).field_of_view[0]
             result = estimated_depth(self.estimator.estimate(srgb, canvas_degrees), layout)
         if self.params.depth.fill_invalid:
             result = filled(result)
@@ -99,7 +99,7 @@ class DepthStage(Stage[VistaDreamParams]):
             camera_file=inputs.find("input", "camera"),
         )
         degrees = known_degrees(self.params, layout) or ASSUMED_HORIZONTAL_DEGREES
-        inner_degrees = layout.canvas.inner_camera(canvas_camera(degrees, layout)).field_of_view[0]
+        inner_degrees = layout.canvas.inner_camera(layout.canvas_camera(degrees)).field_of_view[0]
         return on_canvas(self.estimator.estimate(inner, inner_degrees, source), layout)
 
 
@@ -115,19 +115,12 @@ def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDr
     if params.depth.backend == "classic":
         options = {"far_near_ratio": params.depth.far_near_ratio, "near_metres": params.depth.near_metres}
     settings = ModelContext.from_settings(context.models, params.depth.variant or None, options)
-    loaded: DepthEstimator = load("depth", params.depth.backend, settings)
-    return loaded
+    return load(DEPTH, params.depth.backend, settings)
 
 
 def known_degrees(params: VistaDreamParams, layout: Layout) -> float | None:
     """Horizontal field of view of the whole photograph in degrees: the spec's, else EXIF's, else not known."""
     return params.field_of_view_degrees or layout.horizontal_degrees
-
-
-def canvas_camera(photograph_degrees: float, layout: Layout) -> Camera:
-    """Camera of the canvas at the world's origin, from the field of view of the whole photograph."""
-    source = Camera.from_field_of_view(layout.source_width, layout.source_height, photograph_degrees)
-    return layout.canvas.camera(layout.crop.camera(source))
 
 
 def estimated_depth(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
@@ -136,7 +129,7 @@ def estimated_depth(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
     if estimate.intrinsics is not None:
         camera = Camera(estimate.intrinsics, layout.canvas.width, layout.canvas.height)
         return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
-    camera = canvas_camera(layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES, layout)
+    camera = layout.canvas_camera(layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES)
     return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
 
 
@@ -155,7 +148,7 @@ def on_canvas(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
         inner = Camera(estimate.intrinsics, canvas.inner_width, canvas.inner_height)
         return CanvasDepth(depth, confidence, canvas.camera(inner), estimate.notes)
     degrees = layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES
-    return CanvasDepth(depth, confidence, canvas_camera(degrees, layout), estimate.notes)
+    return CanvasDepth(depth, confidence, layout.canvas_camera(degrees), estimate.notes)
 
 
 def continued(known: NDArray[np.float32]) -> NDArray[np.float32]:

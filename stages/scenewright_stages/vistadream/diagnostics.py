@@ -1,4 +1,4 @@
-"""What the coarse loop says of itself: the summary of a run, and why a round found no pose. As text and as JSON."""
+"""What the coarse loop reports: the summary of a run, and why a round found no pose. As text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The coarse loop: propose poses, render them, pick the one with the right hole, fill it, grow the scene, repeat.
 
-Everything that a backend does comes in as a function, so that the loop runs alike with classic backends, with models
-and with the exact answers of a synthetic world.
+Backends come in as functions, so that the loop is the same for classic backends, for models and for the exact answers
+of a synthetic world.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.scenes.flight import COVERED_ALPHA, hole_around
+from scenewright_stages.scenes.frames import Frame, gaussians_of, training_view
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, optimise
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth
 from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
-from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 SMALLEST_GAP = 0.001
@@ -90,7 +91,7 @@ class ExpansionSettings:
 
 @dataclass(frozen=True)
 class ExpansionTools:
-    """Who renders, fills and predicts (None: depth continues what is around a hole), and who is told how far it is."""
+    """Functions that render, fill and predict (None: depth continues what is around a hole), and report progress."""
 
     renderer: Renderer
     fill_colour: FillColour
@@ -263,7 +264,7 @@ def fill_view(
         srgb = tools.fill_colour(holed, seed)
         depth = fill_depth(holed, tools.predict_depth(holed, srgb), frames, settings.edge_threshold)
     else:
-        # Nobody looks at the new colours: the processor fills the depth while a GPU fills the colours.
+        # Depth here does not depend on the filled colours: the CPU fills it while a GPU fills the colours.
         with ThreadPoolExecutor(1) as beside:
             filling = beside.submit(_fill_depth_when_busy, tools.renderer.device, holed, frames, settings)
             srgb = tools.fill_colour(holed, seed)
@@ -275,7 +276,7 @@ def fill_view(
 def _fill_depth_when_busy(
     device: torch.device, holed: HoledView, frames: Sequence[Frame], settings: ExpansionSettings
 ) -> FilledDepth:
-    """`fill_depth`, begun once a GPU is busy: until then the host has work to prepare for it, and one interpreter."""
+    """`fill_depth`, started once the GPU is busy: until then the host prepares its work in the one interpreter."""
     wait_until_busy(device)
     return fill_depth(holed, None, frames, settings.edge_threshold)
 
@@ -367,22 +368,6 @@ def behind_photograph(scene: GaussianScene, first: int, photograph: Frame) -> Ga
     moved = camera.position + (means - camera.position) * stretch[:, None]
     kept = scene.means[:first]
     return replace(scene, means=torch.cat([kept, torch.as_tensor(moved, dtype=kept.dtype, device=kept.device)]))
-
-
-def gaussians_of(frame: Frame, opacity: float, device: torch.device | str = "cpu") -> GaussianScene:
-    """One Gaussian for each pixel that survived the frame's masks."""
-    buffers = (frame.srgb, frame.depth, frame.inpaint_without_edge)
-    srgb, depth, mask = (torch.as_tensor(buffer, device=device) for buffer in buffers)
-    return GaussianScene.from_rgbd(srgb, depth, frame.camera, mask, opacity)
-
-
-def training_view(frame: Frame, device: torch.device) -> View:
-    """The frame as the optimiser sees it: its colour where it supervises."""
-    return View(
-        camera=frame.camera,
-        srgb=torch.as_tensor(frame.srgb, device=device),
-        mask=torch.as_tensor(frame.inpaint, device=device),
-    )
 
 
 def _extra_frame(choice: Choice, holed: HoledView, frame: Frame, occluded: int, added: int, loss: float) -> ExtraFrame:

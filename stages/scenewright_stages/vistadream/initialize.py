@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.scenes.frames import Frame, gaussians_of, save_frames, stage_renderer, training_view
+from scenewright_stages.scenes.preparation import Layout, read_png
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, optimise
-from scenewright_stages.vision.gaussians.rendering import Renderer, renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
-from scenewright_stages.vistadream.expansion import gaussians_of, training_view
-from scenewright_stages.vistadream.frames import Frame, save_frames
-from scenewright_stages.vistadream.outpaint import Layout, read_png
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 
@@ -51,11 +51,6 @@ class InitializeStage(Stage[VistaDreamParams]):
         save_frames(outputs["frames"], frames)
         metrics = {"gaussians": len(scene), "first_loss": losses[0], "last_loss": losses[1]}
         return StageResult(outputs, metrics=metrics)
-
-
-def stage_renderer(settings: ModelSettings) -> Renderer:
-    """The renderer of the device that the job's models run on."""
-    return renderer_for("auto", None if settings.device == "auto" else settings.device)
 
 
 def first_frames(

@@ -21,7 +21,7 @@ class InpaintParams(Params):
     backend: Literal["classic", "flux-fill"] = Field(
         default="classic",
         description="Who fills missing colour: classic (PatchMatch on the CPU, invents nothing that the picture "
-        "does not hold) or flux-fill (FLUX.1 Fill, non-commercial weights).",
+        "does not hold) or flux-fill (FLUX.1 Fill, a generative model).",
     )
     prompt: str = Field(
         default="", max_length=2000, description="Text prompt of flux-fill; the empty prompt needs no text encoders."
@@ -29,7 +29,8 @@ class InpaintParams(Params):
     steps: int = Field(default=25, ge=1, le=200, description="Denoising steps of flux-fill.")
     guidance: float = Field(default=30.0, ge=0.0, le=100.0, description="Guidance scale of flux-fill.")
     precision: Literal["bf16", "fp8"] = Field(
-        default="bf16", description="Arithmetic of flux-fill's transformer on the GPU: bf16 (24 GiB) or fp8 (15 GiB)."
+        default="bf16",
+        description="Arithmetic of flux-fill's transformer on the GPU: bf16, or fp8 with half of its memory.",
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
@@ -22,7 +25,8 @@ SIDECARS = {
     "camera": (".camera.json",),
 }
 WORK = ".scenewright/work/{sample}"
-GPU_BACKENDS = frozenset({"flux-fill", "depth-pro", "depth-anything", "moge"})
+SCENE_GPU_MEMORY_GIB = 8.0
+"""What drawing and optimising a scene needs by itself."""
 
 SCENE_ARRAYS = (
     ArrayContract("means", "float32", 2),
@@ -55,7 +59,7 @@ def outpaint_stage(params: VistaDreamParams) -> StageSpec:
         parameters=("max_resolution", "outpaint") if paints else ("max_resolution",),
         backends={"outpaint": params.outpaint.backend} if paints else {},
         backend_parameters={"outpaint": "outpaint.backend"},
-        resources=_resources([params.outpaint.backend] if paints else [], gpu_memory_gib=34.0),
+        resources=_resources([_outpaint(params)] if paints else []),
         seconds_per_sample=6.0,
     )
 
@@ -85,7 +89,7 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
         parameters=("depth", "field_of_view_degrees"),
         backends={"depth": params.depth.backend},
         backend_parameters={"depth": "depth.backend"},
-        resources=_resources([params.depth.backend], gpu_memory_gib=8.0),
+        resources=_resources([_depth(params)]),
         seconds_per_sample=2.0,
     )
 
@@ -103,7 +107,7 @@ def initialize_stage(params: VistaDreamParams) -> StageSpec:
             OutputContract("frames", f"{WORK}/initial_frames.npz", "arrays", result=False),
         ),
         parameters=("initialize", "depth.edge_threshold", "depth.confidence_threshold"),
-        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=8.0),
+        resources=_resources([], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
         seconds_per_sample=30.0,
     )
 
@@ -132,7 +136,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
         ),
         backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
         backend_parameters={"inpaint": "coarse.inpaint.backend"},
-        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=40.0),
+        resources=_resources([_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
         seconds_per_sample=25.0 * params.coarse.frames,
     )
 
@@ -156,7 +160,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
             *rerun,
         ),
         parameters=("render", "trajectory"),
-        resources=_resources([params.coarse.inpaint.backend, params.depth.backend], gpu_memory_gib=8.0),
+        resources=_resources([], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
         seconds_per_sample=20.0,
     )
 
@@ -169,11 +173,27 @@ def stages(params: VistaDreamParams) -> tuple[StageSpec, ...]:
     return (*chain, render_stage(params))
 
 
-def _resources(backends: list[str], gpu_memory_gib: float) -> Resources:
+def _outpaint(params: VistaDreamParams) -> BackendChoice:
+    block = params.outpaint
+    return BackendChoice("outpaint", (block.backend,), precision=block.precision)
+
+
+def _inpaint(params: VistaDreamParams) -> BackendChoice:
+    block = params.coarse.inpaint
+    return BackendChoice("inpaint", (block.backend,), precision=block.precision)
+
+
+def _depth(params: VistaDreamParams) -> BackendChoice:
+    return BackendChoice("depth", (params.depth.backend,), params.depth.variant)
+
+
+def _resources(
+    held: Sequence[BackendChoice], beside: Sequence[BackendChoice] = (), own_gpu_memory_gib: float = 0.0
+) -> Resources:
     """A GPU only where a model backend is in use: the weightless chain runs on CPUs throughout."""
-    if not GPU_BACKENDS.intersection(backends):
-        return Resources()
-    return Resources(memory_gib=32.0, scratch_gib=32.0, gpus=1, gpu_memory_gib=gpu_memory_gib)
+    return stage_resources(
+        held, beside=beside, own_gpu_memory_gib=own_gpu_memory_gib, memory_gib=32.0, scratch_gib=32.0
+    )
 
 
 PIPELINE = Pipeline(

@@ -13,10 +13,12 @@ from scenewright_stages.contract.keys import canonical_json
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import Pipeline, StageSpec, expansions, stage_levels
 from scenewright_stages.contract.samples import WHOLE_ID, WHOLE_LEVEL, Family, Sample
-from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP, Task
+from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PICK_STEP, PUBLISH_STEP, Task
 from scenewright_stages.pipelines import pipeline
 
-RESERVED_STAGE_NAMES = frozenset({MODELS_STEP, INDEX_STEP, PUBLISH_STEP, "runs", "logs", "work", "state", "tmp"})
+RESERVED_STAGE_NAMES = frozenset(
+    {MODELS_STEP, INDEX_STEP, PUBLISH_STEP, PICK_STEP, "runs", "logs", "work", "state", "tmp"}
+)
 WHOLE = Sample(WHOLE_ID)
 
 Population = Mapping[int, tuple[Sample, ...]]

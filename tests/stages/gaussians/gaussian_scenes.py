@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 
@@ -44,7 +45,17 @@ def single_gaussian(
 ) -> GaussianScene:
     """One isotropic Gaussian on the optical axis of a camera at the origin."""
     point, colour = torch.tensor([[0.0, 0.0, depth]]), torch.tensor([srgb], dtype=torch.float32)
-    return GaussianScene.from_points(point, colour, sigma, opacity)
+    return GaussianScene.from_points(point, colour, torch.tensor([sigma]), opacity)
+
+
+def empty_scene(device: str = "cpu") -> GaussianScene:
+    """A scene without Gaussians."""
+    return GaussianScene(*(torch.zeros(shape, device=device) for shape in ((0, 3), (0, 3), (0, 4), (0,), (0, 1, 3))))
+
+
+def base_srgb(scene: GaussianScene) -> torch.Tensor:
+    """(N, 3) view-independent colours, clipped to [0, 1]."""
+    return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(0, 1)
 
 
 def equal_scenes(first: GaussianScene, second: GaussianScene) -> bool:

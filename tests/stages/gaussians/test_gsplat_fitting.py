@@ -16,9 +16,10 @@ import pytest
 import torch
 from gaussian_scenes import random_scene, turned_camera
 
-from scenewright_stages.vision.gaussians import gsplat_fitting, tiles, torch_fitting
+from scenewright_stages.vision.gaussians import gsplat_fitting, gsplat_kernels, torch_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings, View, trainable_rows
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 RENDERER = CpuRenderer()
@@ -32,14 +33,14 @@ def random_bools(shape: tuple[int, ...], share: float, seed: int = 0) -> torch.T
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (48, 64), (1, 17)])
 def test_tiles_hold_what_their_pixels_hold(height: int, width: int) -> None:
     pixels = random_bools((height, width), 0.01)
-    found = tiles.tiles_holding(pixels)
-    assert tuple(found.shape) == tiles.tile_grid(width, height)
+    found = gsplat_kernels.tiles_holding(pixels)
+    assert tuple(found.shape) == gsplat_kernels.tile_grid(width, height)
     wanted = torch.zeros_like(found)
     for y, x in torch.nonzero(pixels).tolist():
         wanted[y // 16, x // 16] = True
     assert torch.equal(found, wanted)
-    spread = tiles.pixels_of(found, width, height)
-    assert torch.equal(tiles.tiles_holding(spread), found)
+    spread = gsplat_kernels.pixels_of(found, width, height)
+    assert torch.equal(gsplat_kernels.tiles_holding(spread), found)
     assert bool((spread | ~pixels).all())
 
 
@@ -55,11 +56,11 @@ def test_a_splat_reaches_the_tiles_that_gsplat_lists_for_it() -> None:
     listed = torch.zeros(200, dtype=torch.bool)
     listed[rows[wanted.flatten()[keys >> 32]].long()] = True
     assert 0 < int(listed.sum()) < 150
-    assert torch.equal(tiles.reaching(means2d, radii, wanted), listed)
-    few = tiles.reached(means2d[190:], radii[190:], (4, 5))
+    assert torch.equal(gsplat_kernels.reaching(means2d, radii, wanted), listed)
+    few = gsplat_kernels.reached(means2d[190:], radii[190:], (4, 5))
     assert set(torch.nonzero(few.flatten()).flatten().tolist()) == set((keys[rows >= 190] >> 32).tolist())
     assert 0 < int(few.sum()) < 20
-    assert not tiles.reached(means2d[:0], radii[:0], (4, 5)).any()
+    assert not gsplat_kernels.reached(means2d[:0], radii[:0], (4, 5)).any()
 
 
 def corner_views() -> list[View]:
@@ -113,7 +114,7 @@ def test_tiles_alone_give_the_fit_of_whole_pictures(
 
 def test_a_tile_left_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     every_other = torch.arange(20).view(4, 5) % 2 == 0
-    monkeypatch.setattr(f"{gsplat_fitting.__name__}.reached", lambda *rest: tiles.reached(*rest) & every_other)
+    monkeypatch.setattr(f"{gsplat_fitting.__name__}.reached", lambda *rest: gsplat_kernels.reached(*rest) & every_other)
     (whole, _), (tiled, _) = both_fits(slice(200, None), OptimisationSettings(iterations=6), monkeypatch)
     moved = (whole.means - small_scene().means).norm()
     assert (whole.means - tiled.means).norm() > 2e-2 * moved

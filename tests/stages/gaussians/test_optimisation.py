@@ -10,19 +10,15 @@ import numba
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import equal_scenes, random_scene, turned_camera
+from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, turned_camera
+from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.gaussians import cpu_fitting, torch_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.optimisation import (
-    OptimisationSettings,
-    View,
-    optimise,
-    trainable_rows,
-)
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise, trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, render
 
 RENDERER = CpuRenderer()
 MOST_THREADS = numba.get_num_threads()
@@ -70,7 +66,7 @@ def room_fit(size: int, share: float) -> RoomFit:
     points = GaussianScene.concatenate(parts)
     noise = torch.from_numpy(random.normal(0, 0.01, (len(points), 3)).astype(np.float32))
     sigma = points.log_scales[:, 0].exp() * (0.2 / share) ** 0.5 * 1.6
-    start = GaussianScene.from_points(points.means + noise, points.base_srgb(), sigma, opacity=0.5)
+    start = GaussianScene.from_points(points.means + noise, base_srgb(points), sigma, opacity=0.5)
     held_out = [views[k] for k in range(30) if k not in train]
     return RoomFit(start, [views[k] for k in train], held_out)
 
@@ -206,7 +202,7 @@ def test_the_coverage_term_keeps_dark_surfaces_opaque() -> None:
     assert alphas[1] < 0.7
 
 
-@pytest.mark.parametrize("scene", [GaussianScene.empty(), random_scene(3)])
+@pytest.mark.parametrize("scene", [empty_scene(), random_scene(3)])
 def test_nothing_to_fit_changes_nothing(scene: GaussianScene) -> None:
     away = turned_camera(20, 20, 180.0)
     view = View(away, torch.rand(20, 20, 3))

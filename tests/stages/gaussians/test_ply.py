@@ -7,19 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaussian_scenes import equal_scenes, random_scene, turned_camera
+from gaussian_scenes import empty_scene, equal_scenes, random_scene, turned_camera
 
 from scenewright_stages.vision.cameras import Camera, rigid, rotation_from_quaternion
-from scenewright_stages.vision.gaussians import spherical_harmonics
-from scenewright_stages.vision.gaussians.ply import (
-    PlyError,
-    property_names,
-    read_ply,
-    transform_scene,
-    write_ply,
-)
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians import transforms
+from scenewright_stages.vision.gaussians.ply import PlyError, property_names, read_ply, write_ply
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import HARMONIC_COUNTS, GaussianScene
+from scenewright_stages.vision.gaussians.transforms import transform_scene
 from scenewright_stages.vision.metrics import psnr
 
 INRIA_DEGREE_3 = (
@@ -68,7 +63,7 @@ def test_the_header_and_the_channel_order_are_the_common_ones(tmp_path: Path) ->
 
 
 def test_an_empty_scene_can_be_written(tmp_path: Path) -> None:
-    write_ply(GaussianScene.empty(), tmp_path / "empty.ply")
+    write_ply(empty_scene(), tmp_path / "empty.ply")
     assert len(read_ply(tmp_path / "empty.ply")) == 0
 
 
@@ -101,10 +96,10 @@ def test_files_that_are_no_scene_are_refused(tmp_path: Path) -> None:
         "ends after": good[:-1],
         "no PLY header": good[:40],
         "lacks the properties": good.replace(b"property float opacity\n", b"property float opaqueness\n"),
-        "no binary little-endian": good.replace(b"binary_little_endian", b"ascii"),
+        "not a binary little-endian": good.replace(b"binary_little_endian", b"ascii"),
         "f_rest": good.replace(b"float nx", b"float f_rest_0"),
         "names a property twice": good.replace(b"float nx", b"float ny"),
-        "no number": good.replace(b"property float nx", b"property list uchar int nx"),
+        "not a number": good.replace(b"property float nx", b"property list uchar int nx"),
     }
     for message, content in damage.items():
         path.write_bytes(content)
@@ -132,15 +127,15 @@ def test_a_moved_scene_looks_the_same_from_the_moved_camera(harmonics: int, scal
 def test_rotated_coefficients_give_the_same_colour_along_the_rotated_direction(harmonics: int) -> None:
     random = np.random.default_rng(0)
     coefficients, directions = random.normal(size=(5, harmonics, 3)), random.normal(size=(20, 3))
-    rotated = spherical_harmonics.rotated(coefficients, TURN)
-    before = np.einsum("mk,nkc->nmc", spherical_harmonics.basis(directions, harmonics), coefficients)
-    after = np.einsum("mk,nkc->nmc", spherical_harmonics.basis(directions @ TURN.T, harmonics), rotated)
+    rotated = transforms.rotated(coefficients, TURN)
+    before = np.einsum("mk,nkc->nmc", transforms.basis(directions, harmonics), coefficients)
+    after = np.einsum("mk,nkc->nmc", transforms.basis(directions @ TURN.T, harmonics), rotated)
     assert np.abs(after - before).max() < 1e-12
 
 
 def test_bands_keep_their_energy_and_rotations_compose() -> None:
-    once = spherical_harmonics.band_rotations(TURN, 16)
-    twice = spherical_harmonics.band_rotations(TURN @ TURN, 16)
+    once = transforms.band_rotations(TURN, 16)
+    twice = transforms.band_rotations(TURN @ TURN, 16)
     for one, two in zip(once, twice, strict=True):
         assert np.abs(one @ one.T - np.eye(len(one))).max() < 1e-12
         assert np.abs(one @ one - two).max() < 1e-12

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from dense_reference import render as dense_render
-from gaussian_scenes import random_scene, single_gaussian, turned_camera
+from gaussian_scenes import empty_scene, random_scene, single_gaussian, turned_camera
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.rendering import Rendering, renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 RENDERER = renderer_for("cpu")
@@ -171,7 +172,7 @@ def test_cropping_the_camera_crops_the_picture() -> None:
 
 def test_an_empty_scene_is_all_background() -> None:
     colour = torch.tensor([0.1, 0.2, 0.3])
-    rendering = RENDERER.render(GaussianScene.empty(), [turned_camera()], colour)
+    rendering = RENDERER.render(empty_scene(), [turned_camera()], colour)
     assert torch.equal(rendering.rgb[0, 0, 0], colour)
     assert not rendering.alpha.any()
     assert not rendering.depth.any()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import equal_scenes, random_scene, turned_camera
+from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, turned_camera
 
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import psnr
 
@@ -45,8 +45,8 @@ def test_each_usable_pixel_makes_one_gaussian_of_the_stated_size() -> None:
     assert len(scene) == 14
     expected = depth[3, 2] / camera.focal[0] / math.sqrt(2)
     assert scene.log_scales[0].exp().tolist() == pytest.approx([expected] * 3, rel=1e-6)
-    assert scene.opacities().tolist() == pytest.approx([0.8] * 14)
-    assert torch.allclose(scene.base_srgb()[0], torch.from_numpy(srgb[3, 2]), atol=1e-6)
+    assert torch.sigmoid(scene.opacity_logits).tolist() == pytest.approx([0.8] * 14)
+    assert torch.allclose(base_srgb(scene)[0], torch.from_numpy(srgb[3, 2]), atol=1e-6)
     pixel = camera.intrinsics @ (camera.camera_from_world[:3] @ np.append(scene.means[0].numpy(), 1))
     assert pixel[:2] / pixel[2] == pytest.approx([2.5, 3.5], abs=1e-4)
 
@@ -58,7 +58,7 @@ def test_a_pixel_without_depth_makes_no_gaussian(bad: float) -> None:
     depth[4, 4] = bad
     scene = GaussianScene.from_rgbd(srgb, depth, camera)
     assert len(scene) == 119
-    assert scene.finite().all()
+    assert all(tensor.isfinite().all() for tensor in scene.tensors.values())
 
 
 def test_pure_black_and_white_have_finite_parameters() -> None:
@@ -66,8 +66,8 @@ def test_pure_black_and_white_have_finite_parameters() -> None:
     for level in (0.0, 1.0):
         srgb = np.full((4, 4, 3), level, np.float32)
         scene = GaussianScene.from_rgbd(srgb, np.full((4, 4), 2.0, np.float32), camera)
-        assert scene.finite().all()
-        assert torch.allclose(scene.base_srgb(), torch.tensor(level), atol=1e-6)
+        assert all(tensor.isfinite().all() for tensor in scene.tensors.values())
+        assert torch.allclose(base_srgb(scene), torch.tensor(level), atol=1e-6)
     srgb[1, 1, 0] = math.nan
     assert len(GaussianScene.from_rgbd(srgb, np.full((4, 4), 2.0, np.float32), camera)) == 15
 
@@ -98,7 +98,7 @@ def test_concatenation_keeps_order_and_pads_bands() -> None:
     assert equal_scenes(both.select(slice(0, 4)).with_harmonics(1), plain)
     assert equal_scenes(both.select(torch.tensor([4, 5, 6])), banded)
     assert not both.spherical_harmonics[:4, 1:].any()
-    assert len(GaussianScene.concatenate([GaussianScene.empty(), plain])) == 4
+    assert len(GaussianScene.concatenate([empty_scene(), plain])) == 4
 
 
 def test_a_saved_scene_comes_back_bit_by_bit(tmp_path: Path) -> None:

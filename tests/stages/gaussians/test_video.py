@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scenewright_stages.vision.depth.colours import depth_colours
-from scenewright_stages.vision.video import VideoError, read_frames, srgb_bytes, write_mp4
+from scenewright_stages.vision.video import VideoError, srgb_bytes, write_mp4
 
 
 def gradients(width: int = 70, height: int = 45, count: int = 6) -> Iterator[np.ndarray]:
@@ -21,6 +21,13 @@ def gradients(width: int = 70, height: int = 45, count: int = 6) -> Iterator[np.
         picture = np.empty((height, width, 3), np.float32)
         picture[..., 0], picture[..., 1], picture[..., 2] = across, down[:, None], k / count
         yield picture
+
+
+def read_frames(path: Path) -> Iterator[np.ndarray]:
+    """The frames (H, W, 3) uint8 of a video file."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
 
 
 def test_frames_come_back_in_order_and_colour(tmp_path: Path) -> None:
@@ -71,9 +78,6 @@ def test_frames_that_make_no_video_are_refused(tmp_path: Path) -> None:
         write_mp4(path, gradients(), fps=0)
     with pytest.raises(VideoError, match="type int64"):
         srgb_bytes(np.zeros((4, 4, 3), np.int64))  # type: ignore[arg-type]
-    path.write_bytes(b"no video")
-    with pytest.raises(VideoError, match="no readable video"):
-        next(read_frames(path))
 
 
 def test_floats_are_clipped_and_rounded() -> None:

@@ -3,12 +3,12 @@
 import numba
 import numpy as np
 import pytest
+from fill_quality import distance_to
 from photograph_holes import outpaint, uncovered_case
 
 from scenewright_stages.vision.inpainting import FillError, complete
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.continuation import continued, continued_alike
-from scenewright_stages.vision.inpainting.quality import distance_to
 
 
 def _texture(height: int, width: int) -> np.ndarray:

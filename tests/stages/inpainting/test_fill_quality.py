@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fill_quality import FillQuality, blurred_psnr, measure, psnr
 from numpy.typing import NDArray
 from photograph_holes import NAMES, Case, edge_replication, ring_case, telea, uncovered_cases
 
 from scenewright_stages.vision.inpainting import complete
 from scenewright_stages.vision.inpainting.background import background_side
-from scenewright_stages.vision.inpainting.quality import FillQuality, blurred_psnr, measure, psnr
 
 
 def shifted_copy(case: Case) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Chains of backends: a fallback only where one is listed, and it is always recorded."""
+"""Which backends the relighting pipeline names, in which order, and what follows from them."""
 
 from __future__ import annotations
 
@@ -6,80 +6,21 @@ from typing import Any
 
 import pytest
 
+from scenewright_stages.backends.registry import backend
 from scenewright_stages.contract.keys import stage_keys
-from scenewright_stages.contract.stage import StageContext
-from scenewright_stages.models.errors import BackendContractError, MissingWeights
-from scenewright_stages.models.interfaces import BackendRecord
-from scenewright_stages.relight import backends
-from scenewright_stages.relight.backends import BackendChain, model_options
-from scenewright_stages.relight.params import AlbedoParams, NormalsParams, RelightParams, SegmentationParams
-from scenewright_stages.relight.pipeline import PIPELINE, segment_stage, stages
+from scenewright_stages.relight.params import (
+    AlbedoParams,
+    CaptionParams,
+    NormalsParams,
+    RelightParams,
+    SegmentationParams,
+)
+from scenewright_stages.relight.pipeline import PIPELINE, caption_stage, segment_stage, stages
 
 
-class Fake:
-    """Answers with its name, unless its name says that it does not."""
-
-    def __init__(self, capability: str, name: str) -> None:
-        self.record, self.name = BackendRecord(capability, name, "model"), name
-
-    def answer(self) -> str:
-        if "useless" in self.name:
-            raise BackendContractError("nothing usable")
-        return self.name
-
-
-@pytest.fixture(autouse=True)
-def fakes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Backends whose name holds ``missing`` lack their weights; returns what was loaded."""
-    loaded: list[str] = []
-
-    def load(capability: str, name: str, context: Any) -> Fake:
-        if "missing" in name:
-            raise MissingWeights(name, "main", "cache", ["model.safetensors"])
-        loaded.append(name)
-        return Fake(capability, name)
-
-    monkeypatch.setattr(backends, "load", load)
-    return loaded
-
-
-def chain(*names: str) -> BackendChain:
-    params = RelightParams()
-    return BackendChain("segment", names, StageContext(segment_stage(params), params), {})
-
-
-def test_the_first_serves_and_no_other_is_loaded(fakes: list[str]) -> None:
-    answer, use = chain("one", "two").call(Fake.answer)
-    assert (answer, use.backend, use.notes) == ("one", "one", "")
-    assert fakes == ["one"]
-
-
-def test_the_next_serves_where_one_is_missing_and_its_record_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    made = chain("missing-one", "two")
-    for _ in range(3):
-        answer, use = made.call(Fake.answer)
-        assert (answer, use.backend) == ("two", "two")
-        assert "in place of missing-one" in use.notes
-    assert capsys.readouterr().out.count("missing-one does not serve") == 1
-
-
-def test_one_backend_alone_has_no_fallback() -> None:
-    with pytest.raises(MissingWeights):
-        chain("missing-one")
-    with pytest.raises(MissingWeights, match="missing-two"):
-        chain("missing-one", "missing-two")
-
-
-def test_an_unusable_answer_goes_to_the_next_and_the_last_one_fails() -> None:
-    assert chain("useless", "two").call(Fake.answer)[1].backend == "two"
-    with pytest.raises(BackendContractError):
-        chain("one-useless", "two-useless").call(Fake.answer)
-
-
-def test_options_go_to_the_backends_that_know_them_and_only_when_they_are_set() -> None:
-    block = AlbedoParams(backends=["retinex", "marigold-iid"], steps=7, batch=4)
-    found = model_options("albedo", ("retinex", "marigold-iid"), block, steps=block.steps, scales=(15.0,))
-    assert found == {"retinex": {"scales": (15.0,)}, "marigold-iid": {"batch": 4, "steps": 7}}
+def test_only_what_the_spec_sets_is_an_option() -> None:
+    assert AlbedoParams().options() == {"precision": None, "batch": None}
+    assert AlbedoParams(batch=4, precision="bf16").options() == {"precision": "bf16", "batch": 4}
 
 
 def test_the_preset_is_the_original_data_generations_choice() -> None:
@@ -91,6 +32,24 @@ def test_the_preset_is_the_original_data_generations_choice() -> None:
     assert segment.backend_choices() == [("segment", "sam3"), ("segment", "sam2")]
     assert (segment.resources.gpus, albedo.resources.gpus, degrade.resources.gpus) == (1, 0, 1)
     assert params.degradation == RelightParams().degradation, "soft shading alone is the default"
+
+
+def test_pods_are_as_large_as_the_facts_say() -> None:
+    params = RelightParams(preset="mvp", caption=CaptionParams(backend="qwen-vl", variant="4b", precision="bf16"))
+    memory = {stage.name: stage.resources.gpu_memory_gib for stage in stages(params)}
+    assert memory == {
+        "segment": max(backend("segment", name).gpu_memory_gib for name in ("sam3", "sam2")),
+        "albedo": 0.0,
+        "degrade": backend("normals", "dpt").gpu_memory_gib,
+        "recombine": 0.0,
+        "caption": backend("caption", "qwen-vl").gpu_memory("4b", "bf16"),
+    }
+    assert caption_stage(RelightParams(caption=CaptionParams(backend="classic"))).resources.gpus == 0
+
+
+@pytest.mark.parametrize(("backends", "threads"), [(["classic"], 0), (["mask"], 0), (["sam3", "classic"], 16)])
+def test_samples_are_worked_on_beside_each_other_for_a_model(backends: list[Any], threads: int) -> None:
+    assert segment_stage(RelightParams(segmentation=SegmentationParams(backends=backends))).threads == threads
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from benchmarks import load_benchmark
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.people import NoSubject
+from scenewright_stages.backends.segment.interface import Subject
+from scenewright_stages.vision.matting import NoSubject
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def benchmark() -> ModuleType:
 
 
 class Nobody:
-    def segment(self, srgb: NDArray[np.float32], prompt: str) -> NDArray[np.float32]:
+    def segment(self, srgb: NDArray[np.float32], subject: Subject) -> NDArray[np.float32]:
         raise NoSubject("random weights see nobody")
 
 

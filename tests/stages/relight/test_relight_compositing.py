@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.relight.compositing import background_of, lay_over, plain_background, take_apart
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
+from scenewright_stages.photographs.compositing import background_of, composite, plain_background, split_layers
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
 
 Bytes = NDArray[np.uint8]
@@ -37,7 +37,7 @@ def difference(one: Bytes, other: Bytes) -> NDArray[np.int16]:
 
 def test_inside_it_is_the_formula_and_outside_the_background_to_the_last_bit() -> None:
     person, background, alpha = layers()
-    composed = lay_over(person, background, alpha)
+    composed = composite(person, background, alpha)
     assert difference(composed, truth(person, background, alpha)).max() <= 1
     assert np.array_equal(composed[alpha == 0], background[alpha == 0])
     assert np.array_equal(composed[alpha == 255], person[alpha == 255])
@@ -47,8 +47,8 @@ def test_inside_it_is_the_formula_and_outside_the_background_to_the_last_bit() -
 
 def test_a_person_that_does_not_change_gives_the_photograph_back() -> None:
     photograph, alpha = truth(*layers()), layers()[2]
-    parts = take_apart(photograph, alpha)
-    again = lay_over(parts.foreground, background_of(parts.whole, parts.behind, alpha), alpha)
+    parts = split_layers(photograph, alpha)
+    again = composite(parts.foreground, background_of(parts.whole, parts.behind, alpha), alpha)
     certain = (alpha == 0) | (alpha == 255)
     assert np.array_equal(again[certain], photograph[certain])
     assert difference(again, photograph)[~certain].mean() == pytest.approx(parts.edge_error, abs=0.01)
@@ -58,14 +58,14 @@ def test_a_person_that_does_not_change_gives_the_photograph_back() -> None:
 def test_a_darker_person_leaves_no_halo_of_the_old_light() -> None:
     person, background, alpha = layers()
     photograph = truth(person, background, alpha)
-    parts = take_apart(photograph, alpha)
+    parts = split_layers(photograph, alpha)
     dark, dark_truth = (
         bytes_from_linear(linear_from_bytes(each) * np.float32(0.3)) for each in (parts.foreground, person)
     )
     edge = (alpha > 0) & (alpha < 255)
     wanted = truth(dark_truth, background, alpha)
     behind = background_of(parts.whole, parts.behind, alpha)
-    ours = difference(lay_over(dark, behind, alpha), wanted)[edge].mean()
+    ours = difference(composite(dark, behind, alpha), wanted)[edge].mean()
     naive = difference(truth(dark, photograph, alpha), wanted)[edge].mean()
     print(f"halo: {ours:.2f} levels, {naive:.2f} when the photograph itself lies behind")
     assert ours < 0.35 * naive
@@ -73,7 +73,7 @@ def test_a_darker_person_leaves_no_halo_of_the_old_light() -> None:
 
 def test_foreground_is_black_where_nobody_is_and_background_where_nothing_else_is() -> None:
     photograph, alpha = truth(*layers()), layers()[2]
-    parts = take_apart(photograph, alpha)
+    parts = split_layers(photograph, alpha)
     assert not parts.foreground[alpha == 0].any()
     background = background_of(parts.whole, parts.behind, alpha)
     assert not background[alpha == 255].any()
@@ -86,14 +86,14 @@ def test_foreground_is_black_where_nobody_is_and_background_where_nothing_else_i
 @pytest.mark.parametrize("value", [0, 255])
 def test_nobody_and_nothing_else_are_no_special_cases(value: int) -> None:
     photograph, alpha = truth(*layers()), np.full((SIDE, SIDE), value, np.uint8)
-    parts = take_apart(photograph, alpha)
+    parts = split_layers(photograph, alpha)
     background = background_of(parts.whole, parts.behind, alpha)
-    assert np.array_equal(lay_over(parts.foreground, background, alpha), photograph)
+    assert np.array_equal(composite(parts.foreground, background, alpha), photograph)
 
 
 def test_a_plain_background_is_that_very_level() -> None:
     person, _, alpha = layers()
-    composed = lay_over(person, plain_background(person.shape, 128), alpha)
+    composed = composite(person, plain_background(person.shape, 128), alpha)
     assert (composed[alpha == 0] == 128).all()
 
 

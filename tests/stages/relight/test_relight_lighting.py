@@ -6,15 +6,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from light_estimation import estimate_light
 from synthetic_person import figure
 
 from scenewright_stages.contract.keys import seed_for
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes
 from scenewright_stages.relight.caption import light_sentence
 from scenewright_stages.relight.degrade import relit
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import DegradationParams, ShadowParams, WeightsParams
-from scenewright_stages.relight.pictures import bytes_from_linear, linear_from_bytes
-from scenewright_stages.vision.shading import estimate_light
 
 ALL_KINDS = WeightsParams(soft_shading=2.0, hard_shadow=1.0, specular=1.0, advanced_shading=0.0)
 SEEDS = [seed_for(42, "degrade", f"s{number}") for number in range(600)]

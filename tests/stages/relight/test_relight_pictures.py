@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scenewright_stages.contract.stage import Pixels
-from scenewright_stages.relight.pictures import read_rgb, read_rgba, unfiltered, with_alpha
-from scenewright_stages.worker.stage.encoding import encode_png, stored_png
+from scenewright_stages.photographs.pictures import read_rgb, read_rgba, unfiltered, with_alpha
+from scenewright_stages.worker.stage.encoding import encode_png
 
 RGB = np.random.default_rng(5).integers(0, 256, (40, 70, 3), dtype=np.uint8)
 RGBA = np.random.default_rng(6).integers(0, 256, (40, 70, 4), dtype=np.uint8)

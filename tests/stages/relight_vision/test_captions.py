@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from tiny_qwen import save_tiny_qwen
 
-from scenewright_stages.models.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.models.loading import ModelContext, ModelPool
-from scenewright_stages.models.qwen_vl import chat_text
-from scenewright_stages.models.relight_interfaces import Captioner
+from scenewright_stages.backends.caption.interface import CAPTION
+from scenewright_stages.backends.caption.qwen_vl import chat_text
+from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.segment.interface import SEGMENT, Subject
 
 IMAGE = np.random.default_rng(0).random((90, 120, 3), dtype=np.float32)
 
@@ -24,8 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_picture_and_question_reach_the_model(cache: Path) -> None:
-    captioner = ModelPool().load("caption", "qwen-vl", ModelContext(cache, "cpu", options={"tokens": 12}))
-    assert isinstance(captioner, Captioner)
+    captioner = ModelPool().load(CAPTION, "qwen-vl", ModelContext(cache, "cpu", options={"tokens": 12}))
     first = captioner.caption(IMAGE, "Where does the light come from?")
     assert first == captioner.caption(IMAGE, "Where does the light come from?")
     assert first != captioner.caption(IMAGE, "What is it?")
@@ -40,11 +40,11 @@ def test_the_chat_has_a_place_for_each_square_of_the_picture() -> None:
 
 def test_an_answer_needs_a_token(cache: Path) -> None:
     with pytest.raises(UnsupportedOption):
-        ModelPool().load("caption", "qwen-vl", ModelContext(cache, "cpu", options={"tokens": 0}))
+        ModelPool().load(CAPTION, "qwen-vl", ModelContext(cache, "cpu", options={"tokens": 0}))
 
 
 def test_the_weightless_backends_that_a_stage_serves_itself_say_so() -> None:
     with pytest.raises(BackendContractError, match="parameters"):
-        ModelPool().load("caption", "classic").caption(IMAGE, "?")
+        ModelPool().load(CAPTION, "classic").caption(IMAGE, "?")
     with pytest.raises(BackendContractError, match="file"):
-        ModelPool().load("segment", "mask").segment(IMAGE, "person")
+        ModelPool().load(SEGMENT, "mask").segment(IMAGE, Subject())

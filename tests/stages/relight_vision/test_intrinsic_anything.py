@@ -14,13 +14,13 @@ from tiny_intrinsic import save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.models.errors import BrokenWeights, LicenceNotAccepted, UnsupportedOption
-from scenewright_stages.models.intrinsic_anything.checkpoint import CHECKPOINT, networks_of, read_checkpoint
-from scenewright_stages.models.intrinsic_anything.estimator import SIDE, at_full_size, on_white, subject_window
-from scenewright_stages.models.loading import ModelContext, ModelPool
-from scenewright_stages.models.relight_catalogue import INTRINSIC_ANYTHING
-from scenewright_stages.models.relight_interfaces import AlbedoEstimator
-from scenewright_stages.models.weights import weights_status
+from scenewright_stages.backends.albedo.facts import INTRINSIC_ANYTHING
+from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
+from scenewright_stages.backends.albedo.intrinsic_anything.checkpoint import CHECKPOINT, networks_of, read_checkpoint
+from scenewright_stages.backends.albedo.intrinsic_anything.estimator import SIDE, at_full_size, on_white, subject_window
+from scenewright_stages.backends.cache.weights import weights_status
+from scenewright_stages.backends.errors import BrokenWeights, LicenceNotAccepted, UnsupportedOption
+from scenewright_stages.backends.loading import ModelContext, ModelPool
 
 Floats = NDArray[np.float32]
 ACCEPTED = frozenset({"intrinsic-anything-unstated"})
@@ -39,9 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def estimator(cache: Path) -> AlbedoEstimator:
     context = ModelContext(cache, "cpu", ACCEPTED, options={"steps": 3})
-    made = ModelPool().load("albedo", "intrinsic-anything", context)
-    assert isinstance(made, AlbedoEstimator)
-    return made
+    return ModelPool().load(ALBEDO, "intrinsic-anything", context)
 
 
 def test_the_answer_fills_the_subjects_box_and_depends_on_the_seed_alone(estimator: AlbedoEstimator) -> None:
@@ -135,10 +133,10 @@ def test_another_model_is_refused(tmp_path: Path, spoil: Any) -> None:
 
 def test_it_needs_its_unstated_licence_by_name_and_sensible_options(cache: Path) -> None:
     with pytest.raises(LicenceNotAccepted, match="unstated"):
-        ModelPool().load("albedo", "intrinsic-anything", ModelContext(cache, "cpu"))
+        ModelPool().load(ALBEDO, "intrinsic-anything", ModelContext(cache, "cpu"))
     with pytest.raises(UnsupportedOption):
         context = ModelContext(cache, "cpu", ACCEPTED, options={"guidance": 0.5})
-        ModelPool().load("albedo", "intrinsic-anything", context)
+        ModelPool().load(ALBEDO, "intrinsic-anything", context)
 
 
 def test_weights_of_a_space_are_found_in_the_hubs_cache(tmp_path: Path) -> None:

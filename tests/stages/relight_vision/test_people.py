@@ -9,21 +9,22 @@ import skimage.data
 from astronaut import outline, photograph, variants
 from numpy.typing import NDArray
 from skimage.feature import Cascade
+from synthetic import box_room, cameras_inside, cylinder_room, render
 from synthetic_person import figure, over, overlap
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
-from scenewright_stages.vision.people import NoSubject, PersonMask, find_person, portrait_box
+from scenewright_stages.vision.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.people import find_person, portrait_box
 from scenewright_stages.vision.people.faces import find_faces
 from scenewright_stages.vision.shading import Light, direction_of, shade
-from scenewright_stages.vision.synthetic import box_room, cameras_inside, cylinder_room, render
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
 @pytest.fixture(scope="module")
-def found() -> PersonMask:
+def found() -> SubjectMatte:
     return find_person(photograph())
 
 
@@ -51,7 +52,7 @@ def _template(srgb: Floats) -> Mask:
     return mask > 0
 
 
-def test_the_astronaut_is_found_without_her_helmet(found: PersonMask) -> None:
+def test_the_astronaut_is_found_without_her_helmet(found: SubjectMatte) -> None:
     truth = outline()
     template, cut = overlap(_template(photograph()), truth), overlap(_box_cut(photograph()), truth)
     mine = overlap(found.mask, truth)
@@ -86,7 +87,7 @@ def test_ten_other_variants_that_nothing_was_set_by() -> None:
     assert min(overlap(find_person(image).mask, truth) for image, truth in variants(100)) >= 0.9
 
 
-def test_the_matte_is_soft_at_the_outline_and_certain_elsewhere(found: PersonMask) -> None:
+def test_the_matte_is_soft_at_the_outline_and_certain_elsewhere(found: SubjectMatte) -> None:
     alpha = found.alpha
     assert (alpha.dtype, alpha.shape) == (np.float32, (512, 512))
     assert (alpha.min(), alpha.max()) == (0.0, 1.0)
@@ -100,7 +101,7 @@ def test_the_matte_is_soft_at_the_outline_and_certain_elsewhere(found: PersonMas
     assert 0 < found.score <= 1
 
 
-def test_same_picture_same_bytes_whatever_the_threads(found: PersonMask) -> None:
+def test_same_picture_same_bytes_whatever_the_threads(found: SubjectMatte) -> None:
     before = cv2.getNumThreads()
     try:
         for threads in (1, 2):

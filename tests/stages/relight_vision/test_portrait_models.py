@@ -15,16 +15,27 @@ from numpy.typing import NDArray
 from tiny_portrait_models import save_tiny_dpt, save_tiny_marigold, save_tiny_sam2, save_tiny_sam3
 from transformers import DPTForDepthEstimation, Sam2Model, Sam3Model
 
-from scenewright_stages.models.dpt import normals_of_relief
-from scenewright_stages.models.errors import BrokenWeights, LicenceNotAccepted, MissingWeights, UnsupportedOption
-from scenewright_stages.models.loading import ModelContext, ModelPool
-from scenewright_stages.models.marigold import latent_shape
-from scenewright_stages.models.portraits import overlap
-from scenewright_stages.models.relight_interfaces import AlbedoEstimator, NormalEstimator, Segmenter
-from scenewright_stages.vision.people import NoSubject, portrait_box
+from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
+from scenewright_stages.backends.capability import Capability
+from scenewright_stages.backends.errors import (
+    BrokenWeights,
+    LicenceNotAccepted,
+    MissingWeights,
+    UnsupportedOption,
+    UnsupportedSubject,
+)
+from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.marigold import latent_shape
+from scenewright_stages.backends.normals.dpt import normals_of_relief
+from scenewright_stages.backends.normals.interface import NORMALS, NormalEstimator
+from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject, SubjectPoint
+from scenewright_stages.backends.segment.sam3 import overlap
+from scenewright_stages.vision.matting import NoSubject
+from scenewright_stages.vision.people import portrait_box
 
 Floats = NDArray[np.float32]
 IMAGE = np.random.default_rng(0).random((90, 120, 3), dtype=np.float32)
+PERSON = Subject("person")
 ALPHA = np.zeros((90, 120), np.float32)
 ALPHA[10:80, 20:100] = 1
 FOLDERS = {
@@ -51,7 +62,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load(cache: Path) -> Any:
     pool = ModelPool()
 
-    def loaded(capability: str, name: str, **options: Any) -> Any:
+    def loaded(capability: Capability[Any], name: str, **options: Any) -> Any:
         accepted = frozenset({"sam-license"})
         return pool.load(capability, name, ModelContext(cache, "cpu", accepted, options=options))
 
@@ -89,9 +100,9 @@ def _published_sam3(cache: Path, prompt: str, deviation: float = 0.5) -> tuple[f
 
 
 def test_sam3_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
-    segmenter = load("segment", "sam3", threshold=0.0)
+    segmenter = load(SEGMENT, "sam3", threshold=0.0)
     assert isinstance(segmenter, Segmenter)
-    found = segmenter.segment(IMAGE, "person")
+    found = segmenter.segment(IMAGE, PERSON)
     score, probability = _published_sam3(cache, "person")
     assert found.score == pytest.approx(score, abs=1e-3)
     assert found.method == "sam3"
@@ -104,19 +115,19 @@ def test_sam3_answers_as_the_published_steps_do(cache: Path, load: Callable[...,
 
 
 def test_sam3_reads_its_prompt_and_is_repeatable(load: Callable[..., Any]) -> None:
-    segmenter = load("segment", "sam3", threshold=0.0)
-    first, again, other = (segmenter.segment(IMAGE, prompt) for prompt in ("person", "person", "cat"))
+    segmenter = load(SEGMENT, "sam3", threshold=0.0)
+    first, again, other = (segmenter.segment(IMAGE, Subject(text)) for text in ("person", "person", "cat"))
     np.testing.assert_array_equal(first.alpha, again.alpha)
     assert first.score != other.score or np.abs(first.alpha - other.alpha).mean() > 0.01
 
 
 def test_sam3_without_a_likely_instance_rejects_the_picture(load: Callable[..., Any]) -> None:
     with pytest.raises(NoSubject, match="person"):
-        load("segment", "sam3", threshold=0.999).segment(IMAGE, "person")
+        load(SEGMENT, "sam3", threshold=0.999).segment(IMAGE, PERSON)
 
 
 def test_sam3_with_a_box_takes_the_instance_that_fits_it(load: Callable[..., Any]) -> None:
-    segmenter = load("segment", "sam3", threshold=0.0)
+    segmenter = load(SEGMENT, "sam3", threshold=0.0)
     scores = torch.tensor([[0.9, 0.6, 0.7]])
     boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 0.9, 0.9], [0.0, 0.0, 0.3, 0.3]]])
     question = type("Question", (), {"box": (60.0, 45.0, 108.0, 81.0)})
@@ -127,16 +138,16 @@ def test_sam3_with_a_box_takes_the_instance_that_fits_it(load: Callable[..., Any
 
 def test_sam3_needs_its_licence_by_name(cache: Path) -> None:
     with pytest.raises(LicenceNotAccepted, match="sam-license"):
-        ModelPool().load("segment", "sam3", ModelContext(cache, "cpu"))
+        ModelPool().load(SEGMENT, "sam3", ModelContext(cache, "cpu"))
 
 
 # --- SAM 2
 
 
 def test_sam2_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
-    segmenter = load("segment", "sam2", threshold=0.0)
+    segmenter = load(SEGMENT, "sam2", threshold=0.0)
     box = (12.0, 9.0, 96.0, 81.0)
-    found = segmenter.segment(IMAGE, "ignored", box)
+    found = segmenter.segment(IMAGE, Subject(box=box))
     model = Sam2Model.from_pretrained(cache / FOLDERS["sam2"]).eval()
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     scaled = torch.tensor([[[12 * 128 / 120, 9 * 128 / 90, 96 * 128 / 120, 81 * 128 / 90]]])
@@ -151,21 +162,118 @@ def test_sam2_answers_as_the_published_steps_do(cache: Path, load: Callable[...,
 
 def test_sam2_asks_for_the_face_it_finds_and_rejects_pictures_without_one(load: Callable[..., Any]) -> None:
     image = photograph()
-    segmenter = load("segment", "sam2", threshold=0.0)
+    segmenter = load(SEGMENT, "sam2", threshold=0.0)
     np.testing.assert_array_equal(
-        segmenter.segment(image, "person").alpha, segmenter.segment(image, "person", portrait_box(image)).alpha
+        segmenter.segment(image, Subject()).alpha, segmenter.segment(image, Subject(box=portrait_box(image))).alpha
     )
     with pytest.raises(NoSubject, match="no face"):
-        segmenter.segment(IMAGE, "person")
-    centre = load("segment", "sam2", threshold=0.0, without_face="centre")
-    assert centre.segment(IMAGE, "person").alpha.shape == (90, 120)
+        segmenter.segment(IMAGE, Subject())
+    centre = load(SEGMENT, "sam2", threshold=0.0, without_face="centre")
+    assert centre.segment(IMAGE, Subject()).alpha.shape == (90, 120)
+
+
+@pytest.fixture
+def asked(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[dict[str, Any]]]:
+    """SAM 2, and the prompts of each of its batches."""
+    segmenter = load(SEGMENT, "sam2", threshold=0.0)
+    found: list[dict[str, Any]] = []
+    forward = segmenter.model.forward
+
+    def noted(pixel_values: torch.Tensor, **prompts: Any) -> Any:
+        given = {name: value for name, value in prompts.items() if name != "multimask_output"}
+        found.append({name: np.round(value.double().numpy(), 3).tolist() for name, value in given.items()})
+        return forward(pixel_values=pixel_values, **prompts)
+
+    monkeypatch.setattr(segmenter.model, "forward", noted)
+    return segmenter, found
+
+
+def test_sam2_is_asked_by_points_in_the_models_pixels(asked: tuple[Any, list[dict[str, Any]]]) -> None:
+    segmenter, prompts = asked
+    points = (SubjectPoint(30.0, 45.0), SubjectPoint(105.0, 0.0, inside=False))
+    matte = segmenter.segment(IMAGE, Subject(points=points))
+    assert matte.alpha.shape == (90, 120)
+    # The model sees 128x128 pixels of 120x90.
+    assert prompts == [{"input_points": [[[[32.0, 64.0], [112.0, 0.0]]]], "input_labels": [[[1, 0]]]}]
+
+
+def test_sam2_gets_a_box_and_points_together_and_batches_hold_what_is_asked_alike(
+    asked: tuple[Any, list[dict[str, Any]]],
+) -> None:
+    segmenter, prompts = asked
+    box, point = (30.0, 45.0, 105.0, 90.0), (SubjectPoint(60.0, 45.0),)
+    subjects = [Subject(box=box), Subject(points=point), Subject(box=box, points=point)] * 3
+    segmenter._ask._largest = 8  # as on a GPU
+    with ThreadPoolExecutor(9) as threads:
+        list(threads.map(lambda subject: segmenter.segment(IMAGE, subject), subjects))
+    boxes, points = [[32.0, 64.0, 112.0, 128.0]], [[[64.0, 64.0]]]
+    kinds = [
+        {"input_boxes": boxes},
+        {"input_points": points, "input_labels": [[1]]},
+        {"input_boxes": boxes, "input_points": points, "input_labels": [[1]]},
+    ]
+    found = [0, 0, 0]
+    for batch in prompts:
+        (kind,) = (place for place, expected in enumerate(kinds) if expected.keys() == batch.keys())
+        for name, values in batch.items():
+            assert all(value == kinds[kind][name] for value in values)
+        found[kind] += len(next(iter(batch.values())))
+    assert found == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "remedy"),
+    [
+        ("classic", Subject("teapot"), "by box"),
+        ("classic", Subject(points=(SubjectPoint(1, 1),)), "by box"),
+        ("sam2", Subject("teapot"), "by box or points"),
+        ("sam2", Subject(mask=ALPHA > 0), "by box or points"),
+        ("sam3", Subject(points=(SubjectPoint(1, 1),)), "by box or text"),
+        ("sam3", Subject(box=(1, 1, 20, 20)), "such as person"),
+        ("mask", Subject(box=(1, 1, 20, 20)), "by mask"),
+    ],
+)
+def test_a_backend_refuses_a_subject_that_it_does_not_read(
+    load: Callable[..., Any], name: str, subject: Subject, remedy: str
+) -> None:
+    with pytest.raises(UnsupportedSubject, match=remedy) as caught:
+        load(SEGMENT, name).segment(IMAGE, subject)
+    assert caught.value.reason == "SubjectUnsupported" and name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("sam2", Subject(points=(SubjectPoint(121, 5),))),
+        ("sam2", Subject(box=(200.0, 10.0, 220.0, 20.0))),
+        ("classic", Subject(box=(10.0, 10.0, 10.0, 20.0))),
+        ("mask", Subject(mask=ALPHA[:-1] > 0)),
+    ],
+)
+def test_a_subject_outside_the_picture_is_refused(load: Callable[..., Any], name: str, subject: Subject) -> None:
+    with pytest.raises(ValueError, match=r"picture|mask must be"):
+        load(SEGMENT, name).segment(IMAGE, subject)
+
+
+def test_the_mask_backend_hands_the_mask_on(load: Callable[..., Any]) -> None:
+    matte = load(SEGMENT, "mask").segment(IMAGE, Subject(mask=ALPHA > 0))
+    np.testing.assert_array_equal(matte.alpha, ALPHA)
+
+
+def test_a_stage_to_which_text_is_a_hint_gives_it_to_those_that_read_it() -> None:
+    box = (1.0, 1.0, 20.0, 20.0)
+    subject = Subject("person", box=box)
+    assert subject.given == ["text", "box"]
+    assert subject.limited_to({"text", "box"}).text == "person"
+    limited = subject.limited_to({"box", "points"})
+    assert (limited.text, limited.box) == ("", box)
 
 
 # --- DPT
 
 
 def test_dpt_normals_are_those_of_its_relief(cache: Path, load: Callable[..., Any]) -> None:
-    estimator = load("normals", "dpt")
+    estimator = load(NORMALS, "dpt")
     assert isinstance(estimator, NormalEstimator)
     normals = estimator.estimate(IMAGE, ALPHA)
     assert (normals.shape, normals.dtype) == ((90, 120, 3), np.float32)
@@ -200,7 +308,7 @@ def test_a_relief_that_is_nearer_on_the_right_faces_left() -> None:
 def test_marigold_albedo_is_its_albedo_target_at_full_size(cache: Path, load: Callable[..., Any]) -> None:
     from diffusers import MarigoldIntrinsicsPipeline
 
-    estimator = load("albedo", "marigold-iid")
+    estimator = load(ALBEDO, "marigold-iid")
     assert isinstance(estimator, AlbedoEstimator)
     albedo, shading = estimator.estimate(IMAGE, ALPHA, seed=5)
     assert (albedo.shape, albedo.dtype, shading) == (IMAGE.shape, np.float32, None)
@@ -214,7 +322,7 @@ def test_marigold_albedo_is_its_albedo_target_at_full_size(cache: Path, load: Ca
 
 
 def test_marigold_is_repeatable_and_depends_on_the_seed(load: Callable[..., Any]) -> None:
-    estimator = load("albedo", "marigold-iid")
+    estimator = load(ALBEDO, "marigold-iid")
     first, again, other = (estimator.estimate(IMAGE, ALPHA, seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).mean() > 1e-4
@@ -226,7 +334,7 @@ def test_linear_albedo_becomes_srgb(tmp_path: Path) -> None:
     made = []
     for name, linear in (("one", False), ("two", True)):
         save_tiny_marigold(tmp_path / name / FOLDERS["marigold-iid"], linear=linear)
-        estimator = ModelPool().load("albedo", "marigold-iid", ModelContext(tmp_path / name, "cpu"))
+        estimator = ModelPool().load(ALBEDO, "marigold-iid", ModelContext(tmp_path / name, "cpu"))
         made.append(estimator.estimate(IMAGE, ALPHA, 0)[0])
     np.testing.assert_allclose(made[1], srgb_from_linear(made[0]), atol=1e-5)
 
@@ -236,13 +344,13 @@ def test_weights_without_an_albedo_are_refused(tmp_path: Path) -> None:
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace('"albedo"', '"irradiance"'))
     with pytest.raises(BrokenWeights, match="no albedo"):
-        ModelPool().load("albedo", "marigold-iid", ModelContext(tmp_path, "cpu"))
+        ModelPool().load(ALBEDO, "marigold-iid", ModelContext(tmp_path, "cpu"))
 
 
 def test_marigold_normals_are_turned_into_the_cameras_frame(cache: Path, load: Callable[..., Any]) -> None:
     from diffusers import MarigoldNormalsPipeline
 
-    normals = load("normals", "marigold-normals").estimate(IMAGE, ALPHA)
+    normals = load(NORMALS, "marigold-normals").estimate(IMAGE, ALPHA)
     pipeline = MarigoldNormalsPipeline.from_pretrained(cache / FOLDERS["marigold-normals"])
     pipeline.set_progress_bar_config(disable=True)
     latents = torch.randn((4, *latent_shape((90, 120), 64, 8)), generator=torch.Generator().manual_seed(0))[None]
@@ -261,12 +369,12 @@ def test_latents_fit_the_picture_that_the_model_sees(size: Any, resolution: int,
 
 @pytest.mark.parametrize(
     ("capability", "name", "option", "value"),
-    [("segment", "sam3", "threshold", 2), ("segment", "sam2", "batch", 0), ("normals", "dpt", "relief", -1),
-     ("albedo", "marigold-iid", "resolution", 13), ("normals", "marigold-normals", "steps", 0),
-     ("segment", "sam2", "without_face", "guess"), ("albedo", "retinex", "scales", "wide")],
+    [(SEGMENT, "sam3", "threshold", 2), (SEGMENT, "sam2", "batch", 0), (NORMALS, "dpt", "relief", -1),
+     (ALBEDO, "marigold-iid", "resolution", 13), (NORMALS, "marigold-normals", "steps", 0),
+     (SEGMENT, "sam2", "without_face", "guess"), (ALBEDO, "retinex", "scales", "wide")],
 )  # fmt: skip
 def test_options_that_cannot_work_are_refused(
-    load: Callable[..., Any], capability: str, name: str, option: str, value: Any
+    load: Callable[..., Any], capability: Capability[Any], name: str, option: str, value: Any
 ) -> None:
     with pytest.raises(UnsupportedOption):
         load(capability, name, **{option: value})
@@ -274,17 +382,17 @@ def test_options_that_cannot_work_are_refused(
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match=r"Intel/dpt-large"):
-        ModelPool().load("normals", "dpt", ModelContext(tmp_path, "cpu"))
+        ModelPool().load(NORMALS, "dpt", ModelContext(tmp_path, "cpu"))
 
 
 def test_records_name_weights_and_licence(load: Callable[..., Any]) -> None:
-    record = load("segment", "sam2").record
+    record = load(SEGMENT, "sam2").record
     assert (record.weights_id, record.licence, record.non_commercial) == (FOLDERS["sam2"], "apache-2.0", False)
-    assert load("normals", "classic").record.notes
+    assert load(NORMALS, "classic").record.notes
 
 
 def test_calls_from_many_threads_give_each_its_own_answer(load: Callable[..., Any]) -> None:
-    estimator = load("normals", "dpt")
+    estimator = load(NORMALS, "dpt")
     images = [np.random.default_rng(seed).random((40, 40 + 8 * (seed % 2), 3), dtype=np.float32) for seed in range(8)]
     alphas = [np.ones(image.shape[:2], np.float32) for image in images]
     alone = [estimator.estimate(image, alpha) for image, alpha in zip(images, alphas, strict=True)]

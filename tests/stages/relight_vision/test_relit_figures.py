@@ -7,27 +7,27 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from light_estimation import estimate_light
 from numpy.typing import NDArray
+from synthetic import Light as WorldLight
+from synthetic import World, box_room, cameras_inside, cylinder_room, render
 from synthetic_person import Figure, angle_degrees, chroma_degrees, figure, local_error, over
 
 from scenewright_stages.vision.albedo import estimate_albedo
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.normals import inflated_normals, normals_from_depth
+from scenewright_stages.vision.normals import inflated_normals
 from scenewright_stages.vision.shading import (
     PATTERNS,
     Light,
     LightRanges,
     colour_of_kelvin,
     direction_of,
-    estimate_light,
     sample_light,
     shade,
     shadow_pattern,
     soft_shadow,
 )
-from scenewright_stages.vision.synthetic import Light as WorldLight
-from scenewright_stages.vision.synthetic import World, box_room, cameras_inside, cylinder_room, render
 
 Floats = NDArray[np.float32]
 SEEDS = range(6)
@@ -263,26 +263,6 @@ def test_the_penumbra_of_a_caster_is_as_wide_as_asked_and_its_opacity_is_kept() 
 
 
 # --- normals
-
-
-@pytest.mark.parametrize("make", [box_room, cylinder_room])
-def test_normals_of_exact_depth_are_those_of_the_surfaces(make: object) -> None:
-    world, camera, _ = _room_view(make, 2)
-    view = render(world, camera, supersampling=1)
-    truth = view.normal @ camera.camera_from_world[:3, :3].T
-    mine = normals_from_depth(view.depth, camera.intrinsics)
-    steps = np.maximum(*(np.abs(step) for step in np.gradient(view.depth)))
-    smooth = cv2.erode(((steps < 0.08) & _one_surface(view.instance)).astype(np.uint8), np.ones((3, 3))) > 0
-    error = np.degrees(np.arccos(np.clip((mine * truth).sum(-1), -1, 1)))[smooth].mean()
-    frontal = np.degrees(np.arccos(np.clip(-truth[..., 2], -1, 1)))[smooth].mean()
-    assert smooth.mean() > 0.5
-    assert error < 3
-    assert frontal > 20
-
-
-def _one_surface(instance: NDArray[np.int32]) -> NDArray[np.bool_]:
-    low, high = (step(instance.astype(np.float32), np.ones((3, 3))) for step in (cv2.erode, cv2.dilate))
-    return low == high
 
 
 def test_a_disc_is_blown_up_to_a_ball_and_faces_outward() -> None:

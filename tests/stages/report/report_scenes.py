@@ -8,19 +8,10 @@ import av
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scenewright_stages.report.data import (
-    ChosenView,
-    Failure,
-    Link,
-    Metric,
-    Parameter,
-    Provenance,
-    ReportData,
-    SplatScene,
-    StageTiming,
-)
+from scenewright_stages.report.data import Failure, Link, Metric, Parameter, Provenance, StageTiming
 from scenewright_stages.report.pictures import Video, depth_picture, mask_overlay, photograph
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.scenes.page import ChosenView, SceneData
+from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.cameras import Camera
 
 CAMERA = Camera.from_field_of_view(300, 200, 60)
@@ -55,6 +46,11 @@ def three_clusters() -> SplatCloud:
     return joined(*(blob(position, colour) for colour, position in CLUSTERS.items()))
 
 
+def no_splats() -> SplatCloud:
+    """A cloud without Gaussians."""
+    return three_clusters().select(np.zeros(0, np.intp))
+
+
 def projected(position: ArrayLike, camera: Camera, width: float, height: float) -> tuple[float, float]:
     """Where a world point is seen on a canvas that shows all of the camera's picture, centred."""
     x, y, z = camera.camera_from_world[:3, :3] @ np.asarray(position) + camera.camera_from_world[:3, 3]
@@ -83,7 +79,7 @@ def gradient_picture(width: int = 60, height: int = 40) -> np.ndarray:
     return np.stack([x, y, 1 - x], axis=-1).astype(np.float32)
 
 
-def full_report(title: str = "courtyard", splats: SplatScene | None = None, **changes: object) -> ReportData:
+def full_report(title: str = "courtyard", splats: SplatScene | None = None, **changes: object) -> SceneData:
     """A report with every part filled in; changes replace fields."""
     picture = gradient_picture()
     depth = np.linspace(1, 5, 40)[:, None].repeat(60, axis=1)
@@ -120,4 +116,4 @@ def full_report(title: str = "courtyard", splats: SplatScene | None = None, **ch
         "links": (Link("Splats", "gf.ply", "PLY"),),
         "log": "[COARSE] Summary\nselected_extra_frames=0/3",
     }
-    return ReportData(**{**fields, **changes})  # type: ignore[arg-type]
+    return SceneData(**{**fields, **changes})  # type: ignore[arg-type]

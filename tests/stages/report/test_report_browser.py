@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from playwright.sync_api import Browser, Page
-from report_scenes import CAMERA, CLUSTERS, blob, full_report, projected, three_clusters
+from report_scenes import CAMERA, CLUSTERS, blob, full_report, no_splats, projected, three_clusters
 
-from scenewright_stages.report.data import IndexData, IndexEntry, SplatScene
-from scenewright_stages.report.page import render_index, render_scene_report
-from scenewright_stages.report.splats import SplatCloud
+from scenewright_stages.report.data import IndexData, IndexEntry
+from scenewright_stages.report.page import render_index
+from scenewright_stages.scenes.page import render_scene
+from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.cameras import Camera, look_at
 
 _SETTLED = "[data-splat-viewer]:not([data-state=loading])"
@@ -77,7 +78,7 @@ def visit(
 
 
 def page_with(cloud: SplatCloud, **scene: object) -> str:
-    return render_scene_report(full_report(splats=SplatScene(cloud, CAMERA, **scene)))  # type: ignore[arg-type]
+    return render_scene(full_report(splats=SplatScene(cloud, CAMERA, **scene)))  # type: ignore[arg-type]
 
 
 def colour_at(pixels: Pixels, position: ArrayLike, camera: Camera = CAMERA) -> NDArray[np.float64]:
@@ -105,7 +106,7 @@ def test_clusters_appear_where_the_camera_sees_them_and_not_mirrored(browser: Br
 
 
 def test_an_empty_scene_shows_none_of_the_clusters(browser: Browser, tmp_path: Path) -> None:
-    with visit(browser, page_with(SplatCloud.empty()), tmp_path) as seen:
+    with visit(browser, page_with(no_splats()), tmp_path) as seen:
         assert seen.state == "ready"
         pixels = seen.stage()
     assert all(colour_at(pixels, position).max() < 0.1 for position in CLUSTERS.values())
@@ -141,7 +142,7 @@ def test_a_rotated_splat_lies_along_its_own_axis(browser: Browser, tmp_path: Pat
 def test_the_view_starts_at_the_camera_pose(browser: Browser, tmp_path: Path) -> None:
     turned = CAMERA.with_pose(look_at((1.5, -0.5, 0.5), (0, 0.2, 3)))
     scene = SplatScene(three_clusters(), turned)
-    with visit(browser, render_scene_report(full_report(splats=scene)), tmp_path) as seen:
+    with visit(browser, render_scene(full_report(splats=scene)), tmp_path) as seen:
         pixels = seen.stage()
     for colour, position in CLUSTERS.items():
         np.testing.assert_allclose(colour_at(pixels, position, turned), colour, atol=0.05)
@@ -203,7 +204,7 @@ def test_the_page_asks_for_nothing_and_complains_about_nothing(browser: Browser,
 @pytest.mark.slow
 def test_the_policy_blocks_requests_that_a_page_without_it_would_make(browser: Browser, tmp_path: Path) -> None:
     attempt = "fetch('http://127.0.0.1:9/').then(() => 'sent', (error) => error.message)"
-    with visit(browser, page_with(SplatCloud.empty()), tmp_path) as seen:
+    with visit(browser, page_with(no_splats()), tmp_path) as seen:
         seen.page.evaluate(attempt)
         assert any("Content Security Policy" in complaint for complaint in seen.complaints)
 
@@ -217,7 +218,7 @@ def test_without_webgl2_the_page_says_so_and_keeps_its_other_parts(browser: Brow
 
 @pytest.mark.slow
 def test_the_video_is_playable(browser: Browser, tmp_path: Path) -> None:
-    with visit(browser, render_scene_report(full_report()), tmp_path) as seen:
+    with visit(browser, render_scene(full_report()), tmp_path) as seen:
         seen.page.wait_for_function("document.querySelector('video').readyState >= 2", timeout=15_000)
         assert seen.page.evaluate("document.querySelector('video').videoWidth") == 64
 
@@ -225,7 +226,7 @@ def test_the_video_is_playable(browser: Browser, tmp_path: Path) -> None:
 def test_markup_in_names_stays_text(browser: Browser, tmp_path: Path) -> None:
     attack = "</script></style><img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
     report = replace(full_report(), title=attack, warnings=(attack,), log=attack, subtitle=attack)
-    with visit(browser, render_scene_report(report), tmp_path) as seen:
+    with visit(browser, render_scene(report), tmp_path) as seen:
         assert seen.page.inner_text("h1") == attack
         assert seen.page.evaluate("window.hacked") is None
 
@@ -234,13 +235,13 @@ def test_markup_in_names_stays_text(browser: Browser, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_nothing_is_wider_than_the_screen(browser: Browser, tmp_path: Path, width: int) -> None:
     long_name = "a_very_long_sample_name_without_any_spaces_" * 4
-    with visit(browser, render_scene_report(full_report(long_name)), tmp_path, width=width) as seen:
+    with visit(browser, render_scene(full_report(long_name)), tmp_path, width=width) as seen:
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.slow
 def test_pictures_enlarge_by_keyboard_and_close_with_escape(browser: Browser, tmp_path: Path) -> None:
-    with visit(browser, render_scene_report(full_report()), tmp_path) as seen:
+    with visit(browser, render_scene(full_report()), tmp_path) as seen:
         seen.page.locator("button.zoom").first.focus()
         seen.page.keyboard.press("Enter")
         assert seen.page.is_visible("#lightbox img")
@@ -251,7 +252,7 @@ def test_pictures_enlarge_by_keyboard_and_close_with_escape(browser: Browser, tm
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 def test_the_page_follows_the_colour_scheme(browser: Browser, tmp_path: Path, scheme: str, dark: bool) -> None:
-    with visit(browser, render_scene_report(full_report()), tmp_path, scheme=scheme) as seen:
+    with visit(browser, render_scene(full_report()), tmp_path, scheme=scheme) as seen:
         data = seen.page.screenshot()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert (pixels[-5:, :5].mean() < 60) == dark

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scenewright_stages.report.charts import distribution, histogram_svg, sphere_svg
-from scenewright_stages.report.dataset import Credit, DatasetData, Gate, LightPoint, Pair, Reason, StageRow
-from scenewright_stages.report.page import render_dataset
+from scenewright_stages.photographs.page import Credit, DatasetData, Gate, Pair, Reason, StageRow, render_dataset
+from scenewright_stages.report.charts import LightPoint, distribution, histogram_svg, sphere_svg
 from scenewright_stages.report.pictures import photograph
 
 HOSTILE = '<script>alert("x")</script>'

@@ -12,10 +12,12 @@ import pytest
 from report_scenes import CAMERA, full_report, gradient_picture, three_clusters
 
 from scenewright_stages.report import assets
-from scenewright_stages.report.data import Failure, IndexData, IndexEntry, Link, Metric, ReportData, SplatScene
-from scenewright_stages.report.formatting import duration_text, metres_text, number_text, size_text
-from scenewright_stages.report.page import render_index, render_scene_report
+from scenewright_stages.report.data import Failure, IndexData, IndexEntry, Link, Metric
+from scenewright_stages.report.formatting import duration_text, metres_text, number_text
+from scenewright_stages.report.page import render_index
 from scenewright_stages.report.pictures import thumbnail
+from scenewright_stages.scenes.page import SceneData, render_scene
+from scenewright_stages.scenes.splats import SplatScene
 
 ATTACK = '<b onclick="x">&\'</b></script>'
 _ATTRIBUTES_THAT_LOAD = {"src", "href", "poster", "srcset", "data", "action", "formaction", "background"}
@@ -43,16 +45,16 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture
-def with_splats(viewer_built: None) -> ReportData:
+def with_splats(viewer_built: None) -> SceneData:
     return full_report(splats=SplatScene(three_clusters(), CAMERA, (CAMERA, CAMERA), 2.0))
 
 
-def test_same_data_same_bytes(with_splats: ReportData) -> None:
-    assert render_scene_report(with_splats) == render_scene_report(with_splats)
+def test_same_data_same_bytes(with_splats: SceneData) -> None:
+    assert render_scene(with_splats) == render_scene(with_splats)
 
 
-def test_nothing_outside_the_page_is_referred_to(with_splats: ReportData) -> None:
-    page = Elements(render_scene_report(with_splats))
+def test_nothing_outside_the_page_is_referred_to(with_splats: SceneData) -> None:
+    page = Elements(render_scene(with_splats))
     loaded = [
         value or ""
         for _, attributes in page.tags
@@ -64,8 +66,8 @@ def test_nothing_outside_the_page_is_referred_to(with_splats: ReportData) -> Non
     assert any(value.startswith("data:video/mp4") for value in loaded)
 
 
-def test_the_policy_names_scripts_by_hash_and_allows_no_other(with_splats: ReportData) -> None:
-    page = Elements(render_scene_report(with_splats))
+def test_the_policy_names_scripts_by_hash_and_allows_no_other(with_splats: SceneData) -> None:
+    page = Elements(render_scene(with_splats))
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     assert policy is not None
     scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
@@ -85,14 +87,14 @@ def test_every_text_from_outside_is_escaped() -> None:
         links=(Link(ATTACK, "a b/<u>.ply", ATTACK),),
         log=ATTACK,
     )
-    html = render_scene_report(report)
+    html = render_scene(report)
     assert "<b " not in html
     assert "<u>" not in html
     assert Elements(html).text.count(ATTACK) >= 9
 
 
-def test_configuration_survives_embedding(with_splats: ReportData) -> None:
-    html = render_scene_report(with_splats)
+def test_configuration_survives_embedding(with_splats: SceneData) -> None:
+    html = render_scene(with_splats)
     text = re.search(r"data-configuration>(.*?)</script>", html, re.S)
     assert text is not None
     configuration = json.loads(text[1])
@@ -101,17 +103,17 @@ def test_configuration_survives_embedding(with_splats: ReportData) -> None:
     assert configuration["camera"]["verticalDegrees"] == pytest.approx(CAMERA.field_of_view[1], abs=1e-5)
 
 
-def test_warnings_and_failures_stand_before_the_result(with_splats: ReportData) -> None:
-    html = render_scene_report(with_splats)
+def test_warnings_and_failures_stand_before_the_result(with_splats: SceneData) -> None:
+    html = render_scene(with_splats)
     places = [html.index(text) for text in ("No extra frame was added.", "ImageTooLarge", "data-splat-viewer")]
     assert places == sorted(places)
 
 
 def test_empty_parts_leave_no_headings() -> None:
-    bare = ReportData("name", "VistaDream", "failed", "ab12", 0.5)
-    headings = [tag for tag, _ in Elements(render_scene_report(bare)).tags if tag in ("h2", "h3")]
+    bare = SceneData("name", "VistaDream", "failed", "ab12", 0.5)
+    headings = [tag for tag, _ in Elements(render_scene(bare)).tags if tag in ("h2", "h3")]
     assert headings == []
-    assert "h2" in [tag for tag, _ in Elements(render_scene_report(full_report())).tags]
+    assert "h2" in [tag for tag, _ in Elements(render_scene(full_report())).tags]
 
 
 @pytest.mark.parametrize(
@@ -134,18 +136,18 @@ def test_gates(value: float | None, better: str, passes: bool | None) -> None:
 def test_a_missed_gate_is_said_in_words() -> None:
     def page(value: float) -> str:
         metrics = (Metric("Worst frame", value, "%", "lower", 4.0),)
-        return Elements(render_scene_report(replace(full_report(), metrics=metrics))).text
+        return Elements(render_scene(replace(full_report(), metrics=metrics))).text
 
     assert "misses ≤ 4.0 %" in page(5.1)
     assert "misses" not in page(3.9)
 
 
 def test_assumptions_are_called_assumptions() -> None:
-    assert "Assumption" in Elements(render_scene_report(full_report())).text
+    assert "Assumption" in Elements(render_scene(full_report())).text
 
 
 def test_changed_parameters_come_first_with_their_default() -> None:
-    text = Elements(render_scene_report(full_report())).text
+    text = Elements(render_scene(full_report())).text
     assert "Set by you 1" in text
     assert "Defaults 1" in text
     assert text.index("mode") < text.index("noOutpaint") < text.index("Defaults 1") < text.index("Draws.")
@@ -156,16 +158,16 @@ def test_changed_parameters_come_first_with_their_default() -> None:
 )
 def test_links_out_of_the_folder_are_refused(href: str) -> None:
     with pytest.raises(ValueError, match="relative"):
-        render_scene_report(replace(full_report(), links=(Link("x", href),)))
+        render_scene(replace(full_report(), links=(Link("x", href),)))
     with pytest.raises(ValueError, match="relative"):
         render_index(IndexData("j", "p", "h", 1, (IndexEntry("s", "done", href),)))
 
 
 def test_thinned_scenes_say_so(viewer_built: None) -> None:
     scene = SplatScene(three_clusters(), CAMERA, limit=100)
-    assert "100 splats of 600" in Elements(render_scene_report(full_report(splats=scene))).text
+    assert "100 splats of 600" in Elements(render_scene(full_report(splats=scene))).text
     whole = SplatScene(three_clusters(), CAMERA)
-    assert "splats of" not in Elements(render_scene_report(full_report(splats=whole))).text
+    assert "splats of" not in Elements(render_scene(full_report(splats=whole))).text
 
 
 def test_a_missing_viewer_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -173,8 +175,8 @@ def test_a_missing_viewer_is_an_error_with_the_remedy(monkeypatch: pytest.Monkey
     assets.viewer_script.cache_clear()
     try:
         with pytest.raises(assets.ViewerNotBuiltError, match="build_viewer"):
-            render_scene_report(full_report(splats=SplatScene(three_clusters(), CAMERA)))
-        assert "<figure" in render_scene_report(full_report())
+            render_scene(full_report(splats=SplatScene(three_clusters(), CAMERA)))
+        assert "<figure" in render_scene(full_report())
     finally:
         assets.viewer_script.cache_clear()
 
@@ -201,7 +203,6 @@ def test_numbers_as_people_read_them() -> None:
         "1 min 42 s",
         "2 h 5 min",
     ]
-    assert [size_text(n) for n in (999, 21_400_000, 3 * 10**9)] == ["999 B", "21.4 MB", "3.0 GB"]
     assert [metres_text(m) for m in (0.0523, 0.85, 12.44, 130.2)] == ["0.052 m", "0.850 m", "12.4 m", "130 m"]
     assert [number_text(v, 1) for v in (None, math.nan, 33.42)] == ["–", "–", "33.4"]
     assert number_text(180224, 0) == "180\u202f224"

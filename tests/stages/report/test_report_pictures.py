@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 from report_scenes import gradient_picture
 
-from scenewright_stages.report.contact_sheet import contact_sheet, evenly_spaced, write_picture
 from scenewright_stages.report.pictures import (
     Picture,
     depth_legend,
     depth_picture,
+    evenly_spaced,
     mask_overlay,
     photograph,
     thumbnail,
 )
+from scenewright_stages.scenes.video import contact_sheet
 
 
 def pixels_of(picture: Picture) -> np.ndarray:
@@ -87,30 +86,10 @@ def test_contact_sheets_place_frames_in_reading_order() -> None:
     assert [int(sheet[42, 20 + 36 * column, 0]) for column in range(3)] == [160, 210, 255]
 
 
-def test_captions_are_drawn_below_their_frame() -> None:
-    frames = [np.zeros((20, 60, 3), np.uint8)] * 2
-    sheet = contact_sheet(frames, columns=2, captions=["first", " "])
-    below = sheet[26:48]
-    assert below[:, 6:66].min() < 128
-    assert below[:, 72:132].min() == 255
-
-
-@pytest.mark.parametrize(
-    ("frames", "columns", "captions"),
-    [([], 1, ()), ([(2, 2), (3, 3)], 1, ()), ([(2, 2)], 0, ()), ([(2, 2)], 1, ("a", "b"))],
-)
-def test_impossible_sheets_are_refused(frames: list[tuple[int, int]], columns: int, captions: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("frames", "columns"), [([], 1), ([(2, 2), (3, 3)], 1), ([(2, 2)], 0)])
+def test_impossible_sheets_are_refused(frames: list[tuple[int, int]], columns: int) -> None:
     with pytest.raises(ValueError):
-        contact_sheet([np.zeros((*size, 3), np.uint8) for size in frames], columns, captions)
-
-
-def test_sheets_are_written_as_their_suffix_says(tmp_path: Path) -> None:
-    sheet = contact_sheet([np.full((20, 30, 3), 90, np.uint8)], 1)
-    for name, start in (("a.png", b"\x89PNG"), ("a.JPG", b"\xff\xd8")):
-        write_picture(tmp_path / name, sheet)
-        assert (tmp_path / name).read_bytes().startswith(start)
-    with pytest.raises(ValueError, match="png or"):
-        write_picture(tmp_path / "a.gif", sheet)
+        contact_sheet([np.zeros((*size, 3), np.uint8) for size in frames], columns)
 
 
 def test_frames_are_spread_from_first_to_last() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ import rerun as rr
 from report_scenes import CAMERA, gradient_picture, three_clusters
 from rerun.chunk import RrdReader
 
-from scenewright_stages.report import rerun_export
-from scenewright_stages.report.rerun_export import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
-from scenewright_stages.report.rrd_canonical import RrdFormatError, canonical_rrd
+from scenewright_stages.scenes import rerun
+from scenewright_stages.scenes.rerun import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
 from scenewright_stages.vision.cameras import Camera, look_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:RRD file has no footer")
@@ -145,8 +141,8 @@ def test_3d_views_show_frusta_and_points_but_no_depth_or_masks(layout: dict[str,
 
 def test_portrait_pictures_get_a_narrower_column_than_landscape_ones() -> None:
     (world_landscape, landscape), (world_portrait, portrait) = (
-        rerun_export.column_shares(300, 200),
-        rerun_export.column_shares(200, 300),
+        rerun.column_shares(300, 200),
+        rerun.column_shares(200, 300),
     )
     assert world_landscape == world_portrait
     assert landscape > 1.5 * portrait
@@ -156,44 +152,6 @@ def test_no_added_view_leaves_a_tab_that_says_so(tmp_path: Path) -> None:
     write_rrd(tmp_path / "a.rrd", scene(coarse=0))
     names = [values.get("ViewBlueprint:display_name") for values in chunks_of(tmp_path / "a.rrd", "blueprint").values()]
     assert [["No views were added"]] in names
-
-
-def test_same_scene_same_bytes_in_another_process(recorded: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.rrd"
-    code = "import sys, pathlib, test_report_rerun as t; t.write_rrd(pathlib.Path(sys.argv[1]), t.scene())"
-    environment = {**os.environ, "PYTHONHASHSEED": "12", "PYTHONPATH": str(Path(__file__).parent)}
-    subprocess.run([sys.executable, "-c", code, str(other)], env=environment, check=True, timeout=120)
-    assert other.read_bytes() == recorded.read_bytes()
-
-
-def test_what_the_sdk_itself_writes_differs_each_time() -> None:
-    """The baseline: without this, the canonical form would be needless."""
-    assert rerun_export._recorded(scene()) != rerun_export._recorded(scene())
-
-
-def test_a_different_scene_gives_different_bytes() -> None:
-    assert rrd_bytes(scene(frames=3)) != rrd_bytes(scene(frames=4))
-
-
-def test_canonical_files_stay_as_they_are() -> None:
-    data = rrd_bytes(scene())
-    assert canonical_rrd(data, "3f9ac02be11d-layout") == data
-
-
-def test_the_version_of_python_is_no_part_of_a_recording() -> None:
-    """An image's Python and a laptop's differ in the last digit, and the bytes must not."""
-    written = rerun_export._recorded(scene())
-    here = b"\x08\x03\x10%c\x18%c" % sys.version_info[1:3]
-    there = b"\x08\x03\x10%c\x18%c" % (sys.version_info[1], sys.version_info[2] + 1)
-    assert here in written
-    assert canonical_rrd(written.replace(here, there), "layout") == canonical_rrd(written, "layout")
-    assert here not in canonical_rrd(written, "layout")
-
-
-@pytest.mark.parametrize("damage", [b"", b"RRF9", b"RRF2"])
-def test_other_files_are_refused(damage: bytes) -> None:
-    with pytest.raises(RrdFormatError):
-        canonical_rrd(damage + b"\x00" * 8 + b"\x09" * 40, "x")
 
 
 def test_no_half_written_file_is_left_when_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +169,7 @@ def test_a_switched_off_sdk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options, default_enabled=False)
 
-    monkeypatch.setattr(rerun_export.rr, "RecordingStream", Silent)
+    monkeypatch.setattr(rerun.rr, "RecordingStream", Silent)
     with pytest.raises(RuntimeError, match="RERUN"):
         rrd_bytes(scene())
 

@@ -7,11 +7,12 @@ import struct
 
 import numpy as np
 import pytest
-from report_scenes import CAMERA, blob, joined, three_clusters
+import torch
+from report_scenes import CAMERA, blob, joined, no_splats, three_clusters
 
-from scenewright_stages.report.payload import pivot_distance
-from scenewright_stages.report.splats import SplatCloud, drawable, most_important, spz_bytes
+from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, pivot_distance, spz_bytes
 from scenewright_stages.vision.cameras import rotation_from_quaternion
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 
 def random_cloud(count: int = 500, extent: float = 5.0) -> SplatCloud:
@@ -90,7 +91,7 @@ def test_splats_cost_at_most_twenty_bytes() -> None:
 
 
 def test_an_empty_cloud_is_a_valid_file() -> None:
-    assert len(read_spz(spz_bytes(SplatCloud.empty()))) == 0
+    assert len(read_spz(spz_bytes(no_splats()))) == 0
 
 
 @pytest.mark.parametrize(
@@ -115,9 +116,8 @@ def test_optimiser_tensors_become_visible_values() -> None:
     harmonics = np.zeros((1, 4, 3), np.float32)
     harmonics[0, 0] = (np.array([0.2, 0.5, 0.9]) - 0.5) / 0.28209479177387814
     harmonics[0, 1:] = 9.0
-    cloud = SplatCloud.from_parameters(
-        np.zeros((1, 3)), np.log([[0.1, 0.2, 0.3]]), [[1, 0, 0, 0]], [np.log(4.0)], harmonics
-    )
+    parameters = [np.zeros((1, 3)), np.log([[0.1, 0.2, 0.3]]), [[1, 0, 0, 0]], [np.log(4.0)], harmonics]
+    cloud = SplatCloud.of(GaussianScene(*(torch.tensor(np.float32(values)) for values in parameters)))
     np.testing.assert_allclose(cloud.srgb[0], [0.2, 0.5, 0.9], atol=1e-6)
     np.testing.assert_allclose(cloud.scales[0], [0.1, 0.2, 0.3], atol=1e-6)
     assert cloud.opacities[0] == pytest.approx(0.8)

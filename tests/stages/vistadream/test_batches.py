@@ -10,8 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.scenes.flight import CAMERAS_PER_BATCH, COVERED_ALPHA, fly, hole_around
+from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vistadream import expansion
@@ -24,14 +26,11 @@ from scenewright_stages.vistadream.expansion import (
     fill_view,
     score_candidates,
 )
-from scenewright_stages.vistadream.flight import CAMERAS_PER_BATCH, fly
-from scenewright_stages.vistadream.frames import Frame
-from scenewright_stages.vistadream.holes import COVERED_ALPHA, hole_around
 from scenewright_stages.vistadream.selection import Band
 
 SIZE = 48
 CAMERA = Camera.from_field_of_view(SIZE, SIZE, 60.0)
-SCENE = GaussianScene.empty()
+SCENE = GaussianScene(*(torch.zeros(shape) for shape in ((0, 3), (0, 3), (0, 4), (0,), (0, 1, 3))))
 
 
 class Pictures:

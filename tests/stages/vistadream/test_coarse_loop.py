@@ -9,27 +9,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from synthetic import World, box_room, render
 
-from scenewright_stages.models.classic import ClassicInpainter
-from scenewright_stages.models.loading import load
+from scenewright_stages.backends.inpaint.interface import INPAINT
+from scenewright_stages.backends.loading import load
+from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.synthetic import World, box_room, render
 from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
 from scenewright_stages.vistadream.coarse import BackendFill
-from scenewright_stages.vistadream.expansion import (
-    Expansion,
-    ExpansionSettings,
-    ExpansionTools,
-    HoledView,
-    expand,
-    gaussians_of,
-)
-from scenewright_stages.vistadream.frames import Frame
+from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96
@@ -119,7 +112,7 @@ def test_classic_fill_beats_black_holes_by_five_decibels() -> None:
     world = box_room(1)
     frame = first_frame(world)
     trajectory = TRAJECTORIES["spiral"](unproject(frame.depth, frame.camera).reshape(-1, 3))
-    inpainter: ClassicInpainter = load("inpaint", "classic")
+    inpainter = load(INPAINT, "classic")
     classic = run(frame, trajectory, BackendFill(inpainter, ""), lambda view, srgb: None)
     black = run(frame, trajectory, black_holes, lambda view, srgb: None)
     filled = unseen_psnr(world, classic.scene, frame, trajectory)

@@ -10,28 +10,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fill_quality import FillQuality, blurred_psnr, measure
 from numpy.typing import NDArray
+from synthetic import World, box_room, cylinder_room, render
 
-from scenewright_stages.models.loading import load
+from scenewright_stages.backends.inpaint.interface import INPAINT
+from scenewright_stages.backends.loading import load
+from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.gaussians.optimisation import OptimisationSettings
-from scenewright_stages.vision.gaussians.rendering import renderer_for
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
+from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.inpainting.background import background_side
-from scenewright_stages.vision.inpainting.quality import FillQuality, blurred_psnr, measure
-from scenewright_stages.vision.synthetic import World, box_room, cylinder_room, render
 from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
 from scenewright_stages.vistadream.coarse import BackendFill
-from scenewright_stages.vistadream.expansion import (
-    ExpansionSettings,
-    ExpansionTools,
-    FillColour,
-    HoledView,
-    expand,
-    gaussians_of,
-)
-from scenewright_stages.vistadream.frames import Frame
+from scenewright_stages.vistadream.expansion import ExpansionSettings, ExpansionTools, FillColour, HoledView, expand
 from scenewright_stages.vistadream.selection import Band
 
 WIDTH, HEIGHT = 128, 96
@@ -99,7 +93,7 @@ def black(view: HoledView, seed: int) -> NDArray[np.float32]:
 
 
 INPAINTERS: dict[str, Callable[[], FillColour]] = {
-    "classic": lambda: BackendFill(load("inpaint", "classic"), ""),
+    "classic": lambda: BackendFill(load(INPAINT, "classic"), ""),
     "telea": lambda: telea,
     "edge replication": lambda: edge_replication,
     "black": lambda: black,

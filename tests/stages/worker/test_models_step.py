@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from teleport_pipeline import PIPELINE as TELEPORT
 
+from scenewright_stages.backends.cache.weights import weights_status
+from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.keys import stage_keys
+from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import ENVIRONMENT, Task
-from scenewright_stages.models.specs import Weights
-from scenewright_stages.models.weights import weights_status
+from scenewright_stages.relight.pipeline import PIPELINE as RELIGHT
 from scenewright_stages.vistadream.pipeline import PIPELINE
 
 SMALL = "depth-anything/Depth-Anything-V2-Small-hf"
@@ -41,14 +44,16 @@ class Step:
         (target / "config.json").write_text("{}")
         (target / "model.safetensors").write_bytes(b"x" * size)
 
-    def run(self, block: dict[str, Any], cache: Path | None = None, **environment: str) -> tuple[int, Report]:
+    def run(
+        self, block: dict[str, Any], cache: Path | None = None, pipeline: Pipeline = PIPELINE, **environment: str
+    ) -> tuple[int, Report]:
         """Exit code and termination message."""
-        params = PIPELINE.parse(block)
-        stages = PIPELINE.stages(params)
+        params = pipeline.parse(block)
+        stages = pipeline.stages(params)
         task = Task(
             kind="SceneJob",
             name="a",
-            pipeline="vistadream",
+            pipeline=pipeline.name,
             parameters=block,
             step="models",
             run="r-1",
@@ -66,6 +71,8 @@ class Step:
             "SCENEWRIGHT_TERMINATION_LOG": str(self.folder / "termination"),
             "SCENEWRIGHT_SCRATCH": str(self.folder / "scratch"),
             "SCENEWRIGHT_POD": "a-pod",
+            "SCENEWRIGHT_PIPELINES": "teleport=teleport_pipeline:PIPELINE",
+            "PYTHONPATH": os.pathsep.join(sys.path),
             **environment,
         }
         done = subprocess.run(
@@ -84,7 +91,7 @@ def step(tmp_path: Path) -> Step:
 
 
 def present(repository: str, cache: Path) -> bool:
-    weights = Weights("", repository, "", "", 0, ("config.json", "*.safetensors"))
+    weights = Weights(repository, "", "", 0, ("config.json", "*.safetensors"))
     return weights_status(weights, cache).state == "present"
 
 
@@ -114,6 +121,44 @@ def test_a_licence_that_is_not_accepted_ends_the_job_before_anything_is_fetched(
     step.copy_of(LARGE)
     code, report = step.run({"mode": "coarse", "depth": {"backend": "depth-anything", "variant": "large"}})
     assert code == 10 and report.outputs["field"] == "models.acceptLicenses" and not present(LARGE, step.cache)
+
+
+def test_the_step_goes_past_a_licence_that_was_not_accepted_where_an_alternative_serves(step: Step) -> None:
+    step.copy_of("facebook/sam2.1-hiera-large")
+    block = {"segmentation": {"backends": ["sam3", "sam2"]}}
+    code, report = step.run(block, pipeline=RELIGHT)
+    assert code == 0 and list(report.outputs) == ["facebook/sam2.1-hiera-large"]
+    code, report = step.run({"segmentation": {"backends": ["sam2", "sam3"]}}, pipeline=RELIGHT)
+    assert code == 10 and report.outputs["field"] == "models.acceptLicenses" and "sam-license" in report.message
+
+
+def test_an_accepted_licence_brings_the_weights_of_the_whole_chain(step: Step) -> None:
+    step.copy_of("facebook/sam2.1-hiera-large")
+    step.copy_of("facebook/sam3")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (step.folder / "mirror" / "facebook" / "sam3" / name).write_text("{}")
+    step.accepted = ("sam-license",)
+    code, report = step.run({"segmentation": {"backends": ["sam3", "sam2"]}}, pipeline=RELIGHT)
+    assert code == 0 and sorted(report.outputs) == ["facebook/sam2.1-hiera-large", "facebook/sam3"]
+
+
+def test_all_sets_of_a_pipelines_own_backend_are_fetched(step: Step) -> None:
+    step.copy_of("lab/sender")
+    step.copy_of("lab/receiver")
+    step.accepted = ("lab-a",)
+    code, report = step.run({}, pipeline=TELEPORT)
+    assert code == 0 and list(report.outputs) == ["lab/sender", "lab/receiver"]
+    step.accepted = ()
+    code, report = step.run({}, pipeline=TELEPORT)
+    assert code == 10 and "lab-a" in report.message
+
+
+def test_the_variant_of_a_chain_is_that_of_its_backends(step: Step) -> None:
+    step.copy_of("lab/sender")
+    step.copy_of("lab/receiver")
+    step.accepted = ("lab-a",)
+    code, report = step.run({"backends": ["pair", "walk"], "variant": "receiver-alone"}, pipeline=TELEPORT)
+    assert code == 0 and list(report.outputs) == ["lab/sender", "lab/receiver"], "as the stage will load them"
 
 
 def test_a_mirror_without_the_weights_ends_the_job_with_a_remedy(step: Step) -> None:

@@ -13,9 +13,9 @@ from toy_chains import photo, pipeline_of
 from scenewright_stages.contract.keys import (
     frozen_table,
     input_fingerprint,
+    refreshed_table,
     same_fingerprint,
     stage_keys,
-    unfrozen_stages,
 )
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
@@ -111,17 +111,29 @@ def test_a_changed_default_with_a_raised_version_counts_as_the_default_of_that_v
 @pytest.mark.parametrize("name", pipelines(built_in=True))
 def test_defaults_of_built_in_pipelines_are_the_frozen_ones_of_their_stages_versions(name: str) -> None:
     pipeline = pipelines(built_in=True)[name]
-    assert unfrozen_stages(pipeline) == [], "raise the version of these stages, then run tools/frozen_defaults.py"
-    assert frozen_table(pipeline) == pipeline.defaults, "run tools/frozen_defaults.py"
+    assert refreshed_table(pipeline.defaults, frozen_table(pipeline)) == (pipeline.defaults, [])
+
+
+def changed(pipeline: Pipeline) -> list[str]:
+    """What the tool that writes frozen defaults refuses."""
+    return refreshed_table(pipeline.defaults, frozen_table(pipeline))[1]
 
 
 def test_a_default_that_changed_without_a_raised_version_is_found() -> None:
-    assert unfrozen_stages(FIRST) == unfrozen_stages(successor(WiderPainting)) == []
-    assert unfrozen_stages(successor(BroaderPainting)) == ["paint"]
-    assert unfrozen_stages(successor(BroaderPainting, version=2)) == []
+    assert changed(FIRST) == changed(successor(WiderPainting)) == []
+    assert changed(successor(BroaderPainting)) == ["paint: brush.width was 1.0 and is 2.0"]
+    assert changed(successor(BroaderPainting, version=2)) == []
     table = copy.deepcopy(dict(FIRST.defaults))
     table["paint"]["defaults"]["brush"]["colours"] = [0.5]
-    assert unfrozen_stages(replace(FIRST, defaults=table)) == ["paint"]
+    assert changed(replace(FIRST, defaults=table)) == ["paint: brush.colours was [0.5] and is [0.5, 1.0]"]
+
+
+def test_the_table_takes_in_new_fields_and_raised_versions_and_keeps_what_went() -> None:
+    wider, _ = refreshed_table(FIRST.defaults, frozen_table(successor(WiderPainting)))
+    assert wider["paint"]["defaults"]["brush"] == {"width": 1.0, "colours": [0.5, 1.0], "wet": False}
+    assert refreshed_table(wider, frozen_table(FIRST)) == (wider, [])
+    raised, _ = refreshed_table(FIRST.defaults, frozen_table(successor(BroaderPainting, version=2)))
+    assert raised["paint"] == {"version": 2, "defaults": {"brush": {"width": 2.0, "colours": [0.5, 1.0]}}}
 
 
 class Sized(Params):

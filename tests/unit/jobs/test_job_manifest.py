@@ -24,11 +24,14 @@ from job_building import (
     task_in,
 )
 
+from scenewright.execution.devices import thread_environment
 from scenewright.execution.jobs import PodSettings, job_manifest, labels
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.execution.threads import thread_environment
+from scenewright.execution.jobs.quantities import gibibytes
+from scenewright.planning.plan import make_plan
 from scenewright.planning.tasks import RunSettings, task_of
+from scenewright_stages.backends.registry import backend
 
 GOLDEN = Path(__file__).parent / "golden"
 CPU_STEPS = ("models", "index", "publish")
@@ -100,6 +103,37 @@ def test_only_a_job_that_must_not_lose_a_sample_ends_at_the_first_lost_index() -
 def test_building_twice_gives_the_same_job() -> None:
     create = Create("outpaint", shards=3)
     assert job_of(create, **EVERYTHING) == job_of(create, **EVERYTHING)
+
+
+def _relight_job(step: str, **block: Any) -> dict[str, Any]:
+    document = {
+        "apiVersion": "scenewright.io/v1alpha1",
+        "kind": "DatasetJob",
+        "metadata": {"name": "portraits", "namespace": "lab"},
+        "spec": {
+            "input": {"uri": "s3://photos/in"},
+            "output": {"uri": "s3://pairs/out"},
+            "models": {"acceptLicenses": ["sam-license"]},
+            "relight": block,
+        },
+    }
+    return job_manifest(make_plan(document), Owned(kind="DatasetJob", name="portraits"), Create(step), SETTINGS)
+
+
+def test_a_pod_asks_for_the_gpu_memory_that_the_facts_of_its_backend_state() -> None:
+    template = _relight_job("segment", segmentation={"backend": "sam3"})["spec"]["template"]
+    sam3 = backend("segment", "sam3")
+    assert template["metadata"]["annotations"] == {labels.GPU_MEMORY: gibibytes(sam3.gpu_memory_gib)}
+    assert template["metadata"]["annotations"][labels.GPU_MEMORY] == "12Gi"
+    assert template["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_pod_without_a_gpu_asks_for_no_gpu_memory() -> None:
+    for job in (_relight_job("segment", segmentation={"backend": "classic"}), job_of(Create("index"), **ON_GPU)):
+        assert "annotations" not in job["spec"]["template"]["metadata"]
+    without = {"stageOverrides": {"outpaint": {"resources": {"limits": {"nvidia.com/gpu": 0}}}}}
+    job = job_of(Create("outpaint"), **ON_GPU, execution=without)
+    assert "annotations" not in job["spec"]["template"]["metadata"], "the user took the GPU away"
 
 
 def test_nothing_of_the_objects_metadata_reaches_its_children() -> None:

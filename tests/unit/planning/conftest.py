@@ -1,4 +1,4 @@
-"""Lets the tests install pipelines of their own."""
+"""Makes the tests' shared modules importable."""
 
 import sys
 from pathlib import Path

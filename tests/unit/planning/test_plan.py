@@ -6,10 +6,12 @@ import copy
 from typing import Any
 
 import pytest
+import teleport_pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenewright.api.kinds import API_VERSION
+from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
@@ -94,6 +96,20 @@ def test_another_revision_of_weights_changes_the_key_of_the_stage_that_runs_them
     old, new = make_plan(raw, lambda weights: "abc"), make_plan(raw, lambda weights: "def")
     assert "depth" in changed_keys(old, new)
     assert "outpaint" not in changed_keys(old, new)
+
+
+def test_a_backend_of_several_sets_has_all_their_revisions_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "teleport=teleport_pipeline:PIPELINE")
+    stages = teleport_pipeline.PIPELINE.stages(teleport_pipeline.TeleportParams(backends=["pair", "walk"]))
+    assert revisions(stages) == {"teleport/pair": "lab/sender@v1+lab/receiver@main", "teleport/walk": ""}
+    local = revisions(stages, lambda weights: f"local-{weights.id[-1]}")
+    assert local["teleport/pair"] == "lab/sender@local-r+lab/receiver@local-r"
+
+
+def test_a_backend_of_one_set_is_in_the_key_as_ever() -> None:
+    plan = plan_of(vistadream={"mode": "coarse", "depth": {"backend": "moge"}})
+    found = revisions(plan.chain)
+    assert (found["depth/moge"], found["inpaint/classic"]) == ("Ruicheng/moge-vitl@main", "")
 
 
 def test_an_override_equals_the_parameter_that_it_stands_for() -> None:

@@ -112,6 +112,37 @@ def test_licences_must_be_accepted_by_name(block: dict[str, Any], licence: str) 
     assert make_plan(document(vistadream=block, models={"acceptLicenses": [licence]})).selected
 
 
+def test_the_licence_is_that_of_the_variant() -> None:
+    block = {"depth": {"backend": "depth-anything", "variant": "large"}}
+    assert "cc-by-nc-4.0" in problems(document(vistadream=block))["spec.models.acceptLicenses"].remedy
+    assert make_plan(document(vistadream={"depth": {"backend": "depth-anything", "variant": "small"}})).selected
+
+
+def relighting(backends: list[str], accepted: list[str]) -> dict[str, Any]:
+    """A DatasetJob whose person is found by a chain of backends."""
+    spec = {
+        "input": {"uri": "s3://photos/in"},
+        "output": {"uri": "s3://pairs/out"},
+        "models": {"acceptLicenses": accepted},
+        "relight": {"segmentation": {"backends": backends}},
+    }
+    return {"apiVersion": API_VERSION, "kind": "DatasetJob", "metadata": {"name": "a"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("backends", "accepted"),
+    [(["sam3", "sam2"], []), (["sam3", "classic"], []), (["sam3"], ["sam-license"]), (["sam2", "sam3", "mask"], [])],
+)
+def test_a_chain_goes_past_a_licence_that_was_not_accepted(backends: list[str], accepted: list[str]) -> None:
+    plan = make_plan(relighting(backends, accepted))
+    assert [name for _, name in plan.stage("segment").backend_choices()] == backends, "the key names them all"
+
+
+@pytest.mark.parametrize("backends", [["sam3"], ["sam2", "sam3"]])
+def test_a_refused_licence_without_a_later_backend_is_a_problem(backends: list[str]) -> None:
+    assert "sam-license" in problems(relighting(backends, []))["spec.models.acceptLicenses"].remedy
+
+
 def test_a_licence_that_no_selected_stage_needs_is_not_asked_for() -> None:
     block = {"mode": "outpaint", "outpaint": {"backend": "flux-fill"}}
     assert make_plan(document(vistadream=block, execution={"stages": {"only": ["render"]}})).selected == ("render",)

@@ -1,26 +1,55 @@
-"""``scenewright crds``."""
+"""``scenewright crds``: writes or checks what is generated from the pipelines, the CRDs and the frozen defaults."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from scenewright.api.crds import crd_files
+from scenewright_stages.contract.keys import frozen_table, refreshed_table
+from scenewright_stages.pipelines import defaults_files
 
 
-def crds_command(folders: list[Path], check: bool) -> int:
-    """Writes the CRDs into every folder, or tells which files differ from what would be written."""
-    files = {folder / name: text for folder in folders for name, text in crd_files().items()}
+def crds_command(folders: list[Path], check: bool, installed: bool) -> int:
+    """Writes the generated files, or says which differ from what would be written.
+
+    Args:
+        folders: get the CRDs.
+        check: write nothing; exit with 1 when a file differs.
+        installed: include the pipelines of other packages; the frozen defaults of this package are left alone then.
+    """
+    files = {folder / name: text for folder in folders for name, text in crd_files(built_in=not installed).items()}
+    if not installed:
+        frozen, changed = _frozen_defaults()
+        for each in changed:
+            sys.stderr.write(f"error: {each}: raise the version of the stage\n")
+        if changed:
+            return 1
+        files |= frozen
     different = [path for path, text in files.items() if _content(path) != text]
     if check:
         for path in different:
-            sys.stderr.write(f"error: {path}: differs from the API; run `scenewright crds`\n")
+            sys.stderr.write(f"error: {path}: differs from the pipelines; run `scenewright crds`\n")
         return 1 if different else 0
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"{path}{'' if path in different else ' (unchanged)'}")
     return 0
+
+
+def _frozen_defaults() -> tuple[dict[Path, str], list[str]]:
+    """The files of frozen defaults, and defaults that changed without a new stage version."""
+    files: dict[Path, str] = {}
+    changed: list[str] = []
+    for path, pipelines in defaults_files().items():
+        tables = {}
+        for name, pipeline in pipelines.items():
+            tables[name], found = refreshed_table(pipeline.defaults, frozen_table(pipeline))
+            changed += [f"{name}: {each}" for each in found]
+        files[path] = json.dumps(tables, indent=1, sort_keys=True) + "\n"
+    return files, changed
 
 
 def _content(path: Path) -> str | None:

@@ -10,11 +10,11 @@ from scenewright.cli.errors import print_json, print_problems
 from scenewright.cli.texts import size
 from scenewright.execution.policy import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
-from scenewright_stages.models import registry
-from scenewright_stages.models.errors import MissingPackage, MissingWeights
-from scenewright_stages.models.fetching import fetch_weights
-from scenewright_stages.models.specs import BackendSpec, Weights
-from scenewright_stages.models.weights import default_cache_dir, weights_status
+from scenewright_stages.backends import registry
+from scenewright_stages.backends.cache.fetching import fetch_weights
+from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.backends.errors import MissingPackage, MissingWeights
+from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +24,7 @@ WIDTH_OF_PIPES = 160
 
 def models_command(as_json: bool) -> int:
     """Lists all backends with each of their weights."""
-    rows = [_row(spec, weights) for spec in registry.backends() for weights in (spec.weights or (None,))]
+    rows = [row for facts in registry.backends() for row in _rows(facts)]
     if as_json:
         print_json({"cache": str(default_cache_dir()), "backends": rows})
     else:
@@ -34,11 +34,12 @@ def models_command(as_json: bool) -> int:
 
 def fetch_command(weights_id: str, accepted: str) -> int:
     """Downloads the weights of a backend into the model cache, once their licence is accepted by name."""
-    known = {weights.id: weights for spec in registry.backends() for weights in spec.weights}
+    sets = (weights for facts in registry.backends() for variant in facts.weights.values() for weights in variant)
+    known = {weights.id: weights for weights in sets}
     weights = known.get(weights_id)
     if weights is None:
         return _refused(Problem("--fetch", weights_id, f"no such weights; {suggestion(weights_id, sorted(known))}"))
-    need = registry.licence_need(weights)
+    need = licence_need(weights)
     if need.needed and accepted != need.licence:
         remedy = (
             f"{weights.id} is {need.reason}: read {need.url} and, if it allows your use, say --accept {need.licence}"
@@ -60,27 +61,36 @@ def _refused(problem: Problem) -> int:
     return COMMAND_REFUSED
 
 
-def _row(spec: BackendSpec, weights: Weights | None) -> dict[str, Any]:
+def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
+    """One row for each set of weights of each variant; a single one for a backend without weights."""
     base = {
-        "capability": spec.capability,
-        "backend": spec.name,
-        "family": spec.family,
-        "device": spec.device,
-        "gpuMemoryGiB": spec.gpu_memory_gib,
-        "extra": spec.extra,
-        "notes": spec.notes,
+        "capability": facts.capability,
+        "backend": facts.name,
+        "family": facts.family,
+        "device": facts.device,
+        "gpuMemoryGiB": facts.gpu_memory(),
+        "image": facts.image,
+        "extra": facts.extra,
+        "notes": facts.notes,
     }
-    if weights is None:
-        return {**base, "state": "built in"}
+    default = next(iter(facts.weights), "")
+    rows = [
+        {**base, "gpuMemoryGiB": facts.gpu_memory(variant), **_weights(weights, variant, variant == default)}
+        for variant, sets in facts.weights.items()
+        for weights in sets
+    ]
+    return rows or [{**base, "state": "built in"}]
+
+
+def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]:
     status = weights_status(weights, default_cache_dir())
     return {
-        **base,
         "weights": weights.id,
-        "variant": weights.variant,
-        "default": weights == spec.weights[0],
+        "variant": variant,
+        "default": is_default,
         "licence": weights.licence,
         "licenceUrl": weights.licence_url,
-        "mustBeAccepted": registry.licence_need(weights).needed,
+        "mustBeAccepted": licence_need(weights).needed,
         "bytes": weights.approximate_bytes,
         "state": status.state,
         "revision": status.revision,

@@ -4,42 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.errors import print_json, print_problems, refuse
-from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, duration
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
+from scenewright.execution.published import published_input
+from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 
 WIDTH_OF_PIPES = 160
+WAITS = "WaitingForDependency"
 
 
-def plan_command(file: Path, changes: Changes, as_json: bool) -> int:
+def plan_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
     """Shows what a run would do; the index step looks at input and output and writes nothing."""
     try:
-        plans = load_plans(file, changes)
+        plans = load_plans(files, changes, complete=False)
     except SpecError as error:
         return refuse(error, as_json)
-    results = [
-        (plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()) for plan in plans
-    ]
+    outputs = {reference_to(plan): plan.spec.output.uri for plan in plans}
+    results = [_planned(plan, outputs) for plan in plans]
     code = max(outcome.exit_code for _, outcome, _ in results)
     if as_json:
         print_json({"exitCode": code, "jobs": [plan_json(*each) for each in results]})
         return code
     for plan, outcome, found in results:
-        if outcome.exit_code:
+        if outcome.reason == WAITS:
+            print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {outcome.message}")
+        elif outcome.exit_code:
             print_problems(outcome.problems)
             if not outcome.problems:
                 sys.stderr.write(f"error: {plan.name}: {outcome.message}\n")
         else:
             _print_plan(plan, found)
     return code
+
+
+def _planned(plan: Plan, outputs: Mapping[ObjectReference, str]) -> tuple[Plan, Outcome, dict[str, Any]]:
+    """What a run would do; of an object whose inputs nobody has published yet, that it waits for them."""
+    resolved: dict[str, ResolvedInput] = {}
+    for wanted in plan.inputs:
+        if wanted.kind:
+            name = ObjectReference(wanted.kind, wanted.object)
+            found = published_input(wanted, outputs.get(name, ""))
+            if found is None:
+                return plan, Outcome(0, WAITS, f"waits for {name}, which has published nothing here yet"), {}
+            resolved[wanted.name] = found
+    plan = plan.with_resolved(resolved)
+    return plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()
 
 
 def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:

@@ -8,23 +8,25 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from scenewright.cli.board import Board
 from scenewright.cli.errors import print_json, print_problems, refuse
-from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.results import outcome_json
+from scenewright.execution.devices import available_cpus, thread_environment
 from scenewright.execution.events import Event, Outcome
 from scenewright.execution.local import LocalRun
-from scenewright.execution.policy import COMMAND_INTERRUPTED
+from scenewright.execution.policy import COMMAND_INTERRUPTED, COMMAND_SAMPLES_FAILED
 from scenewright.execution.published import last_retry_token
-from scenewright.execution.threads import available_cpus, thread_environment
+from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.tasks import RunSettings
-from scenewright_stages.models.weights import default_cache_dir
+from scenewright_stages.backends.cache.weights import default_cache_dir
 
 
 class Display(Protocol):
@@ -34,23 +36,57 @@ class Display(Protocol):
         """Takes one event in."""
 
 
-def run_command(file: Path, changes: Changes, as_json: bool, retry_failed: bool) -> int:
-    """Runs every document of the file in order; the exit code is that of the worst one."""
+def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_failed: bool) -> int:
+    """Runs every document of the files, each after those that it needs; the exit code is that of the worst one."""
     try:
-        plans = load_plans(file, changes)
+        plans = load_plans(files, changes)
     except SpecError as error:
         return refuse(error, as_json)
-    ended: list[tuple[Plan, str, Outcome]] = []
-    for plan in plans:
+    ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
+    for given in plans:
+        plan = given
         settings = run_settings(plan, retry_failed or has_new_retry_token(plan))
-        outcome = _run_one(plan, settings, as_json)
-        ended.append((plan, settings.run, outcome))
+        try:
+            plan = given.with_resolved(resolved_inputs(given, ended))
+            outcome = _run_one(plan, settings, as_json)
+        except DependencyNotReady as problem:
+            outcome = Outcome(COMMAND_SAMPLES_FAILED, "DependencyFailed", str(problem))
+            if not as_json:
+                sys.stderr.write(f"error: {plan.name}: {problem}\n")
+        ended[reference_to(plan)] = (plan, settings.run, outcome)
         if outcome.exit_code == COMMAND_INTERRUPTED:
             break
-    code = max(outcome.exit_code for _, _, outcome in ended)
+    code = max(outcome.exit_code for _, _, outcome in ended.values())
     if as_json:
-        print_json({"exitCode": code, "jobs": [outcome_json(*each) for each in ended]})
+        print_json({"exitCode": code, "jobs": [outcome_json(*each) for each in ended.values()]})
     return code
+
+
+class DependencyNotReady(Exception):  # noqa: N818 - names a state
+    """An object that another one needs has no usable result."""
+
+
+def resolved_inputs(plan: Plan, ended: Mapping[ObjectReference, tuple[Plan, str, Outcome]]) -> dict[str, ResolvedInput]:
+    """What the objects that a plan needs have published.
+
+    Raises:
+        DependencyNotReady: one of them has no usable result, or lacks the file that is wanted.
+    """
+    found: dict[str, ResolvedInput] = {}
+    for wanted in plan.inputs:
+        if not wanted.kind:
+            continue
+        name = ObjectReference(wanted.kind, wanted.object)
+        other, _, outcome = ended[name]
+        report = outcome.report
+        if report is None or not report.publication or outcome.reason not in ("Complete", "SamplesFailed"):
+            raise DependencyNotReady(f"{name} ended as {outcome.reason}: nothing of it can be used")
+        try:
+            found[wanted.name] = ResolvedInput.of(wanted, other.spec.output.uri, report.publication, report.chosen)
+        except KeyError:
+            offered = ", ".join(sorted(report.chosen)) or "none"
+            raise DependencyNotReady(f"{name} offers no {wanted.chosen!r}; it offers: {offered}") from None
+    return found
 
 
 def has_new_retry_token(plan: Plan) -> bool:

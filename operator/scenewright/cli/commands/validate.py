@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scenewright.cli.errors import print_json, refuse
@@ -9,10 +10,10 @@ from scenewright.cli.manifests import Changes, load_plans
 from scenewright.planning.problems import SpecError
 
 
-def validate_command(file: Path, changes: Changes, as_json: bool) -> int:
+def validate_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
     """Tells every problem that can be seen without the input."""
     try:
-        plans = load_plans(file, changes)
+        plans = load_plans(files, changes, complete=False)
     except SpecError as error:
         return refuse(error, as_json)
     if as_json:

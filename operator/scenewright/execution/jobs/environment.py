@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from scenewright.execution.devices import thread_environment
 from scenewright.execution.jobs import paths
 from scenewright.execution.jobs.request import JobRequest
-from scenewright.execution.threads import thread_environment
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.layout import STORAGE_KEYS
 from scenewright_stages.contract.task import ENVIRONMENT

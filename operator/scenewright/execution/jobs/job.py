@@ -8,6 +8,7 @@ from scenewright.api.kinds import API_VERSION
 from scenewright.execution.jobs import labels
 from scenewright.execution.jobs.names import job_name
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
+from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import Creation, JobRequest, Owner
 from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
@@ -46,7 +47,7 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
         "spec": {
             **_job_spec(request),
             **({"suspend": True} if queue else {}),
-            "template": {"metadata": {"labels": found}, "spec": pod_spec(request)},
+            "template": {"metadata": {"labels": found, **_annotations(request)}, "spec": pod_spec(request)},
         },
     }
 
@@ -55,6 +56,11 @@ def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
     scheduling = request.plan.spec.scheduling
     return scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
+
+
+def _annotations(request: JobRequest) -> dict[str, Any]:
+    memory = request.needs.gpu_memory_gib
+    return {"annotations": {labels.GPU_MEMORY: gibibytes(memory)}} if memory else {}
 
 
 def _job_spec(request: JobRequest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labels of the Jobs and Pods that the operator makes; nothing of the object's own metadata is copied to them."""
+"""Labels and annotations of the Jobs and Pods that the operator makes; nothing is copied from the object's metadata."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ STEP = f"{PREFIX}step"
 RUN = f"{PREFIX}run"
 WORK_HASH = f"{PREFIX}work-hash"
 QUEUE = "kueue.x-k8s.io/queue-name"
+GPU_MEMORY = f"{PREFIX}gpu-memory"
+"""Annotation of a Pod with the GPU memory that it needs; Kubernetes has no resource for it."""
 
 MANAGED_SELECTOR = f"{MANAGED}=true"
 """What informers select by."""

@@ -24,6 +24,7 @@ class StepNeeds:
         gpus: how many GPUs it holds while it lives; 0 on a CPU.
         claims: names of the claims of dynamic resource allocation that it uses.
         scratch_gib: most scratch space.
+        gpu_memory_gib: GPU memory that the step holds at most; 0 on a CPU.
     """
 
     requests: Mapping[str, str]
@@ -31,6 +32,7 @@ class StepNeeds:
     gpus: int
     claims: tuple[str, ...]
     scratch_gib: float
+    gpu_memory_gib: float = 0.0
 
     @property
     def threads(self) -> int:
@@ -64,9 +66,9 @@ def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> S
         return StepNeeds(requests, _without(limits, asked), 0, (), stage.scratch_gib)
     if scheduling.resource_claims:
         claims = tuple(claim.name for claim in scheduling.resource_claims)
-        return StepNeeds(requests, limits, gpus, claims, stage.scratch_gib)
+        return StepNeeds(requests, limits, gpus, claims, stage.scratch_gib, stage.gpu_memory_gib)
     devices = asked or {scheduling.gpu_resource: str(gpus)}
-    return StepNeeds(requests, {**limits, **devices}, gpus, (), stage.scratch_gib)
+    return StepNeeds(requests, {**limits, **devices}, gpus, (), stage.scratch_gib, stage.gpu_memory_gib)
 
 
 def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str, str], dict[str, str]]:

@@ -7,7 +7,7 @@ next planning sees them although the watch has not told of them yet; an older ve
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -76,10 +76,6 @@ class Store(Generic[T]):
     def of_owner(self, owner_uid: str) -> tuple[T, ...]:
         """All projections of one owner, by name."""
         return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
-
-    def owners(self) -> Iterable[str]:
-        """Uids of all owners."""
-        return tuple(self._owned)
 
     def put(self, value: T, version: int, forced: bool = False) -> None:
         """Keeps a projection unless a newer version is there; `forced` when versions have begun anew."""

@@ -1,7 +1,6 @@
 """Albedo of a photograph: its colours without the light that fell on it."""
 
-from scenewright_stages.vision.albedo.blurs import retinex_blurs
 from scenewright_stages.vision.albedo.estimation import AlbedoOptions, estimate_albedo, warm_up
-from scenewright_stages.vision.albedo.retinex import multi_scale_retinex
+from scenewright_stages.vision.albedo.retinex import multi_scale_retinex, retinex_blurs
 
 __all__ = ["AlbedoOptions", "estimate_albedo", "multi_scale_retinex", "retinex_blurs", "warm_up"]

@@ -1,17 +1,25 @@
-"""Multi-scale Retinex (Jobson et al. 1997) with simplest colour balance (Limare et al. 2011).
+"""Multi-scale Retinex (Jobson et al. 1997) with simplest colour balance (Limare et al. 2011), and its wide blurs.
 
-The mean over the scales of ``log10(I + 1) - log10(G * I + 1)`` with I in 0..255, brought to [0, 1] over the whole
-picture, then for each channel stretched so that 1 % of its pixels are black and 1 % are white. The stretch undoes
+Retinex is the mean over the scales of ``log10(I + 1) - log10(G * I + 1)`` with I in 0..255, brought to [0, 1] over the
+whole picture, then stretched per channel so that 1 % of its pixels are black and 1 % are white. The stretch undoes
 whatever affine map came before it, so the first normalisation need not be computed.
+
+A wide Gaussian is so smooth that it can be taken on a reduced copy: means over blocks of `factor` pixels, a blur of the
+blocks whose variance is smaller by what the block means and the linear enlargement add, and that enlargement. The
+picture is mirrored about the middle of its outermost pixels (OpenCV's reflect101) *before* the reduction: a mirrored
+reduced copy would be half a block off.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.albedo import retinex_kernels
-from scenewright_stages.vision.albedo.blurs import reduced_blurs
+from scenewright_stages.vision.albedo import kernels
 from scenewright_stages.vision.resampling import enlarged
 
 Float32Array = NDArray[np.float32]
@@ -19,6 +27,10 @@ Float32Array = NDArray[np.float32]
 SCALES = (15.0, 80.0, 250.0)
 BALANCE_PERCENT = 1.0
 _BINS = 1 << 15
+
+_TRUNCATION = 4.0  # standard deviations that cv2.GaussianBlur takes for float images
+_BLOCKS_PER_SIGMA = 3.6  # coarser blocks show in the result, finer ones cost time
+_LARGEST_FACTOR = 16
 
 
 def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) -> Float32Array:
@@ -33,24 +45,18 @@ def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) 
     """
     image = np.ascontiguousarray(srgb, np.float32) * np.float32(255)
     ratio, low, high = _log_ratio(image, scales)
-    counts = retinex_kernels.histograms(ratio, low, high, _BINS)
+    counts = kernels.histograms(ratio, low, high, _BINS)
     limits = [_limits(counts[channel], low, high) for channel in range(3)]
-    stretched: Float32Array = retinex_kernels.stretched(ratio, image, np.array(limits, np.float32))
+    stretched: Float32Array = kernels.stretched(ratio, image, np.array(limits, np.float32))
     return stretched
 
 
 def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32Array, np.float32, np.float32]:
     """The retinex in units of log2 and its least and greatest value."""
-    height, width = image.shape[:2]
     product = np.ones((1, 1, 3), np.float32)
-    for small, factor in reduced_blurs(image, scales):
-        blurred = small
-        if factor > 1:
-            size = (small.shape[1] * factor, small.shape[0] * factor)
-            large = enlarged(small, size)
-            blurred = large[factor : factor + height, factor : factor + width]
-        product = retinex_kernels.multiplied(product, blurred)
-    return retinex_kernels.log_ratio(image, product, len(scales))  # type: ignore[no-any-return]
+    for blurred in retinex_blurs(image, scales):
+        product = kernels.multiplied(product, blurred)
+    return kernels.log_ratio(image, product, len(scales))  # type: ignore[no-any-return]
 
 
 def _limits(counts: NDArray[np.int64], low: np.float32, high: np.float32) -> tuple[float, float]:
@@ -60,3 +66,47 @@ def _limits(counts: NDArray[np.int64], low: np.float32, high: np.float32) -> tup
     ranks = np.array([BALANCE_PERCENT, 100 - BALANCE_PERCENT]) / 100 * (reached[-1] - 1) + 0.5
     first, last = np.interp(ranks, reached, edges)
     return float(first), float(last)
+
+
+def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> Iterator[Float32Array]:
+    """``cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER_REFLECT_101)`` for each sigma, nearly.
+
+    Args:
+        image: (H, W, 3) float32.
+        sigmas: standard deviations, pixels.
+
+    Yields:
+        One (H, W, 3) float32 for each; within about half a 255th of the image's range of the exact blur.
+    """
+    height, width = image.shape[:2]
+    sums = kernels.running_sums(np.ascontiguousarray(image, np.float32))
+    for small, factor in [_reduced_blur(image, sums, sigma) for sigma in sigmas]:
+        if factor == 1:
+            yield small
+            continue
+        large = enlarged(small, (small.shape[1] * factor, small.shape[0] * factor))
+        yield large[factor : factor + height, factor : factor + width]
+
+
+def block_side(sigma: float) -> int:
+    """The power of two that a blur is reduced by."""
+    blocks = sigma / _BLOCKS_PER_SIGMA
+    return min(_LARGEST_FACTOR, 2 ** max(0, math.floor(math.log2(blocks)))) if blocks >= 1 else 1
+
+
+def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
+    """The blur before its enlargement: (h, w, 3) with a block more on every side, and the side of a block in pixels.
+
+    A factor of 1 means the full size without that border.
+    """
+    factor = block_side(sigma)
+    if factor == 1:
+        exact = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return np.asarray(exact, np.float32), 1
+    border = math.ceil(_TRUNCATION * sigma / factor) + 1
+    blocks = kernels.mirrored_block_means(sums, factor, border)
+    # A mean over n pixels adds (n^2 - 1) / 12 to the variance, the linear enlargement about n^2 / 6.
+    variance = sigma**2 - (factor**2 - 1) / 12 - factor**2 / 6
+    blurred = cv2.GaussianBlur(blocks, (0, 0), math.sqrt(variance) / factor, borderType=cv2.BORDER_REFLECT_101)
+    inner = border - 1
+    return np.ascontiguousarray(blurred[inner : blurred.shape[0] - inner, inner : blurred.shape[1] - inner]), factor

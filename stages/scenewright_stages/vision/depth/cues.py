@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 _SALIENCY_SIDE = 160  # pixels of the long side at which saliency is computed
 _BARRIER_SWEEPS = 6
 _SKY_GRADIENT = 0.03
-_SKY_WARMTH = 0.06  # red above blue from which a surface is no sky
+_SKY_WARMTH = 0.06  # red above blue from which a surface is not sky
 _SAME_COLOUR = 0.09
 _SPECK_SHARE = 0.004  # of the image; smaller islands in the sky belong to it
 _SKY_PALE = 0.5  # pale surfaces may be somewhat warmer
@@ -69,7 +69,7 @@ def saliency(srgb: Float32Array) -> Float32Array:
     """How strongly a region stands out from the top and side borders, weighted towards the centre.
 
     Minimum barrier distance to those borders (Zhang et al., ICCV 2015) in CIE Lab, in raster sweeps; the
-    bottom border is no seed because objects that are cut off usually are cut off there.
+    bottom border is not a seed, because objects that are cut off usually are cut off there.
     """
     height, width = srgb.shape[:2]
     scale = min(1.0, _SALIENCY_SIDE / max(height, width))

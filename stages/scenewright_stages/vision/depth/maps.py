@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-
 Float32Array = NDArray[np.float32]
 
 MAP_SUFFIXES = (".npy", ".npz", ".pfm", ".png")
@@ -20,6 +18,25 @@ MAX_MAP_PIXELS = 80_000_000
 
 _ARRAY_NAMES = ("depth", "disparity")
 _PFM_HEADER = re.compile(rb"^(Pf)\s+(\d+)\s+(\d+)\s+(-?[\d.eE+-]+)\s")
+
+
+class ProvidedDepthError(ValueError):
+    """A depth map or its camera file cannot be used.
+
+    Attributes:
+        field: the file, or the field in the camera file, that is wrong.
+        message: what is wrong, with the offending value.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, field: str, message: str, remedy: str) -> None:
+        super().__init__(field, message, remedy)
+        self.field = field
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}. {self.remedy}"
 
 
 def read_map(path: Path) -> Float32Array:
@@ -38,7 +55,7 @@ def read_map(path: Path) -> Float32Array:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         allowed = ", ".join(MAP_SUFFIXES)
-        raise ProvidedDepthError(path.name, f"is no depth format ({path.suffix})", f"Use one of {allowed}")
+        raise ProvidedDepthError(path.name, f"has an unknown depth format ({path.suffix})", f"Use one of {allowed}")
     try:
         values = reader(path)
     except ProvidedDepthError:
@@ -74,7 +91,7 @@ def _read_pfm(path: Path) -> Float32Array:
     data = path.read_bytes() if path.stat().st_size <= 5 * MAX_MAP_PIXELS else b""
     header = _PFM_HEADER.match(data)
     if header is None:
-        raise ProvidedDepthError(path.name, "is no one-channel PFM file", "Export it as PFM type 'Pf'")
+        raise ProvidedDepthError(path.name, "is not a one-channel PFM file", "Export it as PFM type 'Pf'")
     width, height, scale = int(header[2]), int(header[3]), float(header[4])
     _check_pixels(path.name, width, height)
     order = "<" if scale < 0 else ">"

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
-from scenewright_stages.vision.depth.maps import MAP_SUFFIXES, read_map
+from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
 from scenewright_stages.vision.depth.sidecar import (
     CameraSidecar,
     check_same_shape,
@@ -53,20 +52,6 @@ class WindowDepth:
 
     depth: Float32Array
     camera: Camera | None
-
-
-def find_map(image: Path) -> Path | None:
-    """The map beside an image, or None.
-
-    Raises:
-        ProvidedDepthError: if there are several.
-    """
-    names = [f"{image.stem}.{kind}{suffix}" for kind in ("depth", "disparity") for suffix in MAP_SUFFIXES]
-    found = [image.with_name(name) for name in names if image.with_name(name).is_file()]
-    if len(found) > 1:
-        listed = ", ".join(path.name for path in found)
-        raise ProvidedDepthError(image.name, f"has several maps beside it: {listed}", "Keep one")
-    return found[0] if found else None
 
 
 def read_provided(

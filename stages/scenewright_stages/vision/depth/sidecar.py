@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from scenewright_stages.vision.cameras import Camera, intrinsics_matrix
-from scenewright_stages.vision.depth.errors import ProvidedDepthError
+from scenewright_stages.vision.depth.maps import ProvidedDepthError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -96,7 +96,7 @@ def read_sidecar(path: Path) -> CameraSidecar:
         message = f"{first['msg']} (given: {first['input']!r})"
         raise ProvidedDepthError(field, message, f"Correct it in {path.name}") from error
     except ValueError as error:
-        raise ProvidedDepthError(path.name, f"is no JSON: {error}", "Correct the file") from error
+        raise ProvidedDepthError(path.name, f"is not valid JSON: {error}", "Correct the file") from error
 
 
 def sidecar_camera(sidecar: CameraSidecar, width: int, height: int) -> Camera:

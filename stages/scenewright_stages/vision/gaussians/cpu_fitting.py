@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import splatting
-from .cpu_renderer import scene_arrays
-from .kernels import adam, similarity
-from .kernels.layout import TILE
-from .kernels.records import Array, SceneArrays, Viewpoint
-from .optimisation import OptimisationSettings, Progress, View, report
-from .rendering import Renderer
-from .scene import GaussianScene
-from .splatting import Canvas, Splats
+from scenewright_stages.vision.gaussians import cpu_renderer
+from scenewright_stages.vision.gaussians.cpu_renderer import Canvas, Splats, scene_arrays
+from scenewright_stages.vision.gaussians.kernels import loss as kernels
+from scenewright_stages.vision.gaussians.kernels.layout import TILE, Array, SceneArrays, Viewpoint
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _REAL = np.float32
 # Still splats and canvases of this many bytes are kept between iterations.
@@ -40,11 +38,11 @@ def fit(
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
     """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change."""
     moving, still = _split(scene, rows)
-    easels = _Easels(views, settings, still)
+    states = _ViewStates(views, settings, still)
     optimiser = _Adam(moving.scene, settings)
     losses = np.zeros(settings.iterations, np.float32)
     for iteration, index in enumerate(sequence):
-        losses[iteration] = easels[int(index)].gradient(moving, optimiser.gradient)
+        losses[iteration] = states[int(index)].gradient(moving, optimiser.gradient)
         optimiser.step(iteration + 1)
         report(on_progress, iteration + 1, settings.iterations)
     return _joined(scene, rows, moving.scene), losses
@@ -91,7 +89,7 @@ class _Adam:
             matrices = [array.reshape(len(array), rates.size) for array in arrays]
             value, gradient, first, second = matrices
             beta1, beta2 = self._settings.adam_betas
-            adam.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
+            kernels.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
             arrays[1][:] = 0
         np.minimum(self._values.log_scales, self._largest, out=self._values.log_scales)
 
@@ -108,24 +106,24 @@ def _column_rates(values: SceneArrays, settings: OptimisationSettings) -> list[A
     ]
 
 
-class _Easels:
-    """The views' easels, least recently used ones dropped beyond the byte budget."""
+class _ViewStates:
+    """The states of the views; the least recently used are dropped beyond the byte budget."""
 
     def __init__(self, views: Sequence[View], settings: OptimisationSettings, still: _Part) -> None:
         self._views, self._settings, self._still = views, settings, still
-        self._kept: OrderedDict[int, _Easel] = OrderedDict()
+        self._kept: OrderedDict[int, _ViewState] = OrderedDict()
 
-    def __getitem__(self, index: int) -> _Easel:
-        easel = self._kept.pop(index, None)
-        if easel is None:
-            easel = _Easel(self._views[index], self._settings, self._still)
-        self._kept[index] = easel
+    def __getitem__(self, index: int) -> _ViewState:
+        state = self._kept.pop(index, None)
+        if state is None:
+            state = _ViewState(self._views[index], self._settings, self._still)
+        self._kept[index] = state
         while len(self._kept) > 1 and sum(kept.bytes for kept in self._kept.values()) > _CACHE_BYTES:
             self._kept.popitem(last=False)
-        return easel
+        return state
 
 
-class _Easel:
+class _ViewState:
     """One view: its target, the still splats, and the canvas that iterations repaint."""
 
     def __init__(self, view: View, settings: OptimisationSettings, still: _Part) -> None:
@@ -142,20 +140,20 @@ class _Easel:
         splats = _splats(moving, self._viewpoint)
         active = splats.tiles
         # Tiles left by every moving splat since the last visit show the still ones alone again.
-        lists = splatting.merge(splats, self._still, np.union1d(active, self._painted))
-        splatting.draw(lists, splats, self._still, self._canvas)
+        lists = cpu_renderer.merge(splats, self._still, np.union1d(active, self._painted))
+        cpu_renderer.draw(lists, splats, self._still, self._canvas)
         self._painted = active
         loss = self._loss.evaluate(self._canvas, lists.tiles)
         if len(active) > 0:
-            slots = splatting.draw_backward(lists, splats, self._still, self._canvas, *self._loss.pixel_gradients)
-            splatting.project_backward(moving.scene, self._viewpoint, splats, slots, gradient)
+            slots = cpu_renderer.draw_backward(lists, splats, self._still, self._canvas, *self._loss.pixel_gradients)
+            cpu_renderer.project_backward(moving.scene, self._viewpoint, splats, slots, gradient)
         return loss
 
 
 def _splats(part: _Part, viewpoint: Viewpoint) -> Splats:
     if len(part.ids) == 0:
-        return splatting.no_splats(viewpoint, _REAL)
-    return splatting.project_scene(part.scene, viewpoint, part.ids)
+        return cpu_renderer.no_splats(viewpoint, _REAL)
+    return cpu_renderer.project_scene(part.scene, viewpoint, part.ids)
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ class _Loss:
 
     def __init__(self, view: View, settings: OptimisationSettings) -> None:
         self._settings = settings
-        self._weights = similarity.window_weights(_REAL)
+        self._weights = kernels.window_weights(_REAL)
         self._target = _prepared(view, self._weights)
         shape = self._target.mask.shape
         self._moments, self._scratch, self._blurred = (np.zeros((9, *shape), _REAL) for _ in range(3))
@@ -194,9 +192,9 @@ class _Loss:
         if len(tiles) > 0:
             # A pixel's own loss changes within half a window of a repainted one.
             inner = _pixel_box(tiles, self._map.shape)
-            self._evaluate_box(canvas, inner, _grown(inner, similarity.HALF_WINDOW, self._map.shape))
-        uncovered = similarity.weighted_total(self._coverage, canvas.transmittance)
-        return (similarity.total(self._map) + uncovered) * self._target.scale
+            self._evaluate_box(canvas, inner, _grown(inner, kernels.HALF_WINDOW, self._map.shape))
+        uncovered = kernels.weighted_total(self._coverage, canvas.transmittance)
+        return (kernels.total(self._map) + uncovered) * self._target.scale
 
     def _evaluate_box(self, canvas: Canvas, inner: Array, box: Array) -> None:
         """Loss inside box; gradients are right inside inner, which holds all repainted tiles."""
@@ -205,7 +203,7 @@ class _Loss:
             self._evaluate_ssim(canvas, inner, box)
         else:
             self._map[box[0] : box[1], box[2] : box[3]] = 0
-        similarity.colour_loss(
+        kernels.colour_loss(
             canvas.colour,
             target.colour,
             target.mask,
@@ -218,7 +216,7 @@ class _Loss:
             self.pixel_gradients[0],
         )
         if self._depth is not None:
-            similarity.depth_loss(
+            kernels.depth_loss(
                 canvas.depth_sum,
                 canvas.transmittance,
                 self._depth,
@@ -232,11 +230,11 @@ class _Loss:
 
     def _evaluate_ssim(self, canvas: Canvas, inner: Array, box: Array) -> None:
         target, shape = self._target, self._map.shape
-        around = _grown(box, similarity.HALF_WINDOW, shape)
-        similarity.compare_inputs(canvas.colour, target.colour, target.mask, around, self._moments)
-        similarity.blur(self._moments, self._weights, box, self._scratch, self._blurred)
-        similarity.ssim_terms(self._blurred, target.mean, target.square, target.mask, box, self._moments, self._map)
-        similarity.blur(self._moments, self._weights, inner, self._scratch, self._blurred)
+        around = _grown(box, kernels.HALF_WINDOW, shape)
+        kernels.compare_inputs(canvas.colour, target.colour, target.mask, around, self._moments)
+        kernels.blur(self._moments, self._weights, box, self._scratch, self._blurred)
+        kernels.ssim_terms(self._blurred, target.mean, target.square, target.mask, box, self._moments, self._map)
+        kernels.blur(self._moments, self._weights, inner, self._scratch, self._blurred)
 
 
 def _prepared(view: View, weights: Array) -> _Target:
@@ -244,8 +242,8 @@ def _prepared(view: View, weights: Array) -> _Target:
     mask = np.ascontiguousarray(view.supervised().cpu().numpy(), _REAL)
     whole = np.array([0, mask.shape[0], 0, mask.shape[1]])
     mean, square, scratch = (np.zeros_like(colour) for _ in range(3))
-    similarity.blur(colour, weights, whole, scratch, mean)
-    similarity.blur(colour * colour, weights, whole, scratch, square)
+    kernels.blur(colour, weights, whole, scratch, mean)
+    kernels.blur(colour * colour, weights, whole, scratch, square)
     return _Target(colour, mask, mean, square, scale=1.0 / max(1.0, float(mask.sum())))
 
 

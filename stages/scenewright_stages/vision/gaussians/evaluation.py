@@ -1,4 +1,7 @@
-"""Held-out quality of a scene."""
+"""Quality of a scene in held-out views: PSNR, SSIM and coverage.
+
+Never measure a fit by the views that it was fitted to.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..metrics import psnr, ssim
-from .optimisation import View
-from .rendering import Renderer
-from .scene import GaussianScene
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.metrics import psnr, ssim
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 In every view the frozen Gaussians are projected once, and only those that reach a supervised tile are kept. An
 iteration projects the trainable ones, merges the lists, and rasterises those supervised tiles that hold at least one
-trainable Gaussian. Everywhere else the picture of the frozen ones, drawn once, stands in: it does not change, and it
-has no gradient. The result is that of drawing everything (Gaussians at exactly equal depth aside, which are drawn
+trainable Gaussian. Everywhere else the picture of the frozen ones, drawn once, is used: it does not change and has no
+gradient. The result is that of drawing everything (Gaussians at exactly equal depth aside, which are drawn
 frozen ones first).
 """
 
@@ -18,16 +18,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..recording import RoundTrip, Runner, TensorFunction, recording
-from .gsplat_kernels import Splats, paint
-from .gsplat_renderer import camera_tensors
-from .kernels.harmonics import C0
-from .kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE
-from .optimisation import OptimisationSettings, Progress, View
-from .rendering import ALPHA_FLOOR, Renderer, Rendering
-from .scene import GaussianScene
-from .tiles import pixels_of, reached, reaching, tile_grid, tiles_holding
-from .torch_fitting import Descent, Target, descend, rows_of, with_rows
+from scenewright_stages.vision.cuda_graphs import RoundTrip, Runner, TensorFunction, graph_runner
+from scenewright_stages.vision.gaussians.gsplat_kernels import (
+    Splats,
+    paint,
+    pixels_of,
+    reached,
+    reaching,
+    tile_grid,
+    tiles_holding,
+)
+from scenewright_stages.vision.gaussians.gsplat_renderer import camera_tensors
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
+from scenewright_stages.vision.gaussians.kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View
+from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Renderer, Rendering
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, descend, rows_of, with_rows
 
 
 def fit(
@@ -44,17 +51,17 @@ def fit(
     others[rows] = False
     frozen = scene.select(torch.from_numpy(others).to(scene.device))
     descent = Descent(rows_of(scene, rows), settings)
-    with recording(renderer.device) as run:
-        easels = [Easel(Target.of(view, settings, renderer.device), frozen, run) for view in views]
-        # One for all views of a size: the camera is an argument.
+    with graph_runner(renderer.device) as run:
+        states = [ViewState(Target.of(view, settings, renderer.device), frozen, run) for view in views]
+        # Views of one size share one: the camera is an argument.
         moving = {
             projector: run.round_trip(projector.of(descent), descent.step)
-            for projector in {easel.projector for easel in easels}
+            for projector in {state.projector for state in states}
         }
 
         def step(view: int) -> torch.Tensor:
-            easel = easels[view]
-            return easel.step(moving[easel.projector]) if len(rows) else easel.untouched_loss()
+            state = states[view]
+            return state.step(moving[state.projector]) if len(rows) else state.untouched_loss()
 
         losses = descend(descent, step, sequence, on_progress)
     return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
@@ -115,8 +122,8 @@ def _colours(scene: GaussianScene, view: torch.Tensor, radii: torch.Tensor) -> t
     return (coloured + 0.5).clamp(min=0)[None]
 
 
-class Easel:
-    """One view: the frozen splats, their picture, and what of it must be painted anew in an iteration.
+class ViewState:
+    """One view: the frozen splats, their picture, and which tiles an iteration must repaint.
 
     Args:
         target: the view.
@@ -142,7 +149,7 @@ class Easel:
         if len(frozen) == 0:
             return None, nothing
         splats = self.projector.project(frozen, *self._numbers)
-        # As numbers: by truth values the host would wait for the count once for each tensor.
+        # Row numbers: indexing by a bool mask would make the host wait for the count once per tensor.
         splats = splats.select(torch.nonzero(reaching(splats.means2d[0], splats.radii[0], self._wanted))[:, 0])
         if splats.count == 0:
             return None, nothing
@@ -158,19 +165,19 @@ class Easel:
         return self._target.loss(self._backdrop).loss
 
     def step(self, moving: RoundTrip) -> torch.Tensor:
-        """Draws what the moving Gaussians may have changed, judges the whole picture, and goes back; the loss.
+        """Draws what the moving Gaussians may have changed, evaluates the whole picture, and backpropagates; the loss.
 
         Args:
-            moving: a round trip through this easel's projector.
+            moving: a round trip through this view's projector.
         """
-        # The tiles come before gsplat's lists, for whose length the host waits: what follows finds the device idle.
-        *tensors, touched = moving.there(*self._numbers)
+        # Tiles come before gsplat's lists: the host waits for the lists' length, and the device is idle after that.
+        *tensors, touched = moving.forward(*self._numbers)
         moved, tiles = Splats(*tensors), touched & self._wanted
         splats = moved if self._frozen is None else self._frozen.followed_by(moved)
         painting = paint(splats, *self._size, tiles)
         loss, by_values, by_alpha = self._run(self._judge, painting.values, painting.alpha, tiles)
         gradients = painting.gradients(by_values, by_alpha)
-        moving.back(*(gradient[:, splats.count - moved.count :] for gradient in gradients))
+        moving.backward(*(gradient[:, splats.count - moved.count :] for gradient in gradients))
         return loss
 
     @torch.no_grad()

@@ -1,134 +1,23 @@
-"""Fitting Gaussian scenes to views."""
+"""Fitting Gaussian scenes to views: the entry point of all fits.
+
+Stages call `optimise` with a scene, views and settings (see `objective`). The renderer decides which loop runs:
+`cpu_fitting` drives compiled kernels without autograd, `gsplat_fitting` draws on a GPU. Both change only the rows that
+are trainable, and draw the views in the same order.
+"""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cameras import Camera
-from .rendering import Renderer
-from .scene import GaussianScene
-
-Progress = Callable[[int, int], None]
-PROGRESS_INTERVAL = 10
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A picture to fit.
-
-    Attributes:
-        camera: of size (W, H).
-        srgb: (H, W, 3) float32 in [0, 1].
-        mask: (H, W) bool, pixels to supervise; None supervises all.
-        depth: (H, W) float32 z-depth in metres, used if `OptimisationSettings.depth_weight` > 0; pixels that
-            are not finite and positive are ignored.
-
-    Raises:
-        ValueError: for shapes that do not fit the camera, or colours that are not finite.
-    """
-
-    camera: Camera
-    srgb: torch.Tensor
-    mask: torch.Tensor | None = None
-    depth: torch.Tensor | None = None
-
-    def __post_init__(self) -> None:
-        size = (self.camera.height, self.camera.width)
-        for name, tensor in (("mask", self.mask), ("depth", self.depth)):
-            if tensor is not None and tuple(tensor.shape) != size:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the camera sees {size}")
-        if tuple(self.srgb.shape) != (*size, 3):
-            raise ValueError(f"srgb has shape {tuple(self.srgb.shape)}, expected {(*size, 3)}")
-        if not bool(torch.isfinite(self.srgb).all()):
-            raise ValueError("srgb holds values that are not finite")
-
-    def supervised(self) -> torch.Tensor:
-        """(H, W) bool mask."""
-        if self.mask is not None:
-            return self.mask
-        return torch.ones(self.srgb.shape[:2], dtype=torch.bool, device=self.srgb.device)
-
-
-@dataclass(frozen=True)
-class OptimisationSettings:
-    """How to fit; the defaults are VistaDream's but where said.
-
-    loss = mean over supervised pixels of (colour term + ssim_weight * (1 - SSIM)
-           + depth_weight * |expected depth - depth| + coverage_weight * (1 - alpha))
-
-    Attributes:
-        iterations: Adam steps, each on one random view.
-        means_rate, log_scales_rate, quaternions_rate, opacity_logits_rate: learning rates.
-        harmonics_rate: of the view-independent coefficient, gsplat's. VistaDream steps 5e-4 on the logit of
-            the colour, a twentieth of this for a mid-grey; a hundred steps then hardly change a colour.
-        higher_harmonics_factor: learning rate of the view-dependent coefficients relative to it (gsplat's
-            1/20).
-        means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
-        largest_growth: factor by which an axis of a Gaussian may grow beyond its first size.
-        loss: "smooth_l1" is quadratic below smooth_l1_beta; "l1" is absolute.
-        ssim_weight, depth_weight, coverage_weight: see above; 0 switches a term off. Without the coverage
-            term a dark pixel is as well explained by nothing before black as by an opaque dark Gaussian, and
-            dark surfaces wear thin.
-        adam_betas, adam_epsilon: Adam's constants (epsilon as in gsplat).
-
-    Raises:
-        ValueError: for a negative count, rate or weight, or a decay outside (0, 1].
-    """
-
-    iterations: int = 500
-    means_rate: float = 1e-4
-    log_scales_rate: float = 5e-3
-    quaternions_rate: float = 1e-3
-    opacity_logits_rate: float = 5e-2
-    harmonics_rate: float = 2.5e-3
-    higher_harmonics_factor: float = 1 / 20
-    means_decay: float = 1.0
-    largest_growth: float = math.inf
-    loss: Literal["smooth_l1", "l1"] = "smooth_l1"
-    smooth_l1_beta: float = 1.0
-    ssim_weight: float = 0.2
-    depth_weight: float = 0.0
-    coverage_weight: float = 0.05
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: float = 1e-15
-
-    def __post_init__(self) -> None:
-        numbers = (
-            self.iterations,
-            self.means_rate,
-            self.log_scales_rate,
-            self.quaternions_rate,
-            self.opacity_logits_rate,
-            self.harmonics_rate,
-            self.higher_harmonics_factor,
-            self.smooth_l1_beta,
-            self.ssim_weight,
-            self.depth_weight,
-            self.coverage_weight,
-        )
-        if min(numbers) < 0 or not all(math.isfinite(number) for number in numbers):
-            raise ValueError(f"settings must be finite and not negative: {self}")
-        if not 0 < self.means_decay <= 1:
-            raise ValueError(f"means_decay {self.means_decay} must lie in (0, 1]")
-        if not self.largest_growth >= 1:
-            raise ValueError(f"largest_growth {self.largest_growth} must be at least 1")
-
-    @property
-    def beta(self) -> float:
-        """Width of the quadratic part of the colour term; 0 is L1."""
-        return self.smooth_l1_beta if self.loss == "smooth_l1" else 0.0
-
-    def means_rate_at(self, step: int) -> float:
-        """Learning rate of the means in step 1 .. iterations."""
-        return float(self.means_rate * self.means_decay ** (step / max(1, self.iterations)))
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +59,9 @@ def optimise(
     rows = trainable_rows(len(scene), trainable)
     sequence = np.random.default_rng(seed).integers(len(views), size=settings.iterations)
     if renderer.name == "cpu":
-        from .cpu_fitting import fit
+        from scenewright_stages.vision.gaussians.cpu_fitting import fit
     else:
-        from .gsplat_fitting import fit
+        from scenewright_stages.vision.gaussians.gsplat_fitting import fit
     result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress)
     return OptimisationResult(result, losses, time.perf_counter() - started)
 
@@ -193,9 +82,3 @@ def trainable_rows(count: int, trainable: slice | torch.Tensor | None) -> NDArra
     if index.dtype == np.bool_ and index.shape != (count,):
         raise ValueError(f"trainable has shape {index.shape}, expected {(count,)}")
     return np.unique(rows[index])
-
-
-def report(on_progress: Progress | None, done: int, total: int) -> None:
-    """Call on_progress if it is time to."""
-    if on_progress is not None and (done % PROGRESS_INTERVAL == 0 or done == total):
-        on_progress(done, total)

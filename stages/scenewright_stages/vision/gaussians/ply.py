@@ -1,4 +1,4 @@
-"""Gaussian scenes as PLY files in the layout of Kerbl et al. 2023, and similarity transforms.
+"""Gaussian scenes as PLY files in the layout of Kerbl et al. 2023.
 
 The vertex properties, all little-endian float32, are x y z nx ny nz f_dc_0..2 f_rest_0..(3K-4) opacity
 scale_0..2 rot_0..3: opacity is a logit, scales are natural logarithms, the rotation is wxyz, and f_rest
@@ -13,11 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..cameras import check_rigid, quaternion_from_rotation
-from . import spherical_harmonics
-from .scene import GaussianScene
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _MAXIMUM_HEADER_BYTES = 65536
 _TYPES = {
@@ -33,7 +31,7 @@ _TYPES = {
 
 
 class PlyError(ValueError):
-    """The file is no Gaussian scene."""
+    """The file is not a Gaussian scene."""
 
 
 def write_ply(scene: GaussianScene, path: Path | str) -> None:
@@ -86,46 +84,6 @@ def read_ply(path: Path | str) -> GaussianScene:
     return _scene(vertices, len(rest) // 3 + 1)
 
 
-def transform_scene(scene: GaussianScene, new_from_old: ArrayLike) -> GaussianScene:
-    """The scene moved by a similarity (4, 4): rotation, translation and one positive scale.
-
-    Spherical harmonics turn along, so that a camera moved alike (its distance scaled) sees the same.
-
-    Raises:
-        ValueError: if the matrix is no such similarity.
-    """
-    matrix = np.asarray(new_from_old, np.float64)
-    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3]))) if np.isfinite(matrix).all() else 0.0
-    if scale <= 0:
-        raise ValueError("a similarity needs finite values and a positive determinant")
-    motion = matrix.copy()
-    motion[:3, :3] /= scale
-    check_rigid(motion)
-    rotation = motion[:3, :3]
-    means = scene.means.detach().cpu().double().numpy() @ matrix[:3, :3].T + matrix[:3, 3]
-    harmonics = spherical_harmonics.rotated(scene.spherical_harmonics.detach().cpu().numpy(), rotation)
-    turn = torch.from_numpy(quaternion_from_rotation(rotation)).to(scene.quaternions)
-    return GaussianScene(
-        torch.from_numpy(means).to(scene.means),
-        scene.log_scales + float(np.log(scale)),
-        _quaternion_product(turn, scene.quaternions),
-        scene.opacity_logits.clone(),
-        torch.from_numpy(harmonics).to(scene.spherical_harmonics),
-    )
-
-
-def _quaternion_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Hamilton product of left (4,) with right (N, 4), wxyz."""
-    w, x, y, z = left
-    rows = [
-        torch.stack([w, -x, -y, -z]),
-        torch.stack([x, w, -z, y]),
-        torch.stack([y, z, w, -x]),
-        torch.stack([z, -y, x, w]),
-    ]
-    return right @ torch.stack(rows).T
-
-
 def _header(count: int, names: list[str]) -> bytes:
     properties = "".join(f"property float {name}\n" for name in names)
     return f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n".encode()
@@ -135,7 +93,7 @@ def _parse_header(file: BinaryIO, path: Path | str) -> tuple[int, np.dtype[Any]]
     """Vertex count and record type; leaves the file at the first vertex."""
     lines = _header_lines(file, path)
     if lines[:2] != ["ply", "format binary_little_endian 1.0"]:
-        raise PlyError(f"{path} is no binary little-endian PLY")
+        raise PlyError(f"{path} is not a binary little-endian PLY")
     body = [line.split() for line in lines[2:] if line and not line.startswith(("comment", "obj_info"))]
     if not body or len(body[0]) != 3 or body[0][:2] != ["element", "vertex"] or not body[0][2].isdigit():
         raise PlyError(f"{path} does not start with a vertex element")
@@ -144,7 +102,7 @@ def _parse_header(file: BinaryIO, path: Path | str) -> tuple[int, np.dtype[Any]]
         if words[0] == "element":
             break
         if len(words) != 3 or words[0] != "property" or words[1] not in _TYPES:
-            raise PlyError(f"{path} has a property that is no number: {' '.join(words)}")
+            raise PlyError(f"{path} has a property that is not a number: {' '.join(words)}")
         columns.append((words[2], _TYPES[words[1]]))
     if len({name for name, _ in columns}) != len(columns):
         raise PlyError(f"{path} names a property twice")

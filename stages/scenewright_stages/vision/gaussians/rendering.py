@@ -1,18 +1,19 @@
-"""One interface to the renderers: compiled CPU kernels, or gsplat on CUDA."""
+"""What a renderer is and what it returns.
+
+Everything that draws or fits takes a `Renderer`, and `renderers` chooses one, so that no caller knows which it is.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
-from ..cameras import Camera
-from .scene import GaussianScene
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 
-RendererName = Literal["auto", "cpu", "gsplat"]
 # Below this, nothing was drawn and the expected depth has no meaning.
 ALPHA_FLOOR = 1e-10
 
@@ -57,34 +58,6 @@ class Renderer(Protocol):
         """
 
 
-def renderer_for(name: RendererName = "auto", device: torch.device | str | None = None) -> Renderer:
-    """The renderer of that name; "auto" takes gsplat on a CUDA device and the CPU kernels otherwise.
-
-    A machine with CUDA but without the package gsplat draws on the CPU: results record which renderer it was.
-
-    Args:
-        device: None means CUDA for gsplat, CUDA if present for "auto".
-
-    Raises:
-        ValueError: for an unknown name or a device that the renderer cannot use.
-        RuntimeError: if gsplat or CUDA is missing (the message says which).
-    """
-    if name == "auto":
-        wanted = torch.device(device) if device is not None else _best_device()
-        name = "gsplat" if wanted.type == "cuda" else "cpu"
-    if name == "cpu":
-        from .cpu_renderer import CpuRenderer
-
-        if device is not None and torch.device(device).type != "cpu":
-            raise ValueError(f'renderer "cpu" cannot draw on device {device}')
-        return CpuRenderer()
-    if name == "gsplat":
-        from .gsplat_renderer import GsplatRenderer
-
-        return GsplatRenderer(torch.device(device if device is not None else "cuda"))
-    raise ValueError(f'renderer "{name}" is unknown; there are auto, cpu and gsplat')
-
-
 def image_size(cameras: Sequence[Camera]) -> tuple[int, int]:
     """(width, height) that all cameras share.
 
@@ -95,8 +68,3 @@ def image_size(cameras: Sequence[Camera]) -> tuple[int, int]:
     if len(sizes) != 1:
         raise ValueError(f"cameras of one image size are needed, got {sorted(sizes)}")
     return sizes.pop()
-
-
-def _best_device() -> torch.device:
-    draws_on_cuda = torch.cuda.is_available() and importlib.util.find_spec("gsplat") is not None
-    return torch.device("cuda" if draws_on_cuda else "cpu")

@@ -1,4 +1,8 @@
-"""Gaussian scenes as torch tensors."""
+"""Gaussian scenes as torch tensors: the type that renderers, fits and files share.
+
+A scene is made from RGB-D views or from points, concatenated, cut, and stored without loss as ``.npz``; `ply` writes
+the files that other programs read.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,8 @@ import numpy as np
 import torch
 
 from scenewright_stages.vision.archives import save_arrays
-
-from ..cameras import Camera
-from .kernels.harmonics import C0
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 
 HARMONIC_COUNTS = (1, 4, 9, 16)
 _COLUMNS = {"means": (3,), "log_scales": (3,), "quaternions": (4,), "opacity_logits": ()}
@@ -73,12 +76,6 @@ class GaussianScene:
         return math.isqrt(self.spherical_harmonics.shape[1]) - 1
 
     @classmethod
-    def empty(cls, harmonics: int = 1, device: torch.device | str = "cpu") -> GaussianScene:
-        """A scene of no Gaussians with K = harmonics coefficients."""
-        shapes = ((0, 3), (0, 3), (0, 4), (0,), (0, harmonics, 3))
-        return cls(*(torch.zeros(shape, device=device) for shape in shapes))
-
-    @classmethod
     def from_rgbd(
         cls,
         srgb: torch.Tensor | np.ndarray[Any, Any],
@@ -111,7 +108,7 @@ class GaussianScene:
             usable &= torch.as_tensor(mask, dtype=torch.bool, device=usable.device)
         rows, columns = torch.nonzero(usable, as_tuple=True)
         distance = metres[rows, columns].double()
-        return cls._from_points(
+        return cls.from_points(
             _backproject(rows, columns, distance, camera),
             colour[rows, columns],
             distance / camera.focal[0] / math.sqrt(2),
@@ -120,16 +117,9 @@ class GaussianScene:
 
     @classmethod
     def from_points(
-        cls, points: torch.Tensor, srgb: torch.Tensor, sigma: torch.Tensor | float, opacity: float = 0.1
-    ) -> GaussianScene:
-        """Isotropic Gaussians at points (N, 3) with colours srgb (N, 3) and standard deviation sigma."""
-        spread = torch.as_tensor(sigma, device=points.device).expand(points.shape[0])
-        return cls._from_points(points, srgb, spread, opacity)
-
-    @classmethod
-    def _from_points(
         cls, points: torch.Tensor, srgb: torch.Tensor, sigma: torch.Tensor, opacity: float
     ) -> GaussianScene:
+        """Isotropic Gaussians at points (N, 3) with colours srgb (N, 3) and standard deviations sigma (N,), metres."""
         count, device = points.shape[0], points.device
         quaternions = torch.zeros(count, 4, device=device)
         quaternions[:, 0] = 1
@@ -176,19 +166,6 @@ class GaussianScene:
     def clone(self) -> GaussianScene:
         return self._map(lambda tensor: tensor.clone())
 
-    def opacities(self) -> torch.Tensor:
-        """(N,) in (0, 1)."""
-        return torch.sigmoid(self.opacity_logits)
-
-    def base_srgb(self) -> torch.Tensor:
-        """(N, 3) view-independent part of the colour, clipped to [0, 1]."""
-        return (self.spherical_harmonics[:, 0] * C0 + 0.5).clamp(0, 1)
-
-    def finite(self) -> torch.Tensor:
-        """(N,) bool: Gaussians whose parameters are all finite."""
-        parts = [torch.isfinite(t.reshape(len(self), -1)).all(dim=1) for t in self.tensors.values()]
-        return torch.stack(parts).all(dim=0)
-
     def save_npz(self, path: Path | str) -> None:
         """Lossless, uncompressed; equal scenes give equal bytes."""
         save_arrays(path, {name: t.detach().cpu().numpy() for name, t in self.tensors.items()})
@@ -204,7 +181,7 @@ class GaussianScene:
             names = [field.name for field in fields(cls)]
             missing = sorted(set(names) - set(archive.files))
             if missing:
-                raise ValueError(f"{path} is no Gaussian scene: it lacks {', '.join(missing)}")
+                raise ValueError(f"{path} is not a Gaussian scene: it lacks {', '.join(missing)}")
             return cls(**{name: torch.from_numpy(archive[name]) for name in names})
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> GaussianScene:

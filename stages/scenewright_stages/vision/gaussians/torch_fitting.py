@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cameras import Camera
-from ..metrics import SSIM_C1, SSIM_C2, blur
-from .optimisation import OptimisationSettings, Progress, View, report
-from .rendering import ALPHA_FLOOR, Renderer, Rendering
-from .scene import GaussianScene
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
+from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Renderer, Rendering
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.metrics import SSIM_C1, SSIM_C2, blur
 
 _HALF_WINDOW = 5
 
@@ -68,7 +68,7 @@ def fit(
     def step(view: int) -> torch.Tensor:
         rendering = renderer.render(with_rows(scene, rows, descent.gaussians), [targets[view].camera])
         found = targets[view].loss(rendering)
-        go_back(rendering, found)
+        backpropagate(rendering, found)
         descent.step()
         return found.loss
 
@@ -93,7 +93,7 @@ def descend(
     return losses.cpu().numpy()
 
 
-def go_back(rendering: Rendering, found: Judged) -> None:
+def backpropagate(rendering: Rendering, found: Judged) -> None:
     """Gives the leaves behind a rendering their gradients."""
     pairs = [(rendering.rgb, found.by_rgb), (rendering.alpha, found.by_alpha), (rendering.depth, found.by_depth)]
     drawn, gradients = zip(*((drawn, by) for drawn, by in pairs if by is not None), strict=True)

@@ -1,7 +1,7 @@
 """Reading hostile image files, and bringing them to the size a pipeline works at."""
 
-from scenewright_stages.vision.images.errors import ImageError, ImageProblem
-from scenewright_stages.vision.images.loading import ImageLimits, LoadedImage, load_srgb
+from scenewright_stages.vision.images.decoding import ImageError, ImageProblem
+from scenewright_stages.vision.images.loading import ImageLimits, LoadedImage, load_sample, load_srgb
 from scenewright_stages.vision.images.preparation import (
     Canvas,
     PixelWindow,
@@ -19,6 +19,7 @@ __all__ = [
     "LoadedImage",
     "PixelWindow",
     "PreparedImage",
+    "load_sample",
     "load_srgb",
     "outpaint_canvas",
     "prepare",

@@ -1,4 +1,4 @@
-"""From an opened Pillow image to float sRGB and alpha, in the orientation of the file.
+"""From an opened Pillow image to float sRGB and alpha, in the orientation of the file; and why an image is refused.
 
 Each source mode has one documented path. Images of 16 bits a channel are decoded by OpenCV, because
 Pillow reduces 16-bit colour to its high byte.
@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from scenewright_stages.vision.images.errors import ImageError
+ImageProblem = Literal[
+    "missing",
+    "unreadable",
+    "empty",
+    "not-an-image",
+    "corrupt",
+    "truncated",
+    "too-small",
+    "too-large",
+    "unsupported",
+]
 
 Float32Array = NDArray[np.float32]
 
@@ -24,6 +35,30 @@ _PNG_BIT_DEPTH_OFFSET = 24
 _GREY_PROFILE, _CMYK_PROFILE = "GRAY", "CMYK"
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _COLOUR_MODES = {"1", "L", "P", "RGB", "RGBX", "YCbCr", "LAB", "HSV"} | _ALPHA_MODES
+
+
+class ImageError(ValueError):
+    """An image cannot be used; the text names the image, what is wrong and the remedy.
+
+    Attributes:
+        reason: stable, machine-readable kind of problem.
+        message: what is wrong, with the offending value.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, reason: ImageProblem, message: str, remedy: str) -> None:
+        super().__init__(reason, message, remedy)
+        self.reason: ImageProblem = reason
+        self.message = message
+        self.remedy = remedy
+
+    @property
+    def sample_reason(self) -> str:
+        """The reason in the form of a record's, such as ``ImageTruncated``."""
+        return "Image" + "".join(part.capitalize() for part in self.reason.split("-"))
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Loading of images nobody vouches for.
+"""Loading images from untrusted sources.
 
 What is refused is refused before its pixels are decoded wherever the header tells, so a decompression
 bomb costs no memory. What is accepted comes out in one form, whatever the file held.
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from scenewright_stages.vision.images.decoding import Decoded, bits_per_channel, decode
-from scenewright_stages.vision.images.errors import ImageError
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.vision.images.decoding import Decoded, ImageError, bits_per_channel, decode
 
 Float32Array = NDArray[np.float32]
 
@@ -93,6 +93,18 @@ def load_srgb(
     with _opened(data, label) as image:
         _check_size(image.size, label, limits)
         return _loaded(image, data, label)
+
+
+def load_sample(path: Path) -> LoadedImage:
+    """`load_srgb` for a stage: a file that cannot be used fails its sample, not the shard.
+
+    Raises:
+        SampleError: with the reader's reason, such as ``ImageTruncated``.
+    """
+    try:
+        return load_srgb(path, name=path.name)
+    except ImageError as error:
+        raise SampleError(error.sample_reason, str(error)) from error
 
 
 def _read(path: Path, label: str, limits: ImageLimits) -> bytes:

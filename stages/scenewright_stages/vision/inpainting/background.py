@@ -40,7 +40,7 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
 def _cut_off(
     foreground: NDArray[np.bool_], background: NDArray[np.bool_], hole: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels beside which `foreground` goes on into the hole.
+    """(H, W) bool: pixels beside which `foreground` continues into the hole.
 
     Straight across a hole that a moved camera uncovers, from the foreground, lies the background that was beside the
     object. Across one that no picture has shown yet, only the border of the picture follows.

@@ -1,14 +1,20 @@
 """Fill the holes of a picture from the picture itself: the classic, weightless completion backend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.inpainting import pyramid
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vision.inpainting.blend import blend_seams
-from scenewright_stages.vision.inpainting.coarse_colours import with_coarse_colours
+from scenewright_stages.vision.inpainting.continuation import with_coarse_colours
 from scenewright_stages.vision.inpainting.patchmatch import PatchSettings, complete_levels
-from scenewright_stages.vision.inpainting.threads import threads_for
+
+PIXELS_PER_THREAD = 6000
+"""Hole pixels that make a further thread worth its synchronisation, several hundred times per completion."""
 
 
 class FillError(ValueError):
@@ -98,3 +104,14 @@ def warm_up() -> None:
     hole = np.zeros((48, 48), np.bool_)
     hole[20:40, 20:40] = True
     complete(srgb, hole, seed=0)
+
+
+@contextmanager
+def threads_for(pixels: int) -> Iterator[None]:
+    """Limit the kernels called inside to as many threads as `pixels` hole pixels are worth; restores the number."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(before, pixels // PIXELS_PER_THREAD)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -28,7 +28,7 @@ class Problem(NamedTuple):
 
     features: (H, W*C) int16, Lab features of the targets; the votes update the hole pixels.
     compared: (H, W*C) int16, 1 where a target patch compares this pixel, 0 where it ignores it.
-    atlas: (A, W*C) int16, features of the source atlas (see `atlas`).
+    atlas: (A, W*C) int16, features of the source atlas (see `pyramid.source_atlas`).
     valid: (A, W) bool, a source patch centred here lies inside its atlas block and the allowed pixels.
     valid_list: (M, 2) int32, the rows and columns where `valid` is true.
     targets: (N, 2) int32, rows and columns of all patch centres whose patch touches the hole.

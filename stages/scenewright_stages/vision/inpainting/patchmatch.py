@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.inpainting import atlas
 from scenewright_stages.vision.inpainting import patch_kernels as kernels
+from scenewright_stages.vision.inpainting import pyramid
 from scenewright_stages.vision.inpainting.continuation import continued
 from scenewright_stages.vision.inpainting.pyramid import CHANNELS, LIVELINESS_WEIGHT, STEPS_PER_UNIT, Level
 
@@ -97,7 +97,7 @@ def _final_votes(field: _Field, level: Level, srgb: NDArray[np.float32], setting
     colours = np.full_like(srgb, np.nan)
     steps = np.zeros((*srgb.shape[:2], 4, 3), np.float32)
     kernels.vote_colours(
-        field.problem, atlas.stack(srgb), atlas.stack(level.allowed), field.source, _badness(field),
+        field.problem, pyramid.source_atlas(srgb), pyramid.source_atlas(level.allowed), field.source, _badness(field),
         np.float32(settings.softness), np.float32(STEPS_PER_UNIT**2 / 4), colours, steps,
     )  # fmt: skip
     voted = field.problem.features.reshape(*level.shape, CHANNELS)[..., -1]
@@ -153,7 +153,7 @@ def _start(level: Level, guess: NDArray[np.int32], guide: NDArray[np.float32], s
 
 
 def _problem(level: Level, guide: NDArray[np.float32], settings: PatchSettings) -> kernels.Problem:
-    radius, valid = _valid_centres(atlas.stack(level.allowed), settings.radius)
+    radius, valid = _valid_centres(pyramid.source_atlas(level.allowed), settings.radius)
     side = 2 * radius + 1
     is_target = cv2.dilate(level.hole.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
     whole_patch = side * side * CHANNELS * STEPS_PER_UNIT**2
@@ -163,7 +163,7 @@ def _problem(level: Level, guide: NDArray[np.float32], settings: PatchSettings) 
     return kernels.Problem(
         features=features,
         compared=np.repeat((level.hole | level.allowed).astype(np.int16), CHANNELS, axis=1),
-        atlas=_quantised(atlas.stack(level.features)),
+        atlas=_quantised(pyramid.source_atlas(level.features)),
         valid=valid,
         valid_list=np.argwhere(valid).astype(np.int32),
         targets=np.argwhere(is_target).astype(np.int32),
@@ -173,7 +173,7 @@ def _problem(level: Level, guide: NDArray[np.float32], settings: PatchSettings) 
         radius=radius,
         offset_penalty=settings.offset_penalty * whole_patch / float(np.hypot(*level.shape)),
         mirror_penalty=settings.mirror_penalty * whole_patch,
-        means=atlas.stack(_patch_means(level.features, side)),
+        means=pyramid.source_atlas(_patch_means(level.features, side)),
         guide=np.dstack((_patch_means(guide, side), guide_weight)),
     )
 
@@ -207,18 +207,18 @@ def _reflected(level: Level) -> NDArray[np.int32]:
     rows = np.clip(2 * border[..., 0] - own[..., 0], 0, height - 1)
     columns = np.clip(2 * border[..., 1] - own[..., 1], 0, width - 1)
     block = np.where(2 * across > down, 1, 0) + np.where(2 * down > across, 2, 0)
-    return atlas.encode(rows, columns, block, level.shape)
+    return pyramid.to_atlas(rows, columns, block, level.shape)
 
 
 def _doubled(coarser: _Field, shape: tuple[int, int]) -> NDArray[np.int32]:
     """The coarser level's field at twice the size."""
-    rows, columns, block = atlas.decode(coarser.source, coarser.shape)
+    rows, columns, block = pyramid.from_atlas(coarser.source, coarser.shape)
     target_rows, target_columns = np.indices(shape)
     rows, columns, block = (part[target_rows // 2, target_columns // 2] for part in (rows, columns, block))
     odd_row, odd_column = target_rows % 2, target_columns % 2
     rows = np.minimum(2 * rows + np.where(block & 2, 1 - odd_row, odd_row), shape[0] - 1)
     columns = np.minimum(2 * columns + np.where(block & 1, 1 - odd_column, odd_column), shape[1] - 1)
-    return atlas.encode(rows, columns, block, shape)
+    return pyramid.to_atlas(rows, columns, block, shape)
 
 
 def _nearest(positions: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -1,4 +1,8 @@
-"""Colours on both sides of a soft outline."""
+"""Colours on both sides of a soft outline.
+
+A pixel of the outline shows both the person and the background. Their colours are continued from where they are
+certain, by pull and push over a pyramid, and corrected so that the two still explain the pixel.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.matting import edge_kernels
+from scenewright_stages.vision.matting import kernels
 from scenewright_stages.vision.resampling import enlarged, reduced
 
 Float32Array = NDArray[np.float32]
@@ -16,20 +20,6 @@ _CLEAR = 0.02
 _COARSEST = 4
 _REDUCED_FROM = 512  # larger pictures continue their colours at half the size: what is continued is smooth
 _MARGIN = 16  # pixels of certain colour around the outline
-
-
-def decontaminate(colours: Float32Array, alpha: Float32Array) -> Float32Array:
-    """The foreground's own colours, freed of the background that a soft outline lets through.
-
-    Args:
-        colours: (H, W, 3) float32 in [0, 1], sRGB or linear; linear is what light does.
-        alpha: (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W, 3) float32 in [0, 1], in the same space: on the outline what, laid over the background with alpha, gives
-        the image; elsewhere the image itself.
-    """
-    return separate(colours, alpha)[0]
 
 
 def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -52,9 +42,9 @@ def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, 
     window = np.s_[max(0, top - _MARGIN) : top + height + _MARGIN, max(0, left - _MARGIN) : left + width + _MARGIN]
     seen, cover = colours[window], np.ascontiguousarray(alpha[window])
     factor = 2 if max(cover.shape) > _REDUCED_FROM else 1
-    sides = edge_kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
+    sides = kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
     foreground, background = (_continued(side) for side in sides)
-    edge_kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
+    kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
     return front, back
 
 
@@ -69,7 +59,7 @@ def _continued(colours: Float32Array) -> Float32Array:
     filled: Float32Array = np.divide(coarsest[..., :3], np.maximum(coarsest[..., 3:], 1e-6), dtype=np.float32)
     for level in levels[-2::-1]:
         coarse = enlarged(filled, (level.shape[1], level.shape[0]))
-        filled = edge_kernels.lay_over(level, coarse)
+        filled = kernels.lay_over(level, coarse)
     return filled
 
 

@@ -1,6 +1,5 @@
-"""Surface normals without a model: an inflated silhouette, or the gradient of a depth map."""
+"""Surface normals without a model: an inflated silhouette."""
 
-from scenewright_stages.vision.normals.from_depth import normals_from_depth
-from scenewright_stages.vision.normals.inflation import inflated_height, inflated_normals, warm_up
+from scenewright_stages.vision.normals.estimation import inflated_height, inflated_normals, warm_up
 
-__all__ = ["inflated_height", "inflated_normals", "normals_from_depth", "warm_up"]
+__all__ = ["inflated_height", "inflated_normals", "warm_up"]

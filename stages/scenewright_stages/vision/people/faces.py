@@ -1,4 +1,8 @@
-"""Finding upright frontal faces at all sizes."""
+"""Finding upright frontal faces at all sizes.
+
+The compiled cascade slides over an image pyramid; windows that overlap are grouped, and the number of windows in a
+group is the support of a face.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.people.cascade import WINDOW, FaceCascade, face_cascade
-from scenewright_stages.vision.people.cascade_kernels import face_windows
+from scenewright_stages.vision.people.cascade import WINDOW, FaceCascade, face_cascade, face_windows
 
 _LONG_SIDE = 256  # a face must then be about a tenth of the long side to be seen
 _SCALE_STEP = 1.12

@@ -9,24 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.colour import uint8_from_unit
-from scenewright_stages.vision.matting import guided
+from scenewright_stages.vision.matting import NoSubject, SubjectMatte, guided
 from scenewright_stages.vision.people.colour_models import person_probability
 from scenewright_stages.vision.people.faces import Face, find_faces
 from scenewright_stages.vision.people.shape_prior import Box, ShapePrior, prior_of_box, prior_of_face
-from scenewright_stages.vision.people.subjects import NoSubject, PersonMask
 from scenewright_stages.vision.resampling import enlarged, reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _CUT_SIDE = 160  # longer side of the copy that is cut
-_SURE = 0.97  # probabilities beyond it, and below 1 - it, are no longer open to the cut
+_SURE = 0.97  # the cut does not change probabilities above it or below 1 - it
 _FACE_SIDE = 512
-_LEAST_SHARE = 0.005  # of the picture: less is no subject
+_LEAST_SHARE = 0.005  # of the picture: less is not a subject
 _MATTE_BLOCKS = 1.6  # the outline may be that many pixels of the small copy off
 
 
-def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> PersonMask:
+def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> SubjectMatte:
     """The person in a photograph: the one with the clearest face, or the one in a box.
 
     A face is found by a cascade over local binary patterns, upright and from the front. What head and shoulders look
@@ -62,7 +61,7 @@ def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> Pe
         raise NoSubject("nothing stands out where the person should be")
     alpha = _matte(srgb, rough, 1 / scale)
     score = _score(probability, rough, face)
-    return PersonMask(alpha, alpha >= 0.5, score, "classic-face" if face else "classic-box")
+    return SubjectMatte(alpha, alpha >= 0.5, score, "classic-face" if face else "classic-box")
 
 
 def portrait_box(srgb: Float32Array) -> Box | None:
@@ -133,7 +132,7 @@ def _cut(srgb: Float32Array, probability: Float32Array, seed: int) -> Mask:
 
 
 def _largest_part(rough: Mask, prior: ShapePrior) -> Mask:
-    """The connected part that covers most of what is certain; holes inside it that touch no border are kept open."""
+    """The connected part that covers most of what is certain; holes inside it stay open."""
     count, parts = cv2.connectedComponents(rough.astype(np.uint8), connectivity=4)
     if count <= 2:
         return rough

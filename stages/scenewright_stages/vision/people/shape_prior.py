@@ -32,7 +32,7 @@ class ShapePrior:
     Attributes:
         share: float32 in [0, 1], how many people cover this pixel.
         certain: bool, everyone does.
-        impossible: bool, nobody does.
+        impossible: bool, no one does.
         head: bool, the upper part, whose colours (hair, skin and what is behind them) are its own.
         telling: float32 in [0, 1], how much the colour here says about the rest of the person's.
     """

@@ -1,6 +1,5 @@
 """New light on known surfaces, in linear light."""
 
-from scenewright_stages.vision.shading.estimation import LightEstimate, estimate_light
 from scenewright_stages.vision.shading.lights import Light, LightRanges, colour_of_kelvin, direction_of, sample_light
 from scenewright_stages.vision.shading.patterns import PATTERNS, shadow_pattern, soft_shadow
 from scenewright_stages.vision.shading.surfaces import shade, warm_up
@@ -8,11 +7,9 @@ from scenewright_stages.vision.shading.surfaces import shade, warm_up
 __all__ = [
     "PATTERNS",
     "Light",
-    "LightEstimate",
     "LightRanges",
     "colour_of_kelvin",
     "direction_of",
-    "estimate_light",
     "sample_light",
     "shade",
     "shadow_pattern",

@@ -48,7 +48,7 @@ def shadow_pattern(
         "blob": _blobs,
     }
     if kind not in drawers:
-        raise ValueError(f"{kind!r} is no shadow pattern: {', '.join(drawers)}")
+        raise ValueError(f"{kind!r} is not a shadow pattern: {', '.join(drawers)}")
     height, width = shape
     scale = min(1.0, _WORKING_SIDE / max(shape))
     small = (max(1, round(height * scale)), max(1, round(width * scale)))

@@ -1,11 +1,14 @@
 """Shading of an albedo by one light: Lambert's law with an optional wrap, Phong's highlight."""
 
+# Compiled functions take their arrays one by one and are typed by the compiler.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.shading import kernels
 from scenewright_stages.vision.shading.lights import Light
 
 Float32Array = NDArray[np.float32]
@@ -34,7 +37,7 @@ def shade(
         [*light.direction, light.ambient, *light.colour_linear, light.hardness, light.specular, light.shininess],
         np.float32,
     )
-    shaded: Float32Array = kernels.shade_pixels(albedo_linear, normals, settings, arrives)
+    shaded: Float32Array = shade_pixels(albedo_linear, normals, settings, arrives)
     return shaded
 
 
@@ -44,3 +47,32 @@ def warm_up() -> None:
     pixels[..., 2] = -1
     for shadow in (None, np.ones((4, 4), np.float32)):
         shade(pixels, pixels, Light((0.0, 0.0, -1.0), specular=0.1), shadow)
+
+
+@njit(cache=True, nogil=True)
+def shade_pixels(albedo, normals, settings, shadow):
+    """See `shade`; settings: direction, ambient, colour, hardness, specular, shininess. shadow may be 1x1."""
+    height, width = albedo.shape[:2]
+    result = np.empty((height, width, 3), np.float32)
+    x, y, z, ambient = settings[0], settings[1], settings[2], settings[3]
+    specular, shininess = settings[8], settings[9]
+    zero, one = np.float32(0.0), np.float32(1.0)
+    wrap = (one - settings[7]) * np.float32(0.5)
+    scale = (one - ambient) / (one + wrap)
+    everywhere = shadow.shape[0] == 1 and shadow.shape[1] == 1
+    for row in range(height):
+        for column in range(width):
+            cosine = normals[row, column, 0] * x + normals[row, column, 1] * y + normals[row, column, 2] * z
+            arrives = shadow[0, 0] if everywhere else shadow[row, column]
+            direct = max(cosine + wrap, zero) * scale * arrives
+            highlight = zero
+            if specular > zero and cosine > zero:
+                # r.v with v = (0, 0, -1)
+                mirrored = z - np.float32(2.0) * cosine * normals[row, column, 2]
+                if mirrored > zero:
+                    highlight = specular * arrives * mirrored**shininess
+            for channel in range(3):
+                tint = settings[4 + channel]
+                value = albedo[row, column, channel] * (ambient + direct * tint) + highlight * tint
+                result[row, column, channel] = min(max(value, zero), one)
+    return result

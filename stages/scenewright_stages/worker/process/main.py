@@ -21,12 +21,14 @@ from scenewright_stages.contract.task import (
     INDEX_STEP,
     MAXIMUM_TASK_BYTES,
     MODELS_STEP,
+    PICK_STEP,
     PUBLISH_STEP,
     Task,
 )
 from scenewright_stages.store import StoreError
 from scenewright_stages.store.retrying import stop_retrying
 from scenewright_stages.worker.chain import resolve_chain
+from scenewright_stages.worker.index.picking import run_pick
 from scenewright_stages.worker.index.step import run_index
 from scenewright_stages.worker.process.endings import ProcessLost, Terminated, ending_for, store_fault
 from scenewright_stages.worker.process.locking import OutputLock
@@ -131,6 +133,9 @@ class Process:
         task = session.task
         if task.step == MODELS_STEP:
             self._run_step(MODELS_STEP, lambda: self._fill_models(session))
+            return
+        if task.step == PICK_STEP:
+            self._run_step(PICK_STEP, lambda: run_pick(session))
             return
         if task.step == INDEX_STEP or task.fold_index:
             self._run_step(INDEX_STEP, lambda: run_index(session))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from scenewright_stages.contract.reports import (
     PROGRESS_PATH,
@@ -27,22 +27,20 @@ LAST_PUSH_SECONDS = 1.0
 class PushTarget:
     """Where to push, and the file that holds the token; the kubelet renews its content."""
 
-    url: SplitResult
+    url: str
     token_file: Path
-
-    @property
-    def path(self) -> str:
-        """Of the endpoint, also where the URL names only its host."""
-        return self.url.path if self.url.path not in ("", "/") else PROGRESS_PATH
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PushTarget | None:
-        """The target that the environment names, None when it names none."""
+        """The target that the environment names, if it names one."""
         url, token = environment.get(PROGRESS_URL_ENVIRONMENT), environment.get(PROGRESS_TOKEN_ENVIRONMENT)
         if not url or not token:
             return None
         parts = urlsplit(url)
-        return cls(parts, Path(token)) if parts.scheme in ("http", "https") and parts.hostname else None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return None
+        path = parts.path if parts.path not in ("", "/") else PROGRESS_PATH
+        return cls(parts._replace(path=path).geturl(), Path(token))
 
 
 class Pusher:
@@ -59,7 +57,10 @@ class Pusher:
     ) -> None:
         self._target, self._content = target, content
         self._interval = self._pause = interval
-        self._connection: http.client.HTTPConnection | None = None
+        # Imported here: only a Pod pushes, and it takes a twentieth of a second.
+        import urllib3
+
+        self._pool = urllib3.PoolManager(maxsize=1, retries=False)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
@@ -82,42 +83,21 @@ class Pusher:
                 return self._interval
             status, pause = self._send(content, timeout)
         except Exception:
-            # No fault of a push may reach the work: not the network's, not one in here.
-            self._disconnect()
+            # Nothing that goes wrong with a push may reach the work, a mistake in here included.
             status, pause = 0, None
-        if status == http.client.NO_CONTENT:
+        if status == HTTPStatus.NO_CONTENT:
             return max(self._interval, min(pause or 0.0, LONGEST_INTERVAL_SECONDS))
         return min(max(self._pause, self._interval) * 2.0, LONGEST_INTERVAL_SECONDS)
 
     def _send(self, content: Push, timeout: float) -> tuple[int, float | None]:
         """Status of the answer, and the pause that the operator asks for."""
-        connection = self._connected(timeout)
         headers = {
             "Authorization": f"Bearer {self._target.token_file.read_text().strip()}",
             "Content-Type": "application/json",
         }
         body = content.model_dump_json(by_alias=True).encode()
-        connection.request("POST", self._target.path, body, headers)
-        answer = connection.getresponse()
-        answer.read(1 << 16)
-        if answer.will_close:
-            self._disconnect()
+        answer = self._pool.request("POST", self._target.url, body=body, headers=headers, timeout=timeout)
         return answer.status, _seconds(answer.headers.get("Retry-After"))
-
-    def _connected(self, timeout: float) -> http.client.HTTPConnection:
-        if self._connection is None:
-            secure = self._target.url.scheme == "https"
-            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            self._connection = kind(self._target.url.hostname or "", self._target.url.port, timeout=timeout)
-        self._connection.timeout = timeout
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _seconds(text: str | None) -> float | None:

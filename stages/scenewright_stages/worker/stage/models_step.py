@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.backends.cache.filling import Filled, fill_cache
+from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_of
+from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.backends.choices import choices_of, licensed_weights
+from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import MODELS_STEP
-from scenewright_stages.models import registry
-from scenewright_stages.models.filling import Filled, fill_cache
-from scenewright_stages.models.sources import SOURCE_ENVIRONMENT, source_of
-from scenewright_stages.models.specs import Weights
-from scenewright_stages.models.weights import default_cache_dir
 from scenewright_stages.worker.process.session import Session
 
 TOKEN_ENVIRONMENT = "HF_TOKEN"
@@ -49,40 +47,17 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
 
 
 def wanted_weights(session: Session) -> list[Weights]:
-    """The weights of all backends that the stages that may run could use, each once, licences checked."""
-    chain, accepted = session.chain, session.task.models.accept_licenses
-    variants = _variants(chain.stages, chain.parameters)
-    found: dict[tuple[str, str], Weights] = {}
-    for stage in chain.selected_stages():
-        for capability, name in stage.backend_choices():
-            if _is_registered(capability, name):
-                backend = registry.backend(capability, name)
-                weights = registry.check_licence(backend, variants.get((capability, name)), accepted)
-                if weights is not None:
-                    found.setdefault((weights.id, weights.revision), weights)
-    return list(found.values())
+    """The weights of all backends that the stages that may run could use, each once.
 
-
-def _variants(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[str, str], str]:
-    """The ``variant`` beside each parameter that names a backend, by capability and backend.
-
-    Stages further down use a backend as the stage does whose parameter names it.
+    Raises:
+        LicenceNotAccepted: a licence is not accepted, and no alternative can serve instead.
     """
-    found: dict[tuple[str, str], str] = {}
-    for stage in stages:
-        for capability, path in stage.backend_parameters.items():
-            block = parameters
-            for part in path.split(".")[:-1]:
-                block = getattr(block, part)
-            if variant := getattr(block, "variant", ""):
-                found[capability, stage.backends[capability]] = variant
-    return found
-
-
-def _is_registered(capability: str, name: str) -> bool:
-    """Whether the registry knows it; a pipeline of the user's own may bring other backends."""
-    known = capability in registry.capabilities()
-    return known and name in {spec.name for spec in registry.backends(capability)}
+    chain, accepted = session.chain, session.task.models.accept_licenses
+    found: dict[tuple[str, str], Weights] = {}
+    for choice in choices_of(chain.stages, chain.parameters, chain.selected):
+        for weights in licensed_weights(choice, accepted):
+            found.setdefault((weights.id, weights.revision), weights)
+    return list(found.values())
 
 
 def _told(filled: Filled) -> str:

@@ -39,6 +39,7 @@ from scenewright_stages.worker.evidence import (
     read_run_inputs,
     stored_sizes,
 )
+from scenewright_stages.worker.index.picking import check_answer
 from scenewright_stages.worker.process.endings import (
     SampleFailed,
     SampleTimeout,
@@ -304,12 +305,15 @@ class StageRun:
         """What a person chose.
 
         Raises:
-            SampleError: the answer is not one of the options.
+            SampleError: the answer does not fit (reason ``BadAnswer``).
         """
         ask = self._spec.asks
         if ask is None:
             return {}
-        return read_answer(self._session.output.get_bytes(item.answer), ask.options(item.sample), item.answer)
+        try:
+            return check_answer(json.loads(self._session.output.get_bytes(item.answer)), ask.options(item.sample))
+        except (ValueError, ScenewrightError) as problem:
+            raise SampleError("BadAnswer", f"{item.answer}: {problem}") from problem
 
     def _state(self, item: WorkItem) -> SavedState:
         name = item.sample.id
@@ -423,24 +427,6 @@ class StageRun:
         if self._given_up.is_set():
             # The watching thread is ending the process, with a record of its own for this sample.
             threading.Event().wait()
-
-
-def read_answer(content: bytes, options: Mapping[str, Sequence[str]], path: str) -> dict[str, str]:
-    """A person's answer, checked against what could be chosen.
-
-    Raises:
-        SampleError: it is not a choice of one option for each question (reason ``BadAnswer``).
-    """
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise SampleError("BadAnswer", f'{path} must be a JSON object such as {{"question": "option"}}')
-    for name, allowed in options.items():
-        if str(answer.get(name)) not in allowed:
-            raise SampleError("BadAnswer", f"{path}: {name} is {answer.get(name)!r}; allowed: {', '.join(allowed)}")
-    return {name: str(answer[name]) for name in options}
 
 
 def _read_worklist(session: Session, stage: StageSpec) -> list[WorkItem]:

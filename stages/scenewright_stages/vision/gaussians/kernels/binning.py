@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from .layout import CONIC_XX, CONIC_XY, CONIC_YY, DEPTH, MEAN_X, MEAN_Y, REACH_X, REACH_Y, TILE
+from scenewright_stages.vision.gaussians.kernels.layout import (
+    CONIC_XX,
+    CONIC_XY,
+    CONIC_YY,
+    DEPTH,
+    MEAN_X,
+    MEAN_Y,
+    REACH_X,
+    REACH_Y,
+    TILE,
+)
 
 _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS

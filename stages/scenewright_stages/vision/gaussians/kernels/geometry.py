@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import njit
 
-from .layout import FIELD_OF_VIEW_MARGIN
+from scenewright_stages.vision.gaussians.kernels.layout import FIELD_OF_VIEW_MARGIN
 
 # Inlined where they are used: a call costs more than most of these. Only serial kernels may use them:
 # inlining into a parallel loop silently drops stores (seen with numba 0.68).

@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from .geometry import camera_factor, compiled, image_factor, rotation, slopes, to_camera, view_direction
-from .harmonics import fill_basis
-from .layout import (
+from scenewright_stages.vision.gaussians.kernels.geometry import (
+    camera_factor,
+    compiled,
+    image_factor,
+    rotation,
+    slopes,
+    to_camera,
+    view_direction,
+)
+from scenewright_stages.vision.gaussians.kernels.harmonics import fill_basis
+from scenewright_stages.vision.gaussians.kernels.layout import (
     ALPHA_MINIMUM,
     CONIC_XX,
     CONIC_XY,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from .layout import (
+from scenewright_stages.vision.gaussians.kernels.layout import (
     ALPHA_MAXIMUM,
     ALPHA_MINIMUM,
     BLUE,
@@ -28,9 +28,9 @@ from .layout import (
     TILE,
     TILE_PIXELS,
 )
-from .pixels import LANES, compiled, compiled_parallel, decay, reached_rows
+from scenewright_stages.vision.gaussians.kernels.raster import LANES, compiled, compiled_parallel, decay, reached_rows
 
-# Planes of a tile's buffer, see `pixels`: transmittance, gradient-weighted colour behind, gradients of the
+# Planes of a tile's buffer, see `raster`: transmittance, gradient-weighted colour behind, gradients of the
 # pixel's colour and depth sum, position at which the pixel was finished.
 _T, _REST, _V_R, _V_G, _V_B, _V_D, _STOP = (np.uint64(k * TILE_PIXELS) for k in range(7))
 _PLANES = 7

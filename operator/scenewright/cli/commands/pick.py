@@ -1,0 +1,102 @@
+"""``scenewright pick``: shows which samples wait for a choice, and makes it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenewright.cli.cluster.references import is_reference
+from scenewright.cli.commands.run import run_settings
+from scenewright.cli.errors import print_json, print_problems, refuse
+from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.texts import count, place
+from scenewright.execution.local import LocalRun
+from scenewright.planning.plan import Plan, make_plan
+from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.contract.task import TaskPick
+
+
+def pick_command(target: str, sample: str, choices: Sequence[str], where: Any, use_secret: bool, as_json: bool) -> int:
+    """Answers the question about a sample, or lists all open questions.
+
+    Args:
+        target: manifest, or an object in a cluster.
+        sample: which one; empty to list.
+        choices: ``question=option``, or an option alone where one thing is asked.
+        where: namespace and context, for an object in a cluster.
+        use_secret: read and write the storage with the keys of the object's own Secret.
+        as_json: print one JSON document.
+    """
+    try:
+        plan, environment, finish = _target(target, where, use_secret)
+        run = LocalRun(plan, run_settings(plan), lambda event: None, environment)
+        outcome, questions = run.pick([])
+        if not outcome.exit_code and sample:
+            outcome, questions = run.pick([TaskPick(sample=sample, answer=_answer(sample, choices, questions))])
+    except SpecError as error:
+        return refuse(error, as_json)
+    if outcome.exit_code:
+        print_problems(outcome.problems)
+        return outcome.exit_code
+    if as_json:
+        print_json({"exitCode": 0, "questions": questions})
+    else:
+        _print(plan, questions, sample)
+    if sample:
+        finish()
+    return 0
+
+
+def _target(target: str, where: Any, use_secret: bool) -> tuple[Plan, Mapping[str, str], Any]:
+    """The plan, the environment of its process, and what to do once a choice is stored."""
+    if not is_reference(target):
+        (plan, *others) = load_plans([Path(target)], Changes(), complete=False)
+        if others:
+            raise SpecError([Problem("FILE", target, "holds several objects; name a file with one")])
+        again = f"`scenewright run {target}` continues with it"
+        return plan, os.environ, lambda: print(again)
+    from scenewright.cli.cluster.access import connect
+    from scenewright.cli.cluster.reading import storage_environment
+    from scenewright.cli.cluster.references import parse
+    from scenewright.cli.cluster.retrying import retry_object
+
+    cluster, reference = connect(where), parse(target)
+    raw = cluster.get(reference)
+    document = {name: raw[name] for name in ("apiVersion", "kind", "spec")}
+    plan = make_plan({**document, "metadata": {"name": raw["metadata"]["name"]}})
+    environment = storage_environment(cluster, raw, use_secret)
+    return plan, environment, lambda: retry_object(target, where, as_json=False)
+
+
+def _answer(sample: str, choices: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The answer that the words of the command line make, which may leave out the name of a single question."""
+    asked = next((each for each in questions if each["sample"] == sample), None)
+    if asked is None:
+        waiting = ", ".join(each["sample"] for each in questions) or "none"
+        raise SpecError([Problem("SAMPLE", sample, f"does not wait for a choice; waiting: {waiting}")])
+    names = list(asked["options"])
+    answer: dict[str, str] = {}
+    for position, choice in enumerate(choices):
+        name, mark, option = choice.partition("=")
+        if not mark and position >= len(names):
+            raise SpecError([Problem("CHOICE", choice, f"is one too many; asked are: {', '.join(names)}")])
+        answer.update({name: option} if mark else {names[position]: choice})
+    return answer
+
+
+def _print(plan: Plan, questions: Sequence[Mapping[str, Any]], answered: str) -> None:
+    if answered:
+        print(f"{answered}: stored")
+    if not questions:
+        print(f"{plan.name}: no sample waits for a choice")
+        return
+    sys.stdout.write(f"{plan.name}: {count(len(questions), 'sample')} wait for a choice\n")
+    for each in questions:
+        print(f"\n{each['sample']}: {each['text']}")
+        for name, options in each["options"].items():
+            print(f"  {name}: {', '.join(options)}")
+        for name, uri in each["candidates"].items():
+            print(f"  {name}: {place(uri)}")

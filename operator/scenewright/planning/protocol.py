@@ -1,0 +1,66 @@
+"""The protocol of a run, shared by the local executor and the operator: which steps run, in which order and where.
+
+A run is one or more passes over the chain: index, every selected stage that has something to do, publish. The index
+step may share the first stage's process and publish the last one's; a GPU never waits for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from scenewright.planning.plan import Plan
+from scenewright_stages.contract.reports import Report, StageCounts
+
+EndOfPass = Literal["again", "finished"]
+
+
+def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
+    """Whether the first stage's process indexes first, in a cluster.
+
+    Only where the worklist is sure to be one shard: the input is a single file. A GPU is not requested before it is
+    known that there is work for it, unless the object is new and there most probably is.
+    """
+    if not plan.selected or not plan.input_uri.lower().endswith(plan.pipeline.input.suffixes or ("\0",)):
+        return False
+    return earlier_runs == 0 or not needs_gpu
+
+
+def folds_publish(plan: Plan, stage: str, shards: int, *, needs_gpu: bool) -> bool:
+    """Whether a stage's process publishes afterwards: one shard on a CPU, and no stage runs after it."""
+    return bool(plan.selected) and stage == plan.selected[-1] and shards == 1 and not needs_gpu
+
+
+def has_work(counts: StageCounts) -> bool:
+    """Whether a stage has anything to do in this pass."""
+    return counts.todo > 0
+
+
+def following_stage(plan: Plan, stage: str, stages: Mapping[str, StageCounts]) -> str | None:
+    """The next selected stage with something to do; after all of them None, which means publish.
+
+    Args:
+        plan: the object's plan.
+        stage: the stage that ended; empty at the start of a pass.
+        stages: counts of the index step.
+    """
+    later = plan.selected[plan.selected.index(stage) + 1 :] if stage else plan.selected
+    return next((name for name in later if has_work(stages.get(name, StageCounts()))), None)
+
+
+def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:
+    """Whether another pass follows: samples are missing, and passes are left.
+
+    Args:
+        report: of publish.
+        passes_done: passes so far, this one included.
+        allowed: ``retries.passes``: further passes after the first.
+    """
+    missing = sum(counts.missing for counts in report.stages.values())
+    return "again" if missing and passes_done <= allowed else "finished"
+
+
+def queue_of(plan: Plan, *, needs_gpu: bool) -> str:
+    """The queue in which a step's Job waits, empty for none."""
+    scheduling = plan.spec.scheduling
+    return scheduling.queue_name if needs_gpu else scheduling.cpu_queue_name

@@ -1,0 +1,1 @@
+"""Colours without the light that fell on them."""

@@ -1,0 +1,43 @@
+"""What a stage may ask of an albedo backend: the picture without the light that fell on it.
+
+Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.errors import BackendContractError
+
+
+@runtime_checkable
+class AlbedoEstimator(Backend, Protocol):
+    """Takes the light off."""
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+        """Albedo at the image's size and, where the method knows it, the shading.
+
+        Args:
+            srgb: (H, W, 3) float32 in [0, 1].
+            alpha: (H, W) float32 in [0, 1], the subject's matte.
+            seed: same image, matte and seed give the same albedo.
+
+        Returns:
+            (H, W, 3) float32 sRGB in [0, 1]; (H, W) float32 linear, or None.
+
+        Raises:
+            BackendContractError: the answer is not finite or of another shape.
+        """
+
+
+ALBEDO = Capability("albedo", AlbedoEstimator)
+
+
+def check_albedo(albedo_srgb: FloatImage, srgb: FloatImage) -> FloatImage:
+    """The albedo clipped to [0, 1]. Raises BackendContractError unless it is finite and as large as the image."""
+    if albedo_srgb.shape != srgb.shape or not np.isfinite(albedo_srgb).all():
+        raise BackendContractError(f"the albedo {albedo_srgb.shape} does not fit {srgb.shape} or is not finite")
+    return np.clip(albedo_srgb, 0, 1).astype(np.float32)

@@ -1,0 +1,81 @@
+"""What all backends share: the typed name of a capability, the interface's common part, and the record.
+
+Every ``interface.py`` binds its name to its protocol once, ``DEPTH = Capability("depth", DepthEstimator)``; loading by
+that value gives the typed interface. Images are float32 sRGB in [0, 1], shape (H, W, 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.stage import BackendUse
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+InterfaceT = TypeVar("InterfaceT", bound="Backend")
+
+
+@dataclass(frozen=True)
+class Capability(Generic[InterfaceT]):
+    """Something that a stage may ask for, and the interface that it gets.
+
+    Attributes:
+        name: as it stands in keys, records and ``BackendFacts.capability``.
+        interface: a protocol that can be checked at run time.
+    """
+
+    name: str
+    interface: type[InterfaceT]
+
+
+@dataclass(frozen=True)
+class BackendRecord:
+    """What made an output: goes into every sample's record.
+
+    Attributes:
+        capability, backend, family, variant: the backend as the spec chose it.
+        weights_id: Hugging Face repository of the weights, empty without weights; several are joined by ``+``, and so
+            are their revisions and licences.
+        revision: the resolved commit; ``local-<hash>`` for a plain folder; empty without weights.
+        licence, licence_url, non_commercial: the weights' licence, for filtering data sets later.
+        device, precision: where and how it ran.
+        notes: what is prior, extrapolated or invented.
+    """
+
+    capability: str
+    backend: str
+    family: str
+    variant: str = ""
+    weights_id: str = ""
+    revision: str = ""
+    licence: str = ""
+    licence_url: str = ""
+    non_commercial: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
+    notes: str = ""
+
+    def use(self, capability: str | None = None) -> BackendUse:
+        """The entry of a sample's record.
+
+        Args:
+            capability: what it served just now, when one instance serves several (outpaint and inpaint).
+        """
+        model = f"{self.weights_id} ({self.precision} on {self.device})" if self.weights_id else ""
+        return BackendUse(capability or self.capability, self.backend, model, self.revision, self.licence, self.notes)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What all backends share."""
+
+    @property
+    def record(self) -> BackendRecord:
+        """What goes into the records of the samples it makes."""
+
+    def release(self) -> None:
+        """Free its memory; it must not be used afterwards."""

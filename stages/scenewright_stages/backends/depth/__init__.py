@@ -1,0 +1,1 @@
+"""The depth of an image."""

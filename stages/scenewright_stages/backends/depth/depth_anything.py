@@ -1,0 +1,128 @@
+"""Depth Anything V2 (Yang et al. 2024) by transformers, relative and metric.
+
+The relative weights answer inverse depth up to an unknown scale and shift. To become depth it is spread over
+a range that is assumed, not measured: the nearest pixel lies at ``near_metres``, the farthest at ``far_metres``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
+from scenewright_stages.backends.depth.maps import estimate_of, field_of_view_intrinsics, image_batch, resized_map
+from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
+
+# Statistics of ImageNet, with which the DINOv2 backbone was trained.
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class AssumedRange:
+    """Where the nearest and the farthest pixel are put, in metres, when only relative depth is known."""
+
+    near_metres: float = 1.0
+    far_metres: float = 10.0
+
+    @classmethod
+    def from_context(cls, context: ModelContext) -> AssumedRange:
+        """The backend's options. Raises UnsupportedOption unless 0 < near < far < infinity."""
+        chosen = cls(float(context.option("near_metres", 1.0)), float(context.option("far_metres", 10.0)))
+        if not 0 < chosen.near_metres < chosen.far_metres < np.inf:
+            values = (chosen.near_metres, chosen.far_metres)
+            raise UnsupportedOption("depth.near_metres, depth.far_metres", values, ["0 < near < far"])
+        return chosen
+
+
+class DepthAnythingEstimator(TransformerModel):
+    """Depth from one image; it estimates no camera, so intrinsics follow a given field of view or are None."""
+
+    def __init__(self, model: Any, record: BackendRecord, device: str, assumed: AssumedRange) -> None:
+        super().__init__(model, record, device)
+        self._assumed = assumed
+
+    @torch.inference_mode()
+    def estimate(
+        self,
+        srgb: FloatImage,
+        field_of_view_degrees: float | None = None,
+        provided: ProvidedDepthSource | None = None,
+    ) -> DepthEstimate:
+        """See ``DepthEstimator.estimate``.
+
+        Raises:
+            BackendContractError: the answer has no valid pixel or no relief at all.
+        """
+        height, width = srgb.shape[:2]
+        config = self.model.config
+        image = image_batch(srgb, _MEAN, _DEVIATION, self.device, torch.float32)
+        size = model_size(height, width, config.backbone_config.image_size, config.patch_size)
+        fitted = functional.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True)
+        answer = self.model(pixel_values=fitted.to(self.model.dtype)).predicted_depth
+        is_metric = config.depth_estimation_type == "metric"
+        # The published code resamples with aligned corners, as the network's own head does.
+        depth, notes = self._to_depth(resized_map(answer, height, width, align_corners=True), is_metric)
+        intrinsics = None
+        if field_of_view_degrees is not None:
+            intrinsics = field_of_view_intrinsics(field_of_view_degrees, width, height)
+        return check_depth_estimate(estimate_of(depth, intrinsics, is_metric, notes), height, width)
+
+    def _to_depth(self, answer: FloatImage, is_metric: bool) -> tuple[FloatImage, tuple[str, ...]]:
+        if is_metric:
+            return answer, ()
+        assumed = self._assumed
+        note = f"relative depth, spread over an assumed {assumed.near_metres:g} to {assumed.far_metres:g} m"
+        return depth_from_relative(answer, assumed), (note,)
+
+
+def model_size(height: int, width: int, short_side: int, patch: int) -> tuple[int, int]:
+    """Height and width that the network sees: the short side as in training (518), both whole patches."""
+    scale = short_side / min(height, width)
+    return max(patch, round(height * scale / patch) * patch), max(patch, round(width * scale / patch) * patch)
+
+
+def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImage:
+    """Depth from inverse depth of unknown scale and shift; strictly decreasing in it.
+
+    ``1 / depth`` runs linearly from ``1 / far`` at the smallest value to ``1 / near`` at the largest.
+
+    Args:
+        inverse: (H, W) larger = nearer; values that are not finite become NaN.
+        assumed: the range.
+
+    Returns:
+        (H, W) float32 in metres, within the range.
+
+    Raises:
+        BackendContractError: no finite value, or all the same.
+    """
+    finite = np.isfinite(inverse)
+    if not finite.any():
+        raise BackendContractError("the model answered no finite depth")
+    values = inverse.astype(np.float64)
+    low, high = values[finite].min(), values[finite].max()
+    if high <= low:
+        raise BackendContractError("the model answered one depth for all pixels")
+    share = np.where(finite, (values - low) / (high - low), np.nan)
+    nearest, farthest = 1 / assumed.near_metres, 1 / assumed.far_metres
+    depth: FloatImage = (1 / (farthest + share * (nearest - farthest))).astype(np.float32)
+    return depth
+
+
+def load_depth_anything(request: LoadRequest) -> DepthAnythingEstimator:
+    """Load the published weights from their folder.
+
+    Raises:
+        UnsupportedOption: the assumed range is empty or not positive.
+    """
+    assumed = AssumedRange.from_context(request.context)
+    model, record = load_transformer("DepthAnythingForDepthEstimation", request)
+    return DepthAnythingEstimator(model, record, request.context.device, assumed)

@@ -1,0 +1,128 @@
+"""What a stage may ask of a depth backend, and what an estimate must hold.
+
+Images are float32 sRGB in [0, 1], shape (H, W, 3). Depth is z-depth along the camera's forward axis (OpenCV: x right,
+y down, z forward); pixel centres lie at +0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.errors import BackendContractError
+
+if TYPE_CHECKING:
+    from scenewright_stages.vision.images import PixelWindow
+
+
+@dataclass(frozen=True)
+class DepthEstimate:
+    """Depth of one image.
+
+    Attributes:
+        depth: (H, W) float32; metres if ``is_metric``, else in an unknown unit; NaN or infinity = invalid.
+        confidence: (H, W) float32 in [0, 1]; 0 wherever the depth is invalid.
+        intrinsics: (3, 3) float64 in pixels of this image, or None if the backend knows none.
+        is_metric: the unit really is the metre.
+        notes: what is assumed or extrapolated in this very estimate.
+    """
+
+    depth: FloatImage
+    confidence: FloatImage
+    intrinsics: NDArray[np.float64] | None
+    is_metric: bool
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def valid(self) -> Mask:
+        """(H, W) bool: where the depth is finite and positive."""
+        return np.isfinite(self.depth) & (self.depth > 0)
+
+
+@dataclass(frozen=True)
+class ProvidedDepthSource:
+    """A depth map that came with the photograph, and how the image was cut out of that photograph.
+
+    Attributes:
+        path: the depth or disparity file.
+        source_size: (width, height) of the upright photograph in pixels; None: the image is the photograph.
+        window: what the image shows of the photograph; None: all of it, at its own size.
+        kind: what the file holds; None: as its name says.
+        scale: metres (depth) or pixels (disparity) per unit of the file.
+        camera_file: intrinsics and stereo geometry; None: ``<stem>.camera.json`` beside the map, if there.
+    """
+
+    path: Path
+    source_size: tuple[int, int] | None = None
+    window: PixelWindow | None = None
+    kind: Literal["depth", "disparity"] | None = None
+    scale: float = 1.0
+    camera_file: Path | None = None
+
+
+@runtime_checkable
+class DepthEstimator(Backend, Protocol):
+    """Gives an image its depth."""
+
+    def estimate(
+        self,
+        srgb: FloatImage,
+        field_of_view_degrees: float | None = None,
+        provided: ProvidedDepthSource | None = None,
+    ) -> DepthEstimate:
+        """Estimate z-depth at the image's own resolution.
+
+        Args:
+            srgb: (H, W, 3) float32 in [0, 1].
+            field_of_view_degrees: horizontal field of view if known; None lets the backend find or assume it.
+            provided: the map beside the image; only the backend ``provided`` reads it.
+
+        Raises:
+            BackendContractError: the estimate breaks :class:`DepthEstimate`.
+        """
+
+
+DEPTH = Capability("depth", DepthEstimator)
+
+
+def check_depth_estimate(estimate: DepthEstimate, height: int, width: int) -> DepthEstimate:
+    """Pass an estimate on only if it keeps its promises.
+
+    Raises:
+        BackendContractError: another shape or type, no valid pixel, a confidence outside [0, 1] or above 0
+            at an invalid pixel, or intrinsics that are not a finite 3x3 matrix with positive focal lengths.
+    """
+    problems = [*_depth_problems(estimate, (height, width)), *_intrinsics_problems(estimate.intrinsics)]
+    if problems:
+        raise BackendContractError("the depth estimate breaks its contract: " + "; ".join(problems))
+    return estimate
+
+
+def _depth_problems(estimate: DepthEstimate, shape: tuple[int, int]) -> list[str]:
+    for name, values in (("depth", estimate.depth), ("confidence", estimate.confidence)):
+        if values.shape != shape or values.dtype != np.float32:
+            return [f"{name} is {values.dtype} {values.shape}, not float32 {shape}"]
+    problems = []
+    confidence, valid = estimate.confidence, estimate.valid
+    if not valid.any():
+        problems.append("no pixel has a valid depth")
+    if not np.isfinite(confidence).all() or confidence.min() < 0 or confidence.max() > 1:
+        problems.append("confidence leaves [0, 1]")
+    elif (confidence[~valid] > 0).any():
+        problems.append("confidence is above 0 where the depth is invalid")
+    return problems
+
+
+def _intrinsics_problems(intrinsics: NDArray[np.float64] | None) -> list[str]:
+    if intrinsics is None:
+        return []
+    if intrinsics.shape != (3, 3) or not np.isfinite(intrinsics).all():
+        return ["intrinsics are not a finite 3x3 matrix"]
+    if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
+        return ["a focal length is not positive"]
+    return []

@@ -1,0 +1,97 @@
+"""Why a backend cannot serve: errors with field, value and remedy.
+
+Configuration errors hold for every sample of a shard, so a stage that meets one ends with the exit code for a
+configuration error instead of failing sample after sample. The last two fail a single sample. No third-party imports.
+"""
+
+# The classes are named after what they state, not after being errors.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scenewright_stages.contract.backends import UnknownChoice
+from scenewright_stages.contract.errors import ConfigurationError, ContractError, SampleError
+
+
+class UnknownCapability(UnknownChoice):
+    """No backend offers the capability."""
+
+
+class UnknownBackend(UnknownChoice):
+    """No backend of that name offers the capability."""
+
+
+class UnsupportedOption(UnknownChoice):
+    """An option of the backend (precision, compile mode, ...) or its value is not known."""
+
+
+class LicenceNotAccepted(ConfigurationError):
+    """The weights' licence must be accepted by name in the spec before they run."""
+
+    def __init__(self, licence: str, licence_url: str, weights_id: str, accepted: Sequence[str]) -> None:
+        self.licence = licence
+        self.licence_url = licence_url
+        self.weights_id = weights_id
+        super().__init__(
+            "models.acceptLicenses",
+            sorted(accepted),
+            f"the weights {weights_id} are under the licence {licence}; read {licence_url} and, "
+            f"if it allows your use, add {licence!r} to this field",
+        )
+
+
+class MissingWeights(ConfigurationError):
+    """The model cache lacks some of the weights; a stage never downloads them itself."""
+
+    def __init__(self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str]) -> None:
+        self.weights_id = weights_id
+        self.lacking = tuple(lacking)
+        super().__init__(
+            "models.cacheClaim",
+            str(cache_dir),
+            f"the model cache lacks {', '.join(self.lacking[:5]) or 'everything'} of {weights_id} (revision "
+            f"{revision}); fetch it first (`scenewright models --fetch {weights_id}`) or copy the repository's "
+            f"files to {cache_dir}/{weights_id}",
+        )
+
+
+class BrokenWeights(ConfigurationError):
+    """The files are there, but they do not hold the expected model."""
+
+    def __init__(self, weights_id: str, path: object, problem: str) -> None:
+        self.weights_id = weights_id
+        super().__init__(
+            "models.cacheClaim", str(path), f"{problem}; delete the copy of {weights_id} and fetch it again"
+        )
+
+
+class MissingPackage(ConfigurationError):
+    """A Python package that the backend needs is not installed in this image."""
+
+    def __init__(self, field: str, backend: str, package: str, extra: str) -> None:
+        self.package = package
+        super().__init__(
+            field,
+            backend,
+            f"it needs the package {package}, which is not installed: `pip install 'scenewright[{extra}]'`, "
+            "or use the image of that stage",
+        )
+
+
+class BackendContractError(ContractError):
+    """A backend's answer breaks its interface: a failure of the sample, not of the spec."""
+
+
+class UnsupportedSubject(SampleError):
+    """A segmentation backend was asked by something that it does not read, such as points or a text.
+
+    Args:
+        backend: its name.
+        what: what it does not read, or what it lacks, as the end of the sentence "sam3 ...".
+        remedy: what to give, or which backend to use.
+    """
+
+    def __init__(self, backend: str, what: str, remedy: str) -> None:
+        super().__init__("SubjectUnsupported", f"the backend {backend} {what}: {remedy}")

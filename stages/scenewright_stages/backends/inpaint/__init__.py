@@ -1,0 +1,1 @@
+"""Filling holes inside an image (inpaint) or around it (outpaint)."""

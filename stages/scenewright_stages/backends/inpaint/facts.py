@@ -1,0 +1,67 @@
+"""Backends of ``inpaint`` and ``outpaint``.
+
+Licences, sizes and file names as the model cards and repositories state them; sizes are those of the required files.
+"""
+
+from __future__ import annotations
+
+from scenewright_stages.contract.backends import BackendFacts, Weights
+
+_HUB = "https://huggingface.co"
+_PACKAGE = "scenewright_stages.backends.inpaint"
+
+FLUX_FILL = Weights(
+    id="black-forest-labs/FLUX.1-Fill-dev",
+    licence="flux-1-dev-non-commercial",
+    licence_url=f"{_HUB}/black-forest-labs/FLUX.1-Fill-dev/blob/main/LICENSE.md",
+    approximate_bytes=24_000_000_000,
+    required_files=(
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "transformer/config.json",
+        "transformer/*.safetensors",
+        "vae/config.json",
+        "vae/*.safetensors",
+    ),
+    optional_files=("text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*"),
+    non_commercial=True,
+    gated=True,
+)
+
+
+def _classic_fill(capability: str) -> BackendFacts:
+    return BackendFacts(
+        name="classic",
+        capability=capability,
+        family="classic",
+        implementation=f"{_PACKAGE}.classic:ClassicInpainter",
+        notes="Texture is copied from the same image by PatchMatch and blended; no new content is invented.",
+    )
+
+
+def _flux_fill(capability: str) -> BackendFacts:
+    return BackendFacts(
+        name="flux-fill",
+        capability=capability,
+        family="model",
+        implementation=f"{_PACKAGE}.flux_fill:load_flux_fill",
+        notes="Filled pixels are invented by a generative model; known pixels are the input's own.",
+        weights={"dev": (FLUX_FILL,)},
+        device="cuda",
+        # Measured peaks of a fill (docs/benchmarks.md) are 24 GiB in bf16 and 15 in fp8, without text encoders. A new
+        # prompt puts both encoders (9.5 GiB, bf16) beside the resident weights (22.4 and 11.4 GiB) for a moment.
+        gpu_memory_gib=34.0,
+        gpu_memory_by={"fp8": 24.0, "fp32": 68.0},
+        precisions=("bf16", "fp8", "fp32"),
+        offload_modes=("none", "model"),
+        extra="diffusion",
+        options={"compile": ("none", "blocks"), "steps": (), "guidance": ()},
+    )
+
+
+BACKENDS = (
+    _classic_fill("inpaint"),
+    _flux_fill("inpaint"),
+    _classic_fill("outpaint"),
+    _flux_fill("outpaint"),
+)

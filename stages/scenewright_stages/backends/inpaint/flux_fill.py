@@ -1,0 +1,214 @@
+"""FLUX.1 Fill: outpainting and inpainting by a generative model, through diffusers' ``FluxFillPipeline``.
+
+Settings follow VistaDream's public forks: an empty prompt, 25 steps, guidance 30. The first latents are drawn
+on the CPU from the sample's seed, so that they do not depend on the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scenewright_stages.backends.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.inpaint.flux_acceleration import compile_blocks, quantise_to_float8, replay_steps
+from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, load_prompts
+from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
+from scenewright_stages.backends.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.pretrained import quiet_diffusers
+from scenewright_stages.backends.tensors import free_memory, torch_dtype
+
+# What lies under the hole is hidden from the model; mid-grey is zero after its normalisation.
+_HIDDEN = 0.5
+
+
+@dataclass(frozen=True)
+class FluxFillSettings:
+    """How the model runs.
+
+    Attributes:
+        precision: ``bf16``; ``fp8`` = float8 weights and dynamically quantised activations in the transformer
+            (Hopper or newer), the rest bf16; ``fp32`` for tests.
+        compile: ``blocks`` compiles each kind of transformer block once and replays whole steps; ``none`` runs eagerly.
+        offload: ``model`` keeps only the running component on the GPU; ``none`` keeps all there.
+        steps: denoising steps.
+        guidance: distilled guidance scale.
+    """
+
+    precision: str = "bf16"
+    compile: str = "blocks"
+    offload: str = "none"
+    steps: int = 25
+    guidance: float = 30.0
+
+    @classmethod
+    def from_context(cls, context: ModelContext) -> FluxFillSettings:
+        """The backend options of a stage, with defaults that fit the device.
+
+        Raises:
+            UnsupportedOption: steps below 1, fp8 or compiled blocks together with the CPU or offloading.
+        """
+        on_gpu = context.device != "cpu"
+        offload = str(context.option("offload", "none"))
+        settings = cls(
+            precision=str(context.option("precision", "bf16")),
+            compile=str(context.option("compile", "blocks" if on_gpu and offload == "none" else "none")),
+            offload=offload,
+            steps=int(context.option("steps", 25)),
+            guidance=float(context.option("guidance", 30.0)),
+        )
+        settings.check(on_gpu)
+        return settings
+
+    def check(self, on_gpu: bool) -> None:
+        """Refuse combinations that cannot work. Raises UnsupportedOption."""
+        if self.steps < 1:
+            raise UnsupportedOption("flux-fill.steps", self.steps, ["1 and above"])
+        if self.precision == "fp8" and not on_gpu:
+            raise UnsupportedOption("flux-fill.precision", "fp8", ["bf16 or fp32 on the CPU"])
+        if self.offload != "none" and not on_gpu:
+            raise UnsupportedOption("flux-fill.offload", self.offload, ["none on the CPU"])
+        if self.offload != "none" and self.compile != "none":
+            raise UnsupportedOption("flux-fill.compile", self.compile, ["none together with offload"])
+
+
+class FluxFillInpainter:
+    """An ``Inpainter`` around a ready ``FluxFillPipeline``; one fill at a time."""
+
+    def __init__(self, pipeline: Any, prompts: FluxPrompts, settings: FluxFillSettings, record: BackendRecord) -> None:
+        self._held: Any = pipeline
+        self._prompts = prompts
+        self._settings = settings
+        self._record = replace(record, precision=settings.precision)
+        pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def record(self) -> BackendRecord:
+        """What made the fills; the notes say where the text conditioning comes from."""
+        return replace(self._record, notes=f"{self._record.notes} Text conditioning: {self._prompts.origin}.")
+
+    def fill(
+        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> FloatImage:
+        """See ``Inpainter.fill``. Sides need not be multiples of 16: the border is padded and cut off again."""
+        check_fill_request(srgb, hole)
+        if not hole.any():
+            return srgb.copy()
+        padded, padded_hole = pad_to_multiple(srgb, hole, self._multiple)
+        height, width = hole.shape
+        filled = self._sample(padded, padded_hole, prompt, seed)
+        return paste_known(filled[:height, :width], srgb, hole)
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._held = None
+        free_memory()
+
+    @property
+    def _pipeline(self) -> Any:
+        if self._held is None:
+            raise RuntimeError("flux-fill was released")
+        return self._held
+
+    @property
+    def _multiple(self) -> int:
+        """Sides must be whole 2x2 patches of latents: 16 pixels for the published autoencoder."""
+        return 2 * int(self._pipeline.vae_scale_factor)
+
+    @torch.no_grad()
+    def _sample(self, srgb: FloatImage, hole: Mask, prompt: str, seed: int) -> FloatImage:
+        pipeline, settings = self._pipeline, self._settings
+        device = pipeline._execution_device
+        embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
+        generator = torch.Generator("cpu").manual_seed(seed % 2**63)
+        # On the device already: the pipeline prepares them where they are.
+        mask = torch.from_numpy(hole).to(device)
+        hidden = torch.where(mask[..., None], _HIDDEN, torch.from_numpy(srgb).to(device))
+        images = pipeline(
+            image=hidden.permute(2, 0, 1)[None],
+            mask_image=mask.float()[None, None],
+            height=srgb.shape[0],
+            width=srgb.shape[1],
+            latents=self._first_latents(srgb.shape[:2], generator),
+            prompt_embeds=embeddings.sequence,
+            pooled_prompt_embeds=embeddings.pooled,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            generator=generator,
+            output_type="pt",
+            return_dict=False,
+        )[0]
+        filled: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        return filled
+
+    def _first_latents(self, size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+        """(1, tokens, 4 channels) noise: 2x2 patches of latents in rows, as the transformer reads them.
+
+        At full strength the first latents are pure noise, so the image itself need not be encoded.
+        """
+        channels = int(self._pipeline.vae.config.latent_channels)
+        rows, columns = size[0] // self._multiple, size[1] // self._multiple
+        return torch.randn((1, rows * columns, 4 * channels), generator=generator)
+
+
+def pad_to_multiple(srgb: FloatImage, hole: Mask, multiple: int) -> tuple[FloatImage, Mask]:
+    """Extend image and hole at the right and bottom by repeating the last column and row.
+
+    Args:
+        srgb: (H, W, 3) float32.
+        hole: (H, W) bool.
+        multiple: both sides become multiples of it.
+    """
+    height, width = hole.shape
+    rows, columns = -height % multiple, -width % multiple
+    if rows == 0 and columns == 0:
+        return srgb, hole
+    padding = ((0, rows), (0, columns))
+    return np.pad(srgb, (*padding, (0, 0)), mode="edge"), np.pad(hole, padding, mode="edge")
+
+
+def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
+    """Load the published pipeline from its folder, quantised, compiled and placed as the options ask.
+
+    Raises:
+        UnsupportedOption: a combination of options that cannot work.
+        ModuleNotFoundError: diffusers, transformers or (for fp8) torchao is not installed.
+    """
+    settings = FluxFillSettings.from_context(request.context)
+    pipeline = _load_pipeline(request.folder, settings)
+    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
+    prompts = load_prompts(
+        request.folder,
+        encoders_present=request.optional_files_present,
+        sequence_width=int(pipeline.transformer.config.joint_attention_dim),
+        pooled_width=int(pipeline.transformer.config.pooled_projection_dim),
+        device=request.context.device,
+        dtype=torch_dtype(settings.precision),
+    )
+    return FluxFillInpainter(pipeline, prompts, settings, request.record)
+
+
+def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache_dir: Path) -> None:
+    """Quantise the transformer, move everything to the device and compile, in place."""
+    if settings.precision == "fp8":
+        quantise_to_float8(pipeline.transformer, device)
+    if settings.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    if settings.compile == "blocks":
+        compile_blocks(pipeline.transformer, cache_dir)
+        replay_steps(pipeline.transformer)
+
+
+def _load_pipeline(folder: Path, settings: FluxFillSettings) -> Any:
+    pipeline_class = quiet_diffusers().FluxFillPipeline
+    # The text encoders (10 GB) are left out here: prompts are encoded once and the encoders freed.
+    absent = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    return pipeline_class.from_pretrained(
+        folder, dtype=torch_dtype(settings.precision), local_files_only=True, use_safetensors=True, **absent
+    )

@@ -1,0 +1,150 @@
+"""Text conditioning of FLUX: T5 and CLIP embeddings, made once per prompt and then kept.
+
+VistaDream conditions its fills on an empty prompt. Three sources are possible and recorded:
+
+* the text encoders, when the cache has them: loaded for the moment of encoding, then freed;
+* an ``empty_prompt.safetensors`` beside ``model_index.json`` (made by :func:`store_empty_prompt`), so that a
+  cache without the 10 GB of encoders still has the true embedding of the empty prompt;
+* zeros, when there is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from scenewright_stages.backends.pretrained import quiet_diffusers
+from scenewright_stages.backends.tensors import free_memory
+from scenewright_stages.contract.errors import ConfigurationError
+
+EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
+# FLUX.1 [dev] and its Fill model are trained with T5 sequences padded to this length.
+_SEQUENCE_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class PromptEmbeddings:
+    """What the transformer reads.
+
+    Attributes:
+        sequence: (1, tokens, width) T5 hidden states.
+        pooled: (1, width) CLIP pooled output.
+    """
+
+    sequence: torch.Tensor
+    pooled: torch.Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> PromptEmbeddings:
+        """The same on another device and in another type."""
+        return PromptEmbeddings(self.sequence.to(device, dtype), self.pooled.to(device, dtype))
+
+
+@dataclass
+class FluxPrompts:
+    """Prompt -> embeddings, each encoded once.
+
+    Attributes:
+        origin: where the embeddings come from, for the record.
+        encode_text: encodes a prompt; None when there are no text encoders.
+    """
+
+    origin: str
+    encode_text: Callable[[str], PromptEmbeddings] | None
+    _known: dict[str, PromptEmbeddings] = field(default_factory=dict)
+
+    def encode(self, prompt: str, device: torch.device | str, dtype: torch.dtype) -> PromptEmbeddings:
+        """The embeddings of ``prompt``.
+
+        Raises:
+            ConfigurationError: a prompt with text, but no text encoders to read it.
+        """
+        if prompt not in self._known:
+            if self.encode_text is None:
+                raise ConfigurationError(
+                    "prompt",
+                    prompt,
+                    "the cached weights have no text encoders, so only an empty prompt works; "
+                    "fetch them with their optional files, or leave the prompt empty",
+                )
+            self._known[prompt] = self.encode_text(prompt)
+        return self._known[prompt].to(device, dtype)
+
+
+def zero_prompts(sequence_width: int, pooled_width: int) -> FluxPrompts:
+    """The empty prompt as zeros: no text conditioning at all."""
+    embeddings = PromptEmbeddings(torch.zeros(1, _SEQUENCE_LENGTH, sequence_width), torch.zeros(1, pooled_width))
+    return FluxPrompts("zeros (no text encoders in the cache)", None, {"": embeddings})
+
+
+def load_prompts(
+    folder: Path,
+    *,
+    encoders_present: bool,
+    sequence_width: int,
+    pooled_width: int,
+    device: str,
+    dtype: torch.dtype,
+) -> FluxPrompts:
+    """The best source of embeddings that the folder has.
+
+    Args:
+        folder: the pipeline's folder.
+        encoders_present: the text encoders and tokenizers are in it.
+        sequence_width, pooled_width: widths that the transformer expects.
+        device, dtype: where and in which type the encoders run.
+    """
+    stored = folder / EMPTY_PROMPT_FILE
+    if encoders_present:
+        return FluxPrompts(
+            "T5 and CLIP from the weights' own folder", lambda prompt: encode_prompt(folder, prompt, device, dtype)
+        )
+    if stored.is_file():
+        return FluxPrompts("stored embeddings of the empty prompt", None, {"": _read_stored(stored)})
+    return zero_prompts(sequence_width, pooled_width)
+
+
+@torch.no_grad()
+def encode_prompt(folder: Path, prompt: str, device: str, dtype: torch.dtype) -> PromptEmbeddings:
+    """Load both text encoders, encode one prompt, free them.
+
+    Returns:
+        embeddings on the CPU, in ``dtype``.
+    """
+    encoders = (
+        quiet_diffusers()
+        .FluxFillPipeline.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, transformer=None, vae=None
+        )
+        .to(device)
+    )
+    sequence, pooled, _ = encoders.encode_prompt(
+        prompt=prompt, prompt_2=prompt, device=device, max_sequence_length=_SEQUENCE_LENGTH
+    )
+    embeddings = PromptEmbeddings(sequence.cpu(), pooled.cpu())
+    del encoders
+    free_memory()
+    return embeddings
+
+
+def store_empty_prompt(folder: Path, device: str = "cpu") -> Path:
+    """Write the empty prompt's embeddings beside the pipeline, so that its encoders can be deleted.
+
+    Returns:
+        path of the written safetensors file (bf16, about 4 MB for the published encoders).
+    """
+    from safetensors.torch import save_file
+
+    embeddings = encode_prompt(folder, "", device, torch.bfloat16)
+    path = folder / EMPTY_PROMPT_FILE
+    save_file({"sequence": embeddings.sequence.contiguous(), "pooled": embeddings.pooled.contiguous()}, path)
+    return path
+
+
+def _read_stored(path: Path) -> PromptEmbeddings:
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    return PromptEmbeddings(tensors["sequence"], tensors["pooled"])

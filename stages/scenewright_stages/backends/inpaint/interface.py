@@ -1,0 +1,100 @@
+"""What a stage may ask of an inpainter: fill a hole inside an image, or paint around it.
+
+One interface serves two capabilities, ``inpaint`` and ``outpaint``: an image to be painted around is one with a hole
+along its border. Images are float32 sRGB in [0, 1], shape (H, W, 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.errors import BackendContractError
+
+
+@dataclass(frozen=True)
+class FillGuide:
+    """Knowledge about the place of a hole, for backends that copy texture.
+
+    Attributes:
+        allowed_source: (H, W) bool, pixels that may be copied (the background side of a disocclusion).
+        depth: (H, W) float32 z-depth of the image; holes may be NaN.
+    """
+
+    allowed_source: Mask | None = None
+    depth: FloatImage | None = None
+
+
+@runtime_checkable
+class Inpainter(Backend, Protocol):
+    """Fills holes, inside an image or around it."""
+
+    def fill(
+        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> FloatImage:
+        """Fill the pixels where ``hole`` is set.
+
+        Args:
+            srgb: (H, W, 3) float32 in [0, 1]; what lies under the hole is ignored.
+            hole: (H, W) bool, True = to be filled.
+            prompt: what to show there; backends without text understanding ignore it.
+            seed: same image, hole, prompt and seed give the same result.
+            guide: what is known about the place; backends that cannot use it ignore it.
+
+        Returns:
+            (H, W, 3) float32 in [0, 1]; pixels outside the hole are bit-identical to the input's.
+
+        Raises:
+            BackendContractError: the result is not finite, out of range or of another shape.
+        """
+
+
+INPAINT = Capability("inpaint", Inpainter)
+OUTPAINT = Capability("outpaint", Inpainter)
+
+
+def check_fill_request(srgb: FloatImage, hole: Mask) -> None:
+    """Refuse what no inpainter can fill.
+
+    Raises:
+        ValueError: wrong shapes or types, values not finite or outside [0, 1], or nothing known at all.
+    """
+    if srgb.ndim != 3 or srgb.shape[2] != 3 or srgb.dtype != np.float32:
+        raise ValueError(f"srgb must be float32 (H, W, 3), not {srgb.dtype} {srgb.shape}")
+    if hole.shape != srgb.shape[:2] or hole.dtype != np.bool_:
+        raise ValueError(f"hole must be bool {srgb.shape[:2]}, not {hole.dtype} {hole.shape}")
+    if hole.all():
+        raise ValueError("every pixel is a hole: nothing is known to continue from")
+    # A GPU may be waiting: the whole picture is looked at sixty times faster than its known pixels are picked.
+    if not _in_range(srgb) and not _in_range(srgb[~hole]):
+        raise ValueError("known pixels must be finite and inside [0, 1]")
+
+
+def _in_range(values: FloatImage) -> bool:
+    """No value is NaN, below 0 or above 1."""
+    return bool(values.min() >= 0 and values.max() <= 1)
+
+
+def paste_known(filled: FloatImage, srgb: FloatImage, hole: Mask) -> FloatImage:
+    """The fill inside the hole, the input's very bits outside of it.
+
+    Args:
+        filled: (H, W, 3) a backend's answer; clipped to [0, 1] inside the hole.
+        srgb: (H, W, 3) float32 the input.
+        hole: (H, W) bool.
+
+    Raises:
+        BackendContractError: the answer has another shape, or is not finite somewhere in the hole.
+    """
+    if filled.shape != srgb.shape:
+        raise BackendContractError(f"the backend answered {filled.shape} to an image of {srgb.shape}")
+    inside = np.flatnonzero(hole)
+    values = filled.reshape(-1, filled.shape[2])[inside]
+    if not np.isfinite(values).all():
+        raise BackendContractError("the backend left values in the hole that are not finite")
+    pasted = srgb.copy()
+    pasted.reshape(-1, filled.shape[2])[inside] = np.clip(values, 0.0, 1.0)
+    return pasted

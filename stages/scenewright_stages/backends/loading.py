@@ -1,0 +1,218 @@
+"""From a backend's name to a loaded instance: licence first, then weights, then packages, then memory.
+
+A :class:`ModelPool` loads each model once; ``outpaint`` and ``inpaint`` by ``flux-fill`` share one instance. Stages use
+the pool of the process, through :func:`load` or a :class:`~scenewright_stages.backends.chain.BackendChain`. Nothing
+here reaches the network: what the cache lacks is a :class:`MissingWeights` error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.backends.cache.weights import WeightsStatus, default_cache_dir, require_weights
+from scenewright_stages.backends.capability import Backend, BackendRecord, Capability, InterfaceT
+from scenewright_stages.backends.errors import MissingPackage, UnsupportedOption
+from scenewright_stages.backends.registry import backend, check_licence
+from scenewright_stages.contract.backends import BackendFacts, Weights
+from scenewright_stages.contract.stage import ModelSettings
+
+# Packages that only an option needs; a backend's own extra installs the rest.
+_EXTRA_OF_PACKAGE = {"torchao": "quantised"}
+
+
+@dataclass(frozen=True)
+class ModelContext:
+    """How a stage wants its models.
+
+    Attributes:
+        cache_dir: the model cache.
+        device: ``cpu``, ``cuda`` or ``auto`` (CUDA if there is a device, else CPU).
+        accepted_licences: tags from ``models.acceptLicenses``.
+        variant: which of the backend's weights; None = its default.
+        revision: branch, tag or commit to use instead of the declared one; only for a variant of one set of weights.
+        options: the backend's own options (``precision``, ``compile``, ...), see ``BackendFacts.all_options``.
+    """
+
+    cache_dir: Path = field(default_factory=default_cache_dir)
+    device: str = "auto"
+    accepted_licences: frozenset[str] = frozenset()
+    variant: str | None = None
+    revision: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_settings(
+        cls, settings: ModelSettings, variant: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> ModelContext:
+        """The job's model settings with a stage's choice of variant and options."""
+        return cls(
+            cache_dir=settings.cache or default_cache_dir(),
+            device=settings.device,
+            accepted_licences=settings.accepted_licences,
+            variant=variant,
+            options=options or {},
+        )
+
+    def option(self, name: str, default: Any) -> Any:
+        """The option's value, ``default`` if it is not set."""
+        return self.options.get(name, default)
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What an implementation is constructed with: all checks have passed.
+
+    Attributes:
+        facts: of the backend.
+        context: the stage's wishes, with ``device`` resolved.
+        folders: where each set of the variant's weights lies, in the order of the facts.
+        record: the record to hand out; an implementation may refine it (precision, notes).
+        optional_files_present: the optional files of all sets (text encoders) are there too.
+    """
+
+    facts: BackendFacts
+    context: ModelContext
+    folders: tuple[Path, ...]
+    record: BackendRecord
+    optional_files_present: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the only set of weights lies. Raises ValueError unless there is exactly one."""
+        (folder,) = self.folders
+        return folder
+
+
+class WeightlessBackend:
+    """Base of the backends without weights: holds a record and nothing else."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        self.record: BackendRecord = request.record
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class ModelPool:
+    """The loaded models of one process; each is loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Backend] = {}
+
+    def load(self, capability: Capability[InterfaceT], name: str, context: ModelContext | None = None) -> InterfaceT:
+        """The backend ``name`` for ``capability``, loaded now or before.
+
+        Raises:
+            UnknownCapability, UnknownBackend, UnknownVariant, UnsupportedOption, LicenceNotAccepted, MissingWeights,
+            MissingPackage: see :mod:`scenewright_stages.backends.errors`.
+            TypeError: the implementation does not have the methods of the capability's interface.
+        """
+        request = prepare(capability.name, name, context or ModelContext())
+        key = _identity(request)
+        if key not in self._loaded:
+            self._loaded[key] = _construct(request)
+        loaded = self._loaded[key]
+        if not isinstance(loaded, capability.interface):
+            raise TypeError(f"{request.facts.implementation} is no {capability.interface.__name__}")
+        return loaded
+
+    def release(self) -> None:
+        """Release every loaded model; later loads start afresh."""
+        while self._loaded:
+            self._loaded.popitem()[1].release()
+
+
+_POOL = ModelPool()
+
+
+def load(capability: Capability[InterfaceT], name: str, context: ModelContext | None = None) -> InterfaceT:
+    """:meth:`ModelPool.load` of the process-wide pool."""
+    return _POOL.load(capability, name, context)
+
+
+def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
+    """All checks that need no model: names, options, licences, files. Raises as :meth:`ModelPool.load`."""
+    facts = backend(capability, name)
+    check_options(facts, context.options)
+    sets = check_licence(facts, context.variant, context.accepted_licences)
+    context = replace(context, device=_resolve_device(facts, context.device))
+    found = [require_weights(weights, context.cache_dir, context.revision) for weights in sets]
+    return LoadRequest(
+        facts,
+        context,
+        folders=tuple(status.path for status in found if status.path is not None),
+        record=_record(facts, context, sets, found),
+        optional_files_present=bool(found) and all(status.optional_present for status in found),
+    )
+
+
+def check_options(facts: BackendFacts, options: Mapping[str, Any]) -> None:
+    """Refuse options that the backend does not have, and values that it does not know.
+
+    Raises:
+        UnsupportedOption: with what is allowed.
+    """
+    known = facts.all_options
+    for option, value in options.items():
+        if option not in known:
+            raise UnsupportedOption(f"{facts.capability}.{facts.name}", option, sorted(known))
+        if known[option] and value not in known[option]:
+            raise UnsupportedOption(f"{facts.capability}.{option}", value, known[option])
+
+
+def _resolve_device(facts: BackendFacts, device: str) -> str:
+    if facts.device == "cpu":
+        return "cpu"
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _record(
+    facts: BackendFacts, context: ModelContext, sets: tuple[Weights, ...], found: list[WeightsStatus]
+) -> BackendRecord:
+    record = BackendRecord(facts.capability, facts.name, facts.family, device=context.device, notes=facts.notes)
+    if not sets:
+        return record
+    return replace(
+        record,
+        variant=context.variant or next(iter(facts.weights)),
+        weights_id="+".join(weights.id for weights in sets),
+        revision="+".join(status.revision for status in found),
+        licence="+".join(dict.fromkeys(weights.licence for weights in sets)),
+        licence_url=" ".join(dict.fromkeys(weights.licence_url for weights in sets)),
+        non_commercial=any(weights.non_commercial for weights in sets),
+    )
+
+
+def _identity(request: LoadRequest) -> str:
+    """Two requests with the same identity can share one instance: a backend may serve several capabilities."""
+    options = json.dumps(dict(request.context.options), sort_keys=True, default=str)
+    facts, record = request.facts, request.record
+    parts = (facts.implementation, facts.name, record.weights_id, record.revision, record.device, options)
+    return "|".join(parts)
+
+
+def _construct(request: LoadRequest) -> Backend:
+    # Belt and braces: nothing below a stage may go to the network for a file that the cache lacks.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    module_name, _, class_name = request.facts.implementation.partition(":")
+    try:
+        implementation: Callable[[LoadRequest], Backend]
+        implementation = getattr(importlib.import_module(module_name), class_name)
+        return implementation(request)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "scenewright_stages":
+            raise
+        field_name = f"{request.facts.capability}.backend"
+        extra = _EXTRA_OF_PACKAGE.get(package, request.facts.extra or "stages")
+        raise MissingPackage(field_name, request.facts.name, package, extra) from error

@@ -1,0 +1,177 @@
+"""Marigold (Ke et al. 2024, 2025) by diffusers: albedo by intrinsic image decomposition, and surface normals.
+
+A latent diffusion model; its first latents are drawn on the CPU from the sample's seed, so that they depend neither on
+the device nor on which images share a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scenewright_stages.backends.albedo.interface import check_albedo
+from scenewright_stages.backends.batching import Batcher
+from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest
+from scenewright_stages.backends.normals.interface import check_normals
+from scenewright_stages.backends.pretrained import batch_size, quiet_diffusers
+from scenewright_stages.backends.tensors import Returning, device_batch, free_memory, returning, staged, torch_dtype
+
+# Marigold's camera looks along -z with y up (docs of diffusers); ours looks along z with y down.
+_CAMERA_FROM_MARIGOLD = (1.0, -1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class MarigoldSettings:
+    """How the model runs.
+
+    Attributes:
+        precision: ``bf16``, ``fp16`` or ``fp32``.
+        batch: most images at a time.
+        steps: denoising steps; None: as the weights say.
+        resolution: longer side that the model works at, pixels; None: as the weights say, 0: the image's own.
+    """
+
+    precision: str = "fp16"
+    batch: int = 8
+    steps: int | None = None
+    resolution: int | None = None
+
+    @classmethod
+    def from_request(cls, request: LoadRequest) -> MarigoldSettings:
+        """The backend's options. Raises UnsupportedOption for a batch or steps below 1 or an odd resolution."""
+        option = request.context.option
+        steps, resolution = option("steps", None), option("resolution", None)
+        if steps is not None and int(steps) < 1:
+            raise UnsupportedOption(f"{request.facts.name}.steps", steps, ["1 and above"])
+        if resolution is not None and (int(resolution) < 0 or int(resolution) % 8):
+            raise UnsupportedOption(f"{request.facts.name}.resolution", resolution, ["multiples of 8"])
+        precision = str(option("precision", "fp32" if request.context.device == "cpu" else "fp16"))
+        return cls(
+            precision,
+            batch_size(request, 8),
+            None if steps is None else int(steps),
+            None if resolution is None else int(resolution),
+        )
+
+
+@dataclass(frozen=True)
+class _Question:
+    image: Tensor
+    seed: int
+
+
+class MarigoldModel:
+    """A Marigold pipeline that answers in batches; one target of what it predicts."""
+
+    def __init__(
+        self, pipeline: Any, record: BackendRecord, device: str, settings: MarigoldSettings, target: int = 0
+    ) -> None:
+        self._held: Any = pipeline
+        self._device, self._settings, self._target = device, settings, target
+        self.record = replace(record, precision=settings.precision)
+        self._ask: Batcher[_Question, Returning] = Batcher(
+            self._answer, lambda question: tuple(question.image.shape), settings.batch if device != "cpu" else 1
+        )
+        pipeline.set_progress_bar_config(disable=True)
+
+    def predict(self, srgb: FloatImage, seed: int) -> FloatImage:
+        """(H, W, 3) float32 values of the target at the image's size."""
+        return self._ask(_Question(staged(srgb, self._device), seed)).array()
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._ask.close()
+        self._held = None
+        free_memory()
+
+    @torch.inference_mode()
+    def _answer(self, questions: list[_Question]) -> list[Returning]:
+        pipeline, settings = self._held, self._settings
+        images = device_batch([question.image for question in questions], self._device)
+        resolution = settings.resolution
+        if resolution is None:
+            resolution = int(pipeline.default_processing_resolution)
+        shape = latent_shape(tuple(images.shape[-2:]), resolution, pipeline.vae_scale_factor)
+        latents = torch.stack(
+            [_first_latents(question.seed, int(pipeline.unet.config.out_channels), shape) for question in questions]
+        )
+        prediction = pipeline(
+            images.contiguous(),
+            num_inference_steps=settings.steps,
+            processing_resolution=resolution,
+            match_input_resolution=True,
+            batch_size=len(questions),
+            latents=latents.to(self._device, pipeline.dtype),
+            output_type="pt",
+            return_dict=False,
+        )[0]
+        targets = prediction.reshape(len(questions), -1, *prediction.shape[1:])[:, self._target]
+        return returning(targets.float().permute(0, 2, 3, 1).contiguous())
+
+
+def latent_shape(size: tuple[int, ...], resolution: int, factor: int) -> tuple[int, int]:
+    """Rows and columns of the latents of an image of that size: fitted to the resolution, padded to whole latents."""
+    height, width = size
+    if resolution > 0:
+        longer = max(height, width)
+        height, width = height * resolution // longer, width * resolution // longer
+    return -(-height // factor), -(-width // factor)
+
+
+def _first_latents(seed: int, channels: int, shape: tuple[int, int]) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed % 2**63)
+    return torch.randn((channels, *shape), generator=generator)
+
+
+class MarigoldAlbedo(MarigoldModel):
+    """An ``AlbedoEstimator``; shading is not answered, as only one of the models knows it."""
+
+    def __init__(self, pipeline: Any, record: BackendRecord, device: str, settings: MarigoldSettings) -> None:
+        properties = dict(pipeline.target_properties or {})
+        names = list(properties.get("target_names", []))
+        if "albedo" not in names:
+            raise BrokenWeights(record.weights_id, "model_index.json", f"it predicts {names}, no albedo")
+        super().__init__(pipeline, record, device, settings, names.index("albedo"))
+        self._is_linear = properties.get("albedo", {}).get("prediction_space", "srgb") == "linear"
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+        """See ``AlbedoEstimator.estimate``."""
+        from scenewright_stages.vision.colour import srgb_from_linear
+
+        values = self.predict(srgb, seed)
+        return check_albedo(srgb_from_linear(values) if self._is_linear else values, srgb), None
+
+
+class MarigoldNormals(MarigoldModel):
+    """A ``NormalEstimator``."""
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+        """See ``NormalEstimator.estimate``; the first latents are those of seed 0."""
+        return check_normals(self.predict(srgb, 0) * np.array(_CAMERA_FROM_MARIGOLD, np.float32), srgb)
+
+
+def load_marigold_albedo(request: LoadRequest) -> MarigoldAlbedo:
+    """Load the published pipeline from its folder. Raises BrokenWeights if it predicts no albedo."""
+    settings = MarigoldSettings.from_request(request)
+    pipeline = _load_pipeline("MarigoldIntrinsicsPipeline", request, settings)
+    return MarigoldAlbedo(pipeline, request.record, request.context.device, settings)
+
+
+def load_marigold_normals(request: LoadRequest) -> MarigoldNormals:
+    """Load the published pipeline from its folder."""
+    settings = MarigoldSettings.from_request(request)
+    pipeline = _load_pipeline("MarigoldNormalsPipeline", request, settings)
+    return MarigoldNormals(pipeline, request.record, request.context.device, settings)
+
+
+def _load_pipeline(class_name: str, request: LoadRequest, settings: MarigoldSettings) -> Any:
+    pipeline = getattr(quiet_diffusers(), class_name).from_pretrained(
+        request.folder, dtype=torch_dtype(settings.precision), local_files_only=True, use_safetensors=True
+    )
+    return pipeline.to(request.context.device)

@@ -1,0 +1,65 @@
+"""Backends of ``normals``. Licences, sizes and file names as the model cards and repositories state them."""
+
+from __future__ import annotations
+
+from scenewright_stages.backends.albedo.facts import marigold_weights
+from scenewright_stages.contract.backends import BackendFacts, Weights
+
+_PACKAGE = "scenewright_stages.backends.normals"
+_PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+def _dpt(name: str, size: int) -> tuple[Weights, ...]:
+    weights = Weights(
+        id=f"Intel/{name}",
+        licence="apache-2.0",
+        licence_url="https://www.apache.org/licenses/LICENSE-2.0",
+        approximate_bytes=size,
+        required_files=("config.json", "*.safetensors"),
+        optional_files=("preprocessor_config.json",),
+    )
+    return (weights,)
+
+
+BACKENDS = (
+    BackendFacts(
+        name="classic",
+        capability="normals",
+        family="classic",
+        implementation=f"{_PACKAGE}.classic:ClassicNormals",
+        notes="Not measured: the silhouette blown up like a cushion, with the picture's brightness as relief.",
+        options={"detail": ()},
+    ),
+    BackendFacts(
+        name="dpt",
+        capability="normals",
+        family="model",
+        implementation=f"{_PACKAGE}.dpt:load_dpt",
+        notes="Gradients of MiDaS' relative depth; how deep the relief is stays an assumption.",
+        weights={
+            "large": _dpt("dpt-large", 1_370_000_000),
+            "hybrid-midas": _dpt("dpt-hybrid-midas", 490_000_000),
+        },
+        device="cuda",
+        gpu_memory_gib=6.0,
+        precisions=_PRECISIONS,
+        extra="diffusion",
+        options={"batch": (), "relief": ()},
+    ),
+    BackendFacts(
+        name="marigold-normals",
+        capability="normals",
+        family="model",
+        implementation="scenewright_stages.backends.marigold:load_marigold_normals",
+        notes="Estimated by Marigold, a generative model.",
+        weights={
+            "v1-1": marigold_weights("marigold-normals-v1-1"),
+            "lcm-v0-1": marigold_weights("marigold-normals-lcm-v0-1"),
+        },
+        device="cuda",
+        gpu_memory_gib=12.0,
+        precisions=_PRECISIONS,
+        extra="diffusion",
+        options={"batch": (), "steps": (), "resolution": ()},
+    ),
+)

@@ -1,0 +1,46 @@
+"""What a stage may ask of a normals backend: which way the surface faces at every pixel.
+
+Images are float32 sRGB in [0, 1], shape (H, W, 3); normals are in the camera's frame (OpenCV: x right, y down, z
+forward). Calls may come from several threads at once.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.errors import BackendContractError
+
+
+@runtime_checkable
+class NormalEstimator(Backend, Protocol):
+    """Tells which way the surface faces."""
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+        """(H, W, 3) float32 unit normals; a surface that faces the camera has z = -1.
+
+        Raises:
+            BackendContractError: the answer is not finite or of another shape.
+        """
+
+
+NORMALS = Capability("normals", NormalEstimator)
+
+
+def check_normals(normals: FloatImage, srgb: FloatImage) -> FloatImage:
+    """The normals at unit length; those without any direction face the camera.
+
+    Raises:
+        BackendContractError: they are not finite or not as large as the image.
+    """
+    from scenewright_stages.vision.normals.kernels import unit_normals
+
+    if normals.shape != srgb.shape:
+        raise BackendContractError(f"the normals {normals.shape} do not fit {srgb.shape}")
+    unit, finite = unit_normals(np.ascontiguousarray(normals, np.float32))
+    if not finite:
+        raise BackendContractError("the normals are not finite")
+    result: FloatImage = unit
+    return result

@@ -1,0 +1,70 @@
+"""Models of transformers and diffusers from a folder of published weights, and the options that they share."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+from scenewright_stages.backends.capability import BackendRecord
+from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest
+from scenewright_stages.backends.tensors import free_memory, torch_dtype
+
+
+def load_transformer(class_name: str, request: LoadRequest) -> tuple[Any, BackendRecord]:
+    """A model of transformers from its folder, ready to run, and its record with the precision filled in.
+
+    Args:
+        class_name: a class that ``transformers`` exports.
+        request: its weights' folder, device and options.
+    """
+    transformers: Any = importlib.import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    precision = str(request.context.option("precision", "fp32"))
+    model = getattr(transformers, class_name).from_pretrained(
+        request.folder, local_files_only=True, use_safetensors=True, dtype=torch_dtype(precision)
+    )
+    return model.to(request.context.device).eval(), replace(request.record, precision=precision)
+
+
+class TransformerModel:
+    """Holds a model of transformers until it is released."""
+
+    def __init__(self, model: Any, record: BackendRecord, device: str) -> None:
+        self._model = model
+        self._device = device
+        self.record = record
+
+    @property
+    def model(self) -> Any:
+        """The model. Raises RuntimeError after :meth:`release`."""
+        if self._model is None:
+            raise RuntimeError(f"{self.record.backend} was released")
+        return self._model
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self._device
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._model = None
+        free_memory()
+
+
+def quiet_diffusers() -> Any:
+    """The diffusers package, without progress bars: a stage's log is read by people."""
+    diffusers: Any = importlib.import_module("diffusers")
+    diffusers.utils.logging.disable_progress_bar()
+    importlib.import_module("transformers").utils.logging.disable_progress_bar()
+    return diffusers
+
+
+def batch_size(request: LoadRequest, default: int) -> int:
+    """The option ``batch``. Raises UnsupportedOption if it is below 1."""
+    batch = int(request.context.option("batch", default))
+    if batch < 1:
+        raise UnsupportedOption(f"{request.facts.name}.batch", batch, ["1 and above"])
+    return batch

@@ -1,0 +1,1 @@
+"""Finding a subject and cutting it out."""

@@ -1,0 +1,85 @@
+"""Backends of ``segment``. Licences, sizes and file names as the model cards and repositories state them.
+
+SAM 3's licence allows commercial use with named exceptions, and its weights are gated. Sizes are those of the required
+files only.
+"""
+
+from __future__ import annotations
+
+from scenewright_stages.contract.backends import BackendFacts, Weights
+
+_PACKAGE = "scenewright_stages.backends.segment"
+_PRECISIONS = ("fp32", "fp16", "bf16")
+
+SAM3 = Weights(
+    id="facebook/sam3",
+    licence="sam-license",
+    licence_url="https://huggingface.co/facebook/sam3/blob/main/LICENSE",
+    approximate_bytes=3_400_000_000,
+    required_files=("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    optional_files=("processor_config.json", "preprocessor_config.json"),
+    gated=True,
+)
+
+
+def _sam2(variant: str, size: int) -> tuple[Weights, ...]:
+    weights = Weights(
+        id=f"facebook/sam2.1-hiera-{variant}",
+        licence="apache-2.0",
+        licence_url="https://www.apache.org/licenses/LICENSE-2.0",
+        approximate_bytes=size,
+        required_files=("config.json", "*.safetensors"),
+        optional_files=("processor_config.json", "preprocessor_config.json"),
+    )
+    return (weights,)
+
+
+BACKENDS = (
+    BackendFacts(
+        name="classic",
+        capability="segment",
+        family="classic",
+        implementation=f"{_PACKAGE}.classic:ClassicSegmenter",
+        notes="The person with the clearest upright face, or the one in a given box, by shape, colour and a graph cut; "
+        "what is held in front is left out where its colours differ.",
+    ),
+    BackendFacts(
+        name="mask",
+        capability="segment",
+        family="classic",
+        implementation=f"{_PACKAGE}.classic:SuppliedMask",
+        notes="The mask that lies beside the image; nothing is estimated.",
+    ),
+    BackendFacts(
+        name="sam3",
+        capability="segment",
+        family="model",
+        implementation=f"{_PACKAGE}.sam3:load_sam3",
+        notes="Segmented by SAM 3 from a text prompt: the best scored instance, or the one that fits a given box.",
+        weights={"default": (SAM3,)},
+        device="cuda",
+        gpu_memory_gib=12.0,
+        precisions=_PRECISIONS,
+        extra="diffusion",
+        options={"batch": (), "threshold": ()},
+    ),
+    BackendFacts(
+        name="sam2",
+        capability="segment",
+        family="model",
+        implementation=f"{_PACKAGE}.sam2:load_sam2",
+        notes="Segmented by SAM 2.1 from a box: the given one, or head and shoulders around the clearest face. It "
+        "understands no text.",
+        weights={
+            "large": _sam2("large", 900_000_000),
+            "base-plus": _sam2("base-plus", 324_000_000),
+            "small": _sam2("small", 184_000_000),
+            "tiny": _sam2("tiny", 156_000_000),
+        },
+        device="cuda",
+        gpu_memory_gib=8.0,
+        precisions=_PRECISIONS,
+        extra="diffusion",
+        options={"batch": (), "threshold": (), "without_face": ("reject", "centre")},
+    ),
+)

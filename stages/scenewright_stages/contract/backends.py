@@ -1,0 +1,142 @@
+"""What is known about a backend before anything is loaded: its weights, licences, memory and options.
+
+The facts of a built-in backend stand in ``backends/<capability>/facts.py``; a pipeline may declare backends of its own
+in ``Pipeline.backends``. The planner, the model cache, the loader and the sizing of Pods all read these values, so
+nothing here imports more than the standard library and the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scenewright_stages.contract.errors import ConfigurationError
+
+Family = Literal["classic", "model"]
+Device = Literal["cpu", "cuda"]
+
+
+class UnknownChoice(ConfigurationError):  # noqa: N818 - named after what it states, as its subclasses are
+    """A field names something that does not exist; ``allowed`` lists what does."""
+
+    def __init__(self, field: str, value: object, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(field, value, f"allowed: {', '.join(self.allowed) or 'none'}")
+
+
+class UnknownVariant(UnknownChoice):
+    """The backend has no weights of that variant."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published set of weights.
+
+    Attributes:
+        id: Hugging Face repository, ``organisation/name``.
+        licence: short tag that ``models.acceptLicenses`` lists; the Hub's own tag where there is one.
+        licence_url: where its text can be read.
+        approximate_bytes: size of the required files, to two digits.
+        required_files: glob patterns inside the repository, each of which must match a file.
+        optional_files: patterns of files that add an ability; fetched only on demand.
+        revision: branch, tag or commit; the commit that was really used is recorded.
+        non_commercial: the licence forbids commercial use of the model, or restricts it to research.
+        gated: the Hub asks for an account that has accepted the licence.
+        repository_type: the weights of a demonstration may lie in its Space.
+    """
+
+    id: str
+    licence: str
+    licence_url: str
+    approximate_bytes: int
+    required_files: tuple[str, ...]
+    optional_files: tuple[str, ...] = ()
+    revision: str = "main"
+    non_commercial: bool = False
+    gated: bool = False
+    repository_type: Literal["model", "space"] = "model"
+
+
+@dataclass(frozen=True)
+class BackendFacts:
+    """One way to provide a capability.
+
+    Attributes:
+        name: what a spec's ``backend`` field says.
+        capability: what it provides, such as ``depth``.
+        family: ``classic`` needs no weights and runs on a CPU; ``model`` runs published weights.
+        implementation: import string ``module:callable``; the callable takes a ``LoadRequest``.
+        notes: what is a prior, extrapolated or invented; goes into every sample's record.
+        weights: the sets of weights of each variant by the variant's name, the default first. A variant of several
+            sets needs all of them at once. Empty for a backend without weights.
+        device: where it is meant to run; a model also runs on a CPU, slowly.
+        gpu_memory_gib: GPU memory that a Pod asks for, for the default variant and precision; 0 on the CPU.
+        gpu_memory_by: what to ask for instead, by ``variant precision``, by variant or by precision.
+        precisions: allowed values of the option ``precision``; empty when there is no such option.
+        offload_modes: allowed values of the option ``offload``; empty when there is no such option.
+        image: name of the stage image that has its packages; empty: the stage's own.
+        extra: extra of the distribution that installs its packages; empty if none is needed.
+        options: further options that a spec may set, each with its allowed values (no values: free).
+    """
+
+    name: str
+    capability: str
+    family: Family
+    implementation: str
+    notes: str
+    weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
+    device: Device = "cpu"
+    gpu_memory_gib: float = 0.0
+    gpu_memory_by: Mapping[str, float] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ()
+    offload_modes: tuple[str, ...] = ()
+    image: str = ""
+    extra: str = ""
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def all_options(self) -> dict[str, tuple[str, ...]]:
+        """Every option that a spec may set, with its allowed values (no values: free)."""
+        common = {"precision": self.precisions, "offload": self.offload_modes}
+        return {**{name: values for name, values in common.items() if values}, **self.options}
+
+    def weights_of(self, variant: str | None = None) -> tuple[Weights, ...]:
+        """The sets of weights of a variant, of the default one for None; nothing if the backend has no weights.
+
+        Raises:
+            UnknownVariant: no weights under that name, or a variant for a backend without weights.
+        """
+        if variant is None:
+            return next(iter(self.weights.values()), ())
+        if variant not in self.weights:
+            raise UnknownVariant(f"{self.capability}.variant", variant, tuple(self.weights))
+        return self.weights[variant]
+
+    def gpu_memory(self, variant: str = "", precision: str = "") -> float:
+        """GPU memory in GiB that a Pod asks for; empty names stand for the backend's defaults."""
+        variant = variant or next(iter(self.weights), "")
+        for name in (f"{variant} {precision}", variant, precision):
+            if name in self.gpu_memory_by:
+                return self.gpu_memory_by[name]
+        return self.gpu_memory_gib
+
+
+@dataclass(frozen=True)
+class LicenceNeed:
+    """Whether a licence has to be accepted by name, and why."""
+
+    licence: str
+    url: str
+    needed: bool
+    reason: Literal["permissive", "non-commercial", "gated", "non-commercial and gated"]
+
+
+def licence_need(weights: Weights) -> LicenceNeed:
+    """Non-commercial and gated weights need an acceptance; permissive ones never do."""
+    reason: Literal["permissive", "non-commercial", "gated", "non-commercial and gated"]
+    if weights.non_commercial:
+        reason = "non-commercial and gated" if weights.gated else "non-commercial"
+    else:
+        reason = "gated" if weights.gated else "permissive"
+    return LicenceNeed(weights.licence, weights.licence_url, reason != "permissive", reason)

@@ -1,0 +1,228 @@
+"""A publication over photographs, counted for its page: samples and why some are missing, stages, backends, the worst.
+
+A pipeline's reporter builds an `Overview` of the outcomes, asks it for the tables of the page, and adds what only the
+pipeline knows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import cv2
+import numpy as np
+
+from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.photographs.page import Credit, Gate, Pair, Reason, StageRow
+from scenewright_stages.photographs.pictures import read_rgb
+from scenewright_stages.report.data import Failure
+from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
+from scenewright_stages.report.rows import weights_text
+
+SHOWN_PAIRS = 12
+SHOWN_WORST = 4
+NAMED_SAMPLES = 8
+PICTURE_SIDE = 320
+READERS = 4
+
+File = tuple[str, str]
+"""A stage and one of its outputs."""
+Facts = Callable[[SampleOutcome], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number in the records of a stage by which samples are ranked.
+
+    Attributes:
+        name: of the metric.
+        stage: that records it.
+        much_is_bad: whether the largest values are the worst.
+        title, meaning: in words, for the page.
+    """
+
+    name: str
+    stage: str
+    much_is_bad: bool
+    title: str
+    meaning: str
+
+    def of(self, outcome: SampleOutcome) -> float:
+        """Its value for a sample that has one."""
+        value: float = outcome.records[self.stage].metrics[self.name]
+        return value
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The pictures of a sample before and after, each with the words that describe it."""
+
+    before: File
+    before_words: str
+    after: File
+    after_words: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All samples of a publication, sorted by how they ended.
+
+    Attributes:
+        outcomes: of all samples.
+        chain: the pipeline's stages.
+        shown: which pictures of a sample are compared.
+    """
+
+    outcomes: Sequence[SampleOutcome]
+    chain: tuple[StageSpec, ...]
+    shown: PairFiles
+
+    @cached_property
+    def done(self) -> list[SampleOutcome]:
+        """Samples that went through all stages."""
+        names = [stage.name for stage in self.chain]
+        return [
+            outcome
+            for outcome in self.outcomes
+            if all(name in outcome.records and outcome.records[name].state == "done" for name in names)
+        ]
+
+    @cached_property
+    def dropped(self) -> list[tuple[SampleOutcome, Failure]]:
+        """All others, with the reason that their own records or the index give."""
+        finished = {outcome.sample.id for outcome in self.done}
+        return [(each, _why_dropped(each)) for each in self.outcomes if each.sample.id not in finished]
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Every record once, including those that several samples share."""
+        return list(
+            {(s, record.sample): record for each in self.outcomes for s, record in each.records.items()}.values()
+        )
+
+    def metrics(self, stage: str, name: str) -> list[float]:
+        """One number of every sample of a stage that is done, once for each sample of that stage."""
+        records = {outcome.records[stage].sample: outcome.records[stage] for outcome in self.done}
+        return [float(record.metrics[name]) for record in records.values() if name in record.metrics]
+
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """Number of samples by how they ended, as (word, number)."""
+        yield "done", len(self.done)
+        rejected = sum(_is_rejection(outcome) for outcome, _ in self.dropped)
+        failed = len(self.dropped) - rejected
+        if rejected:
+            yield "rejected", rejected
+        if failed:
+            yield "failed", failed
+
+    def reasons(self) -> Iterator[Reason]:
+        """Why samples are missing, the most frequent reason first."""
+        counted = Counter((failure.reason, failure.stage) for _, failure in self.dropped)
+        for (reason, stage), count in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0])):
+            own = [failure for _, failure in self.dropped if (failure.reason, failure.stage) == (reason, stage)]
+            names = tuple(failure.sample for failure in own[:NAMED_SAMPLES])
+            yield Reason(reason, stage, count, names, own[0].message)
+
+    def stage_rows(self) -> Iterator[StageRow]:
+        """What each stage did and how long it took."""
+        return (_stage_row(stage, self.outcomes) for stage in self.chain)
+
+    def credits(self) -> Iterator[Credit]:
+        """Which backends served, and for how many samples."""
+        counted: Counter[tuple[str, ...]] = Counter()
+        for record in self.records:
+            for use in record.backends if record.state == "done" else ():
+                key = (
+                    use["capability"],
+                    use["backend"],
+                    weights_text(use),
+                    use.get("licence", ""),
+                    use.get("notes", ""),
+                )
+                counted[key] += 1
+        for (capability, backend, weights, licence, note), count in sorted(counted.items()):
+            yield Credit(capability, backend, weights, licence, count, note)
+
+    def pairs(self, facts: Facts) -> tuple[Pair, ...]:
+        """Before and after of some samples, evenly spread over all, with facts about each."""
+        return self._pairs([self.done[place] for place in evenly_spaced(len(self.done), SHOWN_PAIRS)], facts)
+
+    def gates(self, measures: Sequence[Measure]) -> Iterator[Gate]:
+        """The worst samples by each measure in which samples differ."""
+        for measure in measures:
+            ranked = sorted(
+                (outcome for outcome in self.done if measure.name in outcome.records[measure.stage].metrics),
+                key=lambda outcome: (measure.of(outcome), outcome.sample.id),
+                reverse=measure.much_is_bad,
+            )
+            worst = _first_of_each(ranked, measure.stage)[:SHOWN_WORST]
+            pairs = self._pairs(worst, partial(_measured, measure))
+            if pairs and (len(ranked) == 1 or measure.of(ranked[0]) != measure.of(ranked[-1])):
+                yield Gate(measure.title, measure.meaning, pairs)
+
+    def _pairs(self, outcomes: Sequence[SampleOutcome], facts: Facts) -> tuple[Pair, ...]:
+        """Several are fetched and read at a time."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return tuple(pool.map(lambda outcome: self._pair(outcome, facts(outcome)), outcomes))
+
+    def _pair(self, outcome: SampleOutcome, facts: tuple[str, ...]) -> Pair:
+        before = _picture(outcome, self.shown.before, self.shown.before_words)
+        return Pair(outcome.sample.id, before, _picture(outcome, self.shown.after, self.shown.after_words), facts)
+
+
+def _why_dropped(outcome: SampleOutcome) -> Failure:
+    sample = outcome.sample
+    if sample.rejected is not None:
+        return Failure(sample.id, "index", *sample.rejected)
+    for stage, record in outcome.records.items():
+        if record.state in ("failed", "rejected"):
+            return Failure(sample.id, stage, record.reason, record.message)
+    return Failure(sample.id, "", "Missing", "it has no record")
+
+
+def _is_rejection(outcome: SampleOutcome) -> bool:
+    return any(record.state == "rejected" for record in outcome.records.values())
+
+
+def _first_of_each(ranked: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:
+    """One sample for each record of a stage."""
+    return list({outcome.records[stage].sample: outcome for outcome in reversed(ranked)}.values())[::-1]
+
+
+def _measured(measure: Measure, outcome: SampleOutcome) -> tuple[str, ...]:
+    return (f"{measure.of(outcome):.3g}",)
+
+
+def _picture(outcome: SampleOutcome, file: File, words: str) -> Picture:
+    pixels = read_rgb(outcome.files[file]())
+    scale = min(1.0, PICTURE_SIDE / max(pixels.shape[:2]))
+    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return thumbnail(np.asarray(small, np.float32) / np.float32(255), PICTURE_SIDE, f"{outcome.sample.id} {words}")
+
+
+def _stage_row(stage: StageSpec, outcomes: Sequence[SampleOutcome]) -> StageRow:
+    records = {
+        outcome.records[stage.name].sample: outcome.records[stage.name]
+        for outcome in outcomes
+        if stage.name in outcome.records
+    }
+    states = Counter(record.state for record in records.values())
+    done = [record for record in records.values() if record.state == "done"]
+    latest = max((record.run for record in done), default="")
+    ends = [record.at for record in done if record.run == latest]
+    span = max(ends, default=0.0) - min(ends, default=0.0)
+    return StageRow(
+        stage.name,
+        stage.title,
+        done=len(done),
+        failed=states["failed"],
+        skipped=states["rejected"] + states["skipped"],
+        seconds=sum(record.seconds for record in done),
+        per_second=(len(ends) - 1) / span if span > 0 else None,
+        gpu_seconds=sum(record.gpu_seconds for record in done),
+    )

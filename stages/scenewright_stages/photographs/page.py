@@ -1,0 +1,112 @@
+"""The page of a data set: what it shows, as plain data, and the drawing of it.
+
+`counting` fills most of it from the records of a run; nothing here reads records or clocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenewright_stages.report.charts import Distribution, LightPoint
+from scenewright_stages.report.data import Parameter
+from scenewright_stages.report.page import render_page
+from scenewright_stages.report.pictures import Picture
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of the run.
+
+    Attributes:
+        done, failed, skipped: samples.
+        seconds: spent in the stage's own code, over all samples.
+        per_second: samples that ended in a second while the stage ran; None when too few to tell.
+        gpu_seconds: during which samples held a GPU.
+    """
+
+    name: str
+    title: str
+    done: int
+    failed: int
+    skipped: int
+    seconds: float
+    per_second: float | None = None
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why samples are not in the data set: how many, and some of their names."""
+
+    reason: str
+    stage: str
+    count: int
+    samples: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Before and after of one sample."""
+
+    sample: str
+    before: Picture
+    after: Picture
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The samples that are worst by one measure, the very worst first."""
+
+    title: str
+    note: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Credit:
+    """The backend that served a capability: for how many samples, with which weights, under which licence."""
+
+    capability: str
+    backend: str
+    weights: str
+    licence: str
+    count: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetData:
+    """The page of a data set. Empty parts are left out of it.
+
+    Attributes:
+        counts: word and number of samples by how they ended, such as ``("done", 11880)``.
+        lights: a selection of `light_count` of them.
+    """
+
+    title: str
+    pipeline: str
+    spec_hash: str
+    duration: float
+    counts: tuple[tuple[str, int], ...]
+    subtitle: str = ""
+    pairs: tuple[Pair, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    lights: tuple[LightPoint, ...] = ()
+    light_count: int = 0
+    distributions: tuple[Distribution, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    stages: tuple[StageRow, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def render_dataset(data: DatasetData) -> str:
+    """The page of a data set as HTML text (UTF-8)."""
+    stylesheet = (_TEMPLATES / "dataset.css").read_text(encoding="utf-8")
+    return render_page(_TEMPLATES / "dataset.html.j2", data, dataset_stylesheet=stylesheet)

@@ -1,0 +1,44 @@
+"""Parameter blocks and value ranges that the pipelines over photographs share.
+
+The operator imports this module with the pipelines' own parameters: it needs nothing but pydantic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scenewright_stages.contract.params import Params, Rule
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
+AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
+PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
+
+
+def chain_or_backend(other: str) -> Rule:
+    """A block names one backend or a chain of them; `other` is one that is not the default."""
+    return Rule(
+        "backends",
+        "size(self.backends) == 0 || self.backend == 'classic'",
+        "contradicts backend: give either",
+        lambda block: not block.backends or block.backend == "classic",
+        ({"backends": ["classic"], "backend": other},),
+    )
+
+
+class ModelParams(Params):
+    """How a model backend runs; backends without weights ignore it."""
+
+    variant: str = Field(default="", max_length=64, description="Which weights of a model backend; empty: its default.")
+    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
+        default="", description="Arithmetic of a model backend; empty: its default on the device."
+    )
+    batch: int = Field(
+        default=0, ge=0, le=256, description="Images that a model backend works on together; 0: its default."
+    )
+
+    def options(self) -> dict[str, Any]:
+        """What is set here as options of a backend; None: its default."""
+        return {"precision": self.precision or None, "batch": self.batch or None}

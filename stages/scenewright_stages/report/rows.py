@@ -1,0 +1,106 @@
+"""Rows of a page from what a run recorded: parameters, failures, backends, times and links.
+
+Reporters of all pipelines call these functions on the outcomes of their samples; `data` holds the rows' types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.report.data import Evidence, Failure, Link, Parameter, Provenance, StageTiming, State
+
+
+def job_name(job: Mapping[str, Any]) -> str:
+    """The name in a job's manifest."""
+    return str(job.get("metadata", {}).get("name", ""))
+
+
+def parameter_rows(value: BaseModel, default: BaseModel, prefix: str = "") -> Iterator[Parameter]:
+    """Every leaf of a block by its path in manifests, with its default."""
+    for name, info in type(value).model_fields.items():
+        own, usual = getattr(value, name), getattr(default, name)
+        path = f"{prefix}{info.alias or name}"
+        if isinstance(own, BaseModel):
+            yield from parameter_rows(own, usual, f"{path}.")
+        else:
+            yield Parameter(path, shown(own), shown(usual), info.description or "")
+
+
+def shown(value: Any) -> str:
+    """A value as a manifest has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(shown(each) for each in value)}]"
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def failures_of(outcome: SampleOutcome) -> Iterator[Failure]:
+    """Why a sample has no result, by the index or by its stages."""
+    sample = outcome.sample
+    if sample.rejected is not None:
+        yield Failure(sample.id, "index", *sample.rejected)
+    for stage, record in outcome.records.items():
+        if record.state == "failed":
+            yield Failure(sample.id, stage, record.reason, record.message)
+
+
+def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
+    """All warnings of a sample's stages."""
+    return tuple(warning for record in outcome.records.values() for warning in record.warnings)
+
+
+def state_of(outcome: SampleOutcome, last_stage: str) -> State:
+    """How a sample ended whose result comes from `last_stage`."""
+    if next(failures_of(outcome), None) is not None:
+        return "failed"
+    last = outcome.records.get(last_stage)
+    if last is None or last.state != "done":
+        return "missing"
+    return "warning" if warnings_of(outcome) else "done"
+
+
+def timings(records: Mapping[str, Record]) -> Iterator[StageTiming]:
+    """How long each stage took and how it ended."""
+    for name, record in records.items():
+        yield StageTiming(name, record.seconds, _timing_state(record))
+
+
+def provenance_rows(records: Mapping[str, Record], evidence: Mapping[str, Evidence]) -> Iterator[Provenance]:
+    """The backends of each stage.
+
+    Args:
+        records: of one sample, by stage.
+        evidence: what the results of a backend rest on; those not named are learned models.
+    """
+    for stage, record in records.items():
+        for use in record.backends:
+            kind = evidence.get(use["backend"], "model")
+            title = f"{stage}: {use['capability']}"
+            yield Provenance(
+                title, use["backend"], kind, use.get("licence", ""), weights_text(use), use.get("notes", "")
+            )
+
+
+def weights_text(use: Mapping[str, str]) -> str:
+    """Id and revision of the weights of a recorded backend; empty without weights."""
+    return " ".join(part for part in (use.get("model", ""), use.get("revision", "")) if part)
+
+
+def links(outcome: SampleOutcome, stage: str, labels: Sequence[tuple[str, str]]) -> Iterator[Link]:
+    """The files of a stage that exist, given (output, label) pairs."""
+    record = outcome.records.get(stage)
+    for name, label in labels:
+        if record is not None and name in record.outputs:
+            yield Link(label, record.outputs[name].path)
+
+
+def _timing_state(record: Record) -> State:
+    if record.state == "started":
+        return "missing"
+    if record.state == "rejected":
+        return "skipped"
+    return "warning" if record.state == "done" and record.warnings else record.state

@@ -1,0 +1,126 @@
+"""The flight through a scene: its path, the pictures along it, and the holes that a moved camera reveals.
+
+The same path formula proposes the candidate views of a pipeline and flies its final video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.gpu import HostCopy, arrived
+from scenewright_stages.vision.trajectories import Trajectory, spiral
+
+CAMERAS_PER_BATCH = 25
+COVERED_ALPHA = 0.7
+"""Below this accumulated alpha a pixel counts as uncovered (VistaDream's ``alpha_thres``)."""
+
+_SPECK_PIXELS = 3
+_GAP_PIXELS = 40
+_SMALL_GROWTH = np.ones((3, 3), np.uint8)
+_LARGE_GROWTH = np.ones((5, 5), np.uint8)
+
+
+class PathSettings(Protocol):
+    """How large a path is, relative to the scene: a pipeline's parameter block has these fields."""
+
+    @property
+    def min_percentage(self) -> float:
+        """Lower percentile of the point positions that the scene's radius is taken from."""
+
+    @property
+    def max_percentage(self) -> float:
+        """Upper percentile of them."""
+
+    def ratios(self) -> tuple[float, float]:
+        """Forward and backward motion relative to the radius."""
+
+
+def scene_trajectory(frames: Sequence[Frame], settings: PathSettings, count: int) -> Trajectory:
+    """`count` poses around the first frame, sized by its points and by the ratios in effect."""
+    first = frames[0]
+    points = unproject(first.depth, first.camera)[first.depth > 0]
+    forward, backward = settings.ratios()
+    return spiral(
+        points,
+        count,
+        forward_ratio=forward,
+        backward_ratio=backward,
+        minimum_percentage=settings.min_percentage,
+        maximum_percentage=settings.max_percentage,
+        portrait=first.camera.height > first.camera.width,
+    )
+
+
+def cameras_along(frames: Sequence[Frame], trajectory: Trajectory) -> list[Camera]:
+    """The first frame's camera at every pose of the path."""
+    return [frames[0].camera.with_pose(pose) for pose in trajectory.camera_from_world]
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """The pictures along a path.
+
+    Attributes:
+        cameras: F of them.
+        srgb: (F, H, W, 3) uint8.
+        depth: (F, H, W) float32 metres; 0 where nothing is.
+        uncovered: share of uncovered pixels of each frame.
+    """
+
+    cameras: list[Camera]
+    srgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    uncovered: list[float]
+
+
+def fly(
+    scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progress: Callable[[float, str], None]
+) -> Flight:
+    """Renders the whole path in batches on a black background; one batch is stored while the next is drawn."""
+    shape = (len(cameras), cameras[0].height, cameras[0].width)
+    flight = Flight(cameras, np.empty((*shape, 3), np.uint8), np.empty(shape, np.float32), [])
+    for srgb, depth, uncovered in arrived(_batches(scene, cameras, renderer, progress)):
+        start, stop = len(flight.uncovered), len(flight.uncovered) + len(srgb)
+        flight.srgb[start:stop], flight.depth[start:stop] = srgb, depth
+        flight.uncovered.extend(float(count / depth[0].size) for count in uncovered)
+    return flight
+
+
+def _batches(
+    scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progress: Callable[[float, str], None]
+) -> Iterator[HostCopy]:
+    """Colour, depth, and the number of uncovered pixels."""
+    for start in range(0, len(cameras), CAMERAS_PER_BATCH):
+        progress(0.8 * start / len(cameras), f"frame {start}/{len(cameras)}")
+        with torch.no_grad():
+            rendering = renderer.render(scene, cameras[start : start + CAMERAS_PER_BATCH])
+            srgb = (rendering.rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+            uncovered = (rendering.alpha < COVERED_ALPHA).sum(dim=(1, 2))
+        yield HostCopy.of(srgb, rendering.depth, uncovered)
+
+
+def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: the pixels to fill, given those whose accumulated alpha is below the limit, (H, W) bool.
+
+    Specks of up to three pixels are left alone. Holes grow, because the pixels beside them are half-transparent
+    mixtures: by two pixels, gaps between stretched Gaussians (up to 40 pixels) by one.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered.view(np.uint8), connectivity=8)
+    area = stats[:, cv2.CC_STAT_AREA]
+    area[0] = 0
+    gaps = ((area > _SPECK_PIXELS) & (area <= _GAP_PIXELS)).astype(np.uint8)[labels]
+    large = (area > _GAP_PIXELS).astype(np.uint8)[labels]
+    grown = np.maximum(cv2.dilate(gaps, _SMALL_GROWTH), cv2.dilate(large, _LARGE_GROWTH))
+    return np.asarray(grown > 0)

@@ -1,0 +1,110 @@
+"""The page of one scene: what it shows, as plain data, and the drawing of it.
+
+A pipeline's reporter fills `SceneData` from a sample's records and files and calls `render_scene`; parts that it leaves
+empty are left out of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.report.data import Failure, Link, Metric, Parameter, Provenance, StageTiming, State
+from scenewright_stages.report.page import check_links, render_page
+from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.splats import SplatScene, viewer_payload
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class ChosenView:
+    """One view that the pipeline added: what was missing, and what it put there.
+
+    Attributes:
+        title: such as "View 1".
+        facts: short label and value pairs, such as ("Missing before", "12.3 %").
+    """
+
+    title: str
+    rendered: Picture
+    filled: Picture
+    depth: DepthPicture | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SceneData:
+    """One scene's report. Empty parts are left out of the page.
+
+    Attributes:
+        title: the sample's or job's name; user input, like every text here: the page escapes it.
+        duration: seconds.
+        warnings: shown above everything else.
+        masks, images: galleries with their captions.
+        log: text shown as it is, such as the coarse summary.
+    """
+
+    title: str
+    pipeline: str
+    state: State
+    spec_hash: str
+    duration: float
+    job: str = ""
+    subtitle: str = ""
+    warnings: tuple[str, ...] = ()
+    splats: SplatScene | None = None
+    video: Video | None = None
+    images: tuple[Picture, ...] = ()
+    depth: DepthPicture | None = None
+    masks: tuple[Picture, ...] = ()
+    views: tuple[ChosenView, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
+    stages: tuple[StageTiming, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    links: tuple[Link, ...] = ()
+    log: str = ""
+
+
+def render_scene(data: SceneData) -> str:
+    """The page of one scene as HTML text (UTF-8).
+
+    Raises:
+        ViewerNotBuiltError: if there are splats to show and the viewer script was never built.
+        ValueError: for a link that leaves the page's own folder.
+    """
+    check_links(link.href for link in data.links)
+    viewer = None if data.splats is None else viewer_payload(data.splats)
+    changed = [parameter for parameter in data.parameters if parameter.changed]
+    unchanged = [parameter for parameter in data.parameters if not parameter.changed]
+    return render_page(
+        _TEMPLATES / "scene.html.j2",
+        data,
+        [] if viewer is None else [viewer_script()],
+        viewer=viewer,
+        parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
+        slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
+    )
+
+
+def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:
+    """For each frame of a named kind, its supervised pixels and those of them that made no Gaussian.
+
+    Args:
+        frames: of the scene.
+        names: what a kind of frame is called on the page; frames of other kinds are left out.
+    """
+    for frame in frames:
+        if frame.kind not in names:
+            continue
+        name = names[frame.kind]
+        yield mask_overlay(frame.srgb, frame.inpaint, f"Supervised pixels of the {name}", f"Supervised: {name}")
+        left_out = frame.inpaint & ~frame.inpaint_without_edge
+        yield mask_overlay(
+            frame.srgb, left_out, f"Pixels of the {name} without Gaussians", f"Without Gaussians: {name}"
+        )

@@ -1,0 +1,121 @@
+"""Whether the final flight is good: a gate on what a viewer sees, not on how many views were added.
+
+A stage measures (`flight_quality`), records the numbers and warns of failures; a page shows them (`quality_rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.report.data import Metric
+from scenewright_stages.scenes.flight import Flight
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.metrics import psnr
+
+MAXIMUM_MEAN_UNCOVERED = 0.01
+MAXIMUM_FRAME_UNCOVERED = 0.04
+MINIMUM_CLEARANCE = 0.5
+MINIMUM_INPUT_PSNR = 30.0
+
+_POINTS_PER_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class FlightQuality:
+    """What was measured along the final path.
+
+    Attributes:
+        uncovered_mean, uncovered_max: share of pixels with alpha below 0.7, over all frames and in the worst frame.
+        worst_frame: number of that frame.
+        clearance: distance of the nearest Gaussian to any camera, relative to the input's 5th percentile of depth.
+        input_psnr: of the photograph rendered again from its own pose, dB.
+    """
+
+    uncovered_mean: float
+    uncovered_max: float
+    worst_frame: int
+    clearance: float
+    input_psnr: float
+
+    def failures(self) -> list[str]:
+        """Sentences on what a viewer will not like; empty when the flight is good."""
+        found: list[str] = []
+        if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED:
+            found.append(f"{self.uncovered_mean:.1%} of the video is uncovered (good: at most 1 %).")
+        if self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
+            found.append(
+                f"{self.uncovered_max:.1%} of frame {self.worst_frame} is uncovered (good: at most 4 %): "
+                "reduce the motion or add views."
+            )
+        if self.clearance < MINIMUM_CLEARANCE:
+            found.append(
+                f"The camera comes as near as {self.clearance:.2f} of the scene's near depth to a Gaussian "
+                "(good: at least 0.5): reduce trajectory.forwardRatio."
+            )
+        if self.input_psnr < MINIMUM_INPUT_PSNR:
+            found.append(f"The photograph is reproduced at {self.input_psnr:.1f} dB only (good: at least 30 dB).")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, the limits and whether they hold."""
+        limits = {
+            "uncovered_mean": MAXIMUM_MEAN_UNCOVERED,
+            "uncovered_max": MAXIMUM_FRAME_UNCOVERED,
+            "clearance": MINIMUM_CLEARANCE,
+            "input_psnr": MINIMUM_INPUT_PSNR,
+        }
+        return {**asdict(self), "limits": limits, "good": not self.failures()}
+
+
+def flight_quality(scene: GaussianScene, first: Frame, flight: Flight, renderer: Renderer) -> FlightQuality:
+    """Measures what a viewer sees: holes, collisions, and how well the photograph itself is reproduced."""
+    with torch.no_grad():
+        again = renderer.render(scene, [first.camera]).rgb[0].cpu()
+    near = float(np.percentile(first.depth[first.depth > 0], 5))
+    return FlightQuality(
+        uncovered_mean=float(np.mean(flight.uncovered)),
+        uncovered_max=float(np.max(flight.uncovered)),
+        worst_frame=int(np.argmax(flight.uncovered)),
+        clearance=nearest_distance(scene.means.detach().cpu().numpy(), flight.cameras) / near,
+        input_psnr=float(psnr(again, torch.as_tensor(first.srgb))),
+    )
+
+
+def nearest_distance(means: NDArray[np.float32], cameras: Sequence[Camera]) -> float:
+    """Smallest distance in metres between any camera centre and any Gaussian's mean, (N, 3)."""
+    centres = np.stack([camera.position for camera in cameras]).astype(np.float32)
+    nearest = np.inf
+    for start in range(0, len(means), _POINTS_PER_CHUNK):
+        block = means[start : start + _POINTS_PER_CHUNK]
+        squared = (block**2).sum(1)[:, None] - 2.0 * block @ centres.T + (centres**2).sum(1)[None, :]
+        nearest = min(nearest, float(squared.min()))
+    return float(np.sqrt(max(nearest, 0.0)))
+
+
+def quality_rows(quality: Mapping[str, Any]) -> Iterator[Metric]:
+    """The measured numbers with their limits, as a page shows them; `quality` is what `FlightQuality.to_json` gave."""
+    yield Metric(
+        "Uncovered, mean", 100 * quality["uncovered_mean"], "%", "lower", 100 * MAXIMUM_MEAN_UNCOVERED, 2,
+        "Share of the video's pixels that show nothing",
+    )  # fmt: skip
+    yield Metric(
+        "Uncovered, worst frame", 100 * quality["uncovered_max"], "%", "lower", 100 * MAXIMUM_FRAME_UNCOVERED, 2,
+        f"Frame {quality['worst_frame']}",
+    )  # fmt: skip
+    yield Metric(
+        "Clearance", quality["clearance"], "", "higher", MINIMUM_CLEARANCE, 2,
+        "Nearest Gaussian to any camera, relative to the scene's near depth",
+    )  # fmt: skip
+    yield Metric(
+        "Photograph again", quality["input_psnr"], "dB", "higher", MINIMUM_INPUT_PSNR, 1,
+        "PSNR of the photograph rendered from its own pose",
+    )  # fmt: skip

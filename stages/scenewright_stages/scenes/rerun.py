@@ -1,0 +1,309 @@
+"""Writes a scene as a Rerun recording (.rrd) with its layout: one tab each for start, growth and result.
+
+The SDK names rows by the clock and layouts at random, so equal scenes give equal data but not equal bytes: recordings
+are the exception to the rule that the same spec gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+from numpy.typing import NDArray
+
+from scenewright_stages.scenes.flight import Flight
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.splats import SplatCloud, drawable
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
+
+APPLICATION_ID = "scenewright"
+TABS = ("Initialization", "Coarse Scene", "Final Scene")
+FRAME_TIMELINE = "frame"
+_JPEG_QUALITY = 88
+_DEPTH_LEVELS = 65535
+# A video's depth is to look at: fewer levels make half the file.
+_VIDEO_DEPTH_LEVELS = 4095
+# Discs of this many standard deviations leave no gaps between splats of neighbouring pixels.
+_COVERING_RADIUS = 1.4
+_BACKGROUND = (18, 20, 24)
+_PANELS = {"rgb": "RGB", "depth": "Depth", "confidence": "Confidence", "inpaint_mask": "Inpaint mask"}
+
+
+@dataclass(frozen=True, eq=False)
+class RerunView:
+    """One camera of the scene with its buffers.
+
+    Attributes:
+        name: unique within its tab, such as "input" or "view 1".
+        srgb: (H, W, 3) float in [0, 1].
+        depth: (H, W) float metres; not finite or not positive where unknown.
+        confidence: (H, W) float in [0, 1] or bool.
+        inpaint_mask: (H, W) bool, the pixels that this view supervises.
+    """
+
+    name: str
+    camera: Camera
+    srgb: NDArray[np.floating]
+    depth: NDArray[np.floating] | None = None
+    confidence: NDArray[np.generic] | None = None
+    inpaint_mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RerunFrame:
+    """One frame of the final camera path: (H, W, 3) sRGB and (H, W) depth in metres."""
+
+    camera: Camera
+    srgb: NDArray[np.floating]
+    depth: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class RerunScene:
+    """What the recording holds; recording_id names it (a spec hash and a sample, for instance)."""
+
+    recording_id: str
+    initial_views: tuple[RerunView, ...]
+    coarse_views: tuple[RerunView, ...] = ()
+    splats: SplatCloud | None = None
+    frames: tuple[RerunFrame, ...] = ()
+
+
+def rerun_view(name: str, frame: Frame) -> RerunView:
+    """A frame of the scene as a view of the recording."""
+    return RerunView(name, frame.camera, frame.srgb, frame.depth, frame.confident, frame.inpaint)
+
+
+def rerun_frames(flight: Flight) -> tuple[RerunFrame, ...]:
+    """The flight as frames of the recording."""
+    srgb = unit_from_uint8(flight.srgb)
+    return tuple(RerunFrame(*frame) for frame in zip(flight.cameras, srgb, flight.depth, strict=True))
+
+
+def write_rrd(path: Path, scene: RerunScene) -> None:
+    """Writes the recording; the file appears whole or not at all. No viewer is started.
+
+    Raises:
+        ValueError: for a scene without views or two views of one name in a tab.
+        RuntimeError: if the SDK is switched off by the environment variable RERUN.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.write_bytes(rrd_bytes(scene))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def rrd_bytes(scene: RerunScene) -> bytes:
+    """The recording as the bytes of an .rrd file; raises like `write_rrd`."""
+    _check(scene)
+    recording = rr.RecordingStream(
+        APPLICATION_ID,
+        recording_id=scene.recording_id,
+        send_properties=False,
+        # One chunk for each entity, whatever the timing.
+        batcher_config=rr.ChunkBatcherConfig.NEVER(),
+    )
+    if not rr.is_enabled(recording):
+        raise RuntimeError("the Rerun SDK is switched off: unset the environment variable RERUN")
+    recording.set_log_time_enabled(False)
+    recording.set_log_tick_enabled(False)
+    stream = rr.binary_stream(recording=recording)
+    recording.send_blueprint(layout(scene))
+    _log_scene(recording, scene)
+    data = stream.read(flush=True)
+    recording.disconnect()
+    return data or b""
+
+
+def _check(scene: RerunScene) -> None:
+    if not scene.initial_views:
+        raise ValueError("a recording needs at least one initial view")
+    for views in (scene.initial_views, scene.coarse_views):
+        names = [view.name for view in views]
+        if len(set(names)) != len(names):
+            raise ValueError(f"view names must differ: {names}")
+
+
+def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
+    recording.log("/world", rr.ViewCoordinates.RDF, static=True)
+    frustum = _frustum_size(scene)
+    for tab, views in (("initialization", scene.initial_views), ("coarse", scene.coarse_views)):
+        for view in views:
+            _log_view(recording, _camera_path(tab, view.name), view, frustum)
+    if scene.splats is not None:
+        cloud = drawable(scene.splats)
+        radii = _COVERING_RADIUS * cloud.scales.mean(axis=1)
+        recording.log("/world/splats", _points(cloud.means, cloud.srgb, radii), static=True)
+    for number, frame in enumerate(scene.frames):
+        recording.set_time(FRAME_TIMELINE, sequence=number)
+        _log_camera(recording, "/world/final/camera", frame.camera, frustum, static=False)
+        recording.log("/world/final/camera/rgb", _jpeg(frame.srgb))
+        recording.log("/world/final/camera/depth", _depth_image(frame.depth, _VIDEO_DEPTH_LEVELS))
+
+
+def _log_view(recording: rr.RecordingStream, path: str, view: RerunView, frustum: float) -> None:
+    _log_camera(recording, path, view.camera, frustum, static=True)
+    recording.log(f"{path}/rgb", _jpeg(view.srgb), static=True)
+    if view.depth is not None:
+        recording.log(f"{path}/depth", _depth_image(view.depth), static=True)
+        recording.log(_points_path(path), _unprojected(view, view.depth), static=True)
+    if view.confidence is not None:
+        recording.log(f"{path}/confidence", _grey(view.confidence), static=True)
+    if view.inpaint_mask is not None:
+        recording.log(f"{path}/inpaint_mask", _grey(view.inpaint_mask), static=True)
+
+
+def _log_camera(recording: rr.RecordingStream, path: str, camera: Camera, frustum: float, *, static: bool) -> None:
+    pose = camera.world_from_camera
+    recording.log(path, rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]), static=static)
+    pinhole = rr.Pinhole(
+        image_from_camera=camera.intrinsics,
+        resolution=[camera.width, camera.height],
+        camera_xyz=rr.ViewCoordinates.RDF,
+        image_plane_distance=frustum,
+    )
+    recording.log(path, pinhole, static=static)
+
+
+def _camera_path(tab: str, name: str) -> str:
+    return f"/world/{tab}/cameras/{rr.escape_entity_path_part(name)}"
+
+
+def _points_path(camera_path: str) -> str:
+    return camera_path.replace("/cameras/", "/points/", 1)
+
+
+def _frustum_size(scene: RerunScene) -> float:
+    """A tenth of the scene's median depth: visible, yet not in the way."""
+    depth = scene.initial_views[0].depth
+    known = depth[np.isfinite(depth) & (depth > 0)] if depth is not None else np.empty(0)
+    return float(np.median(known)) / 10 if known.size else 0.1
+
+
+def _unprojected(view: RerunView, depth: NDArray[np.floating]) -> rr.Points3D:
+    """The supervised pixels with a depth as points in the world."""
+    chosen = np.isfinite(depth) & (depth > 0)
+    if view.inpaint_mask is not None:
+        chosen &= view.inpaint_mask
+    rows, columns = np.nonzero(chosen)
+    z = depth[rows, columns].astype(np.float64)
+    (fx, fy), (cx, cy) = view.camera.focal, view.camera.principal_point
+    points = np.stack([(columns + 0.5 - cx) / fx * z, (rows + 0.5 - cy) / fy * z, z], axis=1)
+    pose = view.camera.world_from_camera
+    return _points(
+        points @ pose[:3, :3].T + pose[:3, 3], view.srgb[rows, columns], z / fx * _COVERING_RADIUS / np.sqrt(2)
+    )
+
+
+def _points(positions: NDArray[np.floating], srgb: NDArray[np.floating], radii: NDArray[np.floating]) -> rr.Points3D:
+    colours = uint8_from_unit(srgb)
+    return rr.Points3D(positions.astype(np.float32), colors=colours, radii=radii.astype(np.float32))
+
+
+def _jpeg(srgb: NDArray[np.floating]) -> rr.EncodedImage:
+    bgr = uint8_from_unit(srgb)[..., ::-1]
+    _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    return rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
+
+
+def _grey(values: NDArray[np.generic]) -> rr.EncodedImage:
+    pixels = np.rint(np.clip(values.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+    _, data = cv2.imencode(".png", pixels)
+    return rr.EncodedImage(contents=data.tobytes(), media_type="image/png")
+
+
+def _depth_image(depth: NDArray[np.floating], most: int = _DEPTH_LEVELS) -> rr.EncodedDepthImage:
+    """16-bit PNG whose unit makes the farthest pixel's level `most`. Unknown depth is 0."""
+    known = np.isfinite(depth) & (depth > 0)
+    farthest = float(depth[known].max()) if known.any() else 1.0
+    units_per_metre = most / farthest
+    levels = np.where(known, np.rint(np.where(known, depth, 0) * units_per_metre), 0)
+    _, data = cv2.imencode(".png", levels.astype(np.uint16))
+    return rr.EncodedDepthImage(data.tobytes(), media_type="image/png", meter=units_per_metre, colormap="turbo")
+
+
+def layout(scene: RerunScene) -> rrb.Blueprint:
+    """The three tabs; panels are wider for landscape pictures and narrower for portrait ones."""
+    width, height = scene.initial_views[0].camera.width, scene.initial_views[0].camera.height
+    shares = column_shares(width, height)
+    tabs = [
+        _views_tab(TABS[0], "initialization", scene, scene.initial_views, shares),
+        _views_tab(TABS[1], "coarse", scene, scene.coarse_views, shares),
+        _final_tab(scene, shares),
+    ]
+    active = 2 if scene.frames else 0
+    return rrb.Blueprint(
+        rrb.Tabs(*tabs, active_tab=active),
+        rrb.BlueprintPanel(state="collapsed"),
+        rrb.SelectionPanel(state="collapsed"),
+        rrb.TimePanel(state="collapsed", timeline=FRAME_TIMELINE),
+        auto_layout=False,
+        auto_views=False,
+    )
+
+
+def column_shares(width: int, height: int) -> tuple[float, float]:
+    """Shares of the 3D view and of the picture panels, for pictures of that size.
+
+    Panels are two pictures wide; a share in proportion to the picture's shape leaves least space empty.
+    """
+    return 1.0, float(np.clip(0.7 * width / height, 0.4, 1.2))
+
+
+def _views_tab(
+    title: str, tab: str, scene: RerunScene, views: Sequence[RerunView], shares: tuple[float, float]
+) -> rrb.Container | rrb.View:
+    paths = [_camera_path(tab, view.name) for view in views]
+    space = _space_view(scene, [f"/world/{tab}/**"], paths)
+    if not views:
+        text = rrb.TextDocumentView(name="No views were added", origin="/none")
+        return rrb.Horizontal(space, text, column_shares=shares, name=title)
+    panels = [_camera_panel(view, path) for view, path in zip(views, paths, strict=True)]
+    stack = rrb.Vertical(*panels) if len(panels) <= 2 else rrb.Tabs(*panels)
+    return rrb.Horizontal(space, stack, column_shares=shares, name=title)
+
+
+def _final_tab(scene: RerunScene, shares: tuple[float, float]) -> rrb.Container:
+    camera = "/world/final/camera"
+    space = _space_view(scene, ["/world/splats", "/world/final/**"], [camera])
+    pictures = [
+        rrb.Spatial2DView(name=_PANELS[panel], origin=camera, contents=f"{camera}/{panel}", background=_BACKGROUND)
+        for panel in ("rgb", "depth")
+    ]
+    return rrb.Horizontal(space, rrb.Vertical(*pictures), column_shares=shares, name=TABS[2])
+
+
+def _space_view(scene: RerunScene, shown: Iterable[str], cameras: Iterable[str]) -> rrb.Spatial3DView:
+    """Points, frusta and their photographs; no depth or mask tensors. Opens behind the input camera."""
+    hidden = [f"- {camera}/{panel}" for camera in cameras for panel in _PANELS if panel != "rgb"]
+    contents = ["+ /world", *(f"+ {path}" for path in shown), *hidden]
+    eye = _eye_behind(scene.initial_views[0].camera, 3 * _frustum_size(scene))
+    return rrb.Spatial3DView(name="Scene", origin="/world", contents=contents, eye_controls=eye, background=_BACKGROUND)
+
+
+def _eye_behind(camera: Camera, distance: float) -> rrb.EyeControls3D:
+    """An eye that many metres behind the camera and a little above it, so that its frustum is in the picture."""
+    right, down, forward = camera.world_from_camera[:3, :3].T
+    position = camera.position + distance * (0.3 * right - 0.4 * down - forward)
+    target = camera.position + 3 * distance * forward
+    return rrb.EyeControls3D(position=position, look_target=target, eye_up=-down)
+
+
+def _camera_panel(view: RerunView, path: str) -> rrb.Grid:
+    present = {"rgb": True, "depth": view.depth is not None, "confidence": view.confidence is not None}
+    present["inpaint_mask"] = view.inpaint_mask is not None
+    pictures = [
+        rrb.Spatial2DView(name=f"{view.name}: {title}", origin=path, contents=f"{path}/{panel}", background=_BACKGROUND)
+        for panel, title in _PANELS.items()
+        if present[panel]
+    ]
+    return rrb.Grid(*pictures, grid_columns=2, name=view.name)

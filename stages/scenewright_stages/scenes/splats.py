@@ -1,0 +1,253 @@
+"""Splats as plain arrays, the compact file that a web page carries them in, and what the page's 3D view reads.
+
+The script of the view is in /viewer; `ViewerPayload` holds what viewer/src/embedded.js documents.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+
+Float32Array = NDArray[np.float32]
+
+# SPZ 3 as published by Niantic (github.com/nianticlabs/spz, MIT): sections by attribute, then gzip.
+_SPZ_MAGIC = 0x5053474E
+_SPZ_VERSION = 3
+_SPZ_COLOUR_SCALE = 0.15
+_POSITION_LIMIT = 2**23 - 1
+_MOST_FRACTIONAL_BITS = 16
+_QUATERNION_LEVELS = 511
+_DEGREE_0_HARMONIC = 0.28209479177387814
+_LEAST_VISIBLE_OPACITY = 1 / 255
+
+# A pivot distance for scenes in which nothing lies in front of the camera.
+_FALLBACK_PIVOT = 1.0
+# Turns a world with OpenCV axes into one with OpenGL axes; its own inverse.
+_FLIP_Y_AND_Z = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class SplatCloud:
+    """Gaussians with one colour each.
+
+    Attributes:
+        means: (N, 3) float32 metres, world frame with OpenCV axes.
+        scales: (N, 3) float32 metres, standard deviations along the Gaussian's own axes.
+        quaternions: (N, 4) float32 wxyz, world from Gaussian; any length above zero.
+        opacities: (N,) float32 in [0, 1].
+        srgb: (N, 3) float32 in [0, 1].
+
+    Raises:
+        ValueError: for shapes that do not belong together.
+    """
+
+    means: Float32Array
+    scales: Float32Array
+    quaternions: Float32Array
+    opacities: Float32Array
+    srgb: Float32Array
+
+    def __post_init__(self) -> None:
+        count = len(self.means)
+        expected: dict[str, tuple[int, ...]] = {"means": (count, 3), "scales": (count, 3), "quaternions": (count, 4)}
+        expected |= {"opacities": (count,), "srgb": (count, 3)}
+        for name, shape in expected.items():
+            value = np.asarray(getattr(self, name), np.float32)
+            if value.shape != shape:
+                raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, scene: GaussianScene) -> SplatCloud:
+        """The Gaussians of a scene without their view dependence.
+
+        Only the harmonics' constant band is kept: colour = max(0, 0.282 * band + 0.5), the convention
+        of 3D Gaussian Splatting (Kerbl et al. 2023).
+        """
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in scene.tensors.items()}
+        return cls(
+            arrays["means"],
+            np.exp(arrays["log_scales"]),
+            arrays["quaternions"],
+            np.asarray(1 / (1 + np.exp(-arrays["opacity_logits"])), np.float32),
+            np.clip(_DEGREE_0_HARMONIC * arrays["spherical_harmonics"][:, 0] + 0.5, 0, 1).astype(np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def select(self, index: ArrayLike) -> SplatCloud:
+        """The Gaussians that a boolean mask or integer index (N,) names."""
+        rows = np.asarray(index)
+        return SplatCloud(
+            self.means[rows], self.scales[rows], self.quaternions[rows], self.opacities[rows], self.srgb[rows]
+        )
+
+
+def drawable(cloud: SplatCloud) -> SplatCloud:
+    """Without Gaussians that no renderer shows: not finite, no size, or fainter than one grey level."""
+    values = np.hstack([cloud.means, cloud.scales, cloud.quaternions, cloud.opacities[:, None], cloud.srgb])
+    visible = np.isfinite(values).all(axis=1) & (cloud.opacities >= _LEAST_VISIBLE_OPACITY)
+    visible &= (cloud.scales > 0).all(axis=1) & (np.linalg.norm(cloud.quaternions, axis=1) > 1e-12)
+    return cloud if visible.all() else cloud.select(visible)
+
+
+def most_important(cloud: SplatCloud, limit: int, position: ArrayLike) -> SplatCloud:
+    """At most limit Gaussians, those that cover the most seen from position (3,); order is kept."""
+    if len(cloud) <= limit:
+        return cloud
+    distance = np.linalg.norm(cloud.means - np.asarray(position, np.float32), axis=1)
+    area = np.sort(cloud.scales, axis=1)[:, 1:].prod(axis=1)
+    importance = cloud.opacities * area / np.maximum(distance, 1e-6) ** 2
+    chosen = np.argsort(-importance, kind="stable")[:limit]
+    return cloud.select(np.sort(chosen))
+
+
+def spz_bytes(cloud: SplatCloud) -> bytes:
+    """The cloud as an SPZ 3 file, whose axes are OpenGL's (x right, y up, z backward).
+
+    Precision: positions to 2^-16 m or, for large scenes, 24 bits over the extent; scales to 3 %;
+    colours to 1/136; rotations to 0.2 degrees. Same cloud, same bytes.
+    """
+    visible = drawable(cloud)
+    bits = _fractional_bits(visible.means)
+    header = struct.pack("<IIIBBBB", _SPZ_MAGIC, _SPZ_VERSION, len(visible), 0, bits, 0, 0)
+    sections = [
+        _encoded_positions(visible.means * (1, -1, -1), bits),
+        _to_bytes(visible.opacities * 255),
+        _to_bytes(((visible.srgb - 0.5) / _DEGREE_0_HARMONIC * _SPZ_COLOUR_SCALE + 0.5) * 255),
+        _to_bytes((np.log(visible.scales) + 10) * 16),
+        _encoded_rotations(visible.quaternions * (1, 1, -1, -1)),
+    ]
+    return gzip.compress(header + b"".join(sections), mtime=0)
+
+
+def _fractional_bits(means: Float32Array) -> int:
+    extent = float(np.abs(means).max(initial=1e-6))
+    return int(np.clip(np.floor(np.log2(_POSITION_LIMIT / extent)), 0, _MOST_FRACTIONAL_BITS))
+
+
+def _encoded_positions(means: NDArray[np.floating], bits: int) -> bytes:
+    """Three 24-bit little-endian two's complement numbers a row."""
+    fixed = np.clip(np.rint(means * 2.0**bits), -_POSITION_LIMIT, _POSITION_LIMIT).astype("<i4")
+    return np.ascontiguousarray(fixed).view(np.uint8).reshape(-1, 3, 4)[:, :, :3].tobytes()
+
+
+def _encoded_rotations(quaternions: NDArray[np.floating]) -> bytes:
+    """Smallest three components, 10 bits each (sign, 9 bits of magnitude), below 2 bits for the largest's index.
+
+    Components are in xyzw order; the largest is made positive and left out.
+    """
+    xyzw = np.roll(quaternions, -1, axis=1)
+    xyzw /= np.linalg.norm(xyzw, axis=1, keepdims=True)
+    largest = np.abs(xyzw).argmax(axis=1)
+    rows = np.arange(len(xyzw))
+    xyzw *= np.where(xyzw[rows, largest] < 0, -1, 1)[:, None]
+    code = largest.astype(np.uint32)
+    for component in range(4):
+        value = xyzw[:, component]
+        magnitude = np.rint(np.abs(value) * np.sqrt(2) * _QUATERNION_LEVELS).clip(0, _QUATERNION_LEVELS)
+        ten_bits = ((value < 0).astype(np.uint32) << 9) | magnitude.astype(np.uint32)
+        code = np.where(largest == component, code, (code << 10) | ten_bits)
+    return bytes(code.astype("<u4").data)
+
+
+def _to_bytes(values: NDArray[np.floating]) -> bytes:
+    return bytes(np.rint(np.clip(values, 0, 255)).astype(np.uint8).data)
+
+
+@dataclass(frozen=True, eq=False)
+class SplatScene:
+    """The interactive view.
+
+    Attributes:
+        cloud: the splats, in the frame of the cameras.
+        camera: where the view starts, and the lens it keeps.
+        path: what "play the camera path" shows, at equal time steps; empty for no path.
+        path_seconds: how long one pass of the path takes.
+        limit: more splats than this are thinned out to keep the page small (and the page says so).
+    """
+
+    cloud: SplatCloud
+    camera: Camera
+    path: tuple[Camera, ...] = ()
+    path_seconds: float = 0.0
+    limit: int = 500_000
+
+
+@dataclass(frozen=True)
+class ViewerPayload:
+    """Texts to embed.
+
+    Attributes:
+        configuration: what readConfiguration() of viewer/src/embedded.js describes.
+        splats: base64 of an SPZ file.
+        script: base64 of the gzipped viewer script.
+        shown, total: how many splats the page carries, and how many visible ones the scene has.
+    """
+
+    configuration: dict[str, object]
+    splats: str
+    script: str
+    shown: int
+    total: int
+
+
+def viewer_payload(scene: SplatScene) -> ViewerPayload:
+    """The embedded texts of one interactive view.
+
+    Raises:
+        ViewerNotBuiltError: if the viewer script is missing from this installation.
+    """
+    visible = drawable(scene.cloud)
+    cloud = most_important(visible, scene.limit, scene.camera.position)
+    configuration: dict[str, object] = {
+        "camera": {
+            "worldFromCamera": _opengl_rows(scene.camera),
+            "verticalDegrees": round(scene.camera.field_of_view[1], 6),
+            "aspect": scene.camera.width / scene.camera.height,
+            "height": scene.camera.height,
+        },
+        "pivotDistance": _significant(pivot_distance(cloud, scene.camera)),
+        "path": [_opengl_rows(camera) for camera in scene.path],
+        "pathSeconds": scene.path_seconds,
+        "count": len(cloud),
+    }
+    # A third of the script's own size.
+    script = gzip.compress(viewer_script().encode("utf-8"), mtime=0)
+    return ViewerPayload(configuration, _base64(spz_bytes(cloud)), _base64(script), len(cloud), len(visible))
+
+
+def pivot_distance(cloud: SplatCloud, camera: Camera) -> float:
+    """Median depth in metres of the splats inside the camera's view: what orbiting turns around."""
+    points = np.asarray(cloud.means, np.float64) @ camera.camera_from_world[:3, :3].T
+    points += camera.camera_from_world[:3, 3]
+    seen = points[points[:, 2] > 0]
+    pixels = seen @ camera.intrinsics.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    inside = ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(axis=1)
+    return float(np.median(seen[inside, 2])) if inside.any() else _FALLBACK_PIVOT
+
+
+def _opengl_rows(camera: Camera) -> list[float]:
+    """world_from_camera, row by row, when both world and camera have OpenGL axes."""
+    pose: NDArray[np.float64] = _FLIP_Y_AND_Z @ camera.world_from_camera @ _FLIP_Y_AND_Z
+    # Adding zero turns -0.0 into 0.0, which keeps the bytes the same whatever produced the zero.
+    return [_significant(value) + 0.0 for value in pose.ravel().tolist()]
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.7g}")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,120 @@
+"""Writes the tables of docs/backends.md from the backends' facts: `python tools/backend_tables.py`.
+
+The page holds them between two markers; everything else on it is written by hand. `--check` writes nothing and exits
+with 1 when the page is stale.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scenewright_stages.backends import registry
+from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
+
+BEGIN = "<!-- backends: begin (written by tools/backend_tables.py) -->"
+END = "<!-- backends: end -->"
+PAGE = Path(__file__).parent.parent / "docs" / "backends.md"
+
+_WEIGHTS_HEADER = (
+    "| capability | backend | runs on | variant: weights | licence | accept by name | download | GPU memory | extra |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+_OPTIONS_HEADER = "| capability | backend | options and their values |\n|---|---|---|"
+
+
+def tables(backends: Sequence[BackendFacts]) -> str:
+    """The table of weights, licences and sizes, and the table of options."""
+    groups = _groups(backends)
+    rows = [row for facts, capabilities in groups for row in _weights_rows(facts, ", ".join(capabilities))]
+    options = [_options_row(facts, ", ".join(capabilities)) for facts, capabilities in groups if facts.all_options]
+    return "\n".join([_WEIGHTS_HEADER, *rows, "", _OPTIONS_HEADER, *options])
+
+
+def refreshed(page: str, backends: Sequence[BackendFacts]) -> str:
+    """The page with its tables as the facts are now.
+
+    Raises:
+        ValueError: the page lacks one of the markers.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, marker, after = rest.partition(END)
+    if not marker:
+        raise ValueError(f"the page lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n\n{tables(backends)}\n\n{END}{after}"
+
+
+def _groups(backends: Sequence[BackendFacts]) -> list[tuple[BackendFacts, list[str]]]:
+    """Each backend with all the capabilities that it serves in the same way."""
+    found: dict[tuple[str, str], tuple[BackendFacts, list[str]]] = {}
+    for facts in backends:
+        _, capabilities = found.setdefault((facts.name, facts.implementation), (facts, []))
+        capabilities.append(facts.capability)
+    return list(found.values())
+
+
+def _weights_rows(facts: BackendFacts, capabilities: str) -> list[str]:
+    runs_on = "GPU" if facts.device == "cuda" else "CPU"
+    start = f"| {capabilities} | `{facts.name}` | {runs_on} |"
+    extra = f"`{facts.extra or 'stages'}`"
+    if not facts.weights:
+        return [f"{start} none | – | – | – | – | {extra} |"]
+    return [
+        f"{start} `{variant}`: {_ids(sets)} | {_licences(sets)} | {_needed(sets)} | {_download(sets)} | "
+        f"{_memory(facts, variant)} | {extra} |"
+        for variant, sets in facts.weights.items()
+    ]
+
+
+def _ids(sets: Sequence[Weights]) -> str:
+    return ", ".join(
+        f"`{weights.id}`" + (" (a Space)" if weights.repository_type == "space" else "") for weights in sets
+    )
+
+
+def _licences(sets: Sequence[Weights]) -> str:
+    found = {f"[`{weights.licence}`]({weights.licence_url})" + (", gated" if weights.gated else "") for weights in sets}
+    return "; ".join(sorted(found))
+
+
+def _needed(sets: Sequence[Weights]) -> str:
+    return "yes" if any(licence_need(weights).needed for weights in sets) else "no"
+
+
+def _download(sets: Sequence[Weights]) -> str:
+    return f"{sum(weights.approximate_bytes for weights in sets) / 1e9:.1f} GB"
+
+
+def _memory(facts: BackendFacts, variant: str) -> str:
+    """What a Pod asks for, and what differs by precision."""
+    usual = facts.gpu_memory(variant)
+    others = {precision: facts.gpu_memory(variant, precision) for precision in facts.precisions}
+    differing = ", ".join(f"{name}: {memory:g}" for name, memory in others.items() if memory != usual)
+    return f"{usual:g} GiB" + (f" ({differing})" if differing else "")
+
+
+def _options_row(facts: BackendFacts, capabilities: str) -> str:
+    options = [
+        f"`{name}`" + (f": {', '.join(f'`{value}`' for value in values)}" if values else "")
+        for name, values in facts.all_options.items()
+    ]
+    return f"| {capabilities} | `{facts.name}` | {'; '.join(options)} |"
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the page, or with ``--check`` says whether it is stale; returns the exit code."""
+    page = PAGE.read_text()
+    fresh = refreshed(page, registry.backends())
+    if fresh == page:
+        return 0
+    if "--check" in arguments:
+        print(f"stale: {PAGE.name}")
+        return 1
+    PAGE.write_text(fresh)
+    print(f"written: {PAGE.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
