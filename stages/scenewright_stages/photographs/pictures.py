@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,10 +26,6 @@ from scenewright_stages.vision.images.loading import DEFAULT_LIMITS
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-# Places in a PNG whose first two parts are its header and all of its pixels.
-_HEADER, _KIND_OF_DATA, _FIRST_DATA = 16, 37, 41
-# A zlib stream's own bytes, those before each of its stored blocks, and what such a block holds (RFC 1950, RFC 1951).
-_STREAM_BYTES, _BLOCK_HEADER, _BLOCK_BYTES = 6, 5, 65535
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _HARMLESS = frozenset({"dpi", "aspect", "srgb", "xmp"})
 """What a PNG may say, beside texts, without changing what its pixels mean. An orientation, profile or gamma does."""
@@ -104,44 +98,15 @@ def _has_plain_pixels(image: Image.Image, data: bytes) -> bool:
 
 def read_rgb(path: Path) -> Bytes:
     """(H, W, 3) uint8 sRGB of a PNG that a stage wrote."""
-    data = path.read_bytes()
-    plain = unfiltered(data)
-    if plain is not None:
-        return plain
-    return cv2.cvtColor(_decoded(data, path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return cv2.cvtColor(_decoded(path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
     """(H, W, 3) uint8 sRGB and (H, W) uint8 alpha of a PNG that a stage wrote."""
-    data = path.read_bytes()
-    plain = unfiltered(data)
-    pixels = cv2.cvtColor(_decoded(data, path), cv2.COLOR_BGRA2RGBA) if plain is None else plain
+    pixels = cv2.cvtColor(_decoded(path), cv2.COLOR_BGRA2RGBA)
     # Dropping the fourth channel, whatever the first three are.
     colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
     return colours, cv2.extractChannel(pixels, 3)  # type: ignore[return-value]
-
-
-def unfiltered(data: bytes) -> Bytes | None:
-    """The pixels of a PNG without compression and filters: so the worker writes what only stages read.
-
-    Returns:
-        (H, W, 3) RGB or (H, W, 4) RGBA uint8; None for every other PNG. Checksums are not compared: the
-        worker has compared the file's hash.
-    """
-    if len(data) < _FIRST_DATA or data[_KIND_OF_DATA : _KIND_OF_DATA + 4] != b"IDAT":
-        return None
-    width, height, depth, colour, *others = struct.unpack_from(">IIBBBBB", data, _HEADER)
-    channels = {2: 3, 6: 4}.get(colour, 0)
-    (length,) = struct.unpack_from(">I", data, _KIND_OF_DATA - 4)
-    size = height * (1 + width * channels)
-    stored = length == size + _STREAM_BYTES + _BLOCK_HEADER * -(-size // _BLOCK_BYTES)
-    if depth != 8 or any(others) or not channels or not stored:
-        return None
-    rows = np.frombuffer(zlib.decompress(memoryview(data)[_FIRST_DATA : _FIRST_DATA + length], bufsize=size), np.uint8)
-    rows = rows.reshape(height, -1)
-    if rows[:, 0].any():
-        return None
-    return np.ascontiguousarray(rows[:, 1:]).reshape(height, width, channels)
 
 
 def with_alpha(colours: Bytes, alpha: Bytes) -> Bytes:
@@ -190,8 +155,8 @@ def _step(values: Floats) -> NDArray[np.uint16]:
     return np.asarray(scaled, np.uint16).reshape(values.shape)
 
 
-def _decoded(data: bytes, path: Path) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+def _decoded(path: Path) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError(f"could not read {path.name}")
     return np.asarray(pixels, np.uint8)
