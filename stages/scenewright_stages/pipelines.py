@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -19,6 +20,7 @@ from typing import Any
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.pipeline import Kind, Pipeline
 
+_LOG = logging.getLogger(__name__)
 GROUP = "scenewright.pipelines"
 DEFAULTS = "defaults.json"
 
@@ -59,7 +61,9 @@ def installed() -> Installed:
         try:
             added[entry.name] = _of_entry_point(entry, {*built_in, *added})
         except Exception as problem:
-            broken[f"{entry.name} = {entry.value}"] = f"{type(problem).__name__}: {problem}"
+            name, why = f"{entry.name} = {entry.value}", f"{type(problem).__name__}: {problem}"
+            broken[name] = why
+            _LOG.warning("the pipeline %s is left out: %s", name, why)
     return Installed(built_in, added, broken)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -17,9 +16,9 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(_ROOT / "tests" / "unit" / "reconcile_io"), str(_ROOT / "tests" / "support")]
-os.environ.setdefault("SCENEWRIGHT_PIPELINES", "gpuChain=gpu_chain_pipeline:PIPELINE")
 
 import api_objects as raw  # noqa: E402
+from plugins import add_plugins  # noqa: E402
 from pydantic_core import from_json, to_json  # noqa: E402
 
 from scenewright.reconcile import main as operator_modules  # noqa: E402
@@ -40,6 +39,7 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=2000)
     count = parser.parse_args().objects
     assert operator_modules
+    add_plugins(gpuChain="gpu_chain_pipeline:PIPELINE")
     before, began = _megabytes(), time.process_time()
     caches = ObjectStore(), Store[ObservedJob](), Store[CachedPod](), PlanningCache()
     for number in range(count):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -35,12 +34,13 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests" / "support")]
 
-os.environ.setdefault("SCENEWRIGHT_PIPELINES", "gpuChain=gpu_chain_pipeline:PIPELINE")
-
 import operator_process as op  # noqa: E402
+from plugins import add_plugins  # noqa: E402
 from scale_floor import Loop  # noqa: E402
 
 from cluster import ControlPlane, Settings  # noqa: E402
+
+add_plugins(gpuChain="gpu_chain_pipeline:PIPELINE")
 
 NAMESPACE = "scale"
 CHAIN = ("index", "paint", "shape", "polish", "publish")

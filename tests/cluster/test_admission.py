@@ -12,27 +12,27 @@ from typing import Any
 
 import pytest
 import yaml
+from rule_examples import breaches, right_spec
 
 from cluster import ControlPlane
 from scenewright.api.crds import crd
-from scenewright.api.kinds import API_VERSION, GROUP, PLURALS, VERSION
+from scenewright.api.kinds import API_VERSION, GROUP, KINDS, PLURALS, VERSION
+from scenewright_stages.contract.pipeline import Kind
+from scenewright_stages.pipelines import pipelines
 
 Object = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
-TABLE: list[Object] = yaml.safe_load((Path(__file__).parent / "wrong_manifests.yaml").read_text())
-PLACES = {"input": {"uri": "s3://photos/in"}, "output": {"uri": "s3://scenes/out"}}
-RIGHT: dict[str, Object] = {
-    "SceneJob": {**PLACES, "vistadream": {}},
-    "DatasetJob": {**PLACES, "relight": {}},
-    "TuningRun": {"dataset": {"uri": "s3://sets/pairs"}, "output": {"uri": "s3://models/out"}},
-}
+SHARED: list[Object] = yaml.safe_load((Path(__file__).parent / "wrong_manifests.yaml").read_text())
+PIPELINES = {"SceneJob": "vistadream", "DatasetJob": "relight"}
+RIGHT: dict[Kind, Object] = {kind: right_spec(kind, PIPELINES.get(kind, "")) for kind in KINDS}
 NAMESPACE = "default"
 
 
-def manifest(kind: str, name: str, changes: dict[str, Any] | None = None) -> Object:
+def changed(kind: Kind, changes: dict[str, Any]) -> Object:
+    """The right spec of a kind with what a row of the table sets."""
     spec = copy.deepcopy(RIGHT[kind])
-    for path, value in (changes or {}).items():
+    for path, value in changes.items():
         *parents, last = path.split(".")
         block = spec
         for parent in parents:
@@ -41,7 +41,37 @@ def manifest(kind: str, name: str, changes: dict[str, Any] | None = None) -> Obj
             block.pop(last)
         else:
             block[last] = value
+    return spec
+
+
+def manifest(kind: Kind, name: str, spec: Object) -> Object:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+
+
+def breach_cases() -> list[Object]:
+    """What the rules of the pipelines refuse, as rows of the table."""
+    own = [breach for breach in breaches() if breach.block.path and breach.block.path[0] in pipelines(built_in=True)]
+    return [
+        {
+            "name": f"breach-{number:03d}",
+            "kind": breach.block.kind,
+            "by": "cel",
+            "spec": breach.spec,
+            "path": breach.field,
+            "value": shown(breach.rule.refuses[breach.number].get(breach.rule.field, "")),
+            "allowed": breach.rule.message,
+        }
+        for number, breach in enumerate(own)
+    ]
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value as the API server writes it."""
+    first = value[0] if isinstance(value, list) else value
+    return f"{first:g}" if isinstance(first, float) else str(first).lower() if isinstance(first, bool) else str(first)
+
+
+TABLE = [*({**case, "spec": changed(case["kind"], case["set"])} for case in SHARED), *breach_cases()]
 
 
 def kubectl(cluster: ControlPlane, *arguments: str, text: str = "", check: bool = True) -> str:
@@ -54,7 +84,7 @@ def kubectl(cluster: ControlPlane, *arguments: str, text: str = "", check: bool 
 @pytest.fixture(scope="module")
 def applied(released_plane: ControlPlane) -> dict[str, str]:
     """What server-side apply says about each manifest, by name; all in one call."""
-    documents = [manifest(case["kind"], case["name"], case["set"]) for case in TABLE]
+    documents = [manifest(case["kind"], case["name"], case["spec"]) for case in TABLE]
     output = kubectl(
         released_plane,
         "apply",
@@ -88,7 +118,7 @@ def created(released_plane: ControlPlane) -> dict[str, str]:
                 VERSION,
                 NAMESPACE,
                 PLURALS[case["kind"]],
-                manifest(case["kind"], case["name"], case["set"]),
+                manifest(case["kind"], case["name"], case["spec"]),
                 field_validation="Strict",
                 dry_run="All",
             )
@@ -123,7 +153,8 @@ def test_there_are_enough_of_each_sort() -> None:
 
 def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     """Rules that blocks share are counted once."""
-    rules = {rule["message"] for kind in PLURALS for rule in _rules(crd(kind)["spec"]["versions"][0]["schema"])}
+    schemas = [crd(kind, built_in=True)["spec"]["versions"][0]["schema"] for kind in KINDS]
+    rules = {rule["message"] for schema in schemas for rule in _rules(schema)}
     tested = [case["allowed"] for case in TABLE if case["by"] == "cel"]
     untested = {message for message in rules if not any(words in message for words in tested)}
     assert not untested
@@ -138,8 +169,8 @@ def _rules(node: Any) -> list[Object]:
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_right_manifests_are_accepted(released_plane: ControlPlane, kind: str) -> None:
-    text = yaml.safe_dump(manifest(kind, "right"))
+def test_right_manifests_are_accepted(released_plane: ControlPlane, kind: Kind) -> None:
+    text = yaml.safe_dump(manifest(kind, "right", RIGHT[kind]))
     assert "serverside-applied" in kubectl(
         released_plane, "apply", "--server-side", "--dry-run=server", "-f", "-", text=text
     )
@@ -155,10 +186,10 @@ def test_the_examples_are_accepted_with_places_in_a_bucket(released_plane: Contr
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_explain_shows_every_field(released_plane: ControlPlane, kind: str) -> None:
+def test_explain_shows_every_field(released_plane: ControlPlane, kind: Kind) -> None:
     text = kubectl(released_plane, "explain", kind.lower(), "--recursive")
     shown = Counter(re.findall(r"^ +(\w+)\t", text, flags=re.MULTILINE))
-    schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    schema = crd(kind, built_in=True)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     wanted = Counter(name for part in ("spec", "status") for name in _names({"properties": {part: schema[part]}}))
     assert not wanted - shown
 
@@ -175,8 +206,8 @@ def _names(schema: Object) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RIGHT)
-def test_explain_describes_every_field(released_plane: ControlPlane, kind: str) -> None:
-    schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+def test_explain_describes_every_field(released_plane: ControlPlane, kind: Kind) -> None:
+    schema = crd(kind, built_in=True)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     missing = []
     for path, block in _blocks(schema, f"{kind.lower()}.spec"):
         text = " ".join(kubectl(released_plane, "explain", path).split())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from plugins import with_plugins
 from slow_storage import SlowStorage
 from toy_noting import Behaviour
 from worker_faults import SAFE_SECONDS, Orders, ShardedJob, Worker, undisturbed
@@ -32,7 +33,7 @@ SLOWED = 100 if MANY else 25
 BEHIND = 10
 ANSWER_SECONDS, AWAY_SECONDS = 0.5, 30.0
 INTERRUPTED = 143
-SEVERAL = {"SCENEWRIGHT_PIPELINES": "toy=toy_noting:SEVERAL"}
+SEVERAL = with_plugins(toy="toy_noting:SEVERAL")
 QUICK = Orders(Behaviour("", 0.02))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec

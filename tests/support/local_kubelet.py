@@ -7,18 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from job_building import Create, Owned, container_of, literal_environment, pod_of, referenced_environment
+from plugins import with_plugins
 
 from scenewright.execution.jobs import PodSettings, job_manifest, paths
 from scenewright.planning.plan import make_plan
 from scenewright_stages.contract.reports import Report
-
-SUPPORT = Path(__file__).parent
 
 
 @dataclass
@@ -30,6 +29,7 @@ class Kubelet:
         document: of the object.
         owner: the object's identity.
         settings: of all Pods.
+        plugins: further pipelines, as :mod:`plugins` names them.
         pods: how many ran.
     """
 
@@ -37,6 +37,7 @@ class Kubelet:
     document: dict[str, Any]
     owner: Owned
     settings: PodSettings
+    plugins: Mapping[str, str] = field(default_factory=dict)
     pods: int = 0
 
     def start(self, step: str, index: int = 0, **create: Any) -> subprocess.Popen[bytes]:
@@ -53,7 +54,7 @@ class Kubelet:
             "JOB_COMPLETION_INDEX": str(index),
             "SCENEWRIGHT_TERMINATION_LOG": str(self.termination),
             # A checkout below /tmp is not the Pod's /tmp.
-            "PYTHONPATH": str(SUPPORT),
+            **with_plugins(**self.plugins),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         assert pod_of(job)["restartPolicy"] == "Never"
@@ -88,11 +89,11 @@ def _on_this_machine(environment: dict[str, str], scratch: Path) -> dict[str, st
     return found
 
 
-def run_locally(folder: Path, document: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
-    """`scenewright run` with the threads of the Pods."""
+def run_locally(folder: Path, document: dict[str, Any], **plugins: str) -> None:
+    """`scenewright run` with the threads of the Pods; `plugins` are further pipelines."""
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(document))
-    variables = {**os.environ, **(environment or {}), "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    variables = {**os.environ, **with_plugins(**plugins), "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
     command = [sys.executable, "-c", "from scenewright.cli.main import main; main()", "run", str(path)]
     done = subprocess.run(command, env=variables, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,29 +18,28 @@ from typing import Any
 
 import yaml
 from gpu_chain_pipeline import STAGES
+from plugins import with_plugins
 
 from cluster import Behaviour, ControlPlane, FaultProxy
 from cluster.api import ApiError
 from cluster.processes import free_ports
 from scenewright.api.crds import crd
-from scenewright.api.kinds import SPECS
+from scenewright.api.kinds import KINDS
 from scenewright_stages.contract.reports import Report, StageCounts
 
 SYSTEM = "scenewright-system"
 ACCOUNT = "scenewright"
 USER = f"system:serviceaccount:{SYSTEM}:{ACCOUNT}"
-PIPELINES = "gpuChain=gpu_chain_pipeline:PIPELINE"
 OBJECTS = "/apis/scenewright.io/v1alpha1/namespaces/{}/scenejobs"
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_SUPPORT = Path(__file__).parent
 ENDED = ("Complete", "Failed")
 
 
 def install(cluster: ControlPlane) -> None:
     """CRDs that also accept the test's pipeline, and the operator's account with its rights."""
-    for kind in SPECS:
-        definition = crd(kind)
+    for kind in KINDS:
+        definition = crd(kind, built_in=True)
         if kind == "SceneJob":
             _accept_chain(definition)
         cluster.api.apply(f"{_CRDS}/{definition['metadata']['name']}", definition)
@@ -150,8 +149,7 @@ class OperatorProcess:
             "KUBECONFIG": str(kubeconfig),
             "POD_NAME": self.name,
             "SCENEWRIGHT_OPERATOR_CONFIG": str(config),
-            "SCENEWRIGHT_PIPELINES": PIPELINES,
-            "PYTHONPATH": str(_SUPPORT),
+            **with_plugins(gpuChain="gpu_chain_pipeline:PIPELINE"),
             **ALLOCATOR,
         }
         with self.log.open("ab") as log:

@@ -8,12 +8,17 @@ from toy_pipeline import PIPELINE as TOY
 from toy_pipeline import ToyParams
 
 from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.samples import Child, Sample
+
+
+def _two(sample: Sample) -> tuple[Child, ...]:
+    return Child("_a"), Child("_b")
 
 
 def stages(params: ToyParams) -> tuple[StageSpec, ...]:
     """``double`` works on the files, ``sum`` on two children of each; both with three threads."""
     double, total = TOY.stages(params)
-    return replace(double, threads=3), replace(total, threads=3, expands=("_a", "_b"))
+    return replace(double, threads=3), replace(total, threads=3, expands=_two)
 
 
 PIPELINE = replace(TOY, stages=stages)

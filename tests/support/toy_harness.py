@@ -9,11 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plugins import with_plugins
 from toy_pipeline import PIPELINE, runs, write_inputs
 
 from scenewright_stages.contract import layout
@@ -58,7 +59,7 @@ class _Zygote:
     """The process that forks the workers of this test process."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+        environment = {**os.environ, **with_plugins()}
         self._process = subprocess.Popen(
             [sys.executable, str(SUPPORT / "toy_zygote.py")],
             stdin=subprocess.PIPE,
@@ -81,6 +82,13 @@ def _zygote() -> _Zygote:
     return _Zygote()
 
 
+def start_worker(variables: Mapping[str, str], log: Path) -> Started:
+    """Starts a worker with exactly these variables; `log` gets what it prints."""
+    answer = _zygote().ask({"start": dict(variables), "log": str(log)})
+    assert answer is not None
+    return Started(answer)
+
+
 @dataclass
 class Toy:
     """A job of the toy pipeline in a folder of its own.
@@ -90,6 +98,7 @@ class Toy:
         parameters: of the pipeline, as in a manifest.
         options: further fields of the task.
         environment: further variables of the processes.
+        pipeline: what the processes find as the pipeline ``toy``.
     """
 
     folder: Path
@@ -98,6 +107,7 @@ class Toy:
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     output_uri: str = ""
+    pipeline: str = "toy_pipeline:PIPELINE"
 
     def __post_init__(self) -> None:
         write_inputs(self.input, self.samples)
@@ -126,7 +136,7 @@ class Toy:
 
     def task(self, step: str, **changes: Any) -> Task:
         params = PIPELINE.parse(self.parameters)
-        keys = stage_keys(PIPELINE.stages(params), params, {}, 42)
+        keys = stage_keys(PIPELINE, params, {}, 42)
         fields: dict[str, Any] = {
             "kind": "SceneJob",
             "name": "toy-job",
@@ -150,9 +160,7 @@ class Toy:
 
     def start_with(self, variables: dict[str, str]) -> Started:
         """Starts a process with exactly these variables."""
-        answer = _zygote().ask({"start": variables, "log": str(self.folder / "console.txt")})
-        assert answer is not None
-        return Started(answer)
+        return start_worker(variables, self.folder / "console.txt")
 
     def start_afresh(
         self, step: str, environment: dict[str, str] | None = None, *, pass_fds: tuple[int, ...] = (), **changes: Any
@@ -171,8 +179,7 @@ class Toy:
         """Environment of a step's process."""
         return {
             **os.environ,
-            "PYTHONPATH": str(SUPPORT),
-            "SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE",
+            **with_plugins(toy=self.pipeline),
             "SCENEWRIGHT_TASK": self.task(step, **changes).model_dump_json(by_alias=True),
             "SCENEWRIGHT_REPORT_DIR": str(self.reports),
             "SCENEWRIGHT_TERMINATION_LOG": str(self.reports / "termination"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec

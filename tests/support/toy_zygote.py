@@ -10,14 +10,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import toy_stages
 
 import scenewright_stages.worker.stage.checks
-from scenewright_stages.worker import recording
 from scenewright_stages.worker.process.main import main
+from scenewright_stages.worker.stage import recording
 
+entry_points()
+"""Reads what is installed once, for all workers."""
 LOADED = (toy_stages, scenewright_stages.worker.stage.checks)
 
 
@@ -33,6 +36,7 @@ def start(environment: Mapping[str, str], log: str) -> int:
         os.dup2(source, target)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     if flush_seconds := environment.get("TOY_FLUSH_SECONDS"):
         recording.FLUSH_SECONDS = float(flush_seconds)
     main()

@@ -129,11 +129,7 @@ class ShardedJob:
     ) -> None:
         self.shards, self.workers = shards, list[Worker]()
         self.output = open_store(f"{uri}/out")
-        self._environment = {
-            **POD_ENVIRONMENT,
-            "SCENEWRIGHT_PIPELINES": "toy=toy_noting:PIPELINE",
-            **(environment or {}),
-        }
+        self._environment = {**POD_ENVIRONMENT, **(environment or {})}
         self._toy = noting_toy(folder, samples, output_uri=f"{uri}/out", input_uri=f"{uri}/in")
         source = open_store(f"{uri}/in")
         for path in sorted(self._toy.input.iterdir()):
@@ -142,7 +138,7 @@ class ShardedJob:
 
     def step(self, step: str) -> int:
         """Runs the index or publish, as fast as the storage is for the test; its exit code."""
-        return self._toy.step(step, {"SCENEWRIGHT_PIPELINES": "toy=toy_noting:PIPELINE"}, shards=self.shards)
+        return self._toy.step(step, shards=self.shards)
 
     def work(
         self,
@@ -243,16 +239,13 @@ class ShardedJob:
 def noting_toy(folder: Path, samples: int, output_uri: str = "", input_uri: str = "") -> Toy:
     """A job of the noting pipeline; without URIs in the folder itself."""
     options = {"select_stages": [STAGE], **({"input": {"uri": input_uri}} if input_uri else {})}
-    return Toy(folder, samples, options=options, output_uri=output_uri)
+    return Toy(folder, samples, options=options, output_uri=output_uri, pipeline="toy_noting:PIPELINE")
 
 
 def undisturbed(folder: Path, samples: int, behaviour: Behaviour) -> dict[str, bytes]:
     """Every visible file of a job in a folder that nobody disturbs."""
     toy = noting_toy(folder, samples)
-    environment = {
-        "SCENEWRIGHT_PIPELINES": "toy=toy_noting:PIPELINE",
-        **replace(behaviour, notes=str(folder / "notes.jsonl")).variables(),
-    }
+    environment = replace(behaviour, notes=str(folder / "notes.jsonl")).variables()
     codes = [toy.step(step, environment) for step in ("index", STAGE, "publish")]
     assert codes == [0, 0, 0], toy.console()[-3000:]
     return toy.results()

@@ -56,7 +56,7 @@ def trial_job() -> dict[str, Any]:
 def _stages() -> list[str]:
     from scenewright.cli.manifests import Changes, load_plans  # the project itself, which may not be installed
 
-    (plan,) = load_plans(EXAMPLE, Changes())
+    (plan,) = load_plans([EXAMPLE], Changes())
     return [stage.name for stage in plan.chain]
 
 

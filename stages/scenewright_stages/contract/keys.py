@@ -105,7 +105,7 @@ def frozen_table(pipeline: Pipeline) -> dict[str, Any]:
     """What `defaults.json` has to hold for today's code: version and defaults of every stage's parameters."""
     table: dict[str, Any] = {}
     values = default_values(pipeline.params)
-    for block in ({}, *pipeline.examples):
+    for block in pipeline.sample_blocks():
         for stage in pipeline.stages(pipeline.parse(block)):
             entry = table.setdefault(stage.name, {"version": stage.version, "defaults": {}})
             for path in stage.parameters:
@@ -158,8 +158,7 @@ def _changed_parameters(params: BaseModel, stage: StageSpec, pipeline: Pipeline)
     changed: dict[str, Any] = {}
     for path in stage.parameters:
         value = _value(params, path)
-        default = frozen.get(path, _MISSING)
-        default = _at(values, path) if default is _MISSING else default
+        default = _default(value, frozen.get(path, _MISSING), _at(values, path))
         if plain(value) != default:
             changed[path] = _difference(value, default)
     return changed
@@ -185,6 +184,19 @@ def _at(values: Any, path: str) -> Any:
             return _MISSING
         values = values[part]
     return values
+
+
+def _default(value: Any, frozen: Any, current: Any) -> Any:
+    """The frozen default; of fields that a block has gained since then, today's."""
+    if frozen is _MISSING:
+        return current
+    if not isinstance(value, BaseModel) or not isinstance(frozen, Mapping) or not isinstance(current, Mapping):
+        return frozen
+    found = {
+        name: _default(getattr(value, name), frozen.get(name, _MISSING), current.get(name, _MISSING))
+        for name in type(value).model_fields
+    }
+    return {name: default for name, default in found.items() if default is not _MISSING}
 
 
 def _difference(value: Any, default: Any) -> Any:

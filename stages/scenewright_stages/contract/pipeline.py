@@ -226,6 +226,11 @@ class Pipeline:
     examples: tuple[Mapping[str, Any], ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    def sample_blocks(self) -> tuple[Mapping[str, Any], ...]:
+        """Blocks that together use every stage: the defaults, unless a field is required, and the examples."""
+        required = any(each.is_required() for each in self.params.model_fields.values())
+        return self.examples if required else ({}, *self.examples)
+
     def parse(self, block: Mapping[str, Any]) -> Params:
         """The typed parameters of a block as written in a manifest; raises pydantic's ValidationError."""
         return self.params.model_validate(block)
@@ -272,6 +277,11 @@ def _check_reads(stage: StageSpec, level: int, levels: Mapping[str, int]) -> Non
         "siblings": lambda read: read == level > 0,
         "children": lambda read: read > level,
     }
+    families = [read.stage for read in stage.reads if read.of != "own"]
     for read in stage.reads:
         if not fits[read.of](levels.get(read.stage, 0)):
             raise ConfigurationError("stages", stage.name, f"cannot read {read.stage} of {read.of} at its level")
+        if families.count(read.stage) > 1:
+            raise ConfigurationError(
+                "stages", stage.name, f"reads {read.stage} of {read.of} twice: name all outputs at once"
+            )

@@ -21,10 +21,11 @@ class OutputFile:
     """A stored output: one file, or many that count as one.
 
     Attributes:
-        path: below the output prefix. Of numbered files the path with ``{number}`` in it, of a folder its prefix.
+        path: below the output prefix. Of numbered files the path with ``{number}`` in it, of a folder its prefix. Of
+            an output that came with the input its URI.
         size: in bytes, of all files together.
         hash: blake2b-128 of the bytes; of many files that of their names and hashes.
-        parts: size and hash of each of many files by name, in order; empty for one file.
+        parts: size and hash of each of many files by name, in order, of which there may be none; empty for one file.
     """
 
     path: str
@@ -48,7 +49,18 @@ class OutputFile:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; parts and their number only where there are many files."""
         out: dict[str, Any] = {"path": self.path, "size": self.size, "hash": self.hash}
-        return {**out, "count": len(self.parts), "parts": self.parts} if self.parts else out
+        many = self.is_folder or self.is_numbered
+        return {**out, "count": len(self.parts), "parts": self.parts} if many else out
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return self.path.endswith("/")
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it is a sequence of numbered files."""
+        return "{number" in self.path
 
     def summary(self) -> dict[str, Any]:
         """As :meth:`to_json`, without the single parts."""
@@ -56,7 +68,7 @@ class OutputFile:
 
     def files(self) -> dict[str, OutputFile]:
         """Every single file by its name; of an output of one file that file, by its path's last component."""
-        if not self.parts:
+        if not (self.is_folder or self.is_numbered):
             return {self.path.rpartition("/")[2]: self}
         folder = self.path.rpartition("/")[0]
         return {name: OutputFile(f"{folder}/{name}", *part) for name, part in self.parts.items()}
@@ -159,9 +171,12 @@ def deaths(records: Iterable[Record], run: str) -> dict[str, Deaths]:
 
 
 def _deaths(attempts: Mapping[str, Record], ended: set[str]) -> Deaths:
-    died = [record for attempt, record in attempts.items() if attempt not in ended]
-    last = max((record.state_step for record in died), default=0)
-    counting = [record for record in died if record.state_step == last]
+    died = sorted((attempts[name] for name in attempts.keys() - ended), key=lambda record: record.at)
+    counting: list[Record] = []
+    for record in died:
+        # A state that was damaged since then takes a sample back to an earlier step, which forgives nothing.
+        advanced = record.state_step > max((each.state_step for each in counting), default=0)
+        counting = [record] if advanced else [*counting, record]
     return Deaths(len(counting), sum(record.reason != STARTED_TOGETHER for record in counting))
 
 

@@ -8,7 +8,7 @@ function of the parameters and their parent, so every process can work out the w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from scenewright_stages.contract.errors import ConfigurationError, SampleError
 
 SOURCE = "source"
 """Role of the one file of most samples."""
+ID_FIELD = "sample"
+"""Field of errors about an id."""
 WHOLE_LEVEL = -1
 WHOLE_ID = "whole"
 """Id of the sample that stands for the whole job."""
@@ -127,6 +129,14 @@ class Sample:
         """This sample or the one that it was expanded from, `level` expansions below the indexed one."""
         return self.lineage()[level]
 
+    def with_only(self, attributes: Collection[str]) -> Sample:
+        """The sample, and those that it comes from, with these attributes and no others."""
+        return replace(
+            self,
+            attributes={name: value for name, value in self.attributes.items() if name in attributes},
+            parent=None if self.parent is None else self.parent.with_only(attributes),
+        )
+
     def children(self, of: Sequence[Child]) -> tuple[Sample, ...]:
         """The samples that it becomes.
 
@@ -141,9 +151,9 @@ class Sample:
         )
         for child in made:
             if not is_sample_id(child.id):
-                raise ConfigurationError("sample", child.id, "is too long once expanded; shorten the file name")
+                raise ConfigurationError(ID_FIELD, child.id, "is too long once expanded; shorten the file name")
         if len({child.id for child in made}) < len(made):
-            raise ConfigurationError("sample", self.id, "two of its children have the same id")
+            raise ConfigurationError(ID_FIELD, self.id, "two of its children have the same id")
         return made
 
     def to_json(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class StageState(Protocol):
 
 @dataclass(frozen=True)
 class Member:
-    """A sibling or child whose outputs a stage reads."""
+    """A sibling or child whose outputs a stage reads; it shows the attributes that the stage declares."""
 
     sample: Sample
     files: Mapping[str, Local]

@@ -98,12 +98,12 @@ def _has_plain_pixels(image: Image.Image, data: bytes) -> bool:
 
 def read_rgb(path: Path) -> Bytes:
     """(H, W, 3) uint8 sRGB of a PNG that a stage wrote."""
-    return cv2.cvtColor(_decoded(path.read_bytes(), path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return cv2.cvtColor(_decoded(path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
     """(H, W, 3) uint8 sRGB and (H, W) uint8 alpha of a PNG that a stage wrote."""
-    pixels = cv2.cvtColor(_decoded(path.read_bytes(), path), cv2.COLOR_BGRA2RGBA)
+    pixels = cv2.cvtColor(_decoded(path), cv2.COLOR_BGRA2RGBA)
     # Dropping the fourth channel, whatever the first three are.
     colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
     return colours, cv2.extractChannel(pixels, 3)  # type: ignore[return-value]
@@ -155,8 +155,8 @@ def _step(values: Floats) -> NDArray[np.uint16]:
     return np.asarray(scaled, np.uint16).reshape(values.shape)
 
 
-def _decoded(data: bytes, path: Path) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+def _decoded(path: Path) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError(f"could not read {path.name}")
     return np.asarray(pixels, np.uint8)

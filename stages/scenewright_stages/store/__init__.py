@@ -12,6 +12,7 @@ from scenewright_stages.store.errors import (
 )
 from scenewright_stages.store.hashing import hash_bytes, hash_file
 from scenewright_stages.store.interface import Store, StoredObject
+from scenewright_stages.store.local import linked_folder
 from scenewright_stages.store.opening import open_store, split_uri
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "UnsafeKey",
     "hash_bytes",
     "hash_file",
+    "linked_folder",
     "open_store",
     "split_uri",
 ]

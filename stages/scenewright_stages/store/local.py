@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -232,6 +232,17 @@ def _abandoned(path: Path) -> bool:
     if host == socket.gethostname() and rest.isdigit():
         return not Path(f"/proc/{rest}").exists()
     return time.time() - path.stat().st_mtime > LITTER_SECONDS
+
+
+def linked_folder(paths: Mapping[str, Path], folder: Path) -> Path:
+    """A folder with exactly these files by name: what lies elsewhere, perhaps beside others, is linked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        place = folder / name
+        if path != place and not place.is_symlink():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path)
+    return folder
 
 
 @contextmanager

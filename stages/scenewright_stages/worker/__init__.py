@@ -14,12 +14,12 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_SCRATCH``          folder for copies and workspaces (the temporary folder)
 ``SCENEWRIGHT_GPUS``             how many GPUs the process holds: their busy and waiting seconds are measured (0)
 ``SCENEWRIGHT_PROGRESS_URL``     endpoint that gets the counters every 2 s, with the token in the file
-``SCENEWRIGHT_PROGRESS_TOKEN``   (read anew for every push)
+``SCENEWRIGHT_PROGRESS_TOKEN``   (read again for every push)
 ``SCENEWRIGHT_KERNEL_CACHE``     the image's compiled CPU kernels, copied to a new ``NUMBA_CACHE_DIR``
 ``SCENEWRIGHT_STORAGE_PATIENCE`` seconds for which storage that does not answer is waited for (0)
 ``SCENEWRIGHT_MODEL_SOURCE``     where the models step takes weights from: a mirror of the Hub, file:///... or s3://...
-``SCENEWRIGHT_PIPELINES``        further pipelines, ``name=module:ATTRIBUTE,...``
 
-Exit codes are those of :mod:`scenewright_stages.contract.exits`. Where to read on: `main` (steps and ends), `standing`
-(what is up to date), `worklists` (what runs), `stage_run` (how), `publishing` (what is shown and what is deleted).
+Exit codes are those of :class:`~scenewright_stages.contract.errors.ExitCode`. Where to read on: `process/main` (steps
+and ends), `states` (what is up to date), `index/step` (what runs), `stage/step` (how it runs), `publish/step` (what is
+shown and what is deleted).
 """

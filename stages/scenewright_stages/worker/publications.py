@@ -24,6 +24,7 @@ from scenewright_stages.store import (
     Store,
     StoreError,
     hash_file,
+    linked_folder,
     open_store,
     split_uri,
 )
@@ -79,7 +80,9 @@ def resolve(name: str, wanted: TaskNamedInput) -> Resolved:
 
 
 def fetch_named(wanted: TaskNamedInput, resolved: Resolved, folder: Path) -> Path:
-    """Local path of a named input: its own place in a local store, else a copy in `folder`.
+    """Local path of a named input: a file, or a folder with exactly the files that stages see.
+
+    What lies in a local store is not copied.
 
     Raises:
         SampleError: a file is gone or another one (reason ``InputChanged``).
@@ -94,8 +97,7 @@ def fetch_named(wanted: TaskNamedInput, resolved: Resolved, folder: Path) -> Pat
         places = list(pool.map(fetch, sorted(resolved.files.items())))
     if resolved.single:
         return places[0]
-    first = min(resolved.files, default="")
-    return places[0].parents[first.count("/")] if places else folder
+    return linked_folder(dict(zip(sorted(resolved.files), places, strict=True)), folder)
 
 
 def _resolve(wanted: TaskNamedInput) -> Resolved | None:

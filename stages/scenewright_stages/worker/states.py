@@ -216,20 +216,32 @@ def blocked(upstream: Sequence[Upstream]) -> SampleState | None:
     return next((state for each in upstream if (state := _blocked_by(each)) is not None), None)
 
 
-def current_upstream(upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
-    """Hashes of the upstream outputs that are read now, by stage and output, as a record stores them."""
+def current_upstream(stage: StageSpec, upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
+    """Hashes of the upstream outputs that a stage reads now, by stage and output, as a record stores them.
+
+    Those of a family cover the attributes of its members that the stage reads.
+    """
     hashes: dict[str, dict[str, str]] = {}
-    for each in upstream:
+    # A family's hash of an output covers the sample's own: it comes last where a stage reads both.
+    for each in sorted(upstream, key=lambda each: each.read.of != "own"):
         found = each.outputs()
+        if not found:
+            continue
+        names = sorted({name for _, files in found for name in files})
         if each.read.of == "own":
-            for _, files in found:
-                hashes[each.read.stage] = {name: file.hash for name, file in files.items()}
-        elif found:
-            names = sorted({name for _, files in found for name in files})
-            hashes[each.read.stage] = {
-                name: short_hash([[one.id, files[name].hash] for one, files in found if name in files])
+            read = {name: found[0][1][name].hash for name in names}
+        else:
+            read = {
+                name: short_hash(
+                    [
+                        [one.id, files[name].hash, one.with_only(stage.attributes).attributes]
+                        for one, files in found
+                        if name in files
+                    ]
+                )
                 for name in names
             }
+        hashes.setdefault(each.read.stage, {}).update(read)
     return hashes
 
 
@@ -290,17 +302,19 @@ def _judged(
     history = evidence.history(stage.name, sample.id)
     ended = [record for record in history if record.key == key and record.state in ("done", "failed", "rejected")]
     last = max(ended, key=lambda record: record.at, default=None)
+    answer = evidence.answers.get(answer_path(stage, sample), "")
+    if stage.asks is not None and not answer:
+        return SampleState("awaiting", None, AWAITING, stage.asks.text)
     if any(state.state == "todo" for each in upstream for _, state in each.members):
         # A sample without its files runs again whatever comes of those above it.
         lost = last is not None and last.state == "done" and _are_missing(stage, sample, last, evidence.sizes)
         return SampleState("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
-    answer = evidence.answers.get(answer_path(stage, sample), "")
-    if stage.asks is not None and not answer:
-        return SampleState("awaiting", None, AWAITING, stage.asks.text)
     if last is None:
         return SampleState("todo", None, _why_none(key, history))
     fingerprint = input_fingerprint(stage, sample, evidence.inputs, answer)
-    if reason := _why_stale(stage, sample, last, history, fingerprint, current_upstream(upstream), evidence.sizes):
+    if reason := _why_stale(
+        stage, sample, last, history, fingerprint, current_upstream(stage, upstream), evidence.sizes
+    ):
         return SampleState("todo", None, reason)
     states: dict[str, State] = {"done": "done", "rejected": "skipped"}
     return SampleState(states.get(last.state, "failed"), last, last.reason, last.message)

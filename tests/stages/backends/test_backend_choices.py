@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from plugins import plugins
 from teleport_pipeline import PIPELINE, RECEIVER, SENDER
 
 from scenewright_stages.backends.choices import (
@@ -26,8 +27,9 @@ SAM3, SAM2 = "facebook/sam3", "facebook/sam2.1-hiera-large"
 
 
 @pytest.fixture(autouse=True)
-def _teleport(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "teleport=teleport_pipeline:PIPELINE")
+def _teleport() -> Iterator[None]:
+    with plugins(teleport="teleport_pipeline:PIPELINE"):
+        yield
 
 
 # --- licences

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plugins import plugins
 from teleport_pipeline import Pair
 
 from scenewright_stages.backends import loading
@@ -116,8 +118,9 @@ TELEPORT = Capability("teleport", Pair)
 
 
 @pytest.fixture
-def _teleport(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "teleport=teleport_pipeline:PIPELINE")
+def _teleport() -> Iterator[None]:
+    with plugins(teleport="teleport_pipeline:PIPELINE"):
+        yield
 
 
 @pytest.mark.usefixtures("_teleport")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import teleport_pipeline
+from plugins import plugins
 
 from scenewright_stages import backends as package
 from scenewright_stages.backends import registry
@@ -149,8 +151,9 @@ def test_a_folder_with_facts_is_a_capability_without_any_list(tmp_path: Path, mo
 
 
 @pytest.fixture
-def teleport(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "teleport=teleport_pipeline:PIPELINE")
+def teleport() -> Iterator[None]:
+    with plugins(teleport="teleport_pipeline:PIPELINE"):
+        yield
 
 
 def test_a_pipeline_brings_backends_along(teleport: None) -> None:
@@ -159,19 +162,20 @@ def test_a_pipeline_brings_backends_along(teleport: None) -> None:
     assert "teleport" in registry.capabilities()
 
 
-def test_a_pipeline_that_cannot_be_loaded_takes_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "a=no_such_module:PIPELINE,teleport=teleport_pipeline:PIPELINE")
-    assert registry.backend("teleport", "walk") is teleport_pipeline.WALK
-    with pytest.raises(UnknownBackend):
-        registry.backend("depth", "nobodys")
+def test_a_pipeline_that_cannot_be_loaded_takes_nothing_from_the_others() -> None:
+    with plugins(a="no_such_module:PIPELINE", teleport="teleport_pipeline:PIPELINE"):
+        assert registry.backend("teleport", "walk") is teleport_pipeline.WALK
+        with pytest.raises(UnknownBackend):
+            registry.backend("depth", "nobodys")
 
 
 def test_a_pipeline_cannot_replace_a_built_in_backend(
-    teleport: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     built_in = registry.backend("depth", "moge")
     changed = replace(teleport_pipeline.PIPELINE, backends=(replace(built_in, gpu_memory_gib=1.0),))
     monkeypatch.setattr(teleport_pipeline, "PIPELINE", changed)
-    assert registry.backend("depth", "moge") is built_in
-    assert [facts for facts in registry.backends("depth") if facts.name == "moge"] == [built_in]
+    with plugins(teleport="teleport_pipeline:PIPELINE"):
+        assert registry.backend("depth", "moge") is built_in
+        assert [facts for facts in registry.backends("depth") if facts.name == "moge"] == [built_in]
     assert "teleport" in caplog.text and "moge" in caplog.text

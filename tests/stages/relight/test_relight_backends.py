@@ -67,7 +67,7 @@ def test_contradictions_are_refused(block: dict[str, Any]) -> None:
 
 def test_the_chain_is_part_of_the_key_and_the_number_of_lights_is_not() -> None:
     def keys(params: RelightParams) -> dict[str, str]:
-        return stage_keys(PIPELINE.stages(params), params, {}, 42)
+        return stage_keys(PIPELINE, params, {}, 42)
 
     plain = keys(RelightParams(segmentation=SegmentationParams(backends=["sam3", "sam2"])))
     assert plain["segment"] != keys(RelightParams(segmentation=SegmentationParams(backends=["sam3"])))["segment"]

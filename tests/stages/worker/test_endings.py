@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from plugins import with_plugins
 from toy_harness import Toy
 from toy_pipeline import write_inputs
 
@@ -216,7 +217,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_index_and_publish_are_left_at_once(toy: Toy) -> None:
     toy.folded()
     (toy.reports / "progress.json").write_text("")
-    process = toy.start("publish", {"SCENEWRIGHT_PIPELINES": "toy=toy_broken:SLOW_REPORTER"}, job={"other": 1})
+    process = toy.start("publish", with_plugins(toy="toy_broken:SLOW_REPORTER"), job={"other": 1})
     deadline = time.monotonic() + 20
     while '"step": "publish", "shard": 0, "phase": "publishing"' not in (toy.reports / "progress.json").read_text():
         assert time.monotonic() < deadline

@@ -129,8 +129,8 @@ def test_a_late_sample_ends_the_process_with_30_and_is_passed_over(toy: Toy) -> 
 
 
 def test_a_broken_implementation_ends_the_process_with_its_reason(toy: Toy) -> None:
-    environment = {"SCENEWRIGHT_PIPELINES": "toy=toy_broken:PIPELINE"}
-    assert toy.step("double", environment, fold_index=True) == 1
+    toy.pipeline = "toy_broken:PIPELINE"
+    assert toy.step("double", fold_index=True) == 1
     assert toy.report("double").reason == "ModuleNotFoundError"
 
 

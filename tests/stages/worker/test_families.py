@@ -17,7 +17,7 @@ CHILDREN = [f"s{number:04d}_{ending}" for number in range(SAMPLES) for ending in
 @pytest.fixture
 def family(tmp_path: Path) -> Toy:
     """A job of five samples that become ten."""
-    job = Toy(tmp_path / "job", samples=SAMPLES, environment={"SCENEWRIGHT_PIPELINES": "toy=toy_family:PIPELINE"})
+    job = Toy(tmp_path / "job", samples=SAMPLES, pipeline="toy_family:PIPELINE")
     job.faults()
     return job
 

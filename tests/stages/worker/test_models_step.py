@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugins import with_plugins
 from teleport_pipeline import PIPELINE as TELEPORT
 
 from scenewright_stages.backends.cache.weights import weights_status
@@ -58,7 +59,7 @@ class Step:
             step="models",
             run="r-1",
             work_hash="0" * 16,
-            keys=stage_keys(stages, params, {}, 42),
+            keys=stage_keys(pipeline, params, {}, 42),
             input={"uri": "s3://not/there"},  # type: ignore[arg-type]
             output={"uri": str(self.folder / "out")},  # type: ignore[arg-type]
             select_stages=[stage.name for stage in stages],
@@ -71,8 +72,7 @@ class Step:
             "SCENEWRIGHT_TERMINATION_LOG": str(self.folder / "termination"),
             "SCENEWRIGHT_SCRATCH": str(self.folder / "scratch"),
             "SCENEWRIGHT_POD": "a-pod",
-            "SCENEWRIGHT_PIPELINES": "teleport=teleport_pipeline:PIPELINE",
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            **with_plugins(teleport="teleport_pipeline:PIPELINE"),
             **environment,
         }
         done = subprocess.run(

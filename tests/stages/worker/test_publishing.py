@@ -100,9 +100,8 @@ def test_a_page_is_made_again_only_when_its_sample_changed(toy: Toy) -> None:
 
 
 def test_a_report_that_cannot_be_made_is_a_warning_and_costs_no_result(toy: Toy) -> None:
-    environment = {"SCENEWRIGHT_PIPELINES": "toy=toy_broken:WITHOUT_REPORTER"}
-    assert toy.step("double", environment, fold_index=True) == 0
-    assert toy.step("sum", environment, fold_publish=True) == 0
+    toy.pipeline = "toy_broken:WITHOUT_REPORTER"
+    assert toy.folded() == [0, 0]
     report = toy.report("publish")
     assert "report.html could not be made" in " ".join(report.warnings)
     assert "report" not in report.outputs

@@ -56,7 +56,10 @@ def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
         (["--set", "coarse.frame=5"], "did you mean 'frames'?"),
         (["--set", "depth.backend=dpt"], "error: spec.vistadream.depth.backend: 'dpt': allowed: classic"),
         (["--set", "depth.backend=depth-pro"], "add 'apple-amlr' to this field"),
-        (["--set", "trajectory.motionPreset=small", "--set", "trajectory.forwardRatio=1"], "contradict each other"),
+        (
+            ["--set", "trajectory.motionPreset=small", "--set", "trajectory.forwardRatio=1"],
+            "error: spec.vistadream.trajectory.motionPreset: 'small': contradicts forwardRatio",
+        ),
         (["--only", "paint"], "error: spec.execution.stages.only[0]: 'paint': no such stage"),
         (["--only", "depth", "--start-from", "depth"], "contradicts startFrom"),
         (["--output", "./in/deeper"], "must not be the input nor lie inside it"),

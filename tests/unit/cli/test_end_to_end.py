@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugins import with_plugins
 
-SUPPORT = Path(__file__).parents[2] / "support"
 MANIFEST = """
 apiVersion: scenewright.io/v1alpha1
 kind: SceneJob
@@ -33,11 +33,7 @@ def job(tmp_path: Path) -> Path:
 
 
 def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SUPPORT),
-        "SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE",
-    }
+    environment = {**os.environ, **with_plugins(toy="toy_pipeline:PIPELINE")}
     command = [sys.executable, "-m", "scenewright.cli.main", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

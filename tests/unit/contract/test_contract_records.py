@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.contract.keys import seed_for
-from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, OutputFile, Record, State, crashes, latest
+from scenewright_stages.contract.keys import input_fingerprint, seed_for
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, Deaths, OutputFile, Record, State, deaths, latest
 from scenewright_stages.contract.samples import Sample, SourceFile, is_sample_id, sample_id_from
 
 
@@ -48,8 +49,8 @@ def test_the_latest_done_counts_and_without_one_the_latest_end() -> None:
         ([record("started", reason=STARTED_LEFT_PROCESS)], 0),
     ],
 )
-def test_crashes_are_attempts_that_started_and_never_ended(records: list[Record], count: int) -> None:
-    assert crashes(records, "r").get("s", 0) == count
+def test_deaths_are_attempts_that_started_and_never_ended(records: list[Record], count: int) -> None:
+    assert deaths(records, "r").get("s", Deaths()).total == count
 
 
 @given(st.text())
@@ -72,9 +73,12 @@ def test_unsafe_ids_are_refused_when_read(text: str) -> None:
 
 def test_a_sample_survives_json_and_its_fingerprint_covers_sidecars() -> None:
     source, depth = SourceFile("file:///a.png", 3, "aa"), SourceFile("file:///a.npy", 4, "bb")
-    sample = Sample("a", source, {"depth": depth}, attributes={"variant": "x"}, rejected=("Bad", "why"))
+    files = {"source": source, "depth": depth}
+    sample = Sample("a", files, attributes={"variant": "x"}, rejected=("Bad", "why"))
     assert Sample.from_json(json.loads(json.dumps(sample.to_json()))) == sample
-    assert sample.fingerprint() != Sample("a", source).fingerprint()
+    stage = StageSpec("stage", 1, "m:C", (Read(INPUT),), ())
+    lone = Sample("a", {"source": source})
+    assert input_fingerprint(stage, sample, {}) != input_fingerprint(stage, lone, {})
 
 
 def test_seeds_differ_by_job_stage_and_sample() -> None:

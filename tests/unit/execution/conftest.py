@@ -57,7 +57,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         script.write_text(json.dumps({"behaviours": behaviours or {}}))
         environment = {
             **os.environ,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
             "STUB_SCRIPT": str(script),
             "STUB_LOG": str(log),
         }

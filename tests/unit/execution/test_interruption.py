@@ -34,7 +34,7 @@ def started(tmp_path: Path, behaviour: dict[str, Any]) -> Iterator[tuple[subproc
     (tmp_path / "script.json").write_text(json.dumps({"behaviours": {"depth": [behaviour]}}))
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
         "TMPDIR": str(tmp_path),
         "STUB_SCRIPT": str(tmp_path / "script.json"),
         "STUB_LOG": str(tmp_path / "log.jsonl"),

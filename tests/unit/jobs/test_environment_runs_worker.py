@@ -12,26 +12,19 @@ import pytest
 import toy_pipeline
 from job_building import Owned
 from local_kubelet import Kubelet, published_files, run_locally
+from plugins import plugins
 
 from scenewright.api.kinds import API_VERSION
 from scenewright.execution.jobs import PodSettings
-from scenewright.planning import kinds
 
-SUPPORT = Path(toy_pipeline.__file__).parent
-PIPELINES = {"SCENEWRIGHT_PIPELINES": "toy=toy_pipeline:PIPELINE", "PYTHONPATH": str(SUPPORT)}
-SETTINGS = PodSettings(images={"scene": "none"}, environment=PIPELINES)
-CACHES = (kinds.pipelines_of, kinds.manifest_model, kinds.spec_model)
+TOY = {"toy": "toy_pipeline:PIPELINE"}
+SETTINGS = PodSettings(images={"scene": "none"})
 
 
 @pytest.fixture(autouse=True)
-def toy_pipeline_is_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", PIPELINES["SCENEWRIGHT_PIPELINES"])
-    for cached in CACHES:
-        cached.cache_clear()
-    yield
-    monkeypatch.undo()
-    for cached in CACHES:
-        cached.cache_clear()
+def toy_pipeline_is_known() -> Iterator[None]:
+    with plugins(**TOY):
+        yield
 
 
 def manifest(folder: Path, output: str, samples: int = 5, **toy: Any) -> dict[str, Any]:
@@ -53,7 +46,7 @@ def manifest(folder: Path, output: str, samples: int = 5, **toy: Any) -> dict[st
 
 def kubelet_of(folder: Path, document: dict[str, Any], owner: Owned | None = None) -> Kubelet:
     """What runs the Pods of a job of the toy pipeline."""
-    return Kubelet(folder, document, owner or Owned(name="toys"), SETTINGS)
+    return Kubelet(folder, document, owner or Owned(name="toys"), SETTINGS, TOY)
 
 
 @pytest.mark.slow
@@ -61,7 +54,7 @@ def test_pods_and_the_local_run_make_the_same_bytes(tmp_path: Path) -> None:
     kubelet = kubelet_of(tmp_path, manifest(tmp_path, "cluster"))
     report = kubelet.run_all()
     assert report.stages["sum"].done == 5 and kubelet.pods == 1 + 3 + 3 + 1
-    run_locally(tmp_path, manifest(tmp_path, "laptop"), PIPELINES)
+    run_locally(tmp_path, manifest(tmp_path, "laptop"), **TOY)
     cluster, laptop = published_files(tmp_path / "cluster"), published_files(tmp_path / "laptop")
     assert len(cluster) > 10 and cluster == laptop
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scenewright.api.kinds import SceneJobSpec
+from scenewright.api.kinds import spec_model
 from scenewright.planning.documents import absolute_uri, with_absolute_uris
 from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.problems import SpecError
@@ -16,7 +16,7 @@ RAW: dict[str, Any] = {"spec": {"vistadream": {"coarse": {"frames": 10}}}}
 
 
 def applied(*assignments: str) -> dict[str, Any]:
-    result: dict[str, Any] = apply_overrides(RAW, assignments, SceneJobSpec, ["vistadream"])["spec"]
+    result: dict[str, Any] = apply_overrides(RAW, assignments, spec_model("SceneJob"), ["vistadream"])["spec"]
     return result
 
 

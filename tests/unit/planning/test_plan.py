@@ -9,6 +9,7 @@ import pytest
 import teleport_pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plugins import plugins
 
 from scenewright.api.kinds import API_VERSION
 from scenewright.planning.backends import revisions
@@ -98,11 +99,11 @@ def test_another_revision_of_weights_changes_the_key_of_the_stage_that_runs_them
     assert "outpaint" not in changed_keys(old, new)
 
 
-def test_a_backend_of_several_sets_has_all_their_revisions_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCENEWRIGHT_PIPELINES", "teleport=teleport_pipeline:PIPELINE")
+def test_a_backend_of_several_sets_has_all_their_revisions_in_the_key() -> None:
     stages = teleport_pipeline.PIPELINE.stages(teleport_pipeline.TeleportParams(backends=["pair", "walk"]))
-    assert revisions(stages) == {"teleport/pair": "lab/sender@v1+lab/receiver@main", "teleport/walk": ""}
-    local = revisions(stages, lambda weights: f"local-{weights.id[-1]}")
+    with plugins(teleport="teleport_pipeline:PIPELINE"):
+        assert revisions(stages) == {"teleport/pair": "lab/sender@v1+lab/receiver@main", "teleport/walk": ""}
+        local = revisions(stages, lambda weights: f"local-{weights.id[-1]}")
     assert local["teleport/pair"] == "lab/sender@local-r+lab/receiver@local-r"
 
 

@@ -96,9 +96,9 @@ def problems(raw: dict[str, Any]) -> dict[str, Problem]:
         ),
         (
             {"vistadream": {"coarse": {"minInpaintRatio": 0.3, "maxInpaintRatio": 0.2}}},
-            "spec.vistadream.coarse",
-            ABSENT,
-            "minInpaintRatio 0.3 must not exceed maxInpaintRatio 0.2",
+            "spec.vistadream.coarse.minInpaintRatio",
+            0.3,
+            "must not exceed maxInpaintRatio",
         ),
     ],
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from scenewright_stages.contract.errors import ContractError
-from scenewright_stages.contract.outputs import ArrayContract, ImageContract, Media, OutputContract
+from scenewright_stages.contract.outputs import ArrayContract, Form, ImageContract, Media, OutputContract
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.stage import StageResult
 from scenewright_stages.worker.stage.checks import check_output, check_result
@@ -35,7 +37,7 @@ def save_image(path: Path, pixels: np.ndarray = RAMP, mode: str | None = None) -
         (lambda path: save_image(path, RAMP[:8]), "expected 16 a side"),
         (lambda path: save_image(path, RAMP, "L"), "expected 3 channels"),
         (lambda path: save_image(path, RAMP, "RGBA"), "expected 3 channels"),
-        (lambda path: path.write_bytes(b"\x89PNG not really"), "no image"),
+        (lambda path: path.write_bytes(b"\x89PNG not really"), "not an image"),
         (lambda path: (save_image(path), path.write_bytes(path.read_bytes()[:-40])), "cannot be read"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (lambda path: path.mkdir(), "not a file"),
@@ -146,12 +148,12 @@ def test_bad_point_files_are_refused(tmp_path: Path, content: bytes, message: st
     [
         ("json", b'{"frames": 1}', b'{"frame": 1}', "lacks"),
         ("json", b'{"frames": 1}', b'{"frames": NaN}', "NaN"),
-        ("json", b'{"frames": 1}', b"[1]", "no JSON object"),
+        ("json", b'{"frames": 1}', b"[1]", "not a JSON object"),
         ("json", b'{"frames": 1}', b'{"frames"', "cannot be read"),
         ("text", "é".encode(), b" \n", "blank"),
         ("text", "é".encode(), b"\xff\xfe", "cannot be read"),
-        ("html", b"<!doctype html><HTML></HTML>", b"<p>", "no HTML"),
-        ("rrd", b"RRF2....", b"RIFF", "no Rerun"),
+        ("html", b"<!doctype html><HTML></HTML>", b"<p>", "not an HTML page"),
+        ("rrd", b"RRF2....", b"RIFF", "not a Rerun recording"),
     ],
 )
 def test_other_files(tmp_path: Path, media: Media, good: bytes, bad: bytes, message: str) -> None:
@@ -183,3 +185,97 @@ def test_results_are_complete_declared_inside_and_finite(tmp_path: Path) -> None
     ):
         with pytest.raises(ContractError, match=message):
             check_result(stage, result, workspace)
+
+
+def many(form: Form, **fields: Any) -> StageSpec:
+    path = "{sample}/frames/" if form == "folder" else "{sample}/{number}.txt"
+    return StageSpec("stage", 1, "m:C", (), (OutputContract("frames", path, "text", form=form, **fields),))
+
+
+def written(folder: Path, *texts: str) -> list[Path]:
+    """Files with these contents in a folder of their own."""
+    (folder / "frames" / "deep").mkdir(parents=True)
+    paths = [folder / "frames" / "deep" / f"{number}.txt" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("texts", "fields", "why"),
+    [
+        (("a", "b"), {}, None),
+        (("a", " "), {}, "frames/.*1.* is blank"),
+        (("a", "bc"), {"minimum_bytes": 2}, r"frames/.*0.* has 1 bytes, at least 2"),
+        ((), {}, "frames has 0 files, 1 to 10000 are expected"),
+        ((), {"minimum_files": 0}, None),
+        (("a", "b"), {"maximum_files": 1}, "frames has 2 files, 1 to 1 are expected"),
+        (("a", "b"), {"minimum_files": 3}, "frames has 2 files, 3 to 10000"),
+    ],
+)
+@pytest.mark.parametrize("form", ["numbered", "folder"])
+def test_each_of_many_files_is_checked_and_their_number(
+    tmp_path: Path, form: Form, texts: tuple[str, ...], fields: dict[str, Any], why: str | None
+) -> None:
+    paths = written(tmp_path, *texts)
+    result = StageResult({"frames": paths if form == "numbered" else tmp_path / "frames"})
+    if why is None:
+        check_result(many(form, **fields), result, tmp_path)
+        return
+    with pytest.raises(ContractError, match=why):
+        check_result(many(form, **fields), result, tmp_path)
+
+
+def test_forms_are_not_mixed_up(tmp_path: Path) -> None:
+    paths = written(tmp_path, "a", "b")
+    one = StageSpec("stage", 1, "m:C", (), (OutputContract("frames", "{sample}.txt", "text"),))
+    for spec, made, why in (
+        (one, paths, "frames is 2 files, one is expected"),
+        (many("numbered"), paths[0], "frames is one file, a sequence is expected"),
+        (many("folder"), paths, "frames is not a folder"),
+        (many("folder"), paths[0], "frames is not a folder"),
+        (many("folder"), tmp_path / "nothing", "frames is not a folder"),
+    ):
+        with pytest.raises(ContractError, match=why):
+            check_result(spec, StageResult({"frames": made}), tmp_path)
+
+
+def test_no_file_of_many_may_lie_outside_the_workspace(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    paths = written(workspace, "a")
+    (tmp_path / "outside.txt").write_text("x")
+    (workspace / "frames" / "link.txt").symlink_to(tmp_path / "outside.txt")
+    for form, made in (("folder", workspace / "frames"), ("numbered", [*paths, tmp_path / "outside.txt"])):
+        with pytest.raises(ContractError, match="outside the sample's workspace"):
+            check_result(many(form), StageResult({"frames": made}), workspace)
+    with pytest.raises(ContractError, match="outside the sample's workspace"):
+        check_result(many("folder"), StageResult({"frames": tmp_path}), workspace)
+
+
+def test_tensors_of_a_safetensors_file_meet_their_contract(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    wanted = OutputContract(
+        "weights",
+        "{sample}.safetensors",
+        "safetensors",
+        json_keys=("bias",),
+        arrays=(ArrayContract("matrix", "float32", 2, minimum=-1.0, maximum=1.0),),
+    )
+    good = {"matrix": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(1, np.float16)}
+    save_file(good, path)
+    check_output(wanted, path)
+    for tensors, why in (
+        ({"matrix": good["matrix"]}, "weights lacks 'bias'"),
+        ({"bias": good["bias"]}, "weights lacks the array 'matrix'"),
+        ({**good, "matrix": good["matrix"] * 2}, "weights/matrix goes down to -2.0"),
+        ({**good, "matrix": good["matrix"].astype(np.float64)}, "is float64 with 2 axes, expected float32 with 2"),
+        ({**good, "matrix": np.full((2, 3), np.nan, np.float32)}, "0.00% of the entries are finite"),
+        ({}, "weights holds no tensor"),
+    ):
+        save_file(tensors, path)
+        with pytest.raises(ContractError, match=why):
+            check_output(wanted, path)
+    save_file(good, path)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ContractError, match="weights cannot be read as safetensors"):
+        check_output(wanted, path)

@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.pipeline import InputKind
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.samples import is_sample_id
-from scenewright_stages.worker.index.curated import list_dataset, select_entries
-from scenewright_stages.worker.index.files import list_files, select_positions, stem_of, unique_ids
+from scenewright_stages.worker.index.curated import list_dataset
+from scenewright_stages.worker.index.files import (
+    ignored_files,
+    list_files,
+    select_entries,
+    select_positions,
+    stem_of,
+    unique_ids,
+)
 from scenewright_stages.worker.process.endings import exceeds
 
 KIND = InputKind((".png", ".jpg"), {"depth": (".depth.npy", ".depth.png"), "camera": (".camera.json",)})
@@ -20,18 +27,19 @@ KIND = InputKind((".png", ".jpg"), {"depth": (".depth.npy", ".depth.png"), "came
 
 def test_files_are_samples_in_order_with_their_sidecars() -> None:
     keys = ["b.png", "a.JPG", "a.depth.png", "a.depth.npy", "b.camera.json", "notes.txt", ".hidden.png", ".git/x.png"]
-    listing = list_files(keys, KIND)
-    assert [(one.id, one.key, one.sidecars) for one in listing.candidates] == [
-        ("a", "a.JPG", {"depth": "a.depth.npy"}),
-        ("b", "b.png", {"camera": "b.camera.json"}),
+    listed = list_files(keys, KIND)
+    assert [(one.id, one.files) for one in listed] == [
+        ("a", {"source": "a.JPG", "depth": "a.depth.npy"}),
+        ("b", {"source": "b.png", "camera": "b.camera.json"}),
     ]
-    assert listing.ignored == ("a.depth.png", "notes.txt")
+    assert ignored_files(keys, listed) == ("a.depth.png", "notes.txt")
 
 
 def test_a_sidecar_without_its_image_is_no_sample() -> None:
-    listing = list_files(["a.png", "lost.depth.png"], KIND)
-    assert [one.id for one in listing.candidates] == ["a"]
-    assert listing.ignored == ("lost.depth.png",)
+    keys = ["a.png", "lost.depth.png"]
+    listed = list_files(keys, KIND)
+    assert [one.id for one in listed] == ["a"]
+    assert ignored_files(keys, listed) == ("lost.depth.png",)
 
 
 def test_colliding_stems_take_their_ending_and_then_a_hash() -> None:
@@ -84,8 +92,8 @@ KEYS = ["metadata.json", "p/0.png", "p/0.depth.npy", "s/0.png", "images/index_00
 
 
 def dataset(variants: list[str], entries: object = ENTRIES) -> list[tuple[str, str, tuple[str, str] | None]]:
-    listing = list_dataset(json.dumps(entries).encode(), "file:///d", KEYS, KIND, variants)
-    return [(one.id, one.key, one.rejected) for one in listing.candidates]
+    listed = list_dataset(json.dumps(entries).encode(), "file:///d", KEYS, KIND, variants)
+    return [(one.id, one.files.get("source", ""), one.rejected) for one in listed]
 
 
 def test_a_dataset_has_a_sample_for_each_entry_and_variant() -> None:
@@ -101,14 +109,14 @@ def test_a_dataset_has_a_sample_for_each_entry_and_variant() -> None:
 
 
 def test_selected_indices_are_entries_of_the_dataset() -> None:
-    listing = list_dataset(json.dumps(ENTRIES).encode(), "file:///d", KEYS, KIND, [])
-    assert [one.id for one in select_entries(listing, "0", None)] == [
+    listed = list_dataset(json.dumps(ENTRIES).encode(), "file:///d", KEYS, KIND, [])
+    assert [one.id for one in select_entries(listed, "0", None)] == [
         "photorealistic/index_0000",
         "stylized/index_0000",
     ]
-    assert [one.id for one in select_entries(listing, "0-2", 3)][-1] == "photorealistic/index_0001"
+    assert [one.id for one in select_entries(listed, "0-2", 3)][-1] == "photorealistic/index_0001"
     with pytest.raises(ConfigurationError):
-        select_entries(listing, "9", None)
+        select_entries(listed, "9", None)
 
 
 @pytest.mark.parametrize("content", [b"{", b"3", b'["a"]', b'{"entries": []}'])

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from toy_chains import chain_of, pipeline_of
 
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
-from scenewright_stages.contract.records import STARTED_TOGETHER, Record, crashes
+from scenewright_stages.contract.records import STARTED_TOGETHER, Deaths, Record, deaths
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.worker.stage.sample_runner import for_each, thread_count
-from scenewright_stages.worker.stage.shard_plan import CRASHED, make_agenda
-from scenewright_stages.worker.worklists import Todo
+from scenewright_stages.worker.stage.shard_plan import CRASHED, ShardPlanner
+from scenewright_stages.worker.states import Evidence
+from scenewright_stages.worker.worklists import WorkItem
 
 STAGE = StageSpec("stage", 1, "m:C", (Read(INPUT),), (), threads=2)
 
@@ -73,27 +75,28 @@ def started(sample: str, attempt: str, reason: str = "") -> Record:
     return Record(sample, "stage", "k", "started", "run", attempt, at=1.0, reason=reason)
 
 
-def agenda(records: dict[str, list[Record]]) -> tuple[list[tuple[str, bool]], dict[str, str]]:
-    todos = [Todo(Sample(name), "no record") for name in sorted(records)]
-    made = make_agenda((STAGE,), {"stage": "k"}, todos, {"stage": records}, "run", allowed_crashes=2)
+def planned(records: dict[str, list[Record]]) -> tuple[list[tuple[str, bool]], dict[str, str]]:
+    items = [WorkItem(Sample(name), "no record") for name in sorted(records)]
+    chain = chain_of(pipeline_of(STAGE), keys={"stage": "k"})
+    population = chain.population(item.sample for item in items)
+    plan = ShardPlanner(chain, STAGE, population, "run", retries=1).plan(items, Evidence({"stage": records}))
     return (
-        [(each.sample.id, each.suspected) for each in made.assignments],
-        {record.sample: record.reason for record, _ in made.records},
+        [(item.sample.id, item.suspected) for item in plan.items],
+        {record.sample: record.reason for record, _ in plan.records},
     )
 
 
 def test_samples_that_ran_together_when_the_process_died_run_first_and_alone() -> None:
     records = {"a": [], "b": [started("b", "1", STARTED_TOGETHER)], "c": [started("c", "1", STARTED_TOGETHER)]}
-    assert agenda(records) == ([("b", True), ("c", True), ("a", False)], {})
+    assert planned(records) == ([("b", True), ("c", True), ("a", False)], {})
 
 
-def test_a_sample_is_never_given_up_for_crashes_that_others_may_have_caused() -> None:
+def test_a_sample_is_never_given_up_for_deaths_that_others_may_have_caused() -> None:
     together = [started("a", attempt, STARTED_TOGETHER) for attempt in "123"]
-    assert agenda({"a": together}) == ([("a", True)], {})
-    assert agenda({"a": [*together, started("a", "4")]}) == ([], {"a": CRASHED})
+    assert planned({"a": together}) == ([("a", True)], {})
+    assert planned({"a": [*together, started("a", "4")]}) == ([], {"a": CRASHED})
 
 
-def test_crashes_alone_are_counted_apart() -> None:
+def test_deaths_alone_are_counted_apart() -> None:
     records = [started("a", "1", STARTED_TOGETHER), started("a", "2")]
-    assert crashes(records, "run") == {"a": 2}
-    assert crashes(records, "run", alone=True) == {"a": 1}
+    assert deaths(records, "run") == {"a": Deaths(total=2, alone=1)}

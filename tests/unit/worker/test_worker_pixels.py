@@ -13,6 +13,7 @@ from scenewright_stages.contract.errors import ContractError
 from scenewright_stages.contract.outputs import ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, StageResult
 from scenewright_stages.store import hash_bytes, open_store
 from scenewright_stages.worker.stage.checks import check_pixels, check_result
@@ -68,7 +69,7 @@ def test_one_pixel_that_differs_is_enough_wherever_it_is() -> None:
 
 def test_only_pngs_can_be_given_as_pixels(tmp_path: Path) -> None:
     jpeg = OutputContract("photo", "{sample}.jpg", "image")
-    with pytest.raises(ContractError, match="no PNG"):
+    with pytest.raises(ContractError, match="not a PNG"):
         check_result(StageSpec("s", 1, "m:C", (), (jpeg,)), StageResult({"photo": Pixels(RGB)}), tmp_path)
 
 
@@ -76,12 +77,12 @@ def test_one_image_under_two_names_is_stored_twice_with_one_hash_and_the_workspa
     store = open_store(str(tmp_path / "out"))
     records: list[Record] = []
     faults: list[BaseException] = []
-    uploader = Uploader(store, STAGE, records.append, faults.append)
+    uploader = Uploader(store, STAGE, records.append, faults.append, lambda sample, outputs: None)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     shared = Pixels(RGB)
     outputs = {"one": shared, "two": shared, "work": Pixels(RGB[..., 0])}
-    uploader.submit(Record("s", "stage", "k", "done"), outputs, workspace)
+    uploader.submit(Record("s", "stage", "k", "done"), Sample("s"), outputs, workspace)
     uploader.drain()
     uploader.close()
     assert not faults

@@ -182,3 +182,24 @@ def test_the_counters_are_those_of_the_step() -> None:
     assert push is not None and (push.run, push.step, push.shard, push.phase) == ("r-1", "depth", 3, "running")
     assert (push.samples.total, push.samples.done, push.samples.failed, push.ended_here) == (9, 5, 1, 1)
     assert push.waiting_seconds >= 0.0 and push.load_seconds >= 0.0
+
+
+def test_numbers_of_a_stage_are_shown_until_it_says_others_and_pushed() -> None:
+    progress = Progress(None, "r-1", 0)
+    progress.begin_step("train", "running", 1)
+    progress.measure({"loss": 0.5, "step": 1})
+    progress.measure({"loss": 0.25, "psnr": float("nan")})
+    assert progress.snapshot()["numbers"] == {"loss": 0.25, "step": 1.0}
+    push = progress.push()
+    assert push is not None and push.numbers == {"loss": 0.25, "step": 1.0}
+    progress.begin_step("render", "running", 1)
+    assert progress.snapshot()["numbers"] == {}
+
+
+@pytest.mark.parametrize("numbers", [{"Loss": 1.0}, {"a-b": 1.0}, {"": 1.0}, {f"n{i}": 1.0 for i in range(17)}])
+def test_numbers_with_other_names_or_too_many_are_refused(numbers: dict[str, float]) -> None:
+    progress = Progress(None, "r-1", 0)
+    progress.measure({"loss": 1.0})
+    with pytest.raises(ValueError, match=r"name of a number|at most 16"):
+        progress.measure(numbers)
+    assert progress.snapshot()["numbers"] == {"loss": 1.0}

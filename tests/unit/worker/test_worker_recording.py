@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.records import Record
 from scenewright_stages.store import AccessRefused, StoredObject, StoreError, StoreFull, StoreUnreachable
 from scenewright_stages.store.local import LocalStore
-from scenewright_stages.worker import logs, recording
 from scenewright_stages.worker.evidence import parse_records, read_histories
+from scenewright_stages.worker.process import logs
 from scenewright_stages.worker.process.endings import ending_for, store_fault
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
-from scenewright_stages.worker.process.stopping import Abandoned, Stop
-from scenewright_stages.worker.stage.recording import Recorder
+from scenewright_stages.worker.process.stopping import Stop
+from scenewright_stages.worker.stage import recording
+from scenewright_stages.worker.stage.recording import Recorder, Start
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def done(sample: str) -> Record:
 
 
 def test_a_start_is_stored_before_it_returns_and_an_end_later(store: LocalStore, recorder: Recorder) -> None:
-    recorder.start("a", 0)
+    recorder.start(Start("a", 0))
     assert stored(store) == {"a": ["started"]}
     recorder.add(done("a"))
     recorder.flush_if_due()
@@ -55,18 +56,18 @@ def test_a_start_is_stored_before_it_returns_and_an_end_later(store: LocalStore,
 
 
 def test_marks_of_unflushed_samples_stay_until_their_records_are_stored(store: LocalStore, recorder: Recorder) -> None:
-    recorder.start("a", 0)
+    recorder.start(Start("a", 0))
     recorder.leave_process("a")
     recorder.add(done("a"))
-    recorder.start("b", 0)
+    recorder.start(Start("b", 0))
     assert stored(store) == {"a": ["started"], "b": ["started"]}
     recorder.flush()
-    recorder.start("c", 0)
+    recorder.start(Start("c", 0))
     assert stored(store) == {"a": ["done"], "b": ["started"], "c": ["started"]}
 
 
 def test_a_forgotten_start_leaves_nothing(store: LocalStore, recorder: Recorder) -> None:
-    recorder.start("a", 0)
+    recorder.start(Start("a", 0))
     recorder.forget("a")
     recorder.close()
     assert stored(store) == {}
@@ -89,7 +90,7 @@ def test_many_records_are_flushed_without_waiting(store: LocalStore, recorder: R
 
 def test_times_of_records_grow_even_where_the_clock_is_behind(store: LocalStore, recorder: Recorder) -> None:
     ahead = 4e9
-    recorder.start("a", ahead)
+    recorder.start(Start("a", ahead))
     recorder.add(done("a"), ahead)
     recorder.add(done("b"))
     recorder.close()
@@ -198,7 +199,7 @@ class OthersEnd(LocalStore):
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         self.shards += 1
         other = Recorder(self, "double", "key", "run", self.shards, "other")
-        other.start(f"s{self.shards}", 0.0)
+        other.start(Start(f"s{self.shards}", 0.0))
         other.add(Record(f"s{self.shards}", "double", "key", "done"))
         found = list(super().list(prefix))
         other.close()
@@ -208,7 +209,7 @@ class OthersEnd(LocalStore):
 def test_marks_that_go_while_records_are_read_are_no_fault(tmp_path: Path) -> None:
     """In a job of many shards some process ends at any moment, and slow storage is read for seconds."""
     own = Recorder(LocalStore(tmp_path), "double", "key", "run", 0, "own")
-    own.start("s0", 0.0)
+    own.start(Start("s0", 0.0))
     own.add(Record("s0", "double", "key", "done"))
     own.flush()
     history = read_histories(OthersEnd(tmp_path), ["double"])["double"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.worker import stopping
+from scenewright_stages.worker.process import stopping
 from scenewright_stages.worker.process.stopping import MAXIMUM_FLUSH_SECONDS, Stop, watch_last_moment, watch_signals
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind, Listed
-from scenewright_stages.worker.index.files import entry_facts, files_of
+from scenewright_stages.worker.index.files import entry_facts, files_of, typed_names
 from scenewright_stages.worker.index.lists import PARAMETERS
 
 METADATA = "metadata.json"
@@ -76,7 +76,7 @@ def _entries(content: bytes, uri: str) -> list[Mapping[str, Any]]:
 
 def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[Listed]:
     index = entry["index"] if isinstance(entry.get("index"), int) and entry["index"] >= 0 else position
-    names = ATTRIBUTES if kind.entry is None else (*ATTRIBUTES, *kind.entry.model_fields)
+    names = dict.fromkeys((*ATTRIBUTES, *typed_names(kind)))
     given = {
         name: entry[name]
         for name in names

@@ -162,11 +162,17 @@ def _digest(key: str) -> str:
     return hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
+def typed_names(kind: InputKind) -> dict[str, object]:
+    """Names of the facts that the pipeline types, in Python and in manifests, each with its annotation."""
+    fields = kind.entry.model_fields.items() if kind.entry is not None else ()
+    return {each: field.annotation for name, field in fields for each in (name, field.alias or name)}
+
+
 def entry_facts(row: Mapping[str, object], kind: InputKind) -> tuple[dict[str, object], tuple[str, str] | None]:
     """What an entry says of its sample, typed by the pipeline; why the sample is rejected when it does not fit."""
     if kind.entry is None:
         return dict(row), None
-    typed = {field.alias or name for name, field in kind.entry.model_fields.items()} | set(kind.entry.model_fields)
+    typed = typed_names(kind)
     given = {name: value for name, value in row.items() if name in typed}
     try:
         checked = kind.entry.model_validate(given)

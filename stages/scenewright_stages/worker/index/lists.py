@@ -17,7 +17,7 @@ from urllib.parse import quote
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind, Listed
 from scenewright_stages.contract.samples import SOURCE
-from scenewright_stages.worker.index.files import entry_facts, unique_ids
+from scenewright_stages.worker.index.files import entry_facts, typed_names, unique_ids
 from scenewright_stages.worker.process.session import INPUT_FIELD
 
 SUFFIXES = (".jsonl", ".csv")
@@ -119,7 +119,13 @@ def _absolute(path: str, folder: str) -> str:
 
 def _facts(row: Mapping[str, Any], kind: InputKind) -> dict[str, Any]:
     known = {"id", PARAMETERS, *URI_COLUMNS, *kind.sidecars}
-    facts = {name: _fact(value) for name, value in row.items() if name not in known and value not in (None, "")}
+    typed = typed_names(kind)
+    facts = {
+        # A text stays one, even where it looks like a number.
+        name: value if typed.get(name) is str else _fact(value)
+        for name, value in row.items()
+        if name not in known and value not in (None, "")
+    }
     return dict(list(facts.items())[:MAXIMUM_ATTRIBUTES])
 
 

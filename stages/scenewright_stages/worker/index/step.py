@@ -10,12 +10,12 @@ from typing import Any
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.reports import Failure, Report
-from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.samples import ID_FIELD, Sample
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.evidence import read_answers, read_histories, stored_sizes
 from scenewright_stages.worker.index.inputs import FINGERPRINTS, InputListing, read_input
-from scenewright_stages.worker.index.work import StageWork, plan_work, refuse_shared_paths
+from scenewright_stages.worker.index.work import StageWork, check_family, plan_work, refuse_shared_paths
 from scenewright_stages.worker.process.reporting import write_atomically
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import resolve
@@ -55,17 +55,18 @@ def indexed(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def _with_families_checked(listing: InputListing, chain: Chain) -> InputListing:
-    """Samples are rejected whose entry sets unusable parameters, or of which nothing can be expanded."""
+    """Samples are rejected whose entry sets unusable parameters, and those of which ids or paths cannot be made."""
     return replace(listing, samples=tuple(_with_family_checked(sample, chain) for sample in listing.samples))
 
 
 def _with_family_checked(sample: Sample, chain: Chain) -> Sample:
-    if sample.rejected is not None or not sample.overrides:
+    if sample.rejected is not None:
         return sample
     try:
-        chain.family(sample)
+        check_family(chain, sample)
     except ConfigurationError as problem:
-        return replace(sample, rejected=("BadEntry", str(problem)))
+        reason = "BadSampleId" if problem.field == ID_FIELD else "BadEntry"
+        return replace(sample, rejected=(reason, str(problem)))
     return sample
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.reports import StageCounts
-from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
 from scenewright_stages.worker.chain import Chain, Population
 from scenewright_stages.worker.states import UPSTREAM_MISSING, Evidence, judge, latest_time
 from scenewright_stages.worker.worklists import WorkItem, shard_count
@@ -62,12 +62,36 @@ def plan_work(
     return work
 
 
+def check_family(chain: Chain, sample: Sample) -> None:
+    """Whether the ids and the paths of all that comes from an indexed sample can be made.
+
+    Raises:
+        ConfigurationError: an id is not usable, an attribute is not usable in a path, or the entry sets what it may
+            not.
+    """
+    levels = chain.family(sample).levels
+    for stage in chain.stages:
+        named = [output for output in stage.outputs if output.attributes()]
+        if named and chain.levels[stage.name] != WHOLE_LEVEL:
+            for each in levels[chain.levels[stage.name]]:
+                for output in named:
+                    output.path_for(each)
+
+
 def refuse_shared_paths(chain: Chain, population: Population) -> None:
-    """Two samples of a stage may not write to one path.
+    """Two samples of a stage may not write to one path, nor have one id.
 
     Raises:
         ConfigurationError: they would; names both.
     """
+    for samples in population.values():
+        roots: dict[str, str] = {}
+        for sample in samples:
+            other = roots.setdefault(sample.id, sample.root.id)
+            if other != sample.root.id:
+                raise ConfigurationError(
+                    "spec.input", sample.id, f"{other} and {sample.root.id} would both become this sample; rename one"
+                )
     for stage in chain.stages:
         taken: dict[str, str] = {}
         for sample in population[chain.levels[stage.name]]:

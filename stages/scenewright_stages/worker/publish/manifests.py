@@ -247,10 +247,11 @@ def _manifest_entry(chain: Chain, end: SampleEnd) -> dict[str, Any]:
     if end.sample.attributes:
         entry["attributes"] = end.sample.attributes
     entry["files"] = {
-        f"{stage.name}/{contract.name}": _shown_file(contract, records[stage.name].outputs[contract.name])
+        f"{stage.name}/{contract.name}": _shown_file(contract, record.outputs[contract.name])
         for stage in chain.stages
+        if (record := records.get(stage.name)) is not None and record.run != PROVIDED
         for contract in stage.outputs
-        if contract.result and stage.name in records and contract.name in records[stage.name].outputs
+        if contract.result and contract.name in record.outputs
     }
     entry["metrics"] = {name: record.metrics for name, record in records.items() if record.metrics}
     entry["backends"] = {name: record.backends for name, record in records.items() if record.backends}

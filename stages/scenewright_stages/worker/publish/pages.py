@@ -135,7 +135,7 @@ class PageMaker:
         for stage, record in records.items():
             for name, stored in record.outputs.items():
                 fetch = partial(fetch_output, self._session.output, stored, folder / stage)
-                if stored.parts and not stored.path.endswith("/"):
+                if stored.is_numbered:
                     numbered[stage, name] = cast(Callable[[], tuple[Path, ...]], fetch)
                 else:
                     files[stage, name] = cast(Callable[[], Path], fetch)

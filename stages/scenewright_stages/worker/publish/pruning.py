@@ -6,10 +6,13 @@ stage wrote it, or a stage started on a sample for which it declares that path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
+from scenewright_stages.worker.stage.state import STATE_FILE
 from scenewright_stages.worker.states import Histories
 
 
@@ -49,6 +52,12 @@ def _declared(stage: StageSpec, sample: str, record: Record) -> Iterator[str]:
     for output in stage.outputs:
         if output.form == "file" and all(name in record.attributes for name in output.attributes()):
             yield output.resolved(sample, record.attributes)
+
+
+def finished_states(stage: str, done: Collection[str], sizes: Mapping[str, int]) -> list[str]:
+    """Paths of the durable states of samples that are done."""
+    states = (re.fullmatch(rf"{layout.STATE}/{stage}/(.+?)/{STATE_FILE}", path) for path in sizes)
+    return [found.string for found in states if found is not None and found[1] in done]
 
 
 def kept_records(

@@ -42,7 +42,7 @@ from scenewright_stages.worker.publish.manifests import (
     warnings_of,
 )
 from scenewright_stages.worker.publish.pages import PageMaker
-from scenewright_stages.worker.publish.pruning import kept_records, stale_files
+from scenewright_stages.worker.publish.pruning import finished_states, kept_records, stale_files
 from scenewright_stages.worker.states import Evidence, States, judge
 
 WRITERS = 8
@@ -160,14 +160,8 @@ def _clean_up(session: Session, found: Found, publication: Publication) -> None:
         _compact(output, stage.name, kept_records(records, chain.keys[stage.name], session.task.run, remaining))
         if stage.keeps_state:
             ended = {sample for sample, state in found.states[stage.name].items() if state.state == "done"}
-            output.delete(_finished_states(stage.name, ended, found.sizes))
+            output.delete(finished_states(stage.name, ended, found.sizes))
     output.remove_litter()
-
-
-def _finished_states(stage: str, ended: set[str], sizes: Mapping[str, int]) -> list[str]:
-    """Files of durable states of samples that are done."""
-    prefixes = tuple(layout.state_prefix(stage, sample) for sample in ended)
-    return [path for path in sizes if prefixes and path.startswith(prefixes)]
 
 
 def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:

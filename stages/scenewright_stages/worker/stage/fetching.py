@@ -22,6 +22,7 @@ from scenewright_stages.store import (
     PreconditionFailed,
     Store,
     hash_file,
+    linked_folder,
     open_store,
     split_uri,
 )
@@ -85,7 +86,10 @@ class Fetcher:
     def _members(self, item: WorkItem) -> dict[str, list[Member]]:
         return {
             stage: [
-                Member(sample, self._outputs(outputs, item.folder / stage / str(number)))
+                Member(
+                    sample.with_only(self._stage.attributes),
+                    self._outputs(outputs, item.folder / stage / str(number)),
+                )
                 for number, (sample, outputs) in enumerate(members)
             ]
             for stage, members in item.families.items()
@@ -137,15 +141,11 @@ def fetch_output(output: Store, stored: OutputFile, folder: Path) -> Local:
     """
     if "://" in stored.path:
         return fetch_source(SourceFile(stored.path, stored.size, stored.hash), folder)
-    if not stored.parts:
-        return _fetch_file(output, stored, folder / stored.path.replace("/", "__")[-200:])
-    target = folder / stored.hash
-    files = stored.files()
-    paths = [_fetch_file(output, file, target / name) for name, file in files.items()]
-    if not stored.path.endswith("/"):
-        return tuple(paths)
-    local = output.local_path(stored.path.rstrip("/"))
-    return target if local is None else local
+    target = folder / stored.path.rstrip("/").replace("/", "__")[-200:]
+    if not (stored.is_folder or stored.is_numbered):
+        return _fetch_file(output, stored, target)
+    paths = {name: _fetch_file(output, file, target / name) for name, file in stored.files().items()}
+    return linked_folder(paths, target) if stored.is_folder else tuple(paths.values())
 
 
 def _fetch_file(output: Store, stored: OutputFile, target: Path) -> Path:

@@ -14,6 +14,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,6 @@ class RankRequest:
         return json.dumps(
             {
                 "sample": self.sample.to_json(),
-                "attributes": dict(self.sample.attributes),
                 "files": [[*key, _packed(local)] for key, local in inputs.files.items()],
                 "families": {
                     stage: [
@@ -166,15 +166,14 @@ def main() -> None:
     chain = resolve_chain(task)
     spec = chain.stage(task.step)
     stage = load_stage(spec, StageContext(spec, chain.parameters, model_settings(task)))
-    for number, line in enumerate(_lines()):
-        workspace = Path(scratch) / f"rank-{rank}-{number}"
-        workspace.mkdir(parents=True)
-        sample, inputs = _unpacked(json.loads(line), chain, workspace, int(rank), int(count))
-        try:
-            stage.process(sample, inputs)
-        except (SampleError, ConfigurationError) as problem:
-            # Rank 0 runs into the same and reports it.
-            print(f"rank {rank}: {problem}", flush=True)
+    for line in _lines():
+        with tempfile.TemporaryDirectory(prefix=f"rank-{rank}-", dir=scratch) as workspace:
+            sample, inputs = _unpacked(json.loads(line), chain, Path(workspace), int(rank), int(count))
+            try:
+                stage.process(sample, inputs)
+            except (SampleError, ConfigurationError) as problem:
+                # Rank 0 runs into the same and reports it.
+                print(f"rank {rank}: {problem}", flush=True)
 
 
 def _lines() -> Iterator[str]:
@@ -213,7 +212,7 @@ def _unpacked(
         state=None if state is None else MirroredState(state[0], {name: Path(path) for name, path in state[1].items()}),
         ranks=Ranks(rank, count, data["rendezvous"]),
     )
-    return Sample(sample.id, sample.files, data["attributes"], sample.parent), inputs
+    return sample, inputs
 
 
 def _packed(local: Local) -> str | list[str]:

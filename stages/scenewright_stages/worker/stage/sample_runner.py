@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,7 +105,8 @@ class SampleRunner:
     Args:
         stage: the implementation, models loaded.
         scratch: takes the workspaces.
-        retries: how often a sample is tried again after an unexpected exception.
+        retries: how often a sample is tried again after an unexpected exception; None where it never is, not even at a
+            smaller setting when memory ran out: several processes work on it and do not know that one began again.
         running: keeps track of what runs.
         inputs: the inputs of an item in a workspace.
     """
@@ -114,7 +115,7 @@ class SampleRunner:
         self,
         stage: Stage[Any],
         scratch: Path,
-        retries: int,
+        retries: int | None,
         running: RunningSamples,
         inputs: Callable[[WorkItem, Path], StageInputs[Any]],
     ) -> None:
@@ -130,7 +131,7 @@ class SampleRunner:
             Abandoned: the process must end.
         """
         started = time.monotonic()
-        tries_left, reduced = self._retries, False
+        tries_left, reduced = self._retries or 0, self._retries is None
         while True:
             workspace = self._new_workspace()
             try:
@@ -189,9 +190,7 @@ class SampleRunner:
 
 def visible(item: WorkItem, stage: Stage[Any]) -> Sample:
     """The sample as the stage's code sees it: with the attributes that the stage declares, and no others."""
-    names = stage.context.stage.attributes
-    shown = {name: value for name, value in item.sample.attributes.items() if name in names}
-    return replace(item.sample, attributes=shown)
+    return item.sample.with_only(stage.context.stage.attributes)
 
 
 def memory_reason(problem: BaseException) -> str:

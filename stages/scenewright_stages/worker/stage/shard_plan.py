@@ -8,7 +8,7 @@ from typing import Any
 
 from scenewright_stages.contract.keys import input_fingerprint
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.contract.records import Deaths, Record, deaths
+from scenewright_stages.contract.records import Deaths, OutputFile, Record, deaths
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.worker.chain import Chain, Population
 from scenewright_stages.worker.states import (
@@ -108,7 +108,7 @@ class ShardPlanner:
             "fingerprint": item.fingerprint,
             "upstream": dict(item.hashes),
         }
-        skip = blocked(upstream) or _upstream_missing(upstream)
+        skip = blocked(upstream) or _upstream_missing(upstream) or (state if state.state == "awaiting" else None)
         if skip is not None:
             record = Record(state="skipped", reason=skip.reason, message=skip.message, **base)
             plan.records.append((record, item.after))
@@ -130,13 +130,21 @@ class ShardPlanner:
         return replace(
             item,
             fingerprint=input_fingerprint(self.stage, item.sample, evidence.inputs, found),
-            hashes=current_upstream(upstream),
-            upstream={
-                each.read.stage: files for each in upstream if each.read.of == "own" for _, files in each.outputs()
-            },
+            hashes=current_upstream(self.stage, upstream),
+            upstream=_own_outputs(upstream),
             families={each.read.stage: each.outputs() for each in upstream if each.read.of != "own"},
             answer=answer,
         )
+
+
+def _own_outputs(upstream: Sequence[Upstream]) -> dict[str, dict[str, OutputFile]]:
+    """What a sample reads of its own or its ancestors' outputs, by stage; a stage may be read in several parts."""
+    own: dict[str, dict[str, OutputFile]] = {}
+    for each in upstream:
+        if each.read.of == "own":
+            for _, files in each.outputs():
+                own.setdefault(each.read.stage, {}).update(files)
+    return own
 
 
 def counting_records(item: WorkItem, history: Sequence[Record]) -> list[Record]:

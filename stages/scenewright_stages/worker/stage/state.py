@@ -18,6 +18,8 @@ from scenewright_stages.store import ObjectMissing, Store, hash_file
 from scenewright_stages.worker.worklists import WorkItem
 
 LATEST = "latest.json"
+STATE_FILE = r"[0-9a-f]{16}/(latest\.json|[0-9]+/.+)"
+"""Pattern of the files of one state below the folder of its sample."""
 
 
 class SavedState:
@@ -68,6 +70,9 @@ class SavedState:
             found: dict[str, Any] = json.loads(self._store.get_bytes(f"{self._prefix}{LATEST}"))
         except ObjectMissing:
             return {}
+        except ValueError:
+            print(f"the saved state is damaged ({LATEST}); starting from the beginning", flush=True)
+            return {}
         return found
 
     def _fetched(self) -> dict[str, Path]:
@@ -109,9 +114,8 @@ def open_state(
     if state.step:
         print(f"{stage} {item.sample.id} continues from the state saved at step {state.step}", flush=True)
     elif any(each.key.endswith(f"/{LATEST}") for each in store.list(prefix)):
-        print(
-            f"{stage} {item.sample.id}: the saved state was made of other parameters or data; starting anew", flush=True
-        )
+        why = "the saved state was made of other parameters or data"
+        print(f"{stage} {item.sample.id}: {why}; starting from the beginning", flush=True)
     return state
 
 

@@ -101,6 +101,7 @@ class StageRun:
         self._afters: dict[str, float] = {item.sample.id: item.after for item in self._items}
         self._ranks: RankProcesses | None = None
         self._named: dict[str, Path] = {}
+        self._input_hashes = read_run_inputs(session.output, task.run) if task.inputs else {}
         self._given_up = threading.Event()
 
     def run(self) -> Report:
@@ -187,7 +188,7 @@ class StageRun:
         evidence = Evidence(
             read_histories(session.output, [stage.name for stage in stages], wanted.__contains__),
             None,
-            read_run_inputs(session.output, session.task.run) if session.task.inputs else {},
+            self._input_hashes,
             read_answers(chain, population, session.output, sizes),
         )
         planner = ShardPlanner(chain, self._spec, population, session.task.run, session.task.retries.per_sample)
@@ -215,7 +216,7 @@ class StageRun:
         stage = self._load()
         self._named = self._fetch_named()
         fetcher = Fetcher(self._spec, self._session.output, self._scratch, self._threads + AHEAD_SAMPLES)
-        retries = task.retries.per_sample if self._ranks is None else 0
+        retries = task.retries.per_sample if self._ranks is None else None
         runner = SampleRunner(stage, self._scratch, retries, self._running, self._inputs(stage))
         self._session.progress.enter("running")
 
@@ -271,12 +272,13 @@ class StageRun:
 
     def _fetch_named(self) -> dict[str, Path]:
         """Local places of the named inputs, fetched once for all samples."""
-        wanted = self._session.task.inputs
-        return {
-            name: fetch_named(wanted[name], resolve(name, wanted[name]), self._scratch / "named" / name)
-            for name in self._spec.inputs
-            if name in wanted
-        }
+        places: dict[str, Path] = {}
+        for name in self._spec.inputs:
+            if wanted := self._session.task.inputs.get(name):
+                # What the fingerprints say of it; it may have changed since they were made.
+                wanted = wanted.model_copy(update={"hash": self._input_hashes.get(name, wanted.hash)})
+                places[name] = fetch_named(wanted, resolve(name, wanted), self._scratch / "named" / name)
+        return places
 
     def _inputs(self, stage: Stage[Any]) -> Any:
         """How the inputs of an item are made."""

@@ -1,4 +1,4 @@
-"""Storage that is away for a while: waited for where patience is asked for, and nowhere else."""
+"""Storage that does not answer for a while: operations are retried where the environment asks for it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.store import ObjectMissing, StoredObject, StoreUnreachable, open_store
-from scenewright_stages.store import patience as patience_module
+from scenewright_stages.store import ObjectMissing, StoredObject, StoreUnreachable, open_store, retrying
 from scenewright_stages.store.local import LocalStore
-from scenewright_stages.store.retrying import PatientStore, hurry, patient
+from scenewright_stages.store.retrying import RetryingStore, stop_retrying, with_retries
 from scenewright_stages.store.s3 import S3Store
 
 
@@ -53,13 +52,13 @@ class BreakingList(LocalStore):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_module, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(patience_module, "LONGEST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(patience_module, "_hurried", threading.Event())
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(retrying, "_stopped", threading.Event())
 
 
 def test_an_outage_within_the_time_is_not_noticed(tmp_path: Path) -> None:
-    store = PatientStore(Flaky(tmp_path, 5), 30.0)
+    store = RetryingStore(Flaky(tmp_path, 5), 30.0)
     store.put_bytes("a", b"content")
     assert store.get_bytes("a") == b"content"
 
@@ -67,21 +66,21 @@ def test_an_outage_within_the_time_is_not_noticed(tmp_path: Path) -> None:
 def test_an_outage_beyond_the_time_is_raised(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(StoreUnreachable):
-        PatientStore(Flaky(tmp_path, 10**9), 0.1).put_bytes("a", b"")
+        RetryingStore(Flaky(tmp_path, 10**9), 0.1).put_bytes("a", b"")
     assert 0.1 <= time.monotonic() - began < 5.0
 
 
 @pytest.mark.parametrize("ask", [lambda store: store.get_bytes("missing"), lambda store: store.put_bytes("../x", b"")])
-def test_other_problems_are_raised_at_once(tmp_path: Path, ask: Callable[[PatientStore], Any]) -> None:
+def test_other_problems_are_raised_at_once(tmp_path: Path, ask: Callable[[RetryingStore], Any]) -> None:
     flaky = Flaky(tmp_path, 0)
     with pytest.raises(Exception, match=r"missing|must not"):
-        ask(PatientStore(flaky, 30.0))
+        ask(RetryingStore(flaky, 30.0))
     assert flaky.asked == 1
 
 
 def test_who_must_end_waits_no_more(tmp_path: Path) -> None:
-    store = PatientStore(Flaky(tmp_path, 10**9), 60.0)
-    threading.Timer(0.1, hurry).start()
+    store = RetryingStore(Flaky(tmp_path, 10**9), 60.0)
+    threading.Timer(0.1, stop_retrying).start()
     began = time.monotonic()
     with pytest.raises(StoreUnreachable):
         store.put_bytes("a", b"")
@@ -92,13 +91,13 @@ def test_a_listing_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:
     inner = BreakingList(tmp_path)
     for name in "edcba":
         inner.put_bytes(name, b"x")
-    assert [entry.key for entry in PatientStore(inner, 30.0).list()] == list("abcde")
+    assert [entry.key for entry in RetryingStore(inner, 30.0).list()] == list("abcde")
     assert inner.broken
 
 
 def test_everything_else_is_the_stores_own(tmp_path: Path) -> None:
     inner = LocalStore(tmp_path)
-    store = PatientStore(inner, 30.0)
+    store = RetryingStore(inner, 30.0)
     put = store.put_bytes("a/b", b"content")
     assert store.head("a/b") == put and store.uri == inner.uri and store.uri_of("x") == inner.uri_of("x")
     assert store.local_path("a/b") == inner.local_path("a/b") and store.fingerprint(put) == inner.fingerprint(put)
@@ -115,6 +114,8 @@ def test_everything_else_is_the_stores_own(tmp_path: Path) -> None:
 def test_only_where_the_environment_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = LocalStore(tmp_path)
     monkeypatch.delenv("SCENEWRIGHT_STORAGE_PATIENCE", raising=False)
-    assert patient(inner) is inner and isinstance(open_store("s3://bucket/prefix"), S3Store)
+    assert with_retries(inner) is inner and isinstance(open_store("s3://bucket/prefix"), S3Store)
     monkeypatch.setenv("SCENEWRIGHT_STORAGE_PATIENCE", "300")
-    assert isinstance(patient(inner), PatientStore) and isinstance(open_store("s3://bucket/prefix"), PatientStore)
+    assert isinstance(with_retries(inner), RetryingStore) and isinstance(
+        open_store("s3://bucket/prefix"), RetryingStore
+    )

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.pipeline import InputKind
-from scenewright_stages.worker.index.lists import ListedSample, is_listing, parse_listing
+from scenewright_stages.contract.inputs import InputKind, Listed
+from scenewright_stages.worker.index.lists import is_list, parse_list
 
 KIND = InputKind((".png",), {"mask": (".mask.png",)}, listings=True)
 LOCAL = "file:///data/sets/list.jsonl"
 
 
-def parsed(*rows: dict[str, Any], uri: str = LOCAL) -> list[ListedSample]:
-    return parse_listing("\n".join(json.dumps(row) for row in rows).encode(), uri, KIND)
+def parsed(*rows: dict[str, Any], uri: str = LOCAL) -> list[Listed]:
+    return parse_list("\n".join(json.dumps(row) for row in rows).encode(), uri, KIND)
 
 
 def test_names_count_from_the_lists_folder_and_ids_are_file_stems() -> None:
     first, second = parsed({"uri": "faces/a b.png"}, {"image": "s3://bucket/x/c.v2.png", "mask": "m.png"})
-    assert (first.id, first.uri) == ("a_b", "file:///data/sets/faces/a%20b.png")
-    assert (second.id, second.uri) == ("c.v2", "s3://bucket/x/c.v2.png")
-    assert second.sidecars == {"mask": "file:///data/sets/m.png"}
+    assert (first.id, first.files["source"]) == ("a_b", "file:///data/sets/faces/a%20b.png")
+    assert (second.id, second.files["source"]) == ("c.v2", "s3://bucket/x/c.v2.png")
+    assert second.files == {"source": "s3://bucket/x/c.v2.png", "mask": "file:///data/sets/m.png"}
 
 
 def test_files_of_one_name_in_several_folders_get_ids_with_their_folders() -> None:
@@ -38,8 +38,8 @@ def test_a_given_id_wins_and_other_columns_are_attributes() -> None:
 
 def test_csv_cells_with_numbers_become_numbers() -> None:
     content = b'\xef\xbb\xbffile_name,id,box,note\na.png,,"0.1,0.2,0.9,1.0",dark room\nb.png,bea,,\n'
-    first, second = parse_listing(content, "s3://bucket/list.csv", KIND)
-    assert first.uri == "s3://bucket/a.png"
+    first, second = parse_list(content, "s3://bucket/list.csv", KIND)
+    assert first.files["source"] == "s3://bucket/a.png"
     assert first.attributes == {"box": [0.1, 0.2, 0.9, 1.0], "note": "dark room"}
     assert (second.id, second.attributes) == ("bea", {})
 
@@ -61,11 +61,11 @@ def test_a_list_that_cannot_be_meant_is_refused(rows: list[dict[str, Any]], uri:
 
 
 def test_what_is_no_json_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="is no list of samples"):
-        parse_listing(b"{not json", LOCAL, KIND)
+    with pytest.raises(ConfigurationError, match="is not a list of samples"):
+        parse_list(b"{not json", LOCAL, KIND)
 
 
 def test_only_pipelines_that_take_lists_read_them() -> None:
-    assert is_listing("list.JSONL", KIND)
-    assert not is_listing("list.jsonl", InputKind((".png",)))
-    assert not is_listing("photo.png", KIND)
+    assert is_list("list.JSONL", KIND)
+    assert not is_list("list.jsonl", InputKind((".png",)))
+    assert not is_list("photo.png", KIND)

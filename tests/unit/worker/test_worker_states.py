@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_chains import by_sample, chain_of, photo, pipeline_of
 from toy_pipeline import PIPELINE
 
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.records import OutputFile, Record
-from scenewright_stages.contract.samples import Sample, SourceFile
+from scenewright_stages.worker.chain import Chain
+from scenewright_stages.worker.index.work import plan_work
 from scenewright_stages.worker.publish.pruning import kept_records, stale_files
-from scenewright_stages.worker.stage.shard_plan import counting_records, make_agenda
+from scenewright_stages.worker.stage.shard_plan import ShardPlanner, counting_records
 from scenewright_stages.worker.states import (
     FAILED_BEFORE,
     INPUT_CHANGED,
@@ -24,14 +26,16 @@ from scenewright_stages.worker.states import (
     PARAMETERS_CHANGED,
     UPSTREAM_CHANGED,
     UPSTREAM_RUNS,
-    chain_standings,
+    Evidence,
+    SampleState,
+    judge,
 )
-from scenewright_stages.worker.worklists import Todo, plan_work, shard_count, shard_lines
+from scenewright_stages.worker.worklists import WorkItem, shard_count, shard_lines
 
 STAGES = PIPELINE.stages(PIPELINE.parse({}))
 KEYS = {"double": "k1", "sum": "k2"}
-BOTH = frozenset(KEYS)
-SAMPLE = Sample("s", SourceFile("file:///s.txt", 3, "print"))
+CHAIN = chain_of(PIPELINE, keys=KEYS)
+SAMPLE = photo("s")
 ARRAY, NOTE, RESULT, IMAGE = ".scenewright/work/s/doubled.npz", "s/note.txt", "s/result.json", "s/image.png"
 DOUBLE = Record(
     "s",
@@ -39,7 +43,7 @@ DOUBLE = Record(
     "k1",
     "done",
     at=10,
-    fingerprint="print",
+    fingerprint="print-s",
     outputs={"array": OutputFile(ARRAY, 5, "aa"), "note": OutputFile(NOTE, 6, "ab")},
 )
 SUM = Record(
@@ -56,8 +60,8 @@ SIZES = {ARRAY: 5, NOTE: 6, RESULT: 7, IMAGE: 8}
 
 def reasons(*records: Record, sizes: dict[str, int] | None = None, retry: bool = False) -> tuple[str, str]:
     """What the index says of both stages: the reason of a todo, else the state."""
-    histories = {stage: {"s": [one for one in records if one.stage == stage]} for stage in KEYS}
-    work = plan_work(STAGES, KEYS, BOTH, [SAMPLE], histories, sizes or SIZES, retry_failed=retry)
+    evidence = Evidence(by_sample(records), sizes or SIZES)
+    work = plan_work(CHAIN, CHAIN.population([SAMPLE]), evidence, retry_failed=retry)
     states = []
     for stage in ("double", "sum"):
         counts = work[stage].counts.model_dump()
@@ -107,12 +111,17 @@ def test_what_lost_its_files_is_listed_for_itself_although_something_above_runs_
     assert reasons(DOUBLE, SUM, sizes={RESULT: 7, IMAGE: 8}) == (OUTPUTS_MISSING, UPSTREAM_RUNS)
 
 
+def judged(chain: Chain, *records: Record, sizes: dict[str, int] | None = SIZES) -> SampleState:
+    """The state of the sample in the last stage of a chain."""
+    states = judge(chain, chain.population([SAMPLE]), Evidence(by_sample(records), sizes))
+    return states[chain.stages[-1].name]["s"]
+
+
 def declaring(*outputs: OutputContract) -> str:
-    """How the second stage stands when it declares these outputs under the key of its record."""
-    stages = (STAGES[0], replace(STAGES[1], outputs=outputs))
-    histories = {"double": {"s": [DOUBLE]}, "sum": {"s": [SUM]}}
-    standing = chain_standings(stages, KEYS, SAMPLE, histories, SIZES)["sum"]
-    return standing.reason or standing.state
+    """The state in the second stage when that declares these outputs under the key of its record."""
+    chain = chain_of(pipeline_of(STAGES[0], replace(STAGES[1], outputs=outputs)), keys=KEYS)
+    state = judged(chain, DOUBLE, SUM)
+    return state.reason or state.state
 
 
 def test_a_stage_runs_again_for_files_that_are_newly_wanted_and_not_for_those_that_no_longer_are() -> None:
@@ -135,54 +144,58 @@ def test_a_failure_of_other_input_is_no_failure() -> None:
 
 @given(st.permutations([DOUBLE, replace(DOUBLE, key="old", at=5), replace(DOUBLE, state="failed", at=7)]))
 def test_the_order_of_reading_does_not_matter(records: list[Record]) -> None:
-    standing = chain_standings(STAGES[:1], KEYS, SAMPLE, {"double": {"s": records}}, None)["double"]
-    assert standing.record == DOUBLE
+    chain = chain_of(pipeline_of(STAGES[0]), keys=KEYS)
+    assert judged(chain, *records, sizes=None).record == DOUBLE
 
 
-def agenda(*records: Record, todo: Todo, stage: int = 2, allowed: int = 2) -> tuple[int, list[str], int]:
+def planned(*records: Record, item: WorkItem, stage: str = "sum", retries: int = 1) -> tuple[int, list[str], int]:
     """Samples to run, states recorded at once, and samples that have already ended."""
-    histories = {name: {"s": [one for one in records if one.stage == name]} for name in KEYS}
-    made = make_agenda(STAGES[:stage], KEYS, [todo], histories, "r", allowed)
-    return len(made.assignments), [record.reason for record, _ in made.records], len(made.ended)
+    planner = ShardPlanner(CHAIN, CHAIN.stage(stage), CHAIN.population([SAMPLE]), "r", retries)
+    plan = planner.plan([item], Evidence(by_sample(records)))
+    return len(plan.items), [record.reason for record, _ in plan.records], len(plan.ended)
 
 
 def test_a_resumed_stage_passes_over_what_this_run_ended() -> None:
-    todo = Todo(SAMPLE, NO_RECORD, after=0)
-    assert agenda(DOUBLE, todo=todo, stage=1) == (0, [], 1)
-    assert agenda(replace(DOUBLE, state="failed"), todo=todo, stage=1) == (0, [], 1)
-    assert agenda(todo=todo, stage=1) == (1, [], 0)
+    item = WorkItem(SAMPLE, NO_RECORD, after=0)
+    assert planned(DOUBLE, item=item, stage="double") == (0, [], 1)
+    assert planned(replace(DOUBLE, state="failed"), item=item, stage="double") == (0, [], 1)
+    assert planned(item=item, stage="double") == (1, [], 0)
 
 
 def test_records_older_than_the_worklist_do_not_end_a_sample_that_was_listed_for_itself() -> None:
-    assert agenda(DOUBLE, todo=Todo(SAMPLE, OUTPUTS_MISSING, after=10), stage=1) == (1, [], 0)
-    assert agenda(replace(DOUBLE, at=10.5), todo=Todo(SAMPLE, OUTPUTS_MISSING, after=10), stage=1) == (0, [], 1)
+    assert planned(DOUBLE, item=WorkItem(SAMPLE, OUTPUTS_MISSING, after=10), stage="double") == (1, [], 0)
+    assert planned(replace(DOUBLE, at=10.5), item=WorkItem(SAMPLE, OUTPUTS_MISSING, after=10), stage="double") == (
+        0,
+        [],
+        1,
+    )
 
 
 def test_a_sample_whose_upstream_came_out_the_same_need_not_run() -> None:
-    assert agenda(replace(DOUBLE, at=25), SUM, todo=Todo(SAMPLE, UPSTREAM_RUNS, after=20)) == (0, [], 1)
+    assert planned(replace(DOUBLE, at=25), SUM, item=WorkItem(SAMPLE, UPSTREAM_RUNS, after=20)) == (0, [], 1)
     other = replace(DOUBLE, at=25, outputs={"array": OutputFile(ARRAY, 5, "cc"), "note": DOUBLE.outputs["note"]})
-    assert agenda(other, SUM, todo=Todo(SAMPLE, UPSTREAM_RUNS, after=20)) == (1, [], 0)
+    assert planned(other, SUM, item=WorkItem(SAMPLE, UPSTREAM_RUNS, after=20)) == (1, [], 0)
 
 
 def test_upstream_failures_and_gaps_are_skips() -> None:
-    todo = Todo(SAMPLE, UPSTREAM_RUNS)
-    assert agenda(replace(DOUBLE, state="failed"), todo=todo) == (0, ["UpstreamFailed"], 0)
-    assert agenda(todo=todo) == (0, ["UpstreamMissing"], 0)
+    item = WorkItem(SAMPLE, UPSTREAM_RUNS)
+    assert planned(replace(DOUBLE, state="failed"), item=item) == (0, ["UpstreamFailed"], 0)
+    assert planned(item=item) == (0, ["UpstreamMissing"], 0)
 
 
 def test_a_sample_that_took_two_attempts_down_is_passed_over() -> None:
     crashed = [replace(DOUBLE, state="started", outputs={}, run="r", attempt=name, at=11) for name in "ab"]
-    todo = Todo(SAMPLE, NO_RECORD, after=10)
-    assert agenda(crashed[0], todo=todo, stage=1) == (1, [], 0)
-    assert agenda(*crashed, todo=todo, stage=1) == (0, ["Crashed"], 0)
-    assert agenda(*crashed, todo=todo, stage=1, allowed=3) == (1, [], 0)
-    listed_again = Todo(SAMPLE, INTERRUPTED, after=12)
-    assert agenda(*crashed, todo=listed_again, stage=1) == (0, ["Crashed"], 0)
+    item = WorkItem(SAMPLE, NO_RECORD, after=10)
+    assert planned(crashed[0], item=item, stage="double") == (1, [], 0)
+    assert planned(*crashed, item=item, stage="double") == (0, ["Crashed"], 0)
+    assert planned(*crashed, item=item, stage="double", retries=2) == (1, [], 0)
+    listed_again = WorkItem(SAMPLE, INTERRUPTED, after=12)
+    assert planned(*crashed, item=listed_again, stage="double") == (0, ["Crashed"], 0)
 
 
 def test_counting_records_are_the_younger_ones() -> None:
-    todo = Todo(SAMPLE, NO_RECORD, after=15)
-    assert counting_records(todo, [DOUBLE, replace(DOUBLE, at=16)]) == [replace(DOUBLE, at=16)]
+    item = WorkItem(SAMPLE, NO_RECORD, after=15)
+    assert counting_records(item, [DOUBLE, replace(DOUBLE, at=16)]) == [replace(DOUBLE, at=16)]
 
 
 @given(st.lists(st.text(min_size=1), max_size=60), st.integers(min_value=1, max_value=20))
@@ -203,9 +216,9 @@ def test_without_a_size_a_shard_takes_about_fifteen_minutes() -> None:
 
 def test_worklist_lines_survive_reading() -> None:
     sample = replace(SAMPLE, attributes={"prompt": "line\u2028separator\n"})
-    todo = Todo(sample, NO_RECORD, 1700000000.123456)
-    assert Todo.from_line(todo.to_line()) == todo
-    assert "\n" not in todo.to_line()
+    item = WorkItem(sample, NO_RECORD, 1700000000.123456)
+    assert WorkItem.from_line(item.to_line()) == item
+    assert "\n" not in item.to_line()
 
 
 def test_compaction_keeps_what_the_next_index_decides_by() -> None:

@@ -14,9 +14,8 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.worker.stage.fetching import Assignment, Fetched
-from scenewright_stages.worker.stage.sample_runner import Attempter, Made, RunningSamples, Unmade
-from scenewright_stages.worker.worklists import Todo
+from scenewright_stages.worker.stage.sample_runner import Outcome, RunningSamples, SampleRunner
+from scenewright_stages.worker.worklists import WorkItem
 
 SPEC = StageSpec("stage", 1, "module:Class", (), (OutputContract("text", "{sample}/t", "text"),))
 CUDA_ERROR = type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})
@@ -42,9 +41,13 @@ class Fragile(Stage):
         return self.smaller
 
 
-def attempt(stage: Fragile, folder: Path, retries: int = 0) -> Made | Unmade:
-    fetched = Fetched(Assignment(Todo(Sample("s"), "no record")), folder / "inputs", {})
-    return Attempter(stage, folder / "scratch", 42, retries, RunningSamples()).run(fetched)
+def attempt(stage: Fragile, folder: Path, retries: int | None = 0) -> Outcome:
+    def inputs(item: WorkItem, workspace: Path) -> StageInputs:
+        return StageInputs(files={}, params=Params(), seed=42, workspace=workspace)
+
+    return SampleRunner(stage, folder / "scratch", retries, RunningSamples(), inputs).run(
+        WorkItem(Sample("s"), "no record", folder=folder / "inputs")
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,19 +58,26 @@ def test_memory_that_runs_out_is_tried_once_at_the_smaller_setting(
     tmp_path: Path, fault: BaseException, reason: str
 ) -> None:
     enough = Fragile([fault], smaller=True)
-    assert isinstance(attempt(enough, tmp_path / "enough"), Made)
+    assert attempt(enough, tmp_path / "enough").result is not None
     assert (enough.tries, enough.reductions) == (2, 1)
     again = Fragile([fault, fault, fault], smaller=True)
     outcome = attempt(again, tmp_path / "again", retries=5)
-    assert isinstance(outcome, Unmade)
+    assert outcome.result is None
     assert (outcome.reason, again.tries, again.reductions) == (reason, 2, 1)
 
 
 def test_without_a_smaller_setting_it_is_a_failure_of_its_own_class(tmp_path: Path) -> None:
     stage = Fragile([MemoryError("no more")], smaller=False)
     outcome = attempt(stage, tmp_path)
-    assert isinstance(outcome, Unmade)
+    assert outcome.result is None
     assert (outcome.reason, stage.tries) == ("OutOfMemory", 1)
+
+
+def test_a_sample_of_several_processes_is_never_begun_again_by_one_of_them(tmp_path: Path) -> None:
+    for fault in (MemoryError("no more"), ValueError("once")):
+        stage = Fragile([fault], smaller=True)
+        assert attempt(stage, tmp_path / type(fault).__name__, retries=None).result is None
+        assert (stage.tries, stage.reductions) == (1, 0)
 
 
 def test_a_full_scratch_disk_ends_the_shard_and_not_the_sample(tmp_path: Path) -> None:
@@ -78,11 +88,11 @@ def test_a_full_scratch_disk_ends_the_shard_and_not_the_sample(tmp_path: Path) -
 
 def test_messages_name_no_temporary_folder(tmp_path: Path) -> None:
     outcome = attempt(Fragile([ValueError(f"bad file {tmp_path}/scratch/1-outputs/x")], smaller=True), tmp_path)
-    assert isinstance(outcome, Unmade)
+    assert outcome.result is None
     assert outcome.message == "bad file <scratch>/1-outputs/x"
 
 
 def test_workspaces_of_failed_tries_are_removed(tmp_path: Path) -> None:
     outcome = attempt(Fragile([ValueError("once")], smaller=True), tmp_path, retries=1)
-    assert isinstance(outcome, Made)
+    assert outcome.result is not None
     assert list((tmp_path / "scratch").iterdir()) == [outcome.workspace]
