@@ -148,7 +148,7 @@ def _yaml_blocks(markdown: str, beginning: str) -> list[str]:
 def _plan(manifest: str, folder: Path) -> None:
     file = folder / "manifest.yaml"
     file.write_text(manifest)
-    load_plans(file, Changes())
+    load_plans([file], Changes(), complete=False)
 
 
 def _relative_links(markdown: str) -> list[str]:

@@ -71,7 +71,7 @@ class SegmentationParams(ModelParams):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        chain_or_backend("sam2"),
+        chain_or_backend("mask"),
         Rule(
             "box",
             "size(self.box) == 0 || (size(self.box) == 4 && self.box[0] < self.box[2] && self.box[1] < self.box[3])",

@@ -45,19 +45,24 @@ def test_rows_are_the_steps_in_order_with_their_titles() -> None:
     assert made.rows["depth"].title == "Depth"
 
 
-def test_counts_of_shards_add_up() -> None:
-    made, _ = board()
+def test_counts_of_shards_add_up_whether_they_run_one_after_the_other_or_side_by_side() -> None:
+    made, clock = board()
     made.update(Indexed(Report(step="index", run="r", samples=5, stages={"depth": StageCounts(total=5, todo=5)})))
-    made.update(StepStarted("depth", 0, 2))
-    made.update(Progress("depth", done=2, failed=1, total=3))
-    made.update(StepFinished("depth", 4.0, 0, 0, 2))
-    assert made.rows["depth"].state == "running"
-    made.update(StepStarted("depth", 1, 2))
-    made.update(Progress("depth", done=1, total=2, fraction=0.5))
+    made.update(StepStarted("depth", 0, 3))
+    made.update(Progress("depth", done=1, failed=1, total=2, samples_per_minute=2.0))
+    made.update(StepStarted("depth", 1, 3))
+    made.update(Progress("depth", done=1, total=2, fraction=0.5, samples_per_minute=4.0, shard=1))
     row = made.rows["depth"]
-    assert (row.done, row.failed, row.total, row.share()) == (3, 1, 5, 0.9)
-    made.update(StepFinished("depth", 2.0, 0, 1, 2))
-    assert (row.state, row.seconds) == ("done", 6.0)
+    assert (row.done, row.failed, row.total, row.share(), row.rate) == (2, 1, 5, 0.7, 6.0)
+    clock.now = 4.0
+    made.update(StepFinished("depth", 4.0, 0, 0, 3))
+    made.update(StepFinished("depth", 3.0, 0, 1, 3))
+    assert (row.state, row.rate) == ("running", 0.0)
+    made.update(StepStarted("depth", 2, 3))
+    made.update(Progress("depth", done=1, total=1, shard=2))
+    clock.now = 6.0
+    made.update(StepFinished("depth", 2.0, 0, 2, 3))
+    assert (row.done, row.state, row.seconds) == (3, "done", 6.0)
 
 
 def test_the_remaining_time_follows_from_the_share() -> None:

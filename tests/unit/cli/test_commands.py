@@ -115,7 +115,7 @@ def test_paths_of_the_manifest_count_from_its_folder_and_options_from_the_curren
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    (plan,) = load_plans(manifest, Changes(output_uri="results"))
+    (plan,) = load_plans([manifest], Changes(output_uri="results"))
     assert plan.spec.input.uri == (tmp_path / "in").as_uri()
     assert plan.spec.output.uri == (elsewhere / "results").as_uri()
 
