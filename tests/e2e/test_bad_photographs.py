@@ -210,7 +210,7 @@ def test_an_output_that_becomes_full_is_refused_and_heals(tmp_path: Path, small_
         (
             {"trajectory": {"motionPreset": "small", "forwardRatio": 0.5}},
             "spec.vistadream.trajectory",
-            "'small' and forwardRatio 0.5",
+            "small",
             "give either",
         ),
         (
