@@ -48,3 +48,6 @@ class TuningParams(Params):
 TUNING = Pipeline(
     "tuning", "TuningRun", TuningParams, lambda _: (StageSpec("fit", 1, "m:C", (), (), inputs=("dataset",)),)
 )
+
+
+PAIRS = replace(FITTING, name="pairs", kind="DatasetJob")

@@ -17,7 +17,7 @@ from scenewright.execution.policy import (
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
 from scenewright_stages.contract.errors import ExitCode
-from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.reports import AWAITING, Report
 
 NOT_THE_INPUTS_FAULT = frozenset(
     {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
@@ -38,7 +38,7 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
     if report.awaiting:
         waits = f"{report.awaiting} samples wait for a choice: `scenewright pick` shows and answers them"
-        return Outcome(COMMAND_AWAITING, "AwaitingSelection", waits, report=report)
+        return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
     if _nothing_was_readable(plan, report):
         return _nothing_readable(plan, report)
     if failed:

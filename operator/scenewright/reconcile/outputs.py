@@ -73,7 +73,7 @@ class OutputIndex:
     def update(self, stored: StoredObject) -> None:
         """Takes note of an object as it is now."""
         key, place = stored.key, stored.output
-        if stored.ended or stored.deleting or not place or _rests(stored):
+        if stored.ended or stored.deleting or not place or stored.rests:
             self.remove(key)
             return
         if self._objects.of(key) != place:
@@ -145,11 +145,6 @@ def ancestors(place: str) -> list[str]:
     scheme, _, rest = place.partition("://")
     parts = rest.split("/")
     return [f"{scheme}://{'/'.join(parts[:length])}" for length in range(1, len(parts))]
-
-
-def _rests(stored: StoredObject) -> bool:
-    """Suspended: it does not keep others from their output."""
-    return stored.suspended and stored.phase == "Suspended"
 
 
 def _discard(index: defaultdict[str, set[T]], place: str, item: T) -> None:

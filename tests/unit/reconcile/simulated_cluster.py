@@ -93,7 +93,7 @@ class Cluster:
     truths: dict[str, tuple[bool | None, str]] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
     lock_ends: datetime | None = None
-    dependency: Dependency | None = None
+    dependencies: tuple[Dependency, ...] = ()
     deleted: bool = False
     ready: bool = True
     news_delayed: bool = False
@@ -159,7 +159,7 @@ class Cluster:
             jobs=tuple(job.seen for job in self.jobs.values()),
             pods=tuple(pods),
             output_holder=self.output_holder,
-            dependency=self.dependency,
+            dependencies=self.dependencies,
             answers=self.answers,
         )
 
@@ -199,6 +199,7 @@ class Cluster:
     def _create(self, action: CreateJob) -> None:
         plan = self.work()
         assert isinstance(plan, Plan)
+        plan = plan.with_resolved(action.resolved)
         manifest = job_manifest(plan, self.object, action, PODS)
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} is there already"
