@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 
@@ -75,6 +76,11 @@ class StageStatus(Params):
         default=0.0, ge=0.0, description="Of these, seconds in which samples ran; in the others the GPUs waited."
     )
     samples_per_minute: float = Field(default=0.0, ge=0.0, description="Recent rate.")
+    numbers: dict[str, float] = Field(
+        default_factory=dict,
+        max_length=MAXIMUM_NUMBERS,
+        description="What the stage measures of itself while it runs, such as a loss.",
+    )
     eta: str = Field(default="", max_length=40, description="Expected end (RFC 3339).")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from scenewright.execution import outcomes
@@ -12,6 +13,7 @@ from scenewright.execution.devices import available_cpus, available_gpus, gpu_sl
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
+from scenewright.execution.policy import restarts_of
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
@@ -40,7 +42,12 @@ class LocalRun:
         self._environment = {**environment, **thread_environment(environment, available_cpus())}
 
     def run(self) -> Outcome:
-        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end."""
+        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end.
+
+        Nothing begins when a secret is missing that a stage needs: that would show hours later.
+        """
+        if refused := outcomes.secret_missing(self._plan, self._environment):
+            return refused
         started = time.monotonic()
         with self._prepared() as (_, runner):
             try:
@@ -71,9 +78,11 @@ class LocalRun:
     @contextmanager
     def _prepared(self) -> Iterator[tuple[RunFolder, ShardRunner]]:
         interruption = Interruption(lambda grace: self._on_event(Interrupted(grace)))
-        retries = self._plan.spec.execution.retries.per_shard
         with interruption.handling(), run_folder() as folder:
-            yield folder, ShardRunner(folder, self._environment, interruption, self._on_event, retries)
+            yield (
+                folder,
+                ShardRunner(folder, self._environment, interruption, self._on_event, partial(restarts_of, self._plan)),
+            )
 
     def _passes(self, runner: ShardRunner) -> Report:
         """Goes over the chain until no sample is missing; returns the report of the last publish."""
@@ -118,13 +127,13 @@ class LocalRun:
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
-        return gpu_slots(gpus, self._plan.stage(stage).resources.gpus, at_most)
+        return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most)
 
     def _published(self, report: Report) -> Outcome:
         return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
     def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
-        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).resources.gpus > 0)
+        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
 
     def _task(self, step: str, shards: int = 1, retry_failed: bool = False, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, retry_failed=retry_failed, **flags)

@@ -13,6 +13,7 @@ from scenewright.execution.jobs import output_place
 from scenewright.reconcile.decide.memory import asks_again
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
 from scenewright_stages.contract.reports import AWAITING
+from scenewright_stages.pipelines import installed
 
 ENDED = ("Complete", "Failed")
 
@@ -24,6 +25,7 @@ class StoredObject:
     Attributes:
         intent: generation, annotations and deletion: what asks for other work when it changes.
         output: the place that it writes to.
+        hosts: folders in it that its pipeline keeps for other objects.
         phase, run, pipeline, observed_generation, suspended, waiting: of its body, for those who look at many.
         publication: hash of what it has published.
         has_inputs: its run uses what other objects have published.
@@ -41,6 +43,7 @@ class StoredObject:
     pipeline: str
     observed_generation: int
     output: str
+    hosts: tuple[str, ...]
     suspended: bool
     asked_again: bool
     waiting: str
@@ -98,6 +101,7 @@ def packed(value: ObservedObject) -> StoredObject:
             (spec.get("storage") or {}).get("secretName", ""),
             (spec.get("output") or {}).get("uri", ""),
         ),
+        hosts=_hosts(value),
         suspended=bool(spec.get("suspend", False)),
         asked_again=asks_again(value),
         waiting=_waiting_reason(status),
@@ -154,6 +158,12 @@ class ObjectStore:
         del self._objects[key]
         self._keys.pop(uid, None)
         self.changed(old, None)
+
+
+def _hosts(value: ObservedObject) -> tuple[str, ...]:
+    of_kind = installed().all().values()
+    given = (each for each in of_kind if each.kind == value.kind and value.spec.get(each.name) is not None)
+    return next((each.hosts for each in given), ())
 
 
 def _waiting_reason(status: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ class ObservedJob:
         work_hash: of the object's work at its creation (label).
         template: hash of what its Pods were made from (annotation).
         output: the place that its Pods write to (annotation), empty when it only counts.
+        hosts: folders in it that are kept for other objects (annotation).
         gpus: GPUs that each of its Pods holds, claims included (annotation).
         queue: the queue that admits it, whoever put it there (label).
         suspended: ``spec.suspend``, which only a queue controller sets after creation.
@@ -91,6 +92,7 @@ class ObservedJob:
     owner_name: str = ""
     template: str = ""
     output: str = ""
+    hosts: tuple[str, ...] = ()
     gpus: int = 0
     queue: str = ""
     completions: int = 1

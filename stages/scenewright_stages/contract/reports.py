@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from scenewright_stages.contract.params import Params
 
@@ -195,4 +195,4 @@ class Push(Params):
     busy_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
     waiting_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
     load_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
-    numbers: dict[NumberName, float] = Field(default_factory=dict, max_length=MAXIMUM_NUMBERS)
+    numbers: dict[NumberName, FiniteFloat] = Field(default_factory=dict, max_length=MAXIMUM_NUMBERS)

@@ -15,6 +15,7 @@ from typing import Any
 from simulated_storage import Storage
 
 from scenewright.execution.jobs import PodSettings, job_manifest
+from scenewright.execution.policy import restarts_of
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
@@ -268,7 +269,7 @@ class Cluster:
             job.done.add(pod.index)
             return
         job.failures[pod.index] = job.failures.get(pod.index, 0) + 1
-        if code == 21 or job.failures[pod.index] > job.plan.spec.execution.retries.per_shard:
+        if code == 21 or job.failures[pod.index] > restarts_of(job.plan, pod.step):
             job.lost.add(pod.index)
         if code in (10, 20):
             job.seen = replace(job.seen, ended="Failed", reason="PodFailurePolicy", ended_at=self.now)

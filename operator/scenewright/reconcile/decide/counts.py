@@ -37,7 +37,8 @@ def progressed(
 ) -> StageStatus:
     """A stage with what its Job, Pods and pushes tell now; counts never fall within a pass.
 
-    GPU time, rate and expected end change only with samples or shards, so that nothing is written for them alone.
+    GPU time, rate and expected end change only with samples, shards or numbers, so that nothing is written for them
+    alone.
     """
     pods = list(pods)
     pushed = progress if progress is not None and _is_of(progress, job) else None
@@ -45,8 +46,10 @@ def progressed(
     shards = _shards(stage, job)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
     known = stage.started_at or (text_of(min(started)) if started else "")
-    update = {"state": "Running" if known else "Waiting", "samples": samples, "shards": shards, "started_at": known}
-    if (samples, shards) != (stage.samples, stage.shards):
+    numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
+    state = "Running" if known else "Waiting"
+    update = {"state": state, "samples": samples, "shards": shards, "numbers": numbers, "started_at": known}
+    if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
         update |= _rates(stage, samples, job, pods, pushed)
     return stage.model_copy(update=update)
 

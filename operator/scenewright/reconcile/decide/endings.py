@@ -220,7 +220,7 @@ def _why(report: Report) -> str:
 
 def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
     stages = [plan.stage(name) for name in todo if folding.asks_for_gpu(plan, name)]
-    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.resources.gpus) for stage in stages) / 3600
+    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
 
 
 def waiting_for_report(run: Run, job: ObservedJob) -> Turn | None:
