@@ -1,7 +1,7 @@
 """Writes the parameter tables of the pipelines' pages from the pydantic models: `python tools/parameter_tables.py`.
 
-A page holds them between two markers; everything else on it is written by hand. `--check` writes nothing and exits
-with 1 when a page is stale.
+The page of a built-in pipeline is `docs/<name>.md`. It holds the tables between two markers; everything else on it is
+written by hand. `--check` writes nothing and exits with 1 when a page is stale.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
-from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.pipelines import pipelines
 
 BEGIN = "<!-- parameters: begin (written by tools/parameter_tables.py) -->"
 END = "<!-- parameters: end -->"
 PAGES: dict[Path, type[BaseModel]] = {
-    Path(__file__).parent.parent / "docs" / "relight.md": RelightParams,
-    Path(__file__).parent.parent / "docs" / "vistadream.md": VistaDreamParams,
+    Path(__file__).parent.parent / "docs" / f"{name}.md": pipeline.params
+    for name, pipeline in pipelines(built_in=True).items()
 }
 
 _HEADER = "| parameter | default | values | meaning |\n|---|---|---|---|"

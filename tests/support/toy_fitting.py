@@ -78,3 +78,6 @@ PAIRS = Pipeline(
     InputKind(suffixes=(".png",)),
     hosts=("tuning_runs/",),
 )
+
+
+PAIRS = replace(FITTING, name="pairs", kind="DatasetJob")

@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
+from rule_examples import right_spec
 
-from scenewright.cli.manifests import Changes, load_documents, load_plans
+from scenewright.api.kinds import API_VERSION, spec_model
+from scenewright.cli.manifests import Changes, load_plans
+from scenewright.planning.documents import kind_of
+from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.problems import SpecError
 from scenewright_stages.backends import registry
+from scenewright_stages.pipelines import pipelines
 from scenewright_stages.vistadream.diagnostics import REMEDIES
 from scenewright_stages.vistadream.params import CoarseParams, VistaDreamParams
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "inputs" / "README.md"]
 
 
@@ -109,10 +114,12 @@ def test_manifests_in_the_pages_are_valid(tmp_path: Path) -> None:
 
 
 def test_pipeline_blocks_in_the_pages_are_valid() -> None:
-    blocks = [yaml.safe_load(block) for page in PAGES for block in _yaml_blocks(page.read_text(), "vistadream:")]
-    assert blocks
-    for block in blocks:
-        VistaDreamParams.model_validate(block["vistadream"])
+    found = 0
+    for name, pipeline in pipelines(built_in=True).items():
+        for block in (block for page in PAGES for block in _yaml_blocks(page.read_text(), f"{name}:")):
+            pipeline.parse(yaml.safe_load(block)[name])
+            found += 1
+    assert found > 1
 
 
 def test_a_wrong_manifest_is_refused(tmp_path: Path) -> None:
@@ -128,12 +135,25 @@ def _assignments(markdown: str) -> list[str]:
 
 
 def _is_field(assignment: str) -> bool:
-    """Whether the path names a field; its value may well contradict others of the example."""
+    """Whether the path names a field of any pipeline; its value may well contradict others of the example."""
+    return any(_applies(assignment, document) for document in _examples())
+
+
+def _applies(assignment: str, document: dict[str, Any]) -> bool:
+    kind = kind_of(document)
     try:
-        load_documents(EXAMPLE, Changes(assignments=[assignment]))
+        apply_overrides(document, [assignment], spec_model(kind), sorted(pipelines(kind)))
     except SpecError:
         return False
     return True
+
+
+def _examples() -> list[dict[str, Any]]:
+    """A document of each built-in pipeline."""
+    return [
+        {"apiVersion": API_VERSION, "kind": each.kind, "metadata": {"name": "a"}, "spec": right_spec(each.kind, name)}
+        for name, each in pipelines(built_in=True).items()
+    ]
 
 
 def _manifests(markdown: str) -> list[str]:

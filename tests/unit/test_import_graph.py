@@ -1,4 +1,7 @@
-"""No module of the data plane imports itself through others, function-level imports included."""
+"""No module of the data plane imports itself through others, and pipelines depend on the shared layers alone.
+
+Imports inside functions count. Pipelines are found as the worker finds them, so no rule names one.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,20 @@ from pathlib import Path
 
 import pytest
 
-STAGES = Path(__file__).parents[2] / "stages" / "scenewright_stages"
+from scenewright_stages.pipelines import pipelines
+
+ROOT = Path(__file__).parents[2]
+STAGES = ROOT / "stages" / "scenewright_stages"
+OPERATOR = ROOT / "operator" / "scenewright"
+WORKER = "scenewright_stages.worker"
 
 
-def import_graph(package: Path) -> dict[str, set[str]]:
-    """The modules of the package that each of its modules imports, at any level of its code.
+def import_graph(*packages: Path) -> dict[str, set[str]]:
+    """The modules of the packages that each of their modules imports, at any level of its code.
 
     That a module's own packages are imported before it is left out: it holds for every module.
     """
-    sources = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    sources = {_name(path, package): path for package in packages for path in sorted(package.rglob("*.py"))}
     return {name: set(_imported(name, path, sources)) for name, path in sources.items()}
 
 
@@ -72,3 +80,48 @@ def test_a_cycle_is_found_however_it_is_closed(tmp_path: Path, closing: str) -> 
     (package / "second.py").write_text(f"y = 2\n{closing}\n")
     with pytest.raises(CycleError):
         TopologicalSorter(import_graph(package)).prepare()
+
+
+def pipeline_packages() -> list[str]:
+    """The packages of the built-in pipelines."""
+    modules = (pipeline.params.__module__ for pipeline in pipelines(built_in=True).values())
+    return sorted({".".join(module.split(".")[:2]) for module in modules})
+
+
+def misplaced_imports(graph: Mapping[str, set[str]], packages: list[str]) -> list[str]:
+    """Imports of a pipeline by anything else, and imports of the worker by a pipeline."""
+
+    def package_of(module: str) -> str:
+        return next((each for each in (*packages, WORKER) if f"{module}.".startswith(f"{each}.")), "")
+
+    return [
+        f"{module} imports {imported}"
+        for module, found in sorted(graph.items())
+        for imported in sorted(found)
+        if package_of(imported) not in ("", package_of(module))
+        and (package_of(imported) in packages or package_of(module) in packages)
+    ]
+
+
+def test_nothing_imports_a_pipeline_and_no_pipeline_imports_the_worker() -> None:
+    packages = pipeline_packages()
+    assert len(packages) >= 2
+    graph = import_graph(STAGES, OPERATOR)
+    assert any(name.startswith(f"{packages[0]}.") for name in graph), "pipelines are in the graph"
+    assert misplaced_imports(graph, packages) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("scenewright_stages.one.params", "scenewright_stages.two.params"),
+        ("scenewright_stages.scenes.page", "scenewright_stages.one.report"),
+        ("scenewright.planning.plan", "scenewright_stages.two"),
+        ("scenewright_stages.one.stage", "scenewright_stages.worker.chain"),
+    ],
+)
+def test_a_misplaced_import_is_found(module: str, imported: str) -> None:
+    packages = ["scenewright_stages.one", "scenewright_stages.two"]
+    fine = {"scenewright_stages.one.stage": {"scenewright_stages.one.params", "scenewright_stages.scenes.page"}}
+    assert misplaced_imports(fine, packages) == []
+    assert misplaced_imports({**fine, module: {imported}}, packages) == [f"{module} imports {imported}"]

@@ -37,6 +37,7 @@ class SampleCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples with results that count.")
     failed: int = Field(default=0, ge=0, description="Samples that could not be made.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
 
 class IndexedCounts(Params):
@@ -46,6 +47,7 @@ class IndexedCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples that were up to date.")
     failed: int = Field(default=0, ge=0, description="Samples that had failed before and are not tried again.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
 
 class ShardCounts(Params):
@@ -100,6 +102,27 @@ class Outputs(Params):
     report: str = Field(default="", max_length=1024, description="The report page.")
 
 
+class InputStatus(Params):
+    """What another object's publication was when the current run started."""
+
+    name: str = Field(max_length=63, description="Name of the input.")
+    object: str = Field(max_length=300, description="The other object, such as DatasetJob/pairs.")
+    uri: str = Field(max_length=1024, description="Its output.")
+    hash: str = Field(max_length=64, description="Hash of its publication, or of the chosen file.")
+    path: str = Field(default="", max_length=1024, description="The chosen file below the output; empty for all.")
+
+
+class Publication(Params):
+    """What other objects may refer to."""
+
+    hash: str = Field(default="", max_length=64, description="Hash of all that was published.")
+    chosen: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=4,
+        description="Files that the pipeline offers by name, as path@hash.",
+    )
+
+
 class Effective(Params):
     """What is in effect after defaults and overrides; in full in job.json beside the results."""
 
@@ -146,6 +169,13 @@ class Status(Params):
         default_factory=list, max_length=10, description="What the user should know although nothing failed."
     )
     outputs: Outputs = Outputs()
+    publication: Publication = Publication()
+    inputs: list[InputStatus] = Field(
+        default_factory=list,
+        max_length=8,
+        description="What other objects had published when the current run started.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     retry_tokens: list[str] = Field(
         default_factory=list,
         max_length=10,

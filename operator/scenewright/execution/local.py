@@ -13,11 +13,10 @@ from scenewright.execution.devices import available_cpus, available_gpus, gpu_sl
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
-from scenewright.execution.policy import restarts_of
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
-from scenewright.planning.protocol import end_of_pass, folds_publish, has_work
+from scenewright.planning.protocol import end_of_pass, folds_publish, has_work, restarts_of
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright_stages.contract.reports import Report, StageCounts
 from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP, Task, TaskPick
@@ -103,24 +102,26 @@ class LocalRun:
             first, others = INDEX_STEP, list(self._plan.selected)
             runner.finish(self._task(INDEX_STEP, retry_failed=retry_failed))
         else:
-            fold = self._folds_publish(first, shards=1)
+            fold = self._folds_publish(first, 1, others)
             runner.finish(self._task(first, fold_index=True, fold_publish=fold, retry_failed=retry_failed))
         index = _required(runner, first, INDEX_STEP)
         published = runner.report(first, PUBLISH_STEP)
+        working = [stage for stage in others if has_work(index.stages[stage])]
         for stage in others:
-            self._run_stage(runner, stage, index.stages[stage])
-            published = runner.report(stage, PUBLISH_STEP) if has_work(index.stages[stage]) else None
+            later = working[working.index(stage) + 1 :] if stage in working else ()
+            self._run_stage(runner, stage, index.stages[stage], later)
+            published = runner.report(stage, PUBLISH_STEP) if stage in working else published
         if published is not None:
             return published
         runner.finish(self._task(PUBLISH_STEP))
         return _required(runner, PUBLISH_STEP, PUBLISH_STEP)
 
-    def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts) -> None:
+    def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts, later: Sequence[str]) -> None:
         if not has_work(counts):
             self._on_event(StepUpToDate(stage, counts))
             return
         shards = max(1, counts.shards)
-        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards))
+        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards, later))
         runner.finish(task, range(shards), self._slots(stage))
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
@@ -130,8 +131,8 @@ class LocalRun:
     def _published(self, report: Report) -> Outcome:
         return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
-    def _folds_publish(self, stage: str, shards: int) -> bool:
-        return folds_publish(self._plan, stage, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
+    def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
+        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
 
     def _task(self, step: str, shards: int = 1, retry_failed: bool = False, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, retry_failed=retry_failed, **flags)

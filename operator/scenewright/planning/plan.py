@@ -62,6 +62,8 @@ class Plan:
 
     def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
         """The plan of a run that starts now: what other objects hold is part of the keys."""
+        if not resolved:
+            return self
         hashes = {name: each.hash for name, each in resolved.items()}
         keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
         return replace(self, resolved=dict(resolved), keys=keys)

@@ -6,13 +6,14 @@ step may share the first stage's process and publish the last one's; a GPU never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Literal
 
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.reports import Report, StageCounts
 
 EndOfPass = Literal["again", "finished"]
+RESTARTS_WITH_STATE = 100
 
 
 def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
@@ -26,9 +27,15 @@ def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
     return earlier_runs == 0 or not needs_gpu
 
 
-def folds_publish(plan: Plan, stage: str, shards: int, *, needs_gpu: bool) -> bool:
-    """Whether a stage's process publishes afterwards: one shard on a CPU, and no stage runs after it."""
-    return bool(plan.selected) and stage == plan.selected[-1] and shards == 1 and not needs_gpu
+def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bool:
+    """Whether a stage's process publishes afterwards.
+
+    Args:
+        later: the stages that may still run after it.
+        shards: of the stage; only one can know that all is done.
+        needs_gpu: a GPU does not wait for publish.
+    """
+    return not later and shards == 1 and not needs_gpu
 
 
 def has_work(counts: StageCounts) -> bool:
@@ -36,16 +43,15 @@ def has_work(counts: StageCounts) -> bool:
     return counts.todo > 0
 
 
-def following_stage(plan: Plan, stage: str, stages: Mapping[str, StageCounts]) -> str | None:
-    """The next selected stage with something to do; after all of them None, which means publish.
+def restarts_of(plan: Plan, step: str) -> int:
+    """How often the process of a shard is started again after it died.
 
-    Args:
-        plan: the object's plan.
-        stage: the stage that ended; empty at the start of a pass.
-        stages: counts of the index step.
+    A stage that keeps state may lose a process every few hours for weeks. What bounds it is the worker, which counts
+    only the deaths since the last saved state; the limit here is for processes that die before any of our code runs.
     """
-    later = plan.selected[plan.selected.index(stage) + 1 :] if stage else plan.selected
-    return next((name for name in later if has_work(stages.get(name, StageCounts()))), None)
+    given = plan.spec.execution.retries.per_shard
+    keeps_state = any(stage.keeps_state for stage in plan.chain if stage.name == step)
+    return max(given, RESTARTS_WITH_STATE) if keeps_state else given
 
 
 def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import Problem
 from scenewright.telemetry.counters import StepProgress
@@ -190,12 +191,38 @@ class Answer:
     invalid: bool = False
 
 
+DependencyState = Literal[
+    "Missing",
+    "Running",
+    "Awaiting",
+    "Suspended",
+    "PlannedOnly",
+    "Unpublished",
+    "NotOffered",
+    "Complete",
+    "Failed",
+    "Cycle",
+]
+
+
 @dataclass(frozen=True)
 class Dependency:
-    """Where the object that this one needs stands (``difix.tuningRun``, ``dataset.datasetJob``)."""
+    """Where an object stands that this one needs for one of its named inputs.
+
+    Attributes:
+        key: of the other object.
+        state: ``Unpublished`` has ended without a hash of its publication, as earlier versions did; ``NotOffered``
+            is complete and offers no file of the wanted name.
+        input: name of the input.
+        detail: further words for people.
+        published: what the input is now; None unless complete.
+    """
 
     key: ObjectKey
-    state: Literal["Missing", "Running", "Complete", "Failed", "Cycle"]
+    state: DependencyState
+    input: str = ""
+    detail: str = ""
+    published: ResolvedInput | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +235,7 @@ class Observed:
         pods: of these Jobs.
         progress: by step.
         output_holder: the older object that writes to the same or a nested output and has not ended, None for none.
+        dependencies: the objects that the plan refers to.
         answers: of earlier inspections.
     """
 
@@ -217,5 +245,5 @@ class Observed:
     pods: tuple[ObservedPod, ...] = ()
     progress: Mapping[str, StepProgress] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
-    dependency: Dependency | None = None
+    dependencies: tuple[Dependency, ...] = ()
     answers: Mapping[Inspection, Answer] = field(default_factory=dict)

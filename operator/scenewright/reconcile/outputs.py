@@ -99,7 +99,7 @@ class OutputIndex:
     def update(self, stored: StoredObject) -> None:
         """Takes note of an object as it is now."""
         key, place = stored.key, Place(stored.output, stored.hosts)
-        if stored.ended or stored.deleting or not place.path or _rests(stored):
+        if stored.ended or stored.deleting or not place.path or stored.rests:
             self.remove(key)
             return
         if self._objects.of(key) != place:
@@ -171,11 +171,6 @@ def ancestors(place: str) -> list[str]:
     scheme, _, rest = place.partition("://")
     parts = rest.split("/")
     return [f"{scheme}://{'/'.join(parts[:length])}" for length in range(1, len(parts))]
-
-
-def _rests(stored: StoredObject) -> bool:
-    """Suspended: it does not keep others from their output."""
-    return stored.suspended and stored.phase == "Suspended"
 
 
 def _discard(index: defaultdict[str, set[T]], place: str, item: T) -> None:

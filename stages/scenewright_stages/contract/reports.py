@@ -17,6 +17,8 @@ MAXIMUM_REPORT_BYTES = 3500
 """The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
 OUTPUT_IN_USE = "OutputInUse"
 """Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
+AWAITING = "AwaitingSelection"
+"""Reason of a sample, and of a run, that a person's answer would let go on."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
 MAXIMUM_CHOSEN = 4

@@ -15,9 +15,9 @@ from typing import Any
 from simulated_storage import Storage
 
 from scenewright.execution.jobs import PodSettings, job_manifest
-from scenewright.execution.policy import restarts_of
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
+from scenewright.planning.protocol import restarts_of
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright.reconcile.decide import retry_token
 from scenewright.reconcile.observation import (
@@ -94,7 +94,7 @@ class Cluster:
     truths: dict[str, tuple[bool | None, str]] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
     lock_ends: datetime | None = None
-    dependency: Dependency | None = None
+    dependencies: tuple[Dependency, ...] = ()
     deleted: bool = False
     ready: bool = True
     news_delayed: bool = False
@@ -160,7 +160,7 @@ class Cluster:
             jobs=tuple(job.seen for job in self.jobs.values()),
             pods=tuple(pods),
             output_holder=self.output_holder,
-            dependency=self.dependency,
+            dependencies=self.dependencies,
             answers=self.answers,
         )
 
@@ -200,6 +200,7 @@ class Cluster:
     def _create(self, action: CreateJob) -> None:
         plan = self.work()
         assert isinstance(plan, Plan)
+        plan = plan.with_resolved(action.resolved)
         manifest = job_manifest(plan, self.object, action, PODS)
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} is there already"

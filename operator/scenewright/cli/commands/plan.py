@@ -1,4 +1,4 @@
-"""``scenewright plan``."""
+"""``scenewright plan`` and ``scenewright validate``: what manifests say, with and without a look at the input."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from scenewright.cli.commands.run import run_settings
-from scenewright.cli.errors import print_json, print_problems, refuse
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, duration
+from scenewright.cli.texts import count, duration, print_json, print_problems, refuse
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
-from scenewright.execution.published import published_input
-from scenewright.planning.inputs import ObjectReference, ResolvedInput
+from scenewright.execution.published import resolved_from
+from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 
@@ -49,14 +48,9 @@ def plan_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
 
 def _planned(plan: Plan, outputs: Mapping[ObjectReference, str]) -> tuple[Plan, Outcome, dict[str, Any]]:
     """What a run would do; of an object whose inputs nobody has published yet, that it waits for them."""
-    resolved: dict[str, ResolvedInput] = {}
-    for wanted in plan.inputs:
-        if wanted.kind:
-            name = ObjectReference(wanted.kind, wanted.object)
-            found = published_input(wanted, outputs.get(name, ""))
-            if found is None:
-                return plan, Outcome(0, WAITS, f"waits for {name}, which has published nothing here yet"), {}
-            resolved[wanted.name] = found
+    resolved = resolved_from(plan, outputs)
+    if isinstance(resolved, ObjectReference):
+        return plan, Outcome(0, WAITS, f"waits for {resolved}, which has published nothing here yet"), {}
     plan = plan.with_resolved(resolved)
     return plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()
 
@@ -128,3 +122,18 @@ def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
         duration(stage["estimatedSeconds"]) if stage["todo"] else "",
         why,
     )
+
+
+def validate_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
+    """Tells every problem that can be seen without the input."""
+    try:
+        plans = load_plans(files, changes, complete=False)
+    except SpecError as error:
+        return refuse(error, as_json)
+    if as_json:
+        jobs = [{"kind": plan.kind, "name": plan.name, "workHash": plan.work_hash} for plan in plans]
+        print_json({"exitCode": 0, "jobs": jobs, "problems": []})
+    else:
+        for plan in plans:
+            print(f"{plan.kind} {plan.name}: valid ({plan.pipeline.name}: {', '.join(plan.selected)})")
+    return 0

@@ -12,8 +12,9 @@ from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import Creation, JobRequest, Owner
 from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
-from scenewright.execution.policy import restarts_of
+from scenewright.planning import protocol
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import restarts_of
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
 
@@ -61,9 +62,8 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
 
 def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
-    scheduling = request.plan.spec.scheduling
-    named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
-    return named or scheduling.labels.get(labels.QUEUE, "")
+    named = protocol.queue_of(request.plan, needs_gpu=request.needs.gpus > 0)
+    return named or request.plan.spec.scheduling.labels.get(labels.QUEUE, "")
 
 
 def _notes(request: JobRequest) -> dict[str, str]:

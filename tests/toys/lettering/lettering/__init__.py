@@ -1,0 +1,1 @@
+"""A training run over a published set of postcards."""
