@@ -21,6 +21,8 @@ EVERYTHING = {
     "networkPolicy.enabled": "true",
     "networkPolicy.storageCIDRs": "{10.1.0.0/16}",
     "networkPolicy.apiServerCIDRs": "{10.2.0.1/32}",
+    "networkPolicy.egress.language-model.cidrs": "{10.3.0.0/16,fd00::/8}",
+    "networkPolicy.egress.language-model.ports": "{8443}",
     "argocd.healthConfigMap": "true",
     "trialStorage.enabled": "true",
     "trialStorage.secretKey": "long-enough",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scenewright.api.kinds import API_VERSION
@@ -66,6 +66,13 @@ def job_of(create: Create, settings: PodSettings = SETTINGS, owner: Owned | None
     """The Job of a step of a SceneJob with these changes of its spec."""
     owner = owner or Owned()
     return job_manifest(plan_of(owner.name, **spec), owner, create, settings)
+
+
+def stage_job_of(step: str, settings: PodSettings = SETTINGS, **fields: Any) -> dict[str, Any]:
+    """The Job of a stage of the same SceneJob whose declaration differs in these fields."""
+    plan = plan_of(storage={"secretName": "lab-s3"})
+    chain = tuple(replace(stage, **fields) if stage.name == step else stage for stage in plan.chain)
+    return job_manifest(replace(plan, chain=chain), Owned(), Create(step), settings)
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:

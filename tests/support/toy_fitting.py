@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, StageSpec
 
 
 class FittingParams(Params):
@@ -42,9 +42,42 @@ FITTING = Pipeline("fitting", "SceneJob", FittingParams, _stages, InputKind(suff
 
 
 class TuningParams(Params):
+    """How the model is tuned: processes that work together, and whether each has a GPU."""
+
+    processes: int = 1
+    on_gpu: bool = False
+
+
+def _tuning_stages(params: TuningParams) -> tuple[StageSpec, ...]:
+    fit = StageSpec(
+        "fit",
+        1,
+        "m:C",
+        (),
+        (),
+        inputs=("dataset",),
+        keeps_state=True,
+        processes=params.processes,
+        resources=Resources(gpus=int(params.on_gpu)),
+    )
+    return fit, StageSpec("evaluate", 1, "m:C", (Read("fit"),), (), inputs=("dataset",))
+
+
+TUNING = Pipeline("tuning", "TuningRun", TuningParams, _tuning_stages)
+
+
+class PairsParams(Params):
     """Nothing to choose."""
 
 
-TUNING = Pipeline(
-    "tuning", "TuningRun", TuningParams, lambda _: (StageSpec("fit", 1, "m:C", (), (), inputs=("dataset",)),)
+PAIRS = Pipeline(
+    "pairs",
+    "DatasetJob",
+    PairsParams,
+    lambda _: (StageSpec("pair", 1, "m:C", (Read(INPUT),), ()),),
+    InputKind(suffixes=(".png",)),
+    hosts=("tuning_runs/",),
 )
+
+
+PAIRS = replace(FITTING, name="pairs", kind="DatasetJob")

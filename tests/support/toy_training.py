@@ -17,7 +17,7 @@ from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 
 
 class TrainingParams(Params):
@@ -30,6 +30,7 @@ class TrainingParams(Params):
         interval: of steps after which state is saved; 0: never.
         processes: that work on a sample together.
         dies_at, dying_rank: step at which a process kills itself, and which one does.
+        dies_loading: whether the process kills itself before it has loaded the stage.
         once: whether that happens in the first attempt alone.
         bad: samples whose id contains this fail after the first step.
     """
@@ -41,6 +42,7 @@ class TrainingParams(Params):
     processes: int = 1
     dies_at: int = 0
     dying_rank: int = 0
+    dies_loading: bool = False
     once: bool = True
     bad: str = "!"
 
@@ -64,6 +66,11 @@ def stages(params: TrainingParams) -> tuple[StageSpec, ...]:
 
 class Train(Stage[TrainingParams]):
     """Adds up the numbers of all ranks, step by step."""
+
+    def __init__(self, context: StageContext[TrainingParams]) -> None:
+        super().__init__(context)
+        if context.params.dies_loading:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def process(self, sample: Sample, inputs: StageInputs[TrainingParams]) -> StageResult:
         if inputs.ranks.count == 1:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 
@@ -36,6 +37,7 @@ class SampleCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples with results that count.")
     failed: int = Field(default=0, ge=0, description="Samples that could not be made.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
 
 class IndexedCounts(Params):
@@ -45,6 +47,7 @@ class IndexedCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples that were up to date.")
     failed: int = Field(default=0, ge=0, description="Samples that had failed before and are not tried again.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
 
 class ShardCounts(Params):
@@ -73,6 +76,11 @@ class StageStatus(Params):
         default=0.0, ge=0.0, description="Of these, seconds in which samples ran; in the others the GPUs waited."
     )
     samples_per_minute: float = Field(default=0.0, ge=0.0, description="Recent rate.")
+    numbers: dict[str, float] = Field(
+        default_factory=dict,
+        max_length=MAXIMUM_NUMBERS,
+        description="What the stage measures of itself while it runs, such as a loss.",
+    )
     eta: str = Field(default="", max_length=40, description="Expected end (RFC 3339).")
 
 
@@ -92,6 +100,27 @@ class Outputs(Params):
     records: str = Field(default="", max_length=1024, description="Prefix of the records.")
     logs: str = Field(default="", max_length=1024, description="Prefix of the logs.")
     report: str = Field(default="", max_length=1024, description="The report page.")
+
+
+class InputStatus(Params):
+    """What another object's publication was when the current run started."""
+
+    name: str = Field(max_length=63, description="Name of the input.")
+    object: str = Field(max_length=300, description="The other object, such as DatasetJob/pairs.")
+    uri: str = Field(max_length=1024, description="Its output.")
+    hash: str = Field(max_length=64, description="Hash of its publication, or of the chosen file.")
+    path: str = Field(default="", max_length=1024, description="The chosen file below the output; empty for all.")
+
+
+class Publication(Params):
+    """What other objects may refer to."""
+
+    hash: str = Field(default="", max_length=64, description="Hash of all that was published.")
+    chosen: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=4,
+        description="Files that the pipeline offers by name, as path@hash.",
+    )
 
 
 class Effective(Params):
@@ -140,6 +169,13 @@ class Status(Params):
         default_factory=list, max_length=10, description="What the user should know although nothing failed."
     )
     outputs: Outputs = Outputs()
+    publication: Publication = Publication()
+    inputs: list[InputStatus] = Field(
+        default_factory=list,
+        max_length=8,
+        description="What other objects had published when the current run started.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     retry_tokens: list[str] = Field(
         default_factory=list,
         max_length=10,

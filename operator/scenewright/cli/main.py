@@ -140,6 +140,9 @@ def pick(
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
+    others: Annotated[
+        list[Path] | None, typer.Option("--with", help="Manifest of an object that FILE refers to; may be repeated.")
+    ] = None,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Choose among candidates where a pipeline asks a person, then let the job continue."""
@@ -147,7 +150,7 @@ def pick(
     from scenewright.cli.commands.pick import pick_command
 
     where, as_json = Place(namespace, context), output_format is OutputFormat.JSON
-    raise typer.Exit(pick_command(target, sample, choices or [], where, use_secret, as_json))
+    raise typer.Exit(pick_command(target, sample, choices or [], where, use_secret, as_json, others or []))
 
 
 @app.command()

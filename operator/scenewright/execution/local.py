@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from scenewright.execution import outcomes
@@ -12,6 +13,7 @@ from scenewright.execution.devices import available_cpus, available_gpus, gpu_sl
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
+from scenewright.execution.policy import restarts_of
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
@@ -40,7 +42,12 @@ class LocalRun:
         self._environment = {**environment, **thread_environment(environment, available_cpus())}
 
     def run(self) -> Outcome:
-        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end."""
+        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end.
+
+        Nothing begins when a secret is missing that a stage needs: that would show hours later.
+        """
+        if refused := outcomes.secret_missing(self._plan, self._environment):
+            return refused
         started = time.monotonic()
         with self._prepared() as (_, runner):
             try:
@@ -71,9 +78,11 @@ class LocalRun:
     @contextmanager
     def _prepared(self) -> Iterator[tuple[RunFolder, ShardRunner]]:
         interruption = Interruption(lambda grace: self._on_event(Interrupted(grace)))
-        retries = self._plan.spec.execution.retries.per_shard
         with interruption.handling(), run_folder() as folder:
-            yield folder, ShardRunner(folder, self._environment, interruption, self._on_event, retries)
+            yield (
+                folder,
+                ShardRunner(folder, self._environment, interruption, self._on_event, partial(restarts_of, self._plan)),
+            )
 
     def _passes(self, runner: ShardRunner) -> Report:
         """Goes over the chain until no sample is missing; returns the report of the last publish."""
@@ -94,35 +103,37 @@ class LocalRun:
             first, others = INDEX_STEP, list(self._plan.selected)
             runner.finish(self._task(INDEX_STEP, retry_failed=retry_failed))
         else:
-            fold = self._folds_publish(first, shards=1)
+            fold = self._folds_publish(first, 1, others)
             runner.finish(self._task(first, fold_index=True, fold_publish=fold, retry_failed=retry_failed))
         index = _required(runner, first, INDEX_STEP)
         published = runner.report(first, PUBLISH_STEP)
+        working = [stage for stage in others if has_work(index.stages[stage])]
         for stage in others:
-            self._run_stage(runner, stage, index.stages[stage])
-            published = runner.report(stage, PUBLISH_STEP) if has_work(index.stages[stage]) else None
+            later = working[working.index(stage) + 1 :] if stage in working else ()
+            self._run_stage(runner, stage, index.stages[stage], later)
+            published = runner.report(stage, PUBLISH_STEP) if stage in working else published
         if published is not None:
             return published
         runner.finish(self._task(PUBLISH_STEP))
         return _required(runner, PUBLISH_STEP, PUBLISH_STEP)
 
-    def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts) -> None:
+    def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts, later: Sequence[str]) -> None:
         if not has_work(counts):
             self._on_event(StepUpToDate(stage, counts))
             return
         shards = max(1, counts.shards)
-        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards))
+        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards, later))
         runner.finish(task, range(shards), self._slots(stage))
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
-        return gpu_slots(gpus, self._plan.stage(stage).resources.gpus, at_most)
+        return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most)
 
     def _published(self, report: Report) -> Outcome:
         return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
-    def _folds_publish(self, stage: str, shards: int) -> bool:
-        return folds_publish(self._plan, stage, shards, needs_gpu=self._plan.stage(stage).resources.gpus > 0)
+    def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
+        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
 
     def _task(self, step: str, shards: int = 1, retry_failed: bool = False, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, retry_failed=retry_failed, **flags)

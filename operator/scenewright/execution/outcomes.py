@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from scenewright.execution.policy import (
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
 from scenewright_stages.contract.errors import ExitCode
-from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.reports import AWAITING, Report
 
 NOT_THE_INPUTS_FAULT = frozenset(
     {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
@@ -38,7 +39,7 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
     if report.awaiting:
         waits = f"{report.awaiting} samples wait for a choice: `scenewright pick` shows and answers them"
-        return Outcome(COMMAND_AWAITING, "AwaitingSelection", waits, report=report)
+        return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
     if _nothing_was_readable(plan, report):
         return _nothing_readable(plan, report)
     if failed:
@@ -79,6 +80,19 @@ def lost(step: str, why: str, log: str) -> Outcome:
 def interrupted() -> Outcome:
     """The end of a run that the user ended."""
     return Outcome(COMMAND_INTERRUPTED, "Interrupted", "interrupted; run the same command to continue")
+
+
+def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None:
+    """The end of a run that cannot begin: stages need variables that the environment lacks. None when all are there.
+
+    In a cluster they come from Secrets; on one machine nothing else has them.
+    """
+    problems = tuple(
+        Problem(stage.secret.variable, ABSENT, f"set this environment variable: stage {stage.name} needs it")
+        for stage in plan.chain
+        if stage.name in plan.selected and stage.secret and not environment.get(stage.secret.variable)
+    )
+    return Outcome(COMMAND_REFUSED, "SecretMissing", str(problems[0]), problems) if problems else None
 
 
 def with_times(outcome: Outcome, seconds: float, step_seconds: dict[str, float]) -> Outcome:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
-from scenewright.planning.inputs import ResolvedInput
+from scenewright.planning.inputs import ObjectReference, ResolvedInput
+from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
 from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
@@ -49,6 +51,25 @@ def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None
         return ResolvedInput.of(wanted, output_uri, published["hash"], published["chosen"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[str, ResolvedInput] | ObjectReference:
+    """What the objects that a plan needs have published locally, or the first of them that has published nothing.
+
+    Args:
+        plan: what is to be made.
+        outputs: URIs of the outputs of the other objects.
+    """
+    found: dict[str, ResolvedInput] = {}
+    for wanted in plan.inputs:
+        if not wanted.kind:
+            continue
+        name = ObjectReference(wanted.kind, wanted.object)
+        resolved = published_input(wanted, outputs.get(name, ""))
+        if resolved is None:
+            return name
+        found[wanted.name] = resolved
+    return found
 
 
 def _folder(output_uri: str) -> Path:

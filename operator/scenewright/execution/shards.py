@@ -52,7 +52,7 @@ class ShardRunner:
         environment: of the processes.
         interruption: whether the user wants to stop.
         on_event: called with everything that happens.
-        retries: how often a shard's process is started again.
+        restarts: how often a process of a step is started again.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class ShardRunner:
         environment: Mapping[str, str],
         interruption: Interruption,
         on_event: Callable[[Event], None],
-        retries: int,
+        restarts: Callable[[str], int],
     ) -> None:
         self._folder = folder
         self._environment = environment
         self._interruption = interruption
         self._on_event = on_event
-        self._retries = retries
+        self._restarts = restarts
         self._indexed: dict[str, int] = {}
         self.step_seconds: dict[str, float] = {}
         """Wall-clock seconds by step so far; steps that were up to date are not among them."""
@@ -121,12 +121,13 @@ class ShardRunner:
         attempt.clock.end(code)
         if self._interruption.requested:
             raise EndOfRun(outcomes.interrupted())
-        decision = verdict(code, attempt.number, self._retries)
+        restarts = self._restarts(task.step)
+        decision = verdict(code, attempt.number, restarts)
         if decision == "fail":
             raise EndOfRun(outcomes.failed(ExitCode(code), self._last_report(task, attempt.shard)))
         if decision == "done":
             return []
-        left = 0 if decision == "lost" else self._retries + 1 - attempt.number
+        left = 0 if decision == "lost" else restarts + 1 - attempt.number
         report = self._last_report(task, attempt.shard)
         reason = (report.message or report.reason) if report else ""
         self._on_event(Retried(task.step, attempt.shard, code, reason or explanation(code), left))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,6 +62,8 @@ class Plan:
 
     def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
         """The plan of a run that starts now: what other objects hold is part of the keys."""
+        if not resolved:
+            return self
         hashes = {name: each.hash for name, each in resolved.items()}
         keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
         return replace(self, resolved=dict(resolved), keys=keys)
@@ -157,7 +159,10 @@ def outputs_conflict(one: Plan, other: Plan) -> bool:
     """Whether two objects would write to the same places: equal or nested outputs, but for folders that one hosts."""
     outer, inner = sorted((one, other), key=lambda plan: len(plan.spec.output.uri.rstrip("/")))
     prefix, path = f"{outer.spec.output.uri.rstrip('/')}/", f"{inner.spec.output.uri.rstrip('/')}/"
-    below = path.removeprefix(prefix)
-    return path.startswith(prefix) and not any(
-        below.startswith(host) and below != host for host in outer.pipeline.hosts
-    )
+    return path.startswith(prefix) and not is_hosted(prefix, path, outer.pipeline.hosts)
+
+
+def is_hosted(outer: str, inner: str, hosts: Iterable[str]) -> bool:
+    """Whether a place inside another one lies in a folder that the outer one's pipeline keeps for other objects."""
+    below = f"{inner.rstrip('/')}/".removeprefix(f"{outer.rstrip('/')}/")
+    return any(below.startswith(host) and below != host for host in hosts)

@@ -6,7 +6,7 @@ step may share the first stage's process and publish the last one's; a GPU never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Literal
 
 from scenewright.planning.plan import Plan
@@ -26,26 +26,20 @@ def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
     return earlier_runs == 0 or not needs_gpu
 
 
-def folds_publish(plan: Plan, stage: str, shards: int, *, needs_gpu: bool) -> bool:
-    """Whether a stage's process publishes afterwards: one shard on a CPU, and no stage runs after it."""
-    return bool(plan.selected) and stage == plan.selected[-1] and shards == 1 and not needs_gpu
+def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bool:
+    """Whether a stage's process publishes afterwards.
+
+    Args:
+        later: the stages that may still run after it.
+        shards: of the stage; only one can know that all is done.
+        needs_gpu: a GPU does not wait for publish.
+    """
+    return not later and shards == 1 and not needs_gpu
 
 
 def has_work(counts: StageCounts) -> bool:
     """Whether a stage has anything to do in this pass."""
     return counts.todo > 0
-
-
-def following_stage(plan: Plan, stage: str, stages: Mapping[str, StageCounts]) -> str | None:
-    """The next selected stage with something to do; after all of them None, which means publish.
-
-    Args:
-        plan: the object's plan.
-        stage: the stage that ended; empty at the start of a pass.
-        stages: counts of the index step.
-    """
-    later = plan.selected[plan.selected.index(stage) + 1 :] if stage else plan.selected
-    return next((name for name in later if has_work(stages.get(name, StageCounts()))), None)
 
 
 def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:

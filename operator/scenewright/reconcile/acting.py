@@ -96,7 +96,7 @@ class Actor:
         owner, plan = observed.object, observed.work
         if not isinstance(plan, Plan):
             raise TypeError("a Job needs a plan")
-        manifest = self._manifest(plan, owner, action)
+        manifest = self._manifest(plan.with_resolved(action.resolved), owner, action)
         await self._with.rate.take()
         self._with.leadership.check()
         name = manifest["metadata"]["name"]

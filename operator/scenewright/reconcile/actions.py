@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from scenewright.api.status import Status
+from scenewright.planning.inputs import ResolvedInput
 from scenewright.reconcile.observation import Inspection
 
 
@@ -18,6 +20,7 @@ class CreateJob:
         run: id of the run.
         shards: completions.
         fold_index, fold_publish, retry_failed, plan_only: as in the worker's task.
+        resolved: what the named inputs of the run were at its start.
     """
 
     step: str
@@ -27,6 +30,7 @@ class CreateJob:
     fold_publish: bool = False
     retry_failed: bool = False
     plan_only: bool = False
+    resolved: Mapping[str, ResolvedInput] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -1,55 +1,86 @@
-"""Which object another one needs, and where that stands."""
+"""Which objects another one needs for its named inputs, and where those stand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
 
+from scenewright.planning.inputs import ResolvedInput
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.decide.memory import read_status
 from scenewright.reconcile.objects import ObjectStore, StoredObject
-from scenewright.reconcile.observation import Dependency, ObjectKey, ObservedObject
+from scenewright.reconcile.observation import Dependency, DependencyState, ObjectKey, ObservedObject, Refusal
+from scenewright_stages.contract.pipeline import NamedInput
+
+PlanOf = Callable[[ObservedObject], Plan | Refusal]
 
 
-def dependency_of(value: ObservedObject, objects: ObjectStore) -> Dependency | None:
-    """The dependency of an object; None when it names none."""
-    key = needed_by(value.kind, value.namespace, value.spec)
-    if key is None:
-        return None
-    stored = objects.get(key)
+def dependencies_of(
+    key: ObjectKey, plan: Plan | Refusal, objects: ObjectStore, plan_of: PlanOf
+) -> tuple[Dependency, ...]:
+    """Where every object stands that a plan refers to, in the order of its inputs.
+
+    Args:
+        key: of the object whose plan it is.
+        plan: of its spec as it is now.
+        objects: all that are known.
+        plan_of: plans another object, to follow what that one refers to.
+    """
+    wanted = plan.inputs if isinstance(plan, Plan) else ()
+    return tuple(_dependency(key, each, objects, plan_of) for each in wanted if each.kind and each.object)
+
+
+def _dependency(key: ObjectKey, wanted: NamedInput, objects: ObjectStore, plan_of: PlanOf) -> Dependency:
+    other = ObjectKey(wanted.kind, key.namespace, wanted.object)
+    stored = objects.get(other)
     if stored is None or stored.deleting:
-        return Dependency(key, "Missing")
-    if _leads_back(value.key, stored, objects):
-        return Dependency(key, "Cycle")
-    if stored.ended:
-        return Dependency(key, _state_of(stored))
-    return Dependency(key, "Running")
-
-
-def needed_by(kind: str, namespace: str, spec: Mapping[str, Any]) -> ObjectKey | None:
-    """The object that a spec names: a TuningRun its dataset's job, a job the run whose checkpoint it uses."""
-    if kind == "TuningRun":
-        name = (spec.get("dataset") or {}).get("datasetJob", "")
-        return ObjectKey("DatasetJob", namespace, name) if name else None
-    for block in spec.values():
-        fixer = block.get("difix") if isinstance(block, Mapping) else None
-        if isinstance(fixer, Mapping) and fixer.get("tuningRun"):
-            return ObjectKey("TuningRun", namespace, fixer["tuningRun"])
-    return None
-
-
-def _state_of(stored: StoredObject) -> Literal["Running", "Complete", "Failed"]:
+        return Dependency(other, "Missing", wanted.name)
+    if _leads_to(key, stored, objects, plan_of):
+        return Dependency(other, "Cycle", wanted.name)
+    if not stored.ended:
+        return Dependency(other, _under_way(stored), wanted.name)
     if stored.phase != "Complete":
-        return "Failed"
-    # One that was only planned has nothing to offer yet.
-    return "Running" if stored.unpacked().status.get("planOnly") else "Complete"
+        return Dependency(other, "Failed", wanted.name)
+    return _published(other, wanted, stored.unpacked())
 
 
-def _leads_back(start: ObjectKey, stored: StoredObject, objects: ObjectStore) -> bool:
-    seen = {start}
-    current: StoredObject | None = stored
-    while current is not None:
-        if current.key in seen:
+def _under_way(stored: StoredObject) -> DependencyState:
+    if stored.suspended:
+        return "Suspended"
+    return "Awaiting" if stored.rests else "Running"
+
+
+def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> Dependency:
+    status = read_status(value.status)
+    if status.plan_only:
+        return Dependency(other, "PlannedOnly", wanted.name)
+    if not status.publication.hash:
+        return Dependency(other, "Unpublished", wanted.name)
+    uri = str((value.spec.get("output") or {}).get("uri", ""))
+    try:
+        found = ResolvedInput.of(wanted, uri, status.publication.hash, status.publication.chosen)
+    except KeyError:
+        offered = ", ".join(sorted(status.publication.chosen)) or "none"
+        return Dependency(other, "NotOffered", wanted.name, f"{wanted.chosen!r}; it offers: {offered}")
+    return Dependency(other, "Complete", wanted.name, published=found)
+
+
+def _leads_to(goal: ObjectKey, stored: StoredObject, objects: ObjectStore, plan_of: PlanOf) -> bool:
+    """Whether an object, or one that it needs in turn, needs the goal."""
+    seen: set[ObjectKey] = set()
+    waiting = [stored]
+    while waiting:
+        current = waiting.pop()
+        if current.key == goal:
             return True
-        seen.add(current.key)
-        following = needed_by(current.key.kind, current.key.namespace, current.unpacked().spec)
-        current = objects.get(following) if following else None
+        if current.key not in seen:
+            seen.add(current.key)
+            waiting += _needed(current, objects, plan_of)
     return False
+
+
+def _needed(stored: StoredObject, objects: ObjectStore, plan_of: PlanOf) -> Iterator[StoredObject]:
+    plan = plan_of(stored.unpacked())
+    for reference in plan.references().values() if isinstance(plan, Plan) else ():
+        found = objects.get(ObjectKey(reference.kind, stored.key.namespace, reference.name))
+        if found is not None:
+            yield found

@@ -95,6 +95,9 @@ def _single(chosen: list[StoredObject]) -> Iterator[Metric]:
     seconds = GaugeMetricFamily(
         "scenewright_job_gpu_seconds", "Seconds for which one object held GPUs.", labels=[*names, "stage"]
     )
+    numbers = GaugeMetricFamily(
+        "scenewright_job_number", "What a stage of one object measures of itself.", labels=[*names, "stage", "number"]
+    )
     for stored in chosen:
         labels = (stored.key.kind, stored.key.namespace, stored.key.name)
         stages: list[dict[str, Any]] = list(stored.unpacked().status.get("stages") or ())
@@ -102,8 +105,10 @@ def _single(chosen: list[StoredObject]) -> Iterator[Metric]:
             for result in _RESULTS:
                 samples.add_metric([*labels, stage["name"], result], (stage.get("samples") or {}).get(result, 0))
             seconds.add_metric([*labels, stage["name"]], stage.get("gpuSeconds", 0.0))
+            for number, value in (stage.get("numbers") or {}).items():
+                numbers.add_metric([*labels, stage["name"], number], value)
         rates.add_metric(labels, sum(stage.get("samplesPerMinute", 0.0) for stage in stages))
-    yield from (samples, rates, seconds)
+    yield from (samples, rates, seconds, numbers)
 
 
 def _counted(name: str, text: str, labels: list[str], values: dict[tuple[str, ...], float]) -> Metric:

@@ -12,6 +12,8 @@ from pydantic_core import from_json, to_json
 from scenewright.execution.jobs import output_place
 from scenewright.reconcile.decide.memory import asks_again
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
+from scenewright_stages.contract.reports import AWAITING
+from scenewright_stages.pipelines import installed
 
 ENDED = ("Complete", "Failed")
 
@@ -23,7 +25,10 @@ class StoredObject:
     Attributes:
         intent: generation, annotations and deletion: what asks for other work when it changes.
         output: the place that it writes to.
+        hosts: folders in it that its pipeline keeps for other objects.
         phase, run, pipeline, observed_generation, suspended, waiting: of its body, for those who look at many.
+        publication: hash of what it has published.
+        has_inputs: its run uses what other objects have published.
     """
 
     key: ObjectKey
@@ -38,15 +43,26 @@ class StoredObject:
     pipeline: str
     observed_generation: int
     output: str
+    hosts: tuple[str, ...]
     suspended: bool
     asked_again: bool
     waiting: str
+    publication: str
+    has_inputs: bool
     body: bytes
 
     @property
     def ended(self) -> bool:
         """Whether it has reached its end and nothing has asked for more since."""
         return self.phase in ENDED and self.observed_generation == self.generation and not self.asked_again
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing of it runs or will, until somebody asks: it is suspended, or waits for a person's choice."""
+        if self.suspended:
+            return self.phase == "Suspended"
+        is_asked = self.asked_again or self.observed_generation != self.generation
+        return self.waiting == AWAITING and not is_asked
 
     def unpacked(self) -> ObservedObject:
         """The object as the planner takes it."""
@@ -85,9 +101,12 @@ def packed(value: ObservedObject) -> StoredObject:
             (spec.get("storage") or {}).get("secretName", ""),
             (spec.get("output") or {}).get("uri", ""),
         ),
+        hosts=_hosts(value),
         suspended=bool(spec.get("suspend", False)),
         asked_again=asks_again(value),
         waiting=_waiting_reason(status),
+        publication=str((status.get("publication") or {}).get("hash", "")),
+        has_inputs=bool(status.get("inputs")),
         body=to_json({"spec": spec, "status": status, "annotations": annotations, "labels": dict(value.labels)}),
     )
 
@@ -139,6 +158,12 @@ class ObjectStore:
         del self._objects[key]
         self._keys.pop(uid, None)
         self.changed(old, None)
+
+
+def _hosts(value: ObservedObject) -> tuple[str, ...]:
+    of_kind = installed().all().values()
+    given = (each for each in of_kind if each.kind == value.kind and value.spec.get(each.name) is not None)
+    return next((each.hosts for each in given), ())
 
 
 def _waiting_reason(status: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import Problem
 from scenewright.telemetry.counters import StepProgress
@@ -70,6 +71,7 @@ class ObservedJob:
         work_hash: of the object's work at its creation (label).
         template: hash of what its Pods were made from (annotation).
         output: the place that its Pods write to (annotation), empty when it only counts.
+        hosts: folders in it that are kept for other objects (annotation).
         gpus: GPUs that each of its Pods holds, claims included (annotation).
         queue: the queue that admits it, whoever put it there (label).
         suspended: ``spec.suspend``, which only a queue controller sets after creation.
@@ -90,6 +92,7 @@ class ObservedJob:
     owner_name: str = ""
     template: str = ""
     output: str = ""
+    hosts: tuple[str, ...] = ()
     gpus: int = 0
     queue: str = ""
     completions: int = 1
@@ -188,12 +191,38 @@ class Answer:
     invalid: bool = False
 
 
+DependencyState = Literal[
+    "Missing",
+    "Running",
+    "Awaiting",
+    "Suspended",
+    "PlannedOnly",
+    "Unpublished",
+    "NotOffered",
+    "Complete",
+    "Failed",
+    "Cycle",
+]
+
+
 @dataclass(frozen=True)
 class Dependency:
-    """Where the object that this one needs stands (``difix.tuningRun``, ``dataset.datasetJob``)."""
+    """Where an object stands that this one needs for one of its named inputs.
+
+    Attributes:
+        key: of the other object.
+        state: ``Unpublished`` has ended without a hash of its publication, as earlier versions did; ``NotOffered``
+            is complete and offers no file of the wanted name.
+        input: name of the input.
+        detail: further words for people.
+        published: what the input is now; None unless complete.
+    """
 
     key: ObjectKey
-    state: Literal["Missing", "Running", "Complete", "Failed", "Cycle"]
+    state: DependencyState
+    input: str = ""
+    detail: str = ""
+    published: ResolvedInput | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +235,7 @@ class Observed:
         pods: of these Jobs.
         progress: by step.
         output_holder: the older object that writes to the same or a nested output and has not ended, None for none.
+        dependencies: the objects that the plan refers to.
         answers: of earlier inspections.
     """
 
@@ -215,5 +245,5 @@ class Observed:
     pods: tuple[ObservedPod, ...] = ()
     progress: Mapping[str, StepProgress] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
-    dependency: Dependency | None = None
+    dependencies: tuple[Dependency, ...] = ()
     answers: Mapping[Inspection, Answer] = field(default_factory=dict)

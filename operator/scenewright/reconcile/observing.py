@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.dependencies import dependency_of
+from scenewright.reconcile.dependencies import dependencies_of
 from scenewright.reconcile.inspecting import Inspector
 from scenewright.reconcile.objects import ObjectStore, StoredObject
 from scenewright.reconcile.observation import Observed, ObservedJob
@@ -50,13 +50,14 @@ class Observer:
         value = stored.unpacked()
         jobs = tuple(job for job in self._jobs.of_owner(value.uid) if job.namespace == value.namespace)
         pods = (pod for job in jobs for pod in self._pods.of_owner(job.uid) if pod.namespace == job.namespace)
+        work = self._plans.plan(value)
         return Observed(
             object=value,
-            work=self._plans.plan(value),
+            work=work,
             jobs=jobs,
             pods=tuple(pod.unpacked() for pod in pods),
             progress=self._progress.of_owner(value.uid),
             output_holder=self._outputs.holder(value.key),
-            dependency=dependency_of(value, self._objects),
+            dependencies=dependencies_of(value.key, work, self._objects, self._plans.plan),
             answers=self._inspector.answers(value.uid),
         )

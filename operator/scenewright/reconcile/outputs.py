@@ -1,5 +1,8 @@
 """Who writes where: objects with equal or nested outputs run one at a time, the oldest waiting one first.
 
+Folders that a pipeline keeps for other objects (`Pipeline.hosts`) are the exception: what publishes there shares
+nothing with the output around it.
+
 An object claims its output just before its first Job is created and keeps it until its run has ended. After a restart
 the operator restores claims from ``status.run``. A Job that has not ended keeps its place busy even if its object was
 suspended, edited or deleted.
@@ -9,49 +12,72 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from scenewright.planning.plan import is_hosted
 from scenewright.reconcile.objects import ENDED, StoredObject
 from scenewright.reconcile.observation import ObjectKey, ObservedJob
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where something writes.
+
+    Attributes:
+        path: with all that lies in it; empty for nowhere.
+        hosts: folders in it, each with a trailing slash, in which other objects may publish.
+    """
+
+    path: str
+    hosts: tuple[str, ...] = ()
+
+    def overlaps(self, other: Place) -> bool:
+        """Whether two places of which one lies in the other have anything in common."""
+        outer, inner = sorted((self, other), key=lambda place: len(place.path))
+        return not is_hosted(outer.path, inner.path, outer.hosts)
+
+
+NOWHERE = Place("")
+
+
 class Places(Generic[T]):
     """Items by the place that each of them has."""
 
     def __init__(self) -> None:
-        self._places: dict[T, str] = {}
+        self._places: dict[T, Place] = {}
         self._at: defaultdict[str, set[T]] = defaultdict(set)
         self._below: defaultdict[str, set[T]] = defaultdict(set)
 
-    def of(self, item: T) -> str:
-        """The place of an item, empty when it has none."""
-        return self._places.get(item, "")
+    def of(self, item: T) -> Place:
+        """The place of an item."""
+        return self._places.get(item, NOWHERE)
 
-    def put(self, item: T, place: str) -> None:
+    def put(self, item: T, place: Place) -> None:
         """Gives an item that has no place one."""
         self._places[item] = place
-        self._at[place].add(item)
-        for ancestor in ancestors(place):
+        self._at[place.path].add(item)
+        for ancestor in ancestors(place.path):
             self._below[ancestor].add(item)
 
-    def remove(self, item: T) -> str:
-        """Removes an item; returns its place, empty if it had none."""
-        place = self._places.pop(item, "")
-        if place:
-            _discard(self._at, place, item)
-            for ancestor in ancestors(place):
+    def remove(self, item: T) -> Place:
+        """Removes an item; returns its place."""
+        place = self._places.pop(item, NOWHERE)
+        if place.path:
+            _discard(self._at, place.path, item)
+            for ancestor in ancestors(place.path):
                 _discard(self._below, ancestor, item)
         return place
 
-    def overlapping(self, place: str) -> set[T]:
-        """Items at the place, inside it or around it."""
-        found = self._at.get(place, set()) | self._below.get(place, set())
-        for ancestor in ancestors(place):
+    def overlapping(self, place: Place) -> set[T]:
+        """Items at the place, inside it or around it, but for folders that are kept for others."""
+        found = self._at.get(place.path, set()) | self._below.get(place.path, set())
+        for ancestor in ancestors(place.path):
             found = found | self._at.get(ancestor, set())
-        return found
+        return {item for item in found if place.overlaps(self._places[item])}
 
 
 class OutputIndex:
@@ -72,8 +98,8 @@ class OutputIndex:
 
     def update(self, stored: StoredObject) -> None:
         """Takes note of an object as it is now."""
-        key, place = stored.key, stored.output
-        if stored.ended or stored.deleting or not place or _rests(stored):
+        key, place = stored.key, Place(stored.output, stored.hosts)
+        if stored.ended or stored.deleting or not place.path or stored.rests:
             self.remove(key)
             return
         if self._objects.of(key) != place:
@@ -92,7 +118,7 @@ class OutputIndex:
         """A Job has come, changed or gone."""
         if new is not None and not new.ended and new.output:
             if new.uid not in self._writers:
-                self._jobs.put(new.uid, new.output)
+                self._jobs.put(new.uid, Place(new.output, new.hosts))
             self._writers[new.uid] = new
             return
         job = new or old
@@ -102,7 +128,7 @@ class OutputIndex:
     def remove(self, key: ObjectKey) -> None:
         """An object has ended, rests or is gone: it wants its output no longer."""
         place = self._objects.remove(key)
-        if place:
+        if place.path:
             self._ages.pop(key, None)
             self._claims.discard(key)
             self._blocked.discard(key)
@@ -111,7 +137,7 @@ class OutputIndex:
     def holder(self, key: ObjectKey) -> ObjectKey | None:
         """The object that `key` must wait for; None when it may claim its output."""
         place = self._objects.of(key)
-        if not place or key in self._claims:
+        if not place.path or key in self._claims:
             return None
         writers = [self._writers[uid] for uid in self._jobs.overlapping(place)]
         writing = [job for job in writers if job.owner_uid != self._ages[key][1]]
@@ -125,7 +151,7 @@ class OutputIndex:
     def claim(self, key: ObjectKey) -> None:
         """Claims the output for the object, unless another object holds it."""
         place = self._objects.of(key)
-        if place and not (self._objects.overlapping(place) - {key}) & self._claims:
+        if place.path and not (self._objects.overlapping(place) - {key}) & self._claims:
             self._claims.add(key)
 
     def release(self, key: ObjectKey) -> None:
@@ -134,7 +160,7 @@ class OutputIndex:
             self._claims.discard(key)
             self._tell(self._objects.of(key))
 
-    def _tell(self, place: str) -> None:
+    def _tell(self, place: Place) -> None:
         for key in self._objects.overlapping(place):
             if key not in self._claims:
                 self.freed(key)
@@ -145,11 +171,6 @@ def ancestors(place: str) -> list[str]:
     scheme, _, rest = place.partition("://")
     parts = rest.split("/")
     return [f"{scheme}://{'/'.join(parts[:length])}" for length in range(1, len(parts))]
-
-
-def _rests(stored: StoredObject) -> bool:
-    """Suspended: it does not keep others from their output."""
-    return stored.suspended and stored.phase == "Suspended"
 
 
 def _discard(index: defaultdict[str, set[T]], place: str, item: T) -> None:

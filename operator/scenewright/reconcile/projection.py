@@ -70,6 +70,7 @@ def observed_job(raw: Raw) -> ObservedJob | None:
         created_at=moment(metadata["creationTimestamp"]),
         template=intern(annotations.get(names.TEMPLATE, "")),
         output=intern(annotations.get(names.OUTPUT, "")),
+        hosts=tuple(filter(None, annotations.get(names.HOSTS, "").split(","))),
         gpus=_gpus(annotations.get(names.GPUS, "")),
         queue=intern(labels.get(names.QUEUE, "")),
         completions=_number(spec, "completions", 1),

@@ -215,11 +215,11 @@ class Router:
             forget(uid)
 
     def _note_dependency(self, old: StoredObject | None, new: StoredObject) -> None:
-        if new.waiting.startswith("Dependency"):
+        if new.has_inputs or new.waiting.startswith("Dependency"):
             self._dependents.add(new.key)
         else:
             self._dependents.discard(new.key)
-        if old is None or (new.ended and not old.ended):
+        if old is None or (new.ended and (not old.ended or new.publication != old.publication)):
             self._wake_dependents(new)
 
     def _wake_dependents(self, stored: StoredObject) -> None:

@@ -91,7 +91,7 @@ class SecretKey:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a Pod of the stage asks for: CPU cores, memory and scratch in GiB, GPUs and their memory in GiB."""
+    """What a Pod of the stage asks for: CPU cores, memory and scratch in GiB, GPUs of each process and their memory."""
 
     cpu: float = 2.0
     memory_gib: float = 4.0
@@ -158,6 +158,11 @@ class StageSpec:
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages that this one reads, without the job's input, each once."""
         return tuple(dict.fromkeys(read.stage for read in self.reads if read.stage != INPUT))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one Pod: those of all its processes."""
+        return self.processes * self.resources.gpus
 
     def backend_choices(self) -> list[tuple[str, str]]:
         """Every (capability, backend) that may serve, by capability and then in the order in which they are asked."""

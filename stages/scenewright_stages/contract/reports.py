@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from scenewright_stages.contract.params import Params
 
@@ -17,6 +17,8 @@ MAXIMUM_REPORT_BYTES = 3500
 """The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
 OUTPUT_IN_USE = "OutputInUse"
 """Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
+AWAITING = "AwaitingSelection"
+"""Reason of a sample, and of a run, that a person's answer would let go on."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
 MAXIMUM_CHOSEN = 4
@@ -193,4 +195,4 @@ class Push(Params):
     busy_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
     waiting_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
     load_seconds: float = Field(default=0.0, ge=0.0, le=1e9)
-    numbers: dict[NumberName, float] = Field(default_factory=dict, max_length=MAXIMUM_NUMBERS)
+    numbers: dict[NumberName, FiniteFloat] = Field(default_factory=dict, max_length=MAXIMUM_NUMBERS)

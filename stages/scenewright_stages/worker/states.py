@@ -21,6 +21,7 @@ from scenewright_stages.contract.keys import input_fingerprint, same_fingerprint
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
 from scenewright_stages.contract.records import OutputFile, Record
+from scenewright_stages.contract.reports import AWAITING
 from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
 from scenewright_stages.worker.chain import WHOLE, Chain, Population
 
@@ -37,7 +38,6 @@ FAILED_BEFORE = "failed before"
 UPSTREAM_FAILED = "UpstreamFailed"
 UPSTREAM_MISSING = "UpstreamMissing"
 TOO_FEW = "TooFewUpstream"
-AWAITING = "AwaitingSelection"
 PROVIDED = "provided"
 """Run of the records that stand for outputs which came with the input."""
 

@@ -105,6 +105,14 @@ def test_three_deaths_at_one_state_give_the_sample_up_and_an_advanced_state_forg
     assert job.steps() == [1, 2, 3, 3, 3]
 
 
+def test_deaths_while_loading_count_too(training: Callable[..., Training]) -> None:
+    job = training(diesLoading=True)
+    assert [job.train() for _ in range(3)] == [-signal.SIGKILL] * 3
+    assert job.died() == 3
+    assert job.train() == 0, "no end of restarts"
+    assert (job.last().state, job.last().reason) == ("failed", "Crashed")
+
+
 def test_a_death_after_an_advanced_state_counts_alone(training: Callable[..., Training]) -> None:
     job = training(diesAt=3, once=False)
     assert [job.train() for _ in range(2)] == [-signal.SIGKILL] * 2

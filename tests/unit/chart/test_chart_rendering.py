@@ -13,6 +13,7 @@ import yaml
 from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes, render
 from operator_process import ALLOCATOR
 
+from scenewright.execution.jobs import labels
 from scenewright.reconcile.settings import OperatorSettings
 
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -173,13 +174,23 @@ def test_the_argo_cd_lines_hold_the_script_for_every_kind(everything: list[Objec
 
 def test_stage_pods_reach_storage_dns_the_operator_and_nothing_else(everything: list[Object]) -> None:
     for namespace in ("lab-a", "lab-b"):
-        policy = named(everything, "NetworkPolicy", namespace=namespace)["spec"]
+        policy = named(everything, "NetworkPolicy", "system-scenewright-stages", namespace)["spec"]
         assert policy["policyTypes"] == ["Ingress", "Egress"]
         assert {"ipBlock": {"cidr": "10.1.0.0/16"}} in [
             peer for rule in policy["egress"] for peer in rule.get("to", [])
         ]
         open_rules = [rule for rule in policy["egress"] if "to" not in rule]
         assert [sorted({port["port"] for port in rule["ports"]}) for rule in open_rules] == [[53]]
+
+
+def test_only_the_pods_that_ask_for_a_range_by_its_name_reach_it(everything: list[Object]) -> None:
+    for namespace in ("lab-a", "lab-b"):
+        policy = named(everything, "NetworkPolicy", "system-scenewright-egress-language-model", namespace)["spec"]
+        assert policy["podSelector"]["matchLabels"] == {labels.MANAGED: "true", labels.EGRESS: "language-model"}
+        assert policy["policyTypes"] == ["Egress"]
+        assert policy["egress"] == [
+            {"to": [{"ipBlock": {"cidr": "10.3.0.0/16"}}, {"ipBlock": {"cidr": "fd00::/8"}}], "ports": [{"port": 8443}]}
+        ]
 
 
 def test_the_trial_storage_secret_has_the_names_that_stage_pods_take(everything: list[Object]) -> None:
@@ -203,6 +214,8 @@ def test_the_trial_storage_secret_has_the_names_that_stage_pods_take(everything:
         ("progress.port", "80", "port"),
         ("metrics.serviceMonitor.interval", "often", "interval"),
         ("networkPolicy.storageCIDRs", "{s3.example.org}", "storageCIDRs"),
+        ("networkPolicy.egress.hub.cidrs", "{hub.example.org}", "egress.hub.cidrs"),
+        ("networkPolicy.egress.hub.ports", "{443}", "cidrs"),
         ("trialStorage.enabled", "true", "secretKey"),
     ],
 )

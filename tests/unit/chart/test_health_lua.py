@@ -98,6 +98,15 @@ def test_waiting_tells_for_what_and_running_how_far() -> None:
     assert health(scene("Running")) == ("Progressing", "Running coarse 37/96")
 
 
+def test_what_waits_for_a_persons_choice_is_suspended_until_a_retry() -> None:
+    waiting = scene("Waiting", conditions=[true("Waiting", "AwaitingSelection", "2 samples wait")], retryTokens=["1"])
+    waiting["status"]["effective"] = {"workHash": "00ff00ff00ff00ff"}
+    waiting["metadata"]["annotations"] = {"scenewright.io/retry": "1"}
+    assert health(waiting) == ("Suspended", "AwaitingSelection: 2 samples wait")
+    waiting["metadata"]["annotations"] = {"scenewright.io/retry": "2"}
+    assert health(waiting)[0] == "Progressing"
+
+
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
 @pytest.mark.parametrize(
     ("annotation", "token", "seen", "expected"),

@@ -126,6 +126,14 @@ def test_a_running_object_in_plain_lines() -> None:
     ]
 
 
+def test_numbers_of_a_stage_are_in_lines_and_in_the_picture() -> None:
+    raw = running()
+    raw["status"]["stages"][2]["numbers"] = {"loss": 0.0123456, "step": 1200.0}
+    (line,) = [line for line in plain_lines(view(raw)) if line.startswith("  coarse")]
+    assert line.endswith(", loss 0.01235, step 1200")
+    assert "loss 0.01235 · step 1200" in drawn(pictures.picture(view(raw)), 200)
+
+
 @pytest.mark.parametrize(
     ("conditions", "phase", "expected"),
     [

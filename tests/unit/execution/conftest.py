@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,13 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
-    def run(behaviours: dict[str, Any] | None = None, retry_failed: bool = False, **changes: Any) -> Ran:
+    def run(
+        behaviours: dict[str, Any] | None = None,
+        retry_failed: bool = False,
+        of_depth: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> Ran:
         script, log = tmp_path / "script.json", tmp_path / "log.jsonl"
         script.write_text(json.dumps({"behaviours": behaviours or {}}))
         environment = {
@@ -60,10 +66,14 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
             "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
             "STUB_SCRIPT": str(script),
             "STUB_LOG": str(log),
+            **(variables or {}),
         }
         events: list[Event] = []
         settings = RunSettings(run="run-1", holder="me", retry_failed=retry_failed)
-        outcome = LocalRun(plan_of(tmp_path, **changes), settings, events.append, environment).run()
-        return Ran(outcome, [json.loads(line) for line in log.read_text().splitlines()], events)
+        plan = plan_of(tmp_path, **changes)
+        chain = tuple(replace(each, **(of_depth or {})) if each.name == "depth" else each for each in plan.chain)
+        outcome = LocalRun(replace(plan, chain=chain), settings, events.append, environment).run()
+        lines = log.read_text().splitlines() if log.exists() else []
+        return Ran(outcome, [json.loads(line) for line in lines], events)
 
     return run

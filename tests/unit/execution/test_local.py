@@ -9,6 +9,7 @@ import pytest
 
 from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
 from scenewright.execution.policy import explanation, verdict
+from scenewright_stages.contract.pipeline import SecretKey
 
 STAGES = ["outpaint", "depth", "initialize", "render"]
 Scripted = Callable[..., Any]
@@ -59,6 +60,24 @@ def test_a_process_that_ends_early_is_started_again(scripted: Scripted, end: dic
 def test_a_shard_is_given_up_after_its_retries_and_the_chain_goes_on(scripted: Scripted) -> None:
     ran = scripted({"depth": [{"exit": 1}]}, execution={"retries": {"perSample": 0, "perShard": 1}})
     assert ran.steps == ["outpaint", "depth", "depth", "initialize", "render"]
+
+
+def test_a_process_that_keeps_state_may_die_more_often_than_shards_are_retried(scripted: Scripted) -> None:
+    dying = {"depth": [*[{"exit": 1}] * 6, {}]}
+    retries = {"execution": {"retries": {"perSample": 0, "perShard": 1}}}
+    assert scripted(dying, of_depth={"keeps_state": True}, **retries).steps.count("depth") == 7
+
+
+def test_a_run_does_not_begin_without_a_secret_that_one_of_its_stages_needs(scripted: Scripted) -> None:
+    needing = {"secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN")}
+    ran = scripted(of_depth=needing, variables={"LANGUAGE_MODEL_TOKEN": ""})
+    assert (ran.steps, ran.outcome.exit_code, ran.outcome.reason) == ([], 10, "SecretMissing")
+    assert [str(problem) for problem in ran.outcome.problems] == [
+        "LANGUAGE_MODEL_TOKEN: set this environment variable: stage depth needs it"
+    ]
+    assert scripted(of_depth=needing, variables={"LANGUAGE_MODEL_TOKEN": "x"}).outcome.exit_code == 0
+    apart = {"execution": {"stages": {"only": ["render"]}}}
+    assert scripted(of_depth=needing, **apart).outcome.exit_code == 0, "a stage that does not run needs none"
 
 
 def test_a_lost_shard_is_not_tried_again(scripted: Scripted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from job_building import (
     plan_of,
     pod_of,
     referenced_environment,
+    stage_job_of,
     task_in,
 )
 
@@ -29,10 +31,22 @@ from scenewright.execution.jobs import PodSettings, job_manifest, labels
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.execution.jobs.quantities import gibibytes
+from scenewright.execution.policy import RESTARTS_WITH_STATE
 from scenewright.planning.plan import make_plan
 from scenewright.planning.tasks import RunSettings, task_of
+from scenewright.reconcile.projection import observed_job
 from scenewright_stages.backends.registry import backend
+from scenewright_stages.contract.pipeline import Resources, SecretKey
 
+AT = "2026-11-21T11:00:00Z"
+TOGETHER = {
+    "processes": 4,
+    "resources": Resources(gpus=2, gpu_memory_gib=20.0),
+    "keeps_state": True,
+    "secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN"),
+    "egress": "language-model",
+}
+"""What a stage may declare besides its files."""
 GOLDEN = Path(__file__).parent / "golden"
 CPU_STEPS = ("models", "index", "publish")
 STAGES = ("outpaint", "depth", "initialize", "coarse", "render")
@@ -65,11 +79,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "processes-state-secret-egress"])
 def test_whole_jobs_are_as_reviewed(case: str) -> None:
-    create, spec = CASES[case]
     path = GOLDEN / f"{case}.yaml"
-    job = job_of(create, **spec)
+    job = job_of(CASES[case][0], **CASES[case][1]) if case in CASES else stage_job_of("coarse", **TOGETHER)
     for entry in container_of(job)["env"]:
         if entry["name"] == "SCENEWRIGHT_TASK":
             entry["value"] = "<task>"
@@ -478,3 +491,63 @@ def test_scratch_can_be_a_volume_of_its_own() -> None:
     (volume,) = (volume for volume in pod_of(job)["volumes"] if volume["name"] == "scratch")
     claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
     assert claim["storageClassName"] == "fast" and claim["resources"] == {"requests": {"storage": "8Gi"}}
+
+
+def test_a_pod_holds_the_gpus_of_all_its_processes() -> None:
+    job = stage_job_of("coarse", processes=4, resources=Resources(gpus=2, gpu_memory_gib=20.0))
+    assert container_of(job)["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert job["metadata"]["annotations"][labels.GPUS] == "8", "what their time is accounted by"
+    assert literal_environment(job)["SCENEWRIGHT_GPUS"] == "8"
+    assert job["spec"]["template"]["metadata"]["annotations"][labels.GPU_MEMORY] == "20Gi", "of each"
+
+
+def test_processes_on_a_cpu_ask_for_no_gpu() -> None:
+    job = stage_job_of("coarse", processes=4)
+    assert "nvidia.com" not in str(container_of(job)["resources"])
+    assert task_in(job).models.device == "cpu" and job["metadata"]["annotations"][labels.GPUS] == "0"
+
+
+@pytest.mark.parametrize(("processes", "size"), [(1, "2Gi"), (8, "16Gi")])
+def test_shared_memory_has_room_for_every_process(processes: int, size: str) -> None:
+    settings = SETTINGS.model_copy(update={"shared_memory_gib": 2.0})
+    volumes = pod_of(stage_job_of("coarse", settings, processes=processes))["volumes"]
+    (found,) = [each["emptyDir"] for each in volumes if each["name"] == "shared-memory"]
+    assert found == {"medium": "Memory", "sizeLimit": size}
+
+
+def test_a_stage_gets_its_secret_and_no_other_step_does() -> None:
+    secret = SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN")
+    found = referenced_environment(stage_job_of("coarse", secret=secret))
+    key = {"name": "language-model", "key": "token", "optional": False}
+    assert found["LANGUAGE_MODEL_TOKEN"] == {"secretKeyRef": key}
+    assert "AWS_ACCESS_KEY_ID" in found, "as before"
+    for step in (*CPU_STEPS, "depth"):
+        assert "LANGUAGE_MODEL_TOKEN" not in str(job_of(Create(step)))
+
+
+def test_only_the_pods_of_a_stage_with_egress_carry_its_label_which_users_cannot_set() -> None:
+    job = stage_job_of("coarse", egress="language-model")
+    assert job["spec"]["template"]["metadata"]["labels"][labels.EGRESS] == "language-model"
+    plain = job_of(Create("coarse"), scheduling={"labels": {labels.EGRESS: "language-model"}})
+    for metadata in (plain["metadata"], plain["spec"]["template"]["metadata"]):
+        assert labels.EGRESS not in metadata["labels"]
+
+
+def test_no_clock_of_the_pod_ends_work_that_keeps_state() -> None:
+    """The time of a sample starts again with every state that it saves, which may be for weeks."""
+    assert "activeDeadlineSeconds" in pod_of(stage_job_of("coarse"))
+    assert "activeDeadlineSeconds" not in pod_of(stage_job_of("coarse", keeps_state=True))
+
+
+def test_lost_processes_do_not_use_up_the_retries_of_work_that_keeps_state() -> None:
+    assert stage_job_of("coarse")["spec"]["backoffLimitPerIndex"] == 3
+    assert stage_job_of("coarse", keeps_state=True)["spec"]["backoffLimitPerIndex"] == RESTARTS_WITH_STATE
+
+
+def test_a_job_says_in_which_folders_of_its_output_others_may_publish() -> None:
+    plan = plan_of()
+    hosting = replace(plan, pipeline=replace(plan.pipeline, hosts=("tuning_runs/", "more/")))
+    found = job_manifest(hosting, Owned(), Create("depth"), SETTINGS)
+    assert found["metadata"]["annotations"][labels.HOSTS] == "tuning_runs/,more/"
+    seen = observed_job({**found, "metadata": {**found["metadata"], "uid": "u", "creationTimestamp": AT}})
+    assert seen is not None and seen.hosts == ("tuning_runs/", "more/")

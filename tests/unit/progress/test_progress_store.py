@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from fake_cluster import Pod
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
@@ -22,9 +24,9 @@ def pod(index: int = 0, attempt: int = 0, **changes: str) -> Pod:
     return Pod(uid=f"{index}-{attempt}", index=index, created_at=created, **changes)  # type: ignore[arg-type]
 
 
-def push(done: int = 0, failed: int = 0, run: str = "r-1", **changes: float) -> Push:
+def push(done: int = 0, failed: int = 0, run: str = "r-1", **changes: Any) -> Push:
     samples = PushedSamples(total=100, done=done, failed=failed)
-    return Push(run=run, step="depth", shard=0, samples=samples, **changes)  # type: ignore[arg-type]
+    return Push(run=run, step="depth", shard=0, samples=samples, **changes)
 
 
 def totals(store: ProgressStore, now: float = 60.0) -> StepProgress:
@@ -135,3 +137,27 @@ def test_samples_of_earlier_attempts_do_not_count_as_speed() -> None:
     store.take(pod(), push(90, ended_here=0), 0.0)
     store.take(pod(), push(96, ended_here=6), 60.0)
     assert totals(store, 60.0).samples_per_minute == pytest.approx(6.0)
+
+
+def test_numbers_are_those_of_the_newest_push_of_the_newest_attempt() -> None:
+    store = ProgressStore(BEGIN)
+    store.take(pod(attempt=1), push(numbers={"loss": 0.5, "step": 3.0}), 0.0)
+    store.take(pod(attempt=1), push(numbers={"loss": 0.123456789}), 2.0)
+    assert totals(store).numbers == {"loss": 0.123457, "step": 3.0}, "six digits are enough for people"
+    store.take(pod(attempt=0), push(numbers={"loss": 9.0}), 4.0)
+    assert totals(store).numbers["loss"] == 0.123457, "a Pod that was replaced has nothing to say"
+    store.take(pod(1), push(), 6.0)
+    assert totals(store).numbers == {"loss": 0.123457, "step": 3.0}
+
+
+def test_never_more_numbers_are_kept_than_one_push_may_have() -> None:
+    store = ProgressStore(BEGIN)
+    for index in range(3):
+        store.take(pod(index), push(numbers={f"n{index}_{number}": 1.0 for number in range(16)}), 0.0)
+    assert set(totals(store).numbers) == {f"n2_{number}" for number in range(16)}
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_cannot_hold_are_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Push.model_validate_json(f'{{"run": "r", "step": "s", "shard": 0, "numbers": {{"loss": {value}}}}}')

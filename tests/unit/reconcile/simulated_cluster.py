@@ -15,6 +15,7 @@ from typing import Any
 from simulated_storage import Storage
 
 from scenewright.execution.jobs import PodSettings, job_manifest
+from scenewright.execution.policy import restarts_of
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
@@ -93,7 +94,7 @@ class Cluster:
     truths: dict[str, tuple[bool | None, str]] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
     lock_ends: datetime | None = None
-    dependency: Dependency | None = None
+    dependencies: tuple[Dependency, ...] = ()
     deleted: bool = False
     ready: bool = True
     news_delayed: bool = False
@@ -159,7 +160,7 @@ class Cluster:
             jobs=tuple(job.seen for job in self.jobs.values()),
             pods=tuple(pods),
             output_holder=self.output_holder,
-            dependency=self.dependency,
+            dependencies=self.dependencies,
             answers=self.answers,
         )
 
@@ -199,6 +200,7 @@ class Cluster:
     def _create(self, action: CreateJob) -> None:
         plan = self.work()
         assert isinstance(plan, Plan)
+        plan = plan.with_resolved(action.resolved)
         manifest = job_manifest(plan, self.object, action, PODS)
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} is there already"
@@ -267,7 +269,7 @@ class Cluster:
             job.done.add(pod.index)
             return
         job.failures[pod.index] = job.failures.get(pod.index, 0) + 1
-        if code == 21 or job.failures[pod.index] > job.plan.spec.execution.retries.per_shard:
+        if code == 21 or job.failures[pod.index] > restarts_of(job.plan, pod.step):
             job.lost.add(pod.index)
         if code in (10, 20):
             job.seen = replace(job.seen, ended="Failed", reason="PodFailurePolicy", ended_at=self.now)

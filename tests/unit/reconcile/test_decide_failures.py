@@ -375,12 +375,17 @@ def test_some_samples_done_is_complete_and_names_the_failures() -> None:
     [
         ("Missing", "Waiting", "DependencyMissing"),
         ("Running", "Waiting", "DependencyRunning"),
+        ("Awaiting", "Waiting", "DependencyAwaiting"),
+        ("Suspended", "Waiting", "DependencySuspended"),
+        ("PlannedOnly", "Waiting", "DependencyPlannedOnly"),
+        ("Unpublished", "Waiting", "DependencyUnpublished"),
         ("Failed", "Failed", "DependencyFailed"),
         ("Cycle", "Failed", "DependencyCycle"),
+        ("NotOffered", "Failed", "DependencyNotOffered"),
     ],
 )
 def test_a_dependency_is_waited_for_or_fails_the_work(state: Any, phase: Any, reason: str) -> None:
-    cluster = Cluster(dependency=Dependency(TUNING, state))
+    cluster = Cluster(dependencies=(Dependency(TUNING, state),))
     operator = Operator(cluster)
     operator.settle()
     assert operator.status.phase == phase
@@ -391,8 +396,8 @@ def test_a_dependency_is_waited_for_or_fails_the_work(state: Any, phase: Any, re
 
 
 def test_the_work_starts_when_its_dependency_is_complete() -> None:
-    cluster = Cluster(dependency=Dependency(TUNING, "Running"))
+    cluster = Cluster(dependencies=(Dependency(TUNING, "Running"),))
     operator = Operator(cluster)
     operator.settle()
-    cluster.dependency = Dependency(TUNING, "Complete")
+    cluster.dependencies = (Dependency(TUNING, "Complete"),)
     assert operator.run().phase == "Complete"

@@ -379,7 +379,7 @@ def test_a_job_is_deleted_once_whatever_the_reasons() -> None:
     cluster = Cluster()
     until(Operator(cluster), "depth")
     cluster.edit_execution(seed=7)
-    cluster.dependency = Dependency(ObjectKey("TuningRun", "lab", "fixer"), "Failed")
+    cluster.dependencies = (Dependency(ObjectKey("TuningRun", "lab", "fixer"), "Failed"),)
     actions = decide(cluster.observed(), DecideSettings(), cluster.now).actions
     names = [action.name for action in actions if isinstance(action, DeleteJob)]
     assert sorted(names) == sorted(cluster.jobs)

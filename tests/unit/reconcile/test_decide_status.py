@@ -115,6 +115,18 @@ def _moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def test_numbers_of_a_stage_are_shown_while_no_sample_ends_and_stay_at_its_end() -> None:
+    operator, observed = running_with_progress(busy_seconds=30.0, numbers={"loss": 0.5, "step": 100.0})
+    decision = decide(observed, SETTINGS, operator.cluster.now)
+    assert decision.status is not None and not decision.urgent
+    depth = next(stage for stage in decision.status.stages if stage.name == "depth")
+    assert depth.numbers == {"loss": 0.5, "step": 100.0}
+    assert depth.gpu_seconds == 30.0, "work of days on one sample has no other news"
+    operator.cluster.status = decision.status.model_dump(mode="json", by_alias=True)
+    depth = next(stage for stage in operator.run().stages if stage.name == "depth")
+    assert (depth.state, depth.numbers) == ("Done", {"loss": 0.5, "step": 100.0})
+
+
 def test_gpu_time_and_rate_alone_are_not_worth_a_write() -> None:
     operator, observed = running_with_progress(done=5, samples_per_minute=12.0, busy_seconds=30.0)
     first = decide(observed, SETTINGS, operator.cluster.now).status

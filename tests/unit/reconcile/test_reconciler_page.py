@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import get_args
+
+from scenewright.reconcile.observation import DependencyState
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reconciler.md"
@@ -13,8 +16,8 @@ REASON = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]*)*")
 NOT_REASONS = {
     # Words of Kubernetes and of this API that are no reasons of conditions.
     "Accepted", "Progressing", "Waiting", "Complete", "Failed", "Finished", "Warning", "Normal", "True", "False",
-    "Pending", "Running", "Unknown", "Indexing", "Publishing", "Done", "Missing", "Cycle", "Helm", "Flux", "Continue",
-    "Started", "Dependency", "DecideSettings",
+    "Pending", "Running", "Unknown", "Indexing", "Publishing", "Done", *get_args(DependencyState),
+    "Helm", "Flux", "Continue", "Started", "Dependency", "DecideSettings",
     "NotWaiting", "NotSuspended", "NotFinished", "NotFailed", "NoWarning", "UpToDate",
     # Reasons of Jobs and Pods that are read, not given.
     "PodFailurePolicy", "FailedIndexes", "ImageInspectError", "RegistryUnavailable",
@@ -29,13 +32,13 @@ def test_every_reason_is_on_the_page() -> None:
 def test_no_reason_on_the_page_is_made_up() -> None:
     tables = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     said = {reason for line in tables for reason in re.findall(r"`([A-Z][A-Za-z]+)`", line.split("|", 2)[2])}
-    workers = {"TooManyFailures", "OutputInUse", "MaxFailedIndexesExceeded", "DeadlineExceeded"}
+    workers = {"AwaitingSelection", "TooManyFailures", "OutputInUse", "MaxFailedIndexesExceeded", "DeadlineExceeded"}
     assert said - given_reasons() - NOT_REASONS - workers == set()
 
 
 def given_reasons() -> set[str]:
     """Words in the package that look like a reason, those that are put together included."""
-    found = {f"Dependency{state}" for state in ("Missing", "Running", "Failed", "Cycle")}
+    found = {f"Dependency{state}" for state in get_args(DependencyState)} - {"DependencyComplete"}
     for module in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and REASON.fullmatch(node.value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import api_objects as raw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plugins import plugins
 
 from scenewright.execution.jobs.names import normalised
 from scenewright.reconcile.objects import packed
@@ -16,15 +18,25 @@ from scenewright.reconcile.observation import ObjectKey, ObservedJob
 from scenewright.reconcile.outputs import OutputIndex, ancestors
 from scenewright.reconcile.projection import observed_job, observed_object
 
+KINDS = {"pairs": "DatasetJob", "tuning": "TuningRun"}
+"""Of blocks other than those of a SceneJob; ``pairs`` keeps the folder ``tuning_runs/`` for others."""
 
-def key(name: str) -> ObjectKey:
-    return ObjectKey("SceneJob", "lab", name)
+
+def key(name: str, kind: str = "SceneJob") -> ObjectKey:
+    return ObjectKey(kind, "lab", name)
+
+
+@pytest.fixture
+def hosting() -> Iterator[None]:
+    with plugins(pairs="toy_fitting:PAIRS", tuning="toy_fitting:TUNING"):
+        yield
 
 
 def take(
     index: OutputIndex,
     name: str,
     uri: str,
+    block: str = "vistadream",
     age: int = 0,
     phase: str = "",
     suspend: bool = False,
@@ -37,7 +49,12 @@ def take(
     document = raw.scene(
         name,
         metadata={"creationTimestamp": f"2026-11-21T10:{59 - age:02d}:00Z"},
-        spec={"output": {"uri": uri}, "suspend": suspend, "storage": {"secretName": secret} if secret else {}},
+        spec={
+            "output": {"uri": uri},
+            "suspend": suspend,
+            "storage": {"secretName": secret} if secret else {},
+            block: {},
+        },
         status={
             "phase": phase,
             "observedGeneration": seen,
@@ -45,14 +62,14 @@ def take(
             "conditions": [{"type": "Waiting", "status": "True", "reason": waits}] if waits else [],
         },
     )
-    index.update(packed(observed_object(document, "SceneJob")))
+    index.update(packed(observed_object(document, KINDS.get(block, "SceneJob"))))
 
 
-def job_of(name: str, place: str, **status: object) -> ObservedJob:
+def job_of(name: str, place: str, hosts: str = "", **status: object) -> ObservedJob:
     """A Job of an object that writes to a place."""
     document = raw.job(**status)
     document["metadata"] |= {"name": f"s-{name}", "uid": f"{name}-job"}
-    document["metadata"]["annotations"] = {"scenewright.io/output": place}
+    document["metadata"]["annotations"] = {"scenewright.io/output": place, "scenewright.io/hosts": hosts}
     document["metadata"]["ownerReferences"][0] |= {"name": name, "uid": f"{name}-uid"}
     found = observed_job(document)
     assert found is not None
@@ -237,6 +254,57 @@ def test_equal_uris_under_other_secrets_or_in_other_namespaces_are_other_places(
     assert index.holder(key("young")) is None
     index.note_job(None, job_of("old", "elsewhere/second s3://b/x"))
     assert index.holder(key("young")) is None
+
+
+@pytest.mark.usefixtures("hosting")
+@pytest.mark.parametrize(
+    ("inner", "waits"),
+    [
+        ("s3://b/pairs/tuning_runs/one", False),
+        ("s3://b/pairs/tuning_runs/one/deeper", False),
+        ("s3://b/pairs/tuning_runs", True),
+        ("s3://b/pairs/tuning_runs2/one", True),
+        ("s3://b/pairs/images", True),
+        ("s3://b/pairs", True),
+        ("s3://b", True),
+    ],
+)
+@pytest.mark.parametrize("older", ["pairs", "tuning"])
+def test_only_in_the_folders_that_a_pipeline_keeps_for_others_may_others_write(
+    inner: str, waits: bool, older: str
+) -> None:
+    index = OutputIndex()
+    take(index, "set", "s3://b/pairs", block="pairs", age=2 if older == "pairs" else 1)
+    take(index, "run", inner, block="tuning", age=1 if older == "pairs" else 2)
+    dataset, run = key("set", "DatasetJob"), key("run", "TuningRun")
+    first, second = (dataset, run) if older == "pairs" else (run, dataset)
+    assert index.holder(first) is None
+    assert index.holder(second) == (first if waits else None)
+    for each in (first, second):
+        index.claim(each)
+    assert (second in index._claims) is not waits
+
+
+@pytest.mark.usefixtures("hosting")
+def test_a_run_that_writes_into_its_data_set_wakes_nobody_there_and_two_such_runs_take_turns() -> None:
+    freed: list[ObjectKey] = []
+    index = OutputIndex(freed.append)
+    take(index, "set", "s3://b/pairs", block="pairs", age=3)
+    take(index, "first", "s3://b/pairs/tuning_runs/one", block="tuning", age=2)
+    take(index, "second", "s3://b/pairs/tuning_runs/one", block="tuning", age=1)
+    assert index.holder(key("second", "TuningRun")) == key("first", "TuningRun")
+    index.remove(key("first", "TuningRun"))
+    assert freed == [key("second", "TuningRun")]
+
+
+@pytest.mark.usefixtures("hosting")
+def test_the_jobs_of_a_deleted_data_set_keep_its_output_but_not_the_folders_for_others() -> None:
+    index = OutputIndex()
+    index.note_job(None, job_of("set", "lab/lab-s3 s3://b/pairs", "tuning_runs/"))
+    take(index, "inside", "s3://b/pairs/images", block="tuning")
+    take(index, "run", "s3://b/pairs/tuning_runs/one", block="tuning")
+    assert index.holder(key("inside", "TuningRun")) == key("set")
+    assert index.holder(key("run", "TuningRun")) is None
 
 
 def test_objects_without_a_secret_share_the_storage_of_the_cluster() -> None:

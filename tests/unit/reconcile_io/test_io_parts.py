@@ -15,7 +15,6 @@ from scenewright.planning.problems import SpecError
 from scenewright.reconcile.actions import EmitEvent
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.dependencies import dependency_of
 from scenewright.reconcile.ending import EndingNamespaces
 from scenewright.reconcile.events import Events
 from scenewright.reconcile.heartbeats import Heartbeats
@@ -210,57 +209,6 @@ def test_who_does_not_lead_posts_nothing() -> None:
     assert post(EventServer(), COMPLETE, leads=False) == []
 
 
-def store_of(*documents: tuple[str, dict[str, Any]]) -> ObjectStore:
-    store = ObjectStore()
-    for kind, document in documents:
-        store.put(observed_object(document, kind))
-    return store
-
-
-def tuned(name: str, run: str) -> tuple[str, dict[str, Any]]:
-    return "SceneJob", raw.scene(name, spec={"worldexplorer": {"difix": {"tuningRun": run}}})
-
-
-def tuning(name: str, dataset: str, **status: Any) -> tuple[str, dict[str, Any]]:
-    return "TuningRun", raw.scene(name, spec={"dataset": {"datasetJob": dataset}}, status=status)
-
-
-@pytest.mark.parametrize(
-    ("status", "state"),
-    [
-        ({"phase": "Running"}, "Running"),
-        ({"phase": "Complete"}, "Complete"),
-        ({"phase": "Failed"}, "Failed"),
-        ({"phase": "Complete", "observedGeneration": 1}, "Running"),
-        ({"phase": "Complete", "planOnly": True}, "Running"),
-    ],
-)
-def test_where_a_dependency_stands(status: dict[str, Any], state: str) -> None:
-    kind, document = tuned("scene", "fixer")
-    found = dependency_of(observed_object(document, kind), store_of((kind, document), tuning("fixer", "", **status)))
-    assert found is not None
-    assert (found.key, found.state) == (ObjectKey("TuningRun", "lab", "fixer"), state)
-
-
-def test_a_dependency_that_is_not_there_is_missing() -> None:
-    kind, document = tuned("scene", "nobody")
-    found = dependency_of(observed_object(document, kind), store_of((kind, document)))
-    assert found is not None
-    assert found.state == "Missing"
-
-
-def test_a_circle_is_found() -> None:
-    kind, document = tuning("fixer", "pairs")
-    pairs = ("DatasetJob", raw.scene("pairs", spec={"difixPairs": {"difix": {"tuningRun": "fixer"}}}))
-    found = dependency_of(observed_object(document, kind), store_of((kind, document), pairs))
-    assert found is not None
-    assert found.state == "Cycle"
-
-
-def test_an_object_that_names_nothing_has_no_dependency() -> None:
-    assert dependency_of(observed_object(raw.OBJECT, "SceneJob"), ObjectStore()) is None
-
-
 def test_a_plan_is_made_once_for_a_generation_and_again_for_a_retry() -> None:
     cache = PlanningCache()
     first = cache.plan(observed_object(raw.scene(), "SceneJob"))
@@ -331,7 +279,8 @@ def test_an_object_keeps_its_newest_version() -> None:
 
 
 def test_a_removed_predecessor_does_not_take_its_successor_along() -> None:
-    store = store_of(("SceneJob", raw.scene(metadata={"uid": "second"})))
+    store = ObjectStore()
+    store.put(observed_object(raw.scene(metadata={"uid": "second"}), "SceneJob"))
     store.remove(ObjectKey("SceneJob", "lab", "yard"), "first")
     assert store.key_of("second") is not None
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import api_objects as raw
 import pytest
+from plugins import plugins
 from reconcile_bench import Bench
 
 from scenewright.reconcile.cluster.client import Client
-from scenewright.reconcile.observation import ObjectKey, ObservedObject
-from scenewright.reconcile.planning_cache import PlanningCache
+from scenewright.reconcile.observation import ObjectKey
 from scenewright.reconcile.progressing import Progress
 from scenewright.reconcile.projection import observed_job, observed_pod
 from scenewright.reconcile.settings import ProgressSettings
@@ -40,21 +40,13 @@ def test_of_two_objects_that_are_reconciled_at_once_one_begins(order: tuple[Obje
 
 
 def test_an_output_is_claimed_only_when_the_dependency_holds() -> None:
-    bench = Bench()
-    tuned = {"difix": {"tuningRun": "fixer"}}
-    bench.put("old", 2)
-    dependent = raw.scene("old", metadata={"resourceVersion": "111"}, spec={"output": {"uri": "s3://scenes/x"}})
-    dependent["spec"]["worldexplorer"] = tuned
-    bench.router.take("SceneJob", "MODIFIED", dependent)
-    # Any plan will do: what keeps the object from starting is its dependency.
-    plans = PlanningCache()
-    bench.observer._plans.plan = lambda value: plans.plan(  # type: ignore[method-assign]
-        ObservedObject(**{**value.__dict__, "spec": {k: v for k, v in value.spec.items() if k != "worldexplorer"}})
-    )
-    reconciled(bench, OLD)
-    assert bench.phase(OLD) == "Waiting"
-    bench.put("young", 1)
-    reconciled(bench, YOUNG)
+    with plugins(fitting="toy_fitting:FITTING"):
+        bench = Bench()
+        bench.put("old", 2, vistadream=None, fitting={"tuningRun": "fixer"})
+        reconciled(bench, OLD)
+        assert bench.phase(OLD) == "Waiting"
+        bench.put("young", 1)
+        reconciled(bench, YOUNG)
     assert bench.notes.created == ["young"]
 
 

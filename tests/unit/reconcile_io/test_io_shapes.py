@@ -26,6 +26,7 @@ def full_job() -> dict[str, Any]:
     condition = {"type": "Failed", "status": "True", "reason": "Why", "message": "words", "lastTransitionTime": AT}
     content: dict[str, Any] = raw.job(conditions=[condition], terminating=1)
     content["metadata"] |= {"deletionTimestamp": AT, "managedFields": MANAGED}
+    content["metadata"]["annotations"]["scenewright.io/hosts"] = "tuning_runs/,more/"
     content["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "lab"
     content["spec"] |= {"suspend": True, "template": {"spec": {"containers": [{"env": [{"name": "A"}]}]}}}
     return content

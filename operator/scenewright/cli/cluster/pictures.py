@@ -12,7 +12,7 @@ from rich.text import Text
 
 from scenewright.api.status import rate_text
 from scenewright.cli.cluster.views import ObjectView, StageView, facts
-from scenewright.cli.texts import age, duration
+from scenewright.cli.texts import age, duration, numbers
 
 STYLES = {
     "Pending": "dim",
@@ -147,7 +147,7 @@ def _details(stage: StageView) -> list[str]:
     found += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     found += [stage.shards] if stage.shards else []
     found += [f"{duration(stage.gpu_seconds)} of GPU time"] if stage.gpu_seconds else []
-    return found
+    return found + numbers(stage.numbers)
 
 
 def _failures(view: ObjectView) -> RenderableType:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from scenewright.api.status import rate_text
-from scenewright.cli.texts import count, duration
+from scenewright.cli.texts import count, duration, numbers
 
 Json = Mapping[str, Any]
 Mark = Literal["pending", "waiting", "running", "done", "current", "failed"]
@@ -33,6 +33,7 @@ class StageView:
         shards: such as ``3 of 12 run``; empty when there are none.
         seconds: from its first Pod to its end or to now; None when it has not started.
         remaining: expected seconds to its end; None when unknown.
+        numbers: what it measures of itself, such as a loss.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StageView:
     gpu_seconds: float = 0.0
     seconds: float | None = None
     remaining: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -176,6 +178,7 @@ def _stage_line(stage: StageView) -> str:
     parts += [rate_text(stage.rate)] if stage.rate else []
     parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     parts += [duration(stage.seconds)] if stage.seconds is not None else []
+    parts += numbers(stage.numbers)
     words = {"current": "up to date"}.get(stage.mark, stage.mark)
     return f"{stage.name}: {', '.join([words, *parts])}"
 
@@ -220,6 +223,7 @@ def _stage(raw: Json, now: datetime) -> StageView:
         gpu_seconds=raw.get("gpuSeconds", 0.0),
         seconds=((finished or now) - started).total_seconds() if started else None,
         remaining=max(0.0, (eta - now).total_seconds()) if eta and mark == "running" else None,
+        numbers=raw.get("numbers") or {},
     )
 
 

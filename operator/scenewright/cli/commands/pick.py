@@ -11,15 +11,25 @@ from typing import Any
 from scenewright.cli.cluster.references import is_reference
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.errors import print_json, print_problems, refuse
-from scenewright.cli.manifests import Changes, load_plans
+from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, place
 from scenewright.execution.local import LocalRun
+from scenewright.execution.published import resolved_from
+from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.task import TaskPick
 
 
-def pick_command(target: str, sample: str, choices: Sequence[str], where: Any, use_secret: bool, as_json: bool) -> int:
+def pick_command(
+    target: str,
+    sample: str,
+    choices: Sequence[str],
+    where: Any,
+    use_secret: bool,
+    as_json: bool,
+    others: Sequence[Path] = (),
+) -> int:
     """Answers the question about a sample, or lists all open questions.
 
     Args:
@@ -29,9 +39,10 @@ def pick_command(target: str, sample: str, choices: Sequence[str], where: Any, u
         where: namespace and context, for an object in a cluster.
         use_secret: read and write the storage with the keys of the object's own Secret.
         as_json: print one JSON document.
+        others: manifests of the objects that a manifest refers to.
     """
     try:
-        plan, environment, finish = _target(target, where, use_secret)
+        plan, environment, finish = _target(target, where, use_secret, others)
         run = LocalRun(plan, run_settings(plan), lambda event: None, environment)
         outcome, questions = run.pick([])
         if not outcome.exit_code and sample:
@@ -50,25 +61,39 @@ def pick_command(target: str, sample: str, choices: Sequence[str], where: Any, u
     return 0
 
 
-def _target(target: str, where: Any, use_secret: bool) -> tuple[Plan, Mapping[str, str], Any]:
+def _target(target: str, where: Any, use_secret: bool, others: Sequence[Path]) -> tuple[Plan, Mapping[str, str], Any]:
     """The plan, the environment of its process, and what to do once a choice is stored."""
     if not is_reference(target):
-        (plan, *others) = load_plans([Path(target)], Changes(), complete=False)
-        if others:
-            raise SpecError([Problem("FILE", target, "holds several objects; name a file with one")])
+        plan = _local_plan(Path(target), others)
         again = f"`scenewright run {target}` continues with it"
         return plan, os.environ, lambda: print(again)
     from scenewright.cli.cluster.access import connect
     from scenewright.cli.cluster.reading import storage_environment
     from scenewright.cli.cluster.references import parse
     from scenewright.cli.cluster.retrying import retry_object
+    from scenewright.reconcile.decide.memory import read_status, with_inputs
 
     cluster, reference = connect(where), parse(target)
     raw = cluster.get(reference)
     document = {name: raw[name] for name in ("apiVersion", "kind", "spec")}
-    plan = make_plan({**document, "metadata": {"name": raw["metadata"]["name"]}})
+    plan = with_inputs(
+        make_plan({**document, "metadata": {"name": raw["metadata"]["name"]}}), read_status(raw.get("status") or {})
+    )
     environment = storage_environment(cluster, raw, use_secret)
     return plan, environment, lambda: retry_object(target, where, as_json=False)
+
+
+def _local_plan(file: Path, others: Sequence[Path]) -> Plan:
+    """The plan of a manifest, with what the objects that it refers to have published."""
+    (plan, *more) = load_plans([file], Changes(), complete=False)
+    if more:
+        raise SpecError([Problem("FILE", str(file), "holds several objects; name a file with one")])
+    known = load_plans(others, Changes(), complete=False)
+    resolved = resolved_from(plan, {reference_to(other): other.spec.output.uri for other in known})
+    if isinstance(resolved, ObjectReference):
+        remedy = "is referred to and has published nothing here; name its manifest with --with"
+        raise SpecError([Problem("FILE", str(resolved), remedy)])
+    return plan.with_resolved(resolved)
 
 
 def _answer(sample: str, choices: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, duration
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
-from scenewright.execution.published import published_input
-from scenewright.planning.inputs import ObjectReference, ResolvedInput
+from scenewright.execution.published import resolved_from
+from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
 
@@ -49,14 +49,9 @@ def plan_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
 
 def _planned(plan: Plan, outputs: Mapping[ObjectReference, str]) -> tuple[Plan, Outcome, dict[str, Any]]:
     """What a run would do; of an object whose inputs nobody has published yet, that it waits for them."""
-    resolved: dict[str, ResolvedInput] = {}
-    for wanted in plan.inputs:
-        if wanted.kind:
-            name = ObjectReference(wanted.kind, wanted.object)
-            found = published_input(wanted, outputs.get(name, ""))
-            if found is None:
-                return plan, Outcome(0, WAITS, f"waits for {name}, which has published nothing here yet"), {}
-            resolved[wanted.name] = found
+    resolved = resolved_from(plan, outputs)
+    if isinstance(resolved, ObjectReference):
+        return plan, Outcome(0, WAITS, f"waits for {resolved}, which has published nothing here yet"), {}
     plan = plan.with_resolved(resolved)
     return plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()
 

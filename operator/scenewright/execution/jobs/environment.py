@@ -121,8 +121,10 @@ def _referenced(request: JobRequest) -> list[dict[str, Any]]:
     token = request.plan.spec.models.token_secret_name
     if token and request.fills_models:
         found.append(_secret(TOKEN_KEY, token, optional=False))
+    if request.stage and (own := request.stage.secret):
+        found.append(_secret(own.key, own.secret, optional=False, variable=own.variable))
     return found
 
 
-def _secret(key: str, secret: str, *, optional: bool) -> dict[str, Any]:
-    return {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}
+def _secret(key: str, secret: str, *, optional: bool, variable: str = "") -> dict[str, Any]:
+    return {"name": variable or key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}

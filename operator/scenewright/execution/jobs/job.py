@@ -12,6 +12,8 @@ from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import Creation, JobRequest, Owner
 from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
+from scenewright.execution.policy import restarts_of
+from scenewright.planning import protocol
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
@@ -36,7 +38,10 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
     own = labels.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
     found = labels.with_own(own, plan.spec.scheduling.labels)
     queue = queue_of(request)
-    template = {"metadata": {"labels": found, **_annotations(request)}, "spec": pod_spec(request)}
+    template = {
+        "metadata": {"labels": {**found, **_egress(request)}, **_annotations(request)},
+        "spec": pod_spec(request),
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -57,19 +62,25 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
 
 def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
-    scheduling = request.plan.spec.scheduling
-    named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
-    return named or scheduling.labels.get(labels.QUEUE, "")
+    named = protocol.queue_of(request.plan, needs_gpu=request.needs.gpus > 0)
+    return named or request.plan.spec.scheduling.labels.get(labels.QUEUE, "")
 
 
 def _notes(request: JobRequest) -> dict[str, str]:
     """What the operator later needs to know: GPUs of one Pod, and where the Pods write."""
     spec = request.plan.spec
     place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
-    return {
-        labels.GPUS: str(request.needs.gpus),
-        **({} if request.create.plan_only else {labels.OUTPUT: place}),
-    }
+    found = {labels.GPUS: str(request.needs.gpus)}
+    if not request.create.plan_only:
+        found[labels.OUTPUT] = place
+        if hosts := request.plan.pipeline.hosts:
+            found[labels.HOSTS] = ",".join(hosts)
+    return found
+
+
+def _egress(request: JobRequest) -> dict[str, str]:
+    name = request.stage.egress if request.stage else ""
+    return {labels.EGRESS: labels.label_value(name)} if name else {}
 
 
 def _annotations(request: JobRequest) -> dict[str, Any]:
@@ -83,7 +94,7 @@ def _job_spec(request: JobRequest) -> dict[str, Any]:
         "completionMode": "Indexed",
         "completions": shards,
         "parallelism": min(shards, execution.max_parallelism),
-        "backoffLimitPerIndex": execution.retries.per_shard,
+        "backoffLimitPerIndex": restarts_of(request.plan, request.create.step),
         **({"maxFailedIndexes": 0} if execution.on_sample_error == "Fail" else {}),
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _failure_rules()},

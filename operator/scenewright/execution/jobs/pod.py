@@ -32,7 +32,7 @@ def pod_spec(request: JobRequest) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": request.settings.grace_seconds,
-        "activeDeadlineSeconds": pod_deadline(request),
+        **_deadline(request),
         "securityContext": _pod_security(request.settings),
         **_identity(request),
         **_placement(request),
@@ -103,6 +103,11 @@ def _identity(request: JobRequest) -> dict[str, Any]:
     if secrets:
         found["imagePullSecrets"] = [{"name": name} for name in secrets]
     return found
+
+
+def _deadline(request: JobRequest) -> dict[str, int]:
+    seconds = pod_deadline(request)
+    return {} if seconds is None else {"activeDeadlineSeconds": seconds}
 
 
 def _placement(request: JobRequest) -> dict[str, Any]:

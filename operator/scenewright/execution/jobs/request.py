@@ -9,6 +9,7 @@ from scenewright.execution.jobs.resources import StepNeeds
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan
+from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
 
 
@@ -68,6 +69,16 @@ class JobRequest:
         return self.create.step not in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP)
 
     @property
+    def stage(self) -> StageSpec | None:
+        """The pipeline's stage that the step is; None for models, index and publish."""
+        return self.plan.stage(self.create.step) if self.is_stage else None
+
+    @property
+    def processes(self) -> int:
+        """How many processes of the Pod work together."""
+        return self.stage.processes if self.stage else 1
+
+    @property
     def fills_models(self) -> bool:
         """Whether the step fills the model cache."""
         return self.create.step == MODELS_STEP
@@ -84,4 +95,4 @@ class JobRequest:
         return bool(self.model_claim and self.needs.gpus and self.settings.model_cache.share_compiled)
 
     def _runs_weights(self) -> bool:
-        return self.is_stage and any(revisions([self.plan.stage(self.create.step)]).values())
+        return self.stage is not None and any(revisions([self.stage]).values())

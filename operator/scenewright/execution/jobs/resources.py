@@ -11,7 +11,7 @@ from scenewright.api.execution import ResourceRequirements
 from scenewright.execution.jobs.quantities import cores, gibibytes, number_of
 from scenewright.execution.jobs.settings import PodSettings, StepResources
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.pipeline import Resources
+from scenewright_stages.contract.pipeline import Resources, StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
 
 
@@ -51,23 +51,23 @@ def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
     """What a Pod of the step asks for; only stages that the plan puts on a GPU get one."""
     if step in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP):
         return _without_gpu(_defaults(settings, step))
-    stage = plan.stage(step).resources
+    stage = plan.stage(step)
     override = plan.spec.execution.stage_overrides.get(step)
     return _of_stage(plan, stage, override.resources if override else ResourceRequirements())
 
 
-def _of_stage(plan: Plan, stage: Resources, override: ResourceRequirements) -> StepNeeds:
-    scheduling = plan.spec.scheduling
-    requests, limits = _merged(stage, override)
+def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> StepNeeds:
+    scheduling, resources = plan.spec.scheduling, stage.resources
+    requests, limits = _merged(resources, override)
     asked = {name: limits[name] for name in limits if _is_gpu(name, scheduling.gpu_resource)}
     gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.gpus
     if not gpus:
-        return StepNeeds(requests, _without(limits, asked), 0, (), stage.scratch_gib)
+        return StepNeeds(requests, _without(limits, asked), 0, (), resources.scratch_gib)
     if scheduling.resource_claims:
         claims = tuple(claim.name for claim in scheduling.resource_claims)
-        return StepNeeds(requests, limits, gpus, claims, stage.scratch_gib, stage.gpu_memory_gib)
+        return StepNeeds(requests, limits, gpus, claims, resources.scratch_gib, resources.gpu_memory_gib)
     devices = asked or {scheduling.gpu_resource: str(gpus)}
-    return StepNeeds(requests, {**limits, **devices}, gpus, (), stage.scratch_gib, stage.gpu_memory_gib)
+    return StepNeeds(requests, {**limits, **devices}, gpus, (), resources.scratch_gib, resources.gpu_memory_gib)
 
 
 def _is_gpu(name: str, gpu_resource: str) -> bool:

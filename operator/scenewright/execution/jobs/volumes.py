@@ -13,7 +13,8 @@ _SCRATCH, _SHARED, _MODELS, _TOKEN = "scratch", "shared-memory", "models", "prog
 
 def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
     """The Pod's ``volumes``."""
-    shared = {"medium": "Memory", "sizeLimit": gibibytes(request.settings.shared_memory_gib)}
+    # The processes of a Pod exchange what they compute through it, NCCL included.
+    shared = {"medium": "Memory", "sizeLimit": gibibytes(request.processes * request.settings.shared_memory_gib)}
     found: list[dict[str, Any]] = [
         {"name": _SCRATCH, **_scratch(request)},
         {"name": _SHARED, "emptyDir": shared},

@@ -10,15 +10,33 @@ from scenewright.reconcile.observation import Inspection
 
 EXPIRY_REFUSED = "ExpiryRefused"
 CACHE_NOT_SHARED = "ModelCacheNotShared"
+DEPENDENCY_CHANGED = "DependencyChanged"
 
 
 def cautions(situation: Situation, plan: Plan) -> tuple[tuple[str, str] | None, list[Inspect]]:
     """Reason and message of the warning, and what has to be asked to know it."""
     expiry = refuses_expiry(situation.observed.object)
     unshared, asks = _unshared_cache(situation, plan)
-    reason = EXPIRY_REFUSED if expiry else CACHE_NOT_SHARED
-    message = "; ".join(text for text in (expiry, unshared) if text)
-    return ((reason, message) if message else None), asks
+    found = {
+        DEPENDENCY_CHANGED: _changed_inputs(situation),
+        EXPIRY_REFUSED: expiry,
+        CACHE_NOT_SHARED: unshared,
+    }
+    told = {reason: text for reason, text in found.items() if text}
+    return ((next(iter(told)), "; ".join(told.values())) if told else None), asks
+
+
+def _changed_inputs(situation: Situation) -> str:
+    """What other objects have published since the run started: nothing starts for it by itself."""
+    now = {each.input: each.published for each in situation.observed.dependencies}
+    changed = [
+        each.object
+        for each in situation.before.inputs
+        if (latest := now.get(each.name)) is not None and latest.hash != each.hash
+    ]
+    if not changed:
+        return ""
+    return f"{', '.join(changed)} has published something else since this run started; a retry takes it in"
 
 
 def _unshared_cache(situation: Situation, plan: Plan) -> tuple[str, list[Inspect]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scenewright.api.status import StageStatus
+from scenewright.planning.protocol import folds_index, folds_publish
 from scenewright.reconcile.actions import CreateJob
 from scenewright.reconcile.decide import counts, endings, folding, reporting
 from scenewright.reconcile.decide.restarting import begin_again, cleared
@@ -56,7 +57,9 @@ def _index(run: Run) -> Turn:
     first = run.plan.selected[0]
     memory = run.memory
     earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
-    folds = not memory.plan_only and folding.folds_index(run.plan, earlier)
+    folds = not memory.plan_only and folds_index(
+        run.plan, needs_gpu=folding.asks_for_gpu(run.plan, first), earlier_runs=earlier
+    )
     folded = INDEX_STEP not in run.jobs and (first in run.jobs or folds)
     step = first if folded else INDEX_STEP
     job = run.jobs.get(step)
@@ -82,7 +85,7 @@ def _indexed(run: Run, report: Report, folded: bool) -> Turn:
 
 def _folded_stage(stage: StageStatus) -> StageStatus:
     """The stage whose process indexed: one shard, whose Job is there whatever the counts say."""
-    shards = stage.shards.model_copy(update={"total": folding.SINGLE_SHARD})
+    shards = stage.shards.model_copy(update={"total": 1})
     return stage.model_copy(update={"shards": shards, "state": "Pending"})
 
 
@@ -113,7 +116,7 @@ def _stages(run: Run) -> Turn:
 
 def _folds_publish(run: Run, stage: StageStatus) -> bool:
     left = [name for name in run.plan.selected if name != stage.name and run.stages[name].state == "Pending"]
-    return folding.folds_publish(run.plan, stage.name, last=not left, shards=stage.shards.total)
+    return folds_publish(left, stage.shards.total, needs_gpu=folding.asks_for_gpu(run.plan, stage.name))
 
 
 def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Turn:
@@ -174,6 +177,7 @@ def _running(
         fold_publish=fold_publish,
         retry_failed=memory.retry_failed and memory.passes == 1,
         plan_only=memory.plan_only,
+        resolved=run.plan.resolved,
     )
     if job is None:
         return created(run, create, doing)

@@ -26,8 +26,8 @@ def _indexed_stage(name: str, counts: StageCounts) -> StageStatus:
     return StageStatus(
         name=name,
         state="Pending" if counts.shards else "UpToDate",
-        indexed=IndexedCounts(todo=counts.todo, done=counts.done, failed=counts.failed, skipped=counts.skipped),
-        samples=SampleCounts(total=counts.total, done=counts.done, failed=counts.failed, skipped=counts.skipped),
+        indexed=IndexedCounts(todo=counts.todo, **_ends(counts)),
+        samples=SampleCounts(total=counts.total, **_ends(counts)),
         shards=ShardCounts(total=counts.shards),
     )
 
@@ -37,7 +37,8 @@ def progressed(
 ) -> StageStatus:
     """A stage with what its Job, Pods and pushes tell now; counts never fall within a pass.
 
-    GPU time, rate and expected end change only with samples or shards, so that nothing is written for them alone.
+    GPU time, rate and expected end change only with samples, shards or numbers, so that nothing is written for them
+    alone.
     """
     pods = list(pods)
     pushed = progress if progress is not None and _is_of(progress, job) else None
@@ -45,8 +46,10 @@ def progressed(
     shards = _shards(stage, job)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
     known = stage.started_at or (text_of(min(started)) if started else "")
-    update = {"state": "Running" if known else "Waiting", "samples": samples, "shards": shards, "started_at": known}
-    if (samples, shards) != (stage.samples, stage.shards):
+    numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
+    state = "Running" if known else "Waiting"
+    update = {"state": state, "samples": samples, "shards": shards, "numbers": numbers, "started_at": known}
+    if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
         update |= _rates(stage, samples, job, pods, pushed)
     return stage.model_copy(update=update)
 
@@ -78,7 +81,9 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
     samples = latest.samples
     complete = job.ended == "Complete"
     if complete:
-        samples = samples.model_copy(update={"done": max(0, samples.total - samples.failed - samples.skipped)})
+        samples = samples.model_copy(
+            update={"done": max(0, samples.total - samples.failed - samples.skipped - samples.awaiting)}
+        )
     done = latest.shards.total if complete else latest.shards.done
     return latest.model_copy(
         update={
@@ -109,8 +114,11 @@ def published_stages(stages: Iterable[StageStatus], counts: Mapping[str, StageCo
 
 
 def _published_stage(stage: StageStatus, counts: StageCounts) -> StageStatus:
-    samples = SampleCounts(total=counts.total, done=counts.done, failed=counts.failed, skipped=counts.skipped)
-    return stage.model_copy(update={"samples": samples})
+    return stage.model_copy(update={"samples": SampleCounts(total=counts.total, **_ends(counts))})
+
+
+def _ends(counts: StageCounts) -> dict[str, int]:
+    return counts.model_dump(include={"done", "failed", "skipped", "awaiting"})
 
 
 def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
@@ -132,11 +140,12 @@ def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress
     done = max(known.done, before.done + pushed.done, before.done + reported.done)
     failed = max(known.failed, before.failed + pushed.failed, before.failed + reported.failed)
     skipped = max(known.skipped, before.skipped + pushed.skipped, before.skipped + reported.skipped)
+    awaiting = max(known.awaiting, before.awaiting + reported.awaiting)
     failed = min(failed, known.total)
     skipped = min(skipped, known.total - failed)
-    return SampleCounts(
-        total=known.total, done=min(done, known.total - failed - skipped), failed=failed, skipped=skipped
-    )
+    awaiting = min(awaiting, known.total - failed - skipped)
+    done = min(done, known.total - failed - skipped - awaiting)
+    return SampleCounts(total=known.total, done=done, failed=failed, skipped=skipped, awaiting=awaiting)
 
 
 def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
@@ -150,6 +159,7 @@ def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
         done=sum(each.done for each in counts),
         failed=sum(each.failed for each in counts),
         skipped=sum(each.skipped for each in counts),
+        awaiting=sum(each.awaiting for each in counts),
         gpu_seconds=sum(each.gpu_seconds for each in counts),
     )
 

@@ -11,9 +11,9 @@ from scenewright.reconcile.decide import chain, nodes
 from scenewright.reconcile.decide.cautions import cautions
 from scenewright.reconcile.decide.conditions import conditions_of
 from scenewright.reconcile.decide.gates import own_jobs, refused, started, suspended
-from scenewright.reconcile.decide.memory import begun_work, read_status, remembered
+from scenewright.reconcile.decide.memory import begun_work, read_status, remembered, with_inputs
 from scenewright.reconcile.decide.notices import notices
-from scenewright.reconcile.decide.over import over
+from scenewright.reconcile.decide.over import at_rest, awaits_choice, over
 from scenewright.reconcile.decide.restarting import deletions
 from scenewright.reconcile.decide.settings import DecideSettings
 from scenewright.reconcile.decide.summary import is_urgent, status_of
@@ -59,6 +59,8 @@ def _turn(situation: Situation) -> Turn:
         return over(situation, memory)
     if work.spec.suspend:
         return suspended(situation, memory)
+    if awaits_choice(memory):
+        return at_rest(situation, memory)
     if not memory.run:
         return started(situation, work, memory)
     return _continued(situation, work, memory)
@@ -67,7 +69,7 @@ def _turn(situation: Situation) -> Turn:
 def _continued(situation: Situation, plan: Plan, memory: Status) -> Turn:
     """Goes on with the run, and ends whatever belongs to another one."""
     own, others = own_jobs(situation.observed.jobs, memory.run, plan.work_hash)
-    turn = chain.proceed(Run(situation, plan, memory, own))
+    turn = chain.proceed(Run(situation, with_inputs(plan, memory), memory, own))
     return turn.also(*deletions(others, "it belongs to another run"))
 
 

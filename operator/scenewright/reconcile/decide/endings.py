@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenewright.api.status import FailureStatus, Outputs, Phase
+from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import end_of_pass
 from scenewright.reconcile.actions import DeleteJob, Inspect
 from scenewright.reconcile.decide import counts, folding, reporting
 from scenewright.reconcile.decide.restarting import begin_again, deletions
 from scenewright.reconcile.decide.times import seconds_between, text_of
 from scenewright.reconcile.decide.turns import Run, Standing, Turn
 from scenewright.reconcile.observation import Inspection, ObservedJob
-from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report, StageCounts, cut
+from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
 
 ENDED_BY_A_POD = "PodFailurePolicy"
@@ -144,10 +145,13 @@ def published(run: Run, report: Report) -> Turn:
     """Publish has read every record: the run is complete, has failed, or goes over the job once more."""
     stages = counts.published_stages(run.memory.stages, report.stages)
     outputs = {name: cut(report.outputs.get(name, ""), 1024) for name in Outputs.model_fields}
-    run = run.remembering(stages=stages, outputs=Outputs(**outputs), **notes(report))
+    publication = Publication(hash=report.publication, chosen=report.chosen)
+    run = run.remembering(stages=stages, outputs=Outputs(**outputs), publication=publication, **notes(report))
     missing = sum(each.missing for each in report.stages.values())
     if missing:
-        return _missing(run, missing)
+        return _missing(run, report, missing)
+    if report.awaiting:
+        return _awaiting(run, report.awaiting)
     if not _any_done(run.plan, report):
         return failed(run, "NoSampleDone", _none_done(report))
     lost = report.rejected + sum(each.failed for each in report.stages.values())
@@ -173,13 +177,21 @@ def notes(report: Report) -> dict[str, Any]:
     return {"failures": failures, "warnings": warnings, "rejected": report.rejected}
 
 
-def _missing(run: Run, missing: int) -> Turn:
+def _missing(run: Run, report: Report, missing: int) -> Turn:
     passes = run.memory.passes
-    if passes > run.plan.spec.execution.retries.passes:
+    if end_of_pass(report, passes, run.plan.spec.execution.retries.passes) == "finished":
         text = f"{missing} samples have no result after {passes} passes; the logs tell why their processes ended"
         return failed(run, "SamplesMissing", text)
     text = f"{missing} samples have no result; pass {passes + 1} goes over them"
     return begin_again(run, "NextPass", text, passes=passes + 1)
+
+
+def _awaiting(run: Run, awaiting: int) -> Turn:
+    """All is done that does not need a person's choice: no Pod is left, and nothing runs until a retry."""
+    owner = run.situation.observed.object
+    command = f"scenewright pick {owner.kind.lower()}/{owner.name} -n {owner.namespace}"
+    text = f"{awaiting} {'sample waits' if awaiting == 1 else 'samples wait'} for a choice: `{command}`"
+    return run.remembering(stage="").turn(Standing("Waiting", AWAITING, text))
 
 
 def _any_done(plan: Plan, report: Report) -> bool:
@@ -208,7 +220,7 @@ def _why(report: Report) -> str:
 
 def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
     stages = [plan.stage(name) for name in todo if folding.asks_for_gpu(plan, name)]
-    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.resources.gpus) for stage in stages) / 3600
+    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
 
 
 def waiting_for_report(run: Run, job: ObservedJob) -> Turn | None:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from scenewright.api.status import Status
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.decide import chain, counts, endings
-from scenewright.reconcile.decide.memory import run_id
+from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs
 from scenewright.reconcile.decide.restarting import deletions
 from scenewright.reconcile.decide.times import text_of
 from scenewright.reconcile.decide.turns import Run, Situation, Standing, Turn
-from scenewright.reconcile.observation import ObservedJob, Refusal
+from scenewright.reconcile.observation import DependencyState, ObservedJob, Refusal
+
+_HOPELESS: dict[DependencyState, str] = {
+    "Failed": "has failed",
+    "Cycle": "needs this object in turn",
+    "NotOffered": "offers no ",
+}
+_NOT_YET: dict[DependencyState, str] = {
+    "Missing": "is not there",
+    "Running": "is not complete",
+    "Awaiting": "waits for a person's choice",
+    "Suspended": "is suspended",
+    "PlannedOnly": "was only planned",
+    "Unpublished": "was published by an earlier version without a hash; `scenewright retry` of it writes one",
+}
 
 
 def refused(situation: Situation, memory: Status, refusal: Refusal) -> Turn:
@@ -45,8 +60,8 @@ def suspended(situation: Situation, memory: Status) -> Turn:
 
 def started(situation: Situation, plan: Plan, memory: Status) -> Turn:
     """Starts a run, once nothing of an earlier one is left and nothing stands in its way."""
-    start = memory.starts + 1
-    run = run_id(situation.observed.object.uid, plan.work_hash, start)
+    start, inputs = memory.starts + 1, current_inputs(situation.observed.dependencies)
+    run = run_id(situation.observed.object.uid, plan.work_hash, start, inputs)
     own, others = own_jobs(situation.observed.jobs, run, plan.work_hash)
     ending = deletions(others, "it belongs to an earlier run")
     candidate = Run(situation, plan, memory, own)
@@ -56,8 +71,9 @@ def started(situation: Situation, plan: Plan, memory: Status) -> Turn:
     if others:
         standing = Standing("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being ended")
         return candidate.turn(standing, *ending, again_after=situation.settings.look_again)
-    begun = candidate.remembering(
+    begun = replace(candidate, plan=with_inputs(plan, memory.model_copy(update={"inputs": inputs}))).remembering(
         run=run,
+        inputs=inputs,
         starts=start,
         passes=1,
         restarts=0,
@@ -88,13 +104,13 @@ def own_jobs(jobs: Iterable[ObservedJob], run: str, work_hash: str) -> tuple[dic
 def _obstacle(run: Run) -> Turn | None:
     """What keeps a run from starting: another object, which this one needs or whose output it shares."""
     observed = run.situation.observed
-    need = observed.dependency
-    if need is not None and need.state in ("Failed", "Cycle"):
-        text = "has failed" if need.state == "Failed" else "needs this object in turn"
-        return endings.failed(run, f"Dependency{need.state}", f"{need.key} {text}")
-    if need is not None and need.state != "Complete":
-        text = "is not there" if need.state == "Missing" else "is not complete"
-        return _waits(run, f"Dependency{need.state}", f"waits for {need.key}, which {text}")
+    for need in observed.dependencies:
+        if need.state in _HOPELESS:
+            return endings.failed(run, f"Dependency{need.state}", f"{need.key} {_HOPELESS[need.state]}{need.detail}")
+    for need in observed.dependencies:
+        if need.state in _NOT_YET:
+            text = f"waits for {need.key}, which {_NOT_YET[need.state]}"
+            return _waits(run, f"Dependency{need.state}", text)
     if observed.output_holder is not None and not run.plan.spec.execution.plan_only:
         text = f"waits for {observed.output_holder}, which writes to {run.plan.spec.output.uri} or into it or above it"
         return _waits(run, "OutputBusy", text)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from scenewright.api.status import Effective, Outputs, Status
+from scenewright.api.status import Effective, InputStatus, Outputs, Status
+from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.decide.turns import ENDS
-from scenewright.reconcile.observation import ObservedObject
+from scenewright.reconcile.observation import Dependency, ObservedObject
 from scenewright_stages.contract.keys import short_hash
 
 RETRY_ANNOTATION = "scenewright.io/retry"
@@ -84,10 +85,28 @@ def parameters_hash(plan: Plan) -> str:
     return short_hash(plan.parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 
-def run_id(uid: str, work_hash: str, start: int) -> str:
-    """Id of a run: the digits that its Jobs' names carry too, and which of the object's starts it is."""
-    digest = hashlib.blake2b(f"{uid}\0{work_hash}".encode(), digest_size=4).hexdigest()
+def run_id(uid: str, work_hash: str, start: int, inputs: Iterable[InputStatus] = ()) -> str:
+    """Id of a run: which work it does for whom, with what from other objects, and which of the starts it is.
+
+    A run without inputs from other objects has the digits that its Jobs' names carry too.
+    """
+    parts = [uid, work_hash, *(f"{each.name}={each.hash}" for each in inputs)]
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
     return f"{digest}-{start}"
+
+
+def current_inputs(dependencies: Iterable[Dependency]) -> list[InputStatus]:
+    """What the named inputs of a run are that starts now."""
+    return [
+        InputStatus(name=each.input, object=f"{each.key.kind}/{each.key.name}", **each.published.to_json())
+        for each in dependencies
+        if each.published is not None
+    ]
+
+
+def with_inputs(plan: Plan, status: Status) -> Plan:
+    """The plan of a run with what its named inputs were at its start."""
+    return plan.with_resolved({each.name: ResolvedInput(each.uri, each.hash, each.path) for each in status.inputs})
 
 
 def _was_only_planned(before: Status, plan: Plan) -> bool:

@@ -11,6 +11,7 @@ from scenewright.reconcile.decide.restarting import deletions
 from scenewright.reconcile.decide.times import moment_of, text_of
 from scenewright.reconcile.decide.turns import Situation, Turn, standing_of
 from scenewright.reconcile.observation import ObservedObject
+from scenewright_stages.contract.reports import AWAITING
 
 ARGO_PREFIX = "argocd.argoproj.io/"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
@@ -31,6 +32,18 @@ def over(situation: Situation, memory: Status) -> Turn:
     if left > 0:
         return turn.also(again_after=left)
     return turn.also(DeleteObject(situation.observed.object.uid))
+
+
+def awaits_choice(memory: Status) -> bool:
+    """Whether all that could be done without a person's choice is done."""
+    standing = standing_of(memory)
+    return (standing.phase, standing.reason) == ("Waiting", AWAITING)
+
+
+def at_rest(situation: Situation, memory: Status) -> Turn:
+    """Nothing runs until a retry takes the choices up."""
+    live = [job for job in situation.observed.jobs if not job.ended]
+    return Turn(memory, standing_of(memory), tuple(deletions(live, "the samples that are left wait for a choice")))
 
 
 def git_owner(observed: ObservedObject) -> str:

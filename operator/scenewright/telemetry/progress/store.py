@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Protocol
 
 from scenewright.telemetry.counters import StepProgress
 from scenewright.telemetry.progress.rates import RateWindow
-from scenewright_stages.contract.reports import Push
+from scenewright_stages.contract.reports import MAXIMUM_NUMBERS, Push
 
 MAXIMUM_ATTEMPTS = 8
 """Attempts of one shard that are told apart; GPU time of older ones is kept in one sum."""
@@ -75,6 +76,7 @@ class _Step:
         self._rate = RateWindow(now)
         self._done, self._failed, self._skipped = 0, 0, 0
         self._busy, self._waiting = 0.0, 0.0
+        self._numbers: dict[str, float] = {}
         self._at: datetime | None = None
 
     def knows(self, pod: KnownPod) -> bool:
@@ -93,6 +95,9 @@ class _Step:
             self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
         self._busy += max(0.0, attempt.busy_seconds - (before.busy_seconds if before else 0.0))
         self._waiting += max(0.0, attempt.waiting_seconds - (before.waiting_seconds if before else 0.0))
+        if all(other.created_at <= attempt.created_at for other in shard.values()):
+            older = {name: value for name, value in self._numbers.items() if name not in push.numbers}
+            self._numbers = dict(islice({**push.numbers, **older}.items(), MAXIMUM_NUMBERS))
         self._at = at
         return 0.0 if is_old or (before and before.load_seconds) else attempt.load_seconds
 
@@ -104,6 +109,7 @@ class _Step:
             samples_per_minute=round(self._rate.per_minute(now), 2),
             busy_seconds=round(self._busy, 1),
             waiting_seconds=round(self._waiting, 1),
+            numbers={name: float(f"{value:.6g}") for name, value in sorted(self._numbers.items())},
             at=self._at,
         )
 

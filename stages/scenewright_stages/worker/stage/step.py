@@ -213,6 +213,9 @@ class StageRun:
         task = self._session.task
         if self._spec.processes > 1:
             self._ranks = RankProcesses(self._spec.processes, self._scratch, self._session.stop.end_process)
+        if self._spec.keeps_state:
+            # Its process may be started again very often, so that dying while loading has to count as well.
+            self._recorder.start(self._start_of(items[0]))
         stage = self._load()
         self._named = self._fetch_named()
         fetcher = Fetcher(self._spec, self._session.output, self._scratch, self._threads + AHEAD_SAMPLES)
