@@ -111,14 +111,14 @@ def retry(
     context: ContextOption = "",
 ) -> None:
     """Try again what failed: run a manifest here, or ask the operator to."""
-    from scenewright.cli.cluster.references import is_reference
+    from scenewright.cli.cluster.access import is_reference
     from scenewright.cli.manifests import Changes
 
     as_json = output_format is OutputFormat.JSON
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
     if is_reference(target):
         from scenewright.cli.cluster.access import Place
-        from scenewright.cli.cluster.retrying import retry_object
+        from scenewright.cli.commands.pick import retry_object
 
         if changes != Changes([]):
             raise typer.BadParameter(f"{target} is in a cluster: edit it there to change what it does")
@@ -164,7 +164,7 @@ def validate(
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Check a manifest: fields, values, licences."""
-    from scenewright.cli.commands.validate import validate_command
+    from scenewright.cli.commands.plan import validate_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
@@ -202,12 +202,12 @@ def report(
     use_secret: UseSecretOption = False,
 ) -> None:
     """Show how the last run ended, and its report page."""
-    from scenewright.cli.cluster.references import is_reference
+    from scenewright.cli.cluster.access import is_reference
 
     as_json = output_format is OutputFormat.JSON
     if is_reference(target):
         from scenewright.cli.cluster.access import Place
-        from scenewright.cli.cluster.reporting import report_object
+        from scenewright.cli.commands.report import report_object
 
         raise typer.Exit(report_object(target, Place(namespace, context), open_page, use_secret, as_json))
     from scenewright.cli.commands.report import report_command

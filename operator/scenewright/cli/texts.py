@@ -1,10 +1,16 @@
-"""Numbers, durations and places as people read them."""
+"""What commands print alike: numbers, durations and places as people read them, JSON documents, refused specs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+
+from scenewright.execution.outcomes import COMMAND_REFUSED
+from scenewright.planning.problems import Problem, SpecError
 
 
 def duration(seconds: float) -> str:
@@ -60,3 +66,24 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}"
         number /= 1000
     return f"{number:.1f} GB" if number < 10 else f"{number:.0f} GB"
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """``error: field: value: remedy`` on stderr, one line each."""
+    for problem in problems:
+        sys.stderr.write(f"error: {problem}\n")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON document of a command on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def refuse(error: SpecError, as_json: bool) -> int:
+    """Tells the problems and returns the exit code."""
+    if as_json:
+        problems = [problem.to_json() for problem in error.problems]
+        print_json({"exitCode": COMMAND_REFUSED, "reason": "SpecRefused", "problems": problems})
+    else:
+        print_problems(error.problems)
+    return COMMAND_REFUSED

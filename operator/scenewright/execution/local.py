@@ -13,11 +13,10 @@ from scenewright.execution.devices import available_cpus, available_gpus, gpu_sl
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
-from scenewright.execution.policy import restarts_of
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
-from scenewright.planning.protocol import end_of_pass, folds_publish, has_work
+from scenewright.planning.protocol import end_of_pass, folds_publish, has_work, restarts_of
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright_stages.contract.reports import Report, StageCounts
 from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP, Task, TaskPick

@@ -1,29 +1,65 @@
-"""How a run ended, from what its steps reported: pure functions."""
+"""How a process ended, by its exit code, and how a run ended, by what its steps reported: pure functions.
+
+What an exit code means here is the local twin of the cluster's Pod failure policy.
+"""
 
 from __future__ import annotations
 
 import ast
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from scenewright.execution.events import Outcome
-from scenewright.execution.policy import (
-    COMMAND_AWAITING,
-    COMMAND_INTERRUPTED,
-    COMMAND_OK,
-    COMMAND_REFUSED,
-    COMMAND_SAMPLES_FAILED,
-)
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import AWAITING, Report
 
+Verdict = Literal["done", "retry", "lost", "fail"]
+
+COMMAND_OK = 0
+COMMAND_SAMPLES_FAILED = 1
+COMMAND_AWAITING = 3
+COMMAND_REFUSED = 10
+COMMAND_INTERRUPTED = 130
 NOT_THE_INPUTS_FAULT = frozenset(
     {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
 )
 """Reasons that say nothing about whether the input could be read."""
+
+
+def verdict(code: int, attempt: int, retries_per_shard: int) -> Verdict:
+    """What happens after a shard's process has ended.
+
+    Args:
+        code: exit code, negative for a signal.
+        attempt: how many processes this shard has had, from 1.
+        retries_per_shard: ``execution.retries.perShard``.
+
+    Returns:
+        ``done``, ``fail`` (the run ends), ``lost`` (the shard is given up, the chain goes on) or ``retry``.
+    """
+    if code == ExitCode.COMPLETE:
+        return "done"
+    if code in (ExitCode.CONFIGURATION, ExitCode.SAMPLE_FAILED):
+        return "fail"
+    if code == ExitCode.SHARD_LOST or attempt > retries_per_shard:
+        return "lost"
+    return "retry"
+
+
+def explanation(code: int) -> str:
+    """An exit code in words."""
+    if code < 0 or 128 < code < 160:
+        number = -code if code < 0 else code - 128
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    names = {ExitCode.SHARD_LOST: "the shard cannot go on", ExitCode.SAMPLE_TIMEOUT: "a sample took too long"}
+    return names.get(ExitCode(code), f"exit code {code}") if code in list(ExitCode) else f"exit code {code}"
 
 
 def of_publication(plan: Plan, report: Report) -> Outcome:

@@ -12,7 +12,7 @@ from scenewright.execution import outcomes
 from scenewright.execution.events import Event, Outcome, Retried
 from scenewright.execution.folders import RunFolder
 from scenewright.execution.interruption import Interruption
-from scenewright.execution.policy import explanation, verdict
+from scenewright.execution.outcomes import explanation, verdict
 from scenewright.execution.process import StageProcess
 from scenewright.execution.steps import StepClock
 from scenewright_stages.contract.errors import ExitCode

@@ -13,6 +13,7 @@ from scenewright.planning.plan import Plan
 from scenewright_stages.contract.reports import Report, StageCounts
 
 EndOfPass = Literal["again", "finished"]
+RESTARTS_WITH_STATE = 100
 
 
 def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
@@ -40,6 +41,17 @@ def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bo
 def has_work(counts: StageCounts) -> bool:
     """Whether a stage has anything to do in this pass."""
     return counts.todo > 0
+
+
+def restarts_of(plan: Plan, step: str) -> int:
+    """How often the process of a shard is started again after it died.
+
+    A stage that keeps state may lose a process every few hours for weeks. What bounds it is the worker, which counts
+    only the deaths since the last saved state; the limit here is for processes that die before any of our code runs.
+    """
+    given = plan.spec.execution.retries.per_shard
+    keeps_state = any(stage.keeps_state for stage in plan.chain if stage.name == step)
+    return max(given, RESTARTS_WITH_STATE) if keeps_state else given
 
 
 def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.depth.colours import depth_colours, depth_limits, turbo
+from scenewright_stages.vision.colour import depth_colours, depth_limits, turbo
 
 _JPEG_QUALITY = 88
 # Pixels without a depth: a grey that the turbo map does not contain.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.report.pictures import evenly_spaced
 from scenewright_stages.scenes.flight import Flight
-from scenewright_stages.vision.depth.colours import depth_colours, depth_limits
+from scenewright_stages.vision.colour import depth_colours, depth_limits
 from scenewright_stages.vision.video import write_mp4
 
 Bytes = NDArray[np.uint8]

@@ -10,8 +10,7 @@ from scenewright_stages.store.errors import (
     StoreUnreachable,
     UnsafeKey,
 )
-from scenewright_stages.store.hashing import hash_bytes, hash_file
-from scenewright_stages.store.interface import Store, StoredObject
+from scenewright_stages.store.interface import Store, StoredObject, hash_bytes, hash_file
 from scenewright_stages.store.local import linked_folder
 from scenewright_stages.store.opening import open_store, split_uri
 

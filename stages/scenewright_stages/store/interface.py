@@ -1,11 +1,53 @@
-"""The small interface behind which object stores and folders look the same."""
+"""The small interface behind which object stores and folders look the same, with what all stores share.
+
+That is which strings may be keys, and content hashes: blake2b with 128 bits, as 32 hexadecimal digits.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from scenewright_stages.store.errors import UnsafeKey
+
+DIGEST_BYTES = 16
+BLOCK_BYTES = 1 << 20
+MAXIMUM_KEY_BYTES = 1024
+"""Of S3, and below the path limit of common file systems."""
+
+
+def hash_bytes(data: bytes) -> str:
+    """Hash of the bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Hash of a file's content, read in blocks; raises OSError."""
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def checked_key(uri: str, key: str) -> str:
+    """The key itself, if it cannot leave its prefix.
+
+    Raises:
+        UnsafeKey: it is empty, absolute, too long, or has an empty, ``.`` or ``..`` part or a control character.
+    """
+    if not key or key.startswith("/"):
+        raise UnsafeKey(f"{uri}/{key}", "a key must be a relative path")
+    if len(key.encode(errors="surrogateescape")) > MAXIMUM_KEY_BYTES:
+        raise UnsafeKey(f"{uri}/{key[:60]}...", f"a key has at most {MAXIMUM_KEY_BYTES} bytes")
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise UnsafeKey(f"{uri}/{key}", "a key must not contain empty, '.' or '..' parts")
+    if any(ord(character) < 32 for character in key):
+        raise UnsafeKey(f"{uri}/{key!r}", "a key must not contain control characters")
+    return key
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,7 @@ from scenewright_stages.store.errors import (
     StoreFull,
     UnsafeKey,
 )
-from scenewright_stages.store.hashing import hash_file
-from scenewright_stages.store.interface import Store, StoredObject
-from scenewright_stages.store.keys import checked_key
+from scenewright_stages.store.interface import Store, StoredObject, checked_key, hash_file
 
 TEMPORARY = f"{ROOT}/tmp"
 LITTER_SECONDS = 3600.0

@@ -24,9 +24,7 @@ from scenewright_stages.store.errors import (
     StoreError,
     StoreUnreachable,
 )
-from scenewright_stages.store.hashing import BLOCK_BYTES
-from scenewright_stages.store.interface import Store, StoredObject
-from scenewright_stages.store.keys import checked_key
+from scenewright_stages.store.interface import BLOCK_BYTES, Store, StoredObject, checked_key
 
 SINGLE_PUT_BYTES = 64 << 20
 """Up to here one request writes an object, so that its ETag is the same wherever it was written from."""

@@ -1,10 +1,14 @@
-"""Colour space conversions on float arrays; no clipping unless said.
+"""Colours of float arrays: conversions between colour spaces (no clipping unless said), and depth maps as pictures.
 
-The sRGB transfer curve is that of IEC 61966-2-1, the luminance weights are those of ITU-R BT.709.
+The sRGB transfer curve is that of IEC 61966-2-1, the luminance weights are those of ITU-R BT.709. Depth
+is shown by the Turbo map (Mikhailov 2019), warm near and cold far.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,3 +45,47 @@ def uint8_from_unit(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def unit_from_uint8(values: NDArray[np.uint8]) -> Float32Array:
     """0..255 to [0, 1]; float32."""
     return values.astype(np.float32) / np.float32(255)
+
+
+Depth = NDArray[np.floating[Any]]
+
+_LIMIT_PERCENTILES = (2, 98)
+_LEAST_RATIO = 1.01
+
+
+def depth_colours(
+    depth: Depth, near: float | None = None, far: float | None = None, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Depth (H, W) in metres as sRGB (H, W, 3) uint8: near is warm, far is cold, invalid is black.
+
+    Colours are linear in inverse depth, so that what is near keeps its detail. Limits that are not given are those
+    of the picture; give them to make frames of one video comparable.
+
+    Args:
+        valid: (H, W) pixels to show; by default the finite positive ones.
+    """
+    usable = np.isfinite(depth) & (depth > 0)
+    if valid is not None:
+        usable &= valid
+    low, high = depth_limits(depth[usable])
+    farthest = 1 / (far or high)
+    inverse = 1 / np.where(usable, depth, 1.0)
+    pictures = turbo((inverse - farthest) / max(1 / (near or low) - farthest, 1e-12))
+    pictures[~usable] = 0
+    return pictures
+
+
+def depth_limits(depth: Depth) -> tuple[float, float]:
+    """2nd and 98th percentile of the finite positive values, metres, at least 1 % apart; (1, 2) if there are none."""
+    values = depth[np.isfinite(depth) & (depth > 0)]
+    if values.size == 0:
+        return 1.0, 2.0
+    near, far = (float(value) for value in np.percentile(values, _LIMIT_PERCENTILES))
+    return near, max(far, near * _LEAST_RATIO)
+
+
+def turbo(level: Depth) -> NDArray[np.uint8]:
+    """The map's colours, (..., 3) uint8 sRGB, for levels (...) from 0 (cold) to 1 (warm), clipped."""
+    flat = uint8_from_unit(np.asarray(level)).reshape(1, -1)
+    colours = np.asarray(cv2.applyColorMap(flat, cv2.COLORMAP_TURBO))[..., ::-1]
+    return np.asarray(colours.reshape((*np.shape(level), 3)), np.uint8).copy()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.backends.cache.fetching import fetch_weights
-from scenewright_stages.backends.cache.weights import default_cache_dir, require_weights, weights_status
+from scenewright_stages.backends.cache.weights import default_cache_dir, fetch_weights, require_weights, weights_status
 from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.backends.registry import backend
 from scenewright_stages.contract.backends import Weights

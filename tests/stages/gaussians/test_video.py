@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.depth.colours import depth_colours
+from scenewright_stages.vision.colour import depth_colours
 from scenewright_stages.vision.video import VideoError, srgb_bytes, write_mp4
 
 

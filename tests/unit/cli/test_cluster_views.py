@@ -12,8 +12,8 @@ from rich.console import Console
 
 from scenewright.api import kinds
 from scenewright.api.status import Phase, StageStatus, Status
-from scenewright.cli.cluster import pictures, references
-from scenewright.cli.cluster.references import Reference, is_reference, parse
+from scenewright.cli.cluster import access, pictures
+from scenewright.cli.cluster.access import Reference, is_reference, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
 from scenewright.planning.problems import SpecError
 
@@ -84,8 +84,8 @@ def test_every_name_of_a_kind_names_it(word: str) -> None:
 
 
 def test_the_names_are_those_of_the_api() -> None:
-    assert (references.PLURALS, references.SHORT_NAMES) == (kinds.PLURALS, kinds.SHORT_NAMES)
-    assert (references.GROUP, references.VERSION) == (kinds.GROUP, kinds.VERSION)
+    assert (access.PLURALS, access.SHORT_NAMES) == (kinds.PLURALS, kinds.SHORT_NAMES)
+    assert (access.GROUP, access.VERSION) == (kinds.GROUP, kinds.VERSION)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
-from scenewright.execution.policy import explanation, verdict
+from scenewright.execution.outcomes import explanation, verdict
 from scenewright_stages.contract.pipeline import SecretKey
 
 STAGES = ["outpaint", "depth", "initialize", "render"]

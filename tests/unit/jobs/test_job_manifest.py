@@ -31,8 +31,8 @@ from scenewright.execution.jobs import PodSettings, job_manifest, labels
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.execution.jobs.quantities import gibibytes
-from scenewright.execution.policy import RESTARTS_WITH_STATE
 from scenewright.planning.plan import make_plan
+from scenewright.planning.protocol import RESTARTS_WITH_STATE
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright.reconcile.projection import observed_job
 from scenewright_stages.backends.registry import backend

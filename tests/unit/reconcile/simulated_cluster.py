@@ -15,9 +15,9 @@ from typing import Any
 from simulated_storage import Storage
 
 from scenewright.execution.jobs import PodSettings, job_manifest
-from scenewright.execution.policy import restarts_of
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
+from scenewright.planning.protocol import restarts_of
 from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright.reconcile.decide import retry_token
 from scenewright.reconcile.observation import (

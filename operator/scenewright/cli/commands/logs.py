@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scenewright.cli.cluster.access import Cluster, Gone, Place, connect
+from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.reading import StorageError, last_line, reader_command, storage_environment
-from scenewright.cli.cluster.references import Reference, parse
 from scenewright.cli.cluster.views import ENDS
-from scenewright.cli.errors import refuse
+from scenewright.cli.texts import refuse
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.contract import layout
 

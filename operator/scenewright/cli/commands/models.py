@@ -6,13 +6,11 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from scenewright.cli.errors import print_json, print_problems
-from scenewright.cli.texts import size
-from scenewright.execution.policy import COMMAND_REFUSED
+from scenewright.cli.texts import print_json, print_problems, size
+from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.backends import registry
-from scenewright_stages.backends.cache.fetching import fetch_weights
-from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.backends.cache.weights import default_cache_dir, fetch_weights, weights_status
 from scenewright_stages.backends.errors import MissingPackage, MissingWeights
 from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
 

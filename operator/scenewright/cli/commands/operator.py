@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scenewright.cli.errors import refuse
+from scenewright.cli.texts import refuse
 from scenewright.planning.problems import SpecError
 from scenewright.reconcile.settings import OperatorSettings, load_settings
 

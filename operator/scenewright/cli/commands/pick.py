@@ -1,24 +1,50 @@
-"""``scenewright pick``: shows which samples wait for a choice, and makes it."""
+"""``scenewright pick`` and ``scenewright retry``: what makes a run go on.
+
+``pick`` shows which samples wait for a choice, and makes it. Both set a new token in an annotation of an object in a
+cluster, so that Git's spec stays as it is.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenewright.cli.cluster.references import is_reference
+from scenewright.cli.cluster.access import Place, connect, is_reference, parse
+from scenewright.cli.cluster.reading import storage_environment
 from scenewright.cli.commands.run import run_settings
-from scenewright.cli.errors import print_json, print_problems, refuse
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, place
+from scenewright.cli.texts import count, place, print_json, print_problems, refuse
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import resolved_from
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.task import TaskPick
+
+RETRY_ANNOTATION = "scenewright.io/retry"
+
+
+def retry_object(target: str, place: Place, as_json: bool) -> int:
+    """Asks the operator to try again what failed; what is done is not made again."""
+    token = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+    try:
+        reference = parse(target)
+        cluster = connect(place)
+        raw = cluster.annotate(reference, {RETRY_ANNOTATION: token})
+    except SpecError as error:
+        return refuse(error, as_json)
+    if as_json:
+        print_json({"kind": reference.kind, "name": reference.name, "namespace": cluster.namespace, "token": token})
+        return 0
+    print(f"{reference}: what failed is tried again (token {token})")
+    if raw.get("spec", {}).get("suspend"):
+        print("it is suspended: nothing runs before spec.suspend is false")
+    return 0
 
 
 def pick_command(
@@ -67,10 +93,6 @@ def _target(target: str, where: Any, use_secret: bool, others: Sequence[Path]) -
         plan = _local_plan(Path(target), others)
         again = f"`scenewright run {target}` continues with it"
         return plan, os.environ, lambda: print(again)
-    from scenewright.cli.cluster.access import connect
-    from scenewright.cli.cluster.reading import storage_environment
-    from scenewright.cli.cluster.references import parse
-    from scenewright.cli.cluster.retrying import retry_object
     from scenewright.reconcile.decide.memory import read_status, with_inputs
 
     cluster, reference = connect(where), parse(target)

@@ -1,4 +1,4 @@
-"""``scenewright plan``."""
+"""``scenewright plan`` and ``scenewright validate``: what manifests say, with and without a look at the input."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scenewright.cli.commands.run import run_settings
-from scenewright.cli.errors import print_json, print_problems, refuse
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, duration
+from scenewright.cli.texts import count, duration, print_json, print_problems, refuse
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import resolved_from
@@ -123,3 +122,18 @@ def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
         duration(stage["estimatedSeconds"]) if stage["todo"] else "",
         why,
     )
+
+
+def validate_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
+    """Tells every problem that can be seen without the input."""
+    try:
+        plans = load_plans(files, changes, complete=False)
+    except SpecError as error:
+        return refuse(error, as_json)
+    if as_json:
+        jobs = [{"kind": plan.kind, "name": plan.name, "workHash": plan.work_hash} for plan in plans]
+        print_json({"exitCode": 0, "jobs": jobs, "problems": []})
+    else:
+        for plan in plans:
+            print(f"{plan.kind} {plan.name}: valid ({plan.pipeline.name}: {', '.join(plan.selected)})")
+    return 0

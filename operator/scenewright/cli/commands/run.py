@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from scenewright.cli.board import Board
-from scenewright.cli.errors import print_json, print_problems, refuse
 from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.results import outcome_json
+from scenewright.cli.texts import print_json, print_problems, refuse
 from scenewright.execution.devices import available_cpus, thread_environment
 from scenewright.execution.events import Event, Outcome
 from scenewright.execution.local import LocalRun
-from scenewright.execution.policy import COMMAND_INTERRUPTED, COMMAND_SAMPLES_FAILED
+from scenewright.execution.outcomes import COMMAND_INTERRUPTED, COMMAND_SAMPLES_FAILED
 from scenewright.execution.published import last_retry_token
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan

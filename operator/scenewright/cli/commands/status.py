@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from scenewright.cli.cluster.access import Cluster, Gone, Place, connect
-from scenewright.cli.cluster.references import Reference, parse
+from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
-from scenewright.cli.errors import print_json, refuse
+from scenewright.cli.texts import print_json, refuse
 from scenewright.planning.problems import SpecError
 
 SECONDS_BETWEEN_LISTS = 3.0

@@ -12,9 +12,9 @@ from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import Creation, JobRequest, Owner
 from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.jobs.settings import PodSettings
-from scenewright.execution.policy import restarts_of
 from scenewright.planning import protocol
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import restarts_of
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
 

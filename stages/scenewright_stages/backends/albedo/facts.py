@@ -51,7 +51,7 @@ BACKENDS = (
         name="classic",
         capability="albedo",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicAlbedo",
+        implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Colour Retinex in the gradient domain: slow changes of brightness count as light, jumps of brightness "
         "or chromaticity as albedo.",
         options={"chroma_edge": (), "brightness_edge": ()},
@@ -60,7 +60,7 @@ BACKENDS = (
         name="retinex",
         capability="albedo",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicAlbedo",
+        implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Multi-scale Retinex with colour balance: level and contrast are normalised, not measured.",
         options={"scales": ()},
     ),
@@ -68,7 +68,7 @@ BACKENDS = (
         name="lab",
         capability="albedo",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicAlbedo",
+        implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Lightness divided by its own smooth part: different greys come out alike.",
     ),
     BackendFacts(

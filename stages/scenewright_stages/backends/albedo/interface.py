@@ -1,4 +1,4 @@
-"""What a stage may ask of an albedo backend: the picture without the light that fell on it.
+"""What a stage may ask of an albedo backend, the picture without the light that fell on it, and the classic ones.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
@@ -10,7 +10,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage
-from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.vision.albedo import AlbedoOptions, estimate_albedo
 
 
 @runtime_checkable
@@ -41,3 +43,24 @@ def check_albedo(albedo_srgb: FloatImage, srgb: FloatImage) -> FloatImage:
     if albedo_srgb.shape != srgb.shape or not np.isfinite(albedo_srgb).all():
         raise BackendContractError(f"the albedo {albedo_srgb.shape} does not fit {srgb.shape} or is not finite")
     return np.clip(albedo_srgb, 0, 1).astype(np.float32)
+
+
+class ClassicAlbedo(WeightlessBackend):
+    """Retinex, lightness or gradients, by the backend's name.
+
+    Raises:
+        UnsupportedOption: a value that the method cannot use.
+    """
+
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__(request)
+        self._method = request.facts.name
+        try:
+            self._options = AlbedoOptions.from_mapping(request.context.options)
+        except (TypeError, ValueError) as error:
+            field = f"albedo.{request.facts.name}"
+            raise UnsupportedOption(field, dict(request.context.options), [str(error)]) from error
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+        """See ``AlbedoEstimator.estimate``; nothing is drawn."""
+        return estimate_albedo(srgb, alpha, self._method, self._options)

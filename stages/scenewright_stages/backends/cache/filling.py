@@ -23,7 +23,7 @@ from scenewright_stages.backends.cache.weights import WeightsStatus, require_wei
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.keys import short_hash
-from scenewright_stages.store.hashing import hash_file
+from scenewright_stages.store.interface import hash_file
 
 WORK_PREFIX = ".fetching-"
 LOCK_NAME = "lock"

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from scenewright_stages.backends.cache.fetching import download_patterns
+from scenewright_stages.backends.cache.weights import download_patterns
 from scenewright_stages.backends.errors import MissingPackage
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError

@@ -24,7 +24,7 @@ BACKENDS = (
         name="classic",
         capability="caption",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:KnownLightCaption",
+        implementation=f"{_PACKAGE}.interface:KnownLightCaption",
         notes="Said from the light that was put on, not seen in the picture.",
     ),
     BackendFacts(

@@ -1,4 +1,4 @@
-"""What a stage may ask of a caption backend: a picture in words.
+"""What a stage may ask of a caption backend, a picture in words, and the classic backend.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.loading import WeightlessBackend
 
 
 @runtime_checkable
@@ -23,3 +25,11 @@ class Captioner(Backend, Protocol):
 
 
 CAPTION = Capability("caption", Captioner)
+
+
+class KnownLightCaption(WeightlessBackend):
+    """The caption from the light that is known; the stage writes it, as only it knows the light."""
+
+    def caption(self, srgb: FloatImage, instruction: str) -> str:
+        """Raises BackendContractError: nothing is seen in the picture itself."""
+        raise BackendContractError("the classic caption is made from the light's parameters, not from the picture")

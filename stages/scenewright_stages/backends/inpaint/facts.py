@@ -34,7 +34,7 @@ def _classic_fill(capability: str) -> BackendFacts:
         name="classic",
         capability=capability,
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicInpainter",
+        implementation=f"{_PACKAGE}.interface:ClassicInpainter",
         notes="Texture is copied from the same image by PatchMatch and blended; no new content is invented.",
     )
 

@@ -1,4 +1,4 @@
-"""What a stage may ask of an inpainter: fill a hole inside an image, or paint around it.
+"""What a stage may ask of an inpainter: fill a hole inside an image, or paint around it. And the classic one.
 
 One interface serves two capabilities, ``inpaint`` and ``outpaint``: an image to be painted around is one with a hole
 along its border. Images are float32 sRGB in [0, 1], shape (H, W, 3).
@@ -13,6 +13,8 @@ import numpy as np
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
 from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.loading import WeightlessBackend
+from scenewright_stages.vision import inpainting
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,25 @@ def paste_known(filled: FloatImage, srgb: FloatImage, hole: Mask) -> FloatImage:
     pasted = srgb.copy()
     pasted.reshape(-1, filled.shape[2])[inside] = np.clip(values, 0.0, 1.0)
     return pasted
+
+
+class ClassicInpainter(WeightlessBackend):
+    """Fills holes with texture from the same image (PatchMatch); prompts are not understood."""
+
+    def fill(
+        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> FloatImage:
+        """See ``Inpainter.fill``; a guide restricts what may be copied.
+
+        Raises:
+            BackendContractError: the hole cannot be filled from what may be copied.
+        """
+        check_fill_request(srgb, hole)
+        guide = guide or FillGuide()
+        try:
+            filled = inpainting.complete(
+                srgb, hole, seed=seed, allowed_source=guide.allowed_source, depth_guide=guide.depth
+            )
+        except inpainting.FillError as error:
+            raise BackendContractError(f"the hole could not be filled: {error}") from error
+        return paste_known(filled, srgb, hole)

@@ -26,7 +26,7 @@ BACKENDS = (
         name="classic",
         capability="normals",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicNormals",
+        implementation=f"{_PACKAGE}.interface:ClassicNormals",
         notes="Not measured: the silhouette blown up like a cushion, with the picture's brightness as relief.",
         options={"detail": ()},
     ),

@@ -1,4 +1,4 @@
-"""What a stage may ask of a normals backend: which way the surface faces at every pixel.
+"""What a stage may ask of a normals backend, which way the surface faces at every pixel, and the classic backend.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3); normals are in the camera's frame (OpenCV: x right, y down, z
 forward). Calls may come from several threads at once.
@@ -12,6 +12,8 @@ import numpy as np
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.vision.normals import inflated_normals
 
 
 @runtime_checkable
@@ -44,3 +46,15 @@ def check_normals(normals: FloatImage, srgb: FloatImage) -> FloatImage:
         raise BackendContractError("the normals are not finite")
     result: FloatImage = unit
     return result
+
+
+class ClassicNormals(WeightlessBackend):
+    """The inflated silhouette."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__(request)
+        self._detail = float(request.context.option("detail", 1.0))
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+        """See ``NormalEstimator.estimate``; brightness is the green channel, most of the luminance."""
+        return inflated_normals(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail)

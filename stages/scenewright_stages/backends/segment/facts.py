@@ -39,7 +39,7 @@ BACKENDS = (
         name="classic",
         capability="segment",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:ClassicSegmenter",
+        implementation=f"{_PACKAGE}.interface:ClassicSegmenter",
         notes="The person with the clearest upright face, or the one in a given box, by shape, colour and a graph cut; "
         "what is held in front is left out where its colours differ.",
     ),
@@ -47,7 +47,7 @@ BACKENDS = (
         name="mask",
         capability="segment",
         family="classic",
-        implementation=f"{_PACKAGE}.classic:SuppliedMask",
+        implementation=f"{_PACKAGE}.interface:SuppliedMask",
         notes="The mask that lies beside the image; nothing is estimated.",
     ),
     BackendFacts(

@@ -1,4 +1,4 @@
-"""What a stage may ask of a segmentation backend: a subject's soft matte.
+"""What a stage may ask of a segmentation backend, a subject's soft matte, and the backends without weights.
 
 The subject is named by a text, by points on it and beside it, by a box, or by a rough mask. A backend says what it
 reads and refuses the rest: a subject that is silently ignored would give the matte of something else. Images are
@@ -15,7 +15,9 @@ import numpy as np
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
 from scenewright_stages.backends.errors import BackendContractError, UnsupportedSubject
+from scenewright_stages.backends.loading import WeightlessBackend
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, refine_matte
+from scenewright_stages.vision.people import find_person
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -138,3 +140,31 @@ def matte_of(srgb: FloatImage, probability: FloatImage, score: float, method: st
         raise NoSubject("the model found nothing that fits the prompt")
     alpha = refine_matte(srgb, rough, 2 * blocks)
     return SubjectMatte(alpha, alpha >= 0.5, round(float(score), 4), method)
+
+
+class ClassicSegmenter(WeightlessBackend):
+    """Finds the person with the clearest face, or the one in a box; it knows no other subjects."""
+
+    reads: frozenset[SubjectKind] = frozenset({"box"})
+
+    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+        """See ``Segmenter.segment``."""
+        check_subject(self, srgb, subject)
+        return find_person(srgb, subject.box, seed)
+
+
+class SuppliedMask(WeightlessBackend):
+    """The mask that is given; nothing is found in the picture itself."""
+
+    reads: frozenset[SubjectKind] = frozenset({"mask"})
+
+    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+        """See ``Segmenter.segment``; the given mask with a hard outline.
+
+        Raises:
+            BackendContractError: no mask is given.
+        """
+        check_subject(self, srgb, subject)
+        if subject.mask is None:
+            raise BackendContractError("the mask backend takes the mask from a file beside the image")
+        return SubjectMatte(subject.mask.astype(np.float32), subject.mask, 1.0, "supplied")

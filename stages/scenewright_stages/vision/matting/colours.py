@@ -1,4 +1,4 @@
-"""Colours on both sides of a soft outline.
+"""The matte of a subject, and the colours on both sides of its soft outline.
 
 A pixel of the outline shows both the person and the background. Their colours are continued from where they are
 certain, by pull and push over a pyramid, and corrected so that the two still explain the pixel.
@@ -6,10 +6,13 @@ certain, by pull and push over a pyramid, and corrected so that the two still ex
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.vision.matting import kernels
 from scenewright_stages.vision.resampling import enlarged, reduced
 
@@ -20,6 +23,30 @@ _CLEAR = 0.02
 _COARSEST = 4
 _REDUCED_FROM = 512  # larger pictures continue their colours at half the size: what is continued is smooth
 _MARGIN = 16  # pixels of certain colour around the outline
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectMatte:
+    """Where the subject is.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1], soft matte at the image's size; exactly 0 and 1 away from the outline.
+        mask: (H, W) bool, ``alpha >= 0.5``.
+        score: in [0, 1], how sure the method is; comparable within one method only.
+        method: what found it, such as ``classic-face`` or ``classic-box``.
+    """
+
+    alpha: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    score: float
+    method: str
+
+
+class NoSubject(SampleRejected):
+    """The subject is not in the picture, or does not stand out from it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("no-subject", message)
 
 
 def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
