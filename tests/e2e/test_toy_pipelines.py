@@ -82,6 +82,7 @@ def run_with_choices(jobs: ToyJobs) -> dict[Phase, float]:
     first = scenewright("run", letters, cards)
     assert first.returncode == AWAITING, first.stdout + first.stderr
     assert "letters: DatasetJob/cards ended as AwaitingSelection" in first.stderr
+    assert "cards: 3 samples wait for a choice" in first.stdout and "failed: sea" not in first.stdout
     times.append(time.monotonic())
     assert "cover: v0, v1, v2" in scenewright("pick", cards).stdout
     times.append(time.monotonic())
