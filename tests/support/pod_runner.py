@@ -74,7 +74,7 @@ class PodRunner(Repeating):
                 _kill(each.process)
 
     def turn(self) -> None:
-        """Starts what kwok has started, ends what was deleted, and tells of what has ended."""
+        """Starts what kwok has started, ends what was deleted, and reports what has ended."""
         pods = {pod["metadata"]["uid"]: pod for pod in self._cluster.api.get(self._path)["items"]}
         for uid, pod in pods.items():
             if uid not in self._seen and pod["status"].get("phase") == "Running":
@@ -85,7 +85,7 @@ class PodRunner(Repeating):
                 _kill(each.process)
                 del self.running[uid]
             elif each.process.poll() is not None:
-                self._tell(each, pods[uid])
+                self._report(each, pods[uid])
                 self.ended.append((each.step, each.process.returncode))
                 del self.running[uid]
 
@@ -120,7 +120,7 @@ class PodRunner(Repeating):
             )
         return Running(pod, process, termination, _now())
 
-    def _tell(self, each: Running, pod: dict[str, Any]) -> None:
+    def _report(self, each: Running, pod: dict[str, Any]) -> None:
         """Writes the end of a process into its Pod's status."""
         code = each.process.returncode
         terminated = {
