@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scenewright.cli.texts import local_path, place
+from scenewright.cli.texts import place
 from scenewright.execution.events import Outcome
+from scenewright.execution.published import local_path
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 

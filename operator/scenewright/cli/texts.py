@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from scenewright.execution.outcomes import COMMAND_REFUSED
+from scenewright.execution.published import local_path
 from scenewright.planning.problems import Problem, SpecError
 
 
@@ -52,11 +52,6 @@ def place(uri: str) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def local_path(uri: str) -> Path | None:
-    """The path of a ``file://`` URI, None for any other."""
-    return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
 def size(number: float) -> str:

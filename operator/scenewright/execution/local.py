@@ -50,7 +50,8 @@ class LocalRun:
         started = time.monotonic()
         with self._prepared() as (_, runner):
             try:
-                outcome = self._published(self._passes(runner))
+                report = completed(self._passes(runner), self._plan.spec.output.uri)
+                outcome = outcomes.of_publication(self._plan, report)
             except EndOfRun as ended:
                 outcome = ended.outcome
         return outcomes.with_times(outcome, time.monotonic() - started, runner.step_seconds)
@@ -127,9 +128,6 @@ class LocalRun:
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
         return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most)
-
-    def _published(self, report: Report) -> Outcome:
-        return outcomes.of_publication(self._plan, completed(report, self._plan.spec.output.uri))
 
     def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
         return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)

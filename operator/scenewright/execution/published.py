@@ -22,9 +22,9 @@ SUMMARY = "summary.json"
 
 def completed(report: Report, output_uri: str) -> Report:
     """The report of publish with failures and warnings in full; unchanged when the output is not local."""
-    if not output_uri.startswith("file://"):
+    folder = local_path(output_uri)
+    if folder is None:
         return report
-    folder = _folder(output_uri)
     summary = _summary(folder / SUMMARY)
     failures, warnings = _failures(folder / DROPPED, summary.left_out | {AWAITING}), summary.warnings
     changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
@@ -33,10 +33,11 @@ def completed(report: Report, output_uri: str) -> Report:
 
 def last_retry_token(output_uri: str) -> str | None:
     """``execution.retryToken`` of the last run into a local output; None when there was none or it is not local."""
-    if not output_uri.startswith("file://"):
+    folder = local_path(output_uri)
+    if folder is None:
         return None
     try:
-        job = json.loads((_folder(output_uri) / layout.JOB).read_text(encoding="utf-8"))
+        job = json.loads((folder / layout.JOB).read_text(encoding="utf-8"))
         return str(job["spec"]["execution"]["retryToken"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -44,10 +45,11 @@ def last_retry_token(output_uri: str) -> str | None:
 
 def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None:
     """What another object has published for a named input into a local output; None when it has not, or not there."""
-    if not output_uri.startswith("file://"):
+    folder = local_path(output_uri)
+    if folder is None:
         return None
     try:
-        published = json.loads((_folder(output_uri) / layout.PUBLISHED).read_text(encoding="utf-8"))
+        published = json.loads((folder / layout.PUBLISHED).read_text(encoding="utf-8"))
         return ResolvedInput.of(wanted, output_uri, published["hash"], published["chosen"])
     except (OSError, ValueError, KeyError):
         return None
@@ -72,8 +74,9 @@ def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[st
     return found
 
 
-def _folder(output_uri: str) -> Path:
-    return Path(unquote(output_uri.removeprefix("file://")))
+def local_path(uri: str) -> Path | None:
+    """The path of a ``file://`` URI, None for any other."""
+    return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
 def _failures(path: Path, reasons: frozenset[str]) -> list[Failure]:

@@ -106,8 +106,3 @@ class BackendChain(Generic[InterfaceT]):
             return use
         passed = ", ".join(self._names[:position])
         return replace(use, notes=f"{use.notes} Serves in place of {passed}.".strip())
-
-
-def use_as_json(use: BackendUse) -> dict[str, str]:
-    """Who served, for the metadata; without what is empty."""
-    return {name: value for name, value in vars(use).items() if value}

@@ -7,12 +7,12 @@ here reaches the network: what the cache lacks is a :class:`MissingWeights` erro
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from scenewright_stages.backends.cache.weights import WeightsStatus, default_cache_dir, require_weights
@@ -204,10 +204,8 @@ def _identity(request: LoadRequest) -> str:
 def _construct(request: LoadRequest) -> Backend:
     # Belt and braces: nothing below a stage may go to the network for a file that the cache lacks.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    module_name, _, class_name = request.facts.implementation.partition(":")
     try:
-        implementation: Callable[[LoadRequest], Backend]
-        implementation = getattr(importlib.import_module(module_name), class_name)
+        implementation: Callable[[LoadRequest], Backend] = resolve_name(request.facts.implementation)
         return implementation(request)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -8,7 +8,7 @@ function of the parameters and their parent, so every process can work out the w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -246,7 +246,3 @@ class Family:
     def leaves(self) -> tuple[Sample, ...]:
         """What the indexed sample finally becomes: itself where nothing expands."""
         return self.levels[-1]
-
-    def all_ids(self) -> Iterator[str]:
-        """Ids of all samples of all levels."""
-        return (sample.id for level in self.levels for sample in level)

@@ -33,6 +33,10 @@ class BackendUse:
     licence: str = ""
     notes: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        """As a JSON object of records and metadata; without what is empty."""
+        return {name: value for name, value in vars(self).items() if value}
+
 
 @dataclass(frozen=True)
 class ModelSettings:

@@ -113,7 +113,9 @@ class Overview:
     def counts(self) -> Iterator[tuple[str, int]]:
         """Number of samples by how they ended, as (word, number)."""
         yield "done", len(self.done)
-        rejected = sum(_is_rejection(outcome) for outcome, _ in self.dropped)
+        rejected = sum(
+            any(record.state == "rejected" for record in outcome.records.values()) for outcome, _ in self.dropped
+        )
         failed = len(self.dropped) - rejected
         if rejected:
             yield "rejected", rejected
@@ -183,10 +185,6 @@ def _why_dropped(outcome: SampleOutcome) -> Failure:
         if record.state in ("failed", "rejected"):
             return Failure(sample.id, stage, record.reason, record.message)
     return Failure(sample.id, "", "Missing", "it has no record")
-
-
-def _is_rejection(outcome: SampleOutcome) -> bool:
-    return any(record.state == "rejected" for record in outcome.records.values())
 
 
 def _first_of_each(ranked: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
-from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
@@ -48,7 +48,7 @@ class AlbedoStage(Stage[RelightParams]):
             return blended(checked(backend.estimate(srgb, matte, inputs.seed)[0], alpha), photograph, blend, alpha)
 
         albedo, use = self.chain.call(estimate)
-        facts = {**use_as_json(use), "blend": round(blend, 6)}
+        facts = {**use.to_json(), "blend": round(blend, 6)}
         made = Pixels(albedo)
         outputs: dict[str, Any] = {"albedo": made, "facts": write_json(inputs.workspace / "albedo.json", facts)}
         if self.params.keeps("stage_2"):

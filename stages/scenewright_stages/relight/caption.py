@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scenewright_stages.backends.caption.interface import CAPTION, Captioner
-from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, write_json
@@ -37,7 +37,7 @@ class CaptionStage(Stage[RelightParams]):
         """Writes the metadata with the caption."""
         metadata = json.loads(inputs.path("recombine", "metadata").read_text(encoding="utf-8"))
         text, use = self._caption(metadata, inputs)
-        metadata["caption"] = {"text": text, **use_as_json(use)}
+        metadata["caption"] = {"text": text, **use.to_json()}
         outputs = {"metadata": write_json(inputs.workspace / "metadata.json", metadata)}
         return StageResult(outputs, {"text": text}, (), [use])
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.normals.interface import NORMALS
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
@@ -51,7 +51,7 @@ class DegradeStage(Stage[RelightParams]):
             **draw.as_dict(),
             "weights": normalised(self.params.degradation.weights),
             "seed": inputs.seed,
-            "normals": use_as_json(use),
+            "normals": use.to_json(),
             "space": "linear light; direction toward the light in the camera's frame (x right, y down, z forward)",
         }
         light = write_json(inputs.workspace / "params.json", truth)

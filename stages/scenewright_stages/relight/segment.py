@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain, use_as_json
+from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
@@ -67,7 +67,7 @@ class SegmentStage(Stage[RelightParams]):
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
         layers = split_layers(pixels, alpha)
         facts = {
-            **use_as_json(use),
+            **use.to_json(),
             "method": person.method,
             "score": round(person.score, 4),
             "area": round(area, 5),

@@ -155,7 +155,8 @@ def _log_view(recording: rr.RecordingStream, path: str, view: RerunView, frustum
     recording.log(f"{path}/rgb", _jpeg(view.srgb), static=True)
     if view.depth is not None:
         recording.log(f"{path}/depth", _depth_image(view.depth), static=True)
-        recording.log(_points_path(path), _unprojected(view, view.depth), static=True)
+        points = path.replace("/cameras/", "/points/", 1)
+        recording.log(points, _unprojected(view, view.depth), static=True)
     if view.confidence is not None:
         recording.log(f"{path}/confidence", _grey(view.confidence), static=True)
     if view.inpaint_mask is not None:
@@ -176,10 +177,6 @@ def _log_camera(recording: rr.RecordingStream, path: str, camera: Camera, frustu
 
 def _camera_path(tab: str, name: str) -> str:
     return f"/world/{tab}/cameras/{rr.escape_entity_path_part(name)}"
-
-
-def _points_path(camera_path: str) -> str:
-    return camera_path.replace("/cameras/", "/points/", 1)
 
 
 def _frustum_size(scene: RerunScene) -> float:

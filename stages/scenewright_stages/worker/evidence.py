@@ -11,7 +11,7 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
 from scenewright_stages.worker.chain import Chain, Population
-from scenewright_stages.worker.states import answer_path
+from scenewright_stages.worker.states import Evidence, answer_path
 
 READERS = 8
 READ_ATTEMPTS = 4
@@ -27,6 +27,11 @@ def read_index(store: Store) -> list[Sample]:
     return [Sample.from_json(json.loads(line)) for line in store.get_bytes(layout.INDEX).decode().split("\n") if line]
 
 
+def taking_part(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples that the index did not reject."""
+    return [sample for sample in samples if sample.rejected is None]
+
+
 def read_run_inputs(store: Store, run: str) -> dict[str, str]:
     """Hashes of the named inputs as the index step of a run found them."""
     try:
@@ -39,6 +44,20 @@ def read_run_inputs(store: Store, run: str) -> dict[str, str]:
 def stored_sizes(store: Store, hosts: Sequence[str] = ()) -> dict[str, int]:
     """Size by key of everything in the output, but for folders in which other objects publish."""
     return {entry.key: entry.size for entry in store.list() if not entry.key.startswith(tuple(hosts) or ("\0",))}
+
+
+def read_evidence(chain: Chain, population: Population, store: Store, inputs: Mapping[str, str]) -> Evidence:
+    """All that the states of a population are judged by.
+
+    Args:
+        chain: the pipeline and its keys.
+        population: the samples.
+        store: the output.
+        inputs: hashes of the named inputs.
+    """
+    histories = read_histories(store, [stage.name for stage in chain.stages])
+    sizes = stored_sizes(store, chain.pipeline.hosts)
+    return Evidence(histories, sizes, inputs, read_answers(chain, population, store, sizes))
 
 
 def read_answers(chain: Chain, population: Population, store: Store, sizes: Mapping[str, int]) -> dict[str, str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from scenewright_stages.report import build_viewer
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
+
+import build_viewer
 
 _FLAGS = [
     "--use-angle=swiftshader",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.report import build_viewer
-from scenewright_stages.report.build_viewer import NodeTools, ViewerBuildError
+import build_viewer
+from build_viewer import NodeTools, ViewerBuildError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import crd_lint as lint
 import pytest
 import yaml
 from pydantic import ConfigDict, Field
 
-from scenewright.api import lint
 from scenewright.api.crds import crd, crd_files
 from scenewright.api.kinds import KINDS
 from scenewright.api.schema import INT_OR_STRING, structural_schema

@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 import celpy
+import crd_lint as lint
 import pytest
 from pydantic import ValidationError
 from rule_examples import PLACES, Block, Breach, Path, blocks, breaches, dotted, placed, right_spec
 
-from scenewright.api import lint
 from scenewright.api.crds import crd
 from scenewright.api.kinds import API_VERSION, KINDS, manifest_model
 from scenewright.planning.problems import SpecError

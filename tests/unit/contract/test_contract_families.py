@@ -41,7 +41,7 @@ def test_leaves_are_the_product_of_all_expansions_with_unique_ids_and_the_files_
     assert {leaf.source for leaf in found} == {ROOT.source}
     assert [one.id for one in found[4].lineage()] == ["a/photo", "a/photo_v1", "a/photo_v1-1"]
     assert family(CHAIN[:1]).leaves == (ROOT,)
-    assert list(family(CHAIN[:2]).all_ids()) == ["a/photo", "a/photo_v0", "a/photo_v1"]
+    assert [one.id for level in family(CHAIN[:2]).levels for one in level] == ["a/photo", "a/photo_v0", "a/photo_v1"]
 
 
 def test_ancestors_are_what_the_lower_stages_worked_on() -> None:

@@ -501,6 +501,12 @@ def test_a_pod_holds_the_gpus_of_all_its_processes() -> None:
     assert job["spec"]["template"]["metadata"]["annotations"][labels.GPU_MEMORY] == "20Gi", "of each"
 
 
+@pytest.mark.parametrize(("cpu", "processes", "threads"), [(8.0, 1, "8"), (8.0, 4, "2"), (8.0, 3, "2"), (2.0, 4, "1")])
+def test_processes_that_work_together_share_the_cores(cpu: float, processes: int, threads: str) -> None:
+    job = stage_job_of("coarse", processes=processes, resources=Resources(cpu=cpu))
+    assert literal_environment(job)["OMP_NUM_THREADS"] == threads
+
+
 def test_processes_on_a_cpu_ask_for_no_gpu() -> None:
     job = stage_job_of("coarse", processes=4)
     assert "nvidia.com" not in str(container_of(job)["resources"])

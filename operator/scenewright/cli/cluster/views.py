@@ -115,7 +115,7 @@ def view_of(raw: Json, now: datetime) -> ObjectView:
         failed=status.get("failed", 0),
         rate=status.get("rate", ""),
         run=status.get("run", ""),
-        age=(now - _time(metadata["creationTimestamp"], now)).total_seconds(),
+        age=(now - (_optional_time(metadata["creationTimestamp"]) or now)).total_seconds(),
         behind=behind,
         reason=reason,
         message=message,
@@ -242,10 +242,6 @@ def _shards(shards: Json, mark: Mark) -> str:
 def _pipeline_of(spec: Json) -> str:
     common = {"input", "output", "storage", "execution", "models", "scheduling", "suspend", "dataset"}
     return next((name for name, block in spec.items() if name not in common and isinstance(block, dict)), "")
-
-
-def _time(text: str, otherwise: datetime) -> datetime:
-    return _optional_time(text) or otherwise
 
 
 def _optional_time(text: str) -> datetime | None:

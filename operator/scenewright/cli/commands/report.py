@@ -14,8 +14,8 @@ from scenewright.cli.cluster.access import Place, connect, parse
 from scenewright.cli.cluster.reading import StorageError, copy_object, storage_environment
 from scenewright.cli.cluster.views import plain_lines, summary, view_of
 from scenewright.cli.manifests import Changes, load_documents
-from scenewright.cli.texts import count, local_path, place, print_json, refuse
-from scenewright.execution.published import completed
+from scenewright.cli.texts import count, place, print_json, refuse
+from scenewright.execution.published import completed, local_path
 from scenewright.planning.documents import absolute_uri
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract import layout

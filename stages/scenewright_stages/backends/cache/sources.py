@@ -67,7 +67,7 @@ class StoreSource(WeightSource):
         store = open_store(f"{self._uri}/{weights.id}")
         patterns = download_patterns(weights, with_optional=True)
         try:
-            found = [entry for entry in store.list() if _wanted(entry.key, patterns)]
+            found = [entry for entry in store.list() if any(fnmatch(entry.key, pattern) for pattern in patterns)]
             if not found:
                 raise ConfigurationError(SOURCE_FIELD, store.uri, f"holds no files of {weights.id}; copy them there")
             for number, entry in enumerate(found):
@@ -135,7 +135,3 @@ def _raise_if_full(problem: BaseException | None) -> None:
     """A full volume stays full, so another attempt is useless; a network error may pass."""
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
         raise problem
-
-
-def _wanted(key: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(key, pattern) for pattern in patterns)

@@ -23,6 +23,4 @@ def viewer_script() -> str:
     try:
         return VIEWER_PATH.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ViewerNotBuiltError(
-            f"{VIEWER_PATH} is missing: run `python -m scenewright_stages.report.build_viewer`"
-        ) from error
+        raise ViewerNotBuiltError(f"{VIEWER_PATH} is missing: run `python tools/build_viewer.py`") from error

@@ -76,7 +76,8 @@ class StereoGeometry:
 
 def sidecar_path(image: Path) -> Path:
     """``<stem>.camera.json`` beside an image or beside a map such as ``<stem>.disparity.npz``."""
-    stem = Path(image.stem).stem if _is_map(image) else image.stem
+    inner = Path(image.stem)
+    stem = inner.stem if inner.suffix in (".depth", ".disparity") else image.stem
     return image.with_name(f"{stem}.camera.json")
 
 
@@ -146,7 +147,3 @@ def _own_camera(sidecar: CameraSidecar) -> Camera:
     shift = 0.5 - sidecar.pixel_centres
     cx, cy = sidecar.principal_point or (width / 2 - shift, height / 2 - shift)
     return Camera(intrinsics_matrix(*focal, cx + shift, cy + shift), width, height)
-
-
-def _is_map(path: Path) -> bool:
-    return Path(path.stem).suffix in (".depth", ".disparity")

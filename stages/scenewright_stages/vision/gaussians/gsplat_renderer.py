@@ -47,7 +47,7 @@ class GsplatRenderer:
         if len(scene) == 0:
             return _nothing(len(cameras), width, height, background, self.device)
         views, lenses = camera_tensors(tuple(cameras), self.device)
-        size = _chunk_size(width * height, len(scene))
+        size = max(1, min(_PIXEL_BUDGET // (width * height), _PROJECTION_BUDGET // len(scene)))
         parts = [
             self._rasterise(scene, views[start:stop], lenses[start:stop], width, height, background)
             for start, stop in _chunks(len(cameras), size)
@@ -119,10 +119,6 @@ def _import_gsplat() -> Any:
         raise RuntimeError(
             f'renderer "gsplat" needs the package gsplat (pip install "scenewright[gsplat]"): {error}'
         ) from error
-
-
-def _chunk_size(pixels: int, gaussians: int) -> int:
-    return max(1, min(_PIXEL_BUDGET // pixels, _PROJECTION_BUDGET // gaussians))
 
 
 def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:

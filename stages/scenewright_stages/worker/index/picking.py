@@ -16,10 +16,10 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.task import PICK_STEP
 from scenewright_stages.store import ObjectMissing
 from scenewright_stages.worker.chain import Chain, Population
-from scenewright_stages.worker.evidence import read_answers, read_histories, read_index, stored_sizes
+from scenewright_stages.worker.evidence import read_evidence, read_index, taking_part
 from scenewright_stages.worker.process.reporting import write_atomically
 from scenewright_stages.worker.process.session import Session
-from scenewright_stages.worker.states import Evidence, answer_path, judge
+from scenewright_stages.worker.states import answer_path, judge
 
 QUESTIONS = "questions.json"
 
@@ -33,7 +33,7 @@ def run_pick(session: Session) -> Report:
     session.progress.begin_step(PICK_STEP, "looking")
     chain, output = session.chain, session.output
     try:
-        samples = [sample for sample in read_index(output) if sample.rejected is None]
+        samples = taking_part(read_index(output))
     except ObjectMissing:
         raise ConfigurationError("spec.output.uri", output.uri, "holds no run yet: run the manifest first") from None
     population = chain.population(samples)
@@ -87,10 +87,7 @@ def _check(stage: StageSpec, sample: Sample, answer: Mapping[str, str]) -> None:
 def _questions(session: Session, population: Population) -> list[dict[str, Any]]:
     """What waits for an answer now: sample, question, options, and the files to choose from."""
     chain, output = session.chain, session.output
-    sizes = stored_sizes(output, chain.pipeline.hosts)
-    answers = read_answers(chain, population, output, sizes)
-    evidence = Evidence(read_histories(output, [stage.name for stage in chain.stages]), sizes, {}, answers)
-    states = judge(chain, population, evidence)
+    states = judge(chain, population, read_evidence(chain, population, output, {}))
     found = []
     for stage in chain.stages:
         for sample in population[chain.levels[stage.name]] if stage.asks is not None else ():

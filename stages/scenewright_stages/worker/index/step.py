@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,12 @@ from scenewright_stages.contract.reports import Failure, Report
 from scenewright_stages.contract.samples import ID_FIELD, Sample
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import Chain
-from scenewright_stages.worker.evidence import read_answers, read_histories, stored_sizes
+from scenewright_stages.worker.evidence import read_evidence, taking_part
 from scenewright_stages.worker.index.inputs import FINGERPRINTS, InputListing, read_input
 from scenewright_stages.worker.index.work import StageWork, check_family, plan_work, refuse_shared_paths
 from scenewright_stages.worker.process.reporting import write_atomically
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import resolve
-from scenewright_stages.worker.states import Evidence
 
 PLANNED_SAMPLES = 1000
 IGNORED_NAMES = 5
@@ -34,7 +33,7 @@ def run_index(session: Session) -> Report:
     task, chain = session.task, session.chain
     session.progress.begin_step(INDEX_STEP, "indexing")
     listing = read_input(task, chain.pipeline, session.output)
-    listing = _with_families_checked(listing, chain)
+    listing = replace(listing, samples=tuple(_with_family_checked(sample, chain) for sample in listing.samples))
     inputs = {name: resolve(name, wanted).hash for name, wanted in sorted(task.inputs.items())}
     work = _work(session, listing.samples, inputs)
     report = _report(session, listing, work)
@@ -49,17 +48,8 @@ def run_index(session: Session) -> Report:
     return report
 
 
-def indexed(samples: Iterable[Sample]) -> list[Sample]:
-    """The samples that take part."""
-    return [sample for sample in samples if sample.rejected is None]
-
-
-def _with_families_checked(listing: InputListing, chain: Chain) -> InputListing:
-    """Samples are rejected whose entry sets unusable parameters, and those of which ids or paths cannot be made."""
-    return replace(listing, samples=tuple(_with_family_checked(sample, chain) for sample in listing.samples))
-
-
 def _with_family_checked(sample: Sample, chain: Chain) -> Sample:
+    """Rejected if its entry sets unusable parameters, or ids or paths of its family cannot be made."""
     if sample.rejected is not None:
         return sample
     try:
@@ -71,16 +61,13 @@ def _with_family_checked(sample: Sample, chain: Chain) -> Sample:
 
 
 def _work(session: Session, samples: Sequence[Sample], inputs: Mapping[str, str]) -> dict[str, StageWork]:
-    task, chain, output = session.task, session.chain, session.output
-    population = chain.population(indexed(samples))
+    task, chain = session.task, session.chain
+    population = chain.population(taking_part(samples))
     refuse_shared_paths(chain, population)
-    sizes = stored_sizes(output, chain.pipeline.hosts)
-    histories = read_histories(output, [stage.name for stage in chain.stages])
-    answers = read_answers(chain, population, output, sizes)
     work = plan_work(
         chain,
         population,
-        Evidence(histories, sizes, inputs, answers),
+        read_evidence(chain, population, session.output, inputs),
         retry_failed=task.retry_failed,
         samples_per_shard=task.samples_per_shard,
     )

@@ -77,7 +77,7 @@ class LogCapture:
             while self._stored < size:
                 end = min(size, self._part_start + PART_BYTES)
                 content = os.pread(self._file.fileno(), end - self._part_start, self._part_start)
-                store.put_bytes(_part_key(key, self._part), content)
+                store.put_bytes(f"{key}.{self._part:03d}" if self._part else key, content)
                 self._stored = end
                 if end == self._part_start + PART_BYTES:
                     self._part, self._part_start = self._part + 1, end
@@ -92,10 +92,6 @@ class LogCapture:
             os.close(saved)
         os.close(self._shown)
         self._file.close()
-
-
-def _part_key(key: str, part: int) -> str:
-    return key if part == 0 else f"{key}.{part:03d}"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from scenewright_stages.contract.errors import ShardError
@@ -35,7 +35,7 @@ def write_index_files(
     pipeline = session.chain.pipeline
     if not pipeline.catalogue:
         return {}
-    contents: Mapping[str, bytes] = _call(pipeline.catalogue, catalogue)
+    contents: Mapping[str, bytes] = resolve_name(pipeline.catalogue)(catalogue)
     for path, content in contents.items():
         parts = path.split("/")
         if path in results or path.startswith(pipeline.hosts or ("\0",)) or any(part.startswith(".") for part in parts):
@@ -51,13 +51,8 @@ def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Map
         ShardError: the pipeline's function names a file that is not published.
     """
     name = session.chain.pipeline.chosen
-    paths: Mapping[str, str] = _call(name, catalogue) if name else {}
+    paths: Mapping[str, str] = resolve_name(name)(catalogue) if name else {}
     for path in paths.values():
         if path not in files:
             raise ShardError(f"{name} names {path!r}, which is not published")
     return {each: f"{path}@{files[path]['hash']}" for each, path in paths.items()}
-
-
-def _call(name: str, catalogue: Catalogue) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)(catalogue)

@@ -153,7 +153,9 @@ def dropped(ends: Iterable[SampleEnd]) -> Iterator[tuple[Sample, str, str, str]]
 
 def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
     """``manifest.jsonl``: one line for each sample that is done, with its result files, metrics and backends."""
-    return b"".join(_json_line(_manifest_entry(chain, end)) for end in ends if end.state == "done")
+    entries = (_manifest_entry(chain, end) for end in ends if end.state == "done")
+    lines = (json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n" for entry in entries)
+    return "".join(lines).encode()
 
 
 def dropped_table(ends: Iterable[SampleEnd]) -> bytes:
@@ -269,7 +271,3 @@ def _backends(ends: Iterable[SampleEnd]) -> list[dict[str, str]]:
         json.dumps(use, sort_keys=True): use for end in ends for record in end.all_records() for use in record.backends
     }
     return [used[name] for name in sorted(used)]
-
-
-def _json_line(value: Any) -> bytes:
-    return (json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n").encode()

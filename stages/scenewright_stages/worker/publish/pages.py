@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 from scenewright_stages.contract.keys import short_hash
@@ -61,7 +61,7 @@ class PageMaker:
         def reporter() -> Reporter:
             # Loaded for the first page that is to be made, if there is one.
             if not made:
-                made.append(_load(name))
+                made.append(resolve_name(name)())
             return made[0]
 
         job = self._session.task.job
@@ -146,12 +146,6 @@ def _named_records(end: SampleEnd) -> dict[str, Record]:
     """All records that a page may show, by names that differ."""
     below = {f"{stage}/{sample.id}": state.record for stage, sample, state in end.below if state.record is not None}
     return {**end.records(), **below}
-
-
-def _load(name: str) -> Reporter:
-    module, _, attribute = name.partition(":")
-    made: Reporter = getattr(importlib.import_module(module), attribute)()
-    return made
 
 
 def _version() -> str:

@@ -20,13 +20,11 @@ from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Repor
 from scenewright_stages.contract.task import PUBLISH_STEP
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
 from scenewright_stages.worker.evidence import (
-    History,
-    read_answers,
-    read_histories,
+    read_evidence,
     read_index,
     read_run_inputs,
     record_files,
-    stored_sizes,
+    taking_part,
 )
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import publication_hash
@@ -43,7 +41,7 @@ from scenewright_stages.worker.publish.manifests import (
 )
 from scenewright_stages.worker.publish.pages import PageMaker
 from scenewright_stages.worker.publish.pruning import finished_states, kept_records, stale_files
-from scenewright_stages.worker.states import Evidence, States, judge
+from scenewright_stages.worker.states import Histories, States, judge
 
 WRITERS = 8
 
@@ -54,8 +52,8 @@ class Found:
 
     states: States
     ends: Sequence[SampleEnd]
-    histories: History
-    sizes: dict[str, int]
+    histories: Histories
+    sizes: Mapping[str, int]
     previous: Mapping[str, Mapping[str, Any]]
 
 
@@ -97,13 +95,12 @@ def _find(session: Session) -> Found:
         samples = read_index(output)
     except ObjectMissing as problem:
         raise ShardError("there is no index: run the index step first") from problem
-    histories = read_histories(output, [stage.name for stage in chain.stages])
-    sizes = stored_sizes(output, chain.pipeline.hosts)
-    population = chain.population(sample for sample in samples if sample.rejected is None)
+    population = chain.population(taking_part(samples))
     inputs = read_run_inputs(output, session.task.run) if session.task.inputs else {}
-    evidence = Evidence(histories, sizes, inputs, read_answers(chain, population, output, sizes))
+    evidence = read_evidence(chain, population, output, inputs)
     states = judge(chain, population, evidence, selected=chain.selected)
-    return Found(states, sample_ends(chain, samples, population, states), histories, sizes, _previous_files(output))
+    ends = sample_ends(chain, samples, population, states)
+    return Found(states, ends, evidence.histories, evidence.sizes or {}, _previous_files(output))
 
 
 def _publish(session: Session, found: Found, scratch: Path) -> Publication:

@@ -8,7 +8,6 @@ ends too, and the shard is tried again from the last saved state.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import queue
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
@@ -145,8 +145,7 @@ class RankProcesses:
 
 def load_stage(spec: StageSpec, context: StageContext[Any]) -> Stage[Any]:
     """The stage's implementation, models loaded."""
-    module, _, name = spec.implementation.partition(":")
-    made: Stage[Any] = getattr(importlib.import_module(module), name)(context)
+    made: Stage[Any] = resolve_name(spec.implementation)(context)
     return made
 
 

@@ -139,7 +139,8 @@ class Recorder:
             with self._lock:
                 lines, flushed = list(self._lines), list(self._unflushed)
             if flushed:
-                self._store.put_bytes(self._path(), ("\n".join(lines) + "\n").encode())
+                part = f".{self._part:03d}" if self._part else ""
+                self._store.put_bytes(f"{self._base_path}{part}.jsonl", ("\n".join(lines) + "\n").encode())
             with self._lock:
                 del self._unflushed[: len(flushed)]
                 if len(lines) >= FILE_RECORDS:
@@ -164,9 +165,6 @@ class Recorder:
             elif self._marked:
                 self._store.delete([self._marks_path])
             self._marked = bool(marks)
-
-    def _path(self) -> str:
-        return f"{self._base_path}.{self._part:03d}.jsonl" if self._part else f"{self._base_path}.jsonl"
 
     def _now(self, after: float) -> float:
         self._last_time = max(time.time(), self._last_time + 1e-6, after + 1e-6)

