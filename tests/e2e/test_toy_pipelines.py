@@ -211,7 +211,7 @@ def run_and_kill(draws: random.Random, seconds: float, *arguments: object) -> st
             victim = draws.choice(family)
             os.kill(victim, signal.SIGKILL)
         code = process.wait(PATIENCE)
-        await_ends(family)
+        await_ends(family, PATIENCE)
     who = "the command" if victim == process.pid else f"process {family.index(victim)} of {len(family)}"
     return f"{who} after {moment:.1f} s; the command ended with {code}"
 

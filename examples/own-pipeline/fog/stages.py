@@ -48,7 +48,8 @@ class Fog(Stage[FogParams]):
     def process(self, sample: Sample, inputs: StageInputs[FogParams]) -> StageResult:
         srgb = unit_from_bytes(read_rgb(inputs.path("resize", "picture")))
         metres = np.load(inputs.path("depth", "depth"))["metres"]
-        density = float(np.random.default_rng(inputs.seed).uniform(*inputs.params.density))
+        thinnest, thickest = inputs.params.density
+        density = np.random.default_rng(inputs.seed).uniform(thinnest, thickest)
         clear = np.exp(-density * metres)[..., None]
         foggy = bytes_from_unit(srgb * clear + WHITE * (1.0 - clear))
         return StageResult({"picture": Pixels(foggy)}, metrics={"density": round(density, 3)})

@@ -65,6 +65,15 @@ def test_counts_of_shards_add_up_whether_they_run_one_after_the_other_or_side_by
     assert (row.done, row.state, row.seconds) == (3, "done", 6.0)
 
 
+def test_samples_that_end_with_the_process_are_counted_from_its_report() -> None:
+    made, _ = board()
+    made.update(StepStarted("depth"))
+    made.update(Progress("depth", done=0, total=2))
+    made.update(StepFinished("depth", 1.0, 0, counts=StageCounts(done=1, failed=1)))
+    row = made.rows["depth"]
+    assert (row.done, row.failed, row.state) == (1, 1, "done")
+
+
 def test_the_remaining_time_follows_from_the_share() -> None:
     made, clock = board()
     made.update(StepStarted("depth"))
