@@ -49,7 +49,7 @@ class Kubelet:
         (scratch / "tmp").mkdir(parents=True)
         self.termination.write_bytes(b"")
         environment = {
-            **_on_this_machine(literal_environment(job), scratch),
+            **on_this_machine(literal_environment(job), scratch),
             **dict.fromkeys(referenced_environment(job), f"pod-{self.pods}"),
             "JOB_COMPLETION_INDEX": str(index),
             "SCENEWRIGHT_TERMINATION_LOG": str(self.termination),
@@ -78,8 +78,8 @@ class Kubelet:
         return self.run("publish")
 
 
-def _on_this_machine(environment: dict[str, str], scratch: Path) -> dict[str, str]:
-    """Paths of the container's volumes as those that stand for them here."""
+def on_this_machine(environment: dict[str, str], scratch: Path) -> dict[str, str]:
+    """The variables with the paths that stand here for those of the container's volumes."""
     places = {paths.SCRATCH: str(scratch), paths.TEMPORARY: str(scratch / "tmp")}
     found = dict(environment)
     for name, value in environment.items():

@@ -80,4 +80,5 @@ PAIRS = Pipeline(
 )
 
 
-PAIRS = replace(FITTING, name="pairs", kind="DatasetJob")
+FITTED_PAIRS = replace(FITTING, name="pairs", kind="DatasetJob")
+"""A data set that needs a tuned checkpoint."""

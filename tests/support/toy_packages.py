@@ -126,7 +126,7 @@ def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Runs the command with both packages installed; nothing that it prints may be a traceback."""
     command = [*COMMAND, *map(str, arguments)]
     environment = with_packages(installed_packages())
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done
 

@@ -65,6 +65,13 @@ class Row:
         """Samples a minute; 0 when unknown."""
         return sum(shard.samples_per_minute for shard in self.shards.values())
 
+    def take(self, shard: Progress) -> None:
+        """Takes in what a shard last reported of its samples."""
+        self.shards[shard.shard] = shard
+        self.done = sum(each.done for each in self.shards.values())
+        self.failed = sum(each.failed for each in self.shards.values())
+        self.skipped = sum(each.skipped for each in self.shards.values())
+
     def elapsed(self, now: float) -> float:
         """Seconds so far."""
         return self.seconds + (now - self.began if self.state == "running" else 0.0)
@@ -139,11 +146,8 @@ class Board:
 
     def _progress(self, event: Progress) -> None:
         row = self.rows[event.step]
-        row.shards[event.shard] = event
+        row.take(event)
         row.numbers.update(event.numbers)
-        row.done = sum(shard.done for shard in row.shards.values())
-        row.failed = sum(shard.failed for shard in row.shards.values())
-        row.skipped = sum(shard.skipped for shard in row.shards.values())
         row.total = max(row.total, event.total)
         words = [event.sample, event.message or ("" if event.phase == "running" else event.phase)]
         row.message = " · ".join(word for word in words if word)
@@ -153,7 +157,12 @@ class Board:
         row.seconds += event.seconds
         row.message = ""
         if event.shard in row.shards:
-            row.shards[event.shard] = replace(row.shards[event.shard], fraction=0.0, samples_per_minute=0.0)
+            last = replace(row.shards[event.shard], fraction=0.0, samples_per_minute=0.0)
+            if event.counts is not None:
+                # The report counts what was done after the last look at the process's progress.
+                done, failed, skipped = event.counts.done, event.counts.failed, event.counts.skipped
+                last = replace(last, done=done, failed=failed, skipped=skipped)
+            row.take(last)
         if event.code != 0:
             row.state = "stopped" if self.stopping else "failed"
             return

@@ -91,11 +91,12 @@ def progress_line(row: Row) -> str:
 def up_to_date_line(event: StepUpToDate) -> str:
     """``coarse: up to date (3 samples)`` or ``coarse: nothing to run (2 done, 1 failed before)``"""
     counts = event.counts
-    if not counts.failed and not counts.skipped:
+    if not counts.failed and not counts.skipped and not counts.awaiting:
         return f"{event.step}: up to date ({count(counts.done, 'sample')})"
     facts = [f"{counts.done} done"] if counts.done else []
     facts += [f"{counts.failed} failed before"] if counts.failed else []
     facts += [f"{counts.skipped} skipped"] if counts.skipped else []
+    facts += [f"{counts.awaiting} waiting for a choice"] if counts.awaiting else []
     return f"{event.step}: nothing to run ({', '.join(facts)})"
 
 

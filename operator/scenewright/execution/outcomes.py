@@ -74,7 +74,8 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
         message = f"{missing} samples have no result after all passes; the logs tell why their processes ended"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
     if report.awaiting:
-        waits = f"{report.awaiting} samples wait for a choice: `scenewright pick` shows and answers them"
+        wait = "1 sample waits" if report.awaiting == 1 else f"{report.awaiting} samples wait"
+        waits = f"{wait} for a choice: `scenewright pick` shows and answers them"
         return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
     if _nothing_was_readable(plan, report):
         return _nothing_readable(plan, report)

@@ -14,7 +14,7 @@ from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
-from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.reports import AWAITING, MAXIMUM_FAILURES, Failure, Report
 
 DROPPED = "dropped.csv"
 SUMMARY = "summary.json"
@@ -26,7 +26,7 @@ def completed(report: Report, output_uri: str) -> Report:
     if folder is None:
         return report
     summary = _summary(folder / SUMMARY)
-    failures, warnings = _failures(folder / DROPPED, summary.left_out), summary.warnings
+    failures, warnings = _failures(folder / DROPPED, summary.left_out | {AWAITING}), summary.warnings
     changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
     return report.model_copy(update=changes)
 
@@ -79,12 +79,12 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
-def _failures(path: Path, left_out: frozenset[str]) -> list[Failure]:
-    """The first rows of the list of all samples that are not done, but for those that a rule left out."""
+def _failures(path: Path, reasons: frozenset[str]) -> list[Failure]:
+    """The first rows of the list of samples that are not done; rows with one of the reasons are no failures."""
     names = Failure.model_fields
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = (row for row in csv.DictReader(file) if row.get("reason") not in left_out)
+            rows = (row for row in csv.DictReader(file) if row.get("reason") not in reasons)
             return [Failure(**{name: row.get(name) or "" for name in names}) for row in islice(rows, MAXIMUM_FAILURES)]
     except (OSError, csv.Error):
         return []

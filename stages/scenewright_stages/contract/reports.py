@@ -74,8 +74,8 @@ class Report(Params):
 
     @property
     def awaiting(self) -> int:
-        """Samples that wait for a person's answer, in whichever stage."""
-        return sum(counts.awaiting for counts in self.stages.values())
+        """Samples that wait for a person's answer, in the first stage that asks; the stages below wait for that one."""
+        return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
     def nothing_left(self) -> str:
         """In words, that rules of a pipeline left out every sample, and which; empty otherwise.

@@ -65,6 +65,15 @@ def test_counts_of_shards_add_up_whether_they_run_one_after_the_other_or_side_by
     assert (row.done, row.state, row.seconds) == (3, "done", 6.0)
 
 
+def test_samples_that_end_with_the_process_are_counted_from_its_report() -> None:
+    made, _ = board()
+    made.update(StepStarted("depth"))
+    made.update(Progress("depth", done=0, total=2))
+    made.update(StepFinished("depth", 1.0, 0, counts=StageCounts(done=1, failed=1)))
+    row = made.rows["depth"]
+    assert (row.done, row.failed, row.state) == (1, 1, "done")
+
+
 def test_the_remaining_time_follows_from_the_share() -> None:
     made, clock = board()
     made.update(StepStarted("depth"))
@@ -101,6 +110,7 @@ def test_plain_progress_is_a_line_an_event_without_control_characters() -> None:
         Indexed(Report(step="index", run="r", samples=2, rejected=1)),
         StepUpToDate("depth", StageCounts(total=2, done=2)),
         StepUpToDate("initialize", StageCounts(total=2, done=1, failed=1)),
+        StepUpToDate("outpaint", StageCounts(total=3, done=1, awaiting=2)),
         StepStarted("render", 0, 2, 3),
         Progress("render", total=2, done=1),
         StepFinished("render", 61.0, 0, counts=StageCounts(done=2)),
@@ -112,6 +122,7 @@ def test_plain_progress_is_a_line_an_event_without_control_characters() -> None:
         "index: 2 samples, 1 refused",
         "depth: up to date (2 samples)",
         "initialize: nothing to run (1 done, 1 failed before)",
+        "outpaint: nothing to run (1 done, 2 waiting for a choice)",
         "render: started (shard 1 of 2), attempt 3",
         "render: done in 1 min 01 s (2 done)",
         "publish: ended with exit code -9 after 1.0 s",

@@ -126,6 +126,11 @@ def test_a_running_object_in_plain_lines() -> None:
     ]
 
 
+def test_a_run_that_no_operator_has_seen_is_known_by_its_trainer_block() -> None:
+    raw = {**scene("fixer"), "kind": "TuningRun", "spec": {"dataset": {"uri": "s3://p"}, "output": {}, "tuning": {}}}
+    assert (view(raw).pipeline, view(raw).reference) == ("tuning", "tuningrun/fixer")
+
+
 def test_numbers_of_a_stage_are_in_lines_and_in_the_picture() -> None:
     raw = running()
     raw["status"]["stages"][2]["numbers"] = {"loss": 0.0123456, "step": 1200.0}

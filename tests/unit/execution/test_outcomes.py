@@ -50,8 +50,20 @@ def test_nothing_left_is_no_success_and_not_that_nothing_could_be_read() -> None
     assert ending(StageCounts(total=2, failed=2), 2, 0, "ImageTruncated") == (10, "NothingReadable")
 
 
-def test_the_list_of_failures_leaves_out_what_a_rule_left_out(tmp_path: Path) -> None:
+def test_samples_that_wait_for_a_choice_count_once_though_later_stages_wait_for_them() -> None:
+    stages = {
+        "segment": StageCounts(total=3, done=3),
+        "albedo": StageCounts(total=3, done=1, awaiting=2),
+        "degrade": StageCounts(total=3, done=1, awaiting=2),
+    }
+    outcome = of_publication(relight_plan(), Report(step="publish", samples=3, stages=stages))
+    assert (outcome.exit_code, outcome.reason) == (3, "AwaitingSelection")
+    assert outcome.message.startswith("2 samples wait for a choice")
+
+
+def test_the_list_of_failures_leaves_out_what_a_rule_left_out_and_what_waits_for_a_choice(tmp_path: Path) -> None:
     rows = ["sample,stage,reason,message", "a,segment,no-subject,nobody", "b,segment,ImageTruncated,cut"]
+    rows.append("c,albedo,AwaitingSelection,Which one?")
     (tmp_path / "dropped.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "summary.json").write_text(json.dumps({"leftOut": {"no-subject": 1}, "warnings": [NOBODY]}))
     report = completed(Report(step="publish"), tmp_path.as_uri())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from job_building import (
     ON_GPU,
     SETTINGS,
+    TOGETHER,
     UID,
     Create,
     Owned,
@@ -39,14 +40,6 @@ from scenewright_stages.backends.registry import backend
 from scenewright_stages.contract.pipeline import Resources, SecretKey
 
 AT = "2026-11-21T11:00:00Z"
-TOGETHER = {
-    "processes": 4,
-    "resources": Resources(gpus=2, gpu_memory_gib=20.0),
-    "keeps_state": True,
-    "secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN"),
-    "egress": "language-model",
-}
-"""What a stage may declare besides its files."""
 GOLDEN = Path(__file__).parent / "golden"
 CPU_STEPS = ("models", "index", "publish")
 STAGES = ("outpaint", "depth", "initialize", "coarse", "render")
@@ -499,6 +492,12 @@ def test_a_pod_holds_the_gpus_of_all_its_processes() -> None:
     assert job["metadata"]["annotations"][labels.GPUS] == "8", "what their time is accounted by"
     assert literal_environment(job)["SCENEWRIGHT_GPUS"] == "8"
     assert job["spec"]["template"]["metadata"]["annotations"][labels.GPU_MEMORY] == "20Gi", "of each"
+
+
+@pytest.mark.parametrize(("cpu", "processes", "threads"), [(8.0, 1, "8"), (8.0, 4, "2"), (8.0, 3, "2"), (2.0, 4, "1")])
+def test_processes_that_work_together_share_the_cores(cpu: float, processes: int, threads: str) -> None:
+    job = stage_job_of("coarse", processes=processes, resources=Resources(cpu=cpu))
+    assert literal_environment(job)["OMP_NUM_THREADS"] == threads
 
 
 def test_processes_on_a_cpu_ask_for_no_gpu() -> None:

@@ -260,6 +260,18 @@ def test_a_status_above_its_limit_loses_warnings_before_failures() -> None:
     assert (len(small.failures), len(small.warnings)) == (20, 0)
 
 
+def test_what_ended_stages_measured_goes_before_failures_and_no_number_of_the_running_one_does() -> None:
+    numbers = {f"n{number}_{'x' * 26}": 1.23456e-17 for number in range(16)}
+    ended = [{"name": f"s{n}", "finishedAt": "2026-11-21T12:00:00Z", "numbers": numbers} for n in range(15)]
+    failure = {"sample": "s" * 200, "stage": "depth", "reason": "R" * 64, "message": '"' * 300}
+    huge = Status.model_validate({"stages": [*ended, {"name": "fit", "numbers": numbers}], "failures": [failure] * 20})
+    assert size_of(huge) > MAXIMUM_STATUS_BYTES
+    small = bounded(huge)
+    assert size_of(small) <= MAXIMUM_STATUS_BYTES
+    assert len(small.failures) == 20
+    assert [len(stage.numbers) for stage in small.stages] == [0] * 15 + [16]
+
+
 def test_long_refusals_are_cut_in_bytes() -> None:
     spec = spec_of(vistadream={"mode": "\U0001f5bc" * 50, **{f"unknown{n}": n for n in range(60)}})
     status = Operator(Cluster(spec=spec)).run()

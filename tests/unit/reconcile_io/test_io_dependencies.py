@@ -88,7 +88,7 @@ def test_a_dependency_that_is_not_there_is_missing() -> None:
 def test_a_circle_through_other_objects_is_found() -> None:
     pairs = {"input": {"uri": "s3://photos/in"}, "fitting": {"tuningRun": "fixer"}}
     store, plans = ObjectStore(), PlanningCache()
-    with plugins(pairs="toy_fitting:PAIRS", tuning="toy_fitting:TUNING"):
+    with plugins(pairs="toy_fitting:FITTED_PAIRS", tuning="toy_fitting:TUNING"):
         for kind, each in (
             ("TuningRun", tuning({"datasetJob": "pairs"}, phase="Waiting")),
             ("DatasetJob", document("pairs", {"input": pairs["input"], "pairs": pairs["fitting"]}, {})),

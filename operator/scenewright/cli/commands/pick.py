@@ -140,7 +140,8 @@ def _print(plan: Plan, questions: Sequence[Mapping[str, Any]], answered: str) ->
     if not questions:
         print(f"{plan.name}: no sample waits for a choice")
         return
-    sys.stdout.write(f"{plan.name}: {count(len(questions), 'sample')} wait for a choice\n")
+    wait = "waits" if len(questions) == 1 else "wait"
+    sys.stdout.write(f"{plan.name}: {count(len(questions), 'sample')} {wait} for a choice\n")
     for each in questions:
         print(f"\n{each['sample']}: {each['text']}")
         for name, options in each["options"].items():

@@ -54,7 +54,7 @@ def _values(request: JobRequest) -> dict[str, str]:
         **_FIXED,
         **_WRITABLE,
         **_compiled(request),
-        **thread_environment({}, request.needs.threads),
+        **thread_environment({}, _threads(request)),
         **_worker(request),
         **_models(request),
         **_progress(request),
@@ -104,10 +104,15 @@ def _task(request: JobRequest) -> str:
         # A stage that was given a GPU must not fall back to the CPU in silence.
         device="cuda" if request.needs.gpus else "cpu",
         retry_failed=create.retry_failed,
-        facts={"threads": thread_environment({}, request.needs.threads)},
+        facts={"threads": thread_environment({}, _threads(request))},
     )
     flags = {name: getattr(create, name) for name in ("fold_index", "fold_publish", "plan_only")}
     return task_text(task_of(request.plan, settings, create.step, create.shards, **flags))
+
+
+def _threads(request: JobRequest) -> int:
+    """Threads of each process: those that work together share the Pod's cores."""
+    return max(1, request.needs.threads // request.processes)
 
 
 def _referenced(request: JobRequest) -> list[dict[str, Any]]:

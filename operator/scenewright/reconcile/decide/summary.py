@@ -32,7 +32,10 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
 
 
 def bounded(status: Status) -> Status:
-    """The status without its last warnings and failures as long as it exceeds its limit."""
+    """The status without what ended stages measured, and its last warnings and failures, as long as it is too large."""
+    if any(stage.numbers for stage in status.stages) and size_of(status) > MAXIMUM_STATUS_BYTES:
+        stages = [stage.model_copy(update={"numbers": {}}) if stage.finished_at else stage for stage in status.stages]
+        status = status.model_copy(update={"stages": stages})
     while (status.warnings or status.failures) and size_of(status) > MAXIMUM_STATUS_BYTES:
         kept = {"warnings": []} if status.warnings else {"failures": status.failures[: len(status.failures) // 2]}
         status = status.model_copy(update=kept)

@@ -1,0 +1,1 @@
+"""A pipeline of three stages: photographs in fog."""
