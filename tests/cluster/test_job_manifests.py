@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from job_building import ON_GPU, SETTINGS, Create, Owned, container_of, job_of
+from job_building import ON_GPU, SETTINGS, TOGETHER, Create, Owned, container_of, job_of, stage_job_of
 
 from cluster import Behaviour, ControlPlane
 from scenewright.execution.jobs import PodSettings
@@ -93,6 +93,16 @@ def test_the_api_server_takes_every_job_and_its_pods_as_they_are(
         **given,
         "requests": {**given["requests"], **_requested_by_limits(given["limits"], given["requests"])},
     }
+
+
+def test_a_stage_with_processes_state_a_secret_and_egress_is_taken_too(
+    control_plane: ControlPlane, restricted: str
+) -> None:
+    job = stage_job_of("coarse", owner=Owned(namespace=restricted), shards=10_000, **TOGETHER)
+    taken = control_plane.api.create(JOBS.format(restricted) + STRICT, job)
+    assert taken["spec"]["backoffLimitPerIndex"] == job["spec"]["backoffLimitPerIndex"]
+    pod = control_plane.api.create(PODS.format(restricted) + STRICT, pod_from(job))
+    assert "activeDeadlineSeconds" not in pod["spec"]
 
 
 def _requested_by_limits(limits: dict[str, str], requests: dict[str, str]) -> dict[str, str]:

@@ -44,20 +44,17 @@ def lasting_objects(store: Store) -> dict[str, str]:
     return {path: hashlib.sha256(store.get_bytes(path)).hexdigest() for path in sorted(lasting)}
 
 
-BLOCKS = {
-    "coarse": {**SMALL, "mode": "coarse"},
-    "provided": {**SMALL, "depth": {"backend": "provided", "provided": {"kind": "disparity"}}},
-}
+MEASURED = {"depth": {"backend": "provided", "provided": {"kind": "disparity"}}}
+EVERYTHING = {**SMALL, **MEASURED, "mode": "coarse"}
+"""All stages, on a photograph with files beside it."""
 
 
-@pytest.mark.parametrize("name", sorted(BLOCKS))
-def test_a_job_on_s3_gives_the_bytes_of_a_local_one_and_runs_once(tmp_path: Path, s3_bucket: str, name: str) -> None:
-    block = BLOCKS[name]
+def test_a_job_on_s3_gives_the_bytes_of_a_local_one_and_runs_once(tmp_path: Path, s3_bucket: str) -> None:
     source = stereo_capture(tmp_path / "in")
-    local = scenewright("run", write_manifest(tmp_path / "local.json", source, tmp_path / "out", block))
+    local = scenewright("run", write_manifest(tmp_path / "local.json", source, tmp_path / "out", EVERYTHING))
     assert local.code == 0, local.stderr
-    target = f"s3://{s3_bucket}/results/{name}"
-    manifest = write_manifest(tmp_path / "s3.json", upload(source, f"s3://{s3_bucket}/captures"), target, block)
+    target = f"s3://{s3_bucket}/results"
+    manifest = write_manifest(tmp_path / "s3.json", upload(source, f"s3://{s3_bucket}/captures"), target, EVERYTHING)
     remote = scenewright("run", manifest)
     assert remote.code == 0, remote.stderr
     expected = lasting_files(tmp_path / "out")
@@ -73,7 +70,7 @@ def test_measured_depth_on_s3_is_the_one_that_is_used(tmp_path: Path, s3_bucket:
     source = stereo_capture(tmp_path / "in")
     (source / "a.camera.json").unlink()
     uri = upload(source, f"s3://{s3_bucket}/captures")
-    ended = scenewright("run", write_manifest(tmp_path / "job.json", uri, tmp_path / "out", BLOCKS["provided"]))
+    ended = scenewright("run", write_manifest(tmp_path / "job.json", uri, tmp_path / "out", {**SMALL, **MEASURED}))
     assert ended.code == 1
     assert "a.camera.json" in ended.job["failures"][0]["message"]
 

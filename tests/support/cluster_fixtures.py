@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from availability import in_ci, unavailable
+from last_use import until_last_use
 
 from cluster import ControlPlane, Unavailable, preflight
 from cluster.binaries import CONTROL_PLANE, binaries
@@ -31,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane with simulated nodes.
+def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane with simulated nodes; it ends with the last test that needs it.
 
     Where its binaries cannot be built the test is skipped, but in CI it fails.
     """
@@ -40,8 +41,8 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         binaries(*CONTROL_PLANE)
     except Unavailable as problem:
         unavailable("control plane", problem)
-    with ControlPlane.start(tmp_path_factory.mktemp("control-plane")) as cluster:
-        yield cluster
+    with until_last_use(request) as stack:
+        yield stack.enter_context(ControlPlane.start(tmp_path_factory.mktemp("control-plane")))
 
 
 @pytest.fixture

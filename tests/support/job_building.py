@@ -10,6 +10,7 @@ from typing import Any
 from scenewright.api.kinds import API_VERSION
 from scenewright.execution.jobs import PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
+from scenewright_stages.contract.pipeline import Resources, SecretKey
 from scenewright_stages.contract.task import ENVIRONMENT, Task
 
 UID = "6f1d3c52-7a0e-4f2b-9d3e-0a1b2c3d4e5f"
@@ -26,6 +27,14 @@ SETTINGS = PodSettings(
     images={"scene": "registry.example/scene:0.1"},
     progress={"url": "http://scenewright.platform.svc:8081/v1/progress"},  # type: ignore[arg-type]
 )
+TOGETHER: dict[str, Any] = {
+    "processes": 4,
+    "resources": Resources(gpus=2, gpu_memory_gib=20.0),
+    "keeps_state": True,
+    "secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN"),
+    "egress": "language-model",
+}
+"""What a stage may declare besides its files."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,13 @@ def job_of(create: Create, settings: PodSettings = SETTINGS, owner: Owned | None
     return job_manifest(plan_of(owner.name, **spec), owner, create, settings)
 
 
-def stage_job_of(step: str, settings: PodSettings = SETTINGS, **fields: Any) -> dict[str, Any]:
+def stage_job_of(
+    step: str, settings: PodSettings = SETTINGS, owner: Owned | None = None, shards: int = 1, **fields: Any
+) -> dict[str, Any]:
     """The Job of a stage of the same SceneJob whose declaration differs in these fields."""
     plan = plan_of(storage={"secretName": "lab-s3"})
     chain = tuple(replace(stage, **fields) if stage.name == step else stage for stage in plan.chain)
-    return job_manifest(replace(plan, chain=chain), Owned(), Create(step), settings)
+    return job_manifest(replace(plan, chain=chain), owner or Owned(), Create(step, shards=shards), settings)
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:

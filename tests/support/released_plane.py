@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 from availability import unavailable
+from last_use import until_last_use
 
 from cluster import ControlPlane, Unavailable
 from cluster.api import ApiError
@@ -21,13 +22,14 @@ T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
-def released_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """The control plane with our kinds, served."""
+def released_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The control plane with our kinds, served; it ends with the last test that needs it."""
     try:
         binaries(*CONTROL_PLANE)
     except Unavailable as problem:
         unavailable("control plane", problem)
-    with ControlPlane.start(tmp_path_factory.mktemp("released-plane")) as cluster:
+    with until_last_use(request) as stack:
+        cluster = stack.enter_context(ControlPlane.start(tmp_path_factory.mktemp("released-plane")))
         kubectl(cluster, "apply", "--server-side", "-f", str(CRDS))
         for plural in PLURALS.values():
             # Kinds are served some time after they are established.

@@ -30,7 +30,7 @@ class TrainingParams(Params):
         interval: of steps after which state is saved; 0: never.
         processes: that work on a sample together.
         dies_at, dying_rank: step at which a process kills itself, and which one does.
-        dies_loading: whether the process kills itself before it has loaded the stage.
+        dies_loading, fails_loading: whether the process kills itself, or fails, before it has loaded the stage.
         once: whether that happens in the first attempt alone.
         bad: samples whose id contains this fail after the first step.
     """
@@ -43,6 +43,7 @@ class TrainingParams(Params):
     dies_at: int = 0
     dying_rank: int = 0
     dies_loading: bool = False
+    fails_loading: bool = False
     once: bool = True
     bad: str = "!"
 
@@ -71,6 +72,8 @@ class Train(Stage[TrainingParams]):
         super().__init__(context)
         if context.params.dies_loading:
             os.kill(os.getpid(), signal.SIGKILL)
+        if context.params.fails_loading:
+            raise RuntimeError("no driver")
 
     def process(self, sample: Sample, inputs: StageInputs[TrainingParams]) -> StageResult:
         if inputs.ranks.count == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -37,7 +36,6 @@ from scenewright.reconcile.rates import CreateRate
 from scenewright.reconcile.reconciler import Reconciler
 from scenewright.reconcile.routing import Router
 from scenewright.reconcile.settings import OperatorSettings, identity
-from scenewright.reconcile.shapes import JobShape, PodShape
 from scenewright.reconcile.status_writer import Pacing, StatusWriter
 from scenewright.reconcile.sweep import Sweep
 from scenewright.reconcile.watching import watch_objects
@@ -121,8 +119,8 @@ class Operator:
 
     def informers(self) -> list[Informer[Any]]:
         """One for Jobs and one for Pods in every served namespace; Jobs first, since they say whose a Pod is."""
-        jobs = [self._informer(JOBS, self.jobs, observed_job, JobShape, each) for each in self.namespaces]
-        return [*jobs, *(self._informer(PODS, self.pods, observed_pod, PodShape, each) for each in self.namespaces)]
+        jobs = [self._informer(JOBS, self.jobs, observed_job, each) for each in self.namespaces]
+        return [*jobs, *(self._informer(PODS, self.pods, observed_pod, each) for each in self.namespaces)]
 
     def sweep(self, informers: list[Informer[Any]]) -> Sweep:
         """The comparison of everything."""
@@ -136,11 +134,9 @@ class Operator:
             beat=self.heartbeats.register("sweep", _LOOP_SECONDS),
         )
 
-    def _informer(
-        self, resource: Resource, store: Store[Any], project: Any, shape: Any, namespace: str
-    ) -> Informer[Any]:
+    def _informer(self, resource: Resource, store: Store[Any], project: Any, namespace: str) -> Informer[Any]:
         beat = self.heartbeats.register(f"{resource.plural} {namespace}".strip(), _LOOP_SECONDS)
-        return Informer(self.client, resource, store, project, shape, MANAGED_SELECTOR, namespace, beat)
+        return Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
 
 
 async def run_operator(settings: OperatorSettings, connection: Connection | None = None) -> int:
@@ -174,7 +170,6 @@ async def _run_loops(operator: Operator) -> int:
         for informer in informers:
             tasks.append(asyncio.create_task(informer.run(), name="informer"))
             await _unless_ended(tasks, informer.synced.wait())
-        _settle_memory()
         operator.began = operator.router.counting = True
         reconciler = operator.reconciler()
         beat = operator.heartbeats.register("workers", _LOOP_SECONDS)
@@ -228,10 +223,3 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=10)
-
-
-def _settle_memory() -> None:
-    """What is there now stays: the collector need not look at it again, nor so often at all."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)

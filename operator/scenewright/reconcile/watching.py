@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import kopf
+
 from scenewright.api.kinds import GROUP, PLURALS, VERSION
 from scenewright.reconcile.cluster.client import PAGE
 from scenewright.reconcile.cluster.connection import login_as_kopf_does
-from scenewright.reconcile.cluster.framework import kopf
 from scenewright.reconcile.routing import Router
 
 logger = logging.getLogger(__name__)

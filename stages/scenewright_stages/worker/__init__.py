@@ -20,6 +20,6 @@ Its task comes in ``SCENEWRIGHT_TASK`` (:class:`~scenewright_stages.contract.tas
 ``SCENEWRIGHT_MODEL_SOURCE``     where the models step takes weights from: a mirror of the Hub, file:///... or s3://...
 
 Exit codes are those of :class:`~scenewright_stages.contract.errors.ExitCode`. Where to read on: `process/main` (steps
-and ends), `states` (what is up to date), `index/step` (what runs), `stage/step` (how it runs), `publish/step` (what is
-shown and what is deleted).
+and ends), `index/step` (which samples there are, and what runs), `states` (what is up to date), `stage/step` (how it
+runs), `publish/step` (what is shown and what is deleted). ``docs/how-it-works.md`` shows the way of one sample.
 """

@@ -105,9 +105,10 @@ def test_three_deaths_at_one_state_give_the_sample_up_and_an_advanced_state_forg
     assert job.steps() == [1, 2, 3, 3, 3]
 
 
-def test_deaths_while_loading_count_too(training: Callable[..., Training]) -> None:
-    job = training(diesLoading=True)
-    assert [job.train() for _ in range(3)] == [-signal.SIGKILL] * 3
+@pytest.mark.parametrize(("fault", "code"), [("diesLoading", -signal.SIGKILL), ("failsLoading", 1)])
+def test_deaths_while_loading_count_too(training: Callable[..., Training], fault: str, code: int) -> None:
+    job = training(**{fault: True})
+    assert [job.train() for _ in range(3)] == [code] * 3
     assert job.died() == 3
     assert job.train() == 0, "no end of restarts"
     assert (job.last().state, job.last().reason) == ("failed", "Crashed")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from job_building import (
     ON_GPU,
     SETTINGS,
+    TOGETHER,
     UID,
     Create,
     Owned,
@@ -39,14 +40,6 @@ from scenewright_stages.backends.registry import backend
 from scenewright_stages.contract.pipeline import Resources, SecretKey
 
 AT = "2026-11-21T11:00:00Z"
-TOGETHER = {
-    "processes": 4,
-    "resources": Resources(gpus=2, gpu_memory_gib=20.0),
-    "keeps_state": True,
-    "secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN"),
-    "egress": "language-model",
-}
-"""What a stage may declare besides its files."""
 GOLDEN = Path(__file__).parent / "golden"
 CPU_STEPS = ("models", "index", "publish")
 STAGES = ("outpaint", "depth", "initialize", "coarse", "render")

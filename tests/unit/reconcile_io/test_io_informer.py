@@ -16,7 +16,6 @@ from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.informer import Informer
 from scenewright.reconcile.cluster.resources import PODS
 from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.shapes import PodShape
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def played(*steps: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], lis
 
     async def run() -> list[tuple[str, str]]:
         script = Script(*steps)
-        informer = Informer(cast(Client, script), PODS, store, project, PodShape, "managed=true")
+        informer = Informer(cast(Client, script), PODS, store, project, "managed=true")
 
         async def no_pause(_error: ApiError) -> None:
             await asyncio.sleep(0)
@@ -111,7 +110,7 @@ def test_a_list_of_nothing_may_have_no_items(monkeypatch: pytest.MonkeyPatch) ->
     names, calls, _ = played([empty], [event("ADDED", thing("a", 6))], monkeypatch=monkeypatch)
     assert (names, calls[:2]) == (["a"], [("list", ""), ("watch", "5")])
     store: Store[Thing] = Store()
-    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, PodShape, "managed=true").verify())
+    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, "managed=true").verify())
 
 
 class PagedServer(Client):

@@ -19,7 +19,6 @@ from scenewright.reconcile.cluster.informer import Informer
 from scenewright.reconcile.cluster.resources import JOBS, PODS
 from scenewright.reconcile.observation import ObjectKey
 from scenewright.reconcile.projection import observed_job, observed_pod
-from scenewright.reconcile.shapes import JobShape, PodShape
 from scenewright.reconcile.sweep import Sweep
 from scenewright.telemetry.metrics import REGISTRY
 
@@ -56,8 +55,8 @@ async def operate(bench: Bench, server: Server) -> list[asyncio.Task[None]]:
     objects = Sweep(client, bench.objects, bench.router, [""], [], 1000.0, lambda: None)
     await objects._compare()
     informers: list[Informer[Any]] = [
-        Informer(client, JOBS, bench.jobs, observed_job, JobShape, "managed=true"),
-        Informer(client, PODS, bench.pods, observed_pod, PodShape, "managed=true"),
+        Informer(client, JOBS, bench.jobs, observed_job, "managed=true"),
+        Informer(client, PODS, bench.pods, observed_pod, "managed=true"),
     ]
     loops = [asyncio.create_task(informer.run()) for informer in informers]
     while server.silent < len(informers) and not any(loop.done() for loop in loops):

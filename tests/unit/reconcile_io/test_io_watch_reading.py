@@ -1,11 +1,11 @@
-"""A watch is read a few times a second, nothing of it is lost, and kopf's events come in bundles."""
+"""Nothing of a watch is lost, and kopf's events come in bundles."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,39 +14,16 @@ from typing import Any, cast
 import aiohttp
 import pytest
 import uvloop
-from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scenewright.reconcile.cluster import gathering as reading
 from scenewright.reconcile.cluster.client import ApiError, Client
 from scenewright.reconcile.cluster.connection import Connection
 from scenewright.reconcile.cluster.resources import PODS
 from scenewright.reconcile.watching import _Letters
 
 PIECES = (1, 16_000, 17_000, 40_000, 70_000, 300_000)
-
-
-def test_a_small_piece_is_followed_by_a_pause_and_a_large_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-
-    async def sleep(_seconds: float) -> None:
-        done.append("sleep")
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for size in (10, reading._MUCH, 10):
-            yield b"x" * size
-
-    async def read() -> None:
-        monkeypatch.setattr(reading.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
-        response = SimpleNamespace(content=SimpleNamespace(iter_any=pieces), connection=None)
-        async for piece in reading.gathered(cast(aiohttp.ClientResponse, response)):
-            is_small = len(piece) < reading._MUCH
-            done.append("small" if is_small else "large")
-
-    asyncio.run(read())
-    assert done == ["small", "sleep", "large", "small", "sleep"]
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -73,50 +50,16 @@ def test_every_line_arrives_in_order_however_it_is_cut(encrypted: bool, tmp_path
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-def test_a_watch_that_is_cut_during_a_pause_is_lost_as_any_other(run: Callable[[Any], Any]) -> None:
-    """The pause ends with a setting of its socket, which is closed by then."""
-
+def test_a_watch_that_is_cut_is_lost(run: Callable[[Any], Any]) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabc\n\r\n")
         await writer.drain()
-        await asyncio.sleep(reading._GATHER_SECONDS / 4)
+        await asyncio.sleep(0.05)
         writer.transport.abort()
 
     with pytest.raises(ApiError, match=r"Disconnected|reset|Payload"):
         run(_lines(answer))
-
-
-@pytest.mark.serial
-def test_events_that_come_one_by_one_are_taken_from_the_kernel_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [b"abc"] * 50
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for line in lines:
-            writer.write(b"%x\r\n%b\n\r\n" % (len(line) + 1, line))
-            await asyncio.sleep(0.01)
-        writer.write(b"0\r\n\r\n")
-        writer.close()
-
-    def reads() -> int:
-        taken: list[int] = []
-        original = ResponseHandler.data_received
-
-        def counting(self: ResponseHandler, data: bytes) -> None:
-            if data:
-                taken.append(len(data))
-            original(self, data)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(ResponseHandler, "data_received", counting)
-            assert uvloop.run(_lines(answer)) == lines
-        return len(taken)
-
-    gathered = reads()
-    monkeypatch.setattr(reading, "_WAKING", 1)
-    assert gathered < reads() / 2
 
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from scenewright.planning.problems import Problem, SpecError, suggestion
 
@@ -93,27 +93,6 @@ class Place:
     context: str = ""
 
 
-class Cluster(Protocol):
-    """What the commands need of a cluster."""
-
-    namespace: str
-
-    def get(self, reference: Reference) -> Json:
-        """One object."""
-
-    def list(self, all_namespaces: bool) -> list[Json]:
-        """The objects of all kinds, by kind, namespace and name."""
-
-    def annotate(self, reference: Reference, annotations: dict[str, str]) -> Json:
-        """Sets annotations; the spec is left alone."""
-
-    def watch(self, reference: Reference) -> Iterator[Json]:
-        """The object now, and after each of its changes; Gone once it is deleted."""
-
-    def secret(self, name: str) -> dict[str, str]:
-        """The values of a Secret, which the user must be allowed to read."""
-
-
 def connect(place: Place) -> Cluster:
     """A connection with the user's credentials.
 
@@ -131,7 +110,7 @@ def connect(place: Place) -> Cluster:
         where = os.environ.get("KUBECONFIG", "~/.kube/config")
         remedy = f"no usable credentials ({_line(error)}); set KUBECONFIG or give --context"
         raise ClusterError([Problem("kubeconfig", where, remedy)]) from None
-    return _KubernetesCluster(client, place.namespace or namespace)
+    return Cluster(client, place.namespace or namespace)
 
 
 def _credentials(config: Any, place: Place) -> tuple[Any, str]:
@@ -151,17 +130,19 @@ def _credentials(config: Any, place: Place) -> tuple[Any, str]:
     return api, chosen["context"].get("namespace") or "default"
 
 
-class _KubernetesCluster:
-    """Plain JSON over the official client's connection."""
+class Cluster:
+    """What the commands need of a cluster: plain JSON over the official client's connection."""
 
     def __init__(self, api: Any, namespace: str) -> None:
         self._api = api
         self.namespace = namespace
 
     def get(self, reference: Reference) -> Json:
+        """One object."""
         return self._call("GET", self._path(reference), str(reference))
 
     def list(self, all_namespaces: bool) -> list[Json]:
+        """The objects of all kinds, by kind, namespace and name."""
         found: list[Json] = []
         for kind, plural in PLURALS.items():
             page = self._call("GET", self._collection(plural, all_namespaces), plural, {"resourceVersion": "0"})
@@ -169,16 +150,19 @@ class _KubernetesCluster:
         return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["kind"], each["metadata"]["name"]))
 
     def annotate(self, reference: Reference, annotations: dict[str, str]) -> Json:
+        """Sets annotations; the spec is left alone."""
         body = {"metadata": {"annotations": annotations}}
         return self._call("PATCH", self._path(reference), str(reference), body=body)
 
     def watch(self, reference: Reference) -> Iterator[Json]:
+        """The object now, and after each of its changes; Gone once it is deleted."""
         while True:
             found = self.get(reference)
             yield found
             yield from self._changes(reference, found["metadata"]["resourceVersion"])
 
     def secret(self, name: str) -> dict[str, str]:
+        """The values of a Secret, which the user must be allowed to read."""
         from base64 import b64decode
 
         found = self._call("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}", f"secret/{name}")

@@ -15,7 +15,6 @@ import aiohttp
 from pydantic_core import from_json, to_json
 
 from scenewright.reconcile.cluster.connection import Connection
-from scenewright.reconcile.cluster.gathering import gathered
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.telemetry.metrics import API_REQUESTS, API_SECONDS
 
@@ -129,11 +128,7 @@ class Client:
     async def watch(
         self, resource: Resource, namespace: str, silence: float, **parameters: str
     ) -> AsyncIterator[bytes]:
-        """Lines of a watch, until the server ends it; `silence` seconds without a byte end it with an error.
-
-        Events that come within a fifth of a second are read together: waking up for each of them costs more than to
-        take it.
-        """
+        """Lines of a watch, until the server ends it; `silence` seconds without a byte end it with an error."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         url = self._connection.server + resource.path(namespace)
         rest = b""
@@ -147,7 +142,7 @@ class Client:
                 _count("watch", resource, response.status)
                 if response.status >= 400:
                     raise _error_of(response, await response.read())
-                async for chunk in gathered(response):
+                async for chunk in response.content.iter_any():
                     lines = (rest + chunk).split(b"\n")
                     rest = lines.pop()
                     for line in lines:

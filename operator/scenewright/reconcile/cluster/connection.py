@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-
-from scenewright.reconcile.cluster.framework import kopf
+import kopf
 
 _TOKEN_SECONDS = 60.0
 """Projected tokens are rotated by the kubelet long before they end; reading the file once a minute is enough."""

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from pydantic_core import from_json
+
 from scenewright.reconcile.cluster.client import METADATA_ONLY, ApiError, Client
-from scenewright.reconcile.cluster.decoding import Event, event_decoder
 from scenewright.reconcile.cluster.malformed import read, skip
 from scenewright.reconcile.cluster.resources import Resource
 from scenewright.reconcile.cluster.store import Name, Owned, Store
@@ -42,7 +43,6 @@ class Informer(Generic[T]):
 
     Args:
         project: raw object to projection; None for what is not ours.
-        shape: TypedDict of what `project` reads; nothing else of a watch's events is decoded.
         beat: called whenever the loop shows life.
     """
 
@@ -52,7 +52,6 @@ class Informer(Generic[T]):
         resource: Resource,
         store: Store[T],
         project: Callable[[dict[str, Any]], T | None],
-        shape: Any,
         selector: str,
         namespace: str = "",
         beat: Callable[[], None] = lambda: None,
@@ -61,7 +60,6 @@ class Informer(Generic[T]):
         self._resource = resource
         self._store = store
         self._project = project
-        self._decode = event_decoder(shape)
         self._selector = selector
         self._namespace = namespace
         self._beat = beat
@@ -145,12 +143,12 @@ class Informer(Generic[T]):
             self._failures = 0
             self._heard()
             with self._skipping(line):
-                self._take(self._decode(line))
+                self._take(from_json(line))
             if self._suspicious:
                 self._suspicious = False
                 raise Expired("sweep")
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: dict[str, Any]) -> None:
         raw = event["object"]
         if event["type"] == "ERROR":
             raise _watch_error(raw)

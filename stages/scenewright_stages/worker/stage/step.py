@@ -129,8 +129,10 @@ class StageRun:
             self.abandon()
             self._check_may_continue()
             raise
-        except BaseException:
-            self.abandon()
+        except BaseException as problem:
+            # Work that keeps state is started again very often, so that a stage which cannot be loaded has to count.
+            unexpected = isinstance(problem, Exception) and not isinstance(problem, ScenewrightError)
+            self.abandon(blames_running=self._spec.keeps_state and unexpected)
             raise
         if not all(self._tally.has(item.sample.id) for item in self._items):
             raise ShardError("samples of this shard ended without a record")
@@ -173,10 +175,10 @@ class StageRun:
         except StoreError as problem:
             print(f"records could not be stored: {problem}", file=sys.stderr, flush=True)
 
-    def abandon(self) -> None:
-        """Stores what can be stored before the process ends early."""
+    def abandon(self, blames_running: bool = False) -> None:
+        """Stores what can be stored before the process ends early; what runs may count as what ended it."""
         try:
-            self._store_rest()
+            self._store_rest(blames_running)
         except StoreError as problem:
             print(f"records could not be stored: {problem}", file=sys.stderr, flush=True)
 
@@ -417,9 +419,10 @@ class StageRun:
             allowed = task.max_failed_samples
             raise TooManyFailures(f"{tally.failed} of {tally.total} samples failed, maxFailedSamples is {allowed}")
 
-    def _store_rest(self) -> None:
+    def _store_rest(self, blames_running: bool = False) -> None:
         self._uploader.drain(self._session.stop.seconds_to_store())
-        self._recorder.forget_running()
+        if not blames_running:
+            self._recorder.forget_running()
         self._recorder.close()
         self._uploader.close()
 
