@@ -187,25 +187,39 @@ def run_with_a_kill(jobs: ToyJobs, draws: random.Random, whole: Whole) -> str:
     (name, cover), *_ = COVERS.items()
     killed = ""
     if struck == "first run":
-        killed = run_and_kill(draws, whole.seconds[struck], "run", letters, cards)
+        killed = kill_one(draws, whole.seconds[struck], lambda: forget(jobs, ""), "run", letters, cards)
     assert scenewright("run", letters, cards).returncode == AWAITING
     if struck == "choice":
-        killed = run_and_kill(draws, whole.seconds[struck], "pick", cards, name, cover)
+        killed = kill_one(draws, whole.seconds[struck], lambda: forget(jobs, "answers/"), "pick", cards, name, cover)
     jobs.answer()
     if struck == "last run":
-        killed = run_and_kill(draws, whole.seconds[struck], "run", cards, letters)
+        killed = kill_one(draws, whole.seconds[struck], lambda: forget(jobs, "tuning_runs/"), "run", cards, letters)
     last = scenewright("run", cards, letters)
     assert last.returncode == SAMPLES_FAILED, last.stdout + last.stderr
     return f"{'S3' if jobs.uri.startswith('s3:') else 'disk'}, {struck}: {killed}"
 
 
-def run_and_kill(draws: random.Random, seconds: float, *arguments: object) -> str:
-    """Starts a command and kills one of its processes within so many seconds; says which one it was."""
-    moment = draws.uniform(0.0, seconds)
+def forget(jobs: ToyJobs, prefix: str) -> None:
+    """Deletes what was made below a prefix of the output."""
+    jobs.output.delete([each.key for each in jobs.output.list(prefix)])
+
+
+def kill_one(draws: random.Random, seconds: float, undo: Callable[[], None], *arguments: object) -> str:
+    """Starts a command and kills one of its processes within so many seconds; says which one it was.
+
+    A command that had already ended is undone and started again, with less time.
+    """
+    while not (killed := run_and_kill(draws, draws.uniform(0.0, seconds), *arguments)):
+        undo()
+        seconds /= 2
+    return killed
+
+
+def run_and_kill(draws: random.Random, moment: float, *arguments: object) -> str:
     with started(arguments, subprocess.DEVNULL) as process:
         try:
             process.wait(moment)
-            return "nothing was left to kill"
+            return ""
         except subprocess.TimeoutExpired:
             family = descendants(process.pid)
             victim = draws.choice(family)
