@@ -121,3 +121,16 @@ def _dropped(catalogue: Catalogue) -> bytes:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def chosen_checkpoints(catalogue: Catalogue) -> dict[str, str]:
+    """The checkpoints that other objects may use: ``best``, ``latest``, and each by its step."""
+    found: dict[str, str] = {}
+    for entry in catalogue.entries:
+        record = entry.records["tune"]
+        paths = [file.path for file in record.outputs["checkpoints"].files().values()]
+        steps = {int(path.rpartition("_")[2].split(".")[0]): path for path in paths if path.endswith(".safetensors")}
+        found = {str(step): path for step, path in sorted(steps.items())}
+        found["best"] = steps[int(record.metrics["best_step"])]
+        found["latest"] = steps[int(record.metrics["latest_step"])]
+    return found

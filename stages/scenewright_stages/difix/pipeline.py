@@ -5,6 +5,7 @@ from __future__ import annotations
 from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec
+from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.params import PairsParams
 from scenewright_stages.difix.strategies import pairs, trainings
 
@@ -92,4 +93,73 @@ PAIRS = Pipeline(
     hosts=(TUNING_RUNS,),
 )
 
-PIPELINES = (PAIRS,)
+
+def tune_stage(params: FixerParams) -> StageSpec:
+    """Trains the fixer."""
+    return StageSpec(
+        name="tune",
+        title="Tune the fixer",
+        version=1,
+        implementation="scenewright_stages.difix.tune:TuneStage",
+        reads=(),
+        outputs=(
+            OutputContract("checkpoints", "checkpoints/", "bytes", form="folder", minimum_files=2),
+            OutputContract("config", "train_config.json", "json", json_keys=("backend", "parameters", "seed", "data")),
+            OutputContract("loss", "loss.csv", "text"),
+            OutputContract("curve", "loss.png", "image"),
+        ),
+        parameters=(
+            "backend",
+            "steps",
+            "batch",
+            "crop",
+            "learning_rate",
+            "weight_decay",
+            "ema",
+            "losses",
+            "use_reference",
+            "checkpoint_every",
+            "validation_fraction",
+            "patience",
+        ),
+        inputs=("dataset",),
+        keeps_state=True,
+        seconds_per_sample=0.3 * params.steps,
+    )
+
+
+def evaluate_stage() -> StageSpec:
+    """Judges the best checkpoint on the test groups."""
+    return StageSpec(
+        name="evaluate",
+        title="Evaluate",
+        version=1,
+        implementation="scenewright_stages.difix.evaluate:EvaluateStage",
+        reads=(Read("tune", ("checkpoints", "loss")),),
+        outputs=(
+            OutputContract("metrics", "eval/metrics.json", "json", json_keys=("all", "groups", "checkpoint")),
+            OutputContract("table", "eval/table.md", "text"),
+            OutputContract("strips", "eval/strips.png", "image"),
+            OutputContract("worst", "eval/worst.png", "image"),
+            OutputContract("page", "eval/report.html", "html"),
+        ),
+        parameters=("test_strips",),
+        inputs=("dataset",),
+        seconds_per_sample=60.0,
+    )
+
+
+def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
+    """tune -> evaluate."""
+    return tune_stage(params), evaluate_stage()
+
+
+FIXER = Pipeline(
+    name="fixer",
+    kind="TuningRun",
+    params=FixerParams,
+    stages=fixer_stages,
+    chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
+)
+
+PIPELINES = (PAIRS, FIXER)
