@@ -72,7 +72,7 @@ def measure(
     sharp = sharpness(target) / max(usual_sharpness, 1e-9)
     if sharp < gates.blur:
         raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
-    truth = target.astype(np.float32) / 255
+    truth = (target / 255).astype(np.float32)
     gain = shift_gain(render, truth)
     found = Measured(psnr(render, truth), gain, sharp, covered)
     if found.psnr < gates.psnr[0]:

@@ -127,7 +127,7 @@ def run_round(
     seed: int,
     renderer: Renderer,
 ) -> tuple[GaussianScene, Round]:
-    """The better of two scenes: with the repaired views, if the gate views gain enough, else without."""
+    """The scene with the repaired views, if the gate views gain enough over before and without, else that without."""
     block = params.difix
     views, gate = views_of(photographs, roles.train), views_of(photographs, roles.gate)
     settings = round_settings(params)
@@ -136,15 +136,15 @@ def run_round(
     without = train(scene, views, settings, seed, renderer)
     with_fixes = train(scene, [*views, *extra], settings, seed, renderer)
     scores = [evaluate(each, gate, renderer).psnr for each in (scene, without, with_fixes)]
-    kept = scores[2] - scores[1] >= block.gain
+    kept = scores[2] - max(scores[:2]) >= block.gain
     return (with_fixes if kept else without), Round(*scores, kept)
 
 
 def round_settings(params: ReconstructParams) -> TrainingSettings:
-    """A round continues the training at a tenth of the means' rate, without new Gaussians."""
+    """A round continues at a tenth of the means' rate, and may add Gaussians where views are still wrong."""
     settings = training_settings(params.training)
     steps = params.difix.round_steps
-    return replace(settings, steps=steps, segment=steps, growth_until=0.0, means_rate=settings.means_rate / 10)
+    return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
 
 
 def repaired(

@@ -44,7 +44,7 @@ class DifixParams(Params):
         ge=0.0,
         le=20.0,
         description="A round runs with and without its repaired views; they are kept if the gate views gain at least "
-        "so many dB.",
+        "so many dB over the round without them and over the scene before.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
