@@ -16,13 +16,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.params import PairsParams
+from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 BEGIN = "<!-- parameters: begin (written by tools/parameter_tables.py) -->"
 END = "<!-- parameters: end -->"
 PAGES: dict[Path, type[BaseModel]] = {
+    Path(__file__).parent.parent / "docs" / "difix.md": PairsParams,
+    Path(__file__).parent.parent / "docs" / "reconstruct.md": ReconstructParams,
     Path(__file__).parent.parent / "docs" / "relight.md": RelightParams,
+    Path(__file__).parent.parent / "docs" / "tuning.md": FixerParams,
     Path(__file__).parent.parent / "docs" / "vistadream.md": VistaDreamParams,
 }
 

@@ -48,7 +48,8 @@ def gaussian(view: FlawedView, sigma: float) -> Float32Array:
 def non_local_means(view: FlawedView, strength: float) -> Float32Array:
     """OpenCV's non-local means in colour."""
     levels = np.round(np.clip(view.srgb, 0, 1) * 255).astype(np.uint8)
-    return cv2.fastNlMeansDenoisingColored(levels, None, strength, strength, 5, 15).astype(np.float32) / 255
+    filtered = cv2.fastNlMeansDenoisingColored(levels, None, strength, strength, 5, 15)
+    return (filtered / 255).astype(np.float32)
 
 
 def fill_and_paste(view: FlawedView, share: float) -> Float32Array:

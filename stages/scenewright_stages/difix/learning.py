@@ -64,7 +64,7 @@ class Learner:
             group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
         loss = loss_of(self.network(*seen), target, self.params.losses)
         self._optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self._optimiser.step()
         # Early on the mean would still be what the weights began with.

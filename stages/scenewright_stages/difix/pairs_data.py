@@ -128,7 +128,7 @@ def _picture(path: Path) -> NDArray[np.float32]:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise ConfigurationError(_FIELD, path.name, "is no readable picture")
-    return np.ascontiguousarray(pixels[..., ::-1]).astype(np.float32) / 255
+    return (np.ascontiguousarray(pixels[..., ::-1]) / 255).astype(np.float32)
 
 
 def _hash(name: str) -> str:

@@ -135,9 +135,9 @@ def run_round(
     extra = weighted(repairs, block.weight, len(views) * block.share / (1 - block.share))
     without = train(scene, views, settings, seed, renderer)
     with_fixes = train(scene, [*views, *extra], settings, seed, renderer)
-    scores = [evaluate(each, gate, renderer).psnr for each in (scene, without, with_fixes)]
-    kept = scores[2] - max(scores[:2]) >= block.gain
-    return (with_fixes if kept else without), Round(*scores, kept)
+    before, plain, fixed = (evaluate(each, gate, renderer).psnr for each in (scene, without, with_fixes))
+    kept = fixed - max(before, plain) >= block.gain
+    return (with_fixes if kept else without), Round(before, plain, fixed, kept)
 
 
 def round_settings(params: ReconstructParams) -> TrainingSettings:

@@ -103,5 +103,6 @@ PIPELINE = Pipeline(
     input=CAPTURES,
     stages=stages,
     inputs=named_inputs,
+    reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
     examples=({"difix": {"rounds": 1, "tuningRun": "fixer"}},),
 )

@@ -49,7 +49,8 @@ class FixNetwork(nn.Module):
         features = self._features(functional.pad(seen, padding, mode="replicate"))[..., :height, :width]
         change = self.last(features)
         # The fourth channel says how far the reference is to be believed.
-        return srgb + change[:, :3] + torch.tanh(change[:, 3:]) * difference
+        fixed: torch.Tensor = srgb + change[:, :3] + torch.tanh(change[:, 3:]) * difference
+        return fixed
 
     def _features(self, values: torch.Tensor) -> torch.Tensor:
         kept = []

@@ -142,7 +142,8 @@ def _frustum_points(camera: Camera, extent: float, random: np.random.Generator, 
 def _inside(points: NDArray[np.float64], camera: Camera) -> NDArray[np.bool_]:
     pixels, depth = project(points, camera)
     with np.errstate(invalid="ignore"):
-        return (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
+        inside = np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
+        return np.asarray((depth > 0) & inside, np.bool_)
 
 
 def _colours(
