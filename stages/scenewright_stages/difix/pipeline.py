@@ -89,6 +89,8 @@ PAIRS = Pipeline(
     input=CAPTURES,
     stages=pairs_stages,
     examples=({"strategies": {"cycle": [10], "crossCamera": True}},),
+    reporter="scenewright_stages.difix.report:PairsReporter",
+    sample_pages=False,
     catalogue="scenewright_stages.difix.catalogue:index_files",
     hosts=(TUNING_RUNS,),
 )

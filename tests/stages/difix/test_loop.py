@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ran(folder: Path) -> Path:
-    result = scenewright("run", *(folder / f"{name}.yaml" for name in ("scene", "tuning", "pairs")), "--json")
+    result = scenewright("run", *(folder / f"{name}.yaml" for name in ("scene", "tuning", "pairs")))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     return folder
 
@@ -106,6 +106,6 @@ def test_an_unchanged_loop_makes_nothing_again_and_republishing_leaves_the_run_a
     checkpoint = ran / "out/tuning_runs/fixer/checkpoints/model_12.safetensors"
     files = [*(ran / "out/samples").rglob("*.png"), checkpoint, ran / "scene/room10/gf.ply"]
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
-    result = scenewright("run", *(ran / f"{name}.yaml" for name in ("pairs", "tuning", "scene")), "--json")
+    result = scenewright("run", *(ran / f"{name}.yaml" for name in ("pairs", "tuning", "scene")))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
