@@ -40,7 +40,8 @@ def spoil_stage(params: PairsParams) -> StageSpec:
         implementation="scenewright_stages.difix.spoil:SpoilStage",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
-        parameters=("training", "strategies"),
+        # Which trainings and pairs there are is in the samples: another level makes none of the others again.
+        parameters=("training",),
         attributes=("strategy", "level", "shots"),
         expands=lambda sample: trainings(sample, params),
         keeps_state=True,
@@ -70,7 +71,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
                 arrays=CONDITIONS,
             ),
         ),
-        parameters=("dataset", "gates", "group_by", "split", "reference", "pairs_per_training"),
+        parameters=("dataset", "gates", "group_by", "split"),
         attributes=("scene", "dataset", "time", "shots", "strategy", "level", "pair", "target", "reference"),
         expands=lambda sample: pairs(sample, params),
         seconds_per_sample=0.5,

@@ -20,6 +20,7 @@ from scenewright_stages.backends.fix.network import FixNetwork
 from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 
 FORMAT = "scenewright-fixer-classic-1"
+_ABOUT = "scenewright"
 
 
 class ClassicFixer(WeightlessBackend):
@@ -45,12 +46,10 @@ class ClassicFixer(WeightlessBackend):
 
 def save_checkpoint(path: Path, network: FixNetwork, facts: Mapping[str, Any]) -> None:
     """Writes safetensors with the facts as text beside them; equal networks give equal bytes."""
-    about = {
-        "format": FORMAT,
-        "uses_reference": str(network.uses_reference),
-        "facts": json.dumps(facts, sort_keys=True),
-    }
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path, about)
+    about = {"format": FORMAT, "uses_reference": network.uses_reference, "facts": dict(facts)}
+    # A single entry: safetensors writes several in an order that differs from process to process.
+    metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path, metadata)
 
 
 def load_network(path: Path) -> FixNetwork:
@@ -58,14 +57,14 @@ def load_network(path: Path) -> FixNetwork:
     about = _about(path)
     if about.get("format") != FORMAT:
         raise UnsupportedOption("fix.checkpoint", path.name, ["a checkpoint that backend classic was tuned to"])
-    network = FixNetwork(about["uses_reference"] == "True")
+    network = FixNetwork(bool(about["uses_reference"]))
     network.load_state_dict(load_file(path))
     return network.eval()
 
 
 def checkpoint_facts(path: Path) -> dict[str, Any]:
     """What the run wrote beside the weights: backend, step, licence."""
-    facts: dict[str, Any] = json.loads(_about(path).get("facts", "{}"))
+    facts: dict[str, Any] = _about(path).get("facts", {})
     return facts
 
 
@@ -91,9 +90,10 @@ def _planes(values: FloatImage) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1), np.float32))
 
 
-def _about(path: Path) -> dict[str, str]:
+def _about(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as problem:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+            return about
+    except (OSError, ValueError, safetensors.SafetensorError) as problem:
         raise UnsupportedOption("fix.checkpoint", path.name, [f"a readable checkpoint ({problem})"]) from problem
