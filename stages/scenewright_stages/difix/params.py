@@ -85,8 +85,8 @@ class SplitParams(Params):
         le=0.9,
         description="Share of the groups that test, drawn by the hash of the group's name: a new group moves no other.",
     )
-    train: list[Group] = Field(default=[], max_length=1000, description="Groups that train, whatever their hash.")
-    test: list[Group] = Field(default=[], max_length=1000, description="Groups that test, whatever their hash.")
+    train: list[Group] = Field(default=[], max_length=200, description="Groups that train, whatever their hash.")
+    test: list[Group] = Field(default=[], max_length=200, description="Groups that test, whatever their hash.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
