@@ -2,13 +2,16 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle test test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle reconstruct test test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
 
 motorcycle: setup  ## The second example: a stereo capture with its true disparity
 	.venv/bin/scenewright run examples/scenejob-motorcycle.yaml --output results/motorcycle
+
+reconstruct: setup  ## Aerial photographs with poses become a scene: results/brighton-beach/report.html
+	.venv/bin/scenewright run examples/scenejob-reconstruct.yaml --output results/brighton-beach
 
 test: setup-dev lint  ## Everything that CI runs
 	# Three processes on two cores, for those with a cluster mostly wait. A file stays in one process and shares its fixtures.

@@ -1,7 +1,7 @@
 """Writes the parameter tables of the pipelines' pages from the pydantic models: `python tools/parameter_tables.py`.
 
-The page of a built-in pipeline is `docs/<name>.md`. It holds the tables between two markers; everything else on it is
-written by hand. `--check` writes nothing and exits with 1 when a page is stale.
+The page of a built-in pipeline is the one below `docs/` that has its markers. Between them stand the tables; everything
+else on it is written by hand. `--check` writes nothing and exits with 1 when a page is stale.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from pydantic_core import to_json
 
 from scenewright_stages.pipelines import pipelines
 
-BEGIN = "<!-- parameters: begin (written by tools/parameter_tables.py) -->"
-END = "<!-- parameters: end -->"
-PAGES: dict[Path, type[BaseModel]] = {
-    Path(__file__).parent.parent / "docs" / f"{name}.md": pipeline.params
-    for name, pipeline in pipelines(built_in=True).items()
-}
+DOCS = Path(__file__).parent.parent / "docs"
+BEGIN = "<!-- parameters of {name}: begin (written by tools/parameter_tables.py) -->"
+END = "<!-- parameters of {name}: end -->"
 
 _HEADER = "| parameter | default | values | meaning |\n|---|---|---|---|"
 _SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "multiple of {}"}
@@ -42,17 +39,25 @@ def tables(model: type[BaseModel]) -> str:
     return "\n\n".join("\n".join([f"### {title}\n", _HEADER, *rows]) for title, rows in sections)
 
 
-def refreshed(page: str, model: type[BaseModel]) -> str:
-    """The page with its tables as the model has them now.
+def page_of(name: str) -> Path:
+    """The page that has the markers of a pipeline.
 
     Raises:
-        ValueError: the page lacks one of the markers.
+        ValueError: no page has both of them.
     """
-    before, _, rest = page.partition(BEGIN)
-    _, marker, after = rest.partition(END)
-    if not marker:
-        raise ValueError(f"the page lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{tables(model)}\n\n{END}{after}"
+    wanted = BEGIN.format(name=name), END.format(name=name)
+    for path in sorted(DOCS.glob("*.md")):
+        if all(marker in path.read_text() for marker in wanted):
+            return path
+    raise ValueError(f"no page below docs/ has the lines {' and '.join(wanted)}")
+
+
+def refreshed(page: str, name: str, model: type[BaseModel]) -> str:
+    """The page with a pipeline's tables as the model has them now."""
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{tables(model)}\n\n{end}{after}"
 
 
 def _rows(model: Any, prefix: str) -> Iterator[str]:
@@ -106,9 +111,10 @@ def _is_block(field: FieldInfo) -> bool:
 def main(arguments: list[str]) -> int:
     """Writes the pages, or with ``--check`` names those that are stale; returns the exit code."""
     stale = []
-    for path, model in PAGES.items():
+    for name, pipeline in pipelines(built_in=True).items():
+        path = page_of(name)
         page = path.read_text()
-        fresh = refreshed(page, model)
+        fresh = refreshed(page, name, pipeline.params)
         if fresh != page:
             stale.append(path.name)
             if "--check" not in arguments:

@@ -63,6 +63,7 @@ class OutputContract:
         form: one file, files that are counted from 0, or a folder.
         result: True when publish lists it among the results; False for intermediate files, which live below
             ``.scenewright/work/``.
+        offered: whether jobs that have this publication as a named input see an intermediate output all the same.
         optional: whether a sample may come without it.
         minimum_bytes: a smaller file fails the contract.
         minimum_files, maximum_files: bounds on the number of files of the forms ``numbered`` and ``folder``.
@@ -75,6 +76,7 @@ class OutputContract:
     media: Media
     form: Form = "file"
     result: bool = True
+    offered: bool = False
     optional: bool = False
     minimum_bytes: int = 1
     minimum_files: int = 1

@@ -50,7 +50,10 @@ class Resolved:
 
 
 def publication_hash(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Hash of the files of ``published.json`` that are results and the same in every run."""
+    """Hash of the files of ``published.json`` that are results and the same in every run.
+
+    Offered intermediates follow from the same work as the results, so these alone tell one publication from another.
+    """
     kept = [
         [path, entry["hash"]]
         for path, entry in sorted(files.items())
@@ -114,11 +117,12 @@ def _resolve(wanted: TaskNamedInput) -> Resolved | None:
     except ObjectMissing:
         return _foreign(store, wanted)
     results = {path: str(entry["hash"]) for path, entry in published.items() if not entry.get("intermediate")}
+    offered = {path: str(entry["hash"]) for path, entry in published.items() if entry.get("offered")}
     if wanted.path:
         digest = results.get(wanted.path, "")
         return Resolved(digest, {wanted.path: digest}, True) if digest else None
     seen = {path: digest for path, digest in results.items() if _seen(path, wanted.include)}
-    return Resolved(publication_hash(published), seen)
+    return Resolved(publication_hash(published), {**seen, **offered})
 
 
 def _foreign(store: Store, wanted: TaskNamedInput) -> Resolved | None:

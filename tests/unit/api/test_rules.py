@@ -143,7 +143,7 @@ def test_several_broken_rules_are_told_at_once() -> None:
     assert [problem.field for problem in error.problems] == ["spec.execution.stages.only"]
     error = refusal("SceneJob", same)
     assert error is not None
-    assert [problem.field for problem in error.problems] == ["spec.output.uri", "spec.vistadream"]
+    assert [problem.field for problem in error.problems] == ["spec.output.uri", "spec.reconstruct"]
 
 
 def refusal(kind: Kind, spec: dict[str, Any]) -> SpecError | None:

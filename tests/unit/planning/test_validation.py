@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scenewright.api import kinds
 from scenewright.api.kinds import API_VERSION
 from scenewright.planning.documents import parse_documents
 from scenewright.planning.plan import make_plan
@@ -34,7 +35,7 @@ def problems(raw: dict[str, Any]) -> dict[str, Problem]:
         ({"vistadream": {"depth": {"backend": "moge2"}}}, "spec.vistadream.depth.backend", "moge2", "'moge'"),
         ({"vistadream": {"frames": 3}}, "spec.vistadream.frames", ABSENT, "no such field"),
         ({"vistadrem": {}}, "spec.vistadrem", ABSENT, "did you mean 'vistadream'?"),
-        ({"vistadream": None}, "spec.vistadream", None, "exactly one pipeline block"),
+        ({"vistadream": None}, "spec.reconstruct", ABSENT, "exactly one pipeline block"),
         ({"input": {}}, "spec.input.uri", ABSENT, "is required"),
         ({"input": {"uri": "photos"}}, "spec.input.uri", "photos", "s3://bucket/prefix"),
         ({"output": {"uri": "S3://X/y"}}, "spec.output.uri", "S3://X/y", "s3://bucket/prefix"),
@@ -182,11 +183,22 @@ def test_names_must_fit_into_labels_and_job_names(name: str) -> None:
     assert list(problems({**document(), "metadata": {"name": name}})) == ["metadata.name"]
 
 
-def test_kinds_without_a_pipeline_are_refused() -> None:
+def test_kinds_without_a_pipeline_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = {**document(), "kind": "TuningRun"}
     del raw["spec"]["vistadream"], raw["spec"]["input"]
     raw["spec"]["dataset"] = {"datasetJob": "pairs"}
-    assert "no pipeline" in problems(raw)["kind"].remedy
+    assert "exactly one pipeline block" in problems(raw)["spec.fixer"].remedy
+    monkeypatch.setattr(kinds, "pipelines", lambda *_, **__: {})
+    try:
+        _forget_models()
+        assert "no pipeline" in problems(raw)["kind"].remedy
+    finally:
+        _forget_models()
+
+
+def _forget_models() -> None:
+    for cached in (kinds.spec_model, kinds.manifest_model):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(

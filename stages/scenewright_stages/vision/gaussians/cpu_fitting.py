@@ -244,7 +244,7 @@ def _prepared(view: View, weights: Array) -> _Target:
     mean, square, scratch = (np.zeros_like(colour) for _ in range(3))
     kernels.blur(colour, weights, whole, scratch, mean)
     kernels.blur(colour * colour, weights, whole, scratch, square)
-    return _Target(colour, mask, mean, square, scale=1.0 / max(1.0, float(mask.sum())))
+    return _Target(colour, mask, mean, square, scale=view.weight / max(1.0, float(mask.sum())))
 
 
 def _depth_target(view: View, settings: OptimisationSettings, mask: Array) -> tuple[Array | None, Array]:

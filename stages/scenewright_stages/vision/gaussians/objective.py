@@ -28,17 +28,24 @@ class View:
         mask: (H, W) bool, pixels to supervise; None supervises all.
         depth: (H, W) float32 z-depth in metres, used if `OptimisationSettings.depth_weight` > 0; pixels that
             are not finite and positive are ignored.
+        weight: factor of the view's loss.
+        share: how often the view is drawn, relative to the others.
 
     Raises:
-        ValueError: for shapes that do not fit the camera, or colours that are not finite.
+        ValueError: for shapes that do not fit the camera, colours that are not finite, or a weight or share that is
+            not positive.
     """
 
     camera: Camera
     srgb: torch.Tensor
     mask: torch.Tensor | None = None
     depth: torch.Tensor | None = None
+    weight: float = 1.0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
+        if not (self.weight > 0 and self.share > 0):
+            raise ValueError(f"weight {self.weight} and share {self.share} must be positive")
         size = (self.camera.height, self.camera.width)
         for name, tensor in (("mask", self.mask), ("depth", self.depth)):
             if tensor is not None and tuple(tensor.shape) != size:

@@ -40,7 +40,7 @@ def optimise(
 ) -> OptimisationResult:
     """Fit the scene to the views; the argument is left as it is.
 
-    Every iteration draws one view from numpy's PCG64 seeded with `seed`. On the CPU equal arguments give
+    Every iteration draws one view, by its share, from numpy's PCG64 seeded with `seed`. On the CPU equal arguments give
     equal bytes, for any number of threads.
 
     Args:
@@ -57,13 +57,22 @@ def optimise(
         raise ValueError(f"the scene is on {scene.device}, the renderer on {renderer.device}")
     started = time.perf_counter()
     rows = trainable_rows(len(scene), trainable)
-    sequence = np.random.default_rng(seed).integers(len(views), size=settings.iterations)
+    sequence = view_sequence(views, settings.iterations, seed)
     if renderer.name == "cpu":
         from scenewright_stages.vision.gaussians.cpu_fitting import fit
     else:
         from scenewright_stages.vision.gaussians.gsplat_fitting import fit
     result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress)
     return OptimisationResult(result, losses, time.perf_counter() - started)
+
+
+def view_sequence(views: Sequence[View], iterations: int, seed: int) -> NDArray[np.int64]:
+    """Number of the view of each iteration, drawn by the views' shares."""
+    random = np.random.default_rng(seed)
+    shares = np.array([view.share for view in views])
+    if (shares == shares[0]).all():
+        return random.integers(len(views), size=iterations)
+    return random.choice(len(views), size=iterations, p=shares / shares.sum())
 
 
 def trainable_rows(count: int, trainable: slice | torch.Tensor | None) -> NDArray[np.int64]:

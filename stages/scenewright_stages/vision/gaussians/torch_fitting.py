@@ -143,6 +143,7 @@ class Target:
     supervised: torch.Tensor
     mask: torch.Tensor
     pixels: float
+    weight: float
     mean: torch.Tensor
     square: torch.Tensor
     depth: torch.Tensor | None
@@ -161,6 +162,7 @@ class Target:
             supervised,
             mask,
             max(1.0, float(mask.sum())),
+            view.weight,
             blur(colour, _HALF_WINDOW),
             blur(colour * colour, _HALF_WINDOW),
             depth,
@@ -180,18 +182,19 @@ class Target:
             similarity, by_similarity = self._similarity(picture)
             total = total + self.settings.ssim_weight * (self.pixels - similarity)
             by_picture = by_picture.add(by_similarity, alpha=-self.settings.ssim_weight)
-        by_rgb = (by_picture * (self.mask / self.pixels)).permute(0, 2, 3, 1)
+        scale = self.weight / self.pixels
+        by_rgb = (by_picture * (self.mask * scale)).permute(0, 2, 3, 1)
         by_alpha, by_depth = None, None
         if self.settings.coverage_weight > 0:
             weight = self.mask[None] * self.settings.coverage_weight
             total = total + ((1 - rendering.alpha) * weight).sum()
-            by_alpha = weight / -self.pixels
+            by_alpha = weight * -scale
         if self.depth is not None and self.depth_weight is not None:
             weight = self.depth_weight * (rendering.alpha > ALPHA_FLOOR)
             error = rendering.depth - self.depth
             total = total + (error.abs() * weight).sum()
-            by_depth = error.sign() * weight / self.pixels
-        return Judged(total / self.pixels, by_rgb, by_alpha, by_depth)
+            by_depth = error.sign() * weight * scale
+        return Judged(total * scale, by_rgb, by_alpha, by_depth)
 
     def _similarity(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over supervised pixels of the channel mean of SSIM, and its gradient.

@@ -233,6 +233,8 @@ def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
                     continue
                 contract = contracts[output]
                 kind = {} if contract.result else {"intermediate": True}
+                if contract.offered and not contract.result:
+                    kind["offered"] = True
                 if not contract.reproducible:
                     kind["volatile"] = True
                 for file in stored.files().values():

@@ -1,0 +1,141 @@
+"""What the pipelines over captures share: their input, the parameters of a training, and who is near whom.
+
+The operator imports this module with the pipelines: it needs nothing but pydantic. Captures are read by
+`vision.captures`, which is loaded in stage processes only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from scenewright_stages.contract.inputs import InputKind, InputView, Listed
+from scenewright_stages.contract.outputs import ArrayContract, OutputContract
+from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.samples import Sample
+
+WORK = ".scenewright/work/{sample}"
+SCENE_ARRAYS = (
+    ArrayContract("means", "float32", 2),
+    ArrayContract("log_scales", "float32", 2),
+    ArrayContract("quaternions", "float32", 2),
+    ArrayContract("opacity_logits", "float32", 1),
+    ArrayContract("spherical_harmonics", "float32", 3),
+)
+
+
+def list_captures(view: InputView) -> Iterable[Listed] | None:
+    """The captures of an input; see ``vision.captures.finding``."""
+    found: Iterable[Listed] | None = importlib.import_module(
+        "scenewright_stages.vision.captures.finding"
+    ).list_captures(view)
+    return found
+
+
+CAPTURES = InputKind(lister=list_captures)
+"""Folders with photographs and their poses."""
+
+
+class TrainingParams(Params):
+    """How a scene of Gaussians is trained from photographs."""
+
+    steps: int = Field(default=2000, ge=10, le=100_000, description="Optimisation steps, each on one photograph.")
+    segment: int = Field(
+        default=200,
+        ge=10,
+        le=5000,
+        description="Steps between two changes of the number of Gaussians. The training's state is saved as often.",
+    )
+    start_points: int = Field(
+        default=15_000, ge=100, le=2_000_000, description="Gaussians to begin with, on surfaces between the points."
+    )
+    maximum: int = Field(default=60_000, ge=100, le=5_000_000, description="Gaussians at most.")
+    harmonics_degree: int = Field(
+        default=1, ge=0, le=3, description="Degree of the spherical harmonics: how far colour depends on direction."
+    )
+
+
+def capture_stage(parameters: tuple[str, ...] = ("max_resolution",)) -> StageSpec:
+    """Reads the photographs and poses of a capture, undistorts and scales them; params need `max_resolution`."""
+    return StageSpec(
+        name="capture",
+        title="Read the capture",
+        version=1,
+        implementation="scenewright_stages.scenes.captures:CaptureStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            OutputContract(
+                "photographs",
+                f"{WORK}/photographs.npz",
+                "arrays",
+                result=False,
+                arrays=(
+                    ArrayContract("intrinsics", "float64", 3),
+                    ArrayContract("camera_from_world", "float64", 3),
+                    ArrayContract("points", "float64", 2, may_be_empty=True),
+                ),
+            ),
+        ),
+        parameters=parameters,
+        attributes=("mark", "time"),
+        seconds_per_sample=3.0,
+    )
+
+
+@dataclass(frozen=True)
+class ShotFacts:
+    """A photograph as the index knows it.
+
+    Attributes:
+        name: of the file, without its ending.
+        camera: number of the physical camera.
+        centre: position of the camera, world coordinates.
+        rotation: quaternion wxyz of world_from_camera.
+    """
+
+    name: str
+    camera: int
+    centre: tuple[float, ...]
+    rotation: tuple[float, ...]
+
+
+def shots_of(sample: Sample) -> list[ShotFacts]:
+    """The photographs of a capture's sample, in order."""
+    return [
+        ShotFacts(str(each[0]), int(each[1]), tuple(each[2:5]), tuple(each[5:9])) for each in sample.attributes["shots"]
+    ]
+
+
+def spread(shots: Sequence[ShotFacts]) -> float:
+    """Mean distance of the cameras from their middle; the unit in which distances of poses are measured."""
+    middle = [sum(values) / len(shots) for values in zip(*(shot.centre for shot in shots), strict=True)]
+    return max(1e-9, sum(math.dist(shot.centre, middle) for shot in shots) / len(shots))
+
+
+def pose_distance(first: ShotFacts, second: ShotFacts, unit: float) -> float:
+    """Distance of two cameras in units of the capture's spread, plus the angle between them in radians."""
+    product = abs(sum(a * b for a, b in zip(first.rotation, second.rotation, strict=True)))
+    return math.dist(first.centre, second.centre) / unit + 2 * math.acos(min(1.0, product))
+
+
+def nearest(shots: Sequence[ShotFacts], target: int, candidates: Iterable[int]) -> int | None:
+    """The candidate nearest to a photograph, never itself; None without candidates."""
+    unit = spread(shots)
+    others = [each for each in candidates if each != target]
+    return min(others, key=lambda each: (pose_distance(shots[target], shots[each], unit), each), default=None)
+
+
+def scene_name(sample: Sample) -> str:
+    """Name of the scene; several moments of one scene share it."""
+    return str(sample.attributes["scene"])
+
+
+def facts_of(sample: Sample, *names: str) -> dict[str, Any]:
+    """Some of a sample's attributes."""
+    return {name: sample.attributes[name] for name in names}

@@ -1,0 +1,136 @@
+"""The index files of a data set of pairs: manifests, split, ``difix/data.json``, and what generated it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.stage import Catalogue
+from scenewright_stages.difix.params import PairsParams
+
+PROMPT = "remove degradation"
+_FACTS = (
+    "sample_id", "dataset", "scene_name", "group_id", "target_cam_id", "reference_cam_id", "target_fname",
+    "reference_fname", "image_path", "target_image_path", "ref_image_path",
+)  # fmt: skip
+Row = Mapping[str, Any]
+
+
+def index_files(catalogue: Catalogue) -> dict[str, bytes]:
+    """Content by path of the index files.
+
+    Raises:
+        ConfigurationError: one side of the split has no pair.
+    """
+    spec = catalogue.job.get("spec", {})
+    params = PairsParams.model_validate(spec.get("difixPairs") or {})
+    rows = sorted(
+        (dict(entry.records["pair"].metrics) for entry in catalogue.entries), key=lambda row: row["sample_id"]
+    )
+    sides = {side: [row for row in rows if row["split"] == side] for side in ("train", "test")}
+    _refuse_empty(sides, rows)
+    root = (
+        str((spec.get("output") or {}).get("uri", "")).rstrip("/") + "/" if params.data_json.paths == "absolute" else ""
+    )
+    return {
+        "manifests/all_samples.jsonl": _lines(rows),
+        "manifests/split_train.jsonl": _lines(sides["train"]),
+        "manifests/split_test.jsonl": _lines(sides["test"]),
+        "manifests/split_summary.json": _json(split_summary(sides)),
+        "difix/data.json": _json(
+            {side: {row["sample_id"]: _entry(row, root) for row in own} for side, own in sides.items()}
+        ),
+        "meta/generation_config.yaml": yaml.safe_dump(
+            params.model_dump(mode="json", by_alias=True), sort_keys=False
+        ).encode(),
+        "meta/generation_stats.json": _json(generation_stats(catalogue, rows)),
+        "meta/dropped_samples.csv": _dropped(catalogue),
+    }
+
+
+def split_summary(sides: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """Groups and counts of each side."""
+    return {
+        side: {"samples": len(rows), "groups": sorted({row["group_id"] for row in rows})}
+        for side, rows in sides.items()
+    }
+
+
+def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any]:
+    """Counts by scene, group and strategy, the histogram of PSNR, and why samples were dropped."""
+    strategies: dict[str, dict[str, Any]] = defaultdict(lambda: {"kept": 0, "dropped": Counter()})
+    for row in rows:
+        strategies[f"{row['strategy']}{row['level']}"]["kept"] += 1
+    for each in catalogue.dropped:
+        facts = each.sample.attributes
+        strategies[f"{facts.get('strategy', '')}{facts.get('level', '')}" or "none"]["dropped"][each.reason] += 1
+    return {
+        "samples": len(rows),
+        "dropped": len(catalogue.dropped),
+        "scenes": dict(sorted(Counter(row["scene_name"] for row in rows).items())),
+        "groups": dict(sorted(Counter(row["group_id"] for row in rows).items())),
+        "strategies": {
+            name: {"kept": found["kept"], "dropped": dict(sorted(found["dropped"].items()))}
+            for name, found in sorted(strategies.items())
+        },
+        "psnr_histogram": {
+            str(level): count for level, count in sorted(Counter(int(row["psnr"]) for row in rows).items())
+        },
+    }
+
+
+def _refuse_empty(sides: Mapping[str, Sequence[Row]], rows: Sequence[Row]) -> None:
+    groups = sorted({row["group_id"] for row in rows})
+    for side, own in sides.items():
+        if not own:
+            raise ConfigurationError(
+                f"spec.difixPairs.split.{side}",
+                groups,
+                f"no pair is left for the {side} side: name some of these groups there, or add captures",
+            )
+
+
+def _entry(row: Row, root: str) -> dict[str, str]:
+    return {
+        "image": root + row["image_path"],
+        "target_image": root + row["target_image_path"],
+        "ref_image": root + row["ref_image_path"],
+        "prompt": PROMPT,
+    }
+
+
+def _lines(rows: Sequence[Row]) -> bytes:
+    return "".join(json.dumps({name: row[name] for name in _FACTS}) + "\n" for row in rows).encode()
+
+
+def _dropped(catalogue: Catalogue) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("sample_id", "stage", "reason", "message"))
+    for each in catalogue.dropped:
+        writer.writerow((each.sample.attributes.get("pair", each.sample.id), each.stage, each.reason, each.message))
+    return text.getvalue().encode()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def chosen_checkpoints(catalogue: Catalogue) -> dict[str, str]:
+    """The checkpoints that other objects may use: ``best``, ``latest``, and each by its step."""
+    found: dict[str, str] = {}
+    for entry in catalogue.entries:
+        record = entry.records["tune"]
+        paths = [file.path for file in record.outputs["checkpoints"].files().values()]
+        steps = {int(path.rpartition("_")[2].split(".")[0]): path for path in paths if path.endswith(".safetensors")}
+        found = {str(step): path for step, path in sorted(steps.items())}
+        found["best"] = steps[int(record.metrics["best_step"])]
+        found["latest"] = steps[int(record.metrics["latest_step"])]
+    return found

@@ -1,0 +1,194 @@
+"""Judges the best checkpoint of a run on groups that it has never seen, against filters that were tuned as well."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.fix.classic import load_network, run_network
+from scenewright_stages.backends.fix.interface import FlawedView
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.difix.baselines import tuned_baselines
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.gates import psnr
+from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, read_pairs
+from scenewright_stages.difix.tune import DATASET
+from scenewright_stages.report.page import render_page
+from scenewright_stages.report.pictures import photograph
+from scenewright_stages.vision.metrics import ssim
+
+METHOD = "tuned"
+TUNED_ON = 24
+"""Training pairs on which the filters are tuned."""
+WORST = 12
+_DRAWS = 1000
+_PAGE = Path(__file__).parent / "templates" / "evaluation.html.j2"
+
+Score = dict[str, dict[str, float]]
+
+
+class EvaluateStage(Stage[FixerParams]):
+    """Measures PSNR and SSIM by group, with bootstrap intervals."""
+
+    def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
+        """Writes ``eval/``: numbers, table, strips and a page."""
+        root = inputs.named[DATASET]
+        checkpoint = best_checkpoint(inputs.path("tune", "checkpoints"), inputs.path("tune", "loss"))
+        network = load_network(checkpoint)
+        methods: dict[str, Callable[[FlawedView], NDArray[np.float32]]] = {
+            METHOD: lambda view: run_network(network, view)
+        }
+        train = read_pairs(root, "train")
+        tuned = tuned_baselines([load_pair(each) for each in _spaced(train, TUNED_ON)])
+        methods |= {each.name: each for each in tuned}
+        tests = read_pairs(root, "test")
+        scores = {pair.name: scored(load_pair(pair), methods) for pair in tests}
+        report = {
+            "checkpoint": checkpoint.name,
+            "pairs": len(tests),
+            "baselines": {each.name: each.strength for each in tuned},
+            "lpips": "not measured: its weights are not there",
+            "all": summary(list(scores.values()), inputs.seed),
+            "groups": grouped(tests, scores, inputs.seed),
+        }
+        return self._result(inputs, report, tests, scores, methods)
+
+    def _result(
+        self,
+        inputs: StageInputs[FixerParams],
+        report: Mapping[str, Any],
+        tests: Sequence[PairFiles],
+        scores: Mapping[str, Score],
+        methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]],
+    ) -> StageResult:
+        names = {"metrics": "metrics.json", "table": "table.md", "page": "report.html"}
+        outputs = {name: inputs.workspace / file for name, file in names.items()}
+        outputs["metrics"].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+        outputs["table"].write_text(table(report))
+        gains = {name: score[METHOD]["psnr"] - score["identity"]["psnr"] for name, score in scores.items()}
+        worst = sorted(tests, key=lambda pair: gains[pair.name])[:WORST]
+        strips = {"strips": _spaced(tests, inputs.params.test_strips), "worst": worst}
+        captions = {}
+        for name, chosen in strips.items():
+            outputs[name] = inputs.workspace / f"{name}.png"
+            rows = [strip(load_pair(pair), methods[METHOD]) for pair in chosen]
+            captions[name] = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
+            write_rows(outputs[name], rows)
+        outputs["page"].write_text(page(report, outputs, captions))
+        whole = report["all"]["gain_over"]
+        metrics = {
+            "psnr": report["all"]["methods"][METHOD]["psnr"],
+            **{f"gain_over_{name}": gain["mean"] for name, gain in whole.items()},
+        }
+        lost = [name for name, found in report["groups"].items() if found["gain_over"]["identity"]["mean"] < 0]
+        warnings = [f"group {name} is worse than without the fixer" for name in lost]
+        return StageResult(outputs, metrics=metrics, warnings=warnings)
+
+
+def best_checkpoint(folder: Path, losses: Path) -> Path:
+    """The checkpoint with the best validation."""
+    rows = [line.split(",") for line in losses.read_text().splitlines()[1:]]
+    best = max((row for row in rows if row[2]), key=lambda row: float(row[2]))
+    return folder / f"model_{best[0]}.safetensors"
+
+
+def scored(pair: LoadedPair, methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]]) -> Score:
+    """PSNR and SSIM of every method on a pair."""
+    truth = torch.from_numpy(pair.target)
+    found = {}
+    for name, method in methods.items():
+        picture = np.clip(method(pair.view), 0, 1)
+        found[name] = {"psnr": psnr(picture, pair.target), "ssim": float(ssim(torch.from_numpy(picture), truth))}
+    return found
+
+
+def grouped(pairs: Sequence[PairFiles], scores: Mapping[str, Score], seed: int) -> dict[str, Any]:
+    """The summary of each group."""
+    by_group: dict[str, list[Score]] = defaultdict(list)
+    for pair in pairs:
+        by_group[pair.group].append(scores[pair.name])
+    return {group: summary(own, seed) for group, own in sorted(by_group.items())}
+
+
+def summary(scores: Sequence[Score], seed: int) -> dict[str, Any]:
+    """Means of every method, and the gain of the tuned fixer over each other one with its 95 % bootstrap interval."""
+    names = list(scores[0]) if scores else []
+    methods = {
+        name: {key: round(float(np.mean([score[name][key] for score in scores])), 4) for key in ("psnr", "ssim")}
+        for name in names
+    }
+    gains = {
+        name: interval(np.array([score[METHOD]["psnr"] - score[name]["psnr"] for score in scores]), seed)
+        for name in names
+        if name != METHOD
+    }
+    return {"pairs": len(scores), "methods": methods, "gain_over": gains}
+
+
+def interval(values: NDArray[np.float64], seed: int) -> dict[str, float]:
+    """Mean with its 95 % bootstrap interval."""
+    draws = np.random.default_rng(seed).integers(len(values), size=(_DRAWS, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
+    return {"mean": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The numbers as a Markdown table."""
+    methods = report["all"]["methods"]
+    lines = ["| group | pairs | " + " | ".join(f"{name} dB" for name in methods) + " |"]
+    lines.append("|" + "---|" * (2 + len(methods)))
+    for name, found in {"all": report["all"], **report["groups"]}.items():
+        values = " | ".join(f"{found['methods'][each]['psnr']:.2f}" for each in methods)
+        lines.append(f"| {name} | {found['pairs']} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def strip(pair: LoadedPair, fixer: Callable[[FlawedView], NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Render, fixed render, photograph and warped reference side by side, (H, 4 W, 3)."""
+    pictures = (pair.view.srgb, fixer(pair.view), pair.target, pair.view.warped)
+    return np.round(np.clip(np.concatenate(pictures, axis=1), 0, 1) * 255).astype(np.uint8)
+
+
+def write_rows(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:
+    """Stacks strips, which may differ in size, on white."""
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    cv2.imwrite(str(path), np.concatenate(padded)[..., ::-1])
+
+
+@dataclass(frozen=True)
+class EvaluationPage:
+    """What the page shows: numbers as in ``metrics.json``, rows of the table, and strips with a caption each."""
+
+    title: str
+    numbers: Mapping[str, Any]
+    methods: Sequence[str]
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+    pictures: Sequence[Mapping[str, Any]]
+
+
+def page(report: Mapping[str, Any], strips: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> str:
+    """A self-contained page: the table, then the strips."""
+    shown = []
+    for name, title in (("strips", "Pairs from all test groups"), ("worst", "The pairs with the least gain")):
+        pixels = cv2.imread(str(strips[name]))
+        assert pixels is not None
+        picture = photograph(pixels[..., ::-1].astype(np.float32) / 255, title)
+        shown.append({"title": title, "picture": picture, "captions": captions[name]})
+    rows = [("all", report["all"]), *report["groups"].items()]
+    return render_page(_PAGE, EvaluationPage("Evaluation", report, list(report["all"]["methods"]), rows, shown))
+
+
+def _spaced(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:
+    count = min(count, len(pairs))
+    return [pairs[place * len(pairs) // count] for place in range(count)]

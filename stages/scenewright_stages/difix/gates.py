@@ -1,0 +1,108 @@
+"""What a pair must meet before it teaches anything; each fault has a name, under which the pair is dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleRejected
+from scenewright_stages.difix.params import GateParams
+
+Bytes = NDArray[np.uint8]
+FLAT_LEVELS = 3.0
+"""A picture whose levels deviate less than this from their mean shows nothing."""
+_SHIFT = 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a pair.
+
+    Attributes:
+        psnr: of the render, dB.
+        shift_gain: gain in dB of the best shift by up to two pixels over none.
+        sharpness: of the target relative to the median of its capture.
+        coverage: share of the render that is covered.
+    """
+
+    psnr: float
+    shift_gain: float
+    sharpness: float
+    coverage: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Rounded numbers."""
+        return {name: round(value, 4) for name, value in vars(self).items()}
+
+
+def measure(
+    render: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    target: Bytes,
+    reference: Bytes,
+    usual_sharpness: float,
+    gates: GateParams,
+) -> Measured:
+    """The measurements of a pair that passes.
+
+    Args:
+        render: (H, W, 3) float32, as drawn.
+        alpha: (H, W) float32 coverage.
+        target, reference: (H, W, 3) uint8 photographs.
+        usual_sharpness: median :func:`sharpness` of the capture's photographs.
+
+    Raises:
+        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, Blurred,
+            Misregistered, TooFar, TooGood.
+    """
+    if not (np.isfinite(render).all() and np.isfinite(alpha).all()):
+        raise SampleRejected("NotFinite", "the render holds values that are not finite")
+    for name, picture in (("target", target.astype(np.float32)), ("render", render * 255), ("reference", reference)):
+        if float(np.asarray(picture, np.float32).std()) < FLAT_LEVELS:
+            raise SampleRejected("Flat", f"the {name} shows nothing: its levels hardly differ")
+    if target.shape == reference.shape and np.array_equal(target, reference):
+        raise SampleRejected("ReferenceIsTarget", "reference and target are the same picture")
+    covered = float((alpha > 0.5).mean())
+    if covered < gates.coverage:
+        raise SampleRejected("Uncovered", f"{covered:.0%} of the render is covered, at least {gates.coverage:.0%}")
+    sharp = sharpness(target) / max(usual_sharpness, 1e-9)
+    if sharp < gates.blur:
+        raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
+    truth = (target / 255).astype(np.float32)
+    gain = shift_gain(render, truth)
+    found = Measured(psnr(render, truth), gain, sharp, covered)
+    if found.psnr < gates.psnr[0]:
+        raise SampleRejected("TooFar", f"{found.psnr:.1f} dB: the render shows something else")
+    if found.psnr > gates.psnr[1]:
+        raise SampleRejected("TooGood", f"{found.psnr:.1f} dB: there is nothing to learn")
+    if gain > gates.registration:
+        raise SampleRejected("Misregistered", f"a shift of the render gains {gain:.2f} dB: its pose is off")
+    return found
+
+
+def psnr(picture: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """In dB, of pictures in [0, 1]; 100 for equal ones."""
+    error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
+    return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
+
+
+def sharpness(picture: Bytes) -> float:
+    """Mean absolute Laplacian of the brightness relative to its deviation."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / max(1.0, float(grey.std())))
+
+
+def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """How many dB closer the render comes when it is shifted by up to two pixels; 0 when it lies best as it is."""
+    inner = truth[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+    height, width = inner.shape[:2]
+    scores = {
+        (down, right): psnr(np.ascontiguousarray(render[down : down + height, right : right + width]), inner)
+        for down in range(2 * _SHIFT + 1)
+        for right in range(2 * _SHIFT + 1)
+    }
+    return max(scores.values()) - scores[_SHIFT, _SHIFT]

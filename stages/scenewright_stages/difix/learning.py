@@ -1,0 +1,146 @@
+"""The steps of a tuning run: crops, loss, AdamW, running mean of weights, validation, and a state to go on from.
+
+Every step draws its crops from a generator of its own, so a state holds weights and moments and no generators. Equal
+data, parameters and threads give equal bytes on the CPU, however often a run is interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scenewright_stages.backends.fix.classic import run_network, tensors_of
+from scenewright_stages.backends.fix.network import FixNetwork
+from scenewright_stages.difix.fixer_params import FixerParams, LossParams
+from scenewright_stages.difix.gates import psnr
+from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair
+
+_WARM_UP = 20
+_CLIP = 1.0
+_VALIDATED = 32
+"""Pairs at most that choose the best checkpoint."""
+
+Planes = tuple[torch.Tensor, ...]
+
+
+@dataclass
+class Learner:
+    """A network while it learns.
+
+    Attributes:
+        network: what the steps change.
+        mean: the running mean of its weights, which is what is kept.
+        rows: step, loss and, where it was measured, the validation's PSNR.
+        best: step and PSNR of the best checkpoint.
+    """
+
+    params: FixerParams
+    seed: int
+    network: FixNetwork = field(init=False)
+    mean: FixNetwork = field(init=False)
+    rows: list[tuple[int, float, float]] = field(default_factory=list)
+    best: tuple[int, float] = (0, -math.inf)
+
+    def __post_init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = FixNetwork(self.params.use_reference)
+        self.mean = deepcopy(self.network).requires_grad_(False)
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=self.params.learning_rate, weight_decay=self.params.weight_decay
+        )
+
+    def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
+        """Takes step `number`, from 1, and returns its loss."""
+        *seen, target = batch_of(pairs, self.params, np.random.default_rng([self.seed % 2**63, number]))
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
+        loss = loss_of(self.network(*seen), target, self.params.losses)
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        self._optimiser.step()
+        # Early on the mean would still be what the weights began with.
+        keep = min(self.params.ema, number / (number + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.mean.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - keep)
+        self.rows.append((number, float(loss.detach()), math.nan))
+        return self.rows[-1][1]
+
+    def validate(self, pairs: Sequence[PairFiles]) -> float:
+        """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
+        found = float(np.mean([psnr(run_network(self.mean, each.view), each.target) for each in _some(pairs)]))
+        number, loss, _ = self.rows[-1]
+        self.rows[-1] = (number, loss, found)
+        if found > self.best[1]:
+            self.best = (number, found)
+        return found
+
+    def save(self, path: Path) -> None:
+        """Writes everything that the next step depends on."""
+        state = {
+            "network": self.network.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "rows": self.rows,
+            "best": list(self.best),
+        }
+        torch.save(state, path)
+
+    def restore(self, path: Path) -> None:
+        """The inverse of :meth:`save`."""
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.mean.load_state_dict(state["mean"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.rows = [(int(step), float(loss), float(value)) for step, loss, value in state["rows"]]
+        self.best = (int(state["best"][0]), float(state["best"][1]))
+
+
+def batch_of(pairs: Sequence[PairFiles], params: FixerParams, random: np.random.Generator) -> Planes:
+    """Render, coverage, warped reference, validity and photograph of a batch of crops, each (B, C, h, w)."""
+    crops = []
+    for number in random.integers(len(pairs), size=params.batch):
+        pair = load_pair(pairs[number])
+        crops.append(_crop(pair, params.crop, random))
+    smallest = tuple(min(crop[0].shape[axis] for crop in crops) for axis in (1, 2))
+    return tuple(
+        torch.stack([plane[:, : smallest[0], : smallest[1]] for plane in planes]) for planes in zip(*crops, strict=True)
+    )
+
+
+def loss_of(fixed: torch.Tensor, target: torch.Tensor, weights: LossParams) -> torch.Tensor:
+    """The weighted loss of (B, 3, h, w) pictures."""
+    difference = fixed - target
+    total = weights.l1 * difference.abs().mean() + weights.l2 * difference.square().mean()
+    if weights.gradient:
+        total = total + weights.gradient * (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean())
+    return total
+
+
+def _crop(pair: LoadedPair, side: int, random: np.random.Generator) -> Planes:
+    target = torch.from_numpy(pair.target.transpose(2, 0, 1).copy())
+    height, width = target.shape[1:]
+    top = int(random.integers(max(1, height - side + 1)))
+    left = int(random.integers(max(1, width - side + 1)))
+    flipped = bool(random.integers(2))
+    planes = [plane[:, top : top + side, left : left + side] for plane in (*tensors_of(pair.view), target)]
+    return tuple(plane.flip(-1) if flipped else plane for plane in planes)
+
+
+def _rate(step: int, steps: int) -> float:
+    """The learning rate relative to its height: a short rise, then half a cosine down."""
+    return min(1.0, step / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps + 1))))
+
+
+def _some(pairs: Sequence[PairFiles]) -> list[LoadedPair]:
+    count = min(_VALIDATED, len(pairs))
+    return [load_pair(pairs[place * len(pairs) // count]) for place in range(count)]

@@ -1,0 +1,152 @@
+"""Makes one pair: the render of a spoilt scene, the photograph from the same pose, and a reference beside them."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleRejected
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.difix.gates import Bytes, Measured, measure, sharpness
+from scenewright_stages.difix.params import PairsParams
+from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.warping import warp_reference
+
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 97, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+class PairStage(Stage[PairsParams]):
+    """Renders, measures and writes."""
+
+    def __init__(self, context: StageContext[PairsParams]) -> None:
+        super().__init__(context)
+        self.renderer = stage_renderer(context.models)
+
+    def process(self, sample: Sample, inputs: StageInputs[PairsParams]) -> StageResult:
+        """Writes the pair, its facts and its conditions; one that a gate refuses is rejected with the reason."""
+        photographs = _photographs(inputs.path("capture", "photographs"))
+        scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
+        target = photographs.photographs[int(sample.attributes["target"])]
+        reference = photographs.photographs[int(sample.attributes["reference"])]
+        view = look(scene, target, self.renderer)
+        measured = measure(
+            view.srgb, view.alpha, target.srgb, reference.srgb, _usual_sharpness(photographs), inputs.params.gates
+        )
+        warped, valid = reference_seen_by(scene, target, view, reference, self.renderer)
+        return self._result(sample, inputs, (target, reference), view, (warped, valid), measured)
+
+    def _result(
+        self,
+        sample: Sample,
+        inputs: StageInputs[PairsParams],
+        photographs: tuple[Photograph, Photograph],
+        view: Look,
+        warped: tuple[NDArray[np.float32], NDArray[np.bool_]],
+        measured: Measured,
+    ) -> StageResult:
+        target, reference = photographs
+        outputs: dict[str, Any] = {"image": Pixels(as_bytes(view.srgb))}
+        for name, photograph in (("target", target), ("reference", reference)):
+            outputs[name] = write_jpeg(inputs.workspace / f"{name}.jpg", photograph.srgb)
+        outputs["conditions"] = inputs.workspace / "conditions.npz"
+        save_arrays(
+            outputs["conditions"],
+            {
+                "alpha": as_bytes(view.alpha),
+                "warped": as_bytes(warped[0]),
+                "valid": warped[1].astype(np.uint8),
+            },
+        )
+        facts = pair_facts(sample, inputs.params, target, reference)
+        meta = {**facts, "measured": measured.to_json(), "renderer": self.renderer.name}
+        outputs["meta"] = inputs.workspace / "meta.json"
+        outputs["meta"].write_text(json.dumps(meta, indent=1) + "\n")
+        return StageResult(outputs, metrics={**facts, **measured.to_json()})
+
+
+class Look:
+    """What a camera sees of a scene: srgb (H, W, 3), depth and alpha (H, W), float32 on the CPU."""
+
+    def __init__(self, srgb: torch.Tensor, depth: torch.Tensor, alpha: torch.Tensor) -> None:
+        self.srgb: NDArray[np.float32] = srgb.clamp(0, 1).cpu().numpy()
+        self.depth: NDArray[np.float32] = depth.cpu().numpy()
+        self.alpha: NDArray[np.float32] = alpha.clamp(0, 1).cpu().numpy()
+
+
+@torch.no_grad()
+def look(scene: GaussianScene, photograph: Photograph, renderer: Renderer) -> Look:
+    """The scene from a photograph's camera."""
+    rendering = renderer.render(scene, [photograph.camera])
+    return Look(rendering.rgb[0], rendering.depth[0], rendering.alpha[0])
+
+
+def reference_seen_by(
+    scene: GaussianScene, target: Photograph, view: Look, reference: Photograph, renderer: Renderer
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The reference warped into the target's view by the scene's own depth, and where it shows something."""
+    behind = look(scene, reference, renderer)
+    depth = np.where(view.alpha > 0.3, view.depth, 0)
+    hidden = np.where(behind.alpha > 0.3, behind.depth, np.inf)
+    srgb = (reference.srgb / 255).astype(np.float32)
+    return warp_reference(depth, target.camera, srgb, reference.camera, hidden)
+
+
+def pair_facts(sample: Sample, params: PairsParams, target: Photograph, reference: Photograph) -> dict[str, Any]:
+    """The required keys of ``meta.json``, then what they do not say."""
+    facts = sample.attributes
+    name, scene = str(facts["pair"]), str(facts["scene"])
+    group = params.group_by.group_of(scene)
+    if (target.name, target.number) == (reference.name, reference.number):
+        raise SampleRejected("ReferenceIsTarget", f"{target.name} would be its own reference")
+    return {
+        "sample_id": name,
+        "dataset": facts.get("dataset") or params.dataset,
+        "scene_name": scene,
+        "group_id": group,
+        "target_cam_id": target.number,
+        "reference_cam_id": reference.number,
+        "target_fname": target.name,
+        "reference_fname": reference.name,
+        "image_path": f"samples/{name}/image.png",
+        "target_image_path": f"samples/{name}/target_image.jpg",
+        "ref_image_path": f"samples/{name}/ref_image.jpg",
+        "split": params.split.side(group),
+        "strategy": facts["strategy"],
+        "level": facts["level"],
+    }
+
+
+def as_bytes(values: NDArray[np.float32]) -> Bytes:
+    """Values in [0, 1] as levels."""
+    return np.asarray(np.round(np.clip(values, 0, 1) * 255), np.uint8)
+
+
+def write_jpeg(path: Path, srgb: Bytes) -> Path:
+    """Writes an RGB picture without colour subsampling."""
+    done, data = cv2.imencode(".jpg", srgb[..., ::-1], _JPEG)
+    if not done:
+        raise OSError(f"could not encode {path.name}")
+    path.write_bytes(data.tobytes())
+    return path
+
+
+@lru_cache(maxsize=2)
+def _photographs(path: Path) -> PosedPhotographs:
+    """The pairs of one capture follow each other."""
+    return PosedPhotographs.load(path)
+
+
+def _usual_sharpness(photographs: PosedPhotographs) -> float:
+    return float(np.median([sharpness(each.srgb) for each in photographs.photographs]))

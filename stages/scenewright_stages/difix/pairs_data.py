@@ -1,0 +1,135 @@
+"""Pairs as a trainer reads them: ``difix/data.json`` with the pictures that it names.
+
+A data set that this project made also offers what was known of each render. A foreign one lacks that, and groups:
+its pairs then have full coverage, no warped reference, and one group each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.fix.interface import FlawedView
+from scenewright_stages.contract.errors import ConfigurationError
+
+DATA = "difix/data.json"
+_FIELD = "spec.dataset"
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Where a pair lies.
+
+    Attributes:
+        name: its id.
+        group: it is never split.
+        image, target, reference, conditions: local files; the last two may be missing.
+    """
+
+    name: str
+    group: str
+    image: Path
+    target: Path
+    reference: Path | None
+    conditions: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPair:
+    """A pair in memory: the render with what is known of it, and the photograph, (H, W, 3) float32 in [0, 1]."""
+
+    view: FlawedView
+    target: NDArray[np.float32]
+
+
+def read_pairs(root: Path, side: str) -> list[PairFiles]:
+    """The pairs of one side of the split, sorted by id.
+
+    Raises:
+        ConfigurationError: the data set has no pairs, or names files that it does not have.
+    """
+    path = root / DATA
+    if not path.is_file():
+        raise ConfigurationError(_FIELD, root.name, f"has no {DATA}: name a data set of pairs")
+    entries: dict[str, dict[str, str]] = json.loads(path.read_text()).get(side, {})
+    return [_files(root, name, entry) for name, entry in sorted(entries.items())]
+
+
+@lru_cache(maxsize=512)
+def load_pair(files: PairFiles) -> LoadedPair:
+    """A pair in memory.
+
+    Raises:
+        ConfigurationError: a picture cannot be read, or the sizes differ.
+    """
+    image, target = _picture(files.image), _picture(files.target)
+    if image.shape != target.shape:
+        raise ConfigurationError(_FIELD, files.name, f"its pictures differ in size: {image.shape}, {target.shape}")
+    if files.conditions is None:
+        return LoadedPair(FlawedView.alone(image), target)
+    with np.load(files.conditions, allow_pickle=False) as known:
+        alpha, warped = (known[name].astype(np.float32) / 255 for name in ("alpha", "warped"))
+        return LoadedPair(FlawedView(image, alpha, warped, known["valid"] > 0), target)
+
+
+def validation_split(pairs: Sequence[PairFiles], fraction: float) -> tuple[list[PairFiles], list[PairFiles]]:
+    """What is trained on, and what chooses the best checkpoint: whole groups by the hash of their names.
+
+    A single group is split by its pairs.
+    """
+    groups = sorted({pair.group for pair in pairs}, key=_hash)
+    if len(groups) > 1:
+        held = set(groups[: max(1, round(fraction * len(groups)))])
+        chosen = [pair for pair in pairs if pair.group in held]
+    else:
+        ordered = sorted(pairs, key=lambda pair: _hash(pair.name))
+        chosen = ordered[: max(1, round(fraction * len(ordered)))]
+    names = {pair.name for pair in chosen}
+    kept = [pair for pair in pairs if pair.name not in names]
+    return (kept, chosen) if kept else (list(pairs), list(pairs))
+
+
+def _files(root: Path, name: str, entry: dict[str, Any]) -> PairFiles:
+    places = {key: _place(root, str(entry[key])) for key in ("image", "target_image", "ref_image") if key in entry}
+    for key in ("image", "target_image"):
+        if key not in places or not places[key].is_file():
+            raise ConfigurationError(_FIELD, name, f"{DATA} names no {key} that is there")
+    meta = places["image"].parent / "meta.json"
+    group = json.loads(meta.read_text())["group_id"] if meta.is_file() else name
+    conditions = root / ".scenewright/work/pairs" / f"{name}.npz"
+    return PairFiles(
+        name,
+        group,
+        places["image"],
+        places["target_image"],
+        places.get("ref_image"),
+        conditions if conditions.is_file() else None,
+    )
+
+
+def _place(root: Path, named: str) -> Path:
+    """Where a file of ``data.json`` lies in the local copy, which absolute paths do not know."""
+    inside = root / named
+    if not inside.is_file() and "samples/" in named:
+        inside = root / named[named.rindex("samples/") :]
+    return inside
+
+
+def _picture(path: Path) -> NDArray[np.float32]:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ConfigurationError(_FIELD, path.name, "is no readable picture")
+    return (np.ascontiguousarray(pixels[..., ::-1]) / 255).astype(np.float32)
+
+
+def _hash(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,168 @@
+"""The two pipelines around fixers as data: pairs of artefact and truth, and the run that tunes a fixer on them."""
+
+from __future__ import annotations
+
+from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
+from scenewright_stages.contract.outputs import ArrayContract, OutputContract
+from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.params import PairsParams
+from scenewright_stages.difix.strategies import pairs, trainings
+
+TUNING_RUNS = "tuning_runs/"
+META_KEYS = (
+    "sample_id",
+    "dataset",
+    "scene_name",
+    "group_id",
+    "target_cam_id",
+    "reference_cam_id",
+    "target_fname",
+    "reference_fname",
+    "image_path",
+    "target_image_path",
+    "ref_image_path",
+)
+CONDITIONS = (
+    ArrayContract("alpha", "uint8", 2, may_be_constant=True),
+    ArrayContract("warped", "uint8", 3, may_be_constant=True),
+    ArrayContract("valid", "uint8", 2, may_be_constant=True),
+)
+"""How far the render is covered, the reference as the target's camera would see it, and where it shows something."""
+
+
+def spoil_stage(params: PairsParams) -> StageSpec:
+    """Trains a scene that shows artefacts."""
+    return StageSpec(
+        name="spoil",
+        title="Train a spoilt scene",
+        version=1,
+        implementation="scenewright_stages.difix.spoil:SpoilStage",
+        reads=(Read("capture"),),
+        outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
+        # Which trainings and pairs there are is in the samples: another level makes none of the others again.
+        parameters=("training",),
+        attributes=("strategy", "level", "shots"),
+        expands=lambda sample: trainings(sample, params),
+        keeps_state=True,
+        seconds_per_sample=60.0,
+    )
+
+
+def pair_stage(params: PairsParams) -> StageSpec:
+    """Renders one target view, compares it with the photograph, and writes the pair."""
+    return StageSpec(
+        name="pair",
+        title="Make pairs",
+        version=1,
+        implementation="scenewright_stages.difix.pair:PairStage",
+        reads=(Read("capture"), Read("spoil")),
+        outputs=(
+            OutputContract("image", "samples/{pair}/image.png", "image"),
+            OutputContract("target", "samples/{pair}/target_image.jpg", "image"),
+            OutputContract("reference", "samples/{pair}/ref_image.jpg", "image"),
+            OutputContract("meta", "samples/{pair}/meta.json", "json", json_keys=META_KEYS),
+            OutputContract(
+                "conditions",
+                ".scenewright/work/pairs/{pair}.npz",
+                "arrays",
+                result=False,
+                offered=True,
+                arrays=CONDITIONS,
+            ),
+        ),
+        parameters=("dataset", "gates", "group_by", "split"),
+        attributes=("scene", "dataset", "time", "shots", "strategy", "level", "pair", "target", "reference"),
+        expands=lambda sample: pairs(sample, params),
+        seconds_per_sample=0.5,
+    )
+
+
+def pairs_stages(params: PairsParams) -> tuple[StageSpec, ...]:
+    """capture -> spoil (of each strategy and level) -> pair (of each target)."""
+    return capture_stage(), spoil_stage(params), pair_stage(params)
+
+
+PAIRS = Pipeline(
+    name="difixPairs",
+    kind="DatasetJob",
+    params=PairsParams,
+    input=CAPTURES,
+    stages=pairs_stages,
+    examples=({"strategies": {"cycle": [10], "crossCamera": True}},),
+    reporter="scenewright_stages.difix.report:PairsReporter",
+    sample_pages=False,
+    catalogue="scenewright_stages.difix.catalogue:index_files",
+    hosts=(TUNING_RUNS,),
+)
+
+
+def tune_stage(params: FixerParams) -> StageSpec:
+    """Trains the fixer."""
+    return StageSpec(
+        name="tune",
+        title="Tune the fixer",
+        version=1,
+        implementation="scenewright_stages.difix.tune:TuneStage",
+        reads=(),
+        outputs=(
+            OutputContract("checkpoints", "checkpoints/", "bytes", form="folder", minimum_files=2),
+            OutputContract("config", "train_config.json", "json", json_keys=("backend", "parameters", "seed", "data")),
+            OutputContract("loss", "loss.csv", "text"),
+            OutputContract("curve", "loss.png", "image"),
+        ),
+        parameters=(
+            "backend",
+            "steps",
+            "batch",
+            "crop",
+            "learning_rate",
+            "weight_decay",
+            "ema",
+            "losses",
+            "use_reference",
+            "checkpoint_every",
+            "validation_fraction",
+            "patience",
+        ),
+        inputs=("dataset",),
+        keeps_state=True,
+        seconds_per_sample=0.3 * params.steps,
+    )
+
+
+def evaluate_stage() -> StageSpec:
+    """Judges the best checkpoint on the test groups."""
+    return StageSpec(
+        name="evaluate",
+        title="Evaluate",
+        version=1,
+        implementation="scenewright_stages.difix.evaluate:EvaluateStage",
+        reads=(Read("tune", ("checkpoints", "loss")),),
+        outputs=(
+            OutputContract("metrics", "eval/metrics.json", "json", json_keys=("all", "groups", "checkpoint")),
+            OutputContract("table", "eval/table.md", "text"),
+            OutputContract("strips", "eval/strips.png", "image"),
+            OutputContract("worst", "eval/worst.png", "image"),
+            OutputContract("page", "eval/report.html", "html"),
+        ),
+        parameters=("test_strips",),
+        inputs=("dataset",),
+        seconds_per_sample=60.0,
+    )
+
+
+def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
+    """tune -> evaluate."""
+    return tune_stage(params), evaluate_stage()
+
+
+FIXER = Pipeline(
+    name="fixer",
+    kind="TuningRun",
+    params=FixerParams,
+    stages=fixer_stages,
+    chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
+)
+
+PIPELINES = (PAIRS, FIXER)

@@ -1,0 +1,99 @@
+"""Which trainings and pairs a capture gives: pure functions of the capture's index and the parameters.
+
+Every process works out the same family of samples: a capture becomes one training for each strategy and level, and
+each training becomes one pair for each photograph that it is asked to show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scenewright_stages.captures import ShotFacts, nearest, scene_name, shots_of
+from scenewright_stages.contract.samples import Child, Sample
+from scenewright_stages.difix.params import PairsParams
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Photographs of one training by number.
+
+    Attributes:
+        trained: what it is trained on.
+        targets: what it is asked to show.
+    """
+
+    trained: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+def trainings(sample: Sample, params: PairsParams) -> list[Child]:
+    """One child of a capture for every strategy and level that leaves photographs to show."""
+    shots = shots_of(sample)
+    wanted = [(name, level) for name, level in _levels(shots, params) if select(name, level, shots).targets]
+    return [Child(f"__{name}{level}", {"strategy": name, "level": level}) for name, level in wanted]
+
+
+def pairs(sample: Sample, params: PairsParams) -> list[Child]:
+    """One child of a training for every pair."""
+    shots = shots_of(sample)
+    strategy, level = str(sample.attributes["strategy"]), int(sample.attributes["level"])
+    chosen = select(strategy, level, shots)
+    found = []
+    for target in _some(chosen.targets, params.pairs_per_training):
+        reference = nearest(shots, target, _references(shots, target, chosen, params))
+        if reference is not None:
+            name = pair_name(sample, shots[target], shots[reference])
+            found.append(Child(f"__{target}", {"pair": name, "target": target, "reference": reference}))
+    return found
+
+
+def select(strategy: str, level: int, shots: Sequence[ShotFacts]) -> Selection:
+    """What a training of a strategy is trained on, and what it is asked to show."""
+    everything = tuple(range(len(shots)))
+    if strategy == "sparse":
+        return Selection(everything[::level], tuple(each for each in everything if each % level))
+    if strategy == "crossCamera":
+        own = tuple(each for each in everything if shots[each].camera == level)
+        return Selection(own, tuple(each for each in everything if shots[each].camera != level))
+    return Selection(everything, everything)
+
+
+def pair_name(training: Sample, target: ShotFacts, reference: ShotFacts) -> str:
+    """Id of a pair, unique over captures, strategies and levels."""
+    facts = training.attributes
+    names = (_safe(shot.name) for shot in (target, reference))
+    return "{}__tcam{}__rccam{}__tf{}__rf{}__{}{}".format(
+        scene_name(training), target.camera, reference.camera, *names, facts["strategy"], facts["level"]
+    )
+
+
+def _levels(shots: Sequence[ShotFacts], params: PairsParams) -> Iterator[tuple[str, int]]:
+    strategies = params.strategies
+    for name, levels in (
+        ("sparse", strategies.sparse),
+        ("underfit", strategies.underfit),
+        ("cycle", strategies.cycle),
+    ):
+        yield from ((name, level) for level in dict.fromkeys(levels))
+    if strategies.cross_camera:
+        yield from (("crossCamera", camera) for camera in sorted({shot.camera for shot in shots}))
+
+
+def _references(shots: Sequence[ShotFacts], target: int, chosen: Selection, params: PairsParams) -> Iterator[int]:
+    wanted = params.reference
+    for each in chosen.trained if wanted.source == "trained" else range(len(shots)):
+        same = shots[each].camera == shots[target].camera
+        if wanted.camera == "any" or same == (wanted.camera == "same"):
+            yield each
+
+
+def _some(numbers: Sequence[int], limit: int) -> list[int]:
+    """At most `limit` of the numbers, evenly spaced."""
+    count = min(limit, len(numbers))
+    return [numbers[place * len(numbers) // count] for place in range(count)]
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

@@ -1,0 +1,174 @@
+"""The stage that trains a fixer: checkpoints, the loss over the steps, and what they were made of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from scenewright_stages.backends.fix.classic import save_checkpoint
+from scenewright_stages.contract.errors import Abandoned, ConfigurationError
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.learning import Learner
+from scenewright_stages.difix.pairs_data import PairFiles, read_pairs, validation_split
+
+DATASET = "dataset"
+CHECKPOINT = "model_{step}"
+USE = BackendUse("fix", "classic", notes="Trained from scratch on the data set's pairs.")
+
+
+class TuneStage(Stage[FixerParams]):
+    """Trains a fixer on the pairs of the data set."""
+
+    def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
+        """Writes the checkpoints; a process that is ended continues at the last state."""
+        root = inputs.named[DATASET]
+        everything = read_pairs(root, "train")
+        if not everything:
+            raise ConfigurationError("spec.dataset", root.name, "has no pairs to train on")
+        pairs, held = validation_split(everything, inputs.params.validation_fraction)
+        learner = Learner(inputs.params, inputs.seed)
+        folder = inputs.workspace / "checkpoints"
+        folder.mkdir()
+        self._learn(learner, pairs, held, inputs, folder)
+        last = learner.rows[-1][0]
+        outputs = {
+            "checkpoints": folder,
+            "config": inputs.workspace / "train_config.json",
+            "loss": inputs.workspace / "loss.csv",
+            "curve": inputs.workspace / "loss.png",
+        }
+        config = train_config(inputs, pairs, held, root)
+        outputs["config"].write_text(json.dumps(config, indent=1) + "\n")
+        outputs["loss"].write_text(loss_table(learner.rows))
+        write_curve(outputs["curve"], learner.rows)
+        metrics = {
+            "best_step": learner.best[0],
+            "latest_step": last,
+            "best_validation_psnr": round(learner.best[1], 4),
+            "parameters": sum(value.numel() for value in learner.network.parameters()),
+            "pairs": len(pairs),
+            "validation_pairs": len(held),
+        }
+        return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=[USE])
+
+    def _learn(
+        self,
+        learner: Learner,
+        pairs: Sequence[PairFiles],
+        held: Sequence[PairFiles],
+        inputs: StageInputs[FixerParams],
+        folder: Path,
+    ) -> None:
+        """Takes the steps that are left, and keeps checkpoints and states."""
+        params, state = inputs.params, inputs.state
+        assert state is not None
+        if state.step:
+            learner.restore(state.files["learner.pt"])
+            for name, path in state.files.items():
+                if name.startswith("model_"):
+                    (folder / name).write_bytes(path.read_bytes())
+        for number in range(state.step + 1, params.steps + 1):
+            loss = learner.step(number, pairs)
+            if number % params.checkpoint_every == 0 or number == params.steps:
+                score = learner.validate(held)
+                keep_checkpoint(folder, learner, number)
+                self.context.numbers({"loss": loss, "validation_psnr": score})
+            stops = _stops(learner, params)
+            ending = self.context.should_stop()
+            if ending or (number % params.state_every == 0 and number < params.steps and not stops):
+                kept = inputs.workspace / "learner.pt"
+                learner.save(kept)
+                state.save(number, {kept.name: kept, **{path.name: path for path in sorted(folder.iterdir())}})
+                self.context.numbers({"loss": loss})
+            if ending:
+                raise Abandoned
+            if stops:
+                break
+            self.context.progress(number / params.steps, f"step {number}")
+
+
+def keep_checkpoint(folder: Path, learner: Learner, step: int) -> None:
+    """Writes ``model_<step>.safetensors`` and ``.pkl``, which hold the same weights."""
+    name = CHECKPOINT.format(step=step)
+    facts = {"backend": "classic", "step": step, "licence": ""}
+    save_checkpoint(folder / f"{name}.safetensors", learner.mean, facts)
+    weights = {"backend": "classic", "state_dict_fixer": learner.mean.state_dict(), "step": step}
+    torch.save(weights, folder / f"{name}.pkl")
+
+
+def train_config(
+    inputs: StageInputs[FixerParams], pairs: Sequence[PairFiles], held: Sequence[PairFiles], root: Path
+) -> dict[str, Any]:
+    """What the checkpoints were made of."""
+    return {
+        "backend": inputs.params.backend,
+        "parameters": inputs.params.model_dump(mode="json", by_alias=True),
+        "seed": inputs.seed,
+        "data": {
+            "pairs": len(pairs),
+            "groups": sorted({pair.group for pair in pairs}),
+            "validation_groups": sorted({pair.group for pair in held}),
+        },
+        "versions": {"scenewright": version("scenewright"), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def loss_table(rows: Sequence[tuple[int, float, float]]) -> str:
+    """``loss.csv``: the loss of every step, and the validation where it was measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("step", "loss", "validation_psnr"))
+    for step, loss, score in rows:
+        writer.writerow((step, f"{loss:.9g}", "" if math.isnan(score) else f"{score:.6f}"))
+    return text.getvalue()
+
+
+def write_curve(path: Path, rows: Sequence[tuple[int, float, float]], size: tuple[int, int] = (640, 320)) -> None:
+    """A picture of the loss over the steps, on a logarithmic scale, with its running mean."""
+    width, height = size
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    values = np.log10(np.maximum([loss for _, loss, _ in rows], 1e-9))
+    low, high = float(values.min()), float(max(values.max(), values.min() + 1e-3))
+    smooth = np.convolve(np.pad(values, (10, 10), mode="edge"), np.ones(21) / 21, mode="valid")
+    for series, colour in ((values, (215, 215, 215)), (smooth, (160, 60, 20))):
+        across = np.linspace(50, width - 10, len(series))
+        down = 10 + (high - series) / (high - low) * (height - 40)
+        points = np.stack([across, down], axis=1).round().astype(np.int32)
+        cv2.polylines(canvas, [points], False, colour, 1, cv2.LINE_AA)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    for text, place in (
+        (f"{10**high:.3g}", (4, 16)),
+        (f"{10**low:.3g}", (4, height - 28)),
+        (f"loss over {rows[-1][0]} steps", (width // 2 - 70, height - 8)),
+    ):
+        cv2.putText(canvas, text, place, font, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
+    cv2.imwrite(str(path), canvas)
+
+
+def _stops(learner: Learner, params: FixerParams) -> bool:
+    """Whether the last checkpoints brought nothing."""
+    waited = learner.rows[-1][0] - learner.best[0]
+    return (
+        bool(params.patience)
+        and not math.isnan(learner.rows[-1][2])
+        and waited >= params.patience * params.checkpoint_every
+    )
+
+
+def _warnings(pairs: Sequence[PairFiles]) -> list[str]:
+    without = sum(pair.conditions is None for pair in pairs)
+    if not without:
+        return []
+    return [f"{without} of {len(pairs)} pairs come without coverage and warped reference: the fixer learns without"]

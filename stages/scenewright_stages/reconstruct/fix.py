@@ -1,0 +1,201 @@
+"""Rounds with a fixer: views between photographs are rendered, repaired, learned from, and kept only if that helps.
+
+A round runs twice from the same scene, with and without its repaired views, with the same steps and draws. The gate
+views, which neither train nor judge, decide; unless they gain enough, the scene is the one without, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.capability import FloatImage
+from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
+from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.captures import ShotFacts, nearest
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.pipeline import FIXER
+from scenewright_stages.reconstruct.train import capture_roles
+from scenewright_stages.reconstruct.views import Roles, cameras_between
+from scenewright_stages.scenes.captures import shots_facts, training_settings, views_of
+from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.scenes.preparation import write_png
+from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
+from scenewright_stages.vision.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.training import TrainingSettings, train, weighted
+from scenewright_stages.vision.warping import warp_reference
+
+_SHOWN = 6
+_DRAWN = 0.3
+"""Least alpha at which a depth means a surface."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """How a round ended: mean PSNR of the gate views before it, without and with repaired views, and what was kept."""
+
+    before: float
+    without: float
+    with_fixes: float
+    kept: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """A view between photographs: what is known of the render, and the repaired picture."""
+
+    camera: Camera
+    flawed: FlawedView
+    fixed: FloatImage
+
+    def view(self) -> View:
+        """As a fit sees it: only where the render is covered."""
+        return View(self.camera, torch.from_numpy(self.fixed), torch.from_numpy(self.flawed.alpha > 0.5))
+
+
+class FixStage(Stage[ReconstructParams]):
+    """Runs the rounds."""
+
+    def __init__(self, context: StageContext[ReconstructParams]) -> None:
+        super().__init__(context)
+        self.renderer = stage_renderer(context.models)
+
+    def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
+        """Writes the scene, how each round ended, and the repaired views of the last round."""
+        options = {"checkpoint": str(inputs.named[FIXER])}
+        fixer = load(FIX, "classic", ModelContext.from_settings(self.context.models, options=options))
+        photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
+        scene = GaussianScene.load_npz(inputs.path("train", "scene")).to(self.renderer.device)
+        roles = capture_roles(photographs, inputs.params)
+        rounds, repairs = [], []
+        for number in range(inputs.params.difix.rounds):
+            self.context.progress(number / inputs.params.difix.rounds, f"round {number + 1}")
+            random = np.random.default_rng([inputs.seed % 2**63, number])
+            count = inputs.params.difix.views
+            cameras = cameras_between(shots_facts(photographs), photographs.cameras, roles, count, random)
+            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
+            scene, ended = run_round(
+                scene, photographs, roles, [each.view() for each in repairs], inputs.params, inputs.seed + number,
+                self.renderer,
+            )  # fmt: skip
+            rounds.append(ended)
+            self.context.numbers({"gate_psnr": max(ended.without, ended.with_fixes)})
+        return self._result(inputs, scene, rounds, repairs, fixer)
+
+    def _result(
+        self,
+        inputs: StageInputs[ReconstructParams],
+        scene: GaussianScene,
+        rounds: Sequence[Round],
+        repairs: Sequence[Repair],
+        fixer: Fixer,
+    ) -> StageResult:
+        names = {"scene": "fixed_scene.npz", "rounds": "difix_rounds.json", "strips": "difix_views.png"}
+        outputs: dict[str, Path] = {name: inputs.workspace / file for name, file in names.items()}
+        scene.to("cpu").save_npz(outputs["scene"])
+        listed: list[dict[str, Any]] = [
+            {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(each).items()}
+            for each in rounds
+        ]
+        outputs["rounds"].write_text(json.dumps({"rounds": listed}, indent=1) + "\n")
+        write_png(outputs["strips"], strips(repairs[:_SHOWN]))
+        kept = sum(each.kept for each in rounds)
+        warnings = [] if kept else ["no round was better with repaired views: the scene is the one without them"]
+        metrics = {"rounds": listed, "kept_rounds": kept, "gaussians": len(scene)}
+        return StageResult(outputs, metrics=metrics, warnings=warnings, backends=[fixer.record.use()])
+
+
+def run_round(
+    scene: GaussianScene,
+    photographs: PosedPhotographs,
+    roles: Roles,
+    repairs: Sequence[View],
+    params: ReconstructParams,
+    seed: int,
+    renderer: Renderer,
+) -> tuple[GaussianScene, Round]:
+    """The scene with the repaired views, if the gate views gain enough over before and without, else that without."""
+    block = params.difix
+    views, gate = views_of(photographs, roles.train), views_of(photographs, roles.gate)
+    settings = round_settings(params)
+    # Photographs are drawn once each, repaired views so often that they make up their share.
+    extra = weighted(repairs, block.weight, len(views) * block.share / (1 - block.share))
+    without = train(scene, views, settings, seed, renderer)
+    with_fixes = train(scene, [*views, *extra], settings, seed, renderer)
+    before, plain, fixed = (evaluate(each, gate, renderer).psnr for each in (scene, without, with_fixes))
+    kept = fixed - max(before, plain) >= block.gain
+    return (with_fixes if kept else without), Round(before, plain, fixed, kept)
+
+
+def round_settings(params: ReconstructParams) -> TrainingSettings:
+    """A round continues at a tenth of the means' rate, and may add Gaussians where views are still wrong."""
+    settings = training_settings(params.training)
+    steps = params.difix.round_steps
+    return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
+
+
+def repaired(
+    scene: GaussianScene,
+    cameras: Sequence[Camera],
+    photographs: PosedPhotographs,
+    roles: Roles,
+    fixer: Fixer,
+    renderer: Renderer,
+) -> list[Repair]:
+    """The scene's renders from these cameras, each repaired with the nearest training photograph as reference."""
+    shots = shots_facts(photographs)
+    found = []
+    for camera in cameras:
+        place = nearest([*shots, _facts(camera)], len(shots), roles.train)
+        assert place is not None
+        flawed = flawed_view(scene, camera, photographs, place, renderer)
+        found.append(Repair(camera, flawed, fixer.fix(flawed)))
+    return found
+
+
+@torch.no_grad()
+def flawed_view(
+    scene: GaussianScene, camera: Camera, photographs: PosedPhotographs, reference: int, renderer: Renderer
+) -> FlawedView:
+    """A render with what is known of it, as pairs have it."""
+    photograph = photographs.photographs[reference]
+    rgb, depth, alpha = _look(scene, camera, renderer)
+    _, behind_depth, behind_alpha = _look(scene, photograph.camera, renderer)
+    srgb = (photograph.srgb / 255).astype(np.float32)
+    hidden = np.where(behind_alpha > _DRAWN, behind_depth, np.inf)
+    warped, valid = warp_reference(np.where(alpha > _DRAWN, depth, 0), camera, srgb, photograph.camera, hidden)
+    return FlawedView(rgb, alpha, warped, valid, srgb)
+
+
+def strips(repairs: Sequence[Repair]) -> FloatImage:
+    """Render, repaired render and warped reference side by side, one row for each view."""
+    rows = [np.concatenate([each.flawed.srgb, each.fixed, each.flawed.warped], axis=1) for each in repairs]
+    height, width = (max(row.shape[axis] for row in rows) for axis in (0, 1))
+    padded = [np.pad(row, ((0, height - row.shape[0]), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    return np.concatenate(padded).astype(np.float32)
+
+
+def _look(
+    scene: GaussianScene, camera: Camera, renderer: Renderer
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    rendering = renderer.render(scene, [camera])
+    colour, alpha = rendering.rgb[0].clamp(0, 1), rendering.alpha[0].clamp(0, 1)
+    return colour.cpu().numpy(), rendering.depth[0].cpu().numpy(), alpha.cpu().numpy()
+
+
+def _facts(camera: Camera) -> ShotFacts:
+    pose = camera.world_from_camera
+    return ShotFacts("", 0, tuple(pose[:3, 3].tolist()), tuple(quaternion_from_rotation(pose[:3, :3]).tolist()))

@@ -1,0 +1,96 @@
+"""Parameters of a reconstruction: which photographs train, decide and judge, and how a fixer helps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from scenewright_stages.captures import TrainingParams
+from scenewright_stages.contract.params import Params, Rule
+
+
+class DifixParams(Params):
+    """Rounds in which a tuned fixer repairs views between the photographs and the scene learns from them."""
+
+    tuning_run: str = Field(
+        default="",
+        max_length=253,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        description="Name of the TuningRun of this namespace whose checkpoint is used; the job waits until it is "
+        "Complete.",
+    )
+    step: str = Field(
+        default="best",
+        max_length=12,
+        pattern=r"^(best|latest|[0-9]+)$",
+        description="Which checkpoint of that run: best, latest, or the one of a step.",
+    )
+    checkpoint: str = Field(
+        default="",
+        max_length=1024,
+        pattern=r"^(|[^\s]+\.safetensors)$",
+        description="A checkpoint's URI instead of a run's name.",
+    )
+    rounds: int = Field(default=0, ge=0, le=50, description="How often views are repaired and learned from. 0: never.")
+    round_steps: int = Field(default=400, ge=10, le=50_000, description="Optimisation steps of a round.")
+    views: int = Field(default=12, ge=1, le=500, description="Views between photographs that a round repairs.")
+    weight: float = Field(default=0.3, gt=0.0, le=10.0, description="Weight of a repaired view in the loss.")
+    share: float = Field(
+        default=0.3, gt=0.0, lt=1.0, description="Share of a round's steps that learn from repaired views."
+    )
+    gain: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=20.0,
+        description="A round runs with and without its repaired views; they are kept if the gate views gain at least "
+        "so many dB over the round without them and over the scene before.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "rounds",
+            "self.rounds == 0 || self.tuningRun != '' || self.checkpoint != ''",
+            "needs a fixer: name a tuningRun or a checkpoint (the classic fixer has no base model)",
+            lambda block: not block.rounds or bool(block.tuning_run or block.checkpoint),
+            ({"rounds": 1},),
+        ),
+        Rule(
+            "checkpoint",
+            "self.checkpoint == '' || self.tuningRun == ''",
+            "contradicts tuningRun: give either",
+            lambda block: not (block.checkpoint and block.tuning_run),
+            ({"checkpoint": "s3://runs/one/checkpoints/model_100.safetensors", "tuningRun": "one"},),
+        ),
+    )
+
+
+class RenderParams(Params):
+    """The flight along the photographs."""
+
+    frames: int = Field(default=90, ge=2, le=2000, description="Frames of the video.")
+    frames_per_second: int = Field(default=25, ge=1, le=120, description="Frame rate of the video in 1/s.")
+
+
+class ReconstructParams(Params):
+    """Photographs with poses become a 3D scene of Gaussian splats."""
+
+    max_resolution: int = Field(
+        default=640, ge=32, le=4096, description="Longest side of the photographs in training, in pixels."
+    )
+    held_out_every: int = Field(
+        default=6,
+        ge=2,
+        le=1000,
+        description="Every n-th photograph is held out: it neither trains nor decides, and the quality is reported on "
+        "it.",
+    )
+    gate_every: int = Field(
+        default=6,
+        ge=2,
+        le=1000,
+        description="Of the others, every n-th does not train but decides whether repaired views help.",
+    )
+    training: TrainingParams = TrainingParams()
+    difix: DifixParams = DifixParams()
+    render: RenderParams = RenderParams()

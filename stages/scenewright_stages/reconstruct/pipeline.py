@@ -1,0 +1,108 @@
+"""The reconstruction pipeline as data: capture -> trained scene -> rounds with a fixer -> flight and files."""
+
+from __future__ import annotations
+
+from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
+from scenewright_stages.contract.outputs import OutputContract
+from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
+from scenewright_stages.reconstruct.params import ReconstructParams
+
+FIXER = "fixer"
+"""Name of the checkpoint among the inputs."""
+
+
+def train_stage(params: ReconstructParams) -> StageSpec:
+    """Trains the scene on the photographs that are neither held out nor decide."""
+    return StageSpec(
+        name="train",
+        title="Train the scene",
+        version=1,
+        implementation="scenewright_stages.reconstruct.train:TrainStage",
+        reads=(Read("capture"),),
+        outputs=(OutputContract("scene", f"{WORK}/trained_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
+        parameters=("training", "held_out_every", "gate_every"),
+        keeps_state=True,
+        seconds_per_sample=0.05 * params.training.steps,
+    )
+
+
+def fix_stage(params: ReconstructParams) -> StageSpec:
+    """Repairs views between photographs and keeps what helps."""
+    return StageSpec(
+        name="difix",
+        title="Repair views",
+        version=1,
+        implementation="scenewright_stages.reconstruct.fix:FixStage",
+        reads=(Read("capture"), Read("train")),
+        outputs=(
+            OutputContract("scene", f"{WORK}/fixed_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
+            OutputContract("rounds", "{sample}/difix_rounds.json", "json", json_keys=("rounds",)),
+            OutputContract("strips", "{sample}/difix_views.png", "image"),
+        ),
+        parameters=(
+            "training",
+            "held_out_every",
+            "gate_every",
+            "difix.rounds",
+            "difix.round_steps",
+            "difix.views",
+            "difix.weight",
+            "difix.share",
+            "difix.gain",
+        ),
+        inputs=(FIXER,),
+        backends={"fix": "classic"},
+        seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
+    )
+
+
+def render_stage(params: ReconstructParams) -> StageSpec:
+    """Measures the scene on the photographs that were held out, and writes the files that people use."""
+    last = "difix" if params.difix.rounds else "train"
+    return StageSpec(
+        name="render",
+        title="Render",
+        version=1,
+        implementation="scenewright_stages.reconstruct.render:RenderStage",
+        reads=(Read("capture"), Read(last, ("scene",))),
+        outputs=(
+            OutputContract("ply", "{sample}/gf.ply", "ply", minimum_bytes=500),
+            OutputContract("video", "{sample}/flight.mp4", "video"),
+            OutputContract("depth_video", "{sample}/flight_depth.mp4", "video"),
+            OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
+            OutputContract("held_out", "{sample}/held_out.png", "image"),
+            OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "gate", "train")),
+        ),
+        parameters=("held_out_every", "gate_every", "render"),
+        seconds_per_sample=20.0,
+    )
+
+
+def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
+    """capture -> train -> difix, where a fixer is named -> render."""
+    fixing = (fix_stage(params),) if params.difix.rounds else ()
+    return capture_stage(), train_stage(params), *fixing, render_stage(params)
+
+
+def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
+    """The checkpoint of the fixer."""
+    block = params.difix
+    if not block.rounds:
+        return ()
+    if block.tuning_run:
+        return (
+            NamedInput(FIXER, kind="TuningRun", object=block.tuning_run, chosen=block.step, field="difix.tuningRun"),
+        )
+    return (NamedInput(FIXER, uri=block.checkpoint, field="difix.checkpoint"),)
+
+
+PIPELINE = Pipeline(
+    name="reconstruct",
+    kind="SceneJob",
+    params=ReconstructParams,
+    input=CAPTURES,
+    stages=stages,
+    inputs=named_inputs,
+    reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
+    examples=({"difix": {"rounds": 1, "tuningRun": "fixer"}},),
+)

@@ -1,0 +1,92 @@
+"""Last stage: the quality on photographs that were held out, the flight along the photographs, and the Gaussians."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.train import capture_roles
+from scenewright_stages.reconstruct.views import Roles, along
+from scenewright_stages.scenes.captures import views_of
+from scenewright_stages.scenes.flight import fly
+from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.scenes.preparation import write_png
+from scenewright_stages.scenes.video import write_flight_sheet, write_videos
+from scenewright_stages.vision.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.ply import write_ply
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+
+_SHOWN = 4
+
+
+class RenderStage(Stage[ReconstructParams]):
+    """Measures and shows a finished scene."""
+
+    def __init__(self, context: StageContext[ReconstructParams]) -> None:
+        super().__init__(context)
+        self.renderer = stage_renderer(context.models)
+        self.last_stage = next(name for name in context.stage.upstream() if name != "capture")
+
+    def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
+        """Writes PLY, videos, contact sheet, held-out comparison and metrics."""
+        photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
+        scene = GaussianScene.load_npz(inputs.path(self.last_stage, "scene")).to(self.renderer.device)
+        roles = capture_roles(photographs, inputs.params)
+        metrics = {
+            **measured(scene, photographs, roles, self.renderer),
+            "gaussians": len(scene),
+            "renderer": self.renderer.name,
+        }
+        names = {"ply": "gf.ply", "video": "flight.mp4", "depth_video": "flight_depth.mp4"}
+        names |= {"contact_sheet": "contact_sheet.jpg", "held_out": "held_out.png", "metrics": "metrics.json"}
+        outputs: dict[str, Path] = {name: inputs.workspace / file for name, file in names.items()}
+        write_ply(scene, outputs["ply"])
+        render = inputs.params.render
+        cameras = along([photographs.cameras[number] for number in roles.train], render.frames)
+        flight = fly(scene, cameras, self.renderer, self.context.progress)
+        write_videos(flight, outputs["video"], outputs["depth_video"], render.frames_per_second)
+        write_flight_sheet(flight, outputs["contact_sheet"])
+        write_png(outputs["held_out"], comparison(scene, photographs, roles.held_out[:_SHOWN], self.renderer))
+        outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        return StageResult(outputs, metrics=metrics)
+
+
+def measured(
+    scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, renderer: Renderer
+) -> dict[str, dict[str, Any]]:
+    """PSNR, SSIM and coverage over the photographs of each role."""
+    found = {}
+    for name, numbers in vars(roles).items():
+        quality = evaluate(scene, views_of(photographs, numbers), renderer)
+        found[name] = {
+            "views": [photographs.photographs[number].name for number in numbers],
+            "psnr": round(quality.psnr, 3),
+            "ssim": round(quality.ssim, 4),
+            "covered": round(quality.covered, 4),
+        }
+    return found
+
+
+@torch.no_grad()
+def comparison(
+    scene: GaussianScene, photographs: PosedPhotographs, numbers: tuple[int, ...], renderer: Renderer
+) -> NDArray[np.float32]:
+    """Photograph and render side by side, one row for each view."""
+    rows = []
+    for number in numbers:
+        photograph = photographs.photographs[number]
+        drawn = renderer.render(scene, [photograph.camera]).rgb[0].clamp(0, 1).cpu().numpy()
+        rows.append(np.concatenate([photograph.srgb.astype(np.float32) / 255, drawn], axis=1))
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in rows]
+    return np.concatenate(padded).astype(np.float32)

@@ -1,0 +1,168 @@
+"""The pages of reconstructed scenes: the viewer, the quality on held-out photographs, and the rounds with a fixer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenewright_stages.contract.stage import Reporter, SampleOutcome
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.views import along, roles_of
+from scenewright_stages.report.data import Evidence, IndexData, IndexEntry, Metric
+from scenewright_stages.report.page import render_index
+from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
+from scenewright_stages.report.rows import (
+    failures_of,
+    job_name,
+    links,
+    parameter_rows,
+    provenance_rows,
+    state_of,
+    timings,
+    warnings_of,
+)
+from scenewright_stages.scenes.page import SceneData, render_scene
+from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.scenes.splats import SplatCloud, SplatScene
+from scenewright_stages.vision.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.gaussians.ply import read_ply
+
+LAST_STAGE = "render"
+THUMBNAIL_SIDE = 320
+_LINKS = (
+    ("ply", "Gaussian splats (PLY)"),
+    ("video", "Flight video"),
+    ("depth_video", "Depth video"),
+    ("metrics", "Metrics"),
+)
+_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
+_ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
+_Files = Mapping[tuple[str, str], Callable[[], Path]]
+
+
+class ReconstructionReporter(Reporter):
+    """Makes ``report.html`` of reconstructions."""
+
+    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
+        """The page of one scene."""
+        return render_scene(scene_report(outcome, job))
+
+    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
+        """The overview of several scenes."""
+        return render_index(
+            IndexData(
+                title=job_name(job),
+                pipeline="Reconstruction",
+                spec_hash=str(job.get("workHash", "")),
+                duration=sum(record.seconds for outcome in outcomes for record in outcome.records.values()),
+                entries=tuple(_index_entry(outcome) for outcome in outcomes),
+                failures=tuple(failure for outcome in outcomes for failure in failures_of(outcome)),
+            )
+        )
+
+
+def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
+    """Everything that the page of one scene shows; of an unfinished one, what is there."""
+    params = ReconstructParams.model_validate(job.get("spec", {}).get("reconstruct") or {})
+    files, records = outcome.files, outcome.records
+    photographs = _photographs(files)
+    metrics = _measured(outcome)
+    return SceneData(
+        title=outcome.sample.id,
+        pipeline="Reconstruction",
+        state=state_of(outcome, LAST_STAGE),
+        spec_hash=str(job.get("workHash", "")),
+        duration=sum(record.seconds for record in records.values()),
+        job=job_name(job),
+        subtitle=f"{len(photographs.photographs)} photographs" if photographs else "",
+        warnings=warnings_of(outcome),
+        splats=_splats(files, photographs, params),
+        video=_video(files, photographs),
+        images=tuple(_images(files)),
+        metrics=tuple(_metrics(metrics)),
+        parameters=tuple(parameter_rows(params, ReconstructParams())),
+        provenance=tuple(provenance_rows(records, _EVIDENCE)),
+        stages=tuple(timings(records)),
+        failures=tuple(failures_of(outcome)),
+        links=tuple(links(outcome, LAST_STAGE, _LINKS)),
+        log=rounds_text(files),
+    )
+
+
+def rounds_text(files: _Files) -> str:
+    """How the rounds with a fixer ended, one line each."""
+    if ("difix", "rounds") not in files:
+        return ""
+    rounds = json.loads(files["difix", "rounds"]().read_text())["rounds"]
+    lines = [
+        f"round {number}: gate views {each['before']:.2f} dB before, {each['without']:.2f} without repaired views, "
+        f"{each['with_fixes']:.2f} with: {'kept' if each['kept'] else 'rejected'}"
+        for number, each in enumerate(rounds, start=1)
+    ]
+    return "\n".join(lines)
+
+
+def _photographs(files: _Files) -> PosedPhotographs | None:
+    return PosedPhotographs.load(files["capture", "photographs"]()) if ("capture", "photographs") in files else None
+
+
+def _measured(outcome: SampleOutcome) -> Mapping[str, Any]:
+    render = outcome.records.get(LAST_STAGE)
+    return render.metrics if render is not None and render.state == "done" else {}
+
+
+def _splats(files: _Files, photographs: PosedPhotographs | None, params: ReconstructParams) -> SplatScene | None:
+    if (LAST_STAGE, "ply") not in files or photographs is None:
+        return None
+    cameras = photographs.cameras
+    train = roles_of(len(cameras), params.held_out_every, params.gate_every).train
+    path = along([cameras[number] for number in train], params.render.frames)
+    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
+
+
+def _video(files: _Files, photographs: PosedPhotographs | None) -> Video | None:
+    if (LAST_STAGE, "video") not in files or photographs is None:
+        return None
+    first = photographs.photographs[0].srgb
+    poster = photograph(first.astype(np.float32) / 255, "The first photograph")
+    data = files[LAST_STAGE, "video"]().read_bytes()
+    return Video(data, first.shape[1], first.shape[0], "The flight along the photographs", poster)
+
+
+def _images(files: _Files) -> Iterator[Picture]:
+    captions = {
+        (LAST_STAGE, "held_out"): "Photographs that were held out, each beside the render from its pose",
+        ("difix", "strips"): "Views between photographs: render, repaired render, reference as seen from there",
+    }
+    for key, caption in captions.items():
+        if key in files:
+            yield photograph(read_png(files[key]()), caption, caption)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
+    for role, label in _ROLES.items():
+        if role in metrics:
+            found = metrics[role]
+            note = f"SSIM {found['ssim']:.3f} over {len(found['views'])} views, {found['covered']:.1%} covered"
+            yield Metric(label, found["psnr"], "dB", "higher", None, 1, note)
+    if metrics:
+        yield Metric("Gaussians", metrics["gaussians"], digits=0)
+
+
+def _index_entry(outcome: SampleOutcome) -> IndexEntry:
+    state = state_of(outcome, LAST_STAGE)
+    done = state in ("done", "warning")
+    photographs = _photographs(outcome.files)
+    picture = None
+    if photographs is not None:
+        srgb = photographs.photographs[0].srgb.astype(np.float32) / 255
+        picture = thumbnail(srgb, THUMBNAIL_SIDE, f"First photograph of {outcome.sample.id}")
+    failure = next(failures_of(outcome), None)
+    message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
+    href = f"{outcome.sample.id}/report.html" if done else ""
+    return IndexEntry(outcome.sample.id, state, href, picture, message, tuple(_metrics(_measured(outcome))))

@@ -1,0 +1,67 @@
+"""Trains the scene on the photographs that are for training."""
+
+from __future__ import annotations
+
+from scenewright_stages.contract.errors import Abandoned, SampleError
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.views import Roles, roles_of
+from scenewright_stages.scenes.captures import start_of, training_settings, views_of
+from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.vision.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.training import train
+
+MINIMUM_TRAINING_VIEWS = 2
+
+
+class TrainStage(Stage[ReconstructParams]):
+    """Trains the scene."""
+
+    def __init__(self, context: StageContext[ReconstructParams]) -> None:
+        super().__init__(context)
+        self.renderer = stage_renderer(context.models)
+
+    def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
+        """Writes the scene; a process that is ended continues at the last segment."""
+        photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
+        roles = capture_roles(photographs, inputs.params)
+        params, state = inputs.params.training, inputs.state
+        assert state is not None
+        settings = training_settings(params)
+        start = start_of(photographs, roles.train, params, inputs.seed)
+
+        def keep(steps: int, scene: GaussianScene, loss: float) -> None:
+            path = inputs.workspace / "state.npz"
+            scene.to("cpu").save_npz(path)
+            state.save(steps, {path.name: path})
+            self.context.numbers({"loss": loss, "gaussians": float(len(scene))})
+            self.context.progress(steps / settings.steps, f"step {steps}")
+            if self.context.should_stop():
+                raise Abandoned
+
+        begun = GaussianScene.load_npz(state.files["state.npz"]) if state.step else start
+        views = views_of(photographs, roles.train)
+        scene = train(begun, views, settings, inputs.seed, self.renderer, done=state.step, on_segment=keep)
+        path = inputs.workspace / "trained_scene.npz"
+        scene.to("cpu").save_npz(path)
+        warnings = [f"{start.seeded} start points are random: the capture brings hardly any"] if start.seeded else []
+        return StageResult({"scene": path}, metrics={"gaussians": len(scene), **counts(roles)}, warnings=warnings)
+
+
+def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:
+    """The photographs' roles. Raises SampleError when none is left to train, decide or judge."""
+    count = len(photographs.photographs)
+    roles = roles_of(count, params.held_out_every, params.gate_every)
+    if len(roles.train) < MINIMUM_TRAINING_VIEWS or not roles.gate or not roles.held_out:
+        raise SampleError(
+            "TooFewViews",
+            f"{count} photographs give {counts(roles)}: lower heldOutEvery or gateEvery, or take more photographs",
+        )
+    return roles
+
+
+def counts(roles: Roles) -> dict[str, int]:
+    """How many photographs have each role."""
+    return {f"{name}_views": len(numbers) for name, numbers in vars(roles).items()}

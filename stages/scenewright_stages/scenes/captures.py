@@ -1,0 +1,91 @@
+"""The stage that reads a capture, and how stages make views of its photographs and train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from scenewright_stages.captures import ShotFacts, TrainingParams
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.pipeline import INPUT
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.vision.cameras import quaternion_from_rotation
+from scenewright_stages.vision.captures.capture import CaptureError
+from scenewright_stages.vision.captures.finding import read_capture
+from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.start import Start, start_points
+from scenewright_stages.vision.gaussians.training import TrainingSettings
+
+
+class CaptureBlock(Protocol):
+    """Parameters of pipelines over captures."""
+
+    @property
+    def max_resolution(self) -> int:
+        """Longest side of the photographs in pixels."""
+
+
+class CaptureStage(Stage[Any]):
+    """Undistorts and scales the photographs of a capture."""
+
+    def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
+        """Writes ``photographs.npz``."""
+        paths = {role: inputs.path(INPUT, role) for role in sample.files}
+        mark, moment = str(sample.attributes["mark"]), str(sample.attributes["time"])
+        try:
+            capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
+            found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
+        except CaptureError as problem:
+            raise SampleError(problem.reason, str(problem)) from problem
+        path = inputs.workspace / "photographs.npz"
+        found.save(path)
+        facts = {"photographs": len(found.photographs), "points": len(found.points)}
+        return StageResult({"photographs": path}, metrics=facts, warnings=capture.notes)
+
+
+def view_of(photograph: Photograph) -> View:
+    """The photograph as a fit sees it."""
+    return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255)
+
+
+def views_of(photographs: PosedPhotographs, numbers: Iterable[int]) -> list[View]:
+    """Some of the photographs as views."""
+    return [view_of(photographs.photographs[number]) for number in numbers]
+
+
+def start_of(photographs: PosedPhotographs, numbers: Sequence[int], params: TrainingParams, seed: int) -> Start:
+    """Where Gaussians begin, seen from the training views alone."""
+    chosen = [photographs.photographs[number] for number in numbers]
+    return start_points(
+        photographs.points,
+        photographs.colours,
+        [each.camera for each in chosen],
+        [each.srgb for each in chosen],
+        seed,
+        params.start_points,
+    )
+
+
+def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSettings:
+    """The settings of a training that ends after a share of its steps."""
+    steps = max(1, round(params.steps * share))
+    return TrainingSettings(
+        steps=steps,
+        segment=min(params.segment, steps),
+        maximum=params.maximum,
+        harmonics_degree=params.harmonics_degree,
+    )
+
+
+def shots_facts(photographs: PosedPhotographs) -> list[ShotFacts]:
+    """What the index knows of the photographs."""
+    found = []
+    for each in photographs.photographs:
+        pose = each.camera.world_from_camera
+        centre, rotation = map(tuple, (pose[:3, 3].tolist(), quaternion_from_rotation(pose[:3, :3]).tolist()))
+        found.append(ShotFacts(each.name, each.number, centre, rotation))
+    return found

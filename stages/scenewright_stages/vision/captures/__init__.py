@@ -1,0 +1,1 @@
+"""Captures: overlapping photographs with calibrated poses, as other programs write them."""

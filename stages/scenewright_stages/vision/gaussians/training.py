@@ -1,0 +1,186 @@
+"""Trains a scene of Gaussians from posed photographs: start points, growth, and durable state between segments.
+
+A training runs in segments of a fixed number of steps. Between two segments Gaussians that died move to where others
+are (as in MCMC densification, Kheradmand et al. 2024), and new ones are put where the pictures are still wrong. All
+that a segment depends on is the scene and its number, so a process that is killed continues at the last segment and
+ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.start import Start, points_of_pixels, scene_extent
+
+_DEAD_OPACITY = 0.005
+_SPLIT_SHRINKAGE = 1.6
+"""Gaussians that share a place are this much smaller than the one before (3DGS)."""
+_NEW_OPACITY = 0.5
+_VIEWS_PER_GROWTH = 8
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        steps: in all.
+        segment: steps between two changes of the number of Gaussians, and between two states.
+        maximum: Gaussians at most.
+        growth: share of Gaussians that a change adds at most.
+        growth_until: share of the steps after which none are added.
+        harmonics_degree: of the finished scene, 0 to 3; one more after each quarter of the steps.
+        means_rate: learning rate of the means relative to the scene's extent (gsplat's).
+    """
+
+    steps: int = 2000
+    segment: int = 200
+    maximum: int = 60_000
+    growth: float = 0.3
+    growth_until: float = 0.7
+    harmonics_degree: int = 1
+    means_rate: float = 1.6e-4
+
+    def segments(self) -> int:
+        """Number of segments."""
+        return -(-self.steps // self.segment)
+
+    def optimisation(self, number: int, extent: float) -> OptimisationSettings:
+        """Settings of a segment; the rate of the means falls to a hundredth over the whole training."""
+        start = number * self.segment
+        steps = min(self.segment, self.steps - start)
+        return OptimisationSettings(
+            iterations=steps,
+            means_rate=self.means_rate * extent * 0.01 ** (start / self.steps),
+            means_decay=0.01 ** (steps / self.steps),
+            loss="l1",
+            coverage_weight=0.0,
+            # Longer memories overshoot in the first steps of a segment.
+            adam_betas=(0.9, 0.99),
+        )
+
+    def degree(self, number: int) -> int:
+        """Degree of the harmonics in a segment."""
+        return min(self.harmonics_degree, 4 * number * self.segment // max(1, self.steps))
+
+
+OnSegment = Callable[[int, GaussianScene, float], None]
+"""Called after every segment with the steps done, the scene and the mean loss."""
+
+
+def train(
+    start: Start | GaussianScene,
+    views: Sequence[View],
+    settings: TrainingSettings,
+    seed: int,
+    renderer: Renderer,
+    *,
+    done: int = 0,
+    on_segment: OnSegment | None = None,
+) -> GaussianScene:
+    """The trained scene.
+
+    Args:
+        start: where Gaussians begin, or the scene of an earlier segment.
+        views: to fit, with weights and shares.
+        seed: of all draws; equal arguments give equal bytes on the CPU.
+        done: steps that the scene has already had, a multiple of the segment.
+        on_segment: may keep the scene as a state.
+
+    Raises:
+        ValueError: without views.
+    """
+    scene = start.scene() if isinstance(start, Start) else start
+    scene = scene.to(renderer.device)
+    extent = scene_extent([view.camera for view in views])
+    for number in range(done // settings.segment, settings.segments()):
+        scene = scene.with_harmonics((settings.degree(number) + 1) ** 2)
+        result = optimise(scene, views, settings.optimisation(number, extent), _seed(seed, number, 0), renderer)
+        scene = result.scene
+        steps = min(settings.steps, (number + 1) * settings.segment)
+        if steps < settings.steps * settings.growth_until:
+            random = np.random.default_rng(_seed(seed, number, 1))
+            scene = relocated(scene, random)
+            scene = grown(scene, views, settings, random, renderer)
+        if on_segment is not None:
+            on_segment(steps, scene, float(result.losses.mean()))
+    return scene
+
+
+def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScene:
+    """The scene with its dead Gaussians put beside living ones, which then share their opacity and size."""
+    opacity = torch.sigmoid(scene.opacity_logits).detach().cpu().numpy().astype(np.float64)
+    dead = np.flatnonzero(~(opacity > _DEAD_OPACITY))
+    alive = np.flatnonzero(opacity > _DEAD_OPACITY)
+    if not len(dead) or not len(alive):
+        return scene
+    chosen = alive[random.choice(len(alive), size=len(dead), p=opacity[alive] / opacity[alive].sum())]
+    tensors = {name: tensor.detach().clone() for name, tensor in scene.tensors.items()}
+    device = scene.device
+    shared, counts = np.unique(chosen, return_counts=True)
+    index = torch.from_numpy(shared).to(device)
+    # n Gaussians on one place cover as much as the one before: 1 - (1 - o)^(1 / n).
+    split = 1 - (1 - opacity[shared]) ** (1 / (counts + 1))
+    logits = np.log(split / (1 - split)).astype(np.float32)
+    tensors["opacity_logits"][index] = torch.from_numpy(logits).to(device)
+    tensors["log_scales"][index] -= math.log(_SPLIT_SHRINKAGE)
+    source, target = torch.from_numpy(chosen).to(device), torch.from_numpy(dead).to(device)
+    for tensor in tensors.values():
+        tensor[target] = tensor[source]
+    offsets = torch.from_numpy(random.normal(size=(len(dead), 3)).astype(np.float32)).to(device)
+    tensors["means"][target] += offsets * tensors["log_scales"][target].exp().mean(dim=1, keepdim=True)
+    return GaussianScene(**tensors)
+
+
+def grown(
+    scene: GaussianScene,
+    views: Sequence[View],
+    settings: TrainingSettings,
+    random: np.random.Generator,
+    renderer: Renderer,
+) -> GaussianScene:
+    """The scene with new Gaussians on the surfaces that are seen wrong in some of the views."""
+    room = min(settings.maximum - len(scene), int(settings.growth * len(scene)) + 1)
+    if room <= 0:
+        return scene
+    picked = random.permutation(len(views))[:_VIEWS_PER_GROWTH]
+    each = max(1, room // len(picked))
+    parts = [scene, *(_added(scene, views[int(number)], each, random, renderer) for number in picked)]
+    return GaussianScene.concatenate(parts)
+
+
+@torch.no_grad()
+def _added(
+    scene: GaussianScene, view: View, count: int, random: np.random.Generator, renderer: Renderer
+) -> GaussianScene:
+    """Gaussians of a pixel's size in the view's colours, drawn where the error is large."""
+    rendering = renderer.render(scene, [view.camera])
+    depth = rendering.depth[0].cpu().numpy().astype(np.float64)
+    error = (rendering.rgb[0] - view.srgb.to(rendering.rgb)).abs().mean(dim=-1).cpu().numpy().astype(np.float64)
+    seen = view.supervised().cpu().numpy() & (rendering.alpha[0].cpu().numpy() > 0.1) & (depth > 0)
+    error = np.where(seen, error, 0.0).ravel()
+    if error.sum() <= 0:
+        return scene.select(slice(0, 0))
+    pixels = random.choice(error.size, size=min(count, int((error > 0).sum())), replace=False, p=error / error.sum())
+    points = points_of_pixels(view.camera, pixels, depth.ravel()[pixels])
+    colours = view.srgb.reshape(-1, 3)[torch.from_numpy(pixels)].cpu()
+    sigma = torch.from_numpy(depth.ravel()[pixels] / view.camera.focal[0])
+    return GaussianScene.from_points(torch.from_numpy(points), colours, sigma, _NEW_OPACITY).to(scene.device)
+
+
+def weighted(views: Sequence[View], weight: float, share: float) -> list[View]:
+    """The views with another weight, which together are drawn `share` times as often as one view."""
+    return [replace(view, weight=weight, share=share / len(views)) for view in views]
+
+
+def _seed(seed: int, segment: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([seed % 2**63, segment, purpose]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,150 @@
+"""Stages that train save states, leave when they are asked to, and end with the bytes of an uninterrupted run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from capture_folders import room_views
+from synthetic.world import box_room
+from test_learning import data
+
+from scenewright_stages.captures import ShotFacts
+from scenewright_stages.contract.errors import Abandoned
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.params import PairsParams
+from scenewright_stages.difix.pipeline import fixer_stages, pairs_stages
+from scenewright_stages.difix.spoil import SpoilStage
+from scenewright_stages.difix.tune import TuneStage
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.pipeline import stages as reconstruct_stages
+from scenewright_stages.reconstruct.train import TrainStage
+from scenewright_stages.scenes.captures import shots_facts
+from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
+
+__all__ = ["data"]
+TRAINING = {"steps": 45, "segment": 15, "startPoints": 500, "maximum": 900}
+
+
+class KeptState:
+    """Durable state in a folder, as the worker keeps it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.step = folder, 0
+        self.files: Mapping[str, Path] = {}
+
+    def save(self, step: int, files: Mapping[str, Path]) -> None:
+        assert step > self.step
+        target = self.folder / str(step)
+        target.mkdir(parents=True)
+        self.files = {name: Path(shutil.copy(path, target / name)) for name, path in files.items()}
+        self.step = step
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    views = room_views(box_room(0), 8, (36, 24))
+    shots = tuple(
+        Photograph(f"{number:03d}", 0, view.camera, np.round(view.srgb * 255).astype(np.uint8))
+        for number, view in enumerate(views)
+    )
+    path = tmp_path_factory.mktemp("capture") / "photographs.npz"
+    PosedPhotographs(shots, np.zeros((0, 3)), np.zeros((0, 3), np.uint8)).save(path)
+    return path
+
+
+def run(
+    make: Callable[[Callable[[], bool]], Stage[Any]],
+    sample: Sample,
+    params: Any,
+    folder: Path,
+    files: Mapping[tuple[str, str], Path],
+    named: Mapping[str, Path],
+    patience: int,
+) -> tuple[StageResult, int]:
+    """The result, and how many processes it took when each is asked to end after so many questions."""
+    state = KeptState(folder / "state")
+    for attempt in range(1, 50):
+        asked = iter(range(10_000))
+        stage = make(lambda asked=asked: next(asked) + 1 >= patience)
+        workspace = folder / f"workspace-{attempt}"
+        workspace.mkdir(parents=True)
+        try:
+            return stage.process(sample, StageInputs(files, params, 7, workspace, named=named, state=state)), attempt
+        except Abandoned:
+            continue
+    raise AssertionError("it never ends")
+
+
+def contents(result: StageResult) -> dict[str, bytes]:
+    found = {}
+    for name, path in result.outputs.items():
+        assert isinstance(path, Path)
+        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            found[f"{name}/{each.name}"] = each.read_bytes()
+    return found
+
+
+def test_tuning_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
+    params = FixerParams(steps=9, batch=2, crop=16, checkpoint_every=3, state_every=2)
+    spec = fixer_stages(params)[0]
+
+    def tune(patience: int, name: str) -> tuple[StageResult, int]:
+        def make(ends: Callable[[], bool]) -> Stage[Any]:
+            return TuneStage(StageContext(spec, params, ModelSettings(device="cpu"), should_stop=ends))
+
+        return run(make, Sample("tuning"), params, tmp_path / name, {}, {"dataset": data}, patience)
+
+    whole, once = tune(1000, "whole")
+    assert once == 1
+    for patience in (1, 4):
+        interrupted, attempts = tune(patience, f"ended-{patience}")
+        assert attempts > 2
+        assert contents(interrupted) == contents(whole)
+        assert interrupted.metrics == whole.metrics
+
+
+@pytest.mark.parametrize(("strategy", "level"), [("cycle", 10), ("sparse", 2)])
+def test_a_spoilt_training_goes_on_where_it_was(photographs: Path, tmp_path: Path, strategy: str, level: int) -> None:
+    params = PairsParams.model_validate({"training": TRAINING})
+    spec = next(stage for stage in pairs_stages(params) if stage.name == "spoil")
+    sample = Sample("room", attributes={"strategy": strategy, "level": level})
+
+    def spoil(patience: int, name: str) -> tuple[StageResult, int]:
+        def make(ends: Callable[[], bool]) -> Stage[Any]:
+            return SpoilStage(StageContext(spec, params, ModelSettings(device="cpu"), should_stop=ends))
+
+        files = {("capture", "photographs"): photographs}
+        return run(make, sample, params, tmp_path / name, files, {}, patience)
+
+    whole, _ = spoil(1000, "whole")
+    interrupted, attempts = spoil(1, "ended")
+    assert attempts >= 3
+    assert contents(interrupted) == contents(whole)
+    assert any("start points are random" in warning for warning in whole.warnings)
+
+
+def test_a_reconstruction_goes_on_where_it_was(photographs: Path, tmp_path: Path) -> None:
+    params = ReconstructParams.model_validate({"training": TRAINING, "heldOutEvery": 4, "gateEvery": 3})
+    spec = next(stage for stage in reconstruct_stages(params) if stage.name == "train")
+
+    def train(patience: int, name: str) -> StageResult:
+        def make(ends: Callable[[], bool]) -> Stage[Any]:
+            return TrainStage(StageContext(spec, params, ModelSettings(device="cpu"), should_stop=ends))
+
+        files = {("capture", "photographs"): photographs}
+        return run(make, Sample("room"), params, tmp_path / name, files, {}, patience)[0]
+
+    assert contents(train(1, "ended")) == contents(train(1000, "whole"))
+
+
+def test_stages_and_index_know_the_same_places(photographs: Path) -> None:
+    facts = shots_facts(PosedPhotographs.load(photographs))
+    assert all(isinstance(each, ShotFacts) for each in facts)
+    assert [each.name for each in facts] == [f"{number:03d}" for number in range(8)]

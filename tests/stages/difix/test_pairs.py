@@ -1,0 +1,229 @@
+"""Pairs: which there are, who is the reference, what drops one, and how groups are split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from capture_folders import room_views
+from synthetic.world import box_room
+
+from scenewright_stages.captures import ShotFacts, nearest, pose_distance, shots_of, spread
+from scenewright_stages.contract.errors import ConfigurationError, SampleRejected
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.samples import Family, Sample
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
+from scenewright_stages.difix.catalogue import index_files
+from scenewright_stages.difix.gates import measure, sharpness
+from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
+from scenewright_stages.difix.pipeline import META_KEYS
+from scenewright_stages.difix.strategies import pairs, select, trainings
+
+PARAMS = PairsParams.model_validate(
+    {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}
+)
+
+
+def capture(name: str = "room", count: int = 12, cameras: int = 2, seed: int = 0) -> Sample:
+    random = np.random.default_rng(seed)
+    shots = []
+    for number in range(count):
+        rotation = random.normal(size=4)
+        rotation /= np.linalg.norm(rotation)
+        shots.append([f"f{number:03d}", number % cameras, *random.normal(size=3).tolist(), *rotation.tolist()])
+    return Sample(name, attributes={"scene": name, "dataset": "", "shots": shots, "time": "", "mark": "m"})
+
+
+def family(sample: Sample, params: PairsParams = PARAMS) -> Family:
+    return Family.of(sample, [lambda s: trainings(s, params), lambda s: pairs(s, params)])
+
+
+def test_pair_names_are_unique_over_strategies_and_levels_and_say_who_is_who() -> None:
+    found = family(capture()).leaves
+    names = [str(each.attributes["pair"]) for each in found]
+    assert len(set(names)) == len(names) > 40
+    shots = shots_of(capture())
+    for each in found:
+        target, reference = (shots[int(each.attributes[name])] for name in ("target", "reference"))
+        expected = f"room__tcam{target.camera}__rccam{reference.camera}__tf{target.name}__rf{reference.name}__"
+        assert str(each.attributes["pair"]).startswith(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_reference_is_the_nearest_training_photograph_and_never_the_target(seed: int) -> None:
+    sample = capture(seed=seed)
+    shots = shots_of(sample)
+    for each in family(sample).leaves:
+        chosen = select(str(each.attributes["strategy"]), int(each.attributes["level"]), shots)
+        target, reference = int(each.attributes["target"]), int(each.attributes["reference"])
+        assert reference != target
+        assert reference in chosen.trained
+        assert target in chosen.targets
+        unit = spread(shots)
+        distances = {n: pose_distance(shots[target], shots[n], unit) for n in chosen.trained if n != target}
+        assert distances[reference] == min(distances.values())
+
+
+def test_a_reference_may_be_asked_to_come_from_another_camera() -> None:
+    params = PairsParams.model_validate({"reference": {"camera": "other", "source": "any"}})
+    shots = shots_of(capture())
+    for each in family(capture(), params).leaves:
+        assert shots[int(each.attributes["target"])].camera != shots[int(each.attributes["reference"])].camera
+
+
+def test_the_distance_of_poses_does_not_depend_on_the_captures_scale() -> None:
+    shots = shots_of(capture())
+    larger = [replace(shot, centre=tuple(10 * value for value in shot.centre)) for shot in shots]
+    for target in range(len(shots)):
+        assert nearest(shots, target, range(12)) == nearest(larger, target, range(12))
+    same = ShotFacts("a", 0, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
+    assert pose_distance(same, replace(same, rotation=(-1.0, 0.0, 0.0, 0.0)), 1.0) == 0
+
+
+def test_a_new_group_moves_no_other() -> None:
+    split = SplitParams(test_fraction=0.3)
+    sides = {f"pair{number:02d}": split.side(f"pair{number:02d}") for number in range(400)}
+    assert 0.2 < sum(side == "test" for side in sides.values()) / len(sides) < 0.4
+    assert SplitParams(test=["pair00"]).side("pair00") == "test"
+    assert SplitParams(train=["pair00"], test_fraction=0.9).side("pair00") == "train"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "group"),
+    [("", "hi4d_pair00_dance"), (r"pair\d+", "pair00"), (r"_(\w+)_", "pair00"), ("zzz", "hi4d_pair00_dance")],
+)
+def test_groups_follow_the_scenes_name(pattern: str, group: str) -> None:
+    params = PairsParams.model_validate({"groupBy": {"pattern": pattern}})
+    assert params.group_by.group_of("hi4d_pair00_dance") == group
+
+
+# Gates.
+
+VIEWS = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(box_room(3), 5, (96, 72), 3)]
+USUAL = float(np.median([sharpness(view) for view in VIEWS]))
+
+
+def flawed(target: np.ndarray, seed: int) -> np.ndarray:
+    """A render at about 22 dB."""
+    noise = np.random.default_rng(seed).normal(0, 0.08, target.shape)
+    return np.clip(target / 255 + noise, 0, 1).astype(np.float32)
+
+
+def gate(render: np.ndarray, target: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    alpha = np.ones(target.shape[:2], np.float32)
+    return measure(render, alpha, target, reference, USUAL, GateParams()).to_json()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sound_pair_passes(seed: int) -> None:
+    target = VIEWS[seed]
+    measured = gate(flawed(target, seed), target, VIEWS[(seed + 1) % 5])
+    assert 18 < measured["psnr"] < 26
+    assert measured["shift_gain"] < 0.1
+
+
+def _blur(picture: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 4), np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "reason", ["Misregistered", "TooFar", "Blurred", "Flat", "NotFinite", "ReferenceIsTarget", "TooGood"]
+)
+def test_planted_faults_are_dropped_with_their_reason(reason: str, seed: int) -> None:
+    target, reference = VIEWS[seed], VIEWS[(seed + 1) % 5]
+    render = flawed(target, seed) * 0.3 + 0.7 * target.astype(np.float32) / 255
+    render = np.clip(render + np.random.default_rng(seed).normal(0, 0.05, render.shape), 0, 1).astype(np.float32)
+    if reason == "Misregistered":
+        render = np.roll(render, 2, axis=1)
+    elif reason == "TooFar":
+        target = 255 - target
+    elif reason == "Blurred":
+        target = _blur(target)
+    elif reason == "Flat":
+        target = np.zeros_like(target)
+    elif reason == "NotFinite":
+        render = render.copy()
+        render[3, 4] = np.nan
+    elif reason == "ReferenceIsTarget":
+        reference = target.copy()
+    else:
+        render = target.astype(np.float32) / 255
+    with pytest.raises(SampleRejected) as refused:
+        gate(render, target, reference)
+    assert refused.value.reason == reason
+
+
+# Index files.
+
+
+def catalogue(scenes: list[str], difix: dict[str, Any]) -> Catalogue:
+    params = PairsParams.model_validate(difix)
+    entries = []
+    for scene in scenes:
+        for leaf in family(capture(scene, 6), params).leaves:
+            name = str(leaf.attributes["pair"])
+            facts = dict.fromkeys(META_KEYS, "") | {
+                "sample_id": name, "scene_name": scene, "group_id": scene, "split": params.split.side(scene),
+                "image_path": f"samples/{name}/image.png", "psnr": 20.5, "strategy": leaf.attributes["strategy"],
+                "level": leaf.attributes["level"],
+            }  # fmt: skip
+            record = Record(leaf.id, "pair", "k", "done", metrics=facts)
+            entries.append(CatalogueEntry(leaf, {"pair": record}))
+    dropped = [Dropped(entries[0].sample, "pair", "Blurred", "the target is blurred")] if entries else []
+    spec = {"spec": {"difixPairs": difix, "output": {"uri": "/data/pairs"}}}
+    return Catalogue("pairs", entries, spec, dropped)
+
+
+DIFIX = {"split": {"test": ["c"], "testFraction": 0.0}}
+
+
+def test_the_index_files_are_those_of_the_seed() -> None:
+    files = index_files(catalogue(["a", "b", "c"], DIFIX))
+    assert set(files) == {
+        "manifests/all_samples.jsonl", "manifests/split_train.jsonl", "manifests/split_test.jsonl",
+        "manifests/split_summary.json", "difix/data.json", "meta/generation_config.yaml",
+        "meta/generation_stats.json", "meta/dropped_samples.csv",
+    }  # fmt: skip
+    rows = {name: [json.loads(line) for line in files[f"manifests/{name}.jsonl"].splitlines()] for name in
+            ("all_samples", "split_train", "split_test")}  # fmt: skip
+    assert all(tuple(row) == META_KEYS for row in rows["all_samples"])
+    assert {row["group_id"] for row in rows["split_train"]} == {"a", "b"}
+    assert {row["group_id"] for row in rows["split_test"]} == {"c"}
+    assert len(rows["all_samples"]) == len(rows["split_train"]) + len(rows["split_test"])
+    data = json.loads(files["difix/data.json"])
+    assert set(data) == {"train", "test"}
+    entry = data["test"][rows["split_test"][0]["sample_id"]]
+    assert set(entry) == {"image", "target_image", "ref_image", "prompt"}
+    assert entry["prompt"] == "remove degradation"
+    assert entry["image"].startswith("samples/c__")
+    config = yaml.safe_load(files["meta/generation_config.yaml"])
+    assert PairsParams.model_validate(config) == PairsParams.model_validate(DIFIX)
+    (row,) = csv.DictReader(io.StringIO(files["meta/dropped_samples.csv"].decode()))
+    assert (row["reason"], row["stage"]) == ("Blurred", "pair")
+    absolute = index_files(catalogue(["a", "c"], {**DIFIX, "dataJson": {"paths": "absolute"}}))
+    assert next(iter(json.loads(absolute["difix/data.json"])["test"].values()))["image"].startswith(
+        "/data/pairs/samples/"
+    )
+
+
+def test_a_new_capture_leaves_every_old_line_as_it_was() -> None:
+    before, after = (index_files(catalogue(scenes, DIFIX)) for scenes in (["a", "c"], ["a", "b", "c"]))
+    for name in ("all_samples", "split_train", "split_test"):
+        old, new = (files[f"manifests/{name}.jsonl"].splitlines() for files in (before, after))
+        assert [line for line in new if line in set(old)] == old
+
+
+@pytest.mark.parametrize(("scenes", "side"), [(["a", "b"], "test"), (["c"], "train")])
+def test_an_empty_side_is_refused_with_the_remedy(scenes: list[str], side: str) -> None:
+    with pytest.raises(ConfigurationError, match="name some of these groups there") as refused:
+        index_files(catalogue(scenes, DIFIX))
+    assert refused.value.field == f"spec.difixPairs.split.{side}"

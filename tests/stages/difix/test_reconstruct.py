@@ -1,0 +1,147 @@
+"""Rounds with a fixer: who sees what, and that only what helps is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from synthetic import box_room, cameras_inside, render
+from synthetic.rendering import SyntheticView
+
+from scenewright_stages.captures import spread
+from scenewright_stages.reconstruct.fix import run_round
+from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
+from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
+from scenewright_stages.scenes.captures import shots_facts, views_of
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+
+SIZE = (48, 36)
+WORLD = box_room(2)
+CPU = renderer_for("cpu")
+PARAMS = ReconstructParams.model_validate({
+    "training": {"steps": 60, "segment": 30, "maximum": 4000},
+    "difix": {"rounds": 1, "roundSteps": 120, "checkpoint": "x.safetensors"},
+})  # fmt: skip
+
+
+def photograph(number: int, view: SyntheticView) -> Photograph:
+    return Photograph(f"{number:03d}", 0, view.camera, np.round(view.srgb * 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def photographs() -> PosedPhotographs:
+    views = [render(WORLD, camera, 2) for camera in cameras_inside(WORLD, 16, *SIZE)]
+    shots = tuple(photograph(number, view) for number, view in enumerate(views))
+    return PosedPhotographs(shots, np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def roles() -> Roles:
+    """Few photographs train, so that there is something to gain."""
+    return Roles(train=(0, 3, 6, 9, 12, 14), gate=(1, 7, 13), held_out=(4, 10))
+
+
+@pytest.fixture(scope="module")
+def scene(photographs: PosedPhotographs, roles: Roles) -> GaussianScene:
+    seen = [render(WORLD, photographs.cameras[number], 1) for number in roles.train]
+    parts = [
+        GaussianScene.from_rgbd(view.srgb[::2, ::2].copy(), view.depth[::2, ::2].copy(), view.camera.scaled(24, 18))
+        for view in seen
+    ]
+    start = GaussianScene.concatenate(parts)
+    return train(start, views_of(photographs, roles.train), TrainingSettings(steps=60, segment=60), 0, CPU)
+
+
+def novel(photographs: PosedPhotographs, roles: Roles, count: int = 12) -> list[Camera]:
+    random = np.random.default_rng(0)
+    return cameras_between(shots_facts(photographs), photographs.cameras, roles, count, random)
+
+
+def test_every_photograph_has_one_role() -> None:
+    for count in range(4, 60):
+        roles = roles_of(count, 6, 6)
+        everything = sorted((*roles.train, *roles.gate, *roles.held_out))
+        assert everything == list(range(count))
+    assert roles_of(18, 6, 6).held_out == (3, 9, 15)
+
+
+def test_cameras_between_photographs_know_nothing_of_those_that_judge(
+    photographs: PosedPhotographs, roles: Roles
+) -> None:
+    moved = list(photographs.photographs)
+    for number in (*roles.gate, *roles.held_out):
+        camera = moved[number].camera
+        pose = camera.camera_from_world.copy()
+        pose[:3, 3] += 5.0
+        moved[number] = replace(moved[number], camera=camera.with_pose(pose))
+    elsewhere = replace(photographs, photographs=tuple(moved))
+    # The spread of all cameras only scales distances.
+    assert spread(shots_facts(elsewhere)) != spread(shots_facts(photographs))
+    for first, second in zip(novel(photographs, roles), novel(elsewhere, roles), strict=True):
+        np.testing.assert_array_equal(first.camera_from_world, second.camera_from_world)
+
+
+def test_a_camera_between_two_stands_and_looks_between_them(photographs: PosedPhotographs) -> None:
+    first, second = photographs.cameras[:2]
+    np.testing.assert_allclose(between(first, second, 0.0).camera_from_world, first.camera_from_world, atol=1e-12)
+    np.testing.assert_allclose(between(first, second, 1.0).camera_from_world, second.camera_from_world, atol=1e-12)
+    middle = between(first, second, 0.5)
+    np.testing.assert_allclose(middle.position, (first.position + second.position) / 2)
+    path = along(photographs.cameras[:4], 31)
+    np.testing.assert_allclose(path[10].position, photographs.cameras[1].position, atol=1e-9)
+
+
+def truth(camera: Camera) -> torch.Tensor:
+    return torch.from_numpy(render(WORLD, camera, 2).srgb)
+
+
+def test_views_that_are_repaired_well_are_kept_and_learned_from(
+    photographs: PosedPhotographs, roles: Roles, scene: GaussianScene
+) -> None:
+    repairs = [View(camera, truth(camera)) for camera in novel(photographs, roles)]
+    _, ended = run_round(scene, photographs, roles, repairs, PARAMS, 5, CPU)
+    assert ended.kept
+    assert ended.with_fixes > ended.without + 0.1
+
+
+@pytest.mark.parametrize("fault", ["noise", "grey", "shift"])
+def test_fixers_that_do_harm_are_rejected_and_the_scene_is_the_one_without(
+    photographs: PosedPhotographs, roles: Roles, scene: GaussianScene, fault: str
+) -> None:
+    random = np.random.default_rng(1)
+    repairs = []
+    for camera in novel(photographs, roles):
+        with torch.no_grad():
+            srgb = CPU.render(scene, [camera]).rgb[0].clamp(0, 1)
+        if fault == "noise":
+            srgb = torch.from_numpy(random.random((*SIZE[::-1], 3)).astype(np.float32))
+        elif fault == "grey":
+            srgb = torch.full_like(srgb, 0.5)
+        else:
+            srgb = srgb.roll(2, dims=1)
+        repairs.append(View(camera, srgb))
+    result, ended = run_round(scene, photographs, roles, repairs, PARAMS, 5, CPU)
+    assert not ended.kept
+    other = [View(camera, truth(camera)) for camera in novel(photographs, roles)]
+    strict = PARAMS.model_copy(update={"difix": PARAMS.difix.model_copy(update={"gain": 20.0})})
+    without, _ = run_round(scene, photographs, roles, other, strict, 5, CPU)
+    for name, tensor in without.tensors.items():
+        assert torch.equal(tensor, result.tensors[name]), name
+
+
+def test_the_checkpoint_is_a_named_input_only_where_rounds_are_asked_for() -> None:
+    run = ReconstructParams.model_validate({"difix": {"rounds": 2, "tuningRun": "fixer", "step": "latest"}})
+    (wanted,) = named_inputs(run)
+    assert (wanted.kind, wanted.object, wanted.chosen) == ("TuningRun", "fixer", "latest")
+    assert [stage.name for stage in PIPELINE.stages(run)] == ["capture", "train", "difix", "render"]
+    plain = ReconstructParams()
+    assert named_inputs(plain) == ()
+    assert [stage.name for stage in PIPELINE.stages(plain)] == ["capture", "train", "render"]

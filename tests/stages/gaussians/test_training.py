@@ -1,0 +1,134 @@
+"""Training of whole scenes: it improves held-out views, grows, continues where it stopped, and knows weights."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from synthetic import box_room, cameras_inside, render
+
+from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
+from scenewright_stages.vision.gaussians.optimisation import optimise, view_sequence
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.start import Start, start_points
+from scenewright_stages.vision.gaussians.torch_fitting import Target
+from scenewright_stages.vision.gaussians.training import TrainingSettings, relocated, train, weighted
+from scenewright_stages.vision.geometry import unproject
+
+SIZE = (48, 36)
+SETTINGS = TrainingSettings(steps=90, segment=30, maximum=2500, harmonics_degree=1)
+CPU = renderer_for("cpu")
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    world = box_room(0)
+    drawn = [render(world, camera, 2) for camera in cameras_inside(world, 9, *SIZE)]
+    return [View(each.camera, torch.from_numpy(each.srgb)) for each in drawn]
+
+
+@pytest.fixture(scope="module")
+def start(views: list[View]) -> Start:
+    """From a few exact points a view, as structure from motion finds them."""
+    world, random = box_room(0), np.random.default_rng(0)
+    points, colours = [], []
+    for view in views[::2]:
+        each = render(world, view.camera, 1)
+        chosen = random.choice(each.depth.size, 60, replace=False)
+        points.append(unproject(each.depth, view.camera).reshape(-1, 3)[chosen])
+        colours.append(np.round(each.srgb.reshape(-1, 3)[chosen] * 255).astype(np.uint8))
+    cameras, pictures = zip(
+        *((v.camera, np.round(v.srgb.numpy() * 255).astype(np.uint8)) for v in views[::2]), strict=True
+    )
+    return start_points(np.concatenate(points), np.concatenate(colours), cameras, pictures, 0, 1500)
+
+
+def test_training_improves_views_that_it_has_never_seen(views: list[View], start: Start) -> None:
+    states: list[int] = []
+    scene = train(start, views[::2], SETTINGS, 1, CPU, on_segment=lambda steps, *_: states.append(steps))
+    assert states == [30, 60, 90]
+    assert len(start.points) < len(scene) <= SETTINGS.maximum
+    before, after = (evaluate(each, views[1::2], CPU).psnr for each in (start.scene(), scene))
+    assert after > before + 1.5
+    assert scene.harmonics_degree == 1
+
+
+def test_a_training_that_was_stopped_continues_with_the_same_bytes(
+    views: list[View], start: Start, tmp_path: Path
+) -> None:
+    kept: dict[int, Path] = {}
+
+    def keep(steps: int, scene: GaussianScene, loss: float) -> None:
+        kept[steps] = tmp_path / f"{steps}.npz"
+        scene.save_npz(kept[steps])
+
+    whole = train(start, views[::2], SETTINGS, 1, CPU, on_segment=keep)
+    for steps in (30, 60):
+        again = train(GaussianScene.load_npz(kept[steps]), views[::2], SETTINGS, 1, CPU, done=steps)
+        for name, tensor in whole.tensors.items():
+            assert torch.equal(tensor, again.tensors[name]), name
+
+
+def test_dead_gaussians_move_beside_living_ones_without_changing_the_picture_much(
+    start: Start, views: list[View]
+) -> None:
+    scene = train(start, views[::2], TrainingSettings(steps=30, segment=30), 1, CPU)
+    dead = torch.arange(0, len(scene), 10)
+    scene.opacity_logits[dead] = -12.0
+    moved = relocated(scene, np.random.default_rng(0))
+    assert len(moved) == len(scene)
+    assert float(torch.sigmoid(moved.opacity_logits).min()) > 0.001
+    before, after = (evaluate(each, views[::2], CPU).psnr for each in (scene, moved))
+    assert after > before - 1.0
+    alive = scene.clone()
+    alive.opacity_logits[:] = 0.0
+    assert relocated(alive, np.random.default_rng(0)) is alive
+
+
+def test_without_points_the_start_is_random_and_said_to_be(views: list[View]) -> None:
+    nothing = np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
+    cameras = [view.camera for view in views]
+    pictures = [np.round(view.srgb.numpy() * 255).astype(np.uint8) for view in views]
+    first, second = (start_points(*nothing, cameras, pictures, 5, 400) for _ in range(2))
+    assert first.seeded == len(first.points) == 400
+    np.testing.assert_array_equal(first.points, second.points)
+    other = start_points(*nothing, cameras, pictures, 6, 400)
+    assert not np.array_equal(first.points, other.points)
+
+
+def test_views_are_drawn_by_their_shares(views: list[View]) -> None:
+    extra = weighted(views[:2], 0.3, 3.0)
+    drawn = view_sequence([*views[2:5], *extra], 4000, 0)
+    assert [view.weight for view in extra] == [0.3, 0.3]
+    # Two views share as many draws as the three others have together.
+    assert np.isin(drawn, (3, 4)).mean() == pytest.approx(0.5, abs=0.03)
+    equal = view_sequence(views, 50, 7)
+    np.testing.assert_array_equal(equal, np.random.default_rng(7).integers(len(views), size=50))
+
+
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+def test_a_weight_scales_a_views_loss_in_both_loops(views: list[View], start: Start, weight: float) -> None:
+    scene, settings = start.scene(), OptimisationSettings(iterations=1, loss="l1")
+    heavy = View(views[0].camera, views[0].srgb, weight=weight)
+    losses = [optimise(scene, [view], settings, 0, CPU).losses[0] for view in (views[0], heavy)]
+    assert losses[1] == pytest.approx(weight * losses[0], rel=1e-5)
+    rendering = CPU.render(scene, [views[0].camera])
+    judged = [Target.of(view, settings, torch.device("cpu")).loss(rendering) for view in (views[0], heavy)]
+    assert float(judged[1].loss) == pytest.approx(weight * float(judged[0].loss), rel=1e-5)
+    assert torch.allclose(judged[1].by_rgb, weight * judged[0].by_rgb)
+    with pytest.raises(ValueError, match="must be positive"):
+        View(views[0].camera, views[0].srgb, weight=0.0)
+
+
+def test_the_means_rate_falls_over_all_segments() -> None:
+    rates = [SETTINGS.optimisation(number, 2.0) for number in range(3)]
+    assert [each.iterations for each in rates] == [30, 30, 30]
+    ends = [each.means_rate_at(each.iterations) for each in rates]
+    for end, following in pairwise(zip(ends, rates, strict=True)):
+        assert end[0] == pytest.approx(following[1].means_rate)
+    assert ends[-1] == pytest.approx(2.0 * SETTINGS.means_rate / 100)
