@@ -16,12 +16,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
+from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 BEGIN = "<!-- parameters: begin (written by tools/parameter_tables.py) -->"
 END = "<!-- parameters: end -->"
 PAGES: dict[Path, type[BaseModel]] = {
+    Path(__file__).parent.parent / "docs" / "reference-object.md": ReferenceObjectParams,
     Path(__file__).parent.parent / "docs" / "relight.md": RelightParams,
     Path(__file__).parent.parent / "docs" / "vistadream.md": VistaDreamParams,
 }

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.inputs import InputView, Listed
@@ -82,7 +83,9 @@ def _of_list(view: InputView) -> list[Listed]:
         photo = next((str(row[name]) for name in _NAMES if row.get(name)), "")
         if not photo:
             raise ConfigurationError(_FIELD, view.single, f"line {number} names no photo; give it as uri")
-        files = {SOURCE: photo, **({MASK: str(row[MASK])} if row.get(MASK) else {})}
+        files = {SOURCE: _uri(photo, view, number)}
+        if row.get(MASK):
+            files[MASK] = _uri(str(row[MASK]), view, number)
         found.append(_listed(photo, files, row))
     names = [each.id for each in found]
     if repeated := [name for name in names if names.count(name) > 1]:
@@ -101,6 +104,22 @@ def _rows(view: InputView) -> list[Mapping[str, Any]]:
     if not all(isinstance(row, dict) for row in rows):
         raise ConfigurationError(_FIELD, view.single, "every line must be a JSON object")
     return rows
+
+
+def _uri(name: str, view: InputView, line: int) -> str:
+    """The absolute URI of what a line names, relative to the list.
+
+    Raises:
+        ConfigurationError: a list in an object store names local files.
+    """
+    local = view.uri.startswith("file://")
+    if not local and (name.startswith(("/", "file://")) or ".." in name.split("/")):
+        raise ConfigurationError(_FIELD, view.single, f"line {line} names {name!r}: this list may only name objects")
+    if "://" in name:
+        return name
+    if name.startswith("/"):
+        return "file://" + quote(name)
+    return f"{view.uri.rstrip('/')}/{quote(name) if local else name}"
 
 
 def _listed(photo: str, files: Mapping[str, str], row: Mapping[str, Any]) -> Listed:

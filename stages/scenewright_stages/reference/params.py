@@ -38,7 +38,7 @@ class WhiteParams(Params):
         "0 keeps supplied masks as they are.",
     )
     minimum_score: float = Field(
-        default=0.5,
+        default=0.6,
         ge=0.0,
         le=1.0,
         description="Without a mask: how clearly the object must stand out; below it the photo has no clear object.",
@@ -235,23 +235,27 @@ class ReferenceObjectParams(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "augment.enabled",
-            "!self.augment.enabled || self.annotate.enabled",
+            "!has(self.annotate) || self.annotate.enabled || (has(self.augment) && !self.augment.enabled)",
             "needs annotate.enabled: it degrades annotated images",
             lambda block: not block.augment.enabled or block.annotate.enabled,
-            ({"annotate": {"enabled": False}, "augment": {"enabled": True}},),
+            ({"annotate": {"enabled": False}, "augment": {"enabled": True}}, {"annotate": {"enabled": False}}),
         ),
         Rule(
             "annotate.group",
-            "!self.annotate.enabled || self.annotate.group == 'view' || self.scenes.background == 'own' || "
-            "(self.prompts.count >= 2 && self.scenes.places.size() >= 2)",
+            "(has(self.annotate) && (!self.annotate.enabled || self.annotate.group == 'view')) || "
+            "(has(self.scenes) && self.scenes.background == 'own') || "
+            "((!has(self.prompts) || self.prompts.count >= 2) && "
+            "(!has(self.scenes) || size(self.scenes.places) >= 2))",
             "scene needs at least two prompts and two places: one group cannot be split",
             lambda block: not (block.annotate.enabled and block.needs_scenes() and block.scene_groups() < 2),
             ({"prompts": {"count": 1}}, {"scenes": {"places": ["city"]}}),
         ),
         Rule(
             "annotate.group",
-            "!self.annotate.enabled || (self.annotate.group == 'scene' && self.scenes.background != 'own') || "
-            "self.perspectives.angles.size() >= 2",
+            "(has(self.annotate) && !self.annotate.enabled) || "
+            "((!has(self.annotate) || self.annotate.group == 'scene') && "
+            "(!has(self.scenes) || self.scenes.background != 'own')) || "
+            "!has(self.perspectives) || size(self.perspectives.angles) >= 2",
             "view needs at least two views: one group cannot be split",
             lambda block: not (block.annotate.enabled and block.needs_views() and len(block.perspectives.angles) < 2),
             ({"annotate": {"group": "view"}, "perspectives": {"angles": [0.0]}},),

@@ -73,7 +73,7 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
 
 def _thickness(pitch: float) -> float:
     """Of the relief: what is photographed from above lies flat more often than it is round."""
-    return float(np.clip(1.25 - pitch / 50, 0.35, 1.0))
+    return float(np.clip(1.15 - pitch / 45, 0.18, 1.0))
 
 
 def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:

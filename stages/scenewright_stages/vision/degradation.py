@@ -7,13 +7,14 @@ labels stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Bytes = NDArray[np.uint8]
 
@@ -101,9 +102,7 @@ def degraded(pixels: Bytes, how: Degradation) -> Bytes:
         out = _table(out, np.clip(how.brightness * np.arange(256), 0, 255))
     if how.blur is not None:
         out = motion_blurred(out, how.blur, how.blur_degrees)
-    for quality in how.qualities:
-        out = _compressed(out, quality)
-    return out
+    return _compressed(out, how.qualities) if how.qualities else out
 
 
 def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
@@ -117,7 +116,7 @@ def line_kernel(length: int, degrees: float) -> NDArray[np.float32]:
     """(N, N) float32 with N odd: a line of one pixel's width and of that length, with sum 1."""
     side = max(3, length | 1)
     middle = side // 2
-    along = np.linspace(-(length - 1) / 2, (length - 1) / 2, 4 * length)
+    along = np.arange(length) - (length - 1) / 2
     columns, rows = middle + along * math.cos(math.radians(degrees)), middle - along * math.sin(math.radians(degrees))
     kernel = np.zeros((side + 1, side + 1), np.float32)
     left, top = np.floor(columns).astype(int), np.floor(rows).astype(int)
@@ -134,7 +133,8 @@ def line_kernel(length: int, degrees: float) -> NDArray[np.float32]:
 
 
 def _luma(pixels: Bytes) -> Bytes:
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
+    # Pillow rounds brightness in its own way, and saturation enlarges the difference.
+    return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
 def _grey(pixels: Bytes) -> Bytes:
@@ -149,6 +149,9 @@ def _table(pixels: Bytes, values: NDArray[np.float64]) -> Bytes:
     return cv2.LUT(pixels, np.rint(values).astype(np.uint8))  # type: ignore[return-value]
 
 
-def _compressed(pixels: Bytes, quality: int) -> Bytes:
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
+    bgr: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    for quality in qualities:
+        _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]

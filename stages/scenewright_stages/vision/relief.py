@@ -24,6 +24,8 @@ _FINE = 2
 """Rendered at this multiple of the size, for a smooth outline."""
 _INSIDE = 0.5
 _FARTHEST = np.float32(-1e9)
+_ROUND = 1.5
+"""Reach of the inflation at which a disc becomes a half ball."""
 _RIM = 4
 """Pixels from the outline at which its colours are read: closer ones may still show the background."""
 
@@ -48,7 +50,7 @@ def turned(
     size = (colours.shape[1] * _FINE, colours.shape[0] * _FINE)
     cover = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
     front = np.asarray(cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    height = cv2.resize(inflated_height(alpha), size, interpolation=cv2.INTER_CUBIC) * (_FINE * thickness)
+    height = cv2.resize(inflated_height(alpha, _ROUND), size, interpolation=cv2.INTER_CUBIC) * (_FINE * thickness)
     inside = cover > _INSIDE
     height = np.where(inside, np.maximum(height, 0), 0).astype(np.float32)
     if yaw:

@@ -134,6 +134,11 @@ def _drawn(
     found = np.zeros((2 * tall, 2 * width, 7), np.float32)
     # Later entries overwrite earlier ones, so the nearest point of a pixel stays.
     found[at_row, at_column] = np.concatenate([albedo, normals, np.ones((len(albedo), 1), np.float32)], axis=1)[order]
+    depth = np.full(found.shape[:2], toward.min() - 9, np.float32)
+    depth[at_row, at_column] = toward[order]
+    # Between the points of a near wall a far one may show.
+    through = depth < cv2.morphologyEx(depth, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) - 3
+    found[through] = 0
     inside = cv2.morphologyEx(found[..., 6], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     weight = cv2.GaussianBlur(found[..., 6], (0, 0), 1.0)
     filled = cv2.GaussianBlur(found[..., :6], (0, 0), 1.0) / np.maximum(weight, 1e-3)[..., None]
