@@ -154,4 +154,4 @@ def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
     for quality in qualities:
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -22,13 +22,14 @@ def in_weather(srgb: Floats, name: str, seed: int) -> Floats:
         seed: of its strength and directions.
     """
     rng = np.random.default_rng([seed, *name.encode()])
-    changed: Floats = np.clip(_WEATHERS[name](linear_from_srgb(srgb), rng), 0, 1).astype(np.float32)
-    return srgb_from_linear(changed)
+    changed = np.clip(_WEATHERS[name](linear_from_srgb(srgb), rng), 0, 1).astype(np.float32)
+    return np.asarray(srgb_from_linear(changed), np.float32)
 
 
 def _golden_hour(linear: Floats, rng: np.random.Generator) -> Floats:
     glow = _slope(linear, rng) * rng.uniform(0.15, 0.45)
-    return _contrast(linear, 1.05) * _tint(1.28, 1.0, 0.66) * (0.8 + glow) + glow * _tint(0.10, 0.06, 0.02)
+    warm = _contrast(linear, 1.05) * _tint(1.28, 1.0, 0.66) * (0.8 + glow) + glow * _tint(0.10, 0.06, 0.02)
+    return np.asarray(warm, np.float32)
 
 
 def _overcast(linear: Floats, rng: np.random.Generator) -> Floats:
