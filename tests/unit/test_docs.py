@@ -35,7 +35,9 @@ def test_parameter_tables_are_those_of_the_models() -> None:
     for name, pipeline in pipelines(built_in=True).items():
         path = tool.page_of(name)
         page = path.read_text()
-        assert page == tool.refreshed(page, name, pipeline.params), f"{path.name} is stale: python tools/parameter_tables.py"
+        assert page == tool.refreshed(page, name, pipeline.params), (
+            f"{path.name} is stale: python tools/parameter_tables.py"
+        )
 
 
 def test_backend_tables_are_those_of_the_facts() -> None:

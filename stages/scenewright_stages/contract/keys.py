@@ -62,13 +62,22 @@ def stage_keys(
             "version": stage.version,
             "parameters": _changed_parameters(params, stage, pipeline),
             "backends": _backends(stage, revisions),
-            "reads": {name: keys[name] for name in (*stage.upstream(), *stage.keyed_by)},
+            "reads": {name: keys[name] for name in (*_read_whole(stage), *stage.keyed_by)},
             "seed": seed,
         }
         if known := {name: inputs[name] for name in stage.inputs if inputs and inputs.get(name)}:
             parts["inputs"] = known
         keys[stage.name] = short_hash(parts)
     return keys
+
+
+def _read_whole(stage: StageSpec) -> list[str]:
+    """The upstream stages of which the stage reads more than a part.
+
+    Of a part the record knows the hash of the one file, and what else its stage made does not matter.
+    """
+    whole = {read.stage for read in stage.reads if not read.part}
+    return [name for name in stage.upstream() if name in whole]
 
 
 def input_fingerprint(stage: StageSpec, sample: Sample, inputs: Mapping[str, str], answer: str = "") -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.samples import Sample, is_path_part
+from scenewright_stages.contract.samples import Sample, is_path_part, is_sample_id
 
 Media = Literal["image", "arrays", "video", "ply", "json", "text", "rrd", "html", "safetensors", "pickle", "bytes"]
 Form = Literal["file", "numbered", "folder"]
 SAMPLE = "sample"
 NUMBER = "number"
 _FIELD = re.compile(r"\{([a-z_]+)(:0[1-9]d)?\}")
+_LEFT_OUT = "\0/"
+"""Stands for a folder that a sample does not have."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,16 @@ class OutputContract:
     Attributes:
         name: what other stages call it.
         path: below the output prefix. ``{sample}`` is the sample's id, any other name in braces an attribute of the
-            sample (``{split}/{object}.png``). Numbered files have ``{number}`` or ``{number:03d}`` in their name; the
-            path of a folder ends in ``/``.
+            sample (``{split}/{object}.png``). An attribute that is a folder alone (``{home}/``) may name several
+            levels (``objects/cup``), and none where it is the empty text. Numbered files have ``{number}`` or
+            ``{number:03d}`` in their name; the path of a folder ends in ``/``.
         media: how the file, or each of the files, is checked.
         form: one file, files that are counted from 0, or a folder.
         result: True when publish lists it among the results; False for intermediate files, which live below
             ``.scenewright/work/``.
         offered: whether jobs that have this publication as a named input see an intermediate output all the same.
         optional: whether a sample may come without it.
-        minimum_bytes: a smaller file fails the contract.
+        minimum_bytes: a smaller file fails the contract; 0 lets a text be empty.
         minimum_files, maximum_files: bounds on the number of files of the forms ``numbered`` and ``folder``.
         image, arrays, json_keys: what holds for the content, by media. A ``pickle`` has to open with nothing but
             tensors and plain values and hold `json_keys` at its top.
@@ -109,9 +112,19 @@ class OutputContract:
             name = match.group(1)
             if name == NUMBER:
                 return match.group(0)
-            return sample_id if name == SAMPLE else _path_part(self.name, name, attributes)
+            if name == SAMPLE:
+                return sample_id
+            folder = attributes.get(name) if self._is_folder(match) else None
+            if isinstance(folder, str) and (not folder or is_sample_id(folder)):
+                return folder or _LEFT_OUT[0]
+            return _path_part(self.name, name, attributes)
 
-        return _FIELD.sub(fill, self.path)
+        return _FIELD.sub(fill, self.path).replace(_LEFT_OUT, "")
+
+    def _is_folder(self, match: re.Match[str]) -> bool:
+        """Whether a field of the path is a folder of its own."""
+        before, after = self.path[: match.start()], self.path[match.end() :]
+        return before[-1:] in ("", "/") and after[:1] == "/"
 
 
 def numbered_path(path: str, number: int) -> str:

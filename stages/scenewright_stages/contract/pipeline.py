@@ -33,7 +33,7 @@ class Read:
             children of its parent, itself included), or of all its children, which gathers them.
         at_least: of siblings or children, how many must be done; None for all of them. The others are left out.
         part: name of the attribute that says which file of an output of many files the sample reads. It then depends
-            on that file alone.
+            on that file alone, and not on the parameters of the stage that made it.
     """
 
     stage: str

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, shading
+from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, relief, shading
 from scenewright_stages.vision.gaussians import renderers
 
 Group = tuple[str, Callable[[], None]]
@@ -27,6 +27,7 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
         ("albedo", albedo.warm_up),
         ("normals", normals.warm_up),
         ("shading", shading.warm_up),
+        ("relief", relief.warm_up),
     ),
 )
 

@@ -237,3 +237,19 @@ def test_a_frozen_table_names_every_stage_of_every_example() -> None:
         examples=({"seedling": 2},),
     )
     assert list(frozen_table(pipeline)) == ["more", "paint", "sell"]
+
+
+@pytest.mark.parametrize(("part", "moves"), [("", True), ("page", False)])
+def test_the_key_of_a_stage_that_reads_a_part_leaves_the_parameters_above_it_out(part: str, moves: bool) -> None:
+    """One more page must not make the readers of the others run again; the record knows the page's own hash."""
+
+    def chain(params: Painting) -> tuple[StageSpec, ...]:
+        pages = StageSpec("pages", 1, "m:C", (Read(INPUT),), (), parameters=("seedling",))
+        return pages, StageSpec("one", 1, "m:C", (Read("pages", part=part),), (), parameters=("brush.width",))
+
+    pipeline = Pipeline("painting", "DatasetJob", Painting, chain)
+    before, after = (stage_keys(pipeline, Painting(seedling=number), {}, 0) for number in (1, 2))
+    assert before["pages"] != after["pages"]
+    assert (before["one"] != after["one"]) == moves
+    wider = stage_keys(pipeline, Painting(brush=Brush(width=3.0)), {}, 0)
+    assert before["one"] != wider["one"]

@@ -279,3 +279,15 @@ def test_tensors_of_a_safetensors_file_meet_their_contract(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ContractError, match="weights cannot be read as safetensors"):
         check_output(wanted, path)
+
+
+@pytest.mark.parametrize(("minimum", "accepted"), [(0, True), (1, False)])
+def test_a_text_may_be_empty_where_its_contract_says_so(tmp_path: Path, minimum: int, accepted: bool) -> None:
+    label = tmp_path / "label.txt"
+    label.write_bytes(b"")
+    contract = OutputContract("label", "{sample}.txt", "text", minimum_bytes=minimum)
+    if accepted:
+        check_output(contract, label)
+    else:
+        with pytest.raises(ContractError, match="has 0 bytes"):
+            check_output(contract, label)

@@ -47,10 +47,13 @@ def inflated_normals(alpha: Float32Array, luminance: Float32Array, detail: float
     return normals
 
 
-def inflated_height(alpha: Float32Array) -> Float32Array:
-    """(h, w) height of the cushion over the image plane in pixels of the full image, on a reduced grid.
+def inflated_height(alpha: Float32Array, reach: float = _REACH) -> Float32Array:
+    """(h, w) height of the cushion over the image plane in pixels of the full image, on a reduced grid; 0 outside.
 
-    As high in the middle of a disc as its radius; 0 outside.
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        reach: how far from the outline it keeps rising, as a share of the root of the area. From about 1 on a disc
+            becomes a half ball.
     """
     size, scale = reduced_size(alpha.shape, _GRID, least=2)
     inside = reduced(alpha, size)
@@ -58,14 +61,14 @@ def inflated_height(alpha: Float32Array) -> Float32Array:
     while min(levels[-1].shape) > _COARSEST:
         rows, columns = levels[-1].shape
         levels.append(reduced(levels[-1], ((columns + 1) // 2, (rows + 1) // 2)))
-    reach = _REACH * np.sqrt(max(float(inside.sum()), 1.0))
+    distance = reach * np.sqrt(max(float(inside.sum()), 1.0))
     field = np.zeros_like(levels[-1])
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
         if field.shape != level.shape:
             field = enlarged(field, (level.shape[1], level.shape[0]))
         sweeps = _SWEEPS if depth else 2 * _SWEEPS
-        field = kernels.relax(field, level, np.float32(4.0**depth), np.float32(4.0**depth / reach**2), sweeps)
+        field = kernels.relax(field, level, np.float32(4.0**depth), np.float32(4.0**depth / distance**2), sweeps)
     # A disc of radius R has the potential (R^2 - r^2) / 4 under a unit source: 2 sqrt of it is a half sphere.
     result: Float32Array = (2 / scale * np.sqrt(np.maximum(field, 0))).astype(np.float32)
     return result

@@ -88,7 +88,7 @@ def check_output(contract: OutputContract, path: Path) -> None:
     if not path.is_file():
         raise ContractError(f"{contract.name} is not a file")
     size = path.stat().st_size
-    if size < max(1, contract.minimum_bytes):
+    if size < contract.minimum_bytes:
         raise ContractError(f"{contract.name} has {size} bytes, at least {contract.minimum_bytes} are expected")
     try:
         _CHECKS[contract.media](contract, path)
@@ -262,7 +262,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _check_text(contract: OutputContract, path: Path) -> None:
-    if not path.read_text(encoding="utf-8").strip():
+    if not path.read_text(encoding="utf-8").strip() and contract.minimum_bytes:
         raise ContractError(f"{contract.name} is blank")
 
 

@@ -1,0 +1,285 @@
+"""The index files of a reference-object data set: what loaders read, summaries, and the state in the tree's own terms.
+
+``pipeline_state.json`` is written for people and scripts that know it from elsewhere. Nothing here ever reads it: what
+is done stands in the records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Catalogue, Dropped
+from scenewright_stages.reference.files import decoded_mask
+from scenewright_stages.reference.listing import class_names
+from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.vision.polygons import run_lengths
+
+STEPS = ("white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment")
+LABELLED = "06_yolo_dataset"
+DEGRADED = "07_cv_augmented_dataset"
+COMBINED = "07_cv_combined_dataset"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Made:
+    """Something that a stage made: of which sample, and its record."""
+
+    sample: Sample
+    record: Record
+
+    def path(self, output: str) -> str:
+        """Path of an output below the publication."""
+        return str(self.record.outputs[output].path)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A publication by stage."""
+
+    catalogue: Catalogue
+    params: ReferenceObjectParams
+
+    def made(self, stage: str) -> list[Made]:
+        """What a stage made, once for each of its samples, in order."""
+        return self._by_stage.get(stage, [])
+
+    @cached_property
+    def _by_stage(self) -> dict[str, list[Made]]:
+        found: dict[str, dict[str, Made]] = {}
+        for entry in self.catalogue.entries:
+            lineage = {each.id: each for each in entry.sample.lineage()}
+            for stage, record in entry.records.items():
+                if record.state == "done" and record.sample in lineage:
+                    found.setdefault(stage, {}).setdefault(record.sample, Made(lineage[record.sample], record))
+        return {stage: list(each.values()) for stage, each in found.items()}
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, by number."""
+        first = next(iter(self.catalogue.entries), None)
+        return class_names(first.sample.attributes["roster"], self.params.object_name) if first is not None else []
+
+    def failed(self, *stages: str) -> list[Dropped]:
+        """What did not come out of these stages."""
+        return [each for each in self.catalogue.dropped if each.stage in stages]
+
+
+def index_files(catalogue: Catalogue) -> dict[str, bytes]:
+    """Content by path of the index files."""
+    spec = catalogue.job.get("spec", {}).get("referenceObject") or {}
+    data = DataSet(catalogue, ReferenceObjectParams.model_validate(spec))
+    files: dict[str, bytes] = {"pipeline_state.json": _json(_state(data)), **_scene_files(data)}
+    if data.made("annotate"):
+        files |= _labelled_files(data)
+    if data.made("augment"):
+        files |= _degraded_files(data)
+    return files
+
+
+def _scene_files(data: DataSet) -> dict[str, bytes]:
+    """``metadata.json`` of every folder of scenes, and the summary of every folder of variations."""
+    files: dict[str, bytes] = {}
+    for home, made in _by_home(data.made("scenes")).items():
+        entries = [{"file": each.path("image").rpartition("/")[2], **each.record.metrics} for each in made]
+        files[f"{home}04_dataset/metadata.json"] = _json(entries)
+    for home, made in _by_home(data.made("vary")).items():
+        weathers = Counter(each.record.metrics["weather"] for each in made if each.sample.attributes["variation"])
+        summary = {"augmented": weathers.total(), "weathers": dict(sorted(weathers.items()))}
+        files[f"{home}05_qwen_augmented_images/augmentation_summary.json"] = _json(summary)
+    return files
+
+
+def _labelled_files(data: DataSet) -> dict[str, bytes]:
+    """What describes the labelled images: for YOLO's loaders, COCO's and those that read ``metadata.jsonl``."""
+    made = data.made("annotate")
+    present = _splits(made)
+    lines = [_metadata(each) for each in made]
+    return {
+        f"{LABELLED}/dataset.yaml": _yaml({split: f"{split}/images" for split in present}, data.classes),
+        f"{LABELLED}/classes.txt": "".join(f"{name}\n" for name in data.classes).encode(),
+        f"{LABELLED}/annotation_summary.json": _json(_annotation_summary(data)),
+        "metadata.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(),
+        **{
+            f"{LABELLED}/coco_{split}.json": _json(
+                _coco(data, [each for each in made if each.sample.attributes["split"] == split])
+            )
+            for split in present
+        },
+    }
+
+
+def _degraded_files(data: DataSet) -> dict[str, bytes]:
+    made = data.made("augment")
+    copies = [each for each in made if each.record.metrics["copy"]]
+    own = _splits(copies)
+    # Validation is on the originals, whatever is degraded for training.
+    others = [split for split in _splits(made) if split not in own]
+    degraded = {
+        **{split: f"{split}/images" for split in own},
+        **{split: f"../{LABELLED}/{split}/images" for split in others},
+    }
+    summary = _json(_augmentation_summary(copies))
+    files = {
+        f"{COMBINED}/dataset.yaml": _yaml({split: f"{split}/images" for split in _splits(made)}, data.classes),
+        f"{COMBINED}/augmentation_summary.json": summary,
+    }
+    if copies:
+        files[f"{DEGRADED}/dataset.yaml"] = _yaml(dict(sorted(degraded.items(), key=_split_order)), data.classes)
+        files[f"{DEGRADED}/augmentation_summary.json"] = summary
+    return files
+
+
+def _state(data: DataSet) -> dict[str, Any]:
+    """The state in the words of the original, all paths below the publication."""
+    white, perspectives, prompts = (data.made(stage) for stage in STEPS[:3])
+    varied = [each for each in data.made("vary") if each.sample.attributes["variation"]]
+    annotated, augmented = data.made("annotate"), data.made("augment")
+    lines = [text for each in prompts for text in each.record.metrics["prompts"]]
+    return {
+        "completed_steps": [number for number, stage in enumerate(STEPS, start=1) if data.made(stage)],
+        "input_image": _one([_name(each.sample) for each in white]),
+        "object_name": data.params.object_name or ", ".join(data.classes),
+        "white_bg_image": _one([each.path("white") for each in white]),
+        "perspective_generator": "classic",
+        "perspective_images": [path for each in perspectives for path in _folder(each.record, "views")],
+        "perspective_view_info": [info for each in perspectives for info in each.record.metrics["views"]],
+        "prompts": lines,
+        "classes": data.classes,
+        "generated_images": [each.path("image") for each in data.made("scenes")],
+        "failed_images": [_failure(each) for each in data.failed("scenes")],
+        "qwen_combined_images_path": "05_qwen_combined_images" if data.made("vary") else None,
+        "qwen_augmentation_summary": {"augmented": len(varied)} if data.made("vary") else None,
+        "failed_qwen_augmentations": [_failure(each) for each in data.failed("vary")],
+        "yolo_dataset_path": LABELLED if annotated else None,
+        "annotation_summary": _annotation_summary(data) if annotated else None,
+        "cv_augmented_dataset_path": DEGRADED if augmented else None,
+        "cv_augmentation_summary": (
+            _augmentation_summary([each for each in augmented if each.record.metrics["copy"]]) if augmented else None
+        ),
+        "failed_cv_augmentations": [_failure(each) for each in data.failed("augment")],
+    }
+
+
+def _annotation_summary(data: DataSet) -> dict[str, Any]:
+    made = data.made("annotate")
+    metrics = [each.record.metrics for each in made]
+    return {
+        "images": len(made),
+        "empty": sum(each["empty"] for each in metrics),
+        "splits": _counts(each["split"] for each in metrics),
+        "classes": _counts(each["class"] for each in metrics if not each["empty"]),
+        "rejected": _counts(each.reason for each in data.failed("annotate")),
+        "group": data.params.annotate.group,
+    }
+
+
+def _augmentation_summary(copies: Sequence[Made]) -> dict[str, Any]:
+    metrics = [each.record.metrics for each in copies]
+    steps = ("black_and_white", "saturation", "contrast", "brightness", "blur", "qualities")
+    return {
+        "augmented": len(copies),
+        "applied": {step: sum(each[step] not in (None, False, []) for each in metrics) for step in steps},
+        "long_blurs": sum(each["long_blur"] for each in metrics),
+    }
+
+
+def _metadata(each: Made) -> dict[str, Any]:
+    metrics = each.record.metrics
+    return {
+        "file_name": each.path("image"),
+        "label_file_name": each.path("label"),
+        "id": each.record.sample,
+        "split": metrics["split"],
+        "class": metrics["class"] if not metrics["empty"] else "",
+        "box": metrics["box"],
+        "area": metrics["area"],
+        "place": each.sample.attributes["place"],
+        "view": each.sample.attributes["view"],
+        "prompt": each.sample.attributes["prompt"],
+    }
+
+
+def _coco(data: DataSet, made: Sequence[Made]) -> dict[str, Any]:
+    """COCO's instances of one split, masks as uncompressed run lengths."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, each in enumerate(made, start=1):
+        mask = decoded_mask(data.catalogue.read(each.path("mask")))
+        height, width = mask.shape
+        name = "/".join(each.path("image").split("/")[1:])
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        metrics = each.record.metrics
+        if metrics["box"]:
+            left, top, right, bottom = metrics["box"]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": metrics["class_number"] + 1,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": metrics["area"],
+                    "iscrowd": 0,
+                    "segmentation": run_lengths(mask),
+                }
+            )
+    categories = [{"id": number, "name": name} for number, name in enumerate(data.classes, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _yaml(splits: Mapping[str, str], classes: Sequence[str]) -> bytes:
+    """A description as ultralytics reads it; without `path`, so that the folder can be moved."""
+    lines = [f"{split}: {folder}" for split, folder in splits.items()]
+    lines += [f"nc: {len(classes)}", "names:"]
+    # JSON's strings are YAML's, whatever the names contain.
+    lines += [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(classes)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _by_home(made: Iterable[Made]) -> dict[str, list[Made]]:
+    found: dict[str, list[Made]] = {}
+    for each in made:
+        home = each.sample.attributes["home"]
+        found.setdefault(f"{home}/" if home else "", []).append(each)
+    return found
+
+
+def _splits(made: Iterable[Made]) -> list[str]:
+    present = {each.sample.attributes["split"] for each in made}
+    return [split for split in SPLITS if split in present]
+
+
+def _split_order(item: tuple[str, str]) -> int:
+    return SPLITS.index(item[0])
+
+
+def _folder(record: Record, output: str) -> list[str]:
+    return [file.path for file in record.outputs[output].files().values()]
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _failure(dropped: Dropped) -> dict[str, str]:
+    return {"sample": dropped.sample.id, "reason": dropped.reason, "message": dropped.message}
+
+
+def _name(sample: Sample) -> str:
+    source = sample.root.source
+    return source.uri.rpartition("/")[2] if source is not None else ""
+
+
+def _one(values: Sequence[str]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

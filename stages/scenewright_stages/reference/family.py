@@ -1,0 +1,198 @@
+"""What one object becomes: views, scenes, variations and degraded copies, with their names, seeds and splits.
+
+Everything here is a pure function of the parameters and of the object, so the operator, the index and every stage
+agree on the whole family before anything is made. One more prompt adds its own scenes and moves nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scenewright_stages.contract.samples import Child, Sample
+from scenewright_stages.reference.params import LARGEST_TRUE_ANGLE, Place, ReferenceObjectParams
+
+Split = Literal["train", "val", "test", "mixed"]
+MIXED: Split = "mixed"
+"""Of an image whose scene and view belong to different splits."""
+SEEDS = 100_000
+
+
+@dataclass(frozen=True)
+class View:
+    """One side of the object.
+
+    Attributes:
+        number: from 0.
+        yaw, elevation: degrees; positive shows more of the right side, and more from above.
+        file: name of its picture.
+    """
+
+    number: int
+    yaw: float
+    elevation: float
+    file: str
+
+    @property
+    def part(self) -> str:
+        """Name of its cut-out."""
+        return self.file.removesuffix(".png") + ".npz"
+
+    @property
+    def pseudo(self) -> bool:
+        """Whether it shows sides that the photo has not seen."""
+        return abs(self.yaw) > LARGEST_TRUE_ANGLE
+
+
+def views(params: ReferenceObjectParams) -> list[View]:
+    """The views in order."""
+    block = params.perspectives
+    found = []
+    for number, yaw in enumerate(block.angles):
+        elevation = block.elevations[number % len(block.elevations)]
+        pseudo = "_pseudo" if abs(yaw) > LARGEST_TRUE_ANGLE else ""
+        side = "front" if yaw == 0 else f"{'right' if yaw > 0 else 'left'}_{abs(yaw):g}".replace(".", "p")
+        height = "eye_level" if elevation == 0 else f"{'raised' if elevation > 0 else 'low'}_{abs(elevation):g}"
+        name = f"perspective_{number:02d}_{side}{pseudo}__{height.replace('.', 'p')}.png"
+        found.append(View(number, yaw, elevation, name))
+    return found
+
+
+def place_of(params: ReferenceObjectParams, prompt: int) -> Place:
+    """The 360-degree photograph behind the scenes of a prompt."""
+    return params.scenes.places[prompt % len(params.scenes.places)]
+
+
+def prompt_file(prompt: int) -> str:
+    """Name of the file that holds the fields of one prompt."""
+    return f"prompt_{prompt:03d}.json"
+
+
+def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]:
+    """The scenes of an object: views x prompts x iterations, and the empty ones."""
+    prefix = f"{sample.id}_" if sample.attributes.get("home") else ""
+    found = []
+    for prompt in range(params.prompts.count):
+        for view, number, iteration in _slots(params, prompt):
+            kind = f"empty_{number}" if iteration is None else f"perspective_{view.number}"
+            seed = _seed(sample.id, kind, prompt, iteration or 0)
+            file = f"{kind}_prompt_{prompt}_seed_{seed}"
+            attributes = {
+                "view": view.number,
+                "view_part": view.part,
+                "prompt": prompt,
+                "prompt_file": prompt_file(prompt),
+                "place": place_of(params, prompt),
+                "scene_seed": seed,
+                "empty": iteration is None,
+                "split": split_of(params, prompt, view.number),
+                "file": file,
+                "picture": prefix + file,
+            }
+            found.append(Child(f"/{file}", attributes))
+    return _distinct(found)
+
+
+def variation_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]:
+    """The scene itself, and its variations."""
+    names = ["original", *(f"aug_{number}" for number in range(params.vary.count))]
+    return [
+        Child(
+            f"/{name}", {"variation": number, "picture": sample.attributes["picture"] + (f"_{name}" if number else "")}
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def augmented_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]:
+    """The annotated image itself, and its degraded copies."""
+    picture = sample.attributes["picture"]
+    children = [Child("/plain", {"copy": 0, "picture_file": picture})]
+    if sample.attributes["split"] in params.augment.splits:
+        children += [
+            Child(f"/cv_{number}", {"copy": number + 1, "picture_file": f"{picture}_cv_{number}"})
+            for number in range(params.augment.count)
+        ]
+    return children
+
+
+def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
+    """The split of an image: that of its groups.
+
+    All scenes of one place are one group, since they share a background; so are all images of one view.
+    """
+    found: set[Split] = set()
+    if params.needs_scenes():
+        found.add(split_of_group(prompt % len(params.scenes.places), params, "scene"))
+    if params.needs_views():
+        found.add(split_of_group(view, params, "view"))
+    return found.pop() if len(found) == 1 else MIXED
+
+
+def split_of_group(group: int, params: ReferenceObjectParams, kind: str) -> Split:
+    """The split of a group by its number: shares are met as closely as possible in every beginning of the order.
+
+    A later group never moves an earlier one, and two groups are enough for train and val.
+    """
+    block = params.annotate
+    test, val = block.test_share, 1.0 - block.split_ratio - block.test_share
+    # A hash says which of the first two groups is for validation.
+    first = _digest(kind, "split") % 2
+    given = {"val": 0, "test": 0}
+    split: Split = "train"
+    for number in range(group + 1):
+        wanted_val = max(math.floor(val * (number + 1 - first) + 1 - val + 1e-9), 0)
+        wanted_test = math.floor(test * (number - 1) + 1 - test + 1e-9) if test and number >= 2 else 0
+        if given["val"] < wanted_val and number >= first:
+            split = "val"
+        elif given["test"] < wanted_test:
+            split = "test"
+        else:
+            split = "train"
+        if split != "train":
+            given[split] += 1
+    return split
+
+
+def _slots(params: ReferenceObjectParams, prompt: int) -> Iterator[tuple[View, int, int | None]]:
+    """View, number and iteration of every scene of a prompt; the iteration of empty ones is None."""
+    sides, iterations = views(params), params.scenes.iterations
+    for view in sides:
+        for iteration in range(iterations):
+            yield view, view.number, iteration
+    per_prompt = params.scenes.empty_share * len(sides) * iterations
+    for number in range(math.floor(per_prompt * prompt + 0.5), math.floor(per_prompt * (prompt + 1) + 0.5)):
+        yield sides[number % len(sides)], number, None
+
+
+def _seed(sample: str, kind: str, prompt: int, iteration: int) -> int:
+    return _digest(sample, kind, prompt, iteration) % SEEDS
+
+
+def _digest(*parts: object) -> int:
+    text = "\n".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _distinct(children: Sequence[Child]) -> list[Child]:
+    """The children with a new seed for those that drew the name of an earlier one."""
+    taken: set[str] = set()
+    found = []
+    for child in children:
+        while child.ending in taken:
+            child = _reseeded(child)  # noqa: PLW2901 - until its name is new
+        taken.add(child.ending)
+        found.append(child)
+    return found
+
+
+def _reseeded(child: Child) -> Child:
+    attributes = dict(child.attributes)
+    old, new = attributes["scene_seed"], (attributes["scene_seed"] + 1) % SEEDS
+    for name in ("file", "picture"):
+        attributes[name] = attributes[name].removesuffix(str(old)) + str(new)
+    attributes["scene_seed"] = new
+    return Child(f"/{attributes['file']}", attributes)

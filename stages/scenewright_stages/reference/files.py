@@ -1,0 +1,53 @@
+"""The files that stages hand to each other: PNGs, masks, and cut-outs with the place at which they stand."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.scenery.standing import Base
+
+Bytes = NDArray[np.uint8]
+
+
+def write_png(path: Path, pixels: Bytes) -> Path:
+    """Writes (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA; returns the path."""
+    if pixels.ndim == 3:
+        code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+        pixels = cv2.cvtColor(pixels, code)  # type: ignore[assignment]
+    _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    path.write_bytes(encoded.tobytes())
+    return path
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """(H, W) bool of a grey PNG."""
+    return decoded_mask(path.read_bytes())
+
+
+def decoded_mask(content: bytes) -> NDArray[np.bool_]:
+    """(H, W) bool of the content of a grey PNG."""
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+    return np.asarray(pixels >= 128)
+
+
+def write_cutout(path: Path, pixels: Bytes, base: Base) -> Path:
+    """Writes (H, W, 4) RGBA with the place where the thing stands; returns the path."""
+    save_arrays(path, {"pixels": pixels, "base": np.array(astuple(base), np.float32)})
+    return path
+
+
+def read_cutout(path: Path) -> tuple[Bytes, Bytes, Base]:
+    """(H, W, 3) sRGB, (H, W) alpha, and where it stands."""
+    with np.load(path) as stored:
+        pixels = stored["pixels"]
+        return (
+            np.ascontiguousarray(pixels[..., :3]),
+            np.ascontiguousarray(pixels[..., 3]),
+            Base(*map(float, stored["base"])),
+        )

@@ -1,0 +1,275 @@
+"""Parameters of the reference-object pipeline: one product photo to a YOLO data set, with units and ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from scenewright_stages.contract.params import Params, Rule, ordered
+from scenewright_stages.photographs.params import PositiveRange, Share, ShareRange
+
+Place = Literal["interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night"]
+Surface = Literal["wood", "stone", "cloth"]
+Background = Literal["surface", "own"]
+Seam = Literal["none", "feather", "poisson"]
+Grouping = Literal["scene", "view", "scene-view"]
+Weather = Literal["golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun"]
+Degrees = Annotated[float, Field(ge=-85.0, le=85.0)]
+CountRange = Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(min_length=2, max_length=2)]
+KernelRange = Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=2, max_length=2)]
+QualityRange = Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=2, max_length=2)]
+
+PLACES: tuple[Place, ...] = ("interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night")
+SURFACES: tuple[Surface, ...] = ("wood", "stone", "cloth")
+WEATHERS: tuple[Weather, ...] = ("golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun")
+LARGEST_TRUE_ANGLE = 30.0
+"""Degrees up to which a turned relief still shows what the photo has seen."""
+
+
+class WhiteParams(Params):
+    """Step 1: the object on plain white."""
+
+    matte_radius: float = Field(
+        default=0.006,
+        ge=0.0,
+        le=0.1,
+        description="Width of the band in which a binary mask becomes a soft matte, as a share of the longer side; "
+        "0 keeps supplied masks as they are.",
+    )
+    minimum_score: float = Field(
+        default=0.6,
+        ge=0.0,
+        le=1.0,
+        description="Without a mask: how clearly the object must stand out; below it the photo has no clear object.",
+    )
+    camera_pitch: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=80.0,
+        description="Degrees by which the photo looks down on the object; none: estimated from its lower outline.",
+    )
+
+
+class PerspectivesParams(Params):
+    """Step 2: the object from several sides."""
+
+    angles: list[Degrees] = Field(
+        default=[-30.0, -20.0, -10.0, 10.0, 20.0, 30.0],
+        min_length=1,
+        max_length=36,
+        description="Turns about the vertical axis, degrees, one view each; positive shows more of the right side.",
+    )
+    elevations: list[Annotated[float, Field(ge=-20.0, le=20.0)]] = Field(
+        default=[0.0, 6.0],
+        min_length=1,
+        max_length=36,
+        description="Further tilts, degrees, taken in turn by the views; positive shows more from above.",
+    )
+    allow_pseudo_views: bool = Field(
+        default=False,
+        description="Allow angles beyond 30 degrees. One photo does not show those sides: the files are named pseudo.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "angles",
+            "self.allowPseudoViews || self.angles.all(angle, angle >= -30.0 && angle <= 30.0)",
+            "must lie within 30 degrees unless allowPseudoViews is set",
+            lambda block: block.allow_pseudo_views or all(abs(angle) <= LARGEST_TRUE_ANGLE for angle in block.angles),
+            ({"angles": [45.0]},),
+        ),
+    )
+
+
+class PromptsParams(Params):
+    """Step 3: what the scenes are."""
+
+    backend: Literal["grammar"] = Field(
+        default="grammar", description="Who writes them: grammar (place, surface, light, distance, clutter; seeded)."
+    )
+    count: int = Field(default=5, ge=1, le=500, description="Number of scene prompts.")
+
+
+class ScenesParams(Params):
+    """Step 4: every view in every scene."""
+
+    backend: Literal["classic"] = Field(
+        default="classic", description="Who makes the scenes: classic (draws what the prompt's fields say; no weights)."
+    )
+    background: Background = Field(
+        default="surface",
+        description="surface (a table top before a 360-degree photograph that also lights the object) or own (the "
+        "photo with the object filled away).",
+    )
+    places: list[Place] = Field(
+        default=list(PLACES),
+        min_length=1,
+        max_length=len(PLACES),
+        description="360-degree photographs in the order in which the prompts take them in turn.",
+    )
+    iterations: int = Field(default=3, ge=1, le=100, description="Times that each view is put into each scene.")
+    size: list[Annotated[int, Field(ge=128, le=2048)]] = Field(
+        default=[640, 640], min_length=2, max_length=2, description="Width and height of the images, pixels."
+    )
+    object_scale: ShareRange = Field(
+        default=[0.35, 0.65], description="Longer side of the object as a share of the image's shorter side."
+    )
+    decoys: CountRange = Field(default=[0, 2], description="Other things, without a label, beside the object.")
+    occluder_probability: Share = Field(
+        default=0.15, description="How often a thing in front hides a part of the object."
+    )
+    minimum_visible: Share = Field(default=0.5, description="Least share of the object that stays visible.")
+    empty_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.08, description="Scenes without the object, as a share of those with it; extra to them."
+    )
+    seams: list[Seam] = Field(
+        default=["none", "feather", "poisson"],
+        min_length=1,
+        max_length=3,
+        description="How the object's edge is joined to the scene; one is drawn for each image.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *ordered(object_scale=(0.5, 0.4), decoys=(2, 1)),
+        Rule(
+            "objectScale",
+            "self.objectScale[0] >= 0.05",
+            "must be at least 0.05",
+            lambda block: block.object_scale[0] >= 0.05,
+            ({"objectScale": [0.01, 0.4]},),
+        ),
+    )
+
+
+class VaryParams(Params):
+    """Step 5: the same images in other weather and light; each is annotated by itself."""
+
+    enabled: bool = Field(default=False, description="Whether the step runs.")
+    backend: Literal["classic"] = Field(
+        default="classic", description="Who makes the variations: classic (weather and light; no weights)."
+    )
+    weathers: list[Weather] = Field(
+        default=list(WEATHERS), min_length=1, max_length=len(WEATHERS), description="What is drawn from."
+    )
+    count: int = Field(default=1, ge=1, le=10, description="Variations of each image.")
+
+
+class AnnotateParams(Params):
+    """Step 6: masks, labels and the split."""
+
+    enabled: bool = Field(default=True, description="Whether the step runs.")
+    backend: Literal["exact"] = Field(
+        default="exact", description="Who finds the masks: exact (what the compositor knows)."
+    )
+    split_ratio: float = Field(default=0.8, gt=0.0, lt=1.0, description="Share of the groups that are for training.")
+    test_share: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of the groups kept for a test split.")
+    group: Grouping = Field(
+        default="scene",
+        description="What never crosses a split: scene (all that shares a prompt or background), view, or scene-view "
+        "(both; images that mix the two are left out).",
+    )
+    minimum_area: float = Field(
+        default=0.0005, ge=0.0, le=0.5, description="Smallest visible share of the image that is labelled."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "testShare",
+            "self.splitRatio + self.testShare < 1.0",
+            "must leave something for validation beside splitRatio",
+            lambda block: block.split_ratio + block.test_share < 1.0,
+            ({"splitRatio": 0.8, "testShare": 0.2},),
+        ),
+    )
+
+
+class AugmentParams(Params):
+    """Step 7: degraded copies of annotated images; the labels stay."""
+
+    enabled: bool = Field(default=True, description="Whether the step runs; it needs annotate.")
+    count: int = Field(default=1, ge=1, le=10, description="Degraded copies of each image.")
+    splits: list[Literal["train", "val", "test"]] = Field(
+        default=["train"], min_length=1, max_length=3, description="Splits whose images are degraded."
+    )
+    bw_probability: Share = Field(default=0.5, description="How often the image becomes black and white.")
+    saturation_probability: Share = Field(default=0.7, description="How often saturation changes.")
+    contrast_probability: Share = Field(default=0.5, description="How often contrast changes.")
+    brightness_probability: Share = Field(default=0.3, description="How often brightness changes.")
+    motion_blur_probability: Share = Field(default=0.8, description="How often the image is blurred by motion.")
+    compression_noise_probability: Share = Field(default=1.0, description="How often the image is compressed.")
+    saturation_range: PositiveRange = Field(default=[0.1, 2.5], description="Factor; 1 leaves saturation.")
+    contrast_range: PositiveRange = Field(default=[0.2, 0.8], description="Factor; 1 leaves contrast.")
+    brightness_range: PositiveRange = Field(default=[0.4, 1.5], description="Factor; 1 leaves brightness.")
+    motion_blur_range: KernelRange = Field(default=[20, 55], description="Length of the blur, pixels.")
+    compression_iterations_range: QualityRange = Field(default=[10, 30], description="How often it is compressed.")
+    compression_quality_range: QualityRange = Field(default=[10, 40], description="JPEG quality, 1 to 100.")
+
+    rules: ClassVar[tuple[Rule, ...]] = ordered(
+        saturation_range=(2.0, 1.0),
+        contrast_range=(0.8, 0.2),
+        brightness_range=(1.5, 0.4),
+        motion_blur_range=(55, 20),
+        compression_iterations_range=(30, 10),
+        compression_quality_range=(40, 10),
+    )
+
+
+class ReferenceObjectParams(Params):
+    """One product photo to a training set for instance segmentation."""
+
+    object_name: str = Field(
+        default="",
+        max_length=100,
+        description="What the object is called, in labels and prompts; empty: after its file. A list may name a class "
+        "for each object.",
+    )
+    white: WhiteParams = Field(default_factory=WhiteParams, description="Step 1: the object on white.")
+    perspectives: PerspectivesParams = Field(default_factory=PerspectivesParams, description="Step 2: views.")
+    prompts: PromptsParams = Field(default_factory=PromptsParams, description="Step 3: what the scenes are.")
+    scenes: ScenesParams = Field(default_factory=ScenesParams, description="Step 4: every view in every scene.")
+    vary: VaryParams = Field(default_factory=VaryParams, description="Step 5: other weather and light.")
+    annotate: AnnotateParams = Field(default_factory=AnnotateParams, description="Step 6: labels and the split.")
+    augment: AugmentParams = Field(default_factory=AugmentParams, description="Step 7: degraded copies.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "augment.enabled",
+            "!has(self.annotate) || self.annotate.enabled || (has(self.augment) && !self.augment.enabled)",
+            "needs annotate.enabled: it degrades annotated images",
+            lambda block: not block.augment.enabled or block.annotate.enabled,
+            ({"annotate": {"enabled": False}, "augment": {"enabled": True}}, {"annotate": {"enabled": False}}),
+        ),
+        Rule(
+            "annotate.group",
+            "(has(self.annotate) && (!self.annotate.enabled || self.annotate.group == 'view')) || "
+            "(has(self.scenes) && self.scenes.background == 'own') || "
+            "((!has(self.prompts) || self.prompts.count >= 2) && "
+            "(!has(self.scenes) || size(self.scenes.places) >= 2))",
+            "scene needs at least two prompts and two places: one group cannot be split",
+            lambda block: not (block.annotate.enabled and block.needs_scenes() and block.scene_groups() < 2),
+            ({"prompts": {"count": 1}}, {"scenes": {"places": ["city"]}}),
+        ),
+        Rule(
+            "annotate.group",
+            "(has(self.annotate) && !self.annotate.enabled) || "
+            "((!has(self.annotate) || self.annotate.group == 'scene') && "
+            "(!has(self.scenes) || self.scenes.background != 'own')) || "
+            "!has(self.perspectives) || size(self.perspectives.angles) >= 2",
+            "view needs at least two views: one group cannot be split",
+            lambda block: not (block.annotate.enabled and block.needs_views() and len(block.perspectives.angles) < 2),
+            ({"annotate": {"group": "view"}, "perspectives": {"angles": [0.0]}},),
+        ),
+    )
+
+    def scene_groups(self) -> int:
+        """Number of different backgrounds."""
+        return min(self.prompts.count, len(self.scenes.places))
+
+    def needs_scenes(self) -> bool:
+        """Whether the split follows the scenes."""
+        return self.annotate.group != "view" and self.scenes.background != "own"
+
+    def needs_views(self) -> bool:
+        """Whether the split follows the views: with one background for all there is nothing else to split by."""
+        return self.annotate.group != "scene" or self.scenes.background == "own"

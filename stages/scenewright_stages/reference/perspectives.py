@@ -1,0 +1,106 @@
+"""Step 2: the object from several sides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.photographs.pictures import (
+    bytes_from_linear,
+    bytes_from_unit,
+    linear_from_bytes,
+    one_thread_each,
+    read_rgba,
+    unit_from_bytes,
+    with_alpha,
+)
+from scenewright_stages.reference.family import View, views
+from scenewright_stages.reference.files import write_cutout, write_png
+from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.vision.relief import turned
+from scenewright_stages.vision.scenery.standing import base_of
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+MARGIN = 0.12
+"""Room around the object in its views, as a share of its longer side."""
+USE = BackendUse(
+    "perspectives",
+    "classic",
+    notes="A relief inflated from the silhouette was turned; sides that the photo does not show continue the rim's "
+    "colours.",
+)
+
+
+class PerspectivesStage(Stage[ReferenceObjectParams]):
+    """Turns the object."""
+
+    def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
+        super().__init__(context)
+        one_thread_each()
+
+    def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
+        """Writes every view on white, and as a cut-out with what scenes need to know of it."""
+        colours, alpha = read_rgba(inputs.path("white", "cutout"))
+        base: dict[str, Any] = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
+        linear, cover = _framed(linear_from_bytes(colours), unit_from_bytes(alpha))
+        shown, cutouts = inputs.workspace / "views", inputs.workspace / "cutouts"
+        shown.mkdir()
+        cutouts.mkdir()
+        made = views(inputs.params)
+        thickness = _thickness(base["pitch"])
+        for number, view in enumerate(made):
+            self.context.progress(number / len(made), view.file)
+            front, inside = turned(linear, cover, view.yaw, view.elevation, thickness)
+            _check_view(view, inside)
+            write_png(shown / view.file, _on_white(front, inside))
+            matte = bytes_from_unit(inside)
+            stand = base_of(matte >= 128, float(np.clip(base["pitch"] + view.elevation, 4, 80)))
+            write_cutout(cutouts / view.part, with_alpha(bytes_from_linear(front), matte), stand)
+        facts = [
+            {"file": view.file, "yaw": view.yaw, "elevation": view.elevation, "pseudo": view.pseudo} for view in made
+        ]
+        outputs = {"views": shown, "cutouts": cutouts}
+        return StageResult(outputs, {"views": facts}, _warnings(made), [USE])
+
+
+def _thickness(pitch: float) -> float:
+    """Of the relief: what is photographed from above lies flat more often than it is round."""
+    return float(np.clip(1.15 - pitch / 45, 0.18, 1.0))
+
+
+def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:
+    """The object with room around it to be turned in."""
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    room = round(MARGIN * max(bottom - top, right - left)) + 4
+    pads = ((room, room), (room, room))
+    colours = np.pad(linear[top:bottom, left:right], (*pads, (0, 0)), mode="edge")
+    return colours.astype(np.float32), np.pad(alpha[top:bottom, left:right], pads).astype(np.float32)
+
+
+def _on_white(linear: Floats, alpha: Floats) -> Bytes:
+    share = alpha[..., None]
+    return bytes_from_linear((share * linear + (1 - share)).astype(np.float32))
+
+
+def _check_view(view: View, inside: Floats) -> None:
+    """Refuse a view of which nothing is left.
+
+    Raises:
+        SampleError: the turn leaves no silhouette (reason ``ViewEmpty``).
+    """
+    if not (inside >= 0.5).any():
+        raise SampleError("ViewEmpty", f"{view.file} shows nothing; use smaller angles")
+
+
+def _warnings(made: list[View]) -> list[str]:
+    pseudo = sum(view.pseudo for view in made)
+    return [f"{pseudo} views show sides that the photo does not: their files are named pseudo"] if pseudo else []

@@ -1,0 +1,237 @@
+"""The reference-object pipeline as data: one product photo -> views -> scenes -> labelled images -> degraded copies."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from scenewright_stages.contract.inputs import InputKind
+from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
+from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
+from scenewright_stages.reference.listing import list_objects
+from scenewright_stages.reference.params import ReferenceObjectParams
+
+WORK = ".scenewright/work/{sample}"
+IDENTITY = ("class", "title", "roster")
+"""Attributes from which the name of an object's class follows."""
+MAY_BE_FLAT = ImageContract(may_be_constant=True)
+CUTOUT = (ArrayContract("pixels", "uint8", 3), ArrayContract("base", "float32", 1))
+
+
+def white_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Cuts the object out and puts it on white."""
+    return StageSpec(
+        name="white",
+        title="White background",
+        version=1,
+        implementation="scenewright_stages.reference.white:WhiteStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            _image("white", "{home}/01_white_background.png"),
+            _image("photo", f"{WORK}/photo.png", result=False),
+            _image("cutout", f"{WORK}/cutout.png", 4, result=False),
+            _image("mask", f"{WORK}/mask.png", 1, result=False),
+            OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
+        ),
+        parameters=("white",),
+        attributes=("home", "box", "points"),
+        threads=0,
+        seconds_per_sample=1.0,
+    )
+
+
+def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Turns the object."""
+    count = len(views(params))
+    return StageSpec(
+        name="perspectives",
+        title="Perspectives",
+        version=1,
+        implementation="scenewright_stages.reference.perspectives:PerspectivesStage",
+        reads=(Read("white", ("cutout", "facts")),),
+        outputs=(
+            OutputContract(
+                "views", "{home}/02_perspectives/", "image", "folder", minimum_files=count, maximum_files=count
+            ),
+            OutputContract(
+                "cutouts",
+                f"{WORK}/cutouts/",
+                "arrays",
+                "folder",
+                result=False,
+                minimum_files=count,
+                maximum_files=count,
+                arrays=CUTOUT,
+            ),
+        ),
+        parameters=("perspectives",),
+        attributes=("home",),
+        threads=0,
+        seconds_per_sample=0.5 * count,
+    )
+
+
+def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Says what the scenes are."""
+    return StageSpec(
+        name="prompts",
+        title="Prompts",
+        version=1,
+        implementation="scenewright_stages.reference.prompts:PromptsStage",
+        reads=(),
+        outputs=(
+            OutputContract("prompts", "{home}/03_prompts/", "text", "folder"),
+            OutputContract("fields", f"{WORK}/prompts/", "json", "folder", result=False, json_keys=("text", "place")),
+        ),
+        parameters=("object_name", "prompts", "scenes.places"),
+        attributes=("home", *IDENTITY),
+        seconds_per_sample=0.1,
+    )
+
+
+def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Puts every view into every scene."""
+    own = (Read("white", ("photo", "cutout", "facts")),) if params.scenes.background == "own" else ()
+    return StageSpec(
+        name="scenes",
+        title="Scenes",
+        version=1,
+        implementation="scenewright_stages.reference.scenes:ScenesStage",
+        reads=(
+            Read("perspectives", ("cutouts",), part="view_part"),
+            Read("prompts", ("fields",), part="prompt_file"),
+            *own,
+        ),
+        outputs=(
+            OutputContract("image", "{home}/04_dataset/{file}.png", "image", image=MAY_BE_FLAT),
+            OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True)),
+            OutputContract("facts", f"{WORK}/scene.json", "json", result=False, json_keys=("prompt", "box")),
+        ),
+        # Which scenes there are follows from the children; these say how each of them is drawn.
+        parameters=tuple(
+            f"scenes.{name}"
+            for name in (
+                "background",
+                "size",
+                "object_scale",
+                "decoys",
+                "occluder_probability",
+                "minimum_visible",
+                "seams",
+            )
+        ),
+        attributes=("home", "file", "view_part", "prompt_file", "scene_seed", "empty"),
+        expands=partial(scene_children, params),
+        threads=0,
+        seconds_per_sample=2.0,
+    )
+
+
+def vary_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Shows the scenes in other weather and light."""
+    return StageSpec(
+        name="vary",
+        title="Variations",
+        version=1,
+        implementation="scenewright_stages.reference.vary:VaryStage",
+        reads=(Read("scenes", ("image",)),),
+        outputs=(
+            OutputContract("combined", "{home}/05_qwen_combined_images/{picture}.png", "image", image=MAY_BE_FLAT),
+            OutputContract(
+                "varied", "{home}/05_qwen_augmented_images/{picture}.png", "image", optional=True, image=MAY_BE_FLAT
+            ),
+        ),
+        parameters=("vary.weathers",),
+        attributes=("home", "picture", "variation"),
+        expands=partial(variation_children, params),
+        threads=0,
+        seconds_per_sample=0.5,
+    )
+
+
+def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Labels the images and splits them."""
+    varied = (Read("vary", ("combined",)),) if params.vary.enabled else ()
+    scene = ("mask",) if params.vary.enabled else ("image", "mask")
+    return StageSpec(
+        name="annotate",
+        title="Annotation",
+        version=1,
+        implementation="scenewright_stages.reference.annotate:AnnotateStage",
+        reads=(Read("scenes", scene), *varied),
+        outputs=(
+            OutputContract("image", "06_yolo_dataset/{split}/images/{picture}.png", "image", image=MAY_BE_FLAT),
+            OutputContract("label", "06_yolo_dataset/{split}/labels/{picture}.txt", "text", minimum_bytes=0),
+            OutputContract("mask", f"{WORK}/label.png", "image", result=False, image=ImageContract(1, 16, True)),
+        ),
+        parameters=("object_name", "annotate.minimum_area"),
+        attributes=("split", "picture", "empty", *IDENTITY),
+        threads=0,
+        seconds_per_sample=0.2,
+    )
+
+
+def augment_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Adds degraded copies."""
+    return StageSpec(
+        name="augment",
+        title="Degraded copies",
+        version=1,
+        implementation="scenewright_stages.reference.augment:AugmentStage",
+        reads=(Read("annotate", ("image", "label", "mask")),),
+        outputs=(
+            OutputContract(
+                "image", "07_cv_combined_dataset/{split}/images/{picture_file}.png", "image", image=MAY_BE_FLAT
+            ),
+            OutputContract(
+                "label", "07_cv_combined_dataset/{split}/labels/{picture_file}.txt", "text", minimum_bytes=0
+            ),
+            OutputContract(
+                "degraded",
+                "07_cv_augmented_dataset/{split}/images/{picture_file}.png",
+                "image",
+                optional=True,
+                image=MAY_BE_FLAT,
+            ),
+            OutputContract(
+                "degraded_label",
+                "07_cv_augmented_dataset/{split}/labels/{picture_file}.txt",
+                "text",
+                optional=True,
+                minimum_bytes=0,
+            ),
+        ),
+        parameters=tuple(
+            f"augment.{name}" for name in type(params.augment).model_fields if name.endswith(("_probability", "_range"))
+        ),
+        attributes=("split", "picture_file", "copy"),
+        expands=partial(augmented_children, params),
+        threads=0,
+        seconds_per_sample=0.3,
+    )
+
+
+def stages(params: ReferenceObjectParams) -> tuple[StageSpec, ...]:
+    """The chain, in the order in which it runs."""
+    chain = [white_stage, perspectives_stage, prompts_stage, scenes_stage]
+    chain += [vary_stage] if params.vary.enabled else []
+    chain += [annotate_stage] if params.annotate.enabled else []
+    chain += [augment_stage] if params.augment.enabled else []
+    return tuple(stage(params) for stage in chain)
+
+
+def _image(name: str, path: str, channels: int = 3, result: bool = True) -> OutputContract:
+    return OutputContract(name, path, "image", result=result, image=ImageContract(channels=channels))
+
+
+PIPELINE = Pipeline(
+    name="referenceObject",
+    kind="DatasetJob",
+    params=ReferenceObjectParams,
+    input=InputKind(suffixes=(".png", ".jpg"), lister=list_objects),
+    stages=stages,
+    examples=({"vary": {"enabled": True}},),
+    reporter="scenewright_stages.reference.report:ReferenceReporter",
+    catalogue="scenewright_stages.reference.catalogue:index_files",
+    sample_pages=False,
+)

@@ -1,0 +1,139 @@
+"""Cuts a product out of its photo without weights: from a box and points, or because it stands out from a plain border.
+
+Nothing is guessed: a photo whose border is not plain, or on which several things or none stand out, has no clear
+object and the caller has to say where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Box = tuple[float, float, float, float]
+
+_WORK_SIDE = 480
+_BORDER = 0.04
+"""Of the shorter side: the frame whose colours are taken for the background's."""
+_ROUNDS = 6
+_CLEAR_DISTANCE = 9.0
+"""Least distance of the object's colours from the background's, in Lab."""
+_FARTHEST_SPREAD = 7.0
+"""Largest unexplained variation of the border in Lab at which it still counts as plain."""
+
+
+def cut_by_box(srgb: Floats, box: Box, points: Sequence[tuple[float, float, bool]] = ()) -> Mask:
+    """(H, W) bool of what stands in a box, by GrabCut.
+
+    Args:
+        srgb: (H, W, 3) float32 in [0, 1].
+        box: left, top, right, bottom in pixels.
+        points: x, y in pixels, and whether they lie on the object.
+    """
+    small, factor = _small(srgb)
+    marks = np.full(small.shape[:2], cv2.GC_BGD, np.uint8)
+    left, top, right, bottom = (round(value * factor) for value in box)
+    marks[max(0, top) : bottom, max(0, left) : right] = cv2.GC_PR_BGD
+    inset_x, inset_y = round(0.12 * (right - left)), round(0.12 * (bottom - top))
+    marks[top + inset_y : bottom - inset_y, left + inset_x : right - inset_x] = cv2.GC_PR_FGD
+    centre = (slice(round(0.65 * top + 0.35 * bottom), round(0.35 * top + 0.65 * bottom)),
+              slice(round(0.65 * left + 0.35 * right), round(0.35 * left + 0.65 * right)))  # fmt: skip
+    marks[centre] = cv2.GC_FGD
+    for x, y, inside in points:
+        cv2.circle(marks, (round(x * factor), round(y * factor)), 4, cv2.GC_FGD if inside else cv2.GC_BGD, -1)
+    return _enlarged(_largest(_grab_cut(small, marks)), srgb)
+
+
+def cut_from_border(srgb: Floats) -> tuple[Mask, float]:
+    """(H, W) bool of the one thing that stands out from a plain border, and how clearly, in [0, 1].
+
+    A score of 0 means that there is none.
+    """
+    small, _ = _small(srgb)
+    distance, spread = _distance_from_border(small)
+    standing_out = distance > max(_CLEAR_DISTANCE, 3.0 * spread)
+    standing_out = cv2.morphologyEx(standing_out.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    main = _filled(_largest(standing_out))
+    if main.mean() < 0.005 or main.mean() > 0.9 or touches_border(main):
+        return np.zeros(srgb.shape[:2], bool), 0.0
+    others = (standing_out & ~main).sum() / max(int(main.sum()), 1)
+    plain = np.clip(1 - spread / _FARTHEST_SPREAD, 0, 1)
+    contrast = np.clip(float(np.median(distance[main])) / (3 * _CLEAR_DISTANCE), 0, 1)
+    score = float(np.sqrt(plain * contrast) * np.clip(1 - 3 * others, 0, 1))
+    marks = np.where(main, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    near = cv2.dilate(main.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    marks[near & ~main] = cv2.GC_PR_BGD
+    marks[cv2.erode(main.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = cv2.GC_FGD
+    found = _filled(_largest(_grab_cut(small, marks)))
+    return _enlarged(found if found.any() else main, srgb), score
+
+
+def touches_border(mask: Mask) -> bool:
+    """Whether the border of the picture cuts the thing off: it lies on a good part of one side."""
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    extents = (mask.any(axis=0).sum(), mask.any(axis=0).sum(), mask.any(axis=1).sum(), mask.any(axis=1).sum())
+    return any(side.sum() > 0.05 * max(int(extent), 1) for side, extent in zip(sides, extents, strict=True))
+
+
+def _distance_from_border(small: NDArray[np.uint8]) -> tuple[Floats, float]:
+    """(h, w) distance in Lab from what a smooth surface through the border's colours says, and the border's rest."""
+    lab = cv2.cvtColor(small.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    height, width = lab.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
+    frame = np.ones((height, width), bool)
+    edge = max(2, round(_BORDER * min(height, width)))
+    frame[edge:-edge, edge:-edge] = False
+    weights = np.ones(int(frame.sum()))
+    surface = np.zeros_like(lab)
+    rest = np.zeros(1)
+    for _ in range(4):
+        root = np.sqrt(weights)[:, None]
+        solved = np.linalg.lstsq(terms[frame] * root, lab[frame] * root, rcond=None)[0]
+        surface = (terms @ solved).astype(np.float32)
+        rest = np.linalg.norm(lab[frame] - surface[frame], axis=1)
+        weights = 1 / (1 + (rest / 4.0) ** 2)
+    # Shadows change lightness more than colour.
+    apart = (lab - surface) * np.array([0.5, 1.3, 1.3], np.float32)
+    return np.linalg.norm(apart, axis=-1).astype(np.float32), float(np.percentile(rest, 75))
+
+
+def _small(srgb: Floats) -> tuple[NDArray[np.uint8], float]:
+    factor = min(1.0, _WORK_SIDE / max(srgb.shape[:2]))
+    size = (max(16, round(srgb.shape[1] * factor)), max(16, round(srgb.shape[0] * factor)))
+    reduced = cv2.resize(srgb, size, interpolation=cv2.INTER_AREA)
+    return cv2.convertScaleAbs(reduced, alpha=255.0), factor  # type: ignore[return-value]
+
+
+def _grab_cut(small: NDArray[np.uint8], marks: NDArray[np.uint8]) -> Mask:
+    if not ((marks == cv2.GC_PR_FGD) | (marks == cv2.GC_FGD)).any():
+        return np.zeros(marks.shape, bool)
+    # GrabCut's mixture models draw from OpenCV's generator.
+    cv2.setRNGSeed(1)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    bgr = np.ascontiguousarray(small[..., ::-1])
+    cv2.grabCut(bgr, marks, (0, 0, 1, 1), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return np.asarray((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD))
+
+
+def _largest(mask: Mask) -> Mask:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if count <= 1:
+        return np.zeros_like(mask)
+    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
+
+
+def _filled(mask: Mask) -> Mask:
+    """Without small holes; large ones belong to the thing's shape, as of a handle."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    small = [n for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] < 0.01 * mask.sum()]
+    return np.asarray(mask | np.isin(labels, small))
+
+
+def _enlarged(mask: Mask, srgb: Floats) -> Mask:
+    size = (srgb.shape[1], srgb.shape[0])
+    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5)

@@ -1,0 +1,157 @@
+"""Photometric degradations of pictures, as data-set generators apply them: six operations in a fixed order.
+
+The order is black and white, saturation, contrast, brightness, motion blur, compression. Geometry never changes, so
+labels stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """What is done to one picture; None leaves a step out.
+
+    Attributes:
+        black_and_white: whether all colour goes.
+        saturation, contrast, brightness: factors; 1 changes nothing.
+        blur: length of the motion blur in pixels.
+        blur_degrees: its direction, 0 along the rows.
+        qualities: JPEG qualities of the repeated compression, in order.
+    """
+
+    black_and_white: bool = False
+    saturation: float | None = None
+    contrast: float | None = None
+    brightness: float | None = None
+    blur: int | None = None
+    blur_degrees: float = 0.0
+    qualities: tuple[int, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values."""
+        return {**asdict(self), "qualities": list(self.qualities)}
+
+
+@dataclass(frozen=True)
+class Chances:
+    """How often each step happens, in [0, 1], and the ranges that it is drawn from."""
+
+    probabilities: Mapping[str, float]
+    ranges: Mapping[str, tuple[float, float]]
+
+
+def drawn(chances: Chances, seed: int) -> Degradation:
+    """The degradation of one picture. Each step has draws of its own: another range moves no other step."""
+
+    def generator(step: str) -> np.random.Generator:
+        return np.random.default_rng([seed, *step.encode()])
+
+    def happens(step: str) -> bool:
+        return bool(generator(f"{step} happens").uniform() < chances.probabilities[step])
+
+    def factor(step: str) -> float | None:
+        return round(float(generator(step).uniform(*chances.ranges[step])), 4) if happens(step) else None
+
+    def whole(step: str) -> int:
+        low, high = chances.ranges[step]
+        return int(generator(step).integers(round(low), round(high) + 1))
+
+    qualities: tuple[int, ...] = ()
+    if happens("compression"):
+        low, high = chances.ranges["compression_quality"]
+        rng = generator("compression_quality")
+        qualities = tuple(
+            int(value) for value in rng.integers(round(low), round(high) + 1, whole("compression_iterations"))
+        )
+    blurred = happens("motion_blur")
+    return Degradation(
+        happens("bw"),
+        factor("saturation"),
+        factor("contrast"),
+        factor("brightness"),
+        whole("motion_blur") if blurred else None,
+        round(float(generator("blur angle").uniform(0, 180)), 2) if blurred else 0.0,
+        qualities,
+    )
+
+
+def degraded(pixels: Bytes, how: Degradation) -> Bytes:
+    """(H, W, 3) uint8 RGB after all steps."""
+    out = pixels
+    if how.black_and_white:
+        out = _grey(out)
+    if how.saturation is not None and not how.black_and_white:
+        # Pillow's enhancers blend with a degenerate picture: grey, the mean grey, black.
+        out = _blended(_grey(out), out, how.saturation)
+    if how.contrast is not None:
+        mean = int(cv2.mean(_luma(out))[0] + 0.5)
+        out = _table(out, np.clip(mean + how.contrast * (np.arange(256) - mean), 0, 255))
+    if how.brightness is not None:
+        out = _table(out, np.clip(how.brightness * np.arange(256), 0, 255))
+    if how.blur is not None:
+        out = motion_blurred(out, how.blur, how.blur_degrees)
+    return _compressed(out, how.qualities) if how.qualities else out
+
+
+def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
+    """Blurred along a line through each pixel."""
+    return np.asarray(
+        cv2.filter2D(pixels, -1, line_kernel(length, degrees), borderType=cv2.BORDER_REFLECT_101), np.uint8
+    )
+
+
+def line_kernel(length: int, degrees: float) -> NDArray[np.float32]:
+    """(N, N) float32 with N odd: a line of one pixel's width and of that length, with sum 1."""
+    side = max(3, length | 1)
+    middle = side // 2
+    along = np.arange(length) - (length - 1) / 2
+    columns, rows = middle + along * math.cos(math.radians(degrees)), middle - along * math.sin(math.radians(degrees))
+    kernel = np.zeros((side + 1, side + 1), np.float32)
+    left, top = np.floor(columns).astype(int), np.floor(rows).astype(int)
+    right, down = columns - left, rows - top
+    for at_row, at_column, weight in (
+        (top, left, (1 - down) * (1 - right)),
+        (top, left + 1, (1 - down) * right),
+        (top + 1, left, down * (1 - right)),
+        (top + 1, left + 1, down * right),
+    ):
+        np.add.at(kernel, (at_row, at_column), weight.astype(np.float32))
+    kernel = kernel[:side, :side]
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+def _luma(pixels: Bytes) -> Bytes:
+    # Pillow rounds brightness in its own way, and saturation enlarges the difference.
+    return np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def _grey(pixels: Bytes) -> Bytes:
+    return cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+
+
+def _blended(low: Bytes, high: Bytes, share: float) -> Bytes:
+    return cv2.addWeighted(high, share, low, 1 - share, 0)  # type: ignore[return-value]
+
+
+def _table(pixels: Bytes, values: NDArray[np.float64]) -> Bytes:
+    return cv2.LUT(pixels, np.rint(values).astype(np.uint8))  # type: ignore[return-value]
+
+
+def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
+    bgr: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    for quality in qualities:
+        _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,144 @@
+"""Turns a cut-out as if it were a solid: a relief inflated from its silhouette, closed behind in the rim's colours.
+
+One photo does not show the sides of a thing. Up to about 30 degrees the relief moves what the photo shows to where it
+belongs and continues the rim's colours behind; nothing of the front appears a second time.
+"""
+
+# Compiled functions take their arrays one by one and are typed by the compiler.
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.normals import inflated_height
+
+Floats = NDArray[np.float32]
+
+_FINE = 2
+"""Rendered at this multiple of the size, for a smooth outline."""
+_INSIDE = 0.5
+_FARTHEST = np.float32(-1e9)
+_ROUND = 1.5
+"""Reach of the inflation at which a disc becomes a half ball."""
+_RIM = 4
+"""Pixels from the outline at which its colours are read: closer ones may still show the background."""
+
+
+def turned(
+    colours: Floats, alpha: Floats, yaw: float, elevation: float, thickness: float = 1.0
+) -> tuple[Floats, Floats]:
+    """The cut-out from another side.
+
+    Args:
+        colours: (H, W, 3) float32, valid where alpha is above 0.
+        alpha: (H, W) float32.
+        yaw: degrees about the vertical axis; positive shows more of the right side.
+        elevation: degrees; positive shows more from above.
+        thickness: depth of the solid over that of a round one.
+
+    Returns:
+        (H, W, 3) colours and (H, W) alpha; the thing keeps its place. Unturned they are the given ones.
+    """
+    if yaw == 0 and elevation == 0:
+        return colours, alpha
+    size = (colours.shape[1] * _FINE, colours.shape[0] * _FINE)
+    cover = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
+    front = np.asarray(cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    height = cv2.resize(inflated_height(alpha, _ROUND), size, interpolation=cv2.INTER_CUBIC) * (_FINE * thickness)
+    inside = cover > _INSIDE
+    height = np.where(inside, np.maximum(height, 0), 0).astype(np.float32)
+    if yaw:
+        front, height, inside = _pass(front, height, inside, yaw, closed=True)
+    if elevation:
+        across = _pass(front.swapaxes(0, 1), height.T, inside.T, -elevation, closed=not yaw)
+        front, inside = across[0].swapaxes(0, 1), across[2].T
+    # The relief is steep at the outline, which comes out ragged.
+    weights = cv2.medianBlur(inside.astype(np.uint8), 7).astype(np.float32) * inside
+    small = (colours.shape[1], colours.shape[0])
+    alpha_out = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
+    summed = cv2.resize(front * weights[..., None], small, interpolation=cv2.INTER_AREA)
+    return np.asarray(summed / np.maximum(alpha_out, 1e-3)[..., None], np.float32), np.asarray(alpha_out, np.float32)
+
+
+def _pass(
+    front: Floats, height: Floats, inside: NDArray[np.bool_], degrees: float, closed: bool
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The relief after a turn about the vertical axis through its middle; the back of one that turned is not known."""
+    columns = np.flatnonzero(inside.any(axis=0))
+    middle = (float(columns[0]) + float(columns[-1])) / 2 if len(columns) else 0.0
+    rims = _rims(front, inside)
+    angle = math.radians(degrees)
+    picture, depth = _rotated(
+        np.ascontiguousarray(front, np.float32),
+        np.ascontiguousarray(height, np.float32),
+        np.ascontiguousarray(inside),
+        rims,
+        np.float32(math.cos(angle)),
+        np.float32(math.sin(angle)),
+        np.float32(middle),
+        2 if closed else 1,
+    )
+    found = depth > _FARTHEST
+    return picture, np.where(found, depth, 0).astype(np.float32), found
+
+
+def _rims(front: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """(H, 2, 3) colours of the left and right end of every row, smoothed along the outline."""
+    rims = np.zeros((front.shape[0], 2, 3), np.float32)
+    known = np.zeros(front.shape[0], np.float32)
+    reach = _RIM * _FINE
+    for row in range(front.shape[0]):
+        at = np.flatnonzero(inside[row])
+        if len(at):
+            step = min(reach, len(at) // 2)
+            rims[row, 0] = front[row, at[0] + step : at[0] + 2 * step + 1].mean(axis=0)
+            rims[row, 1] = front[row, at[-1] - 2 * step : at[-1] - step + 1].mean(axis=0)
+            known[row] = 1
+    weight = cv2.GaussianBlur(known[:, None], (0, 0), 3.0 * _FINE)[:, 0]
+    smooth = cv2.GaussianBlur(rims.reshape(len(rims), -1) * known[:, None], (1, 6 * 6 * _FINE + 1), 3.0 * _FINE)
+    return np.asarray((smooth.reshape(-1, 6) / np.maximum(weight, 1e-3)[:, None]).reshape(-1, 2, 3), np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _rotated(front, height, inside, rims, cosine, sine, middle, sides):
+    """Draws front and back of every row as chains of segments; the nearest wins."""
+    rows, columns = height.shape
+    picture = np.zeros((rows, columns, 3), np.float32)
+    depth = np.full((rows, columns), np.float32(-1e9), np.float32)
+    for row in range(rows):
+        for face in range(sides):
+            side = 1 - 2 * face
+            for column in range(columns - 1):
+                if not (inside[row, column] and inside[row, column + 1]):
+                    continue
+                x0, x1 = column - middle, column + 1 - middle
+                z0, z1 = side * height[row, column], side * height[row, column + 1]
+                a, b = x0 * cosine - z0 * sine + middle, x1 * cosine - z1 * sine + middle
+                da, db = z0 * cosine + x0 * sine, z1 * cosine + x1 * sine
+                low, high = min(a, b), max(a, b)
+                for target in range(max(0, int(np.ceil(low))), min(columns - 1, int(np.floor(high))) + 1):
+                    share = (target - a) / (b - a) if b != a else np.float32(0.0)
+                    nearness = da + share * (db - da)
+                    if nearness > depth[row, target]:
+                        depth[row, target] = nearness
+                        for channel in range(3):
+                            if side == 1:
+                                first, second = front[row, column, channel], front[row, column + 1, channel]
+                                picture[row, target, channel] = first + share * (second - first)
+                            else:
+                                end = 0 if x0 < 0 else 1
+                                picture[row, target, channel] = rims[row, end, channel]
+    return picture, depth
+
+
+def warm_up() -> None:
+    """Compile the kernel, or find it compiled."""
+    tile = np.zeros((16, 16), np.float32)
+    tile[4:12, 4:12] = 1
+    turned(np.repeat(tile[..., None], 3, axis=2), tile, 10.0, 5.0)

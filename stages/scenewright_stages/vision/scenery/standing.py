@@ -1,0 +1,192 @@
+"""Things that stand on the table: where their base is, how high they are, and the shadow that they throw.
+
+A cut-out says nothing of its depth. It is taken for what a cylinder on its base shows: every pixel stands for the
+piece of its line of sight that lies inside that cylinder. This is enough for shadows to begin at the base, to have
+the right length, and to soften with the height that they come from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.scenery.panorama import Illumination
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+_PITCHES = range(4, 61, 2)
+_SAMPLES = 7
+"""Points along each line of sight."""
+_CELLS = 80
+"""Cells of the shadow's grid across the longer side of the first thing."""
+_REACH = 3.2
+"""How far the grid reaches beyond the things, in their longer sides."""
+_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a cut-out meets the table.
+
+    Attributes:
+        column, row: of the centre of its base, pixels of the cut-out.
+        radius: of its base, pixels.
+        height: of the thing, pixels.
+        pitch: degrees by which it is looked down on.
+    """
+
+    column: float
+    row: float
+    radius: float
+    height: float
+    pitch: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """Points of a thing on the table: (N, 3) float32 x, height, z in world units."""
+
+    points: Floats
+
+
+def base_of(inside: NDArray[np.bool_], pitch: float | None = None) -> Base:
+    """The base of a cut-out: the largest disc, seen at the pitch, whose lower half its outline follows.
+
+    Args:
+        inside: (H, W) bool, the silhouette; not empty.
+        pitch: degrees by which it is looked down on; None: the one that fits the lower outline best.
+    """
+    if pitch is not None:
+        return _base_at(inside, pitch)[0]
+    return min((_base_at(inside, float(each)) for each in _PITCHES), key=lambda found: found[1])[0]
+
+
+def solid_of(inside: NDArray[np.bool_], base: Base, x: float, z: float, scale: float) -> Solid:
+    """The points of a thing whose base stands at (x, z), enlarged by `scale`, on a grid of a few thousand pixels."""
+    step = max(1, round(math.sqrt(max(int(inside.sum()), 1) / 2500)))
+    rows, columns = np.nonzero(inside[::step, ::step])
+    across = columns * step - base.column
+    up = base.row - rows * step
+    sine, cosine = math.sin(math.radians(base.pitch)), math.cos(math.radians(base.pitch))
+    reach = np.sqrt(np.maximum(base.radius**2 - np.minimum(np.abs(across), 0.999 * base.radius) ** 2, 1.0))
+    # Along a line of sight up = h cos + d sin: the part with 0 <= h <= height and |d| <= reach.
+    low = np.maximum(-reach, (up - base.height * cosine) / sine)
+    high = np.minimum(reach, up / sine)
+    middle = (low + high) / 2
+    low, high = np.where(low > high, middle, low), np.where(low > high, middle, high)
+    share = np.linspace(0, 1, _SAMPLES)[:, None]
+    depth = low + (high - low) * share
+    height = np.clip((up - depth * sine) / cosine, 0, base.height)
+    points = np.stack([np.broadcast_to(across, depth.shape) * scale + x, height * scale, depth * scale + z], axis=-1)
+    return Solid(points.reshape(-1, 3).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class GroundLight:
+    """Irradiance over pi of the table, on a grid; elsewhere it is unshadowed.
+
+    Attributes:
+        values: (rows along z, columns along x, 3) float32.
+        left, near, cell: world coordinates of the first cell's corner, and the side of a cell.
+        unshadowed: (3,) float32.
+    """
+
+    values: Floats
+    left: float
+    near: float
+    cell: float
+    unshadowed: Floats
+
+    def at(self, x: Floats, z: Floats) -> Floats:
+        """(..., 3) irradiance over pi at places of the table, (H, W) each."""
+        columns = ((x - self.left) / self.cell - 0.5).astype(np.float32)
+        rows = ((z - self.near) / self.cell - 0.5).astype(np.float32)
+        border = [float(value) for value in self.unshadowed]
+        found = cv2.remap(
+            self.values, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+        )
+        return np.asarray(found, np.float32)
+
+
+def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> GroundLight:
+    """The light on the table among things that throw shadows.
+
+    Args:
+        solids: the things.
+        light: from all sides.
+        side: of the first thing, world units; sets the resolution.
+    """
+    cell = max(side / _CELLS, 1.0)
+    points = np.concatenate([each.points for each in solids])
+    reach = _REACH * side
+    left, near = float(points[:, 0].min()) - reach, float(points[:, 2].min()) - reach
+    shape = (
+        math.ceil((float(points[:, 2].max()) + reach - near) / cell),
+        math.ceil((float(points[:, 0].max()) + reach - left) / cell),
+    )
+    total = np.zeros((*shape, 3), np.float32)
+    tallest = max(float(points[:, 1].max()), 1e-3)
+    layers = [points[(points[:, 1] >= low) & (points[:, 1] <= high)] for low, high in _heights(tallest)]
+    for direction, colour, spread in zip(light.directions, light.colours, light.spreads, strict=True):
+        hidden = np.zeros(shape, np.float32)
+        for layer in layers:
+            if len(layer):
+                shade = _thrown(layer, direction, (left, near, cell), shape)
+                blur = float(layer[:, 1].mean()) * math.tan(min(spread, 0.9)) / float(direction[1]) / cell
+                np.maximum(hidden, _soft(shade, max(blur, 0.8)), out=hidden)
+        total += (1 - hidden)[..., None] * colour
+    return GroundLight(total, left, near, cell, light.on_table)
+
+
+def _heights(tallest: float) -> list[tuple[float, float]]:
+    edges = tallest * np.linspace(0, 1, _LAYERS + 1) ** 1.5
+    return [(float(low), float(high)) for low, high in itertools.pairwise(edges)]
+
+
+def _thrown(points: Floats, direction: Floats, grid: tuple[float, float, float], shape: tuple[int, int]) -> Floats:
+    """(rows, columns) 1 where the points throw their shadow."""
+    left, near, cell = grid
+    x = points[:, 0] - points[:, 1] * (direction[0] / direction[1])
+    z = points[:, 2] - points[:, 1] * (direction[2] / direction[1])
+    columns, rows = ((x - left) / cell).astype(np.int32), ((z - near) / cell).astype(np.int32)
+    kept = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
+    hit = np.zeros(shape, np.float32)
+    hit[rows[kept], columns[kept]] = 1
+    # Points lie up to two cells apart.
+    return np.asarray(cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.float32)
+
+
+def _soft(shade: Floats, sigma: float) -> Floats:
+    return np.asarray(cv2.GaussianBlur(shade, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _base_at(inside: NDArray[np.bool_], pitch: float) -> tuple[Base, float]:
+    """The base at a pitch, and how badly its disc fits the lower outline (mean distance over its radius)."""
+    rows = np.flatnonzero(inside.any(axis=1))
+    top, bottom = int(rows[0]), int(rows[-1])
+    sine, cosine = math.sin(math.radians(pitch)), math.cos(math.radians(pitch))
+    whole = np.flatnonzero(inside.any(axis=0))
+    half_width = (whole[-1] - whole[0] + 1) / 2
+    radius, column, row = 1.0, float(np.flatnonzero(inside[bottom]).mean()), float(bottom)
+    for each in range(bottom, max(top, bottom - math.ceil(half_width * sine * 1.05)) - 1, -1):
+        across = np.flatnonzero(inside[each])
+        needed = (bottom - each) / sine
+        if len(across) and (across[-1] - across[0] + 1) / 2 >= needed * 0.97:
+            radius, column, row = max(needed, 1.0), float(across[0] + across[-1]) / 2, float(each)
+    last = inside.shape[0] - 1 - np.argmax(inside[::-1], axis=0)
+    columns = np.arange(inside.shape[1])
+    share = (columns - column) / max(radius, 1.0)
+    kept = inside.any(axis=0) & (np.abs(share) < 0.95)
+    fitted = row + radius * sine * np.sqrt(1 - np.minimum(np.abs(share[kept]), 1) ** 2)
+    error = float(np.abs(last[kept] - fitted).mean()) / radius if kept.any() else 1.0
+    # A disc much narrower than the thing says little: it fits any outline.
+    error += 0.15 * max(0.0, 1 - radius / half_width)
+    height = max((row - top - radius * sine) / cosine, 0.15 * radius)
+    return Base(column, row, radius, height, pitch), error

@@ -1,0 +1,91 @@
+"""Other weather and light over a finished picture: geometry stays, colours change, haze and rain are laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear
+
+Floats = NDArray[np.float32]
+
+
+def in_weather(srgb: Floats, name: str, seed: int) -> Floats:
+    """(H, W, 3) float32 sRGB in [0, 1]: the picture in another weather or light.
+
+    Args:
+        srgb: (H, W, 3) float32 in [0, 1].
+        name: golden-hour, overcast, dusk, fog, rain or harsh-sun.
+        seed: of its strength and directions.
+    """
+    rng = np.random.default_rng([seed, *name.encode()])
+    changed = np.clip(_WEATHERS[name](linear_from_srgb(srgb), rng), 0, 1).astype(np.float32)
+    return np.asarray(srgb_from_linear(changed), np.float32)
+
+
+def _golden_hour(linear: Floats, rng: np.random.Generator) -> Floats:
+    glow = _slope(linear, rng) * rng.uniform(0.15, 0.45)
+    warm = _contrast(linear, 1.05) * _tint(1.28, 1.0, 0.66) * (0.8 + glow) + glow * _tint(0.10, 0.06, 0.02)
+    return np.asarray(warm, np.float32)
+
+
+def _overcast(linear: Floats, rng: np.random.Generator) -> Floats:
+    grey = linear.mean(axis=2, keepdims=True)
+    return _contrast(grey + rng.uniform(0.5, 0.75) * (linear - grey), 0.8) * _tint(0.88, 0.95, 1.05)
+
+
+def _dusk(linear: Floats, rng: np.random.Generator) -> Floats:
+    return linear * _tint(0.55, 0.62, 0.95) * rng.uniform(0.3, 0.6)
+
+
+def _fog(linear: Floats, rng: np.random.Generator) -> Floats:
+    rows = np.linspace(1, 0, len(linear), dtype=np.float32)[:, None, None]
+    density = rng.uniform(0.25, 0.55) * (0.35 + 0.65 * rows)
+    return linear + density * (_tint(0.62, 0.64, 0.66) - linear)
+
+
+def _rain(linear: Floats, rng: np.random.Generator) -> Floats:
+    height, width = linear.shape[:2]
+    drops = (rng.random((height, width)) > 0.9975).astype(np.float32)
+    length = max(7, round(0.035 * height)) | 1
+    kernel = np.zeros((length, length), np.float32)
+    lean = rng.uniform(-0.25, 0.25)
+    for row in range(length):
+        kernel[row, round(length // 2 + lean * (row - length // 2))] = 1 / length
+    streaks = cv2.GaussianBlur(cv2.filter2D(drops, -1, kernel), (0, 0), 0.6) * rng.uniform(1.2, 2.5)
+    wet = _overcast(linear, rng) * 0.75
+    return wet + streaks[..., None] * (0.75 - wet)
+
+
+def _harsh_sun(linear: Floats, rng: np.random.Generator) -> Floats:
+    light = 0.75 + rng.uniform(0.5, 0.9) * _slope(linear, rng)
+    return _contrast(linear, rng.uniform(1.2, 1.45)) * light * _tint(1.06, 1.0, 0.9)
+
+
+def _slope(linear: Floats, rng: np.random.Generator) -> Floats:
+    """(H, W, 1) in [0, 1], growing in a random direction."""
+    angle = rng.uniform(0, 2 * np.pi)
+    rows, columns = np.mgrid[-1 : 1 : linear.shape[0] * 1j, -1 : 1 : linear.shape[1] * 1j]
+    return np.asarray((0.5 + (columns * np.cos(angle) + rows * np.sin(angle)) / 2.83)[..., None], np.float32)
+
+
+def _contrast(linear: Floats, factor: float) -> Floats:
+    middle = np.float32(0.18)
+    return np.asarray(middle * (np.maximum(linear, 1e-4) / middle) ** np.float32(factor), np.float32)
+
+
+def _tint(red: float, green: float, blue: float) -> Floats:
+    return np.array([red, green, blue], np.float32)
+
+
+_WEATHERS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
+    "golden-hour": _golden_hour,
+    "overcast": _overcast,
+    "dusk": _dusk,
+    "fog": _fog,
+    "rain": _rain,
+    "harsh-sun": _harsh_sun,
+}

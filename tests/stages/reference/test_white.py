@@ -1,0 +1,105 @@
+"""Cutting out: synthetic product photos with known masks, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.reference.params import WhiteParams
+from scenewright_stages.reference.white import _check_cut, read_object_mask
+from scenewright_stages.vision.cutting import cut_by_box, cut_from_border
+from scenewright_stages.vision.scenery.props import draw_prop
+
+ROOT = Path(__file__).parents[3]
+PHOTOS = 30
+
+
+def product_photo(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A drawn thing before a smooth background with a soft shadow, and its mask."""
+    rng = np.random.default_rng(seed)
+    prop = draw_prop(rng, 150, float(rng.uniform(8, 40)))
+    height, width = 240, 320
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    tone = rng.uniform(0.55, 0.95, 3) * rng.uniform(0.9, 1.0)
+    slope = 1 + rng.uniform(-0.1, 0.1) * (x - 0.5) + rng.uniform(-0.1, 0.1) * (y - 0.5)
+    picture = tone[None, None] * slope[..., None]
+    tall, wide = prop.alpha.shape
+    top, left = (height - tall) // 2, (width - wide) // 2
+    light = np.array([0.4, 0.7, -0.6]) / np.linalg.norm([0.4, 0.7, -0.6])
+    shade = 0.45 + 0.55 * np.clip(prop.normals @ light, 0, 1)
+    colours = np.clip(prop.colours * shade[..., None], 0, 1) ** (1 / 2.2)
+    alpha = np.zeros((height, width), np.float32)
+    alpha[top : top + tall, left : left + wide] = prop.alpha
+    shadow = cv2.GaussianBlur(np.roll(alpha, (8, 6), (0, 1)), (0, 0), 9)
+    picture = picture * (1 - 0.15 * shadow[..., None])
+    window = picture[top : top + tall, left : left + wide]
+    window += prop.alpha[..., None] * (colours - window)
+    picture += rng.normal(0, 0.006, picture.shape)
+    return np.clip(picture, 0, 1).astype(np.float32), alpha > 0.5
+
+
+def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_products_before_plain_backgrounds_are_cut_out_or_refused() -> None:
+    found, refused = [], 0
+    for seed in range(PHOTOS):
+        picture, truth = product_photo(seed)
+        mask, score = cut_from_border(picture)
+        if score < WhiteParams().minimum_score:
+            refused += 1
+        else:
+            found.append(round(overlap(mask, truth), 3))
+    print(f"refused {refused}, least {sorted(found)[:6]}, median {np.median(found):.3f}")
+    assert refused <= 3
+    assert np.median(found) >= 0.97
+    assert min(found) >= 0.8
+
+
+def test_a_photo_with_a_busy_background_has_no_clear_object() -> None:
+    coffee = cv2.imread(str(ROOT / "examples" / "inputs" / "coffee.png"))
+    assert cut_from_border(coffee[..., ::-1].astype(np.float32) / 255)[1] < 0.5
+    noise = np.random.default_rng(1).uniform(0, 1, (120, 160, 3)).astype(np.float32)
+    assert cut_from_border(noise)[1] == 0
+    assert cut_from_border(np.full((120, 160, 3), 0.8, np.float32))[1] == 0
+
+
+def test_a_box_names_the_cup_of_the_example() -> None:
+    coffee = cv2.imread(str(ROOT / "examples" / "inputs" / "coffee.png"))[..., ::-1].astype(np.float32) / 255
+    truth = cv2.imread(str(ROOT / "examples" / "inputs" / "coffee.mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    rows, columns = np.flatnonzero(truth.any(axis=1)), np.flatnonzero(truth.any(axis=0))
+    mask = cut_by_box(coffee, (columns[0] - 4, rows[0] - 4, columns[-1] + 4, rows[-1] + 4))
+    print(f"overlap {overlap(mask, truth):.3f}")
+    assert overlap(mask, truth) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [("empty", "MaskEmpty"), ("full", "MaskFull"), ("size", "MaskSizeDiffers"), ("text", "MaskUnreadable")],
+)
+def test_masks_that_cannot_be_right_are_refused_with_the_reason(tmp_path: Path, change: str, reason: str) -> None:
+    mask = np.zeros((40, 50), np.uint8)
+    if change == "full":
+        mask[:] = 255
+    path = tmp_path / "cup.mask.png"
+    cv2.imwrite(str(path), mask)
+    if change == "text":
+        path.write_text("not a picture")
+    with pytest.raises(SampleError) as refused:
+        read_object_mask(path, (41, 50) if change == "size" else (40, 50))
+    assert refused.value.reason == reason
+
+
+def test_an_object_that_the_border_cuts_off_is_refused() -> None:
+    inside = np.zeros((60, 60), bool)
+    inside[20:40, 20:40] = True
+    _check_cut(inside)
+    inside[20:40, 40:] = True
+    with pytest.raises(SampleError, match="cuts the object off"):
+        _check_cut(inside)
