@@ -9,11 +9,11 @@ import pytest
 import torch
 from gaussian_scenes import random_scene, turned_camera
 from held_out_quality import evaluate
-from structural_similarity import ssim
 
 from scenewright_stages.vision import metrics
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.metrics import ssim
 
 
 def noisy_pair(sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
