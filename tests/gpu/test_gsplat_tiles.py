@@ -11,17 +11,19 @@ import time
 import numpy as np
 import pytest
 import torch
+import torch_reference
+from torch_reference import backpropagate
 
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.cuda_graphs import GraphRunner, PlainRunner, Runner
-from scenewright_stages.vision.gaussians import gsplat_fitting, torch_fitting
+from scenewright_stages.vision.gaussians import gsplat_fitting
 from scenewright_stages.vision.gaussians.gsplat_fitting import ViewState
 from scenewright_stages.vision.gaussians.gsplat_kernels import reached
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, backpropagate, rows_of, with_rows
+from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, rows_of, with_rows
 
 pytestmark = [
     pytest.mark.gpu,
@@ -140,7 +142,7 @@ def test_a_fit_of_tiles_is_the_fit_of_whole_pictures_but_faster(gsplat: Renderer
     settings, views = OptimisationSettings(iterations=60, largest_growth=2.0), strip_views()
     sequence = np.arange(settings.iterations) % len(views)
     results, seconds = [], []
-    for fit in (torch_fitting.fit, gsplat_fitting.fit):
+    for fit in (torch_reference.fit, gsplat_fitting.fit):
         fit(scene, views, settings, sequence[:3], gsplat, rows, None)
         torch.cuda.synchronize()
         started = time.perf_counter()

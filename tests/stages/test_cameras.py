@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quaternions import quaternion_from_rotation, rotation_from_quaternion
 
 from scenewright_stages.vision.cameras import (
     Camera,
@@ -13,9 +14,7 @@ from scenewright_stages.vision.cameras import (
     intrinsics_matrix,
     invert_rigid,
     look_at,
-    quaternion_from_rotation,
     rigid,
-    rotation_from_quaternion,
     world_from_camera_opencv,
     world_from_camera_opengl,
 )

@@ -6,7 +6,6 @@ import numpy as np
 
 from scenewright_stages.vision.colour import (
     linear_from_srgb,
-    luminance_from_linear,
     srgb_from_linear,
     uint8_from_unit,
     unit_from_uint8,
@@ -29,9 +28,3 @@ def test_bytes_round_trip_exactly_and_values_outside_are_clipped() -> None:
     levels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(uint8_from_unit(unit_from_uint8(levels)), levels)
     np.testing.assert_array_equal(uint8_from_unit(np.array([-0.2, 1.7])), [0, 255])
-
-
-def test_luminance_of_white_is_one_and_green_weighs_most() -> None:
-    weights = luminance_from_linear(np.concatenate([np.ones((1, 3)), np.eye(3)]))
-    np.testing.assert_allclose(weights[0], 1, atol=1e-6)
-    assert weights[2] > weights[1] > weights[3]

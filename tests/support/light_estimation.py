@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.colour import luminance_from_linear
 from scenewright_stages.vision.shading.lights import Vector
 
 Float32Array = NDArray[np.float32]
@@ -31,6 +30,11 @@ class LightEstimate:
     direct: float
     ambient: float
     residual: float
+
+
+def luminance_from_linear(linear: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(..., 3) linear RGB to (...) relative luminance by the weights of ITU-R BT.709; float32."""
+    return np.asarray(linear, np.float32) @ np.array((0.2126, 0.7152, 0.0722), np.float32)
 
 
 def estimate_light(

@@ -134,16 +134,6 @@ class Record:
         return cls(**known)
 
 
-def latest(records: Iterable[Record]) -> dict[str, Record]:
-    """The record that counts for each sample: the latest ``done``, else the latest end, else the latest start."""
-    best: dict[str, Record] = {}
-    for record in records:
-        current = best.get(record.sample)
-        if current is None or _precedence(record) >= _precedence(current):
-            best[record.sample] = record
-    return best
-
-
 @dataclass(frozen=True)
 class Deaths:
     """Attempts of a run that died while they were running a sample's code.
@@ -178,8 +168,3 @@ def _deaths(attempts: Mapping[str, Record], ended: set[str]) -> Deaths:
         advanced = record.state_step > max((each.state_step for each in counting), default=0)
         counting = [record] if advanced else [*counting, record]
     return Deaths(len(counting), sum(record.reason != STARTED_TOGETHER for record in counting))
-
-
-def _precedence(record: Record) -> tuple[int, float]:
-    rank = {"started": 0, "skipped": 1, "failed": 1, "rejected": 1, "done": 2}[record.state]
-    return rank, record.at

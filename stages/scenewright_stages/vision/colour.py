@@ -1,7 +1,7 @@
 """Colours of float arrays: conversions between colour spaces (no clipping unless said), and depth maps as pictures.
 
-The sRGB transfer curve is that of IEC 61966-2-1, the luminance weights are those of ITU-R BT.709. Depth
-is shown by the Turbo map (Mikhailov 2019), warm near and cold far.
+The sRGB transfer curve is that of IEC 61966-2-1. Depth is shown by the Turbo map (Mikhailov 2019), warm near and cold
+far.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
-
-LUMINANCE_WEIGHTS = (0.2126, 0.7152, 0.0722)
 
 
 def linear_from_srgb(srgb: NDArray[np.floating]) -> Float32Array:
@@ -29,11 +27,6 @@ def srgb_from_linear(linear: NDArray[np.floating]) -> Float32Array:
     value = np.asarray(linear, np.float32)
     curve = np.float32(1.055) * np.maximum(value, 0) ** np.float32(1 / 2.4) - np.float32(0.055)
     return np.where(value <= 0.0031308, value * np.float32(12.92), curve).astype(np.float32)
-
-
-def luminance_from_linear(linear: NDArray[np.floating]) -> Float32Array:
-    """(..., 3) linear RGB to (...) relative luminance; float32."""
-    return np.asarray(linear, np.float32) @ np.array(LUMINANCE_WEIGHTS, np.float32)
 
 
 def uint8_from_unit(values: NDArray[np.floating]) -> NDArray[np.uint8]:

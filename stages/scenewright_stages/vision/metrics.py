@@ -1,8 +1,7 @@
-"""Image quality: PSNR and SSIM, for torch tensors and numpy arrays.
+"""Image quality: PSNR, and the window of SSIM that fits optimise.
 
-Images are sRGB in [0, 1]. SSIM is Wang et al. 2004 as usually computed (11 x 11 Gaussian window, sigma
-1.5, K1 0.01, K2 0.03, population variance), averaged over channels and over the windows that lie
-entirely inside the image.
+Images are sRGB in [0, 1]. SSIM is that of Wang et al. 2004 as usually computed (11 x 11 Gaussian window, sigma 1.5,
+K1 0.01, K2 0.03, population variance).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch.nn import functional
 
-_WINDOW = 11
+WINDOW = 11
 _SIGMA = 1.5
 # Stabilisers of the luminance and contrast terms for values in [0, 1].
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
@@ -28,7 +27,8 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
     Raises:
         ValueError: for different shapes or a mask that is empty.
     """
-    _check_shapes(image.shape, reference.shape)
+    if image.shape != reference.shape:
+        raise ValueError(f"images of shapes {tuple(image.shape)} and {tuple(reference.shape)} cannot be compared")
     squared = (image - reference).square()
     if mask is not None:
         if not bool(mask.any()):
@@ -37,24 +37,10 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
     return -10 * torch.log10(squared.mean())
 
 
-def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Mean structural similarity of images (H, W, 3) or (B, H, W, 3), a scalar tensor.
-
-    Raises:
-        ValueError: for different shapes or sides below 11 pixels.
-    """
-    _check_shapes(image.shape, reference.shape)
-    if min(image.shape[-3], image.shape[-2]) < _WINDOW:
-        raise ValueError(f"SSIM needs at least {_WINDOW} pixels a side, got {tuple(image.shape)}")
-    x, y = _channels_first(image), _channels_first(reference)
-    moments = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), padding=0)
-    return ssim_from_moments(*moments.chunk(5, dim=1)).mean()
-
-
 @lru_cache(maxsize=16)
 def gaussian_window(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """(11,) normalised weights of the SSIM window along one axis; kept, so not to be written to."""
-    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     return (weights / weights.sum()).to(device, dtype)
 
@@ -67,27 +53,3 @@ def blur(planes: torch.Tensor, padding: int) -> torch.Tensor:
     down = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     blurred = functional.conv2d(planes, across, padding=(0, padding), groups=channels)
     return functional.conv2d(blurred, down, padding=(padding, 0), groups=channels)
-
-
-def ssim_from_moments(
-    mean_x: torch.Tensor,
-    mean_y: torch.Tensor,
-    square_x: torch.Tensor,
-    square_y: torch.Tensor,
-    product: torch.Tensor,
-) -> torch.Tensor:
-    """SSIM map from windowed means of x, y, x², y² and x y."""
-    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x.square() + mean_y.square() + SSIM_C1)
-    covariance = product - mean_x * mean_y
-    variances = square_x - mean_x.square() + square_y - mean_y.square()
-    return luminance * (2 * covariance + SSIM_C2) / (variances + SSIM_C2)
-
-
-def _channels_first(image: torch.Tensor) -> torch.Tensor:
-    batch = image if image.dim() == 4 else image[None]
-    return batch.permute(0, 3, 1, 2)
-
-
-def _check_shapes(shape: torch.Size, reference: torch.Size) -> None:
-    if shape != reference:
-        raise ValueError(f"images of shapes {tuple(shape)} and {tuple(reference)} cannot be compared")

@@ -14,9 +14,10 @@ import numpy as np
 import plain_gsplat
 import pytest
 import torch
+import torch_reference
 from gaussian_scenes import random_scene, turned_camera
 
-from scenewright_stages.vision.gaussians import gsplat_fitting, gsplat_kernels, torch_fitting
+from scenewright_stages.vision.gaussians import gsplat_fitting, gsplat_kernels
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import trainable_rows
@@ -93,7 +94,7 @@ def both_fits(
     scene, views = small_scene(), corner_views()
     sequence = np.arange(settings.iterations) % 2
     chosen = trainable_rows(len(scene), rows)
-    fits = (torch_fitting.fit, gsplat_fitting.fit)
+    fits = (torch_reference.fit, gsplat_fitting.fit)
     return [fit(scene, views, settings, sequence, RENDERER, chosen, None) for fit in fits]
 
 

@@ -10,12 +10,13 @@ import numba
 import numpy as np
 import pytest
 import torch
+import torch_reference
 from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, turned_camera
+from held_out_quality import evaluate
 from synthetic import box_room, cameras_inside, render
 
-from scenewright_stages.vision.gaussians import cpu_fitting, torch_fitting
+from scenewright_stages.vision.gaussians import cpu_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
-from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise, trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -102,7 +103,7 @@ def test_the_compiled_loop_does_what_autograd_and_torch_adam_do(
     scene, sequence = random_scene(400, 4), np.random.default_rng(0).integers(2, size=12)
     arguments = (scene, random_views(), settings, sequence, RENDERER, trainable_rows(400, rows), None)
     compiled, losses = cpu_fitting.fit(*arguments)
-    plain, plain_losses = torch_fitting.fit(*arguments)
+    plain, plain_losses = torch_reference.fit(*arguments)
     assert np.abs(losses - plain_losses).max() < 1e-6
     for name, tensor in compiled.tensors.items():
         moved = (plain.tensors[name] - scene.tensors[name]).norm()
@@ -116,7 +117,7 @@ def test_active_tiles_alone_give_the_result_of_all_tiles(rows: slice | torch.Ten
     settings = OptimisationSettings(iterations=15)
     fast = optimise(scene, views, settings, 3, RENDERER, rows)
     sequence = np.random.default_rng(3).integers(2, size=15)
-    full, losses = torch_fitting.fit(scene, views, settings, sequence, RENDERER, trainable_rows(400, rows), None)
+    full, losses = torch_reference.fit(scene, views, settings, sequence, RENDERER, trainable_rows(400, rows), None)
     assert np.abs(fast.losses - losses).max() < 1e-6
     for name, tensor in fast.scene.tensors.items():
         assert torch.allclose(tensor, full.tensors[name], atol=1e-5), name

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scene_similarity as transforms
 from gaussian_scenes import empty_scene, equal_scenes, random_scene, turned_camera
+from quaternions import rotation_from_quaternion
+from scene_similarity import transform_scene
 
-from scenewright_stages.vision.cameras import Camera, rigid, rotation_from_quaternion
-from scenewright_stages.vision.gaussians import transforms
+from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.ply import PlyError, property_names, read_ply, write_ply
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import HARMONIC_COUNTS, GaussianScene
-from scenewright_stages.vision.gaussians.transforms import transform_scene
 from scenewright_stages.vision.metrics import psnr
 
 INRIA_DEGREE_3 = (

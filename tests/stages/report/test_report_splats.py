@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 import torch
+from quaternions import rotation_from_quaternion
 from report_scenes import CAMERA, blob, joined, no_splats, three_clusters
 
 from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, pivot_distance, spz_bytes
-from scenewright_stages.vision.cameras import rotation_from_quaternion
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from last_records import latest
 from toy_harness import Toy
 from toy_pipeline import runs
 
 from cluster.processes import accepts_connections
 from cluster.storage import StorageServer
-from scenewright_stages.contract.records import latest
 from scenewright_stages.contract.reports import MAXIMUM_PUSH_BYTES, MAXIMUM_REPORT_BYTES, Push, Report
 from scenewright_stages.store import open_store
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from last_records import latest
 from plugins import with_plugins
 from toy_harness import Started, start_worker
 from toy_steps import Job
 from toy_training import PIPELINE
 
 from scenewright_stages.contract import layout
-from scenewright_stages.contract.records import Record, deaths, latest
+from scenewright_stages.contract.records import Record, deaths
 from scenewright_stages.contract.reports import Report
 
 SUM_OF_TWO_RANKS = 3.0

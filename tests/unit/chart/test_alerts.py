@@ -26,11 +26,13 @@ def test_promtool_accepts_the_rules() -> None:
     assert f"{len(alerts())} rules found" in done.stdout
 
 
+@pytest.mark.slow
 def test_every_alert_fires_in_its_case_and_not_in_a_healthy_one() -> None:
     done = run("test", "rules", CASES.name)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_cases_would_notice_a_rule_that_never_fires(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES.read_text().replace("absent(scenewright_leader == 1)", "scenewright_leader == 2"))

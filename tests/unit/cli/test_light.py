@@ -59,6 +59,7 @@ def fastest_help(runs: int) -> float:
     return min(times)
 
 
+@pytest.mark.slow
 def test_an_operator_process_does_not_load_the_official_client_that_kopf_would_load() -> None:
     clients = {"kubernetes", "kubernetes.client", "requests"}
     assert clients & loaded(("kopf",)) == clients

@@ -7,11 +7,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from last_records import latest
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.keys import input_fingerprint, seed_for
 from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
-from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, Deaths, OutputFile, Record, State, deaths, latest
+from scenewright_stages.contract.records import STARTED_LEFT_PROCESS, Deaths, OutputFile, Record, State, deaths
 from scenewright_stages.contract.samples import Sample, SourceFile, is_sample_id, sample_id_from
 
 

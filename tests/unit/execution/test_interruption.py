@@ -88,6 +88,7 @@ def test_the_first_signal_ends_the_stage_cleanly_and_says_how_to_continue(tmp_pa
         assert is_gone(stage)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_a_deaf_stage_at_once(tmp_path: Path) -> None:
     with started(tmp_path, {"sleep": 60, "deaf": True}) as (process, stage):
         process.send_signal(signal.SIGINT)
@@ -100,6 +101,7 @@ def test_a_second_signal_ends_a_deaf_stage_at_once(tmp_path: Path) -> None:
         assert is_gone(stage)
 
 
+@pytest.mark.slow
 def test_no_stage_outlives_a_killed_command_line(tmp_path: Path) -> None:
     with started(tmp_path, {"sleep": 60}) as (process, stage):
         process.kill()
@@ -108,6 +110,7 @@ def test_no_stage_outlives_a_killed_command_line(tmp_path: Path) -> None:
     assert list(tmp_path.glob("scenewright-run-*"))
 
 
+@pytest.mark.slow
 def test_litter_of_a_killed_command_line_is_removed_by_the_next(tmp_path: Path) -> None:
     with started(tmp_path, {"sleep": 60}) as (process, stage):
         process.kill()

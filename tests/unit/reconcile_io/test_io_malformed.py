@@ -239,6 +239,7 @@ def full_sources() -> tuple[Raw, Raw, Raw]:
     return job, pod, scene
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_of_2000_mutants_none_ends_a_loop_and_the_good_ones_go_on() -> None:
     chance = random.Random(SEED)

@@ -164,6 +164,7 @@ def test_a_delayed_key_comes_by_itself() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [200])
 def test_every_key_that_is_added_while_others_work_is_worked_on(keys: int) -> None:
     """Workers that add keys to each other lose none."""

@@ -1,4 +1,4 @@
-"""Gaussian scenes: tensors, rendering, optimisation, evaluation and files.
+"""Gaussian scenes: tensors, rendering, optimisation and files.
 
-Import from the submodules (`scene`, `rendering`, `optimisation`, `evaluation`, `ply`).
+Import from the submodules (`scene`, `rendering`, `optimisation`, `ply`).
 """

@@ -1,4 +1,4 @@
-"""The fitting loop in torch: for gsplat on a GPU, and the reference for the compiled CPU loop.
+"""The fitting loop in torch, which `gsplat_fitting` runs on a GPU.
 
 Nothing in the loop waits for the device but gsplat itself, which counts its tile lists: views are prepared before,
 losses stay on the device until the end, and Adam runs as one fused kernel per group.
@@ -7,7 +7,7 @@ losses stay on the device until the end, and Adam runs as one fused kernel per g
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
-from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Renderer, Rendering
+from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import SSIM_C1, SSIM_C2, blur
 
@@ -52,30 +52,6 @@ class Descent:
             self._leaves["log_scales"].clamp_(max=self._largest)
 
 
-def fit(
-    scene: GaussianScene,
-    views: Sequence[View],
-    settings: OptimisationSettings,
-    sequence: NDArray[np.int64],
-    renderer: Renderer,
-    rows: NDArray[np.int64],
-    on_progress: Progress | None,
-) -> tuple[GaussianScene, NDArray[np.float32]]:
-    """See `optimisation.optimise`; every picture is drawn whole, by any renderer."""
-    targets = [Target.of(view, settings, renderer.device) for view in views]
-    descent = Descent(rows_of(scene, rows), settings)
-
-    def step(view: int) -> torch.Tensor:
-        rendering = renderer.render(with_rows(scene, rows, descent.gaussians), [targets[view].camera])
-        found = targets[view].loss(rendering)
-        backpropagate(rendering, found)
-        descent.step()
-        return found.loss
-
-    losses = descend(descent, step, sequence, on_progress)
-    return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
-
-
 def descend(
     descent: Descent, step: Callable[[int], torch.Tensor], sequence: NDArray[np.int64], on_progress: Progress | None
 ) -> NDArray[np.float32]:
@@ -91,14 +67,6 @@ def descend(
         losses[iteration] = step(int(view))
         report(on_progress, iteration + 1, len(sequence))
     return losses.cpu().numpy()
-
-
-def backpropagate(rendering: Rendering, found: Judged) -> None:
-    """Gives the leaves behind a rendering their gradients."""
-    pairs = [(rendering.rgb, found.by_rgb), (rendering.alpha, found.by_alpha), (rendering.depth, found.by_depth)]
-    drawn, gradients = zip(*((drawn, by) for drawn, by in pairs if by is not None), strict=True)
-    if any(tensor.requires_grad for tensor in drawn):
-        torch.autograd.backward(drawn, gradients)
 
 
 def rows_of(scene: GaussianScene, rows: NDArray[np.int64]) -> GaussianScene:

@@ -1,23 +1,24 @@
 """Several processes on one sample: one for each GPU of the Pod, or two on a CPU in tests.
 
 The worker's own process is rank 0: it fetches, saves and uploads. It starts one more process for each further rank,
-which load the stage and then get every sample's inputs as a line of JSON on their standard input. The ranks find each
+which load the stage and then get every sample with its inputs, pickled, on their standard input. The ranks find each
 other through a file on the Pod's scratch volume, anew for every sample. When one of them dies the worker's process
 ends too, and the shard is tried again from the last saved state.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import queue
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -26,8 +27,6 @@ from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import (
-    Local,
-    Member,
     ModelSettings,
     Ranks,
     Stage,
@@ -35,45 +34,12 @@ from scenewright_stages.contract.stage import (
     StageInputs,
 )
 from scenewright_stages.contract.task import Task
-from scenewright_stages.worker.chain import Chain, resolve_chain
+from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.stage.state import MirroredState
 
 RANK_ENVIRONMENT = "SCENEWRIGHT_RANK"
 MODULE = "scenewright_stages.worker.stage.ranks"
 SETTLE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class RankRequest:
-    """What a further rank works on."""
-
-    sample: Sample
-    inputs: StageInputs[Any]
-
-    def to_line(self) -> str:
-        """As one line of JSON, with local paths."""
-        inputs = self.inputs
-        state = inputs.state
-        return json.dumps(
-            {
-                "sample": self.sample.to_json(),
-                "files": [[*key, _packed(local)] for key, local in inputs.files.items()],
-                "families": {
-                    stage: [
-                        [one.sample.to_json(), {name: _packed(local) for name, local in one.files.items()}]
-                        for one in members
-                    ]
-                    for stage, members in inputs.families.items()
-                },
-                "named": {name: str(path) for name, path in inputs.named.items()},
-                "answer": dict(inputs.answer),
-                "seed": inputs.seed,
-                "rendezvous": inputs.ranks.rendezvous,
-                "state": None
-                if state is None
-                else [state.step, {name: str(path) for name, path in state.files.items()}],
-            }
-        )
 
 
 class RankProcesses:
@@ -96,12 +62,14 @@ class RankProcesses:
         self._samples += 1
         return Ranks(0, self.count, f"file://{self._scratch}/rendezvous-{self._samples}" if self.count > 1 else "")
 
-    def begin(self, request: RankRequest) -> None:
+    def begin(self, sample: Sample, inputs: StageInputs[Any]) -> None:
         """Gives a sample to the further ranks; rank 0 runs it itself."""
-        line = request.to_line()
+        state = inputs.state
+        mirrored = None if state is None else MirroredState(state.step, state.files)
+        request = pickle.dumps((sample, replace(inputs, state=mirrored)))
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.write(line + "\n")
+            process.stdin.write(request)
             process.stdin.flush()
 
     def restart_unless_dead(self) -> None:
@@ -123,7 +91,7 @@ class RankProcesses:
             process.kill()
             process.wait()
 
-    def _started(self) -> list[subprocess.Popen[str]]:
+    def _started(self) -> list[subprocess.Popen[bytes]]:
         processes = [self._start(rank) for rank in range(1, self.count)]
         for rank, process in enumerate(processes, start=1):
             threading.Thread(
@@ -131,13 +99,11 @@ class RankProcesses:
             ).start()
         return processes
 
-    def _start(self, rank: int) -> subprocess.Popen[str]:
+    def _start(self, rank: int) -> subprocess.Popen[bytes]:
         environment = {**os.environ, RANK_ENVIRONMENT: f"{rank}/{self.count}/{self._scratch}"}
-        return subprocess.Popen(
-            [sys.executable, "-m", MODULE], env=environment, stdin=subprocess.PIPE, text=True, start_new_session=False
-        )
+        return subprocess.Popen([sys.executable, "-m", MODULE], env=environment, stdin=subprocess.PIPE)
 
-    def _watch(self, rank: int, process: subprocess.Popen[str], closed: threading.Event) -> None:
+    def _watch(self, rank: int, process: subprocess.Popen[bytes], closed: threading.Event) -> None:
         code = process.wait()
         if not closed.is_set():
             self._on_death(f"rank {rank} of {self.count} ended with exit code {code}")
@@ -165,61 +131,34 @@ def main() -> None:
     chain = resolve_chain(task)
     spec = chain.stage(task.step)
     stage = load_stage(spec, StageContext(spec, chain.parameters, model_settings(task)))
-    for line in _lines():
+    for sample, inputs in _requests():
         with tempfile.TemporaryDirectory(prefix=f"rank-{rank}-", dir=scratch) as workspace:
-            sample, inputs = _unpacked(json.loads(line), chain, Path(workspace), int(rank), int(count))
+            own = Ranks(int(rank), int(count), inputs.ranks.rendezvous)
             try:
-                stage.process(sample, inputs)
+                stage.process(sample, replace(inputs, workspace=Path(workspace), ranks=own))
             except (SampleError, ConfigurationError) as problem:
                 # Rank 0 runs into the same and reports it.
                 print(f"rank {rank}: {problem}", flush=True)
 
 
-def _lines() -> Iterator[str]:
-    """Lines of standard input; the process ends when it closes, even in the middle of a sample."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+def _requests() -> Iterator[tuple[Sample, StageInputs[Any]]]:
+    """What rank 0 writes to standard input; the process ends when that closes, even in the middle of a sample."""
+    requests: queue.SimpleQueue[tuple[Sample, StageInputs[Any]]] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(0)
+        try:
+            while True:
+                requests.put(pickle.load(sys.stdin.buffer))
+        except EOFError:
+            os._exit(0)
+        except Exception:
+            # Without this process rank 0 would wait for it.
+            traceback.print_exc()
+            os._exit(1)
 
     threading.Thread(target=read, name="requests", daemon=True).start()
     while True:
-        yield lines.get()
-
-
-def _unpacked(
-    data: Mapping[str, Any], chain: Chain, workspace: Path, rank: int, count: int
-) -> tuple[Sample, StageInputs[Any]]:
-    sample = Sample.from_json(data["sample"])
-    state = data["state"]
-    inputs = StageInputs(
-        files={(stage, name): _local(packed) for stage, name, packed in data["files"]},
-        params=chain.parameters_of(sample.root),
-        seed=data["seed"],
-        workspace=workspace,
-        families={
-            stage: [
-                Member(Sample.from_json(one), {name: _local(packed) for name, packed in files.items()})
-                for one, files in members
-            ]
-            for stage, members in data["families"].items()
-        },
-        named={name: Path(path) for name, path in data["named"].items()},
-        answer=data["answer"],
-        state=None if state is None else MirroredState(state[0], {name: Path(path) for name, path in state[1].items()}),
-        ranks=Ranks(rank, count, data["rendezvous"]),
-    )
-    return sample, inputs
-
-
-def _packed(local: Local) -> str | list[str]:
-    return str(local) if isinstance(local, Path) else [str(path) for path in local]
-
-
-def _local(packed: str | list[str]) -> Local:
-    return Path(packed) if isinstance(packed, str) else tuple(Path(path) for path in packed)
+        yield requests.get()
 
 
 if __name__ == "__main__":

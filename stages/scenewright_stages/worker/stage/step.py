@@ -52,7 +52,7 @@ from scenewright_stages.worker.process.endings import (
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import fetch_named, resolve
 from scenewright_stages.worker.stage.fetching import AHEAD_SAMPLES, Fetcher
-from scenewright_stages.worker.stage.ranks import RankProcesses, RankRequest, load_stage, model_settings
+from scenewright_stages.worker.stage.ranks import RankProcesses, load_stage, model_settings
 from scenewright_stages.worker.stage.recording import Recorder, Start
 from scenewright_stages.worker.stage.sample_runner import (
     Outcome,
@@ -301,7 +301,7 @@ class StageRun:
                 ranks=self._ranks.ranks() if self._ranks is not None else Ranks(),
             )
             if self._ranks is not None:
-                self._ranks.begin(RankRequest(visible(item, stage), inputs))
+                self._ranks.begin(visible(item, stage), inputs)
             return inputs
 
         return make

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from structural_similarity import ssim
 
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import psnr, ssim
+from scenewright_stages.vision.metrics import psnr
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from quaternions import quaternion_from_rotation
 
-from scenewright_stages.vision.cameras import check_rigid, quaternion_from_rotation
+from scenewright_stages.vision.cameras import check_rigid
 from scenewright_stages.vision.gaussians.kernels.harmonics import fill_basis
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
