@@ -37,7 +37,7 @@ def installed_packages() -> Path:
     sources = folder / "source"
     # Building leaves files beside the sources.
     shutil.copytree(TOYS, sources, ignore=shutil.ignore_patterns("__pycache__"))
-    install(folder / "site", *sorted(sources.iterdir()))
+    install(folder / "site", *(path.parent for path in sorted(sources.glob("*/pyproject.toml"))))
     return folder / "site"
 
 
