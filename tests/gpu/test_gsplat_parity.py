@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from held_out_quality import evaluate
 from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.renderers import renderer_for

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from gaussian_scenes import random_scene, turned_camera
-from held_out_quality import evaluate
 
 from scenewright_stages.vision import metrics
+from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.metrics import ssim

@@ -12,11 +12,11 @@ import pytest
 import torch
 import torch_reference
 from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, turned_camera
-from held_out_quality import evaluate
 from synthetic import box_room, cameras_inside, render
 
 from scenewright_stages.vision.gaussians import cpu_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
+from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise, trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene

@@ -57,12 +57,3 @@ def fastest_help(runs: int) -> float:
         subprocess.run([sys.executable, "-m", "scenewright.cli.main", "--help"], capture_output=True, check=True)
         times.append(time.perf_counter() - began)
     return min(times)
-
-
-@pytest.mark.slow
-def test_an_operator_process_does_not_load_the_official_client_that_kopf_would_load() -> None:
-    clients = {"kubernetes", "kubernetes.client", "requests"}
-    assert clients & loaded(("kopf",)) == clients
-    assert loaded(("scenewright.reconcile.main",)).isdisjoint(clients)
-    # Where it is in use already, it stays.
-    assert "kubernetes.client" in loaded(("kubernetes.client", "scenewright.reconcile.main"))

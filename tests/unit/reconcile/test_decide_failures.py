@@ -10,8 +10,9 @@ import pytest
 from simulated_cluster import Cluster, Fate, spec_of
 from simulated_operator import Operator
 
+from scenewright.planning.problems import Problem
 from scenewright.reconcile.decide import DecideSettings, endings
-from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey
+from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey, Refusal
 from scenewright_stages.contract.reports import Report, StageCounts
 
 TUNING = ObjectKey("TuningRun", "lab", "fixer")
@@ -95,8 +96,9 @@ def test_a_refused_edit_ends_the_run_and_a_good_one_starts_another() -> None:
 
 
 def test_a_kind_without_a_pipeline_says_so() -> None:
-    spec = {"output": {"uri": "s3://models/fixer"}, "dataset": {"uri": "s3://datasets/pairs"}}
-    operator = Operator(Cluster(kind="TuningRun", spec=spec))
+    cluster = Cluster()
+    cluster.plans[1, ""] = Refusal((Problem("kind", "SceneJob", "no pipeline of this kind is installed"),))
+    operator = Operator(cluster)
     operator.run()
     reason, message = why(operator)
     assert reason == "NotSupported"
