@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenewright_stages.vision.gaussians.evaluation import evaluate
 from synthetic import box_room, cameras_inside, render
 
+from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise, view_sequence
 from scenewright_stages.vision.gaussians.renderers import renderer_for
