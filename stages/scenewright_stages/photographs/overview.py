@@ -1,28 +1,31 @@
 """A publication over photographs, counted for its page: samples and why some are missing, stages, backends, the worst.
 
-A pipeline's reporter builds an `Overview` of the outcomes, asks it for the tables of the page, and adds what only the
-pipeline knows.
+A pipeline's reporter builds an `Overview` of the outcomes and asks it for the page, with what only the pipeline knows.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import cv2
 import numpy as np
 
+from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
-from scenewright_stages.contract.stage import SampleOutcome
-from scenewright_stages.photographs.page import Credit, Gate, Pair, Reason, StageRow
+from scenewright_stages.contract.stage import Reporter, SampleOutcome
+from scenewright_stages.photographs.page import Credit, DatasetData, Gate, Pair, Reason, StageRow, render_dataset
 from scenewright_stages.photographs.pictures import read_rgb
+from scenewright_stages.report.charts import Distribution, LightPoint
 from scenewright_stages.report.data import Failure
 from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
-from scenewright_stages.report.rows import weights_text
+from scenewright_stages.report.rows import job_name, parameter_rows, weights_text
 
 SHOWN_PAIRS = 12
 SHOWN_WORST = 4
@@ -81,6 +84,49 @@ class Overview:
     outcomes: Sequence[SampleOutcome]
     chain: tuple[StageSpec, ...]
     shown: PairFiles
+
+    def page(
+        self,
+        job: Mapping[str, Any],
+        pipeline: str,
+        parameters: Params,
+        *,
+        subtitle: str,
+        facts: Facts,
+        measures: Sequence[Measure],
+        distributions: Iterable[Distribution | None],
+        lights: tuple[LightPoint, ...] = (),
+        light_count: int = 0,
+    ) -> DatasetData:
+        """Everything that the page shows.
+
+        Args:
+            job: the object as ``job.json`` holds it.
+            pipeline: its name for people.
+            parameters: effective ones.
+            subtitle: in words, what the data set holds.
+            facts: about a sample that is shown.
+            measures: by which the worst samples are found.
+            distributions: of numbers in the records; None where there are too few.
+            lights, light_count: see `DatasetData`.
+        """
+        return DatasetData(
+            title=job_name(job),
+            pipeline=pipeline,
+            spec_hash=str(job.get("workHash", "")),
+            duration=sum(record.seconds for record in self.records),
+            subtitle=subtitle,
+            counts=tuple(self.counts()),
+            pairs=self.pairs(facts),
+            reasons=tuple(self.reasons()),
+            lights=lights,
+            light_count=light_count,
+            distributions=tuple(each for each in distributions if each is not None),
+            gates=tuple(self.gates(measures)),
+            stages=tuple(self.stage_rows()),
+            credits=tuple(self.credits()),
+            parameters=tuple(parameter_rows(parameters, type(parameters)())),
+        )
 
     @cached_property
     def done(self) -> list[SampleOutcome]:
@@ -175,6 +221,22 @@ class Overview:
     def _pair(self, outcome: SampleOutcome, facts: tuple[str, ...]) -> Pair:
         before = _picture(outcome, self.shown.before, self.shown.before_words)
         return Pair(outcome.sample.id, before, _picture(outcome, self.shown.after, self.shown.after_words), facts)
+
+
+class DatasetReporter(Reporter):
+    """Makes ``report.html`` of data sets: one page for all samples, or for a single one."""
+
+    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
+        """A data set of one sample."""
+        return self.index_page([outcome], job)
+
+    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
+        """The page of all samples."""
+        return render_dataset(self.data(outcomes, job))
+
+    @abstractmethod
+    def data(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
+        """Everything that the page shows."""
 
 
 def _why_dropped(outcome: SampleOutcome) -> Failure:

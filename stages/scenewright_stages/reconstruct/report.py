@@ -12,8 +12,7 @@ import numpy as np
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
-from scenewright_stages.report.data import Evidence, IndexData, IndexEntry, Metric
-from scenewright_stages.report.page import render_index
+from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
 from scenewright_stages.report.rows import (
     failures_of,
@@ -25,7 +24,7 @@ from scenewright_stages.report.rows import (
     timings,
     warnings_of,
 )
-from scenewright_stages.scenes.page import SceneData, render_scene
+from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
@@ -53,16 +52,7 @@ class ReconstructionReporter(Reporter):
 
     def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
         """The overview of several scenes."""
-        return render_index(
-            IndexData(
-                title=job_name(job),
-                pipeline="Reconstruction",
-                spec_hash=str(job.get("workHash", "")),
-                duration=sum(record.seconds for outcome in outcomes for record in outcome.records.values()),
-                entries=tuple(_index_entry(outcome) for outcome in outcomes),
-                failures=tuple(failure for outcome in outcomes for failure in failures_of(outcome)),
-            )
-        )
+        return render_scenes(outcomes, job, "Reconstruction", map(_index_entry, outcomes))
 
 
 def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
@@ -70,7 +60,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     params = ReconstructParams.model_validate(job.get("spec", {}).get("reconstruct") or {})
     files, records = outcome.files, outcome.records
     photographs = _photographs(files)
-    metrics = _measured(outcome)
+    metrics = measured(outcome, LAST_STAGE)
     return SceneData(
         title=outcome.sample.id,
         pipeline="Reconstruction",
@@ -108,11 +98,6 @@ def rounds_text(files: _Files) -> str:
 
 def _photographs(files: _Files) -> PosedPhotographs | None:
     return PosedPhotographs.load(files["capture", "photographs"]()) if ("capture", "photographs") in files else None
-
-
-def _measured(outcome: SampleOutcome) -> Mapping[str, Any]:
-    render = outcome.records.get(LAST_STAGE)
-    return render.metrics if render is not None and render.state == "done" else {}
 
 
 def _splats(files: _Files, photographs: PosedPhotographs | None, params: ReconstructParams) -> SplatScene | None:
@@ -155,14 +140,9 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _index_entry(outcome: SampleOutcome) -> IndexEntry:
-    state = state_of(outcome, LAST_STAGE)
-    done = state in ("done", "warning")
     photographs = _photographs(outcome.files)
     picture = None
     if photographs is not None:
         srgb = photographs.photographs[0].srgb.astype(np.float32) / 255
         picture = thumbnail(srgb, THUMBNAIL_SIDE, f"First photograph of {outcome.sample.id}")
-    failure = next(failures_of(outcome), None)
-    message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
-    href = f"{outcome.sample.id}/report.html" if done else ""
-    return IndexEntry(outcome.sample.id, state, href, picture, message, tuple(_metrics(_measured(outcome))))
+    return index_entry(outcome, LAST_STAGE, picture, _metrics(measured(outcome, LAST_STAGE)))

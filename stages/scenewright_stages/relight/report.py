@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.photographs.overview import Measure, Overview, PairFiles
-from scenewright_stages.photographs.page import DatasetData, render_dataset
+from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
+from scenewright_stages.photographs.page import DatasetData
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pipeline import stages
 from scenewright_stages.report.charts import Distribution, LightPoint, distribution
 from scenewright_stages.report.pictures import evenly_spaced
-from scenewright_stages.report.rows import job_name, parameter_rows
 
 SHOWN_LIGHTS = 1500
 PAIR = PairFiles(("segment", "input"), "as photographed", ("recombine", "output"), "in the new light")
@@ -26,40 +25,25 @@ MEASURES = (
 )  # fmt: skip
 
 
-class RelightReporter(Reporter):
+class RelightReporter(DatasetReporter):
     """Makes ``report.html`` of relighting jobs."""
 
-    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
-        """A data set of one sample."""
-        return self.index_page([outcome], job)
-
-    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
-        """The page of all samples."""
-        return render_dataset(dataset_report(outcomes, job))
-
-
-def dataset_report(outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
-    """Everything that the page shows."""
-    params = RelightParams.model_validate(job.get("spec", {}).get("relight") or {})
-    overview = Overview(outcomes, stages(params), PAIR)
-    lights = [outcome.records["degrade"].metrics["light"] for outcome in overview.done]
-    return DatasetData(
-        title=job_name(job),
-        pipeline="Relighting",
-        spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in overview.records),
-        subtitle=_subtitle(overview),
-        counts=tuple(overview.counts()),
-        pairs=overview.pairs(_light_facts),
-        reasons=tuple(overview.reasons()),
-        lights=tuple(_light_point(lights[place]) for place in evenly_spaced(len(lights), SHOWN_LIGHTS)),
-        light_count=len(lights),
-        distributions=tuple(_distributions(overview, lights)),
-        gates=tuple(overview.gates(MEASURES)),
-        stages=tuple(overview.stage_rows()),
-        credits=tuple(overview.credits()),
-        parameters=tuple(parameter_rows(params, RelightParams())),
-    )
+    def data(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
+        """Everything that the page shows."""
+        params = RelightParams.model_validate(job.get("spec", {}).get("relight") or {})
+        overview = Overview(outcomes, stages(params), PAIR)
+        lights = [outcome.records["degrade"].metrics["light"] for outcome in overview.done]
+        return overview.page(
+            job,
+            "Relighting",
+            params,
+            subtitle=_subtitle(overview),
+            facts=_light_facts,
+            measures=MEASURES,
+            distributions=_distributions(overview, lights),
+            lights=tuple(_light_point(lights[place]) for place in evenly_spaced(len(lights), SHOWN_LIGHTS)),
+            light_count=len(lights),
+        )
 
 
 def _subtitle(overview: Overview) -> str:
@@ -73,10 +57,10 @@ def _light_point(light: Mapping[str, Any]) -> LightPoint:
     return LightPoint(x, -y, light["ambient"])
 
 
-def _distributions(overview: Overview, lights: Sequence[Mapping[str, Any]]) -> Iterator[Distribution]:
+def _distributions(overview: Overview, lights: Sequence[Mapping[str, Any]]) -> tuple[Distribution | None, ...]:
     widths, heights = overview.metrics("segment", "width"), overview.metrics("segment", "height")
     sizes = [max(size) for size in zip(widths, heights, strict=True)]
-    shown = (
+    return (
         distribution("Ambient light", [light["ambient"] for light in lights], note="Share of all light"),
         distribution("Person in the picture", [100 * area for area in overview.metrics("segment", "area")], "%", 1),
         distribution("Longer side", sizes, "px", 0),
@@ -86,7 +70,6 @@ def _distributions(overview: Overview, lights: Sequence[Mapping[str, Any]]) -> I
             "Photograph kept in the albedo", [100 * blend for blend in overview.metrics("albedo", "blend")], "%", 1
         ),
     )
-    yield from (each for each in shown if each is not None)
 
 
 def _light_facts(outcome: SampleOutcome) -> tuple[str, ...]:

@@ -6,14 +6,27 @@ empty are left out of the page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
-from scenewright_stages.report.data import Failure, Link, Metric, Parameter, Provenance, StageTiming, State
-from scenewright_stages.report.page import check_links, render_page
+from scenewright_stages.report.data import (
+    Failure,
+    IndexData,
+    IndexEntry,
+    Link,
+    Metric,
+    Parameter,
+    Provenance,
+    StageTiming,
+    State,
+)
+from scenewright_stages.report.page import check_links, render_index, render_page
 from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
+from scenewright_stages.report.rows import failures_of, job_name, state_of, warnings_of
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
 
@@ -90,6 +103,39 @@ def render_scene(data: SceneData) -> str:
         parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
         slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
     )
+
+
+def render_scenes(
+    outcomes: Sequence[SampleOutcome], job: Mapping[str, Any], pipeline: str, entries: Iterable[IndexEntry]
+) -> str:
+    """The overview of several scenes as HTML text (UTF-8)."""
+    return render_index(
+        IndexData(
+            title=job_name(job),
+            pipeline=pipeline,
+            spec_hash=str(job.get("workHash", "")),
+            duration=sum(record.seconds for outcome in outcomes for record in outcome.records.values()),
+            entries=tuple(entries),
+            failures=tuple(failure for outcome in outcomes for failure in failures_of(outcome)),
+        )
+    )
+
+
+def index_entry(
+    outcome: SampleOutcome, last_stage: str, picture: Picture | None, metrics: Iterable[Metric]
+) -> IndexEntry:
+    """A scene in the overview; it links to its page once the last stage is done."""
+    state = state_of(outcome, last_stage)
+    failure = next(failures_of(outcome), None)
+    message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
+    href = f"{outcome.sample.id}/report.html" if state in ("done", "warning") else ""
+    return IndexEntry(outcome.sample.id, state, href, picture, message, tuple(metrics))
+
+
+def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:
+    """The metrics of a stage that is done; empty otherwise."""
+    record = outcome.records.get(stage)
+    return record.metrics if record is not None and record.state == "done" else {}
 
 
 def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:

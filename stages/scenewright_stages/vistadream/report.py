@@ -11,8 +11,7 @@ import numpy as np
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexData, IndexEntry, Metric
-from scenewright_stages.report.page import render_index
+from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, depth_picture, photograph, thumbnail
 from scenewright_stages.report.rows import (
     failures_of,
@@ -26,7 +25,15 @@ from scenewright_stages.report.rows import (
 )
 from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
 from scenewright_stages.scenes.frames import Frame, load_frames
-from scenewright_stages.scenes.page import ChosenView, SceneData, mask_pictures, render_scene
+from scenewright_stages.scenes.page import (
+    ChosenView,
+    SceneData,
+    index_entry,
+    mask_pictures,
+    measured,
+    render_scene,
+    render_scenes,
+)
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
@@ -56,17 +63,7 @@ class SceneReporter(Reporter):
 
     def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
         """The overview of several scenes."""
-        entries = tuple(_index_entry(outcome) for outcome in outcomes)
-        return render_index(
-            IndexData(
-                title=job_name(job),
-                pipeline="VistaDream",
-                spec_hash=str(job.get("workHash", "")),
-                duration=sum(record.seconds for outcome in outcomes for record in outcome.records.values()),
-                entries=entries,
-                failures=tuple(failure for outcome in outcomes for failure in failures_of(outcome)),
-            )
-        )
+        return render_scenes(outcomes, job, "VistaDream", map(_index_entry, outcomes))
 
 
 def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
@@ -74,8 +71,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     params = job_parameters(job)
     files, records = outcome.files, outcome.records
     frames = _frames(files)
-    render = records.get(LAST_STAGE)
-    metrics = render.metrics if render is not None and render.state == "done" else {}
+    metrics = measured(outcome, LAST_STAGE)
     return SceneData(
         title=outcome.sample.id,
         pipeline="VistaDream",
@@ -179,16 +175,10 @@ def _text(files: _Files, key: tuple[str, str]) -> str:
 
 
 def _index_entry(outcome: SampleOutcome) -> IndexEntry:
-    state = state_of(outcome, LAST_STAGE)
-    done = state in ("done", "warning")
     picture = None
     if ("outpaint", "input") in outcome.files:
         picture = thumbnail(
             read_png(outcome.files["outpaint", "input"]()), THUMBNAIL_SIDE, f"Input {outcome.sample.id}"
         )
-    failure = next(failures_of(outcome), None)
-    message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
-    render = outcome.records.get(LAST_STAGE)
-    metrics = tuple(_metrics(render.metrics, outcome.records.get("coarse")))[:4] if done and render else ()
-    href = f"{outcome.sample.id}/report.html" if done else ""
-    return IndexEntry(outcome.sample.id, state, href, picture, message, metrics)
+    metrics = tuple(_metrics(measured(outcome, LAST_STAGE), outcome.records.get("coarse")))[:4]
+    return index_entry(outcome, LAST_STAGE, picture, metrics)
