@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle reconstruct test test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle reconstruct test proofs test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -15,14 +15,17 @@ reconstruct: setup  ## Aerial photographs with poses become a scene: results/bri
 
 test: setup-dev lint  ## Everything that CI runs
 	# Three processes on two cores, for those with a cluster mostly wait. A file stays in one process and shares its fixtures.
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node"
-	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node"
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node and not proof"
+	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node and not proof"
+
+proofs: setup-dev  ## What must train for minutes to show that it learned
+	$(PYTHON) -m pytest -s -m proof --timeout 3600 tests/stages
 
 test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and a quarter of an hour
 	CI=true $(PYTHON) -m pytest -m node tests/e2e
 
 test-fast: setup-dev  ## The developer's loop
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not serial and not gpu and not soak and not node"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not serial and not gpu and not soak and not node and not proof"
 
 lint: setup-dev
 	.venv/bin/ruff check .

@@ -20,6 +20,7 @@ from scenewright_stages.contract.pipeline import Kind, Pipeline
 from scenewright_stages.pipelines import pipelines
 
 GROUP = "scenewright.io"
+RETRY_ANNOTATION = f"{GROUP}/retry"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 MAXIMUM_NAME_LENGTH = 63

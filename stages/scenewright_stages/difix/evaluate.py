@@ -78,13 +78,13 @@ class EvaluateStage(Stage[FixerParams]):
         gains = {name: score[METHOD]["psnr"] - score["identity"]["psnr"] for name, score in scores.items()}
         worst = sorted(tests, key=lambda pair: gains[pair.name])[:WORST]
         strips = {"strips": _spaced(tests, inputs.params.test_strips), "worst": worst}
-        captions = {}
+        captions, pictures = {}, {}
         for name, chosen in strips.items():
             outputs[name] = inputs.workspace / f"{name}.png"
-            rows = [strip(load_pair(pair), methods[METHOD]) for pair in chosen]
+            pictures[name] = stacked([strip(load_pair(pair), methods[METHOD]) for pair in chosen])
             captions[name] = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
-            write_rows(outputs[name], rows)
-        outputs["page"].write_text(page(report, outputs, captions))
+            cv2.imwrite(str(outputs[name]), pictures[name][..., ::-1])
+        outputs["page"].write_text(page(report, pictures, captions))
         whole = report["all"]["gain_over"]
         metrics = {
             "psnr": report["all"]["methods"][METHOD]["psnr"],
@@ -159,11 +159,11 @@ def strip(pair: LoadedPair, fixer: Callable[[FlawedView], NDArray[np.float32]]) 
     return np.round(np.clip(np.concatenate(pictures, axis=1), 0, 1) * 255).astype(np.uint8)
 
 
-def write_rows(path: Path, rows: Sequence[NDArray[np.uint8]]) -> None:
-    """Stacks strips, which may differ in size, on white."""
+def stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Strips, which may differ in width, below each other on white."""
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    cv2.imwrite(str(path), np.concatenate(padded)[..., ::-1])
+    return np.concatenate(padded)
 
 
 @dataclass(frozen=True)
@@ -177,13 +177,13 @@ class EvaluationPage:
     pictures: Sequence[Mapping[str, Any]]
 
 
-def page(report: Mapping[str, Any], strips: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> str:
+def page(
+    report: Mapping[str, Any], strips: Mapping[str, NDArray[np.uint8]], captions: Mapping[str, Sequence[str]]
+) -> str:
     """A self-contained page: the table, then the strips."""
     shown = []
     for name, title in (("strips", "Pairs from all test groups"), ("worst", "The pairs with the least gain")):
-        pixels = cv2.imread(str(strips[name]))
-        assert pixels is not None
-        picture = photograph(pixels[..., ::-1].astype(np.float32) / 255, title)
+        picture = photograph(strips[name].astype(np.float32) / 255, title)
         shown.append({"title": title, "picture": picture, "captions": captions[name]})
     rows = [("all", report["all"]), *report["groups"].items()]
     return render_page(_PAGE, EvaluationPage("Evaluation", report, list(report["all"]["methods"]), rows, shown))

@@ -49,7 +49,7 @@ class TuneStage(Stage[FixerParams]):
             "loss": inputs.workspace / "loss.csv",
             "curve": inputs.workspace / "loss.png",
         }
-        config = train_config(inputs, pairs, held, root)
+        config = train_config(inputs, pairs, held)
         outputs["config"].write_text(json.dumps(config, indent=1) + "\n")
         outputs["loss"].write_text(loss_table(learner.rows))
         write_curve(outputs["curve"], learner.rows)
@@ -109,7 +109,7 @@ def keep_checkpoint(folder: Path, learner: Learner, step: int) -> None:
 
 
 def train_config(
-    inputs: StageInputs[FixerParams], pairs: Sequence[PairFiles], held: Sequence[PairFiles], root: Path
+    inputs: StageInputs[FixerParams], pairs: Sequence[PairFiles], held: Sequence[PairFiles]
 ) -> dict[str, Any]:
     """What the checkpoints were made of."""
     return {

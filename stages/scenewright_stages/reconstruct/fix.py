@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
 from scenewright_stages.backends.loading import ModelContext, load
-from scenewright_stages.captures import ShotFacts, nearest
+from scenewright_stages.captures import nearest
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import FIXER
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, cameras_between
-from scenewright_stages.scenes.captures import shots_facts, training_settings, views_of
+from scenewright_stages.scenes.captures import shot_facts, shots_facts, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
-from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
+from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
@@ -159,7 +159,7 @@ def repaired(
     shots = shots_facts(photographs)
     found = []
     for camera in cameras:
-        place = nearest([*shots, _facts(camera)], len(shots), roles.train)
+        place = nearest([*shots, shot_facts(camera)], len(shots), roles.train)
         assert place is not None
         flawed = flawed_view(scene, camera, photographs, place, renderer)
         found.append(Repair(camera, flawed, fixer.fix(flawed)))
@@ -194,8 +194,3 @@ def _look(
     rendering = renderer.render(scene, [camera])
     colour, alpha = rendering.rgb[0].clamp(0, 1), rendering.alpha[0].clamp(0, 1)
     return colour.cpu().numpy(), rendering.depth[0].cpu().numpy(), alpha.cpu().numpy()
-
-
-def _facts(camera: Camera) -> ShotFacts:
-    pose = camera.world_from_camera
-    return ShotFacts("", 0, tuple(pose[:3, 3].tolist()), tuple(quaternion_from_rotation(pose[:3, :3]).tolist()))

@@ -12,7 +12,7 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.vision.cameras import quaternion_from_rotation
+from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.captures.capture import CaptureError
 from scenewright_stages.vision.captures.finding import read_capture
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
@@ -83,9 +83,11 @@ def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSet
 
 def shots_facts(photographs: PosedPhotographs) -> list[ShotFacts]:
     """What the index knows of the photographs."""
-    found = []
-    for each in photographs.photographs:
-        pose = each.camera.world_from_camera
-        centre, rotation = map(tuple, (pose[:3, 3].tolist(), quaternion_from_rotation(pose[:3, :3]).tolist()))
-        found.append(ShotFacts(each.name, each.number, centre, rotation))
-    return found
+    return [shot_facts(each.camera, each.name, each.number) for each in photographs.photographs]
+
+
+def shot_facts(camera: Camera, name: str = "", number: int = 0) -> ShotFacts:
+    """What the index knows of a photograph from a camera."""
+    pose = camera.world_from_camera
+    centre, rotation = map(tuple, (pose[:3, 3].tolist(), quaternion_from_rotation(pose[:3, :3]).tolist()))
+    return ShotFacts(name, number, centre, rotation)

@@ -13,9 +13,9 @@ from simulated_cluster import Cluster, spec_of
 from simulated_operator import Operator
 
 from scenewright.api.crds import crd
+from scenewright.api.kinds import RETRY_ANNOTATION
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.reconcile.actions import DeleteJob, DeleteObject
-from scenewright.reconcile.decide import RETRY_ANNOTATION
 from scenewright.reconcile.observation import Refusal
 from scenewright.reconcile.planning_cache import PlanningCache
 

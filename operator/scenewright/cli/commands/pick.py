@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scenewright.api.kinds import RETRY_ANNOTATION
 from scenewright.cli.cluster.access import Place, connect, is_reference, parse
 from scenewright.cli.cluster.reading import storage_environment
 from scenewright.cli.commands.run import run_settings
@@ -25,8 +26,6 @@ from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.task import TaskPick
-
-RETRY_ANNOTATION = "scenewright.io/retry"
 
 
 def retry_object(target: str, place: Place, as_json: bool) -> int:

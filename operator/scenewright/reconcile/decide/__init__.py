@@ -8,7 +8,7 @@ all states is in ``docs/reconciler.md``.
 """
 
 from scenewright.reconcile.decide.deciding import decide
-from scenewright.reconcile.decide.memory import RETRY_ANNOTATION, retry_token
+from scenewright.reconcile.decide.memory import retry_token
 from scenewright.reconcile.decide.settings import DecideSettings
 
-__all__ = ["RETRY_ANNOTATION", "DecideSettings", "decide", "retry_token"]
+__all__ = ["DecideSettings", "decide", "retry_token"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scenewright.api.kinds import RETRY_ANNOTATION
 from scenewright.api.status import Effective, InputStatus, Outputs, Status
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
@@ -15,7 +16,6 @@ from scenewright.reconcile.decide.turns import ENDS
 from scenewright.reconcile.observation import Dependency, ObservedObject
 from scenewright_stages.contract.keys import short_hash
 
-RETRY_ANNOTATION = "scenewright.io/retry"
 REMEMBERED_TOKENS = 10
 _LONGEST_TOKEN = 63
 
