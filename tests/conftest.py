@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import chain, groupby, zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +13,7 @@ import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from last_use import count_needs, over
-
-_CLUSTER = Path(__file__).parent / "cluster"
+from one_process import FilesAndOneCluster
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,13 +27,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for a cluster, take turns with files that mostly compute, so that the cores have work.
-
-    After what is not to run has been left out.
-    """
-    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
-    waiting = [file for file in files if file[0].path.is_relative_to(_CLUSTER)]
-    computing = [file for file in files if not file[0].path.is_relative_to(_CLUSTER)]
-    turns = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
-    items[:] = chain.from_iterable(turns)
+    """After what is not to run has been left out."""
     count_needs(config, items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndOneCluster | None:
+    """`--dist loadfile` with the cluster in one process."""
+    return FilesAndOneCluster(config, log) if config.getoption("dist") == "loadfile" else None

@@ -1,8 +1,7 @@
-"""Ends what many tests share with the last test of the whole run that needs it.
+"""Ends what many tests share with the last test that needs it.
 
-A fixture of the session lives until its process ends. A control plane costs a tenth of a core even when it idles, and
-with several processes there are several of them. The processes of one run tell each other by files how many tests that
-need a fixture are over.
+A fixture of the session lives until its process ends, and a control plane costs a tenth of a core even when it idles.
+All tests of a control plane run in one process (`tests/conftest.py`), so that this process can count them.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +19,7 @@ _OPEN = pytest.StashKey[dict[str, ExitStack]]()
 
 
 def count_needs(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Notes how many tests of the run need each shared fixture; every process collects all tests."""
+    """Notes how many tests need each shared fixture."""
     config.stash[_NEEDED] = Counter(name for item in items for name in _needs(item))
     config.stash[_OPEN] = {}
 
@@ -35,25 +33,13 @@ def until_last_use(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
 
 
 def over(item: pytest.Item) -> None:
-    """Notes that one test less needs its fixtures, and closes those that no test of the run needs any more."""
-    config = item.config
-    if not config.stash[_NEEDED]:
-        return
-    folder = _folder_of_run(config)
-    for name in _needs(item):
-        with (folder / f"{name}.over").open("ab") as file:
-            file.write(b".")
-    for name, stack in config.stash[_OPEN].items():
-        over = folder / f"{name}.over"
-        if over.is_file() and over.stat().st_size >= config.stash[_NEEDED][name]:
+    """Notes that one test less needs its fixtures, and closes those that no test needs any more."""
+    needed = item.config.stash[_NEEDED]
+    needed.subtract(_needs(item))
+    for name, stack in item.config.stash[_OPEN].items():
+        if not needed[name]:
             stack.close()
 
 
 def _needs(item: pytest.Item) -> list[str]:
     return [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-
-
-def _folder_of_run(config: pytest.Config) -> Path:
-    """A folder that all processes of this run share, and no other run."""
-    own: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    return own.parent if hasattr(config, "workerinput") else own
