@@ -14,8 +14,8 @@ reconstruct: setup  ## Aerial photographs with poses become a scene: results/bri
 	.venv/bin/scenewright run examples/scenejob-reconstruct.yaml --output results/brighton-beach
 
 test: setup-dev lint  ## Everything that CI runs
-	# Three processes on two cores, for those with a cluster mostly wait. A file stays in one process and shares its fixtures.
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node and not proof"
+	# Four processes on two cores, for the two with a cluster mostly wait. A file stays in one process and shares its fixtures.
+	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node and not proof"
 	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node and not proof"
 
 proofs: setup-dev  ## What must train for minutes to show that it learned

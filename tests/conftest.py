@@ -12,25 +12,18 @@ import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 # Helpers that tests of several folders share.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from last_use import count_needs, over
-from one_process import FilesAndOneCluster
+from cluster_sharing import FilesAndTwoClusters, end_of_test
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """What tests share ends with the last one that needs it."""
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """What tests of the cluster share ends with the last of them."""
     try:
         yield
     finally:
-        over(item)
+        end_of_test(item, nextitem)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """After what is not to run has been left out."""
-    count_needs(config, items)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndOneCluster | None:
-    """`--dist loadfile` with the cluster in one process."""
-    return FilesAndOneCluster(config, log) if config.getoption("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndTwoClusters | None:
+    """`--dist loadfile` with the cluster in two processes."""
+    return FilesAndTwoClusters(config, log) if config.getoption("dist") == "loadfile" else None

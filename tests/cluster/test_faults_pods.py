@@ -128,6 +128,7 @@ def test_pods_are_deleted_while_their_kubelets_are_away(bench: Bench) -> None:
     bench.check_each_job_once(names)
 
 
+@pytest.mark.soak
 def test_lost_nodes_are_given_up(bench: Bench) -> None:
     """Half of all nodes: their Pods terminate for ever, and are released, replaced, and no index has failed by it."""
     bench.operator().start().wait_ready()

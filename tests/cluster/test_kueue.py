@@ -170,6 +170,7 @@ def test_a_suspended_object_leaves_the_queue_and_comes_back_at_its_end(
         bench.check_all_complete(bench.wait_ended(120), ["paused"])
 
 
+@pytest.mark.soak
 def test_an_object_whose_queue_does_not_exist_fails_and_frees_its_output(
     bench: Bench, controller: QueueController
 ) -> None:

@@ -23,7 +23,7 @@ from scenewright_stages.worker.stage.uploading import BEHIND_SAMPLES
 pytestmark = pytest.mark.slow
 
 SEED = 41
-MANY = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10")) >= 100
+MANY = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "4")) >= 100
 """More than a hundred processes; else a quarter of it."""
 SAMPLES = 400 if MANY else 100
 SAMPLE_SECONDS = 0.4

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from availability import in_ci, unavailable
-from last_use import until_last_use
+from cluster_sharing import until_no_cluster_is_needed
 
 from cluster import ControlPlane, Unavailable, preflight
 from cluster.binaries import CONTROL_PLANE, binaries
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane with simulated nodes; it ends with the last test that needs it.
+    """A control plane with simulated nodes; it ends with the last test of the cluster.
 
     Where its binaries cannot be built the test is skipped, but in CI it fails.
     """
@@ -41,7 +41,7 @@ def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         binaries(*CONTROL_PLANE)
     except Unavailable as problem:
         unavailable("control plane", problem)
-    with until_last_use(request) as stack:
+    with until_no_cluster_is_needed(request.config) as stack:
         yield stack.enter_context(ControlPlane.start(tmp_path_factory.mktemp("control-plane")))
 
 

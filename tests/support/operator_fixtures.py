@@ -16,7 +16,7 @@ import pytest
 
 from cluster import ControlPlane, simulation
 
-OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "10"))
+OBJECTS = int(os.environ.get("SCENEWRIGHT_FAULT_OBJECTS", "4"))
 """Objects of each fault test; ``make soak`` sets 100."""
 SHARDS = int(os.environ.get("SCENEWRIGHT_FAULT_SHARDS", "2"))
 """Pods of each stage; the control plane needs about 75 ms of CPU for each Pod."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 from availability import unavailable
-from last_use import until_last_use
+from cluster_sharing import until_no_cluster_is_needed
 
 from cluster import ControlPlane, Unavailable
 from cluster.api import ApiError
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def released_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """The control plane with our kinds, served; it ends with the last test that needs it."""
+    """The control plane with our kinds, served; it ends with the last test of the cluster."""
     try:
         binaries(*CONTROL_PLANE)
     except Unavailable as problem:
         unavailable("control plane", problem)
-    with until_last_use(request) as stack:
+    with until_no_cluster_is_needed(request.config) as stack:
         cluster = stack.enter_context(ControlPlane.start(tmp_path_factory.mktemp("released-plane")))
         kubectl(cluster, "apply", "--server-side", "-f", str(CRDS))
         for plural in PLURALS.values():
