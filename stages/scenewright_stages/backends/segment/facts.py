@@ -44,6 +44,14 @@ BACKENDS = (
         "what is held in front is left out where its colours differ.",
     ),
     BackendFacts(
+        name="selfie",
+        capability="segment",
+        family="classic",
+        implementation=f"{_PACKAGE}.interface:SelfieSegmenter",
+        notes="Everybody in the picture, with what they wear and hold, by MediaPipe's small models (Apache-2.0, part "
+        "of the installation) where they see a face; else as classic.",
+    ),
+    BackendFacts(
         name="mask",
         capability="segment",
         family="classic",

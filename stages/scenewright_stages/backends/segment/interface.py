@@ -15,9 +15,10 @@ import numpy as np
 
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
 from scenewright_stages.backends.errors import BackendContractError, UnsupportedSubject
-from scenewright_stages.backends.loading import WeightlessBackend
+from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, refine_matte
-from scenewright_stages.vision.people import find_person
+from scenewright_stages.vision.people import find_person, models
+from scenewright_stages.vision.people.learned import find_people
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -151,6 +152,30 @@ class ClassicSegmenter(WeightlessBackend):
         """See ``Segmenter.segment``."""
         check_subject(self, srgb, subject)
         return find_person(srgb, subject.box, seed)
+
+
+class SelfieSegmenter(WeightlessBackend):
+    """Cuts out everybody when a face is seen; what shows no face to the model is left to the classic search."""
+
+    reads: frozenset[SubjectKind] = frozenset({"box"})
+
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__(request)
+        packages = [f"{name} {version}" for name, version in models.VERSIONS.items()]
+        self.record = replace(
+            request.record,
+            weights_id=" + ".join(packages),
+            licence=models.LICENCE,
+            licence_url=models.LICENCE_URL,
+        )
+
+    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+        """See ``Segmenter.segment``."""
+        check_subject(self, srgb, subject)
+        try:
+            return find_people(srgb, subject.box)
+        except NoSubject:
+            return find_person(srgb, subject.box, seed)
 
 
 class SuppliedMask(WeightlessBackend):

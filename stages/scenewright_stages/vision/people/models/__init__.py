@@ -1,0 +1,37 @@
+"""MediaPipe's models of faces and people, put here by ``tools/install_people_models.py``.
+
+They are Google's, under the Apache License 2.0, as its npm packages for browsers publish them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+FACES = "face_detection_full_range.tflite"
+PEOPLE = "selfie_segmentation.tflite"
+PEOPLE_IN_WIDE_PICTURES = "selfie_segmentation_landscape.tflite"
+PACKAGES = {
+    FACES: "@mediapipe/face_detection",
+    PEOPLE: "@mediapipe/selfie_segmentation",
+    PEOPLE_IN_WIDE_PICTURES: "@mediapipe/selfie_segmentation",
+}
+VERSIONS = {"@mediapipe/face_detection": "0.4.1657300184", "@mediapipe/selfie_segmentation": "0.1.1675465747"}
+LICENCE = "apache-2.0"
+LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
+
+
+class ModelsNotInstalled(FileNotFoundError):  # noqa: N818 - named after what it states
+    """The models are missing from this installation."""
+
+
+def model_file(name: str) -> Path:
+    """The file of a model.
+
+    Raises:
+        ModelsNotInstalled: it was never installed; the message names the command that does it.
+    """
+    path = FOLDER / name
+    if not path.is_file():
+        raise ModelsNotInstalled(f"{path} is missing: run `python tools/install_people_models.py`")
+    return path

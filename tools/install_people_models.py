@@ -1,0 +1,50 @@
+"""Puts MediaPipe's models of faces and people beside the code that runs them.
+
+Run ``python tools/install_people_models.py``. npm fetches the packages named in ``people_models/`` and refuses what has
+not the hash of its lock file. Nothing happens while the models are there and the versions are the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from build_viewer import NodeError, find_node, run_tool
+from scenewright_stages.vision.people import models
+
+SOURCES = Path(__file__).parent / "people_models"
+STAMP = models.FOLDER / "installed"
+
+
+def install() -> bool:
+    """Installs the models unless they are current; returns whether it did.
+
+    Raises:
+        NodeError: Node.js is missing, or npm failed.
+    """
+    wanted = (SOURCES / "package-lock.json").read_text()
+    files = [models.FOLDER / name for name in models.PACKAGES]
+    if all(file.is_file() for file in files) and STAMP.is_file() and STAMP.read_text() == wanted:
+        return False
+    tools = find_node()
+    run_tool([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SOURCES, tools)
+    for name, package in models.PACKAGES.items():
+        shutil.copyfile(SOURCES / "node_modules" / package / name, models.FOLDER / name)
+    STAMP.write_text(wanted)
+    return True
+
+
+def main() -> int:
+    """Command line: installs when needed, says what it did, returns the exit code."""
+    try:
+        installed = install()
+    except NodeError as error:
+        print(f"models of faces and people not installed: {error}", file=sys.stderr)
+        return 1
+    print(f"models of faces and people {'installed' if installed else 'are up to date'}: {models.FOLDER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
