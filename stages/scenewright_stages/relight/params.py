@@ -18,7 +18,7 @@ from scenewright_stages.photographs.params import (
 
 Segmenter = Literal["classic", "selfie", "mask", "sam3", "sam2"]
 AlbedoMethod = Literal["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]
-NormalMethod = Literal["classic", "dpt", "marigold-normals"]
+NormalMethod = Literal["classic", "face-mesh", "dpt", "marigold-normals"]
 Degradation = Literal["softShading", "hardShadow", "specular", "advancedShading"]
 ShadowPattern = Literal["perlin", "geometric", "blob"]
 Background = Literal["original", "gray", "black"]
@@ -123,6 +123,7 @@ class NormalsParams(ModelParams):
     backend: NormalMethod = Field(
         default="classic",
         description="classic (a surface inflated from the silhouette with detail of the picture; a stated prior), "
+        "face-mesh (the same with nose, sockets, lips and chin by a small model that is part of the installation), "
         "dpt (MiDaS depth) or marigold-normals (models).",
     )
     steps: int = Field(

@@ -31,6 +31,15 @@ BACKENDS = (
         options={"detail": ()},
     ),
     BackendFacts(
+        name="face-mesh",
+        capability="normals",
+        family="classic",
+        implementation=f"{_PACKAGE}.interface:FaceMeshNormals",
+        notes="Faces by MediaPipe's mesh (Apache-2.0, part of the installation), estimated; all else as classic: not "
+        "measured.",
+        options={"detail": ()},
+    ),
+    BackendFacts(
         name="dpt",
         capability="normals",
         family="model",

@@ -10,10 +10,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from scenewright_stages.backends.bundled import BundledModels
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.normals import inflated_normals
+from scenewright_stages.vision.normals.faces import normals_with_faces
+from scenewright_stages.vision.people.face_mesh import face_meshes
 
 
 @runtime_checkable
@@ -58,3 +61,17 @@ class ClassicNormals(WeightlessBackend):
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
         """See ``NormalEstimator.estimate``; brightness is the green channel, most of the luminance."""
         return inflated_normals(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail)
+
+
+class FaceMeshNormals(BundledModels):
+    """Faces with the shape that MediaPipe's mesh gives them, on the inflated silhouette."""
+
+    packages = ("@mediapipe/face_detection", "@mediapipe/face_mesh")
+
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__(request)
+        self._detail = float(request.context.option("detail", 1.0))
+
+    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+        """See ``NormalEstimator.estimate``; where no face is found the silhouette alone."""
+        return normals_with_faces(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail, face_meshes(srgb))

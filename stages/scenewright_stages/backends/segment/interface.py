@@ -13,11 +13,12 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from scenewright_stages.backends.bundled import BundledModels
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
 from scenewright_stages.backends.errors import BackendContractError, UnsupportedSubject
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.backends.loading import WeightlessBackend
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, refine_matte
-from scenewright_stages.vision.people import find_person, models
+from scenewright_stages.vision.people import find_person
 from scenewright_stages.vision.people.learned import find_people
 
 Box = tuple[float, float, float, float]
@@ -154,20 +155,11 @@ class ClassicSegmenter(WeightlessBackend):
         return find_person(srgb, subject.box, seed)
 
 
-class SelfieSegmenter(WeightlessBackend):
+class SelfieSegmenter(BundledModels):
     """Cuts out everybody when a face is seen; what shows no face to the model is left to the classic search."""
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
-
-    def __init__(self, request: LoadRequest) -> None:
-        super().__init__(request)
-        packages = [f"{name} {version}" for name, version in models.VERSIONS.items()]
-        self.record = replace(
-            request.record,
-            weights_id=" + ".join(packages),
-            licence=models.LICENCE,
-            licence_url=models.LICENCE_URL,
-        )
+    packages = ("@mediapipe/face_detection", "@mediapipe/selfie_segmentation")
 
     def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``."""

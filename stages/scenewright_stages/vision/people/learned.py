@@ -6,7 +6,6 @@ alone is no judge of what a picture shows (it cuts out a cat just as well), so t
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import cv2
@@ -42,22 +41,6 @@ class LearnedFace:
 
     box: Box
     score: float
-
-
-class _Networks(threading.local):
-    """The networks of a thread: OpenCV's hold the state of one run."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, cv2.dnn.Net] = {}
-
-    def get(self, name: str) -> cv2.dnn.Net:
-        if name not in self._loaded:
-            # The other engine answers the boxes of the faces without their scores.
-            self._loaded[name] = cv2.dnn.readNetFromTFLite(str(models.model_file(name)), cv2.dnn.ENGINE_CLASSIC)
-        return self._loaded[name]
-
-
-_NETWORKS = _Networks()
 
 
 def find_people(srgb: Float32Array, box: Box | None = None) -> SubjectMatte:
@@ -103,7 +86,7 @@ def find_faces(srgb: Float32Array) -> list[LearnedFace]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = np.zeros((_FACE_SIDE, _FACE_SIDE, 3), np.float32)
     canvas[: size[1], : size[0]] = _resized(srgb, size)
-    network = _NETWORKS.get(models.FACES)
+    network = models.network(models.FACES)
     network.setInput(cv2.dnn.blobFromImage(canvas * 2 - 1))
     logits, boxes = network.forward(["reshaped_classifier_face_4", "reshaped_regressor_face_4"])
     scores = 1 / (1 + np.exp(-np.float64(logits.ravel())))
@@ -173,7 +156,7 @@ def _look(srgb: Float32Array) -> Float32Array:
     height, width = srgb.shape[:2]
     wide = width >= _WIDE_FROM * height
     size = _WIDE if wide else (_SIDE, _SIDE)
-    network = _NETWORKS.get(models.PEOPLE_IN_WIDE_PICTURES if wide else models.PEOPLE)
+    network = models.network(models.PEOPLE_IN_WIDE_PICTURES if wide else models.PEOPLE)
     network.setInput(cv2.dnn.blobFromImage(_resized(srgb, size)))
     answer = np.asarray(network.forward(), np.float32).reshape(size[1], size[0])
     enlarged = cv2.resize(answer, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,28 +1,47 @@
-"""MediaPipe's models of faces and people, put here by ``tools/install_people_models.py``.
+"""MediaPipe's models of faces and people, put here by ``tools/install_people_models.py``, and OpenCV to run them.
 
 They are Google's, under the Apache License 2.0, as its npm packages for browsers publish them.
 """
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+
+import cv2
 
 FOLDER = Path(__file__).parent
 FACES = "face_detection_full_range.tflite"
+FACE_MESH = "face_landmark.tflite"
 PEOPLE = "selfie_segmentation.tflite"
 PEOPLE_IN_WIDE_PICTURES = "selfie_segmentation_landscape.tflite"
 PACKAGES = {
     FACES: "@mediapipe/face_detection",
+    FACE_MESH: "@mediapipe/face_mesh",
     PEOPLE: "@mediapipe/selfie_segmentation",
     PEOPLE_IN_WIDE_PICTURES: "@mediapipe/selfie_segmentation",
 }
-VERSIONS = {"@mediapipe/face_detection": "0.4.1657300184", "@mediapipe/selfie_segmentation": "0.1.1675465747"}
+VERSIONS = {
+    "@mediapipe/face_detection": "0.4.1657300184",
+    "@mediapipe/face_mesh": "0.4.1657299874",
+    "@mediapipe/selfie_segmentation": "0.1.1675465747",
+}
 LICENCE = "apache-2.0"
 LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
 
 
 class ModelsNotInstalled(FileNotFoundError):  # noqa: N818 - named after what it states
     """The models are missing from this installation."""
+
+
+class _Networks(threading.local):
+    """The networks of a thread: OpenCV's hold the state of one run."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, cv2.dnn.Net] = {}
+
+
+_NETWORKS = _Networks()
 
 
 def model_file(name: str) -> Path:
@@ -35,3 +54,11 @@ def model_file(name: str) -> Path:
     if not path.is_file():
         raise ModelsNotInstalled(f"{path} is missing: run `python tools/install_people_models.py`")
     return path
+
+
+def network(name: str) -> cv2.dnn.Net:
+    """The network of a file, loaded once in each thread. Raises ModelsNotInstalled."""
+    if name not in _NETWORKS.loaded:
+        # OpenCV's other engine answers the first output of these files alone.
+        _NETWORKS.loaded[name] = cv2.dnn.readNetFromTFLite(str(model_file(name)), cv2.dnn.ENGINE_CLASSIC)
+    return _NETWORKS.loaded[name]
