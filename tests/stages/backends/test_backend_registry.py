@@ -38,9 +38,9 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("outpaint", ["classic", "flux-fill"]),
         ("inpaint", ["classic", "flux-fill"]),
         ("depth", ["classic", "provided", "depth-pro", "depth-anything", "moge"]),
-        ("segment", ["classic", "mask", "sam3", "sam2"]),
+        ("segment", ["classic", "selfie", "mask", "sam3", "sam2"]),
         ("albedo", ["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]),
-        ("normals", ["classic", "dpt", "marigold-normals"]),
+        ("normals", ["classic", "face-mesh", "dpt", "marigold-normals"]),
         ("caption", ["classic", "qwen-vl"]),
     ],
 )
