@@ -20,10 +20,17 @@ METRES_PER_UNIT = {"small": 0.3, "indoor": 0.6, "outdoor": 1.5}
 class ScaffoldParams(Params):
     """The eight views at one point from which a world grows."""
 
-    method: Literal["panorama", "provided"] = Field(
+    method: Literal["panorama", "provided", "singleImage"] = Field(
         default="panorama",
-        description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees) or provided "
-        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left).",
+        description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees), provided "
+        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left) or singleImage (one "
+        "photograph, continued round the camera by its own mirror images).",
+    )
+    field_of_view_degrees: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=150.0,
+        description="Horizontal field of view of a single image in degrees. 0: what the file says, else 60.",
     )
     size: int = Field(default=576, ge=64, le=2048, description="Side of the eight views in pixels.")
     panorama_height: int = Field(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,15 +17,18 @@ from scenewright_stages.contract.samples import SOURCE, Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageResult
 from scenewright_stages.vision.cameras import Camera, world_from_camera_opengl
 from scenewright_stages.vision.colour import uint8_from_unit
+from scenewright_stages.vision.geometry import project
 from scenewright_stages.vision.images.loading import load_sample
 from scenewright_stages.vision.world.motions import VIEWS, view_camera
-from scenewright_stages.vision.world.panorama import cut_view, stitch
+from scenewright_stages.vision.world.panorama import cut_view, rays_of, stitch
+from scenewright_stages.vision.world.ring import mirrored_ring
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 Floats = NDArray[np.float32]
-PHOTOGRAPHED, INVENTED = 255, 0
+PHOTOGRAPHED, MIRRORED, INVENTED = 255, 128, 0
 """Levels of ``origin.png``."""
 _SHAPE_TOLERANCE = 0.01
+_USUAL_DEGREES = 60.0
 _SEAM_RATIO, _SEAM_LEAST = 4.0, 0.06
 
 
@@ -34,32 +39,103 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
         """Writes views, panorama, its origin and the cameras."""
         block = inputs.params.scaffold
         cameras = [view_camera(view, block.size) for view in range(VIEWS)]
-        warnings: list[str] = []
-        if block.method == "panorama":
-            panorama = read_panorama(inputs.path(INPUT, SOURCE), block.panorama_height)
-            warnings.extend(seam_warnings(panorama))
-            views = [cut_view(panorama, camera) for camera in cameras]
-            known = np.ones(panorama.shape[:2], np.bool_)
-        else:
-            views = read_views(sample, inputs, block.size)
-            stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
-            panorama, known = with_poles(stitched.srgb, stitched.known), stitched.known
-            share = 1 - float(known.mean())
-            warnings.append(f"{share:.0%} of the sphere, above and below the eight views, continues their borders")
+        made = MAKERS[block.method](sample, inputs)
+        views = made.views or [cut_view(made.panorama, camera) for camera in cameras]
         path = inputs.workspace / "transforms.json"
         path.write_text(json.dumps(transforms(cameras, [f"final/{view:03d}.png" for view in range(VIEWS)]), indent=1))
-        origin = np.where(known, PHOTOGRAPHED, INVENTED).astype(np.uint8)
-        metrics = {"method": block.method, "photographed": round(float(known.mean()), 4)}
+        shares = {
+            name: round(float((made.origin == level).mean()), 4)
+            for name, level in (("photographed", PHOTOGRAPHED), ("mirrored", MIRRORED))
+        }
         return StageResult(
             {
                 "views": [Pixels(uint8_from_unit(view)) for view in views],
-                "panorama": Pixels(uint8_from_unit(panorama)),
-                "origin": Pixels(origin),
+                "panorama": Pixels(uint8_from_unit(made.panorama)),
+                "origin": Pixels(made.origin),
                 "cameras": path,
             },
-            metrics=metrics,
-            warnings=warnings,
+            metrics={"method": block.method, **shares},
+            warnings=made.warnings,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Scaffold:
+    """A world from its middle.
+
+    Attributes:
+        panorama: (H, 2 H, 3) float32.
+        origin: (H, 2 H) uint8 levels: photographed, mirrored or invented.
+        warnings: what a user must know of it.
+        views: the eight views where they are given; else they are cut out of the panorama.
+    """
+
+    panorama: Floats
+    origin: NDArray[np.uint8]
+    warnings: tuple[str, ...] = ()
+    views: tuple[Floats, ...] = ()
+
+
+def from_panorama(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
+    """Of one equirectangular picture."""
+    panorama = read_panorama(inputs.path(INPUT, SOURCE), inputs.params.scaffold.panorama_height)
+    origin = np.full(panorama.shape[:2], PHOTOGRAPHED, np.uint8)
+    return Scaffold(panorama, origin, tuple(seam_warnings(panorama)))
+
+
+def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
+    """Of eight pictures."""
+    block = inputs.params.scaffold
+    views = read_views(sample, inputs, block.size)
+    cameras = [view_camera(view, block.size) for view in range(VIEWS)]
+    stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
+    origin = np.where(stitched.known, PHOTOGRAPHED, INVENTED).astype(np.uint8)
+    share = 1 - float(stitched.known.mean())
+    warning = f"{share:.0%} of the sphere, above and below the eight views, continues their borders"
+    return Scaffold(with_poles(stitched.srgb, stitched.known), origin, (warning,), tuple(views))
+
+
+def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
+    """Of one photograph and its mirror images."""
+    block = inputs.params.scaffold
+    photograph = load_sample(inputs.path(INPUT, SOURCE))
+    degrees = block.field_of_view_degrees or photograph.horizontal_degrees or _USUAL_DEGREES
+    ring = mirrored_ring(photograph.srgb, degrees, block.panorama_height)
+    origin = np.select([ring.photographed, ring.mirrored], [PHOTOGRAPHED, MIRRORED], INVENTED).astype(np.uint8)
+    photographed, mirrored = (float(mask.mean()) for mask in (ring.photographed, ring.mirrored))
+    warnings = [
+        f"one photograph shows {photographed:.0%} of the sphere: {mirrored:.0%} are its mirror images, the rest "
+        "continues their borders; the pipeline vistadream suits one photograph better"
+    ]
+    height, width = photograph.srgb.shape[:2]
+    if abs(width / height - 2) < 2 * _SHAPE_TOLERANCE:
+        warnings.append("the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama")
+    panorama = with_poles(ring.srgb, ring.photographed | ring.mirrored)
+    cameras = [view_camera(view, block.size) for view in range(VIEWS)]
+    views = [cut_view(panorama, camera) for camera in cameras]
+    views[0] = with_photograph(views[0], cameras[0], photograph.srgb, degrees)
+    return Scaffold(panorama, origin, tuple(warnings), tuple(views))
+
+
+def with_photograph(view: Floats, camera: Camera, photograph: Floats, horizontal_degrees: float) -> Floats:
+    """The view straight ahead with the photograph itself where it reaches: resampled once, never its reconstruction."""
+    height, width = photograph.shape[:2]
+    own = Camera.from_field_of_view(width, height, horizontal_degrees)
+    scale = min(1.0, camera.focal[0] / own.focal[0])
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.float32)
+    places, _ = project(rays_of(camera), own.scaled(*size))
+    inside = np.all((places >= 0) & (places < size), axis=-1)
+    spots = (places - 0.5).astype(np.float32)
+    seen = cv2.remap(small, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.where(inside[..., None], seen, view).astype(np.float32)
+
+
+MAKERS: dict[str, Callable[[Sample, StageInputs[WorldExplorerParams]], Scaffold]] = {
+    "panorama": from_panorama,
+    "provided": from_views,
+    "singleImage": from_photograph,
+}
 
 
 def read_panorama(path: Path, height: int) -> Floats:
@@ -125,7 +201,7 @@ def with_poles(panorama: Floats, known: NDArray[np.bool_]) -> Floats:
         for row in rows:
             # Circles shrink towards the poles: an even blur on the sphere is a wider one in columns.
             circle = max(np.cos((0.5 - (row + 0.5) / height) * np.pi), 0.02)
-            reach = min(int(0.7 / circle) * 2 + 1, panorama.shape[1] // 2 * 2 - 1)
+            reach = min(int(2.0 / circle) * 2 + 1, panorama.shape[1] // 2 * 2 - 1)
             wide = np.concatenate([before[-reach:], before, before[:reach]])[None]
             smooth = cv2.blur(wide, (reach, 1))[0, reach:-reach]
             filled[row] = np.where(known[row][:, None], panorama[row], smooth)

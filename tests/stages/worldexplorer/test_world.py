@@ -20,6 +20,7 @@ from scenewright_stages.vision.captures.camera_files import read_transforms
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.world.motions import view_camera
 from scenewright_stages.vision.world.panorama import cut_depth, cut_view
+from scenewright_stages.vision.world.ring import folded
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 from scenewright_stages.worldexplorer.pipeline import list_views
@@ -133,6 +134,37 @@ def test_other_shapes_are_no_panorama(tmp_path: Path, shape: tuple[int, ...], re
     assert caught.value.reason == reason
 
 
+def test_one_photograph_is_continued_by_its_mirror_images(tmp_path: Path) -> None:
+    photograph = cut_view(room_panorama("box", 0).srgb, view_camera(0, 96))
+    source = write_picture(tmp_path / "photograph.png", photograph)
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "singleImage", "fieldOfViewDegrees": 60}}
+    chain = Chain(tmp_path / "work", block, {"source": source}).run(until="scaffold")
+    made = chain.made["scaffold", "world"]
+    views = made.outputs["views"]
+    assert isinstance(views, list)
+    expected = cv2.resize(photograph, (64, 64), interpolation=cv2.INTER_AREA) * 255
+    assert np.abs(views[0].values.astype(float) - expected).mean() < 1.5
+    assert made.metrics["mirrored"] == pytest.approx(5 * made.metrics["photographed"], rel=0.1)
+    assert "mirror images" in made.warnings[0] and "vistadream" in made.warnings[0]
+
+
+@pytest.mark.parametrize("degrees", [30.0, 50.0, 60.0, 90.0, 120.0])
+def test_the_ring_has_no_seam(degrees: float) -> None:
+    azimuth = np.linspace(-180, 180, 3601)
+    place = folded(azimuth, degrees)
+    assert np.abs(place).max() <= degrees / 2 + 1e-9
+    assert np.abs(np.diff(place)).max() < 0.2
+    np.testing.assert_allclose(place[np.abs(azimuth) <= degrees / 2], azimuth[np.abs(azimuth) <= degrees / 2])
+    np.testing.assert_allclose(place[[0, -1]], 0, atol=1e-9)
+
+
+def test_a_panorama_as_one_photograph_is_warned_of(tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "room.png", room_panorama("box", 0).srgb)
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "singleImage"}}
+    chain = Chain(tmp_path / "work", block, {"source": source}).run(until="scaffold")
+    assert "scaffold.method panorama" in chain.made["scaffold", "world"].warnings[1]
+
+
 def test_a_seam_that_does_not_close_is_said(tmp_path: Path) -> None:
     srgb = np.repeat(np.linspace(0, 1, 128)[None, :, None], 64, axis=0).repeat(3, axis=2)
     chain = Chain(tmp_path / "work", TINY, {"source": write_picture(tmp_path / "cut.png", srgb)}).run(until="scaffold")
@@ -185,7 +217,7 @@ def test_folders_of_eight_views_are_samples() -> None:
         {"expansion": {"motions": ["up", "in"]}},
         {"expansion": {"motions": ["in", "in"]}},
         {"depth": {"cameraHeight": 2.0, "ceilingHeight": 1.5}},
-        {"scaffold": {"method": "singleImage"}},
+        {"scaffold": {"method": "scaffoldGen"}},
     ],
 )
 def test_what_does_not_work_is_not_accepted(block: dict[str, Any]) -> None:
