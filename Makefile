@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle reconstruct test proofs test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -12,6 +12,9 @@ motorcycle: setup  ## The second example: a stereo capture with its true dispari
 
 reconstruct: setup  ## Aerial photographs with poses become a scene: results/brighton-beach/report.html
 	.venv/bin/scenewright run examples/scenejob-reconstruct.yaml --output results/brighton-beach
+
+world: setup  ## A 360-degree photograph becomes a room to walk in: results/hotel-room/report.html
+	.venv/bin/scenewright run examples/scenejob-worldexplorer.yaml --output results/hotel-room
 
 test: setup-dev lint  ## Everything that CI runs
 	# Four processes on two cores, for the two with a cluster mostly wait. A file stays in one process and shares its fixtures.

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 
 from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, relief, shading
 from scenewright_stages.vision.gaussians import renderers
+from scenewright_stages.vision.world import mesh
 
 Group = tuple[str, Callable[[], None]]
 
@@ -28,6 +29,7 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
         ("normals", normals.warm_up),
         ("shading", shading.warm_up),
         ("relief", relief.warm_up),
+        ("meshes of worlds", mesh.warm_up),
     ),
 )
 

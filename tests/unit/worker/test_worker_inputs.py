@@ -108,6 +108,17 @@ def test_a_dataset_has_a_sample_for_each_entry_and_variant() -> None:
     assert dataset([], {"samples": ENTRIES}) == dataset([])
 
 
+def test_an_entry_without_variants_is_found_by_its_own_index() -> None:
+    entries = [{"index": 7}, {"index": 2}, {"index": 12, "stylized": {"filename": "0.png"}}]
+    keys = [*KEYS, "images/7.jpg", "images/index_0000.jpg", "images/index_0001.jpg", "stylized/0.png"]
+    listed = list_dataset(json.dumps(entries).encode(), "file:///d", keys, KIND, [])
+    assert [(one.id, one.files["source"]) for one in listed] == [
+        ("default/index_0007", "images/7.jpg"),
+        ("default/index_0002", "images/index_0002.jpg"),
+        ("stylized/index_0012", "stylized/0.png"),
+    ]
+
+
 def test_selected_indices_are_entries_of_the_dataset() -> None:
     listed = list_dataset(json.dumps(ENTRIES).encode(), "file:///d", KEYS, KIND, [])
     assert [one.id for one in select_entries(listed, "0", None)] == [

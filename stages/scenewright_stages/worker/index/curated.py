@@ -1,8 +1,10 @@
 """Data set folders: ``metadata.json`` lists entries, each with one image per variant. Pure functions.
 
 An entry is an object with ``photorealistic`` and ``stylized`` (or other variants), each with ``original_path`` or
-``path`` relative to the folder. An entry without any falls back to ``scaffold.input_image``, ``input_image``, or
-``images/index_NNNN.*`` as the variant ``default``. Ids are ``<variant>/index_NNNN``, the layout of the batch script.
+``path`` relative to the folder, or with ``filename`` in a folder of the variant's name. An entry without any falls
+back to ``scaffold.input_image``, ``input_image``, ``images/<index>.*`` or ``images/index_NNNN.*`` as the variant
+``default``. The index is the entry's own, or its place in the list. Ids are ``<variant>/index_NNNN``, the layout of
+the batch script.
 An entry may set ``parameters`` for its own samples.
 """
 
@@ -54,7 +56,9 @@ def list_dataset(
         if not variants or each.attributes["variant"] in variants
     ]
     if not listed:
-        known = sorted({name for at, entry in enumerate(entries) for name, _ in _images(at, entry, present, kind)})
+        known = sorted(
+            {name for at, entry in enumerate(entries) for name, _ in _images(_index(at, entry), entry, present, kind)}
+        )
         raise ConfigurationError(
             "spec.input.select.variants", list(variants), f"the entries of {uri} have {', '.join(known) or 'none'}"
         )
@@ -75,7 +79,7 @@ def _entries(content: bytes, uri: str) -> list[Mapping[str, Any]]:
 
 
 def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[Listed]:
-    index = entry["index"] if isinstance(entry.get("index"), int) and entry["index"] >= 0 else position
+    index = _index(position, entry)
     names = dict.fromkeys((*ATTRIBUTES, *typed_names(kind)))
     given = {
         name: entry[name]
@@ -84,7 +88,7 @@ def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], k
     }
     facts, rejected = entry_facts(given, kind)
     overrides = entry.get(PARAMETERS)
-    for variant, path in _images(position, entry, present, kind):
+    for variant, path in _images(index, entry, present, kind):
         listed = Listed(
             f"{variant}/index_{index:04d}",
             files_of(path, kind, present) if path in present else {},
@@ -98,7 +102,12 @@ def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], k
         yield listed
 
 
-def _images(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[tuple[str, str]]:
+def _index(position: int, entry: Mapping[str, Any]) -> int:
+    own = entry.get("index")
+    return own if isinstance(own, int) and own >= 0 else position
+
+
+def _images(index: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> Iterator[tuple[str, str]]:
     found = False
     for variant, details in entry.items():
         path = _variant_path(variant, details)
@@ -106,21 +115,25 @@ def _images(position: int, entry: Mapping[str, Any], present: set[str], kind: In
             found = True
             yield variant, path
     if not found:
-        yield DEFAULT_VARIANT, _fallback(position, entry, present, kind)
+        yield DEFAULT_VARIANT, _fallback(index, entry, present, kind)
 
 
 def _variant_path(variant: str, details: Any) -> str:
     if variant in NOT_VARIANTS or not isinstance(details, dict) or not variant.isidentifier():
         return ""
+    filename = details.get("filename")
     path = details.get("original_path") or details.get("path")
+    if path is None and isinstance(filename, str) and filename:
+        path = f"{variant}/{filename}"
     return path.removeprefix("./") if isinstance(path, str) else ""
 
 
-def _fallback(position: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> str:
+def _fallback(index: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> str:
     scaffold = entry.get("scaffold")
     named = scaffold.get("input_image") if isinstance(scaffold, dict) else None
     named = named or entry.get("input_image")
     if isinstance(named, str):
         return named.removeprefix("./")
-    conventional = [f"images/index_{position:04d}{suffix}" for suffix in kind.suffixes]
+    names = (f"images/index_{index:04d}", f"images/{index}")
+    conventional = [f"{name}{suffix}" for name in names for suffix in kind.suffixes]
     return next((path for path in conventional if path in present), conventional[0])

@@ -1,0 +1,159 @@
+"""What is known of a world: the panorama, and what was put behind its surfaces where a moved camera uncovered nothing.
+
+A path's cameras are drawn from this memory. Holes are filled from behind, in colour and in depth, and what was filled
+becomes part of the memory, so that every later camera sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry import project, unproject
+from scenewright_stages.vision.world.mesh import Seen, Surface, look
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_SMOOTHING = 12
+_INPAINT_RADIUS = 5
+_FRONT, _FRONT_REACH = 1.15, 48
+"""What is nearer than a hole's filling by this factor, within so many pixels, stands in front of it."""
+_OPPOSITE_DEGREES = 120.0
+_TESTED_PIXELS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class WorldFrame:
+    """A picture along a path.
+
+    Attributes:
+        camera: pose and lens.
+        srgb: (H, W, 3) uint8.
+        depth: (H, W) float32 z-depth in metres.
+        filled: (H, W) bool, what no earlier picture shows.
+    """
+
+    camera: Camera
+    srgb: NDArray[np.uint8]
+    depth: Floats
+    filled: Mask
+
+    def surface(self) -> Surface:
+        """What the frame adds to the memory: its filled pixels, with a rim that joins them to their surroundings."""
+        grown = cv2.dilate(self.filled.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        srgb = self.srgb.astype(np.float32) / np.float32(255)
+        return Surface.of_view(srgb, np.where(grown, self.depth, 0).astype(np.float32), self.camera)
+
+
+def expand(
+    panorama: Surface, remembered: Sequence[WorldFrame], cameras: Sequence[Camera], anchors: int, limit: int
+) -> list[WorldFrame]:
+    """The pictures along a path.
+
+    Some cameras, evenly along the path and the farthest always among them, are anchors: they are drawn first, farthest
+    first, and what they lack is filled and remembered. The others are drawn from that memory.
+
+    Args:
+        panorama: the world from its middle.
+        remembered: frames of earlier paths.
+        cameras: along the path.
+        anchors: how many of them at most.
+        limit: frames of the memory that one camera is drawn from at most.
+    """
+    memory = [frame for frame in remembered if frame.filled.any()]
+    made: dict[int, WorldFrame] = {}
+    first = np.unique(np.linspace(len(cameras) - 1, 0, min(anchors, len(cameras))).round().astype(int))[::-1]
+    for number in [*first.tolist(), *(each for each in range(len(cameras)) if each not in first)]:
+        chosen = covisible(memory, cameras[number], limit)
+        frame = completed(look([panorama, *(each.surface() for each in chosen)], cameras[number]), cameras[number])
+        made[number] = frame
+        if frame.filled.any():
+            memory.append(frame)
+    return [made[number] for number in range(len(cameras))]
+
+
+def covisible(memory: Sequence[WorldFrame], camera: Camera, limit: int) -> list[WorldFrame]:
+    """The frames whose filled pixels a camera could see, those first that fill most of its view.
+
+    Frames that look the other way are left out: what they filled is seen from behind.
+    """
+    scores = [covisibility(frame, camera) for frame in memory]
+    order = sorted((number for number, score in enumerate(scores) if score > 0), key=lambda number: -scores[number])
+    return [memory[number] for number in sorted(order[:limit])]
+
+
+def covisibility(frame: WorldFrame, camera: Camera) -> float:
+    """Number of filled pixels of a frame inside a camera's view, estimated from some of them; 0 if it looks away."""
+    forward, other = (each.camera_from_world[2, :3] for each in (frame.camera, camera))
+    if float(forward @ other) < np.cos(np.radians(_OPPOSITE_DEGREES)):
+        return 0.0
+    places = np.flatnonzero(frame.filled)
+    if not len(places):
+        return 0.0
+    step = max(1, len(places) // _TESTED_PIXELS)
+    points = unproject(frame.depth, frame.camera).reshape(-1, 3)[places[::step]]
+    pixels, depth = project(points, camera)
+    with np.errstate(invalid="ignore"):
+        inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=-1)
+    return float(inside.sum() * step)
+
+
+def completed(seen: Seen, camera: Camera) -> WorldFrame:
+    """A frame without holes: colour and depth continue from what lies behind.
+
+    Raises:
+        ValueError: the camera sees nothing at all.
+    """
+    hole = seen.hole
+    if hole.all():
+        raise ValueError("the camera sees nothing of the world")
+    srgb = (np.clip(seen.srgb, 0, 1) * 255).round().astype(np.uint8)
+    if not hole.any():
+        return WorldFrame(camera, srgb, seen.depth, hole)
+    depth = _depth_behind(seen.depth, hole)
+    # What stands in front is painted over as well, so that none of it reaches the hole.
+    covered = hole | _in_front(seen.depth, depth, hole)
+    filled = cv2.inpaint(srgb, covered.view(np.uint8), _INPAINT_RADIUS, cv2.INPAINT_TELEA)
+    return WorldFrame(camera, np.where(hole[..., None], filled, srgb), depth, hole)
+
+
+def _depth_behind(depth: Floats, hole: Mask) -> Floats:
+    """Depth with its holes filled: across each hole lies what its farther end shows, smoothed."""
+    inverse = np.where(hole, 0, 1 / np.maximum(depth, 1e-6)).astype(np.float32)
+    across, along = _farther_ends(inverse, hole), _farther_ends(inverse.T, hole.T).T
+    # A camera that moves sideways uncovers to the side: rows count first, columns where a row leaves the picture.
+    behind = np.where(np.isfinite(across), across, along)
+    known = np.isfinite(behind)
+    if not known.all():
+        nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+        behind = behind[tuple(nearest)]
+    inverse = np.where(hole, behind, inverse).astype(np.float32)
+    front = inverse > _FRONT * cv2.erode(inverse, np.ones((5, 5), np.uint8))
+    own = np.where(front & ~hole, np.float32(0), np.float32(1))
+    for _ in range(_SMOOTHING):
+        mean = cv2.blur(inverse * own, (5, 5)) / np.maximum(cv2.blur(own, (5, 5)), 1e-6)
+        inverse = np.where(hole & (mean > 0), mean, inverse).astype(np.float32)
+    return np.where(hole, 1 / np.maximum(inverse, 1e-6), depth).astype(np.float32)
+
+
+def _farther_ends(inverse: Floats, hole: Mask) -> Floats:
+    """(H, W) the smaller inverse depth of both ends of a pixel's run of hole in its row; NaN where one is missing."""
+    columns = np.arange(hole.shape[1])
+    before = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)
+    after = np.minimum.accumulate(np.where(hole, hole.shape[1], columns)[:, ::-1], axis=1)[:, ::-1]
+    inside = (before >= 0) & (after < hole.shape[1])
+    ends = [np.take_along_axis(inverse, np.clip(each, 0, hole.shape[1] - 1), axis=1) for each in (before, after)]
+    return np.where(inside, np.minimum(ends[0], ends[1]), np.nan).astype(np.float32)
+
+
+def _in_front(depth: Floats, behind: Floats, hole: Mask) -> Mask:
+    """(H, W) bool: known pixels near a hole that are much nearer than what was put into it."""
+    distance, nearest = ndimage.distance_transform_edt(~hole, return_indices=True)
+    return np.asarray(~hole & (distance <= _FRONT_REACH) & (depth * _FRONT < behind[tuple(nearest)]))

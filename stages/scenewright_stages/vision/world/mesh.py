@@ -1,0 +1,194 @@
+"""Looks at pictures with depth from elsewhere: their pixels as a mesh that is torn where one surface ends.
+
+A mesh leaves no cracks, however near the camera comes, and says for every pixel which place of which picture it shows,
+so that colours are sampled once and stay sharp. Meshes of panoramas close round their seam.
+"""
+
+# Compiled functions take their arrays one by one and are typed by the compiler.
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry import depth_edges, unproject, valid_depth
+from scenewright_stages.vision.world.panorama import directions
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_TEAR = 0.04
+"""Jump of inverse depth, relative to itself, at which a mesh is torn."""
+_NEAR = np.float32(0.02)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A picture with depth as a mesh in the world.
+
+    Attributes:
+        srgb: (H, W, 3) float32.
+        points: (H, W, 3) float32 metres, world coordinates; NaN where there is none.
+        torn: (H, W) bool, pixels at a jump; triangles between two such pixels of differing depth are left out.
+        distance: (H, W) float32 metres from where the picture was taken.
+        closed: whether the last column continues at the first.
+    """
+
+    srgb: Floats
+    points: Floats
+    torn: Mask
+    distance: Floats
+    closed: bool = False
+
+    @classmethod
+    def of_panorama(cls, srgb: Floats, distance: Floats) -> Surface:
+        """Of a panorama around the origin and its distances along the rays; 0 where unknown."""
+        points = directions(len(distance)) * np.where(distance > 0, distance, np.nan)[..., None]
+        wide = np.concatenate([distance[:, -2:], distance, distance[:, :2]], axis=1)
+        return cls(srgb, points.astype(np.float32), depth_edges(wide, _TEAR)[:, 2:-2], distance, closed=True)
+
+    @classmethod
+    def of_view(cls, srgb: Floats, depth: Floats, camera: Camera) -> Surface:
+        """Of a view with z-depth, 0 where unknown."""
+        return cls(srgb, unproject(depth, camera).astype(np.float32), depth_edges(depth, _TEAR), depth)
+
+    def only(self, mask: Mask) -> Surface:
+        """The part of it that a (H, W) mask names."""
+        return replace(self, points=np.where(mask[..., None], self.points, np.float32(np.nan)))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a camera sees of surfaces.
+
+    Attributes:
+        srgb: (H, W, 3) float32, 0 where nothing is.
+        depth: (H, W) float32 z-depth in metres, 0 where nothing is.
+        source: (H, W) int32, number of the surface, -1 where nothing is.
+    """
+
+    srgb: Floats
+    depth: Floats
+    source: NDArray[np.int32]
+
+    @property
+    def hole(self) -> Mask:
+        """(H, W) bool: pixels that show no surface."""
+        return np.asarray(self.source < 0)
+
+
+def look(surfaces: Sequence[Surface], camera: Camera) -> Seen:
+    """The nearest of the surfaces in every pixel, in the colours of its picture."""
+    shape = (camera.height, camera.width)
+    depth = np.full(shape, np.inf, np.float32)
+    source = np.full(shape, -1, np.int32)
+    places = np.zeros((*shape, 2), np.float32)
+    for number, surface in enumerate(surfaces):
+        local = surface.points @ camera.camera_from_world[:3, :3].T.astype(np.float32)
+        local = (local + camera.camera_from_world[:3, 3].astype(np.float32)).astype(np.float32)
+        lens = np.array([*camera.focal, *camera.principal_point], np.float32)
+        _draw(local, surface.torn, surface.distance, surface.closed, lens, number, depth, source, places)
+    srgb = np.zeros((*shape, 3), np.float32)
+    for number, surface in enumerate(surfaces):
+        mine = source == number
+        if mine.any():
+            srgb[mine] = _colours(surface, places[mine])
+    return Seen(srgb, np.where(source >= 0, depth, 0).astype(np.float32), source)
+
+
+def _colours(surface: Surface, places: Floats) -> Floats:
+    """(N, 3) colours at (N, 2) places (column, row) of a surface's picture; whole numbers are pixel centres."""
+    # One column more closes the circle of a panorama.
+    picture = np.concatenate([surface.srgb, surface.srgb[:, :1]], axis=1) if surface.closed else surface.srgb
+    count, side = len(places), 4096
+    folded = [np.pad(places[:, axis], (0, -count % side)).reshape(-1, side) for axis in (0, 1)]
+    found = cv2.remap(picture, folded[0], folded[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, 3)[:count], np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _draw(local, torn, distance, closed, lens, number, depth, source, places):
+    rows, columns = torn.shape
+    last = columns if closed else columns - 1
+    for row in range(rows - 1):
+        for column in range(last):
+            right = column + 1 if column + 1 < columns else 0
+            for half in range(2):
+                if half == 0:
+                    r = (row, row, row + 1)
+                    c = (column, right, column)
+                    u = (column, column + 1, column)
+                else:
+                    r = (row, row + 1, row + 1)
+                    c = (right, right, column)
+                    u = (column + 1, column + 1, column)
+                x0, x1, x2 = local[r[0], c[0]], local[r[1], c[1]], local[r[2], c[2]]
+                # Comparisons with NaN are false.
+                if not (x0[2] > _NEAR and x1[2] > _NEAR and x2[2] > _NEAR):
+                    continue
+                if torn[r[0], c[0]] or torn[r[1], c[1]] or torn[r[2], c[2]]:
+                    d0, d1, d2 = distance[r[0], c[0]], distance[r[1], c[1]], distance[r[2], c[2]]
+                    if max(d0, d1, d2) > 1.08 * min(d0, d1, d2):
+                        continue
+                _triangle(x0, x1, x2, r, u, lens, number, depth, source, places)
+
+
+@njit(cache=True, nogil=True)
+def _triangle(x0, x1, x2, r, u, lens, number, depth, source, places):
+    height, width = depth.shape
+    w0, w1, w2 = 1 / x0[2], 1 / x1[2], 1 / x2[2]
+    ax, ay = x0[0] * w0 * lens[0] + lens[2], x0[1] * w0 * lens[1] + lens[3]
+    bx, by = x1[0] * w1 * lens[0] + lens[2], x1[1] * w1 * lens[1] + lens[3]
+    cx, cy = x2[0] * w2 * lens[0] + lens[2], x2[1] * w2 * lens[1] + lens[3]
+    left = max(0, int(np.floor(min(ax, bx, cx) - np.float32(0.5))))
+    stop = min(width, int(np.ceil(max(ax, bx, cx) + np.float32(0.5))))
+    top = max(0, int(np.floor(min(ay, by, cy) - np.float32(0.5))))
+    bottom = min(height, int(np.ceil(max(ay, by, cy) + np.float32(0.5))))
+    if left >= stop or top >= bottom:
+        return
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    if abs(area) < np.float32(1e-9):
+        return
+    # Rounding must not leave cracks between neighbours.
+    slack = np.float32(-1e-3)
+    for y in range(top, bottom):
+        py = y + np.float32(0.5)
+        for x in range(left, stop):
+            px = x + np.float32(0.5)
+            s1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
+            s2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area
+            s0 = 1 - s1 - s2
+            if s0 < slack or s1 < slack or s2 < slack:
+                continue
+            inverse = s0 * w0 + s1 * w1 + s2 * w2
+            if inverse <= 0:
+                continue
+            z = 1 / inverse
+            if z < depth[y, x]:
+                depth[y, x] = z
+                source[y, x] = number
+                places[y, x, 0] = (s0 * w0 * u[0] + s1 * w1 * u[1] + s2 * w2 * u[2]) * z
+                places[y, x, 1] = (s0 * w0 * r[0] + s1 * w1 * r[1] + s2 * w2 * r[2]) * z
+
+
+def nearest_ahead(depth: Floats, share: float = 0.4) -> float:
+    """Metres to the nearest surface (5th percentile) in the middle `share` of a view; infinite where nothing is."""
+    height, width = depth.shape
+    rows, columns = (int(side * (1 - share) / 2) for side in (height, width))
+    middle = depth[rows : height - rows, columns : width - columns]
+    seen = middle[valid_depth(middle)]
+    return float(np.percentile(seen, 5)) if seen.size else float("inf")
+
+
+def warm_up() -> None:
+    """Compile the kernels (or load them from the cache) with a tiny picture."""
+    camera = Camera.from_field_of_view(8, 8, 60.0)
+    picture = np.full((8, 8, 3), 0.5, np.float32)
+    look([Surface.of_view(picture, np.ones((8, 8), np.float32), camera)], camera)

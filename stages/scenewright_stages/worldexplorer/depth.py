@@ -1,0 +1,123 @@
+"""Second stage: the distance of everything from the middle, guessed from the picture or given with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.pipeline import INPUT
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageResult
+from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.colour import depth_colours, depth_limits
+from scenewright_stages.vision.world.layout import Walls, distances, find_sky, find_walls, looks_like_sky
+from scenewright_stages.vision.world.motions import VIEWS, view_camera
+from scenewright_stages.vision.world.panorama import stitch
+from scenewright_stages.worldexplorer.params import WorldDepthParams, WorldExplorerParams
+
+Floats = NDArray[np.float32]
+_PRIOR = (
+    "distances are a guess (level floor, upright walls, {above}), not a measurement: furniture lies flat on floor and "
+    "walls; sizes follow from depth.cameraHeight = {height:g} m"
+)
+
+
+class DepthStage(Stage[WorldExplorerParams]):
+    """Makes the panorama of distances."""
+
+    def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
+        """Writes distances and their preview."""
+        block = inputs.params.depth
+        panorama = read_png(inputs.path("scaffold", "panorama"))
+        if block.method == "classic":
+            walls, distance = guessed(panorama, block)
+            above = "the sky" if walls.ceiling is None else "level ceiling"
+            warnings = [_PRIOR.format(above=above, height=block.camera_height)]
+            facts = {"ceiling": round((1 + walls.ceiling) * block.camera_height, 3) if walls.ceiling else 0.0}
+        else:
+            distance = provided(inputs, len(panorama), block.farthest)
+            warnings, facts = [], {}
+        path = inputs.workspace / "distance.npz"
+        save_arrays(path, {"distance": distance})
+        near, far = (round(float(each), 3) for each in np.percentile(distance[distance > 0], (5, 95)))
+        preview = depth_colours(distance, *depth_limits(distance))
+        return StageResult(
+            {"distance": path, "preview": Pixels(preview)},
+            metrics={"method": block.method, "near_metres": near, "far_metres": far, **facts},
+            warnings=warnings,
+        )
+
+
+def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
+    """The layout of the place and (H, 2 H) metres along the rays."""
+    covered = block.ceiling == "yes" or (block.ceiling == "auto" and not looks_like_sky(panorama))
+    ratio = block.ceiling_height / block.camera_height - 1 if block.ceiling_height else 0.0
+    walls = find_walls(panorama, ceiling=covered, ratio=ratio)
+    sky = None if covered else find_sky(panorama)
+    return walls, distances(walls, len(panorama), block.camera_height, block.farthest, sky)
+
+
+def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: float) -> Floats:
+    """(height, 2 height) metres along the rays from the files beside the pictures.
+
+    Raises:
+        SampleError: a file is missing or unusable.
+    """
+    whole = inputs.find(INPUT, "depth")
+    if whole is not None:
+        distance = _read(whole)
+        if distance.shape[1] != 2 * distance.shape[0]:
+            raise SampleError("BadDepth", f"{whole.name} has shape {distance.shape}; of a panorama it is (H, 2 H)")
+    else:
+        found = [inputs.find(INPUT, f"depth_{view}") for view in range(VIEWS)]
+        depths = [_read(path) for path in found if path is not None]
+        if len(depths) < VIEWS:
+            raise SampleError(
+                "DepthMissing",
+                "depth.method provided needs <picture>.depth.npy beside the panorama, or 000.depth.npy to "
+                "007.depth.npy; without them set depth.method to classic",
+            )
+        cameras = [view_camera(view, depth.shape[0]) for view, depth in enumerate(depths)]
+        blank = [np.zeros((*depth.shape, 3), np.float32) for depth in depths]
+        stitched = stitch(blank, cameras, height, depths)
+        assert stitched.distance is not None
+        distance = stitched.distance
+    resized = cv2.resize(distance, (2 * height, height), interpolation=cv2.INTER_NEAREST)
+    return np.minimum(_without_gaps(np.asarray(resized, np.float32)), np.float32(farthest))
+
+
+def _read(path: Path) -> Floats:
+    """A depth map of a ``.npy`` or ``.npz`` file; 0 where it is not finite and positive."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        values = np.asarray(loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]], np.float32)
+    except (OSError, ValueError, IndexError, EOFError) as problem:
+        raise SampleError("BadDepth", f"{path.name} is not an array that numpy can read: {problem}") from None
+    if values.ndim != 2:
+        raise SampleError("BadDepth", f"{path.name} has shape {values.shape}, expected one value a pixel")
+    usable = np.isfinite(values) & (values > 0)
+    if not usable.any():
+        raise SampleError("BadDepth", f"{path.name} holds no finite positive depth")
+    return np.where(usable, values, 0).astype(np.float32)
+
+
+def _without_gaps(distance: Floats) -> Floats:
+    """Unknown pixels take the height of the nearest known one in their column: floors and ceilings stay level."""
+    height = len(distance)
+    sine = np.sin(np.abs((0.5 - (np.arange(height) + 0.5) / height) * np.pi))
+    known = distance > 0
+    filled = distance.copy()
+    for column in np.flatnonzero(~known.all(axis=0)):
+        rows = np.flatnonzero(known[:, column])
+        if not len(rows):
+            continue
+        missing = np.flatnonzero(~known[:, column])
+        nearest = rows[np.abs(missing[:, None] - rows[None]).argmin(axis=1)]
+        level = distance[nearest, column] * sine[nearest] / np.maximum(sine[missing], 1e-3)
+        filled[missing, column] = np.minimum(level, distance[nearest, column])
+    return filled if known.any(axis=0).all() else np.where(filled > 0, filled, filled[filled > 0].max())

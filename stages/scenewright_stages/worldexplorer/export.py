@@ -1,0 +1,161 @@
+"""Last stage: a walk through the world, its quality, and the files that other programs read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.scenes.flight import Flight, fly
+from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.scenes.quality import nearest_distance
+from scenewright_stages.scenes.video import write_flight_sheet, write_videos
+from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
+from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.ply import write_ply
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.rotation import rotated
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.world.freespace import FreeSpace
+from scenewright_stages.vision.world.motions import turned
+from scenewright_stages.worldexplorer.expansion import read_distance
+from scenewright_stages.worldexplorer.params import WalkParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.points import centre_frames
+from scenewright_stages.worldexplorer.train import capture_views
+
+Y_UP = np.diag([1.0, -1.0, -1.0])
+"""Turns a world with OpenCV axes (y down) into one with y up."""
+MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
+_CENTRE_SIZE = 288
+_SWAY, _PITCH = 15.0, -8.0
+"""Degrees that the walk looks beside the middle, and down."""
+
+
+class ExportStage(Stage[WorldExplorerParams]):
+    """Measures and shows a finished world."""
+
+    def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
+        super().__init__(context)
+        self.renderer = stage_renderer(context.models)
+
+    def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
+        """Writes Gaussians, walk and metrics."""
+        scene = GaussianScene.load_npz(inputs.path("train", "scene")).to(self.renderer.device)
+        distance = read_distance(inputs.path("depth", "distance"))
+        block = inputs.params.walk
+        reach, cameras = free_walk(block, FreeSpace(distance), inputs.params.expansion.clearance)
+        flight = fly(scene, cameras, self.renderer, self.context.progress)
+        panorama = read_png(inputs.path("scaffold", "panorama"))
+        metrics = {
+            "walk": walk_quality(scene, flight, distance, reach),
+            **picture_quality(scene, panorama, inputs.path("points", "capture"), self.renderer),
+            "gaussians": len(scene),
+            "renderer": self.renderer.name,
+        }
+        names = {"ply": "splat.ply", "ply_rotated": "splat_rotated.ply", "video": "walk.mp4"}
+        names |= {"depth_video": "walk_depth.mp4", "contact_sheet": "contact_sheet.jpg"}
+        names |= {"path": "walk.json", "metrics": "metrics.json"}
+        outputs: dict[str, Path] = {name: inputs.workspace / file for name, file in names.items()}
+        write_ply(scene, outputs["ply"])
+        write_ply(rotated(scene.to("cpu"), Y_UP), outputs["ply_rotated"])
+        write_videos(flight, outputs["video"], outputs["depth_video"], block.frames_per_second)
+        write_flight_sheet(flight, outputs["contact_sheet"])
+        outputs["path"].write_text(json.dumps(walk_file(cameras), indent=1) + "\n")
+        outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        return StageResult(outputs, metrics=metrics, warnings=warnings_of(metrics, block))
+
+
+def free_walk(block: WalkParams, space: FreeSpace, clearance: float) -> tuple[float, list[Camera]]:
+    """Metres that the walk really reaches to each side, and its cameras."""
+    asked = walk_poses(block.frames, block.reach)
+    scale = space.scale_of(asked[:, :3, 3], clearance)
+    poses = walk_poses(block.frames, block.reach * scale)
+    lens = Camera.from_field_of_view(block.width, block.height, block.field_of_view_degrees)
+    return block.reach * scale, [lens.with_pose(invert_rigid(pose)) for pose in poses]
+
+
+def walk_poses(frames: int, reach: float) -> NDArray[np.float64]:
+    """(frames, 4, 4) world_from_camera: once round the middle at `reach` metres, looking across it all the time.
+
+    The walk leaves the middle, goes round a circle and comes back; looking across shows most of the place.
+    """
+    share = np.linspace(0.0, 1.0, frames)
+    distance = reach * np.sin(np.pi * np.clip(share * 4, 0, 0.5)) * np.sin(np.pi * np.clip((1 - share) * 4, 0, 0.5))
+    angle = 2 * np.pi * share
+    positions = -np.stack([distance * np.sin(angle), np.zeros(frames), distance * np.cos(angle)], axis=1)
+    yaw = np.degrees(angle) + _SWAY * np.sin(4 * np.pi * share)
+    return np.stack([rigid(turned(each, _PITCH), position) for each, position in zip(yaw, positions, strict=True)])
+
+
+def walk_quality(scene: GaussianScene, flight: Flight, distance: NDArray[np.float32], reach: float) -> dict[str, Any]:
+    """What was measured along the walk."""
+    near = float(np.percentile(distance[distance > 0], 5))
+    nearest = nearest_distance(scene.means.detach().cpu().numpy(), flight.cameras)
+    return {
+        "reach_metres": round(reach, 3),
+        "uncovered_mean": round(float(np.mean(flight.uncovered)), 5),
+        "uncovered_max": round(float(np.max(flight.uncovered)), 5),
+        "nearest_gaussian_metres": round(nearest, 3),
+        "near_metres": round(near, 3),
+    }
+
+
+def picture_quality(
+    scene: GaussianScene, panorama: NDArray[np.float32], capture: Path, renderer: Renderer
+) -> dict[str, Any]:
+    """PSNR of the views from the middle, and of the paths that were held out."""
+    middle = [
+        View(each.camera, torch.from_numpy(each.srgb).float() / 255) for each in centre_frames(panorama, _CENTRE_SIZE)
+    ]
+    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, middle, renderer).psnr, 3)}
+    held_out = capture_views(capture, "val_filenames")
+    if held_out:
+        quality = evaluate(scene, held_out, renderer)
+        found["held_out"] = {
+            "views": len(held_out),
+            "psnr": round(quality.psnr, 3),
+            "ssim": round(quality.ssim, 4),
+            "covered": round(quality.covered, 4),
+        }
+    return found
+
+
+def walk_file(cameras: list[Camera]) -> dict[str, Any]:
+    """The walk's cameras as JSON."""
+    first = cameras[0]
+    return {
+        "intrinsics": first.intrinsics.tolist(),
+        "width": first.width,
+        "height": first.height,
+        "cameras": [camera.camera_from_world.tolist() for camera in cameras],
+    }
+
+
+def read_walk(path: Path) -> list[Camera]:
+    """The inverse of :func:`walk_file`, from a file."""
+    data = json.loads(path.read_text())
+    lens = np.array(data["intrinsics"])
+    return [Camera(lens, data["width"], data["height"], np.array(pose)) for pose in data["cameras"]]
+
+
+def warnings_of(metrics: dict[str, Any], block: WalkParams) -> list[str]:
+    """Sentences on what a viewer will not like."""
+    walk, found = metrics["walk"], []
+    if walk["uncovered_mean"] > MAXIMUM_MEAN_UNCOVERED or walk["uncovered_max"] > MAXIMUM_FRAME_UNCOVERED:
+        found.append(
+            f"{walk['uncovered_mean']:.1%} of the walk shows nothing ({walk['uncovered_max']:.1%} of its worst frame): "
+            "lower walk.reach, or make more of the paths (expansion.stride)"
+        )
+    if metrics["centre_psnr"] < MINIMUM_CENTRE_PSNR:
+        found.append(f"the views from the middle are reproduced at {metrics['centre_psnr']:.1f} dB only (good: 30 dB)")
+    if walk["reach_metres"] < block.reach - 1e-6:
+        found.append(f"the walk reaches {walk['reach_metres']:.2f} m only: surfaces are nearer than walk.reach")
+    return found

@@ -1,0 +1,183 @@
+"""Parameters of worlds: what the input is, how large the place is, where cameras go, how the scene is trained."""
+
+from __future__ import annotations
+
+import itertools
+from typing import ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from scenewright_stages.captures import TrainingParams
+from scenewright_stages.contract.params import Params, Rule
+
+Motion = Literal["in", "left", "right", "up"]
+MOTION_ORDER: tuple[Motion, ...] = ("in", "left", "right", "up")
+_ORDERED = [str(list(chosen)) for count in range(1, 5) for chosen in itertools.combinations(get_args(Motion), count)]
+"""Every choice of motions in their order, as lists in CEL."""
+METRES_PER_UNIT = {"small": 0.3, "indoor": 0.6, "outdoor": 1.5}
+
+
+class ScaffoldParams(Params):
+    """The eight views at one point from which a world grows."""
+
+    method: Literal["panorama", "provided", "singleImage"] = Field(
+        default="panorama",
+        description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees), provided "
+        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left) or singleImage (one "
+        "photograph, continued round the camera by its own mirror images).",
+    )
+    field_of_view_degrees: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=150.0,
+        description="Horizontal field of view of a single image in degrees. 0: what the file says, else 60.",
+    )
+    size: int = Field(default=576, ge=64, le=2048, description="Side of the eight views in pixels.")
+    panorama_height: int = Field(
+        default=512,
+        ge=64,
+        le=4096,
+        description="Rows of the working panorama in pixels; larger pictures are reduced. A quarter more makes a scene "
+        "of half as many Gaussians again.",
+    )
+
+
+class WorldDepthParams(Params):
+    """How far everything is from the middle."""
+
+    method: Literal["classic", "provided"] = Field(
+        default="classic",
+        description="Where distances come from: classic (a guess: level floor, upright walls, level ceiling or sky) or "
+        "provided (a .depth.npy beside each picture).",
+    )
+    camera_height: float = Field(
+        default=1.5,
+        ge=0.05,
+        le=100.0,
+        description="Height of the camera above the floor in metres. With the classic method all sizes follow from it.",
+    )
+    ceiling: Literal["auto", "yes", "no"] = Field(
+        default="auto", description="Whether there is a ceiling; auto: unless the top of the picture looks like sky."
+    )
+    ceiling_height: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=100.0,
+        description="Height of the ceiling above the floor in metres. 0: found in the picture.",
+    )
+    farthest: float = Field(default=30.0, ge=1.0, le=1000.0, description="Metres to the sky, and the largest distance.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "ceilingHeight",
+            "self.ceilingHeight == 0.0 || self.ceilingHeight > self.cameraHeight",
+            "must be above the camera: larger than cameraHeight, or 0",
+            lambda block: not block.ceiling_height or block.ceiling_height > block.camera_height,
+            ({"ceilingHeight": 1.0, "cameraHeight": 1.5},),
+        ),
+    )
+
+
+class ExpansionParams(Params):
+    """The paths out of the middle, and what is seen from there."""
+
+    motions: list[Motion] = Field(
+        default=list(MOTION_ORDER),
+        min_length=1,
+        max_length=4,
+        description="Which motions start from each view, always in the order in, left, right, up.",
+    )
+    stride: int = Field(
+        default=9,
+        ge=1,
+        le=45,
+        description="Every how many-th pose of a motion is made. 1: all 45, 135, 135 and 45 of a view.",
+    )
+    scale: Literal["small", "indoor", "outdoor"] = Field(
+        default="indoor",
+        description="How far paths reach: 0.3, 0.6 or 1.5 m for each unit of a path, which ends about 1.05 units out.",
+    )
+    metres_per_unit: float = Field(
+        default=0.0, ge=0.0, le=100.0, description="Metres of each unit of a path instead of the preset. 0: the preset."
+    )
+    clearance: float = Field(
+        default=0.25,
+        ge=0.01,
+        le=10.0,
+        description="Metres that cameras keep from every surface. Paths shrink, then stop, before they come nearer.",
+    )
+    resolution: int = Field(default=288, ge=32, le=2048, description="Side of the pictures along the paths in pixels.")
+    anchors: int = Field(
+        default=13,
+        ge=1,
+        le=135,
+        description="Poses of a path that are completed first; the others are drawn from what these added.",
+    )
+    memory_frames: int = Field(
+        default=12, ge=1, le=200, description="Earlier pictures that one picture is drawn from at most."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "motions",
+            f"self.motions in [{', '.join(_ORDERED)}]",
+            "keep the order in, left, right, up, each at most once: later motions see what earlier ones added",
+            lambda block: [each for each in MOTION_ORDER if each in block.motions] == block.motions,
+            ({"motions": ["up", "in"]}, {"motions": ["left", "left"]}),
+        ),
+    )
+
+    @property
+    def unit(self) -> float:
+        """Metres for each unit of a path, before free space shortens it."""
+        return self.metres_per_unit or METRES_PER_UNIT[self.scale]
+
+
+class WorldTrainingParams(TrainingParams):
+    """How the scene is trained on the views and the pictures along the paths."""
+
+    steps: int = Field(default=300, ge=10, le=100_000, description="Optimisation steps, each on one picture.")
+    segment: int = Field(
+        default=300,
+        ge=10,
+        le=5000,
+        description="Steps between two changes of the number of Gaussians. The training's state is saved as often.",
+    )
+    maximum: int = Field(default=500_000, ge=100, le=5_000_000, description="Gaussians at most.")
+    start_points: int = Field(
+        default=400_000, ge=100, le=2_000_000, description="Gaussians to begin with at most; the panorama is reduced."
+    )
+    harmonics_degree: int = Field(
+        default=0, ge=0, le=3, description="Degree of the spherical harmonics: how far colour depends on direction."
+    )
+    held_out_every: int = Field(
+        default=8,
+        ge=2,
+        le=1000,
+        description="Every n-th path is held out as a whole, and the quality is reported on it.",
+    )
+
+
+class WalkParams(Params):
+    """The video of a walk through the world."""
+
+    frames: int = Field(default=150, ge=2, le=2000, description="Frames of the video.")
+    frames_per_second: int = Field(default=25, ge=1, le=120, description="Frame rate of the video in 1/s.")
+    width: int = Field(default=640, ge=32, le=4096, multiple_of=2, description="Width of the video in pixels.")
+    height: int = Field(default=400, ge=32, le=4096, multiple_of=2, description="Height of the video in pixels.")
+    field_of_view_degrees: float = Field(
+        default=80.0, ge=20.0, le=120.0, description="Horizontal field of view in degrees."
+    )
+    reach: float = Field(
+        default=0.5, ge=0.0, le=100.0, description="Metres that the walk goes to each side; less where it is not free."
+    )
+
+
+class WorldExplorerParams(Params):
+    """One 360-degree picture, or eight views, become a world to walk in."""
+
+    scaffold: ScaffoldParams = ScaffoldParams()
+    depth: WorldDepthParams = WorldDepthParams()
+    expansion: ExpansionParams = ExpansionParams()
+    training: WorldTrainingParams = WorldTrainingParams()
+    walk: WalkParams = WalkParams()

@@ -1,0 +1,222 @@
+"""The pipeline of worlds as data: scaffold -> depth -> one stage for each motion -> points -> train -> export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scenewright_stages.captures import SCENE_ARRAYS, WORK
+from scenewright_stages.contract.inputs import InputKind, InputView, Listed
+from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.samples import Child, Sample, sample_id_from
+from scenewright_stages.worldexplorer.params import Motion, WorldExplorerParams
+
+VIEWS = 8
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+DEPTH = "depth"
+SIDECARS = {DEPTH: (".depth.npy", ".depth.npz")}
+_VIEW = re.compile(r"(?P<folder>(?:.*/)?)00(?P<number>[0-7])(?P<ending>\.[a-z]+|\.depth\.np[yz])")
+_START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRAYS)
+"""Gaussians that were never trained are equally opaque."""
+_PLAIN = ImageContract(may_be_constant=True)
+_FLAGS = ImageContract(channels=1, may_be_constant=True)
+
+
+def list_views(view: InputView) -> Iterable[Listed] | None:
+    """A sample for each folder that holds pictures 000 to 007; None when there is no such folder."""
+    folders: dict[str, dict[str, str]] = {}
+    for key in view.keys:
+        match = _VIEW.fullmatch(key)
+        if match is None:
+            continue
+        role = DEPTH if match["ending"].startswith(".depth") else "view"
+        if role == DEPTH or match["ending"] in IMAGE_SUFFIXES:
+            folders.setdefault(match["folder"], {}).setdefault(f"{role}_{match['number']}", key)
+    complete = {
+        folder: files
+        for folder, files in sorted(folders.items())
+        if all(f"view_{number}" in files for number in range(VIEWS))
+    }
+    if not complete:
+        return None
+    name = view.uri.rstrip("/").rpartition("/")[2] or "world"
+    return [Listed(sample_id_from(folder.rstrip("/") or name), files) for folder, files in complete.items()]
+
+
+def views_of(sample: Sample) -> tuple[Child, ...]:
+    """The eight views that a world is expanded from."""
+    return tuple(Child(f"/view_{view}", {"view": view}) for view in range(VIEWS))
+
+
+def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
+    """Cuts eight views out of the panorama, or puts eight views together to one."""
+    return StageSpec(
+        name="scaffold",
+        title="Scaffold",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.scaffold:ScaffoldStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            OutputContract(
+                "views",
+                "{sample}/scaffold/final/{number:03d}.png",
+                "image",
+                form="numbered",
+                minimum_files=VIEWS,
+                maximum_files=VIEWS,
+                image=_PLAIN,
+            ),
+            OutputContract("panorama", "{sample}/scaffold/panorama.png", "image"),
+            OutputContract("origin", "{sample}/scaffold/origin.png", "image", image=_FLAGS),
+            OutputContract("cameras", "{sample}/scaffold/transforms.json", "json", json_keys=("frames",)),
+        ),
+        parameters=("scaffold",),
+        seconds_per_sample=5.0,
+    )
+
+
+def depth_stage(params: WorldExplorerParams) -> StageSpec:
+    """Distances all round."""
+    return StageSpec(
+        name="depth",
+        title="Depth",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.depth:DepthStage",
+        reads=(Read(INPUT), Read("scaffold", ("panorama", "origin"))),
+        outputs=(
+            OutputContract(
+                "distance",
+                f"{WORK}/distance.npz",
+                "arrays",
+                result=False,
+                arrays=(ArrayContract("distance", "float32", 2, minimum=0.0),),
+            ),
+            OutputContract("preview", "{sample}/scaffold/depth.png", "image"),
+        ),
+        parameters=("depth",),
+        seconds_per_sample=8.0,
+    )
+
+
+def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
+    """All views' paths of one motion; they see what the motions before added, of all views."""
+    before = params.expansion.motions[: params.expansion.motions.index(motion)]
+    return StageSpec(
+        name=f"expand-{motion}",
+        title=f"Expand {motion}",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.expansion:ExpansionStage",
+        reads=(
+            Read("scaffold", ("panorama",)),
+            Read("depth", ("distance",)),
+            *(Read(f"expand-{each}", ("frames",), of="siblings") for each in before),
+        ),
+        outputs=(OutputContract("frames", f"{WORK}/{motion}.npz", "arrays", result=False),),
+        parameters=(
+            "expansion.stride",
+            "expansion.scale",
+            "expansion.metres_per_unit",
+            "expansion.clearance",
+            "expansion.resolution",
+            "expansion.anchors",
+            "expansion.memory_frames",
+        ),
+        attributes=("view",),
+        expands=views_of if not before else None,
+        threads=0,
+        seconds_per_sample=3.0,
+    )
+
+
+def points_stage(params: WorldExplorerParams) -> StageSpec:
+    """Gathers the paths of all views into one capture that other programs can read, with its points."""
+    return StageSpec(
+        name="points",
+        title="Points",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.points:PointsStage",
+        reads=(
+            Read("scaffold", ("panorama", "origin")),
+            Read("depth", ("distance",)),
+            *(Read(f"expand-{each}", ("frames",), of="children") for each in params.expansion.motions),
+        ),
+        outputs=(
+            OutputContract("capture", "{sample}/scenes/world/img2trajvid/", "bytes", form="folder"),
+            OutputContract("start", f"{WORK}/start.npz", "arrays", result=False, arrays=_START_ARRAYS),
+        ),
+        parameters=("expansion.resolution", "training.start_points", "training.held_out_every"),
+        attributes=("view",),
+        resources=Resources(memory_gib=8.0),
+        seconds_per_sample=10.0,
+    )
+
+
+def train_stage(params: WorldExplorerParams) -> StageSpec:
+    """Trains the scene on the capture."""
+    return StageSpec(
+        name="train",
+        title="Train the scene",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.train:TrainStage",
+        reads=(Read("points"),),
+        outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
+        parameters=("training",),
+        keeps_state=True,
+        resources=Resources(memory_gib=8.0),
+        seconds_per_sample=10.0 + 0.1 * params.training.steps,
+    )
+
+
+def export_stage(params: WorldExplorerParams) -> StageSpec:
+    """Walks through the world and writes the files that people use."""
+    return StageSpec(
+        name="export",
+        title="Export",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.export:ExportStage",
+        reads=(
+            Read("scaffold", ("panorama",)),
+            Read("depth", ("distance",)),
+            Read("points", ("capture",)),
+            Read("train", ("scene",)),
+        ),
+        outputs=(
+            OutputContract("ply", "{sample}/splat.ply", "ply", minimum_bytes=500),
+            OutputContract("ply_rotated", "{sample}/splat_rotated.ply", "ply", minimum_bytes=500),
+            OutputContract("video", "{sample}/walk.mp4", "video"),
+            OutputContract("depth_video", "{sample}/walk_depth.mp4", "video"),
+            OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
+            OutputContract("path", "{sample}/walk.json", "json", json_keys=("cameras",)),
+            OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("walk",)),
+        ),
+        parameters=("walk", "expansion.clearance"),
+        resources=Resources(memory_gib=8.0),
+        seconds_per_sample=40.0,
+    )
+
+
+def stages(params: WorldExplorerParams) -> tuple[StageSpec, ...]:
+    """scaffold -> depth -> one stage for each motion -> points -> train -> export."""
+    motions = (motion_stage(params, motion) for motion in params.expansion.motions)
+    return (
+        scaffold_stage(params),
+        depth_stage(params),
+        *motions,
+        points_stage(params),
+        train_stage(params),
+        export_stage(params),
+    )
+
+
+PIPELINE = Pipeline(
+    name="worldexplorer",
+    kind="SceneJob",
+    params=WorldExplorerParams,
+    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, lister=list_views),
+    stages=stages,
+    entry_parameters=("depth", "expansion.scale", "expansion.metres_per_unit", "expansion.clearance", "walk.reach"),
+    reporter="scenewright_stages.worldexplorer.report:WorldReporter",
+    catalogue="scenewright_stages.worldexplorer.catalogue:batch_files",
+)

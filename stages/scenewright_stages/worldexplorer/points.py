@@ -1,0 +1,152 @@
+"""Gathers all paths: the capture that other programs read, its points, and the Gaussians that training starts from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.scenes.preparation import read_png, write_png
+from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.colour import uint8_from_unit
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.world.memory import WorldFrame
+from scenewright_stages.vision.world.mesh import Surface
+from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, turned, view_camera
+from scenewright_stages.vision.world.panorama import cut_view
+from scenewright_stages.vision.world.surfels import panorama_surfels, strides_of, surfels
+from scenewright_stages.worldexplorer.expansion import load_frames, read_distance
+from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.scaffold import INVENTED, transforms
+
+_OPACITY = 0.95
+_LEAST_FILLED = 20
+_POLE_DEGREES = 55.0
+POINTS = "points.ply"
+
+
+@dataclass(frozen=True, eq=False)
+class CaptureFrame:
+    """One picture of the capture: its file name, camera, pixels, and whether it is held out of the training."""
+
+    name: str
+    camera: Camera
+    srgb: NDArray[np.uint8]
+    held_out: bool
+
+
+class PointsStage(Stage[WorldExplorerParams]):
+    """Makes the capture."""
+
+    def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
+        """Writes pictures, ``transforms.json``, points and start Gaussians."""
+        panorama = read_png(inputs.path("scaffold", "panorama"))
+        surface = Surface.of_panorama(panorama, read_distance(inputs.path("depth", "distance")))
+        paths = list(self._paths(inputs))
+        frames = [*centre_frames(panorama, inputs.params.expansion.resolution)]
+        for number, (name, path) in enumerate(paths):
+            every = inputs.params.training.held_out_every
+            held_out = number % every == every // 2
+            frames.extend(
+                CaptureFrame(f"{name}_{at:03d}", each.camera, each.srgb, held_out) for at, each in enumerate(path)
+            )
+        start = start_scene(surface, [each for _, path in paths for each in path], inputs.params.training.start_points)
+        folder = inputs.workspace / "img2trajvid"
+        write_capture(folder, frames, start)
+        scene = inputs.workspace / "start.npz"
+        start.save_npz(scene)
+        metrics = {
+            "pictures": len(frames),
+            "held_out": sum(frame.held_out for frame in frames),
+            "points": len(start),
+            "invented": round(_invented_share(inputs), 4),
+        }
+        return StageResult({"capture": folder, "start": scene}, metrics=metrics)
+
+    def _paths(self, inputs: StageInputs[WorldExplorerParams]) -> Iterator[tuple[str, list[WorldFrame]]]:
+        """Every path that has frames, by motion and view, with its name."""
+        for stage in self.context.stage.upstream():
+            if stage.startswith("expand-"):
+                for member in inputs.members(stage):
+                    found = member.files["frames"]
+                    assert isinstance(found, Path)
+                    frames = load_frames(found)
+                    if frames:
+                        yield f"{int(member.sample.attributes['view']):03d}_{stage.removeprefix('expand-')}", frames
+
+
+def centre_frames(panorama: NDArray[np.float32], size: int) -> Iterator[CaptureFrame]:
+    """The eight views, and what lies above and below them, as seen from the middle."""
+    lens = view_camera(0, size)
+    for view in range(VIEWS):
+        yield _centre(panorama, f"{view:03d}", view_camera(view, size))
+    for number in range(VIEWS):
+        pitch = _POLE_DEGREES if number % 2 else -_POLE_DEGREES
+        pose = rigid(turned(-VIEW_DEGREES * 0.75 * number, pitch).T, np.zeros(3))
+        yield _centre(panorama, f"pole_{number}", lens.with_pose(pose))
+
+
+def _centre(panorama: NDArray[np.float32], name: str, camera: Camera) -> CaptureFrame:
+    return CaptureFrame(name, camera, uint8_from_unit(cut_view(panorama, camera)), held_out=False)
+
+
+def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> GaussianScene:
+    """A flat Gaussian for each pixel of the panorama, and for what the paths added."""
+    height = len(panorama.points)
+    while strides_count(height) > limit and height > 32:
+        height = int(height * 0.9)
+    if height < len(panorama.points):
+        size = (2 * height, height)
+        panorama = Surface.of_panorama(
+            np.asarray(cv2.resize(panorama.srgb, size, interpolation=cv2.INTER_AREA), np.float32),
+            np.asarray(cv2.resize(panorama.distance, size, interpolation=cv2.INTER_NEAREST), np.float32),
+        )
+    added = (frame for frame in frames if frame.filled.sum() >= _LEAST_FILLED)
+    parts = [surfels(frame.surface(), frame.filled, _OPACITY) for frame in added]
+    return GaussianScene.concatenate([panorama_surfels(panorama, _OPACITY), *parts])
+
+
+def strides_count(height: int) -> int:
+    """How many Gaussians a panorama of that many rows becomes."""
+    return int(sum(-(-2 * height // int(stride)) for stride in strides_of(height)))
+
+
+def write_capture(folder: Path, frames: Sequence[CaptureFrame], points: GaussianScene) -> None:
+    """Writes a folder that nerfstudio reads: ``images/``, ``transforms.json`` and ``points.ply``."""
+    (folder / "images").mkdir(parents=True)
+    for frame in frames:
+        write_png(folder / "images" / f"{frame.name}.png", frame.srgb.astype(np.float32) / np.float32(255))
+    names = [f"images/{frame.name}.png" for frame in frames]
+    listed = transforms([frame.camera for frame in frames], names)
+    split = {
+        "train_filenames": [name for name, frame in zip(names, frames, strict=True) if not frame.held_out],
+        "val_filenames": [name for name, frame in zip(names, frames, strict=True) if frame.held_out],
+    }
+    text = json.dumps({**listed, "ply_file_path": POINTS, **split}, indent=1)
+    (folder / "transforms.json").write_text(text + "\n")
+    write_points(folder / POINTS, points)
+
+
+def write_points(path: Path, scene: GaussianScene) -> None:
+    """The Gaussians' places and colours as a binary PLY of points."""
+    count = len(scene)
+    table = np.zeros(count, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    table["xyz"] = scene.means.numpy()
+    table["rgb"] = uint8_from_unit(scene.spherical_harmonics[:, 0].numpy() * C0 + 0.5)
+    names = "".join(f"property float {axis}\n" for axis in "xyz")
+    names += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{names}end_header\n"
+    path.write_bytes(header.encode() + table.tobytes())
+
+
+def _invented_share(inputs: StageInputs[WorldExplorerParams]) -> float:
+    origin = cv2.imread(str(inputs.path("scaffold", "origin")), cv2.IMREAD_GRAYSCALE)
+    return float((np.asarray(origin) == INVENTED).mean())

@@ -1,0 +1,141 @@
+"""The pages of worlds: the viewer with the walk, the panorama it grew from, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.contract.stage import Reporter, SampleOutcome
+from scenewright_stages.report.data import Evidence, IndexEntry, Metric
+from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
+from scenewright_stages.report.rows import (
+    failures_of,
+    job_name,
+    links,
+    parameter_rows,
+    provenance_rows,
+    state_of,
+    timings,
+    warnings_of,
+)
+from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes
+from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.scenes.splats import SplatCloud, SplatScene
+from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.worldexplorer.export import (
+    MAXIMUM_FRAME_UNCOVERED,
+    MAXIMUM_MEAN_UNCOVERED,
+    MINIMUM_CENTRE_PSNR,
+    read_walk,
+)
+from scenewright_stages.worldexplorer.params import WorldExplorerParams
+
+LAST_STAGE = "export"
+_TITLE = "WorldExplorer"
+_THUMBNAIL_SIDE = 320
+_SPLATS = 400_000
+_LINKS = (
+    ("ply", "Gaussian splats (PLY, y down)"),
+    ("ply_rotated", "Gaussian splats (PLY, y up)"),
+    ("video", "Walk video"),
+    ("depth_video", "Depth video"),
+    ("path", "Cameras of the walk"),
+    ("metrics", "Metrics"),
+)
+_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
+_Files = Mapping[tuple[str, str], Callable[[], Path]]
+
+
+class WorldReporter(Reporter):
+    """Makes ``report.html`` of worlds."""
+
+    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
+        """The page of one world."""
+        return render_scene(world_report(outcome, job))
+
+    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
+        """The overview of several worlds."""
+        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
+
+
+def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
+    """Everything that the page of one world shows; of an unfinished one, what is there."""
+    params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
+    files, records = outcome.files, outcome.records
+    metrics = measured(outcome, LAST_STAGE)
+    return SceneData(
+        title=outcome.sample.id,
+        pipeline=_TITLE,
+        state=state_of(outcome, LAST_STAGE),
+        spec_hash=str(job.get("workHash", "")),
+        duration=sum(record.seconds for record in records.values()),
+        job=job_name(job),
+        warnings=warnings_of(outcome),
+        splats=_splats(files, params),
+        video=_video(files, params),
+        images=tuple(_images(files)),
+        metrics=tuple(_metrics(metrics)),
+        parameters=tuple(parameter_rows(params, WorldExplorerParams())),
+        provenance=tuple(provenance_rows(records, _EVIDENCE)),
+        stages=tuple(timings(records)),
+        failures=tuple(failures_of(outcome)),
+        links=tuple(links(outcome, LAST_STAGE, _LINKS)),
+    )
+
+
+def _splats(files: _Files, params: WorldExplorerParams) -> SplatScene | None:
+    if (LAST_STAGE, "ply") not in files:
+        return None
+    path = read_walk(files[LAST_STAGE, "path"]())
+    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    return SplatScene(cloud, path[0], tuple(path), len(path) / params.walk.frames_per_second, _SPLATS)
+
+
+def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
+    if (LAST_STAGE, "video") not in files:
+        return None
+    poster = photograph(read_png(files["scaffold", "panorama"]()), "The panorama")
+    data = files[LAST_STAGE, "video"]().read_bytes()
+    return Video(data, params.walk.width, params.walk.height, "A walk through the world", poster)
+
+
+def _images(files: _Files) -> Iterator[Picture]:
+    captions = {
+        (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
+        ("scaffold", "panorama"): "The panorama that the world grew from",
+        ("depth", "preview"): "Distances from the middle",
+    }
+    for key, caption in captions.items():
+        if key in files:
+            yield photograph(read_png(files[key]()), caption, caption)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
+    if not metrics:
+        return
+    walk = metrics["walk"]
+    yield Metric(
+        "Uncovered, mean", 100 * walk["uncovered_mean"], "%", "lower", 100 * MAXIMUM_MEAN_UNCOVERED, 2,
+        "Share of the walk's pixels that show nothing",
+    )  # fmt: skip
+    yield Metric(
+        "Uncovered, worst frame", 100 * walk["uncovered_max"], "%", "lower", 100 * MAXIMUM_FRAME_UNCOVERED, 2
+    )  # fmt: skip
+    yield Metric(
+        "Views from the middle", metrics["centre_psnr"], "dB", "higher", MINIMUM_CENTRE_PSNR, 1,
+        "PSNR against the panorama",
+    )  # fmt: skip
+    if held_out := metrics.get("held_out"):
+        note = f"SSIM {held_out['ssim']:.3f} over {held_out['views']} pictures of paths that did not train"
+        yield Metric("Paths that were held out", held_out["psnr"], "dB", "higher", None, 1, note)
+    yield Metric("Reach of the walk", walk["reach_metres"], "m", digits=2)
+    yield Metric("Gaussians", metrics["gaussians"], digits=0)
+
+
+def _index_entry(outcome: SampleOutcome) -> IndexEntry:
+    picture = None
+    if ("scaffold", "panorama") in outcome.files:
+        srgb = read_png(outcome.files["scaffold", "panorama"]())
+        picture = thumbnail(srgb, _THUMBNAIL_SIDE, f"Panorama of {outcome.sample.id}")
+    return index_entry(outcome, LAST_STAGE, picture, _metrics(measured(outcome, LAST_STAGE)))

@@ -1,0 +1,238 @@
+"""The chain of worlds from end to end, at a tiny size, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from world_chain import TINY, Chain
+from world_panoramas import room_panorama
+
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.inputs import Listed
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
+from scenewright_stages.vision.captures.camera_files import read_transforms
+from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vision.world.motions import view_camera
+from scenewright_stages.vision.world.panorama import cut_depth, cut_view
+from scenewright_stages.vision.world.ring import folded
+from scenewright_stages.worldexplorer.catalogue import batch_files
+from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.pipeline import list_views
+
+
+def write_picture(path: Path, srgb: np.ndarray) -> Path:
+    """As an 8-bit PNG."""
+    cv2.imwrite(str(path), (srgb[..., ::-1] * 255).round().astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def panorama_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    folder = tmp_path_factory.mktemp("world")
+    source = write_picture(folder / "room.png", room_panorama("box", 0).srgb)
+    return Chain(folder / "work", TINY, {"source": source}).run()
+
+
+def test_a_panorama_becomes_a_world(panorama_chain: Chain) -> None:
+    metrics = json.loads(Path(str(panorama_chain.files["export", "world"]["metrics"])).read_text())
+    assert metrics["walk"]["uncovered_mean"] <= 0.01
+    assert metrics["centre_psnr"] > 24
+    assert metrics["held_out"]["views"] > 0
+    assert metrics["walk"]["nearest_gaussian_metres"] > 0.25
+    (warning,) = panorama_chain.made["depth", "world"].warnings
+    assert "guess" in warning and "1.3 m" in warning
+
+
+def test_every_view_has_every_motion(panorama_chain: Chain) -> None:
+    counts = {
+        motion: sum(
+            panorama_chain.made[f"expand-{motion}", f"world/view_{view}"].metrics["frames"] for view in range(8)
+        )
+        for motion in ("in", "left", "right", "up")
+    }
+    assert counts == {"in": 8, "left": 24, "right": 24, "up": 8}
+
+
+def test_the_capture_is_one_that_others_read(panorama_chain: Chain) -> None:
+    folder = Path(str(panorama_chain.files["points", "world"]["capture"]))
+    keys = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    capture = read_transforms("transforms.json", keys, lambda key: (folder / key).read_bytes())
+    assert len(capture.shots) == 8 + 8 + 64
+    first = next(shot for shot in capture.shots if shot.path == "images/002.png")
+    np.testing.assert_allclose(first.camera_from_world, view_camera(2, 48).camera_from_world, atol=1e-9)
+
+
+def test_whole_paths_are_held_out(panorama_chain: Chain) -> None:
+    folder = Path(str(panorama_chain.files["points", "world"]["capture"]))
+    split = json.loads((folder / "transforms.json").read_text())
+    paths = [
+        {name.rpartition("_")[0] for name in split[part] if "_0" in name}
+        for part in ("train_filenames", "val_filenames")
+    ]
+    assert paths[1] and not paths[0] & paths[1]
+
+
+def test_the_rotated_scene_has_y_up(panorama_chain: Chain) -> None:
+    files = panorama_chain.files["export", "world"]
+    plain, turned = (read_ply(Path(str(files[name]))).means.numpy() for name in ("ply", "ply_rotated"))
+    np.testing.assert_allclose(turned, plain * (1, -1, -1), atol=1e-6)
+
+
+def test_the_same_work_gives_the_same_bytes(panorama_chain: Chain, tmp_path: Path) -> None:
+    again = Chain(tmp_path, TINY, panorama_chain.inputs).run(until="points")
+    for stage in ("depth", "expand-in", "expand-left", "points"):
+        for (name, sample), files in again.files.items():
+            if name == stage:
+                for output, path in files.items():
+                    other = panorama_chain.files[name, sample][output]
+                    if isinstance(path, Path) and path.is_file() and isinstance(other, Path):
+                        assert path.read_bytes() == other.read_bytes(), (name, sample, output)
+
+
+def test_eight_views_with_depth_become_the_same_world(tmp_path: Path) -> None:
+    exact = room_panorama("box", 0)
+    assert exact.distance is not None
+    files = {}
+    for view in range(8):
+        camera = view_camera(view, 64)
+        files[f"view_{view}"] = write_picture(tmp_path / f"00{view}.png", cut_view(exact.srgb, camera))
+        np.save(tmp_path / f"00{view}.depth.npy", cut_depth(exact.distance, camera))
+        files[f"depth_{view}"] = tmp_path / f"00{view}.depth.npy"
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "provided"}, "depth": {"method": "provided"}}
+    chain = Chain(tmp_path / "work", block, files).run(until="depth")
+    with np.load(str(chain.files["depth", "world"]["distance"])) as arrays:
+        distance = arrays["distance"]
+    truth = cv2.resize(exact.distance, (192, 96), interpolation=cv2.INTER_NEAREST)
+    error = np.abs(np.log(distance / truth))
+    assert np.median(error[40:56]) < 0.02
+    # Floor and ceiling go on where the views end.
+    assert np.median(error[85:]) < 0.1
+    assert 0.3 < chain.made["scaffold", "world"].metrics["photographed"] < 0.7
+
+
+def test_a_path_that_is_blocked_at_once_is_done_and_says_so(tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "room.png", room_panorama("box", 0).srgb)
+    block = {**TINY, "expansion": {**TINY["expansion"], "clearance": 9.0, "motions": ["in"]}}
+    chain = Chain(tmp_path / "work", block, {"source": source}).run(until="points")
+    result = chain.made["expand-in", "world/view_0"]
+    assert result.metrics["frames"] == 0
+    assert "blocked at once" in result.warnings[0]
+    assert chain.made["points", "world"].metrics["pictures"] == 16
+
+
+@pytest.mark.parametrize(("shape", "reason"), [((64, 96, 3), "NotAPanorama"), ((64, 64, 3), "NotAPanorama")])
+def test_other_shapes_are_no_panorama(tmp_path: Path, shape: tuple[int, ...], reason: str) -> None:
+    source = write_picture(tmp_path / "flat.png", np.random.default_rng(0).random(shape))
+    with pytest.raises(SampleError, match="twice as wide as high") as caught:
+        Chain(tmp_path / "work", TINY, {"source": source}).run(until="scaffold")
+    assert caught.value.reason == reason
+
+
+def test_one_photograph_is_continued_by_its_mirror_images(tmp_path: Path) -> None:
+    photograph = cut_view(room_panorama("box", 0).srgb, view_camera(0, 96))
+    source = write_picture(tmp_path / "photograph.png", photograph)
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "singleImage", "fieldOfViewDegrees": 60}}
+    chain = Chain(tmp_path / "work", block, {"source": source}).run(until="scaffold")
+    made = chain.made["scaffold", "world"]
+    views = made.outputs["views"]
+    assert isinstance(views, list)
+    expected = cv2.resize(photograph, (64, 64), interpolation=cv2.INTER_AREA) * 255
+    assert np.abs(views[0].values.astype(float) - expected).mean() < 1.5
+    assert made.metrics["mirrored"] == pytest.approx(5 * made.metrics["photographed"], rel=0.1)
+    assert "mirror images" in made.warnings[0] and "vistadream" in made.warnings[0]
+
+
+@pytest.mark.parametrize("degrees", [30.0, 50.0, 60.0, 90.0, 120.0])
+def test_the_ring_has_no_seam(degrees: float) -> None:
+    azimuth = np.linspace(-180, 180, 3601)
+    place = folded(azimuth, degrees)
+    assert np.abs(place).max() <= degrees / 2 + 1e-9
+    assert np.abs(np.diff(place)).max() < 0.2
+    np.testing.assert_allclose(place[np.abs(azimuth) <= degrees / 2], azimuth[np.abs(azimuth) <= degrees / 2])
+    np.testing.assert_allclose(place[[0, -1]], 0, atol=1e-9)
+
+
+def test_a_panorama_as_one_photograph_is_warned_of(tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "room.png", room_panorama("box", 0).srgb)
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "singleImage"}}
+    chain = Chain(tmp_path / "work", block, {"source": source}).run(until="scaffold")
+    assert "scaffold.method panorama" in chain.made["scaffold", "world"].warnings[1]
+
+
+def test_a_seam_that_does_not_close_is_said(tmp_path: Path) -> None:
+    srgb = np.repeat(np.linspace(0, 1, 128)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    chain = Chain(tmp_path / "work", TINY, {"source": write_picture(tmp_path / "cut.png", srgb)}).run(until="scaffold")
+    assert "do not fit together" in chain.made["scaffold", "world"].warnings[0]
+
+
+def test_seven_views_and_views_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "provided"}}
+    random = np.random.default_rng(0)
+    files = {f"view_{n}": write_picture(tmp_path / f"{n}.png", random.random((32, 32, 3))) for n in range(7)}
+    with pytest.raises(SampleError, match="missing: 007"):
+        Chain(tmp_path / "work", block, files).run(until="scaffold")
+    files["view_7"] = write_picture(tmp_path / "7.png", random.random((40, 40, 3)))
+    with pytest.raises(SampleError, match="32x32, 40x40"):
+        Chain(tmp_path / "work", block, files).run(until="scaffold")
+
+
+def test_depth_without_numbers_is_refused(tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "room.png", room_panorama("box", 0).srgb)
+    np.save(tmp_path / "room.depth.npy", np.full((64, 128), np.nan, np.float32))
+    block = {**TINY, "depth": {"method": "provided"}}
+    files = {"source": source, "depth": tmp_path / "room.depth.npy"}
+    with pytest.raises(SampleError, match="no finite positive depth"):
+        Chain(tmp_path / "work", block, files).run(until="depth")
+    with pytest.raises(SampleError, match=r"000\.depth\.npy"):
+        Chain(tmp_path / "work", block, {"source": source}).run(until="depth")
+
+
+class Keys:
+    """An input with these keys."""
+
+    uri, single = "s3://data/rooms/", ""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+
+def test_folders_of_eight_views_are_samples() -> None:
+    views = [f"attic/00{n}.png" for n in range(8)]
+    (listed,) = list_views(Keys(*views, "attic/003.depth.npy", "cellar/000.png"))  # type: ignore[misc, arg-type]
+    assert isinstance(listed, Listed)
+    assert listed.id == "attic"
+    assert listed.files["view_5"] == "attic/005.png" and listed.files["depth_3"] == "attic/003.depth.npy"
+    assert list_views(Keys("room.jpg", "000.png")) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"expansion": {"motions": ["up", "in"]}},
+        {"expansion": {"motions": ["in", "in"]}},
+        {"depth": {"cameraHeight": 2.0, "ceilingHeight": 1.5}},
+        {"scaffold": {"method": "scaffoldGen"}},
+    ],
+)
+def test_what_does_not_work_is_not_accepted(block: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        WorldExplorerParams.model_validate(block)
+
+
+def test_a_batch_says_how_each_entry_ended() -> None:
+    done = Sample("photorealistic/index_0003", attributes={"index": 3, "variant": "photorealistic"})
+    bad = Sample("stylized/index_0004", attributes={"index": 4, "variant": "stylized"})
+    files = batch_files(
+        Catalogue("rooms", [CatalogueEntry(done, {})], {}, [Dropped(bad, "scaffold", "NotAPanorama", "too high")])
+    )
+    summary, failed = (json.loads(files[name]) for name in ("batch_summary.json", "failed_indices.json"))
+    assert (summary["total"], summary["success"], summary["failed"]) == (2, 1, 1)
+    assert summary["results"][0]["export_path"] == "photorealistic/index_0003/splat.ply"
+    assert failed["failed_indices"] == [4]
+    assert "failed_indices.json" not in batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}))
