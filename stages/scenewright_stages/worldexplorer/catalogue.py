@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue
+from scenewright_stages.contract.stage import Catalogue, Dropped
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 SUMMARY, FAILED = "batch_summary.json", "failed_indices.json"
+_FOLLOWS = "UpstreamFailed"
+"""Reason of what could not be made because something before it failed."""
 
 
 def batch_files(catalogue: Catalogue) -> dict[str, bytes]:
@@ -50,9 +52,15 @@ def _done(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
 
 
 def _failed(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
+    """Each entry once, with the failure that the others follow from."""
+    causes: dict[str, Dropped] = {}
     for each in catalogue.dropped:
+        known = causes.get(each.sample.root.id)
+        if known is None or (known.reason == _FOLLOWS and each.reason != _FOLLOWS):
+            causes[each.sample.root.id] = each
+    for each in causes.values():
         error = f"{each.reason}: {each.message}" if each.message else each.reason
-        yield {**_facts(each.sample), "status": "failed", "stage": each.stage, "error": error}
+        yield {**_facts(each.sample.root), "status": "failed", "stage": each.stage, "error": error}
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scenewright_stages.vision.world.panorama import cut_depth, cut_view
 from scenewright_stages.vision.world.ring import folded
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
-from scenewright_stages.worldexplorer.pipeline import list_views
+from scenewright_stages.worldexplorer.pipeline import list_views, views_of
 
 
 def write_picture(path: Path, srgb: np.ndarray) -> Path:
@@ -228,11 +228,16 @@ def test_what_does_not_work_is_not_accepted(block: dict[str, Any]) -> None:
 def test_a_batch_says_how_each_entry_ended() -> None:
     done = Sample("photorealistic/index_0003", attributes={"index": 3, "variant": "photorealistic"})
     bad = Sample("stylized/index_0004", attributes={"index": 4, "variant": "stylized"})
-    files = batch_files(
-        Catalogue("rooms", [CatalogueEntry(done, {})], {}, [Dropped(bad, "scaffold", "NotAPanorama", "too high")])
-    )
+    (view, *_) = bad.children(views_of(bad))
+    dropped = [
+        Dropped(view, "expand-in", "UpstreamFailed", "scaffold failed: NotAPanorama"),
+        Dropped(bad, "scaffold", "NotAPanorama", "too high"),
+    ]
+    files = batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}, dropped))
     summary, failed = (json.loads(files[name]) for name in ("batch_summary.json", "failed_indices.json"))
     assert (summary["total"], summary["success"], summary["failed"]) == (2, 1, 1)
     assert summary["results"][0]["export_path"] == "photorealistic/index_0003/splat.ply"
     assert failed["failed_indices"] == [4]
+    (entry,) = failed["failed_entries"]
+    assert (entry["sample"], entry["stage"], entry["error"]) == (bad.id, "scaffold", "NotAPanorama: too high")
     assert "failed_indices.json" not in batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}))
