@@ -95,7 +95,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             Read("perspectives", ("cutouts",), part="view_part"),
