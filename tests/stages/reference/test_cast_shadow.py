@@ -42,6 +42,8 @@ def test_a_shadow_is_found_beside_its_object_and_put_back_as_it_was(seed: int) -
     found = float((shadow & truth).sum() / truth.sum())
     beyond = float((shadow & (light > 0.97)).sum() / truth.sum())
     again = light_left(photo, ground, shadow, thing)
+    border = thing & (cv2.erode(thing.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0)
+    assert np.abs(again - light)[border & (light < 0.45)].mean() < 0.25, "the shadow begins below the object"
     error = float(np.abs(again - light)[truth].mean())
     print(f"found {found:.3f}, beyond it {beyond:.3f}, light off by {error:.3f}")
     assert found >= 0.95

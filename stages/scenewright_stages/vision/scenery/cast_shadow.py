@@ -114,7 +114,11 @@ def light_left(photo: Floats, empty: Floats, shadow: Mask, thing: Mask) -> Float
     after = _smoothed(empty, visible, width).mean(axis=2)
     share = np.clip(before / np.maximum(after, 1e-4), _LEAST_LIGHT, 1.0)
     share = np.where(shadow, share, 1.0).astype(np.float32)
-    continued = _smoothed(share[..., None], visible, 4 * width)[..., 0]
+    # A turned view may uncover ground at the edge of the object: it lies in the shadow that begins there.
+    _, nearest = cv2.distanceTransformWithLabels(thing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    beside = np.ones(int(nearest.max()) + 1, np.float32)
+    beside[nearest[~thing]] = share[~thing]
+    continued = cv2.GaussianBlur(beside[nearest], (0, 0), 2 * width)
     return cv2.GaussianBlur(np.where(thing, continued, share), (0, 0), 0.5 * width).astype(np.float32)
 
 
