@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,8 @@ Split = Literal["train", "val", "test", "mixed"]
 MIXED: Split = "mixed"
 """Of an image whose scene and view belong to different splits."""
 SEEDS = 100_000
+_OVERDUE = 0.8
+"""Groups by which a split may lag behind its share."""
 
 
 @dataclass(frozen=True)
@@ -133,28 +135,37 @@ def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
 
 
 def split_of_group(group: int, params: ReferenceObjectParams, kind: str) -> Split:
-    """The split of a group by its number: shares are met as closely as possible in every beginning of the order.
+    """The split of a group: drawn by the group's hash, as long as the shares allow it.
 
-    A later group never moves an earlier one, and two groups are enough for train and val.
+    Every beginning of the order comes close to the shares, so a later group never moves an earlier one, and two groups
+    are enough for train and val.
     """
     block = params.annotate
-    test, val = block.test_share, 1.0 - block.split_ratio - block.test_share
+    shares: dict[Split, float] = {"val": 1.0 - block.split_ratio - block.test_share, "test": block.test_share}
     # A hash says which of the first two groups is for validation.
     first = _digest(kind, "split") % 2
-    given = {"val": 0, "test": 0}
+    given: dict[Split, int] = {"train": 0, "val": 0, "test": 0}
     split: Split = "train"
     for number in range(group + 1):
-        wanted_val = max(math.floor(val * (number + 1 - first) + 1 - val + 1e-9), 0)
-        wanted_test = math.floor(test * (number - 1) + 1 - test + 1e-9) if test and number >= 2 else 0
-        if given["val"] < wanted_val and number >= first:
-            split = "val"
-        elif given["test"] < wanted_test:
-            split = "test"
+        if number < 2:
+            split = "val" if number == first else "train"
         else:
-            split = "train"
-        if split != "train":
-            given[split] += 1
+            owed = {each: share * (number + 1) - given[each] for each, share in shares.items()}
+            split = _drawn_split(shares, owed, _digest(kind, number) / 2**64)
+        given[split] += 1
     return split
+
+
+def _drawn_split(shares: Mapping[Split, float], owed: Mapping[Split, float], chance: float) -> Split:
+    """What is most overdue; else what the chance in [0, 1) says of the splits to which something is owed."""
+    due = max(owed, key=lambda each: owed[each])
+    if owed[due] >= _OVERDUE:
+        return due
+    for split, share in shares.items():
+        if owed[split] > 0 and chance < share:
+            return split
+        chance -= share
+    return "train"
 
 
 def _slots(params: ReferenceObjectParams, prompt: int) -> Iterator[tuple[View, int, int | None]]:

@@ -23,7 +23,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="white",
         title="White background",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -95,7 +95,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             Read("perspectives", ("cutouts",), part="view_part"),

@@ -28,6 +28,7 @@ from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear
 from scenewright_stages.vision.inpainting.completion import complete
 from scenewright_stages.vision.normals import inflated_normals
 from scenewright_stages.vision.scenery import panorama, props, surfaces
+from scenewright_stages.vision.scenery.cast_shadow import cast_shadow, light_left
 from scenewright_stages.vision.scenery.composition import (
     Cutout,
     Drawn,
@@ -236,12 +237,14 @@ def _with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Byte
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """The view where the object stood in its own photo, which is filled where that was."""
+    """The view where the object stood in its own photo, which is filled where that and its shadow were."""
     photo, cut = read_rgb(inputs.path("white", "photo")), read_rgba(inputs.path("white", "cutout"))[1]
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
     reach = max(5, round(0.02 * max(cut.shape))) | 1
-    hole = cv2.dilate((cut > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    empty = linear_from_srgb(complete(unit_from_bytes(photo), hole, seed=inputs.seed))
+    thing = cv2.dilate((cut > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    shown = linear_from_bytes(photo)
+    shadow = cast_shadow(shown, thing)
+    empty = linear_from_srgb(complete(unit_from_bytes(photo), thing | shadow, seed=inputs.seed))
     facts = {"background": "own", "place": "own", "visible": 1.0, "seam": "none", "decoys": 0, "occluders": 0}
     if sample.attributes["empty"]:
         cover = np.zeros(cut.shape, np.float32)
@@ -250,5 +253,7 @@ def _on_own_background(
     size = (cut.shape[1], cut.shape[0])
     layer = cv2.warpAffine(view.colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cover = np.asarray(cv2.warpAffine(view.alpha, move, size, flags=cv2.INTER_LINEAR), np.float32)
-    image = empty + cover[..., None] * (layer - empty)
+    # The object keeps the light of its photo, and so its shadow.
+    ground = empty * light_left(shown, empty, shadow, thing)[..., None]
+    image = ground + cover[..., None] * (layer - ground)
     return bytes_from_unit(srgb_from_linear(image.astype(np.float32))), cover, facts

@@ -20,6 +20,9 @@ _WORK_SIDE = 480
 _BORDER = 0.04
 """Of the shorter side: the frame whose colours are taken for the background's."""
 _ROUNDS = 6
+_BOXES = ((-0.02, 0.12), (0.0, 0.06), (0.0, 0.12), (0.025, 0.06), (0.025, 0.12))
+"""How much smaller than the given box, and how far inside it the object is expected, as shares of its sides."""
+_SHARP = 30.0
 _CLEAR_DISTANCE = 9.0
 """Least distance of the object's colours from the background's, in Lab."""
 _FARTHEST_SPREAD = 7.0
@@ -29,23 +32,62 @@ _FARTHEST_SPREAD = 7.0
 def cut_by_box(srgb: Floats, box: Box, points: Sequence[tuple[float, float, bool]] = ()) -> Mask:
     """(H, W) bool of what stands in a box, by GrabCut.
 
+    A loose box lets a shadow through, a tight one cuts off what sticks out. Several boxes around the given one are
+    tried, and the cut whose outline follows the sharpest edges is kept.
+
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
         box: left, top, right, bottom in pixels.
         points: x, y in pixels, and whether they lie on the object.
     """
     small, factor = _small(srgb)
-    marks = np.full(small.shape[:2], cv2.GC_BGD, np.uint8)
-    left, top, right, bottom = (round(value * factor) for value in box)
-    marks[max(0, top) : bottom, max(0, left) : right] = cv2.GC_PR_BGD
-    inset_x, inset_y = round(0.12 * (right - left)), round(0.12 * (bottom - top))
-    marks[top + inset_y : bottom - inset_y, left + inset_x : right - inset_x] = cv2.GC_PR_FGD
-    centre = (slice(round(0.65 * top + 0.35 * bottom), round(0.35 * top + 0.65 * bottom)),
-              slice(round(0.65 * left + 0.35 * right), round(0.35 * left + 0.65 * right)))  # fmt: skip
-    marks[centre] = cv2.GC_FGD
-    for x, y, inside in points:
-        cv2.circle(marks, (round(x * factor), round(y * factor)), 4, cv2.GC_FGD if inside else cv2.GC_BGD, -1)
-    return _enlarged(_largest(_grab_cut(small, marks)), srgb)
+    inner = tuple(value * factor for value in box)
+    best, sharpest = np.zeros(small.shape[:2], bool), -1.0
+    for shrink, inset in _BOXES:
+        marks = _box_marks(small.shape[:2], inner, shrink, inset)
+        for x, y, inside in points:
+            colour = cv2.GC_FGD if inside else cv2.GC_BGD
+            cv2.circle(marks, (round(x * factor), round(y * factor)), 4, colour, -1)
+        cut = _filled(_largest(_grab_cut(small, marks)))
+        sharpness = _outline_sharpness(small, cut)
+        if sharpness > sharpest:
+            best, sharpest = cut, sharpness
+    return _enlarged(best, srgb)
+
+
+def _box_marks(shape: tuple[int, ...], box: Sequence[float], shrink: float, inset: float) -> NDArray[np.uint8]:
+    """GrabCut's start: background beside the box, a probable object inside, a certain one in the middle."""
+    height, width = shape
+    left, top, right, bottom = max(0.0, box[0]), max(0.0, box[1]), min(width, box[2]), min(height, box[3])
+    across, down = shrink * (right - left), shrink * (bottom - top)
+    left, top = max(0, round(left + across)), max(0, round(top + down))
+    right, bottom = min(width, round(right - across)), min(height, round(bottom - down))
+    marks = np.full((height, width), cv2.GC_BGD, np.uint8)
+    for share, mark in ((0.0, cv2.GC_PR_BGD), (inset, cv2.GC_PR_FGD), (0.35, cv2.GC_FGD)):
+        x, y = round(share * (right - left)), round(share * (bottom - top))
+        marks[top + y : bottom - y, left + x : right - x] = mark
+    return marks
+
+
+def _outline_sharpness(small: NDArray[np.uint8], mask: Mask) -> float:
+    """Mean difference in Lab between the two sides of an outline; very sharp edges count no more than sharp ones."""
+    inside = mask.astype(np.uint8)
+    signed = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    rows, columns = np.nonzero(mask & (signed <= 1.5))
+    if not len(rows):
+        return 0.0
+    across, down = (cv2.Sobel(signed, cv2.CV_32F, *order)[rows, columns] for order in ((1, 0), (0, 1)))
+    length = np.hypot(across, down) + 1e-6
+    blurred = cv2.GaussianBlur(small, (0, 0), 1.0).astype(np.float32) / np.float32(255)
+    lab = cv2.cvtColor(blurred, cv2.COLOR_RGB2LAB)
+
+    def beside(step: float) -> Floats:
+        x = (columns + step * across / length).astype(np.float32)[None]
+        y = (rows + step * down / length).astype(np.float32)[None]
+        return np.asarray(cv2.remap(lab, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], np.float32)
+
+    difference = np.linalg.norm(beside(2.5) - beside(-3.5), axis=-1)
+    return float(np.minimum(difference, _SHARP).mean())
 
 
 def cut_from_border(srgb: Floats) -> tuple[Mask, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,18 @@ def test_shares_are_met_as_closely_as_groups_allow(ratio: float, test: float) ->
         found = [split_of_group(number, params, "scene") for number in range(count)]
         assert abs(found.count("train") - ratio * count) <= 1.5
         assert abs(found.count("test") - test * count) <= 1.0
+
+
+def test_which_later_groups_validate_follows_their_hashes() -> None:
+    """At regular distances, validation would always fall on the same of the places that the prompts take in turn."""
+    params = block()
+    for kind in ("scene", "view"):
+        found = [number for number in range(60) if split_of_group(number, params, kind) == "val"]
+        assert len({later - earlier for earlier, later in pairwise(found)}) >= 3
+    scenes_first, views_first = (
+        [split_of_group(number, params, kind) for number in range(60)] for kind in ("scene", "view")
+    )
+    assert scenes_first != views_first
 
 
 def test_a_degraded_copy_stays_in_the_split_of_its_image() -> None:

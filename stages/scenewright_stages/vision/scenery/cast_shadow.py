@@ -1,0 +1,130 @@
+"""Finds the shadow that an object casts in its own photo, so that it can be taken away and put back.
+
+Scenes before the photo's own background use it: an empty one must not show the shadow of what is not there, and one
+with the object keeps the light of the photo. A shadow is darker than the ground around it but no different in colour,
+and it begins at the object.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_WORK_SIDE = 320
+_DARKER = 0.35
+"""Of the logarithm of luminance: almost a third darker than the ground."""
+_OTHER_COLOUR = 0.09
+"""Largest difference of chromaticity that a light shadow makes."""
+_REACH = 0.5
+"""How far from the object a shadow is looked for, as a share of the object's longer side."""
+_TEXTURE = 0.012
+"""Of the longer side: smaller things are the ground's texture and no shadow."""
+_FITS = 8
+_LEAST_AREA = 0.012
+"""Of the object's area: smaller dark places are knots and stains of the ground."""
+_LEAST_LIGHT = 0.05
+
+
+def cast_shadow(linear: Floats, thing: Mask) -> Mask:
+    """(H, W) bool of the object's shadow beside the object.
+
+    Args:
+        linear: (H, W, 3) float32 linear colours of the photo.
+        thing: (H, W) bool of the object.
+    """
+    factor = min(1.0, _WORK_SIDE / max(thing.shape))
+    size = (max(8, round(thing.shape[1] * factor)), max(8, round(thing.shape[0] * factor)))
+    small = np.asarray(cv2.resize(linear, size, interpolation=cv2.INTER_AREA), np.float32)
+    inside = cv2.resize(thing.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
+    found = _shadow_beside(small, inside)
+    enlarged = cv2.resize(found.astype(np.float32), thing.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.3
+    return np.asarray(enlarged & ~thing)
+
+
+def _shadow_beside(linear: Floats, thing: Mask) -> Mask:
+    ground = ~cv2.dilate(thing.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    smooth = _smoothed(linear, ground.astype(np.float32), _TEXTURE * max(thing.shape))
+    luminance = np.log(np.maximum(smooth.mean(axis=2), 1e-4))
+    colour = smooth / np.maximum(smooth.sum(axis=2, keepdims=True), 1e-4)
+    rows, columns = np.nonzero(thing)
+    extent = max(np.ptp(rows), np.ptp(columns)) + 1
+    distance = cv2.distanceTransform((~thing).astype(np.uint8), cv2.DIST_L2, 5)
+    # The upper part of an object stands before what lies behind the table, on which no shadow falls.
+    standing = np.arange(thing.shape[0])[:, None] >= np.quantile(rows, 0.35)
+    near = ~thing & standing & (distance < _REACH * extent)
+    around = near & ground & (distance > 0.1 * extent)
+    if not around.any():
+        return np.zeros_like(thing)
+    usual = _usual_light(luminance, around)
+    dark = luminance < usual - _DARKER
+    lit = around & (luminance > usual - 0.5 * _DARKER)
+    if not lit.any():
+        return np.zeros_like(thing)
+    hue = np.median(colour[lit], axis=0)
+    # Light from the object and from things around colours the depth of a shadow.
+    depth = np.maximum(usual - luminance, 0)
+    alike = np.abs(colour - hue).max(axis=2) < _OTHER_COLOUR * (1 + 3 * depth)
+    # With the object, so that a strip between it and the border of the photo is not taken for a speck.
+    opened = cv2.morphologyEx(
+        ((near & dark & alike) | thing).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+    )
+    found = opened * (1 - thing.astype(np.uint8))
+    touching = cv2.dilate(thing.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
+    begun = np.unique(labels[touching])
+    large = [number for number in range(1, count) if stats[number, cv2.CC_STAT_AREA] >= _LEAST_AREA * len(rows)]
+    shadow = np.isin(labels, np.intersect1d(begun, large)).astype(np.uint8)
+    # The soft edge belongs to it.
+    return np.asarray(cv2.dilate(shadow, np.ones((7, 7), np.uint8)) > 0)
+
+
+def _usual_light(luminance: Floats, ground: Mask) -> Floats:
+    """(h, w) logarithm of the luminance of lit ground: a plane through it that what is darker hardly moves."""
+    height, width = luminance.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms = np.stack([np.ones_like(x), x, y], axis=-1)
+    weight = np.ones(int(ground.sum()))
+    plane = np.full(luminance.shape, float(luminance[ground].max()))
+    for _ in range(_FITS):
+        root = np.sqrt(weight)
+        solved = np.linalg.lstsq(terms[ground] * root[:, None], luminance[ground] * root, rcond=None)[0]
+        plane = terms @ solved
+        weight = 1 / (1 + ((luminance[ground] - plane[ground]) / _DARKER) ** 2)
+    return np.asarray(plane, np.float32)
+
+
+def light_left(photo: Floats, empty: Floats, shadow: Mask, thing: Mask) -> Floats:
+    """(H, W) float32 in (0, 1]: the share of the light that the shadow leaves, continued below the object.
+
+    Args:
+        photo: (H, W, 3) float32 linear colours with the object and its shadow.
+        empty: the same without both.
+        shadow: (H, W) bool of the shadow beside the object.
+        thing: (H, W) bool of the object.
+    """
+    if not shadow.any():
+        return np.ones(thing.shape, np.float32)
+    width = _TEXTURE * max(thing.shape)
+    visible = (~thing).astype(np.float32)
+    before = _smoothed(photo, visible, width).mean(axis=2)
+    after = _smoothed(empty, visible, width).mean(axis=2)
+    share = np.clip(before / np.maximum(after, 1e-4), _LEAST_LIGHT, 1.0)
+    share = np.where(shadow, share, 1.0).astype(np.float32)
+    # A turned view may uncover ground at the edge of the object: it lies in the shadow that begins there.
+    _, nearest = cv2.distanceTransformWithLabels(thing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    beside = np.ones(int(nearest.max()) + 1, np.float32)
+    beside[nearest[~thing]] = share[~thing]
+    continued = cv2.GaussianBlur(beside[nearest], (0, 0), 2 * width)
+    return cv2.GaussianBlur(np.where(thing, continued, share), (0, 0), 0.5 * width).astype(np.float32)
+
+
+def _smoothed(values: Floats, weight: Floats, width: float) -> Floats:
+    """(H, W, C) blurred over what has weight; far from it, the mean."""
+    blurred = cv2.GaussianBlur(values * weight[..., None], (0, 0), width).reshape(values.shape)
+    cover = cv2.GaussianBlur(weight, (0, 0), width)[..., None]
+    mean = (values * weight[..., None]).sum(axis=(0, 1)) / max(float(weight.sum()), 1.0)
+    return np.asarray((blurred + 1e-4 * mean) / (cover + 1e-4), np.float32)
