@@ -22,10 +22,11 @@ def fit(
     renderer: Renderer,
     rows: NDArray[np.int64],
     on_progress: Progress | None,
+    seed: int = 0,
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
     """See `optimisation.optimise`; every picture is drawn whole, by any renderer."""
     targets = [Target.of(view, settings, renderer.device) for view in views]
-    descent = Descent(rows_of(scene, rows), settings)
+    descent = Descent(rows_of(scene, rows), settings, seed)
 
     def step(view: int) -> torch.Tensor:
         rendering = renderer.render(with_rows(scene, rows, descent.gaussians), [targets[view].camera])

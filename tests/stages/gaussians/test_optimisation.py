@@ -95,6 +95,7 @@ def test_a_fitted_room_is_right_from_views_it_never_saw() -> None:
         L1_ONLY,
         OptimisationSettings(iterations=12, depth_weight=0.3, means_decay=0.1, smooth_l1_beta=0.05),
         OptimisationSettings(iterations=12, largest_growth=1.02),
+        OptimisationSettings(iterations=12, opacity_weight=0.5, scale_weight=0.5, noise=1e3),
     ],
 )
 def test_the_compiled_loop_does_what_autograd_and_torch_adam_do(

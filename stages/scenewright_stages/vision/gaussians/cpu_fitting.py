@@ -18,6 +18,7 @@ from scenewright_stages.vision.gaussians import cpu_renderer
 from scenewright_stages.vision.gaussians.cpu_renderer import Canvas, Splats, scene_arrays
 from scenewright_stages.vision.gaussians.kernels import loss as kernels
 from scenewright_stages.vision.gaussians.kernels.layout import TILE, Array, SceneArrays, Viewpoint
+from scenewright_stages.vision.gaussians.mcmc import explore, noise_draws
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -35,11 +36,15 @@ def fit(
     renderer: Renderer,
     rows: NDArray[np.int64],
     on_progress: Progress | None,
+    seed: int = 0,
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
-    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change."""
+    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change.
+
+    The seed is that of the noise on the means.
+    """
     moving, still = _split(scene, rows)
     states = _ViewStates(views, settings, still)
-    optimiser = _Adam(moving.scene, settings)
+    optimiser = _Adam(moving.scene, settings, seed)
     losses = np.zeros(settings.iterations, np.float32)
     for iteration, index in enumerate(sequence):
         losses[iteration] = states[int(index)].gradient(moving, optimiser.gradient)
@@ -72,18 +77,20 @@ def _joined(scene: GaussianScene, rows: NDArray[np.int64], moving: SceneArrays) 
 
 
 class _Adam:
-    """Adam over the five groups in place; `gradient` is to be filled before each step."""
+    """Adam over the five groups in place, and noise; `gradient` is to be filled before each step."""
 
-    def __init__(self, values: SceneArrays, settings: OptimisationSettings) -> None:
+    def __init__(self, values: SceneArrays, settings: OptimisationSettings, seed: int) -> None:
         self.gradient = values.zeros()
         self._values, self._settings = values, settings
         self._first, self._second = values.zeros(), values.zeros()
         self._rates = _column_rates(values, settings)
         self._largest = values.log_scales + _REAL(np.log(settings.largest_growth))
+        self._draws = noise_draws(len(values.means), torch.device("cpu"), seed)
 
     def step(self, number: int) -> None:
         """Apply the gradient (step numbers start at 1) and clear it."""
         self._rates[0][:] = self._settings.means_rate_at(number)
+        self._regularise()
         states = (self._values, self.gradient, self._first, self._second)
         for *arrays, rates in zip(*states, self._rates, strict=True):
             matrices = [array.reshape(len(array), rates.size) for array in arrays]
@@ -92,6 +99,18 @@ class _Adam:
             kernels.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
             arrays[1][:] = 0
         np.minimum(self._values.log_scales, self._largest, out=self._values.log_scales)
+        if self._settings.noise > 0:
+            leaves = [torch.from_numpy(array) for array in self._values[:4]]
+            explore(self._draws(), self._settings.noise * self._settings.means_rate_at(number), *leaves)
+
+    def _regularise(self) -> None:
+        """Adds the gradients of the mean opacity and the mean standard deviation."""
+        values, settings, count = self._values, self._settings, max(1, len(self._values.means))
+        if settings.opacity_weight > 0:
+            opacity = 1 / (1 + np.exp(-values.opacity_logits))
+            self.gradient.opacity_logits[:] += _REAL(settings.opacity_weight / count) * opacity * (1 - opacity)
+        if settings.scale_weight > 0:
+            self.gradient.log_scales[:] += _REAL(settings.scale_weight / (3 * count)) * np.exp(values.log_scales)
 
 
 def _column_rates(values: SceneArrays, settings: OptimisationSettings) -> list[Array]:

@@ -45,12 +45,16 @@ def fit(
     renderer: Renderer,
     rows: NDArray[np.int64],
     on_progress: Progress | None,
+    seed: int = 0,
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
-    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change."""
+    """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change.
+
+    The seed is that of the noise on the means.
+    """
     others = np.ones(len(scene), np.bool_)
     others[rows] = False
     frozen = scene.select(torch.from_numpy(others).to(scene.device))
-    descent = Descent(rows_of(scene, rows), settings)
+    descent = Descent(rows_of(scene, rows), settings, seed)
     with graph_runner(renderer.device) as run:
         states = [ViewState(Target.of(view, settings, renderer.device), frozen, run) for view in views]
         # Views of one size share one: the camera is an argument.

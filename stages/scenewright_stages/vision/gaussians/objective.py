@@ -78,6 +78,10 @@ class OptimisationSettings:
             1/20).
         means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
         largest_growth: factor by which an axis of a Gaussian may grow beyond its first size.
+        opacity_weight, scale_weight: of the mean opacity and the mean standard deviation of the Gaussians that may
+            change (3DGS-MCMC). They shape the gradients and are not part of the reported losses.
+        noise: after every step the means of nearly transparent Gaussians move by their covariance times normal draws,
+            noise and the means' rate of the step (see `mcmc.explore`); 0 switches it off.
         loss: "smooth_l1" is quadratic below smooth_l1_beta; "l1" is absolute.
         ssim_weight, depth_weight, coverage_weight: see above; 0 switches a term off. Without the coverage
             term a dark pixel is as well explained by nothing before black as by an opaque dark Gaussian, and
@@ -97,6 +101,9 @@ class OptimisationSettings:
     higher_harmonics_factor: float = 1 / 20
     means_decay: float = 1.0
     largest_growth: float = math.inf
+    opacity_weight: float = 0.0
+    scale_weight: float = 0.0
+    noise: float = 0.0
     loss: Literal["smooth_l1", "l1"] = "smooth_l1"
     smooth_l1_beta: float = 1.0
     ssim_weight: float = 0.2
@@ -118,6 +125,9 @@ class OptimisationSettings:
             self.ssim_weight,
             self.depth_weight,
             self.coverage_weight,
+            self.opacity_weight,
+            self.scale_weight,
+            self.noise,
         )
         if min(numbers) < 0 or not all(math.isfinite(number) for number in numbers):
             raise ValueError(f"settings must be finite and not negative: {self}")

@@ -62,7 +62,7 @@ def optimise(
         from scenewright_stages.vision.gaussians.cpu_fitting import fit
     else:
         from scenewright_stages.vision.gaussians.gsplat_fitting import fit
-    result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress)
+    result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress, seed)
     return OptimisationResult(result, losses, time.perf_counter() - started)
 
 

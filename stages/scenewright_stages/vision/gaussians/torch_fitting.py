@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.mcmc import explore, noise_draws
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
 from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -24,15 +25,23 @@ _HALF_WINDOW = 5
 
 
 class Descent:
-    """Gaussians on their way down a loss: leaf tensors, and Adam with a rate for each group of them."""
+    """Gaussians on their way down a loss: leaf tensors, Adam with a rate for each group of them, and noise.
 
-    def __init__(self, start: GaussianScene, settings: OptimisationSettings) -> None:
+    Args:
+        start: where they begin.
+        settings: rates, regularisers and noise.
+        seed: of the noise.
+    """
+
+    def __init__(self, start: GaussianScene, settings: OptimisationSettings, seed: int = 0) -> None:
         self._settings = settings
         self._leaves = _leaves(start)
         # A tensor: in a recorded step a number would stay what it was.
         self._means_rate = torch.tensor(settings.means_rate, device=start.device)
         self._optimiser = _adam(self._leaves, settings, self._means_rate)
         self._largest = self._leaves["log_scales"].detach() + math.log(settings.largest_growth)
+        self._draw = noise_draws(len(start), start.device, seed)
+        self._draws = torch.zeros_like(start.means)
 
     @property
     def gaussians(self) -> GaussianScene:
@@ -40,16 +49,34 @@ class Descent:
         return _scene_of(self._leaves)
 
     def begin(self, iteration: int) -> None:
-        """Sets the rates of step 1 .. iterations."""
+        """Sets the rates and draws the noise of step 1 .. iterations."""
         if self._settings.means_decay < 1:
             self._means_rate.fill_(self._settings.means_rate_at(iteration))
+        if self._settings.noise > 0:
+            # Not in `step`, which may be recorded: a recording has no generator.
+            self._draws = self._draw()
 
     def step(self) -> None:
         """Moves against the gradients that the leaves have, and forgets them."""
+        self._regularise()
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             self._leaves["log_scales"].clamp_(max=self._largest)
+        if self._settings.noise > 0:
+            names = ("means", "log_scales", "quaternions", "opacity_logits")
+            moved = [self._leaves[name].detach() for name in names]
+            explore(self._draws, self._settings.noise * self._means_rate, *moved)
+
+    @torch.no_grad()
+    def _regularise(self) -> None:
+        """Adds the gradients of the mean opacity and the mean standard deviation."""
+        logits, log_scales = self._leaves["opacity_logits"], self._leaves["log_scales"]
+        if self._settings.opacity_weight > 0 and logits.grad is not None:
+            opacity = torch.sigmoid(logits)
+            logits.grad += self._settings.opacity_weight / max(1, len(logits)) * opacity * (1 - opacity)
+        if self._settings.scale_weight > 0 and log_scales.grad is not None:
+            log_scales.grad += self._settings.scale_weight / max(1, log_scales.numel()) * log_scales.exp()
 
 
 def descend(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from scenewright_stages.vision.gaussians import mcmc
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
@@ -40,6 +41,8 @@ class TrainingSettings:
         growth_until: share of the steps after which none are added.
         harmonics_degree: of the finished scene, 0 to 3; one more after each quarter of the steps.
         means_rate: learning rate of the means relative to the scene's extent (gsplat's).
+        exploration: train as 3DGS-MCMC does (see `mcmc`), with noise, regularisers, and new Gaussians on living ones.
+            Without it new ones are put where the pictures are still wrong.
     """
 
     steps: int = 2000
@@ -49,6 +52,7 @@ class TrainingSettings:
     growth_until: float = 0.7
     harmonics_degree: int = 1
     means_rate: float = 1.6e-4
+    exploration: bool = False
 
     def segments(self) -> int:
         """Number of segments."""
@@ -58,8 +62,13 @@ class TrainingSettings:
         """Settings of a segment; the rate of the means falls to a hundredth over the whole training."""
         start = number * self.segment
         steps = min(self.segment, self.steps - start)
+        exploring = float(self.exploration)
         return OptimisationSettings(
             iterations=steps,
+            # The paper's constants hold for a scene of extent 1.
+            opacity_weight=0.01 * exploring,
+            scale_weight=0.01 * exploring / extent,
+            noise=5e5 * exploring / extent**2,
             means_rate=self.means_rate * extent * 0.01 ** (start / self.steps),
             means_decay=0.01 ** (steps / self.steps),
             loss="l1",
@@ -67,6 +76,10 @@ class TrainingSettings:
             # Longer memories overshoot in the first steps of a segment.
             adam_betas=(0.9, 0.99),
         )
+
+    def room(self, count: int) -> int:
+        """How many Gaussians a change may add to `count`."""
+        return max(0, min(self.maximum - count, int(self.growth * count) + 1))
 
     def degree(self, number: int) -> int:
         """Degree of the harmonics in a segment."""
@@ -109,8 +122,12 @@ def train(
         steps = min(settings.steps, (number + 1) * settings.segment)
         if steps < settings.steps * settings.growth_until:
             random = np.random.default_rng(_seed(seed, number, 1))
-            scene = relocated(scene, random)
-            scene = grown(scene, views, settings, random, renderer)
+            if settings.exploration:
+                scene = mcmc.relocated(scene, random)
+                scene = mcmc.multiplied(scene, settings.room(len(scene)), random)
+            else:
+                scene = relocated(scene, random)
+                scene = grown(scene, views, settings, random, renderer)
         if on_segment is not None:
             on_segment(steps, scene, float(result.losses.mean()))
     return scene
@@ -149,13 +166,14 @@ def grown(
     renderer: Renderer,
 ) -> GaussianScene:
     """The scene with new Gaussians on the surfaces that are seen wrong in some of the views."""
-    room = min(settings.maximum - len(scene), int(settings.growth * len(scene)) + 1)
-    if room <= 0:
+    room = settings.room(len(scene))
+    if room == 0:
         return scene
     picked = random.permutation(len(views))[:_VIEWS_PER_GROWTH]
     each = max(1, room // len(picked))
+    # Each view adds at least one, which may be more than there is room for.
     parts = [scene, *(_added(scene, views[int(number)], each, random, renderer) for number in picked)]
-    return GaussianScene.concatenate(parts)
+    return GaussianScene.concatenate(parts).select(slice(0, len(scene) + room))
 
 
 @torch.no_grad()
