@@ -5,21 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
-from scenewright_stages.vision.people import models
 
 
 class BundledModels(WeightlessBackend):
-    """Base of the backends whose small models are part of the installation: the record names their packages.
-
-    Attributes:
-        packages: of ``vision.people.models.VERSIONS``.
-    """
-
-    packages: tuple[str, ...] = ()
+    """Base of such backends: the record names the packages, as the facts state them."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(request)
-        weights = " + ".join(f"{name} {models.VERSIONS[name]}" for name in self.packages)
+        sets = request.facts.bundled
         self.record = replace(
-            request.record, weights_id=weights, licence=models.LICENCE, licence_url=models.LICENCE_URL
+            request.record,
+            weights_id="+".join(weights.id for weights in sets),
+            revision="+".join(weights.revision for weights in sets),
+            licence="+".join(dict.fromkeys(weights.licence for weights in sets)),
+            licence_url=sets[0].licence_url,
         )

@@ -70,6 +70,7 @@ class BackendFacts:
         notes: what is a prior, extrapolated or invented; goes into every sample's record.
         weights: the sets of weights of each variant by the variant's name, the default first. A variant of several
             sets needs all of them at once. Empty for a backend without weights.
+        bundled: small weights that are part of the installation, so that nothing is fetched for them.
         device: where it is meant to run; a model also runs on a CPU, slowly.
         gpu_memory_gib: GPU memory that a Pod asks for, for the default variant and precision; 0 on the CPU.
         gpu_memory_by: what to ask for instead, by ``variant precision``, by variant or by precision.
@@ -86,6 +87,7 @@ class BackendFacts:
     implementation: str
     notes: str
     weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
+    bundled: tuple[Weights, ...] = ()
     device: Device = "cpu"
     gpu_memory_gib: float = 0.0
     gpu_memory_by: Mapping[str, float] = field(default_factory=dict)

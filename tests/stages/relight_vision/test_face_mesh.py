@@ -79,4 +79,4 @@ def test_normals_are_unit_vectors_and_the_backend_names_its_model(alpha: Floats)
     normals = backend.estimate(photograph(), alpha)
     assert np.allclose(np.linalg.norm(normals, axis=2), 1, atol=1e-5)
     assert np.array_equal(normals[0, 0], [0, 0, -1])
-    assert "@mediapipe/face_mesh 0.4.1657299874" in backend.record.use().model
+    assert "@mediapipe/face_mesh" in backend.record.use().model

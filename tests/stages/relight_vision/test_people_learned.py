@@ -13,6 +13,7 @@ from astronaut import outline, photograph
 from numpy.typing import NDArray
 from synthetic_person import overlap
 
+from scenewright_stages.backends import registry
 from scenewright_stages.backends.loading import load
 from scenewright_stages.backends.segment.interface import SEGMENT, Subject
 from scenewright_stages.contract.errors import SampleRejected
@@ -82,7 +83,8 @@ def test_the_backend_leaves_what_shows_no_face_to_the_classic_search_and_names_i
     assert backend.segment(photograph(), Subject()).method == "selfie"
     use = backend.record.use()
     assert use.licence == "apache-2.0"
-    assert "@mediapipe/selfie_segmentation 0.1.1675465747" in use.model
+    assert "@mediapipe/selfie_segmentation" in use.model
+    assert "0.1.1675465747" in use.revision
 
 
 def test_a_missing_model_names_the_command_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,4 +95,5 @@ def test_a_missing_model_names_the_command_that_installs_it(tmp_path: Path, monk
 
 def test_records_name_the_versions_that_are_installed() -> None:
     package = Path(__file__).parents[3] / "tools/people_models/package.json"
-    assert json.loads(package.read_text())["dependencies"] == models.VERSIONS
+    known = {weights.id: weights.revision for facts in registry.backends() for weights in facts.bundled}
+    assert json.loads(package.read_text())["dependencies"] == known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scenewright_stages.backends.albedo.facts import marigold_weights
+from scenewright_stages.backends.segment.facts import FACE_DETECTION, mediapipe_weights
 from scenewright_stages.contract.backends import BackendFacts, Weights
 
 _PACKAGE = "scenewright_stages.backends.normals"
@@ -35,8 +36,8 @@ BACKENDS = (
         capability="normals",
         family="classic",
         implementation=f"{_PACKAGE}.interface:FaceMeshNormals",
-        notes="Faces by MediaPipe's mesh (Apache-2.0, part of the installation), estimated; all else as classic: not "
-        "measured.",
+        notes="Faces by MediaPipe's mesh, estimated; all else as classic: not measured.",
+        bundled=(FACE_DETECTION, mediapipe_weights("face_mesh", "0.4.1657299874", 1_200_000)),
         options={"detail": ()},
     ),
     BackendFacts(

@@ -66,8 +66,6 @@ class ClassicNormals(WeightlessBackend):
 class FaceMeshNormals(BundledModels):
     """Faces with the shape that MediaPipe's mesh gives them, on the inflated silhouette."""
 
-    packages = ("@mediapipe/face_detection", "@mediapipe/face_mesh")
-
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(request)
         self._detail = float(request.context.option("detail", 1.0))

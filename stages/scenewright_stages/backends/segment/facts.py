@@ -22,6 +22,22 @@ SAM3 = Weights(
 )
 
 
+def mediapipe_weights(package: str, version: str, size: int) -> Weights:
+    """A model of MediaPipe as its npm package holds it; tools/people_models installs the same versions."""
+    return Weights(
+        id=f"@mediapipe/{package}",
+        revision=version,
+        licence="apache-2.0",
+        licence_url="https://www.apache.org/licenses/LICENSE-2.0",
+        approximate_bytes=size,
+        required_files=("*.tflite",),
+    )
+
+
+FACE_DETECTION = mediapipe_weights("face_detection", "0.4.1657300184", 1_100_000)
+SELFIE_SEGMENTATION = mediapipe_weights("selfie_segmentation", "0.1.1675465747", 500_000)
+
+
 def _sam2(variant: str, size: int) -> tuple[Weights, ...]:
     weights = Weights(
         id=f"facebook/sam2.1-hiera-{variant}",
@@ -48,8 +64,9 @@ BACKENDS = (
         capability="segment",
         family="classic",
         implementation=f"{_PACKAGE}.interface:SelfieSegmenter",
-        notes="Everybody in the picture, with what they wear and hold, by MediaPipe's small models (Apache-2.0, part "
-        "of the installation) where they see a face; else as classic.",
+        notes="Everybody in the picture, with what they wear and hold, by MediaPipe's small models where they see a "
+        "face; else as classic.",
+        bundled=(FACE_DETECTION, SELFIE_SEGMENTATION),
     ),
     BackendFacts(
         name="mask",

@@ -159,7 +159,6 @@ class SelfieSegmenter(BundledModels):
     """Cuts out everybody when a face is seen; what shows no face to the model is left to the classic search."""
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
-    packages = ("@mediapipe/face_detection", "@mediapipe/selfie_segmentation")
 
     def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``."""

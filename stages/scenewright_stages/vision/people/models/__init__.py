@@ -21,13 +21,6 @@ PACKAGES = {
     PEOPLE: "@mediapipe/selfie_segmentation",
     PEOPLE_IN_WIDE_PICTURES: "@mediapipe/selfie_segmentation",
 }
-VERSIONS = {
-    "@mediapipe/face_detection": "0.4.1657300184",
-    "@mediapipe/face_mesh": "0.4.1657299874",
-    "@mediapipe/selfie_segmentation": "0.1.1675465747",
-}
-LICENCE = "apache-2.0"
-LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
 
 
 class ModelsNotInstalled(FileNotFoundError):  # noqa: N818 - named after what it states
