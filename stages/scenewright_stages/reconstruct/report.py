@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,14 @@ from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
 from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.report.rows import (
-    failures_of,
-    job_name,
-    links,
-    parameter_rows,
-    provenance_rows,
-    state_of,
-    timings,
-    warnings_of,
-)
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes
+from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.ply import read_ply
 
 LAST_STAGE = "render"
+_TITLE = "Reconstruction"
 THUMBNAIL_SIDE = 320
 _LINKS = (
     ("ply", "Gaussian splats (PLY)"),
@@ -52,33 +44,21 @@ class ReconstructionReporter(Reporter):
 
     def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
         """The overview of several scenes."""
-        return render_scenes(outcomes, job, "Reconstruction", map(_index_entry, outcomes))
+        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
 
 
 def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     """Everything that the page of one scene shows; of an unfinished one, what is there."""
     params = ReconstructParams.model_validate(job.get("spec", {}).get("reconstruct") or {})
-    files, records = outcome.files, outcome.records
+    files = outcome.files
     photographs = _photographs(files)
-    metrics = measured(outcome, LAST_STAGE)
-    return SceneData(
-        title=outcome.sample.id,
-        pipeline="Reconstruction",
-        state=state_of(outcome, LAST_STAGE),
-        spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in records.values()),
-        job=job_name(job),
+    return replace(
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
         subtitle=f"{len(photographs.photographs)} photographs" if photographs else "",
-        warnings=warnings_of(outcome),
         splats=_splats(files, photographs, params),
         video=_video(files, photographs),
         images=tuple(_images(files)),
-        metrics=tuple(_metrics(metrics)),
-        parameters=tuple(parameter_rows(params, ReconstructParams())),
-        provenance=tuple(provenance_rows(records, _EVIDENCE)),
-        stages=tuple(timings(records)),
-        failures=tuple(failures_of(outcome)),
-        links=tuple(links(outcome, LAST_STAGE, _LINKS)),
+        metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
         log=rounds_text(files),
     )
 

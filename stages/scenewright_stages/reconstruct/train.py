@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from scenewright_stages.contract.errors import Abandoned, SampleError
+from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import Roles, roles_of
-from scenewright_stages.scenes.captures import start_of, training_settings, views_of
+from scenewright_stages.scenes.captures import start_of, train_resumably, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
-from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.training import train
 
 MINIMUM_TRAINING_VIEWS = 2
 
@@ -27,23 +25,10 @@ class TrainStage(Stage[ReconstructParams]):
         """Writes the scene; a process that is ended continues at the last segment."""
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
         roles = capture_roles(photographs, inputs.params)
-        params, state = inputs.params.training, inputs.state
-        assert state is not None
-        settings = training_settings(params)
+        params = inputs.params.training
         start = start_of(photographs, roles.train, params, inputs.seed)
-
-        def keep(steps: int, scene: GaussianScene, loss: float) -> None:
-            path = inputs.workspace / "state.npz"
-            scene.to("cpu").save_npz(path)
-            state.save(steps, {path.name: path})
-            self.context.numbers({"loss": loss, "gaussians": float(len(scene))})
-            self.context.progress(steps / settings.steps, f"step {steps}")
-            if self.context.should_stop():
-                raise Abandoned
-
-        begun = GaussianScene.load_npz(state.files["state.npz"]) if state.step else start
-        views = views_of(photographs, roles.train)
-        scene = train(begun, views, settings, inputs.seed, self.renderer, done=state.step, on_segment=keep)
+        views, settings = views_of(photographs, roles.train), training_settings(params)
+        scene = train_resumably(start, views, settings, self.renderer, self.context, inputs)
         path = inputs.workspace / "trained_scene.npz"
         scene.to("cpu").save_npz(path)
         warnings = [f"{start.seeded} start points are random: the capture brings hardly any"] if start.seeded else []

@@ -8,17 +8,19 @@ from typing import Any, Protocol
 import torch
 
 from scenewright_stages.captures import ShotFacts, TrainingParams
-from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.errors import Abandoned, SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.captures.capture import CaptureError
 from scenewright_stages.vision.captures.finding import read_capture
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
 from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, start_points
-from scenewright_stages.vision.gaussians.training import TrainingSettings
+from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 
 
 class CaptureBlock(Protocol):
@@ -79,6 +81,35 @@ def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSet
         maximum=params.maximum,
         harmonics_degree=params.harmonics_degree,
     )
+
+
+def train_resumably(
+    start: Start | GaussianScene,
+    views: Sequence[View],
+    settings: TrainingSettings,
+    renderer: Renderer,
+    context: StageContext[Any],
+    inputs: StageInputs[Any],
+) -> GaussianScene:
+    """The trained scene; a process that is ended continues at the last segment, whose state the stage keeps.
+
+    Raises:
+        Abandoned: the process was asked to stop; the state is saved.
+    """
+    state = inputs.state
+    assert state is not None
+
+    def keep(steps: int, scene: GaussianScene, loss: float) -> None:
+        path = inputs.workspace / "state.npz"
+        scene.to("cpu").save_npz(path)
+        state.save(steps, {path.name: path})
+        context.numbers({"loss": loss, "gaussians": float(len(scene))})
+        context.progress(steps / settings.steps, f"step {steps}")
+        if context.should_stop():
+            raise Abandoned
+
+    begun = GaussianScene.load_npz(state.files["state.npz"]) if state.step else start
+    return train(begun, views, settings, inputs.seed, renderer, done=state.step, on_segment=keep)
 
 
 def shots_facts(photographs: PosedPhotographs) -> list[ShotFacts]:

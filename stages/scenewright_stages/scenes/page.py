@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
+    Evidence,
     Failure,
     IndexData,
     IndexEntry,
@@ -26,7 +28,16 @@ from scenewright_stages.report.data import (
 )
 from scenewright_stages.report.page import check_links, render_index, render_page
 from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
-from scenewright_stages.report.rows import failures_of, job_name, state_of, warnings_of
+from scenewright_stages.report.rows import (
+    failures_of,
+    job_name,
+    links,
+    parameter_rows,
+    provenance_rows,
+    state_of,
+    timings,
+    warnings_of,
+)
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
 
@@ -82,6 +93,32 @@ class SceneData:
     failures: tuple[Failure, ...] = ()
     links: tuple[Link, ...] = ()
     log: str = ""
+
+
+def scene_facts(
+    outcome: SampleOutcome,
+    job: Mapping[str, Any],
+    pipeline: str,
+    last_stage: str,
+    params: Params,
+    link_labels: Sequence[tuple[str, str]],
+    evidence: Mapping[str, Evidence],
+) -> SceneData:
+    """What every scene's page says besides its pictures; a reporter adds those with `dataclasses.replace`."""
+    return SceneData(
+        title=outcome.sample.id,
+        pipeline=pipeline,
+        state=state_of(outcome, last_stage),
+        spec_hash=str(job.get("workHash", "")),
+        duration=sum(record.seconds for record in outcome.records.values()),
+        job=job_name(job),
+        warnings=warnings_of(outcome),
+        parameters=tuple(parameter_rows(params, type(params)())),
+        provenance=tuple(provenance_rows(outcome.records, evidence)),
+        stages=tuple(timings(outcome.records)),
+        failures=tuple(failures_of(outcome)),
+        links=tuple(links(outcome, last_stage, link_labels)),
+    )
 
 
 def render_scene(data: SceneData) -> str:

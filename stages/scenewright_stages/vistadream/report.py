@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,6 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, depth_picture, photograph, thumbnail
-from scenewright_stages.report.rows import (
-    failures_of,
-    job_name,
-    links,
-    parameter_rows,
-    provenance_rows,
-    state_of,
-    timings,
-    warnings_of,
-)
 from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
 from scenewright_stages.scenes.frames import Frame, load_frames
 from scenewright_stages.scenes.page import (
@@ -33,6 +24,7 @@ from scenewright_stages.scenes.page import (
     measured,
     render_scene,
     render_scenes,
+    scene_facts,
 )
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
@@ -40,6 +32,7 @@ from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vistadream.params import VistaDreamParams
 
+_TITLE = "VistaDream"
 THUMBNAIL_SIDE = 320
 LAST_STAGE = "render"
 _FILE_LINKS = (
@@ -63,36 +56,25 @@ class SceneReporter(Reporter):
 
     def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
         """The overview of several scenes."""
-        return render_scenes(outcomes, job, "VistaDream", map(_index_entry, outcomes))
+        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
 
 
 def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     """Everything the page of one sample shows; of an unfinished sample, what is there."""
     params = job_parameters(job)
-    files, records = outcome.files, outcome.records
+    files = outcome.files
     frames = _frames(files)
     metrics = measured(outcome, LAST_STAGE)
-    return SceneData(
-        title=outcome.sample.id,
-        pipeline="VistaDream",
-        state=state_of(outcome, LAST_STAGE),
-        spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in records.values()),
-        job=job_name(job),
+    return replace(
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE),
         subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
-        warnings=warnings_of(outcome),
         splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
         video=_video(files),
         images=tuple(_images(files)),
         depth=depth_picture(_canvas(frames).depth, "Depth map", "Depth of the canvas") if frames else None,
         masks=tuple(mask_pictures(frames, _FRAME_NAMES)),
         views=tuple(_views(frames, files)),
-        metrics=tuple(_metrics(metrics, records.get("coarse"))),
-        parameters=tuple(parameter_rows(params, VistaDreamParams())),
-        provenance=tuple(provenance_rows(records, _EVIDENCE)),
-        stages=tuple(timings(records)),
-        failures=tuple(failures_of(outcome)),
-        links=tuple(links(outcome, LAST_STAGE, _FILE_LINKS)),
+        metrics=tuple(_metrics(metrics, outcome.records.get("coarse"))),
         log=_text(files, ("coarse", "log")),
     )
 

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.world.panorama import directions as directions_down
+
 Floats = NDArray[np.float32]
 
 _STEEPNESS, _BRIGHTEST = 40.0, 24.0
@@ -120,16 +122,10 @@ def place(name: str) -> Panorama:
 
 
 def _directions(height: int, width: int) -> tuple[Floats, Floats]:
-    """(H, W, 3) unit directions and (H, W) solid angles of the pixels."""
-    elevation = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
-    azimuth = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
-    flat = np.cos(elevation)[:, None]
-    directions = np.stack(
-        [flat * np.sin(azimuth), np.broadcast_to(np.sin(elevation)[:, None], (height, width)), flat * np.cos(azimuth)],
-        axis=-1,
-    )
+    """(H, W, 3) unit directions, y up, and (H, W) solid angles of the pixels."""
+    flat = np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi)[:, None]
     areas = np.broadcast_to(flat * (np.pi / height) * (2 * np.pi / width), (height, width))
-    return directions.astype(np.float32), areas.astype(np.float32)
+    return directions_down(height) * np.array([1, -1, 1], np.float32), areas.astype(np.float32)
 
 
 def _basis(n: Floats) -> Floats:

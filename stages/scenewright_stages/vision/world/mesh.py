@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.geometry import depth_edges, unproject, valid_depth
-from scenewright_stages.vision.world.panorama import directions
+from scenewright_stages.vision.world.panorama import directions, remap_list
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -107,10 +106,7 @@ def _colours(surface: Surface, places: Floats) -> Floats:
     """(N, 3) colours at (N, 2) places (column, row) of a surface's picture; whole numbers are pixel centres."""
     # One column more closes the circle of a panorama.
     picture = np.concatenate([surface.srgb, surface.srgb[:, :1]], axis=1) if surface.closed else surface.srgb
-    count, side = len(places), 4096
-    folded = [np.pad(places[:, axis], (0, -count % side)).reshape(-1, side) for axis in (0, 1)]
-    found = cv2.remap(picture, folded[0], folded[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found.reshape(-1, 3)[:count], np.float32)
+    return remap_list(picture, places[:, 0], places[:, 1])
 
 
 @njit(cache=True, nogil=True)

@@ -64,7 +64,7 @@ def sample(panorama: Floats, rays: NDArray[np.floating], *, nearest: bool = Fals
     columns = places[..., 0] % width + 0.5
     rows = np.clip(places[..., 1] - 0.5, 0, height - 1)
     method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    tall = _in_strips(closed, columns.astype(np.float32), rows.astype(np.float32), method)
+    tall = remap_list(closed, columns.astype(np.float32), rows.astype(np.float32), method)
     return np.asarray(tall.reshape(*rays.shape[:-1], *panorama.shape[2:]), np.float32)
 
 
@@ -132,8 +132,11 @@ def _turned_only(camera: Camera) -> NDArray[np.float64]:
     return pose
 
 
-def _in_strips(picture: Floats, columns: Floats, rows: Floats, method: int) -> Floats:
-    """`cv2.remap` of a long list of places, folded because no side may exceed 32,767."""
+def remap_list(picture: Floats, columns: Floats, rows: Floats, method: int = cv2.INTER_LINEAR) -> Floats:
+    """(N, C) `cv2.remap` at a long list of places, folded because no side may exceed 32,767.
+
+    Whole numbers are pixel centres; places outside take the border's value.
+    """
     count, side = len(columns), 4096
     padded = [np.pad(each.ravel(), (0, -count % side)).reshape(-1, side) for each in (columns, rows)]
     found = cv2.remap(picture, padded[0], padded[1], method, borderMode=cv2.BORDER_REPLICATE)
