@@ -6,7 +6,7 @@ files that these name and refuses what is not there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,6 +70,8 @@ class InputKind:
         listings: whether a ``.jsonl`` or ``.csv`` file as the input names the samples, one in each line.
         entry: types of what a list's line or a data set's entry may say of a sample; a sample whose entry does not fit
             is rejected. Other facts are kept as they are.
+        read_entry: adds what a data set's entry says beside its picture and the facts of `entry`: gets the sample, the
+            entry and all keys, and returns the sample with files, attributes and overrides of its own.
         lister: takes over from all of this where it returns samples; None from it means that the input is not of its
             kind.
     """
@@ -78,4 +80,5 @@ class InputKind:
     sidecars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: bool = False
     entry: type[Params] | None = None
+    read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

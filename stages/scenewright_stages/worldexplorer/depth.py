@@ -15,6 +15,7 @@ from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageR
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.colour import depth_colours, depth_limits
+from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
 from scenewright_stages.vision.world.layout import Walls, distances, find_sky, find_walls, looks_like_sky
 from scenewright_stages.vision.world.motions import VIEWS, view_camera
 from scenewright_stages.vision.world.panorama import stitch
@@ -92,14 +93,11 @@ def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: fl
 
 
 def _read(path: Path) -> Floats:
-    """A depth map of a ``.npy`` or ``.npz`` file; 0 where it is not finite and positive."""
+    """A depth map; 0 where it is not finite and positive."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        values = np.asarray(loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]], np.float32)
-    except (OSError, ValueError, IndexError, EOFError) as problem:
-        raise SampleError("BadDepth", f"{path.name} is not an array that numpy can read: {problem}") from None
-    if values.ndim != 2:
-        raise SampleError("BadDepth", f"{path.name} has shape {values.shape}, expected one value a pixel")
+        values = read_map(path)
+    except ProvidedDepthError as problem:
+        raise SampleError("BadDepth", str(problem)) from None
     usable = np.isfinite(values) & (values > 0)
     if not usable.any():
         raise SampleError("BadDepth", f"{path.name} holds no finite positive depth")

@@ -17,6 +17,7 @@ from scenewright_stages.vision.world.freespace import FreeSpace
 from scenewright_stages.vision.world.memory import WorldFrame, expand
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import target_cameras, targets_of
+from scenewright_stages.worldexplorer.listing import MOTIONS
 from scenewright_stages.worldexplorer.params import ExpansionParams, WorldExplorerParams
 
 
@@ -31,12 +32,13 @@ class ExpansionStage(Stage[WorldExplorerParams]):
         panorama = Surface.of_panorama(read_png(inputs.path("scaffold", "panorama")), distance)
         scale, cameras = free_cameras(view, motion, block, FreeSpace(distance))
         frames: list[WorldFrame] = []
-        if cameras:
+        wanted = motion in sample.attributes.get(MOTIONS, [motion])
+        if cameras and wanted:
             remembered = list(self._remembered(inputs))
             frames = expand(panorama, remembered, cameras, block.anchors, block.memory_frames)
         path = inputs.workspace / "frames.npz"
         save_frames(path, frames, block.resolution)
-        targets = len(targets_of(motion, block.stride))
+        targets = len(targets_of(motion, block.stride)) if wanted else 0
         metrics: dict[str, Any] = {
             "frames": len(frames),
             "targets": targets,

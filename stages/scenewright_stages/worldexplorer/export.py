@@ -7,34 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.flight import Flight, fly
 from scenewright_stages.scenes.frames import stage_renderer
-from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import nearest_distance
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.world.freespace import FreeSpace
 from scenewright_stages.vision.world.motions import turned
-from scenewright_stages.worldexplorer.expansion import read_distance
+from scenewright_stages.worldexplorer.capture import WorldCapture, distance_seen, read_world_capture, views_of
 from scenewright_stages.worldexplorer.params import WalkParams, WorldExplorerParams
-from scenewright_stages.worldexplorer.points import centre_frames
-from scenewright_stages.worldexplorer.train import capture_views
 
 Y_UP = np.diag([1.0, -1.0, -1.0])
 """Turns a world with OpenCV axes (y down) into one with y up."""
 MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
-_CENTRE_SIZE = 288
 _SWAY, _PITCH = 15.0, -8.0
 """Degrees that the walk looks beside the middle, and down."""
 
@@ -49,14 +43,17 @@ class ExportStage(Stage[WorldExplorerParams]):
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes Gaussians, walk and metrics."""
         scene = GaussianScene.load_npz(inputs.path("train", "scene")).to(self.renderer.device)
-        distance = read_distance(inputs.path("depth", "distance"))
+        capture = read_world_capture(inputs.path("points", "capture"), inputs.params.training.held_out_every)
+        distance = capture.distance
+        if distance is None:
+            distance = distance_seen(scene, capture.middle, self.renderer)
         block = inputs.params.walk
         reach, cameras = free_walk(block, FreeSpace(distance), inputs.params.expansion.clearance)
+        cameras = [each.with_pose(each.camera_from_world @ capture.middle.camera_from_world) for each in cameras]
         flight = fly(scene, cameras, self.renderer, self.context.progress)
-        panorama = read_png(inputs.path("scaffold", "panorama"))
         metrics = {
             "walk": walk_quality(scene, flight, distance, reach),
-            **picture_quality(scene, panorama, inputs.path("points", "capture"), self.renderer),
+            **picture_quality(scene, capture, self.renderer),
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }
@@ -65,7 +62,7 @@ class ExportStage(Stage[WorldExplorerParams]):
         names |= {"path": "walk.json", "metrics": "metrics.json"}
         outputs: dict[str, Path] = {name: inputs.workspace / file for name, file in names.items()}
         write_ply(scene, outputs["ply"])
-        write_ply(rotated(scene.to("cpu"), Y_UP), outputs["ply_rotated"])
+        write_ply(rotated(scene.to("cpu"), Y_UP @ capture.middle.camera_from_world[:3, :3]), outputs["ply_rotated"])
         write_videos(flight, outputs["video"], outputs["depth_video"], block.frames_per_second)
         write_flight_sheet(flight, outputs["contact_sheet"])
         outputs["path"].write_text(json.dumps(walk_file(cameras), indent=1) + "\n")
@@ -108,19 +105,13 @@ def walk_quality(scene: GaussianScene, flight: Flight, distance: NDArray[np.floa
     }
 
 
-def picture_quality(
-    scene: GaussianScene, panorama: NDArray[np.float32], capture: Path, renderer: Renderer
-) -> dict[str, Any]:
+def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Renderer) -> dict[str, Any]:
     """PSNR of the views from the middle, and of the paths that were held out."""
-    middle = [
-        View(each.camera, torch.from_numpy(each.srgb).float() / 255) for each in centre_frames(panorama, _CENTRE_SIZE)
-    ]
-    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, middle, renderer).psnr, 3)}
-    held_out = capture_views(capture, "val_filenames")
-    if held_out:
-        quality = evaluate(scene, held_out, renderer)
+    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
+    if capture.held_out:
+        quality = evaluate(scene, views_of(capture.held_out), renderer)
         found["held_out"] = {
-            "views": len(held_out),
+            "views": len(capture.held_out),
             "psnr": round(quality.psnr, 3),
             "ssim": round(quality.ssim, 4),
             "covered": round(quality.covered, 4),

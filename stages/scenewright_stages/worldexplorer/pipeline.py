@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 from scenewright_stages.captures import SCENE_ARRAYS, WORK
-from scenewright_stages.contract.inputs import InputKind, InputView, Listed
+from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
-from scenewright_stages.contract.samples import Child, Sample, sample_id_from
+from scenewright_stages.contract.samples import Child, Sample
+from scenewright_stages.worldexplorer.listing import IMAGE_SUFFIXES, MOTIONS, SIDECARS, VIEWS, list_worlds, read_entry
 from scenewright_stages.worldexplorer.params import Motion, WorldExplorerParams
 
-VIEWS = 8
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-DEPTH = "depth"
-SIDECARS = {DEPTH: (".depth.npy", ".depth.npz")}
-_VIEW = re.compile(r"(?P<folder>(?:.*/)?)00(?P<number>[0-7])(?P<ending>\.[a-z]+|\.depth\.np[yz])")
 _START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRAYS)
 """Gaussians that were never trained are equally opaque."""
 _PLAIN = ImageContract(may_be_constant=True)
 _FLAGS = ImageContract(channels=1, may_be_constant=True)
-
-
-def list_views(view: InputView) -> Iterable[Listed] | None:
-    """A sample for each folder that holds pictures 000 to 007; None when there is no such folder."""
-    folders: dict[str, dict[str, str]] = {}
-    for key in view.keys:
-        match = _VIEW.fullmatch(key)
-        if match is None:
-            continue
-        role = DEPTH if match["ending"].startswith(".depth") else "view"
-        if role == DEPTH or match["ending"] in IMAGE_SUFFIXES:
-            folders.setdefault(match["folder"], {}).setdefault(f"{role}_{match['number']}", key)
-    complete = {
-        folder: files
-        for folder, files in sorted(folders.items())
-        if all(f"view_{number}" in files for number in range(VIEWS))
-    }
-    if not complete:
-        return None
-    name = view.uri.rstrip("/").rpartition("/")[2] or "world"
-    return [Listed(sample_id_from(folder.rstrip("/") or name), files) for folder, files in complete.items()]
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
@@ -123,7 +96,7 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
             "expansion.anchors",
             "expansion.memory_frames",
         ),
-        attributes=("view",),
+        attributes=("view", MOTIONS),
         expands=views_of if not before else None,
         threads=0,
         seconds_per_sample=3.0,
@@ -135,7 +108,7 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="points",
         title="Points",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.points:PointsStage",
         reads=(
             Read("scaffold", ("panorama", "origin")),
@@ -158,7 +131,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="train",
         title="Train the scene",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.train:TrainStage",
         reads=(Read("points"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
@@ -174,11 +147,9 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         reads=(
-            Read("scaffold", ("panorama",)),
-            Read("depth", ("distance",)),
             Read("points", ("capture",)),
             Read("train", ("scene",)),
         ),
@@ -214,9 +185,16 @@ PIPELINE = Pipeline(
     name="worldexplorer",
     kind="SceneJob",
     params=WorldExplorerParams,
-    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, lister=list_views),
+    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, read_entry=read_entry, lister=list_worlds),
     stages=stages,
-    entry_parameters=("depth", "expansion.scale", "expansion.metres_per_unit", "expansion.clearance", "walk.reach"),
+    entry_parameters=(
+        "scaffold.method",
+        "depth",
+        "expansion.scale",
+        "expansion.metres_per_unit",
+        "expansion.clearance",
+        "walk.reach",
+    ),
     reporter="scenewright_stages.worldexplorer.report:WorldReporter",
     catalogue="scenewright_stages.worldexplorer.catalogue:batch_files",
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,34 +11,23 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.scenes.preparation import read_png, write_png
+from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.colour import uint8_from_unit
-from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.world.memory import WorldFrame
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, turned, view_camera
 from scenewright_stages.vision.world.panorama import cut_view
 from scenewright_stages.vision.world.surfels import panorama_surfels, strides_of, surfels
+from scenewright_stages.worldexplorer.capture import CaptureFrame, write_capture
 from scenewright_stages.worldexplorer.expansion import load_frames, read_distance
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
-from scenewright_stages.worldexplorer.scaffold import INVENTED, transforms
+from scenewright_stages.worldexplorer.scaffold import INVENTED
 
 _OPACITY = 0.95
 _LEAST_FILLED = 20
 _POLE_DEGREES = 55.0
-POINTS = "points.ply"
-
-
-@dataclass(frozen=True, eq=False)
-class CaptureFrame:
-    """One picture of the capture: its file name, camera, pixels, and whether it is held out of the training."""
-
-    name: str
-    camera: Camera
-    srgb: NDArray[np.uint8]
-    held_out: bool
 
 
 class PointsStage(Stage[WorldExplorerParams]):
@@ -49,7 +36,8 @@ class PointsStage(Stage[WorldExplorerParams]):
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes pictures, ``transforms.json``, points and start Gaussians."""
         panorama = read_png(inputs.path("scaffold", "panorama"))
-        surface = Surface.of_panorama(panorama, read_distance(inputs.path("depth", "distance")))
+        distance = read_distance(inputs.path("depth", "distance"))
+        surface = Surface.of_panorama(panorama, distance)
         paths = list(self._paths(inputs))
         frames = [*centre_frames(panorama, inputs.params.expansion.resolution)]
         for number, (name, path) in enumerate(paths):
@@ -60,7 +48,7 @@ class PointsStage(Stage[WorldExplorerParams]):
             )
         start = start_scene(surface, [each for _, path in paths for each in path], inputs.params.training.start_points)
         folder = inputs.workspace / "img2trajvid"
-        write_capture(folder, frames, start)
+        write_capture(folder, frames, start, distance)
         scene = inputs.workspace / "start.npz"
         start.save_npz(scene)
         metrics = {
@@ -117,34 +105,6 @@ def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> 
 def strides_count(height: int) -> int:
     """How many Gaussians a panorama of that many rows becomes."""
     return int(sum(-(-2 * height // int(stride)) for stride in strides_of(height)))
-
-
-def write_capture(folder: Path, frames: Sequence[CaptureFrame], points: GaussianScene) -> None:
-    """Writes a folder that nerfstudio reads: ``images/``, ``transforms.json`` and ``points.ply``."""
-    (folder / "images").mkdir(parents=True)
-    for frame in frames:
-        write_png(folder / "images" / f"{frame.name}.png", frame.srgb.astype(np.float32) / np.float32(255))
-    names = [f"images/{frame.name}.png" for frame in frames]
-    listed = transforms([frame.camera for frame in frames], names)
-    split = {
-        "train_filenames": [name for name, frame in zip(names, frames, strict=True) if not frame.held_out],
-        "val_filenames": [name for name, frame in zip(names, frames, strict=True) if frame.held_out],
-    }
-    text = json.dumps({**listed, "ply_file_path": POINTS, **split}, indent=1)
-    (folder / "transforms.json").write_text(text + "\n")
-    write_points(folder / POINTS, points)
-
-
-def write_points(path: Path, scene: GaussianScene) -> None:
-    """The Gaussians' places and colours as a binary PLY of points."""
-    count = len(scene)
-    table = np.zeros(count, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
-    table["xyz"] = scene.means.numpy()
-    table["rgb"] = uint8_from_unit(scene.spherical_harmonics[:, 0].numpy() * C0 + 0.5)
-    names = "".join(f"property float {axis}\n" for axis in "xyz")
-    names += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{names}end_header\n"
-    path.write_bytes(header.encode() + table.tobytes())
 
 
 def _invented_share(inputs: StageInputs[WorldExplorerParams]) -> float:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.report.rows import (
-    failures_of,
-    job_name,
-    links,
-    parameter_rows,
-    provenance_rows,
-    state_of,
-    timings,
-    warnings_of,
-)
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes
+from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
@@ -62,25 +53,13 @@ class WorldReporter(Reporter):
 def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     """Everything that the page of one world shows; of an unfinished one, what is there."""
     params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
-    files, records = outcome.files, outcome.records
-    metrics = measured(outcome, LAST_STAGE)
-    return SceneData(
-        title=outcome.sample.id,
-        pipeline=_TITLE,
-        state=state_of(outcome, LAST_STAGE),
-        spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in records.values()),
-        job=job_name(job),
-        warnings=warnings_of(outcome),
+    files = outcome.files
+    return replace(
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
         splats=_splats(files, params),
         video=_video(files, params),
         images=tuple(_images(files)),
-        metrics=tuple(_metrics(metrics)),
-        parameters=tuple(parameter_rows(params, WorldExplorerParams())),
-        provenance=tuple(provenance_rows(records, _EVIDENCE)),
-        stages=tuple(timings(records)),
-        failures=tuple(failures_of(outcome)),
-        links=tuple(links(outcome, LAST_STAGE, _LINKS)),
+        metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
     )
 
 
@@ -95,7 +74,8 @@ def _splats(files: _Files, params: WorldExplorerParams) -> SplatScene | None:
 def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
     if (LAST_STAGE, "video") not in files:
         return None
-    poster = photograph(read_png(files["scaffold", "panorama"]()), "The panorama")
+    whole = ("scaffold", "panorama") if ("scaffold", "panorama") in files else (LAST_STAGE, "contact_sheet")
+    poster = photograph(read_png(files[whole]()), "The world")
     data = files[LAST_STAGE, "video"]().read_bytes()
     return Video(data, params.walk.width, params.walk.height, "A walk through the world", poster)
 

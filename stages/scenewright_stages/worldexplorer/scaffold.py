@@ -15,13 +15,14 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE, Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageResult
-from scenewright_stages.vision.cameras import Camera, world_from_camera_opengl
+from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.geometry import project
 from scenewright_stages.vision.images.loading import load_sample
 from scenewright_stages.vision.world.motions import VIEWS, view_camera
 from scenewright_stages.vision.world.panorama import cut_view, rays_of, stitch
 from scenewright_stages.vision.world.ring import mirrored_ring
+from scenewright_stages.worldexplorer.capture import transforms
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 Floats = NDArray[np.float32]
@@ -36,7 +37,17 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
     """Makes the eight views and the panorama."""
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
-        """Writes views, panorama, its origin and the cameras."""
+        """Writes views, panorama, its origin and the cameras.
+
+        Raises:
+            SampleError: the input cannot be used.
+        """
+        if not sample.files:
+            raise SampleError(
+                "WorkFolder",
+                "the input is a work folder, whose paths are made: run training and export alone "
+                "(spec.stages.only: [train, export], or --only train,export)",
+            )
         block = inputs.params.scaffold
         cameras = [view_camera(view, block.size) for view in range(VIEWS)]
         made = MAKERS[block.method](sample, inputs)
@@ -207,15 +218,3 @@ def with_poles(panorama: Floats, known: NDArray[np.bool_]) -> Floats:
             filled[row] = np.where(known[row][:, None], panorama[row], smooth)
             before = filled[row]
     return filled
-
-
-def transforms(cameras: list[Camera], names: list[str]) -> dict[str, object]:
-    """Cameras of one lens as nerfstudio's ``transforms.json`` (OpenGL poses)."""
-    first = cameras[0]
-    (fx, fy), (cx, cy) = first.focal, first.principal_point
-    frames = [
-        {"file_path": name, "transform_matrix": world_from_camera_opengl(camera.world_from_camera).tolist()}
-        for camera, name in zip(cameras, names, strict=True)
-    ]
-    lens = {"fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy, "w": first.width, "h": first.height}
-    return {"camera_model": "OPENCV", **lens, "frames": frames}

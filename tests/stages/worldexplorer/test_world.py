@@ -22,8 +22,9 @@ from scenewright_stages.vision.world.motions import view_camera
 from scenewright_stages.vision.world.panorama import cut_depth, cut_view
 from scenewright_stages.vision.world.ring import folded
 from scenewright_stages.worldexplorer.catalogue import batch_files
+from scenewright_stages.worldexplorer.listing import list_views
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
-from scenewright_stages.worldexplorer.pipeline import list_views, views_of
+from scenewright_stages.worldexplorer.pipeline import views_of
 
 
 def write_picture(path: Path, srgb: np.ndarray) -> Path:

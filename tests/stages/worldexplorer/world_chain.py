@@ -50,6 +50,7 @@ class Chain:
     """What the stages made so far.
 
     Attributes:
+        stages: of the chain.
         made: result by stage and sample id.
         files: local outputs by stage and sample id.
     """
@@ -58,6 +59,7 @@ class Chain:
         self.folder, self.inputs = folder, dict(files)
         self.params = WorldExplorerParams.model_validate(block)
         sources = {role: SourceFile(str(path), path.stat().st_size, "") for role, path in files.items()}
+        self.stages = stages(self.params)
         self.root = Sample("world", sources)
         self.family = Family.of(self.root, [views_of])
         self.made: dict[tuple[str, str], StageResult] = {}
@@ -65,9 +67,8 @@ class Chain:
 
     def run(self, until: str = "export") -> Chain:
         """Runs all stages up to one."""
-        chain = stages(self.params)
-        levels = stage_levels(chain)
-        for stage in chain:
+        levels = stage_levels(self.stages)
+        for stage in self.stages:
             for sample in self.family.levels[levels[stage.name]]:
                 self.run_one(stage, sample)
             if stage.name == until:
@@ -101,7 +102,7 @@ class Chain:
             elif read.of == "own":
                 own = next(each.id for each in sample.lineage()[::-1] if (read.stage, each.id) in self.files)
                 made = self.files[read.stage, own]
-                found |= {(read.stage, name): made[name] for name in read.outputs or made}
+                found |= {(read.stage, name): made[name] for name in read.outputs or made if name in made}
         return found
 
     def _families(self, stage: StageSpec, sample: Sample) -> dict[str, Sequence[Member]]:

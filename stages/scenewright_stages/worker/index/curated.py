@@ -99,7 +99,7 @@ def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], k
         if path not in present:
             missing = ("InputMissing", f"{METADATA} names {path!r}, which is not in the folder")
             listed = replace(listed, rejected=missing)
-        yield listed
+        yield kind.read_entry(listed, entry, present) if kind.read_entry is not None else listed
 
 
 def _index(position: int, entry: Mapping[str, Any]) -> int:

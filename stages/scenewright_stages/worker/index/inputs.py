@@ -212,12 +212,14 @@ class _Resolver:
         return sample
 
     def _file(self, name: str) -> SourceFile:
-        if name.endswith("/"):
-            return folder_source(self._view.store, name, self._cache)
         if "://" not in name:
+            if name.endswith("/"):
+                return folder_source(self._view.store, name, self._cache)
             return self._described(self._view.store, self._view.objects.get(name), name)
         parent, key = split_uri(name)
         store = self._stores.setdefault(parent, open_store(parent))
+        if name.endswith("/"):
+            return folder_source(store, f"{key}/", self._cache)
         return self._described(store, store.head(key), key)
 
     def _described(self, store: Store, found: StoredObject | None, key: str) -> SourceFile:
