@@ -59,7 +59,9 @@ def test_kubectl_wait_and_get_show_the_end(bench: Bench) -> None:
 
     kubectl("wait", "--for=condition=Complete", "--timeout=90s", "scenejob/scene-000")
     header, row = kubectl("get", "scenejobs").splitlines()
-    assert header.split() == ["NAME", "PIPELINE", "PHASE", "STAGE", "PROGRESS", "FAILED", "RATE", "AGE"]
+    assert header.split() == [
+        "NAME", "PIPELINE", "PHASE", "REASON", "STAGE", "PROGRESS", "FAILED", "RATE", "MESSAGE", "AGE",
+    ]  # fmt: skip
     assert row.split()[:4] == ["scene-000", "gpuChain", "Complete", "48/48"]
     described = kubectl("describe", "scenejob", "scene-000")
     assert "Started" in described

@@ -26,10 +26,12 @@ _HEADER = "# Generated from operator/scenewright/api by `scenewright crds`; do n
 _COLUMNS = (
     ("Pipeline", "string", ".status.pipeline", "Pipeline in use."),
     ("Phase", "string", ".status.phase", "Where the object stands."),
+    ("Reason", "string", ".status.reason", "Why it waits or has failed."),
     ("Stage", "string", ".status.stage", "Stage that runs."),
     ("Progress", "string", ".status.progress", "Finished of all samples."),
     ("Failed", "integer", ".status.failed", "Samples that failed."),
     ("Rate", "string", ".status.rate", "Samples per minute."),
+    ("Message", "string", ".status.message", "The reason in words, cut to one line."),
     ("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
 )
 

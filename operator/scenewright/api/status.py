@@ -135,6 +135,8 @@ class Status(Params):
 
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that was acted upon.")
     phase: Phase = Field(default="Pending", description="Summary of the conditions for people.")
+    reason: str = Field(default="", max_length=128, description="Why it waits, is suspended or has failed; else empty.")
+    message: str = Field(default="", max_length=80, description="The same for people, cut to one line.")
     pipeline: str = Field(default="", max_length=32, description="Pipeline block in use.")
     stage: str = Field(default="", max_length=32, description="Stage that runs.")
     progress: str = Field(

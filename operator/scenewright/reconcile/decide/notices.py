@@ -1,4 +1,4 @@
-"""Kubernetes Events: two for a run that goes well, one for whatever people should look at."""
+"""Kubernetes Events: one for each phase that a run comes to, and one for whatever people should look at."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ EXPECTED = frozenset(
     {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity"}
 )
 """Reasons that ask nobody to do anything."""
+_WORKING = {
+    "Indexing": "the input is listed",
+    "Running": "stage {stage} runs",
+    "Publishing": "the results are published",
+}
+"""Phases that an object comes to by itself, and what is done in them."""
 
 
 def notices(before: Status, after: Status) -> list[EmitEvent]:
@@ -20,6 +26,8 @@ def notices(before: Status, after: Status) -> list[EmitEvent]:
     events: list[EmitEvent] = []
     if after.run and after.run != before.run:
         events.append(EmitEvent("Normal", "Started", f"run {after.run} has started"))
+    elif after.phase in _WORKING and after.phase != before.phase:
+        events.append(EmitEvent("Normal", after.phase, _WORKING[after.phase].format(stage=after.stage)))
     for kind in ("Suspended", "Warning", "Waiting"):
         told = _became(kind, before.conditions, after.conditions)
         if told is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from scenewright.api.status import Condition, StageStatus, Status, rate_text
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.turns import Turn
+from scenewright_stages.contract.reports import cut
 
 MAXIMUM_STATUS_BYTES = 32 * 1024
 _IN_PARTS = ("conditions", "stages")
-_PROGRESS = ("progress", "failed", "rate")
+_PROGRESS = ("progress", "failed", "rate", "message")
+_EXPLAINED = ("Waiting", "Suspended", "Failed")
+LONGEST_LINE = 80
 _ESSENTIAL = tuple(name for name in Status.model_fields if name not in (*_IN_PARTS, *_PROGRESS))
 
 
@@ -18,10 +21,14 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
     finished, total, failed = counts.finished_of_all(memory.stages)
     running = next((stage for stage in memory.stages if stage.name == memory.stage), None)
     rate = running.samples_per_minute if running is not None else 0.0
+    standing = turn.standing
+    explained = standing.phase in _EXPLAINED
     status = memory.model_copy(
         update={
             "observed_generation": generation,
-            "phase": turn.standing.phase,
+            "phase": standing.phase,
+            "reason": standing.reason if explained else "",
+            "message": cut(standing.message.partition("\n")[0], LONGEST_LINE) if explained else "",
             "conditions": conditions,
             "progress": f"{finished}/{total}" if total else "",
             "failed": failed + memory.rejected,
