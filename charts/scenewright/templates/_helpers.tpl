@@ -58,6 +58,22 @@ app.kubernetes.io/component: trial-storage
 {{- end -}}
 {{- end -}}
 
+{{/* What stage Pods never reach, as a list in JSON: link-local addresses, the API server and its Service. */}}
+{{- define "scenewright.deniedIPv4" -}}
+{{- $denied := concat (list "169.254.0.0/16") (without .Values.networkPolicy.apiServerCIDRs "0.0.0.0/0") }}
+{{- with lookup "v1" "Service" "default" "kubernetes" }}
+{{- if not (contains ":" .spec.clusterIP) }}{{ $denied = append $denied (printf "%s/32" .spec.clusterIP) }}{{ end }}
+{{- end }}
+{{- with lookup "v1" "Endpoints" "default" "kubernetes" }}
+{{- range .subsets }}{{ range .addresses }}
+{{- if not (contains ":" .ip) }}{{ $denied = append $denied (printf "%s/32" .ip) }}{{ end }}
+{{- end }}{{ end }}
+{{- end }}
+{{- $ipv4 := list }}
+{{- range uniq $denied }}{{ if not (contains ":" .) }}{{ $ipv4 = append $ipv4 . }}{{ end }}{{ end }}
+{{- toJson $ipv4 }}
+{{- end }}
+
 {{- define "scenewright.leaseName" -}}
 {{- default (printf "%s-operator" (include "scenewright.fullname" .)) .Values.operator.lease.name -}}
 {{- end -}}

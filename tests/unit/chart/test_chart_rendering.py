@@ -119,7 +119,7 @@ def test_the_operator_accepts_its_configuration(default: list[Object], everythin
 
 def test_the_configuration_says_what_the_values_say(everything: list[Object]) -> None:
     found = configuration(everything)
-    assert found["pods"]["images"] == {"scene": "scenewright/scene:0.1.0"}
+    assert found["pods"]["images"] == {"scene": "docker.io/scenewright/scene:0.1.0"}
     assert found["watchNamespaces"] == ["lab-a", "lab-b"]
     assert found["progress"]["url"] == "http://scenewright-progress.system.svc:8081"
     assert found["lease"] == {"namespace": "system", "name": "scenewright-operator", "seconds": 30}
@@ -128,9 +128,9 @@ def test_the_configuration_says_what_the_values_say(everything: list[Object]) ->
 def test_images_are_named_by_digest_where_one_is_given() -> None:
     digest = f"sha256:{'a' * 64}"
     objects = render({"stages.images.scene.digest": digest, "operator.image.digest": digest})
-    assert configuration(objects)["pods"]["images"]["scene"] == f"scenewright/scene@{digest}"
+    assert configuration(objects)["pods"]["images"]["scene"] == f"docker.io/scenewright/scene@{digest}"
     container = named(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
-    assert container["image"] == f"scenewright/operator@{digest}"
+    assert container["image"] == f"docker.io/scenewright/operator@{digest}"
 
 
 def test_services_reach_the_named_ports_of_the_operator(default: list[Object]) -> None:
@@ -181,6 +181,24 @@ def test_stage_pods_reach_storage_dns_the_operator_and_nothing_else(everything: 
         ]
         open_rules = [rule for rule in policy["egress"] if "to" not in rule]
         assert [sorted({port["port"] for port in rule["ports"]}) for rule in open_rules] == [[53]]
+
+
+def test_without_addresses_stage_pods_reach_all_but_metadata_service_and_api_server() -> None:
+    values = {
+        "networkPolicy.enabled": "true",
+        "watchNamespaces": "{lab}",
+        "networkPolicy.apiServerCIDRs": "{10.0.0.1/32}",
+    }
+    policy = named(render(values), "NetworkPolicy", "system-scenewright-stages", "lab")["spec"]
+    storage = next(rule for rule in policy["egress"] if rule["ports"] == [{"port": 443}])
+    v4, v6 = (peer["ipBlock"] for peer in storage["to"])
+    assert v4 == {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "10.0.0.1/32"]}
+    assert "fd00:ec2::254/128" in v6["except"]
+
+
+def test_metrics_are_for_the_release_s_namespace_alone_once_policies_are_on() -> None:
+    policy = named(render({"networkPolicy.enabled": "true"}), "NetworkPolicy", "scenewright-operator")["spec"]
+    assert {"from": [{"podSelector": {}}], "ports": [{"port": "metrics"}]} in policy["ingress"]
 
 
 def test_only_the_pods_that_ask_for_a_range_by_its_name_reach_it(everything: list[Object]) -> None:

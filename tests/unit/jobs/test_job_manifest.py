@@ -414,6 +414,13 @@ def test_compiled_kernels_are_shared_through_the_claim_or_kept_on_scratch() -> N
     assert "/compiled" not in {mount["mountPath"] for mount in container_of(job)["volumeMounts"]}
 
 
+def test_an_image_that_an_object_names_shares_no_compiled_kernels() -> None:
+    execution = {"stageOverrides": {"outpaint": {"image": "mine:2"}}}
+    job = job_of(Create("outpaint"), execution=execution, **ON_GPU)
+    assert literal_environment(job)["TRITON_CACHE_DIR"].startswith("/scratch/")
+    assert "/compiled" not in {mount["mountPath"] for mount in container_of(job)["volumeMounts"]}
+
+
 @pytest.mark.parametrize("step", [*CPU_STEPS, *STAGES])
 def test_everything_that_libraries_write_lies_on_writable_volumes(step: str) -> None:
     job = job_of(Create(step), **ON_GPU)

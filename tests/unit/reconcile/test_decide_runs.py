@@ -36,13 +36,13 @@ def condition(operator: Operator, kind: str) -> tuple[str, str]:
     return found.status, found.reason
 
 
-def test_a_run_goes_through_index_stages_and_publish_with_few_writes_and_two_events() -> None:
+def test_a_run_goes_through_index_stages_and_publish_with_few_writes_and_an_event_a_phase() -> None:
     operator = Operator(Cluster())
     status = operator.run()
     assert status.phase == "Complete"
     assert steps(operator) == ["index", *CHAIN, "publish"]
     assert operator.urgent_writes == len(steps(operator)) + 1
-    assert [event.reason for event in operator.events] == ["Started", "Complete"]
+    assert [event.reason for event in operator.events] == ["Started", "Running", "Publishing", "Complete"]
     assert status.progress == "50/50"
     assert [stage.shards.total for stage in status.stages] == [3] * 5
     assert all(stage.started_at and stage.finished_at and stage.gpu_seconds > 0 for stage in status.stages)

@@ -84,7 +84,7 @@ def test_configuration_errors_of_a_pod_fail_soon_with_its_own_reason(reason: str
     assert held.again_after() == pytest.approx(PATIENCE.configuration_grace - 1)
     assert held.after(PATIENCE.configuration_grace)[:2] == ("Failed", reason)
     assert 'shard 0 of depth cannot start: secret "lab-s3" not found' in message
-    assert [(event.type, event.reason) for event in held.operator.events[1:]] == [("Warning", reason)] * 2
+    assert [(event.type, event.reason) for event in held.operator.events[2:]] == [("Warning", reason)] * 2
     assert held.job.seen.deleting
 
 

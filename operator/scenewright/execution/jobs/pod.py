@@ -50,8 +50,7 @@ def image_of(request: JobRequest) -> str:
     images, plan, step = request.settings.images, request.plan, request.create.step
     if not request.is_stage:
         return images.get(CPU_FAMILY) or _family_image(plan.chain[0].image, request.settings)
-    override = plan.spec.execution.stage_overrides.get(step)
-    return (override.image if override else "") or _family_image(plan.stage(step).image, request.settings)
+    return request.own_image or _family_image(plan.stage(step).image, request.settings)
 
 
 def _family_image(family: str, settings: PodSettings) -> str:

@@ -91,8 +91,15 @@ class JobRequest:
 
     @property
     def shares_compiled(self) -> bool:
-        """Whether compiled GPU kernels are kept in the claim."""
-        return bool(self.model_claim and self.needs.gpus and self.settings.model_cache.share_compiled)
+        """Whether compiled GPU kernels are kept in the claim: never those of an image that an object names itself."""
+        ours = not self.own_image and self.settings.model_cache.share_compiled
+        return bool(self.model_claim and self.needs.gpus and ours)
+
+    @property
+    def own_image(self) -> str:
+        """The image that the object gives for this stage in place of the configuration's; mostly empty."""
+        override = self.plan.spec.execution.stage_overrides.get(self.create.step)
+        return override.image if override is not None else ""
 
     def _runs_weights(self) -> bool:
         return self.stage is not None and any(revisions([self.stage]).values())

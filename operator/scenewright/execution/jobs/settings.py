@@ -41,7 +41,7 @@ class ModelCacheSettings(Params):
     share_compiled: bool = Field(
         default=True,
         description="Keep compiled GPU kernels in the claim's folder `compile`, which stages may then write to. "
-        "False for claims that are mounted read-only.",
+        "Images that objects name themselves never do. False for claims that are mounted read-only.",
     )
 
 
