@@ -127,7 +127,7 @@ class Reconciler:
             return None
         held = await self.writer.write(observed.object, decision.status, decision.urgent)
         if held is None:
-            account(stored.key.kind, observed.object.status, decision.status, stored.created_at)
+            account(stored.key, observed.object.status, decision.status, stored.created_at)
         return held
 
 

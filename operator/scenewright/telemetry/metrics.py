@@ -134,7 +134,7 @@ STAGE_QUEUE_SECONDS = Histogram(
 SAMPLES = Counter(
     "scenewright_samples_total",
     "Samples that ended in a run: done, failed, skipped.",
-    ["kind", "pipeline", "stage", "result"],
+    ["namespace", "kind", "pipeline", "stage", "result"],
     registry=REGISTRY,
 )
 SAMPLE_FAILURES = Counter(
@@ -153,7 +153,7 @@ ATTEMPTS = Counter(
 GPU_SECONDS = Counter(
     "scenewright_gpu_seconds_total",
     "GPU time in which samples ran (busy) and did not (waiting), as Pods push it or tell at their end.",
-    ["kind", "pipeline", "stage", "state"],
+    ["namespace", "kind", "pipeline", "stage", "state"],
     registry=REGISTRY,
 )
 
