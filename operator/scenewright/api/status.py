@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -123,11 +123,19 @@ class Publication(Params):
     )
 
 
+LabValue = Annotated[str, Field(max_length=1024)]
+
+
 class Effective(Params):
     """What is in effect after defaults and overrides; in full in job.json beside the results."""
 
     work_hash: str = Field(default="", max_length=32, description="Hash of all that decides what is to be made.")
     parameters_hash: str = Field(default="", max_length=32, description="Hash of the effective pipeline parameters.")
+    defaults: dict[str, LabValue] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="What came from the lab's defaults when the work began, as JSON by path below spec.",
+    )
 
 
 class Status(Params):

@@ -11,6 +11,7 @@ from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters
 from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs, references
+from scenewright.planning.lab import with_lab_defaults
 from scenewright.planning.problems import Problem, SpecError
 from scenewright.planning.selection import selected_stages
 from scenewright.planning.validation import validated
@@ -31,6 +32,7 @@ class Plan:
         chain: all stages of the pipeline with these parameters, in the order in which they run.
         selected: names of those that may run.
         inputs: inputs beside the job's own, such as the data set of a TuningRun.
+        lab: values that came from the lab's defaults, by path below ``spec``.
         resolved: what those of other objects were when the run started, by name.
         revisions: model revision of each backend in use, by ``capability/backend``.
         keys: key of every stage of the chain.
@@ -49,6 +51,7 @@ class Plan:
     revisions: Mapping[str, str]
     keys: Mapping[str, str]
     work_hash: str
+    lab: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, ResolvedInput] = field(default_factory=dict)
 
     @property
@@ -84,17 +87,25 @@ class Plan:
         }
 
 
-def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = backends.declared_revision) -> Plan:
+def make_plan(
+    document: Mapping[str, Any],
+    revision_of: backends.RevisionOf = backends.declared_revision,
+    defaults: Mapping[str, Any] | None = None,
+) -> Plan:
     """The plan of a raw document with absolute URIs.
 
     Args:
         document: the object as its file holds it.
         revision_of: which revision of weights will run; it is part of the keys.
+        defaults: of the lab, for what the document does not say.
 
     Raises:
         SpecError: with all problems that can be told without looking at the input.
     """
     kind = kind_of(document)
+    lab: Mapping[str, Any] = {}
+    if defaults and isinstance(document.get("spec"), dict):
+        document, lab = with_lab_defaults(document, defaults)
     manifest = validated(document, manifest_model(kind))
     spec = manifest.spec
     pipeline = given_pipeline(kind, spec)
@@ -116,6 +127,7 @@ def make_plan(document: Mapping[str, Any], revision_of: backends.RevisionOf = ba
         revisions=revisions,
         keys=stage_keys(pipeline, parameters, revisions, spec.execution.seed),
         work_hash=work_hash(spec, pipeline.name, parameters),
+        lab=lab,
     )
 
 

@@ -62,7 +62,7 @@ class Operator:
         self.leadership = Leadership(
             self.client, settings.lease, identity(), self.heartbeats.register("lease", _LOOP_SECONDS)
         )
-        self.objects = ObjectStore()
+        self.objects = ObjectStore(defaults=settings.defaults)
         self.jobs: Store[ObservedJob] = Store()
         self.pods: Store[CachedPod] = Store()
         self.outputs = OutputIndex()
@@ -89,7 +89,7 @@ class Operator:
     def reconciler(self) -> Reconciler:
         """The part that brings objects forward."""
         rates, pods = self.settings.rates, self.settings.pod_settings()
-        plans = PlanningCache(pods.environment)
+        plans = PlanningCache(pods.environment, self.settings.defaults)
         pacing = Pacing(self.settings.status_seconds, rates.progress_writes_per_second)
         writer = StatusWriter(self.client, self.leadership, self.router.take_own_write, pacing)
         surroundings = Surroundings(

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from scenewright.execution.jobs import output_place
-from scenewright.reconcile.decide.memory import asks_again
+from scenewright.planning.lab import storage_secret
+from scenewright.reconcile.decide.memory import asks_again, lab_in_effect
 from scenewright.reconcile.observation import ObjectKey, ObservedObject
 from scenewright_stages.contract.reports import AWAITING
 from scenewright_stages.pipelines import installed
@@ -80,8 +81,8 @@ class StoredObject:
         )
 
 
-def packed(value: ObservedObject) -> StoredObject:
-    """The object in its small form."""
+def packed(value: ObservedObject, defaults: Mapping[str, Any] | None = None) -> StoredObject:
+    """The object in its small form; `defaults` of the lab tell which storage it uses where it does not say."""
     spec, status = value.spec, value.status
     annotations = dict(value.annotations)
     return StoredObject(
@@ -98,7 +99,7 @@ def packed(value: ObservedObject) -> StoredObject:
         observed_generation=status.get("observedGeneration", 0),
         output=output_place(
             value.namespace,
-            (spec.get("storage") or {}).get("secretName", ""),
+            storage_secret(spec, lab_in_effect(value, defaults or {})),
             (spec.get("output") or {}).get("uri", ""),
         ),
         hosts=_hosts(value),
@@ -116,9 +117,15 @@ class ObjectStore:
 
     Args:
         changed: called with (old, new) after each change; None stands for absence.
+        defaults: of the lab.
     """
 
-    def __init__(self, changed: Callable[[StoredObject | None, StoredObject | None], None] | None = None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[StoredObject | None, StoredObject | None], None] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._defaults = defaults
         self.changed = changed or (lambda _old, _new: None)
         self._objects: dict[ObjectKey, StoredObject] = {}
         self._keys: dict[str, ObjectKey] = {}
@@ -143,7 +150,7 @@ class ObjectStore:
         known = old.version if old is not None and old.uid == value.uid else -1
         if int(value.resource_version) == known or (int(value.resource_version) < known and not forced):
             return
-        new = packed(value)
+        new = packed(value, self._defaults)
         self._objects[new.key] = new
         if old is not None and old.uid != new.uid:
             self._keys.pop(old.uid, None)

@@ -11,13 +11,14 @@ from scenewright.api.kinds import API_VERSION
 from scenewright.api.storage import Storage
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError
-from scenewright.reconcile.decide.memory import begun_work, retry_token
+from scenewright.reconcile.decide.memory import begun_work, recorded_defaults, retry_token
 from scenewright.reconcile.observation import ObservedObject, Refusal
+from scenewright_stages.contract.keys import short_hash
 
 _CAPACITY = 512
 """A plan takes about 20 KB."""
 
-_Key = tuple[str, int, str]
+_Key = tuple[str, int, str, str]
 _Planned = tuple[Mapping[str, Any], Plan | Refusal, tuple[Problem, ...]]
 """A spec, its plan, and the reasons why a cluster cannot begin it."""
 
@@ -27,9 +28,16 @@ class PlanningCache:
 
     Args:
         environment: further variables of all Pods; they may hold the keys of a storage.
+        defaults: of the lab, for what objects do not say.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, capacity: int = _CAPACITY) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        capacity: int = _CAPACITY,
+    ) -> None:
+        self._defaults = dict(defaults or {})
         self._has_storage = "AWS_ACCESS_KEY_ID" in (environment or {})
         self._capacity = capacity
         self._plans: OrderedDict[_Key, _Planned] = OrderedDict()
@@ -46,11 +54,21 @@ class PlanningCache:
         return Refusal(problems) if problems else work
 
     def _planned(self, value: ObservedObject) -> _Planned:
-        key = (value.uid, value.generation, retry_token(value))
+        """With the lab's defaults of today, but for work that has begun: that keeps those it began with."""
+        kept = recorded_defaults(value)
+        if kept is not None and kept != self._defaults:
+            found = self._made(value, kept)
+            is_known = value.status.get("observedGeneration") == value.generation
+            if is_known or (isinstance(found[1], Plan) and found[1].work_hash == value.status["effective"]["workHash"]):
+                return found
+        return self._made(value, self._defaults)
+
+    def _made(self, value: ObservedObject, defaults: Mapping[str, Any]) -> _Planned:
+        key = (value.uid, value.generation, retry_token(value), short_hash(defaults))
         found = self._plans.get(key)
         # After a restore of etcd the same generation may be another spec.
         if found is None or found[0] != value.spec:
-            work = _plan_of(value)
+            work = _plan_of(value, defaults)
             problems = tuple(self._problems(work)) if isinstance(work, Plan) else ()
             found = self._plans[key] = (value.spec, work, problems)
             if len(self._plans) > self._capacity:
@@ -77,9 +95,9 @@ def document_of(value: ObservedObject) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": value.kind, "metadata": metadata, "spec": spec}
 
 
-def _plan_of(value: ObservedObject) -> Plan | Refusal:
+def _plan_of(value: ObservedObject, defaults: Mapping[str, Any]) -> Plan | Refusal:
     try:
-        return make_plan(document_of(value))
+        return make_plan(document_of(value), defaults=defaults)
     except SpecError as error:
         return Refusal(error.problems)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from scenewright.execution.jobs import PodSettings
+from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
 from scenewright.planning.validation import problems_of
 from scenewright_stages.contract.params import Params
@@ -63,6 +64,9 @@ class OperatorSettings(Params):
     progress: ProgressSettings = ProgressSettings()
     rates: RateSettings = RateSettings()
     pods: PodSettings = PodSettings()
+    defaults: dict[str, Any] = Field(
+        default_factory=dict, description="Parts of a spec that objects need not say: see planning.lab."
+    )
 
     def pod_settings(self) -> PodSettings:
         """The settings of Pods, with the address of our own progress endpoint unless they name another."""
@@ -88,9 +92,11 @@ def load_settings(path: str | None = None) -> OperatorSettings:
     found = path or os.environ.get(CONFIG_ENVIRONMENT, "")
     content = yaml.safe_load(Path(found).read_text()) if found else {}
     try:
-        return OperatorSettings.model_validate(content or {})
+        settings = OperatorSettings.model_validate(content or {})
     except ValidationError as error:
         raise SpecError(problems_of(error, OperatorSettings)) from None
+    check_lab_defaults(settings.defaults)
+    return settings
 
 
 def identity() -> str:

@@ -130,3 +130,44 @@ def test_the_defaults_that_the_api_server_stores_are_no_other_work() -> None:
     assert stored["vistadream"]["coarse"]["frames"] > 0, "defaults are written out"
     given, found = make_plan({**DOCUMENT, "spec": spec_of()}), make_plan({**DOCUMENT, "spec": stored})
     assert (found.work_hash, found.keys) == (given.work_hash, given.keys)
+
+
+STORED: dict[str, Any] = {"storage": {"secretName": "lab"}}
+
+
+def with_lab(cluster: Cluster, defaults: dict[str, Any]) -> None:
+    """The lab's defaults from now on."""
+    plans = PlanningCache(defaults=defaults)
+    cluster.work = lambda: plans.plan(cluster.object)  # type: ignore[method-assign]
+
+
+def test_a_run_keeps_the_lab_s_defaults_that_it_began_with_and_so_does_its_retry() -> None:
+    cluster = Cluster(bad_samples=frozenset(range(10)))
+    with_lab(cluster, {**STORED, "models": {"cacheClaim": "old"}, "vistadream": {"coarse": {"frames": 2}}})
+    operator = Operator(cluster)
+    assert operator.run().phase == "Failed"
+    began = {
+        "storage": '{"secretName": "lab"}',
+        "models.cacheClaim": '"old"',
+        "vistadream.coarse.frames": "2",
+    }
+    assert operator.status.effective.defaults == began
+    before = copy.deepcopy(cluster.status)
+    with_lab(cluster, {**STORED, "models": {"cacheClaim": "new"}, "vistadream": {"coarse": {"frames": 3}}})
+    for _ in range(3):
+        assert operator.settle().actions == ()
+        cluster.tick()
+    assert cluster.status == before
+    cluster.annotations[RETRY_ANNOTATION] = "again"
+    operator.run()
+    assert operator.status.starts == 2
+    assert operator.status.effective.defaults == began
+
+
+def test_new_work_takes_the_lab_s_defaults_of_its_day() -> None:
+    cluster, operator = ended()
+    with_lab(cluster, {**STORED, "models": {"cacheClaim": "new"}})
+    assert operator.settle().actions == ()
+    cluster.edit(vistadream={"mode": "coarse", "coarse": {"frames": 4}})
+    operator.run()
+    assert operator.status.effective.defaults["models.cacheClaim"] == '"new"'

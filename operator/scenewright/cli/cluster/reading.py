@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scenewright.cli.cluster.access import Cluster
+from scenewright.planning.lab import in_status, storage_secret
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.layout import STORAGE_KEYS
 
@@ -30,7 +31,7 @@ def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bo
     """
     if not use_secret:
         return dict(os.environ)
-    name = raw["spec"].get("storage", {}).get("secretName", "")
+    name = storage_secret(raw["spec"], in_status(raw.get("status") or {}))
     if not name:
         raise SpecError([Problem("spec.storage.secretName", "", "is empty: leave out --use-secret")])
     held = cluster.secret(name)

@@ -66,6 +66,7 @@ class ObjectView:
         behind: the operator has not seen the newest spec.
         reason, message: why it is in its phase.
         notices: what else the user should know.
+        lab: what came from the lab's defaults, as JSON by path below ``spec``.
         outputs: places by label.
     """
 
@@ -86,6 +87,7 @@ class ObjectView:
     stages: tuple[StageView, ...] = ()
     failures: tuple[Json, ...] = ()
     notices: tuple[str, ...] = ()
+    lab: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -122,6 +124,7 @@ def view_of(raw: Json, now: datetime) -> ObjectView:
         stages=tuple(_stage(stage, now) for stage in status.get("stages", ())),
         failures=tuple(status.get("failures", ())),
         notices=_notices(status, behind),
+        lab=(status.get("effective") or {}).get("defaults") or {},
         outputs={label: place for label, place in status.get("outputs", {}).items() if place},
     )
 
@@ -167,6 +170,7 @@ def plain_lines(view: ObjectView) -> list[str]:
         f"failed: {each['sample']}: {each['stage']}: {each.get('reason', '')}: {each.get('message', '')}"
         for each in view.failures
     ]
+    lines += [f"from the lab's defaults: {path} = {value}" for path, value in view.lab.items()]
     return lines + [f"{label}: {place}" for label, place in view.outputs.items()]
 
 

@@ -23,6 +23,7 @@ from scenewright.cli.texts import count, place, print_json, print_problems, refu
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import resolved_from
 from scenewright.planning.inputs import ObjectReference
+from scenewright.planning.lab import in_status
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.task import TaskPick
@@ -97,9 +98,9 @@ def _target(target: str, where: Any, use_secret: bool, others: Sequence[Path]) -
     cluster, reference = connect(where), parse(target)
     raw = cluster.get(reference)
     document = {name: raw[name] for name in ("apiVersion", "kind", "spec")}
-    plan = with_inputs(
-        make_plan({**document, "metadata": {"name": raw["metadata"]["name"]}}), read_status(raw.get("status") or {})
-    )
+    status = raw.get("status") or {}
+    document["metadata"] = {"name": raw["metadata"]["name"]}
+    plan = with_inputs(make_plan(document, defaults=in_status(status)), read_status(status))
     environment = storage_environment(cluster, raw, use_secret)
     return plan, environment, lambda: retry_object(target, where, as_json=False)
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from scenewright.api.kinds import RETRY_ANNOTATION
 from scenewright.api.status import Effective, InputStatus, Outputs, Status
 from scenewright.planning.inputs import ResolvedInput
+from scenewright.planning.lab import in_status, to_status
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.decide.turns import ENDS
 from scenewright.reconcile.observation import Dependency, ObservedObject
@@ -59,19 +60,38 @@ def begun_work(observed: ObservedObject) -> str:
     return _recorded_hash(observed) if is_known and not asks_again(observed) else ""
 
 
+def lab_in_effect(observed: ObservedObject, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lab's defaults for an object: those with which this generation has begun, else those of today."""
+    is_known = observed.status.get("observedGeneration") == observed.generation
+    kept = recorded_defaults(observed)
+    return kept if kept is not None and is_known else defaults
+
+
+def recorded_defaults(observed: ObservedObject) -> Mapping[str, Any] | None:
+    """The lab's defaults of the work that is under way or has ended; None before the first run."""
+    if not observed.status.get("starts") or not _recorded_hash(observed):
+        return None
+    return in_status(observed.status)
+
+
 def _recorded_hash(observed: ObservedObject) -> str:
     return str((observed.status.get("effective") or {}).get("workHash") or "")
 
 
 def remembered(before: Status, plan: Plan) -> Status:
     """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
+    effective = Effective(
+        work_hash=plan.work_hash,
+        parameters_hash=parameters_hash(plan),
+        defaults=to_status(plan.lab),
+    )
     if before.effective.work_hash == plan.work_hash and not _was_only_planned(before, plan):
-        return before
+        return before if before.run else before.model_copy(update={"effective": effective})
     token = plan.spec.execution.retry_token
     tokens = [each for each in before.retry_tokens if each != token]
     return Status(
         pipeline=plan.pipeline.name,
-        effective=Effective(work_hash=plan.work_hash, parameters_hash=parameters_hash(plan)),
+        effective=effective,
         starts=before.starts,
         conditions=before.conditions,
         outputs=before.outputs if before.outputs.results.startswith(plan.spec.output.uri) else Outputs(),

@@ -1,0 +1,163 @@
+"""Defaults of a lab: what its objects need not say, because the operator's configuration says it for all of them.
+
+They are written like the spec of an object, as far as that goes: ``storage``, ``models``, ``scheduling``,
+``execution``, and blocks of pipelines, each of which counts for the objects that have this block. The API server fills
+in the schema's own defaults, so that a value which equals its built-in default counts as not given.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from scenewright.api.execution import Execution
+from scenewright.api.kinds import KINDS
+from scenewright.api.scheduling import Models, Scheduling
+from scenewright.api.storage import Storage
+from scenewright.planning.problems import Problem, SpecError
+from scenewright.planning.validation import problems_of
+from scenewright_stages.contract.params import BROKEN_RULES
+from scenewright_stages.pipelines import pipelines
+
+Spec = Mapping[str, Any]
+Path = tuple[str, ...]
+
+COMMON: dict[str, type[BaseModel]] = {
+    "storage": Storage,
+    "models": Models,
+    "scheduling": Scheduling,
+    "execution": Execution,
+}
+_WHOLE = ("storage",)
+"""Blocks that are taken as one: parts of two would contradict each other."""
+_OF_OBJECTS = {"execution": ("retryToken", "planOnly", "stages", "seed")}
+"""Fields that are about one object's work."""
+
+
+def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
+    """Refuses defaults that no object could have.
+
+    Raises:
+        SpecError: every unknown block, unknown field and wrong value.
+    """
+    problems: list[Problem] = []
+    models = _models()
+    for name, block in defaults.items():
+        if name not in models:
+            problems.append(Problem(f"{field}.{name}", block, f"no such block; allowed: {', '.join(models)}"))
+            continue
+        problems += _problems(models[name], block, f"{field}.{name}")
+        for part in _OF_OBJECTS.get(name, ()):
+            if isinstance(block, Mapping) and part in block:
+                problems.append(Problem(f"{field}.{name}.{part}", block[part], "is for single objects; remove it"))
+    if problems:
+        raise SpecError(problems)
+
+
+def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The document with the lab's values where it says nothing, and those values by path below ``spec``."""
+    spec: dict[str, Any] = copy.deepcopy(dict(document["spec"]))
+    models, taken = _models(), dict[str, Any]()
+    for name, block in defaults.items():
+        is_pipeline = name not in COMMON
+        if name not in models or (is_pipeline and spec.get(name) is None):
+            continue
+        for path, value in _leaves(models[name], block, (name,)):
+            if _is_given(spec, path, models[name]):
+                continue
+            _set(spec, path, copy.deepcopy(value))
+            taken[".".join(path)] = value
+    return {**document, "spec": spec}, taken
+
+
+def storage_secret(spec: Spec, defaults: Spec) -> str:
+    """The Secret with which an object with this spec reaches its storage."""
+    own = spec.get("storage") or {}
+    given = own if any(own.values()) else defaults.get("storage") or {}
+    return str(given.get("secretName", ""))
+
+
+def to_status(taken: Mapping[str, Any]) -> dict[str, str]:
+    """Values by path as a status keeps them."""
+    return {path: json.dumps(value, sort_keys=True) for path, value in taken.items()}
+
+
+def in_status(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with which the work of a status has begun, as blocks."""
+    spec: dict[str, Any] = {}
+    for path, value in ((status.get("effective") or {}).get("defaults") or {}).items():
+        _set(spec, tuple(path.split(".")), json.loads(value))
+    return spec
+
+
+def _models() -> dict[str, type[BaseModel]]:
+    blocks = {name: each.params for kind in KINDS for name, each in pipelines(kind).items()}
+    return {**COMMON, **blocks}
+
+
+def _problems(model: type[BaseModel], block: Any, field: str) -> list[Problem]:
+    """What is wrong with a part of a block: what is missing may come from the objects."""
+    try:
+        model.model_validate(block, strict=True)
+    except ValidationError as error:
+        kept = [each for each in error.errors(include_url=False) if each["type"] not in ("missing", BROKEN_RULES)]
+        wrong = {tuple(each["loc"]) for each in kept}
+        found = problems_of(error, model, field)
+        names = {".".join(str(part) for part in loc) for loc in wrong}
+        return [each for each in found if each.field.removeprefix(f"{field}.") in names or each.field == field]
+    return []
+
+
+def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Values with their paths: fields that are blocks are walked through, lists and mappings are one value."""
+    if path[-1] in _WHOLE:
+        yield path, block
+        return
+    for alias, value in block.items():
+        inner = _block(_field(model, alias).annotation)
+        if inner is not None and isinstance(value, Mapping):
+            yield from _leaves(inner, value, (*path, alias))
+        else:
+            yield (*path, alias), value
+
+
+def _is_given(spec: Spec, path: Path, model: type[BaseModel]) -> bool:
+    """Whether the spec has a value there other than the built-in default."""
+    value: Any = spec
+    for part in path:
+        if not isinstance(value, Mapping) or value.get(part) is None:
+            return False
+        value = value[part]
+    return bool(value != _built_in(model, path[1:]))
+
+
+def _built_in(model: type[BaseModel], path: Path) -> Any:
+    if not path:
+        return model().model_dump(mode="json", by_alias=True)
+    field = _field(model, path[0])
+    inner = _block(field.annotation)
+    if inner is not None and len(path) > 1:
+        return _built_in(inner, path[1:])
+    default = field.get_default(call_default_factory=True)
+    return default.model_dump(mode="json", by_alias=True) if isinstance(default, BaseModel) else default
+
+
+def _field(model: type[BaseModel], alias: str) -> Any:
+    return next(field for name, field in model.model_fields.items() if alias in (field.alias, name))
+
+
+def _block(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *get_args(annotation))
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
+def _set(spec: dict[str, Any], path: Path, value: Any) -> None:
+    block = spec
+    for part in path[:-1]:
+        block[part] = dict(block.get(part) or {})
+        block = block[part]
+    block[path[-1]] = value
