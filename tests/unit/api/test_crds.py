@@ -88,7 +88,7 @@ def test_status_is_a_subresource_with_the_promised_columns() -> None:
     version = crd("SceneJob", built_in=True)["spec"]["versions"][0]
     assert version["subresources"] == {"status": {}}
     columns = [column["name"] for column in version["additionalPrinterColumns"]]
-    assert columns == ["Pipeline", "Phase", "Stage", "Progress", "Failed", "Rate", "Age"]
+    assert columns == ["Pipeline", "Phase", "Reason", "Stage", "Progress", "Failed", "Rate", "Message", "Age"]
     status = parts("SceneJob")["status"]["properties"]
     for column in version["additionalPrinterColumns"]:
         head, _, field = column["jsonPath"].removeprefix(".").partition(".")

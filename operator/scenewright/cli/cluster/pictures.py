@@ -79,6 +79,9 @@ def picture(view: ObjectView) -> RenderableType:
         parts += [Text(""), *(Text(f"! {notice}", "yellow") for notice in view.notices)]
     if view.failures:
         parts += [Text(""), _failures(view)]
+    if view.lab:
+        told = ", ".join(f"{path} = {value}" for path, value in view.lab.items())
+        parts += [Text(""), Text(f"from the lab's defaults: {told}", "dim")]
     if view.outputs:
         parts += [Text(""), _places(view)]
     if hint := _hint(view):
