@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def write_job(folder: Path, source: Path, block: dict[str, Any]) -> Path:
+def write_job(folder: Path, source: Path, block: dict[str, Any], **execution: Any) -> Path:
     path = folder / "job.yaml"
     content = {
         "apiVersion": "scenewright.io/v1alpha1",
@@ -39,7 +39,7 @@ def write_job(folder: Path, source: Path, block: dict[str, Any]) -> Path:
             "input": {"uri": str(source)},
             "output": {"uri": str(folder / "out")},
             "referenceObject": block,
-            "execution": {"seed": 4},
+            "execution": {"seed": 4, **execution},
         },
     }
     path.write_text(json.dumps(content))
@@ -101,6 +101,7 @@ def test_one_photo_becomes_a_data_set_and_changes_run_only_what_depends_on_them(
     assert state["completed_steps"] == [1, 2, 3, 4, 6, 7]
     assert len(state["generated_images"]) == 6
     assert all((output / path).is_file() for path in state["generated_images"] + state["perspective_images"])
+    _check_croissant(output)
     coco = [json.loads(files[f"06_yolo_dataset/coco_{split}.json"]) for split in ("train", "val")]
     assert sum(len(each["annotations"]) for each in coco) == 4
 
@@ -119,6 +120,18 @@ def test_one_photo_becomes_a_data_set_and_changes_run_only_what_depends_on_them(
     assert not others
     pictures = {name: data for name, data in images.items() if name.endswith((".png", ".txt"))}
     assert pictures.items() <= tree(more).items()
+
+
+def _check_croissant(output: Path) -> None:
+    """What mlcroissant reads are the lines of ``metadata.jsonl``, and the images that they name."""
+    import mlcroissant
+
+    found = mlcroissant.Dataset(str(output / "croissant.json"))
+    lines = json_lines(output / "metadata.jsonl")
+    assert [row["samples/picture"].decode() for row in found.records("samples")] == [each["picture"] for each in lines]
+    images = {row["images/id"].decode(): row["images/image"] for row in found.records("images")}
+    assert images.keys() == {each["picture"] for each in lines}
+    assert images[lines[0]["picture"]].size == (160, 160)
 
 
 def _check_labels(output: Path, images: int, empty: int) -> None:
@@ -172,10 +185,10 @@ def test_two_objects_share_a_data_set_and_two_runs_give_the_same_bytes(tmp_path:
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     block = {**SMALL, "vary": {"enabled": True}, "augment": {"enabled": False}}
     trees = []
-    for name in ("one", "two"):
+    for name, in_shards in (("one", {}), ("two", {"samplesPerShard": 12})):
         folder = tmp_path / name
         folder.mkdir()
-        ended = scenewright("run", write_job(folder, tmp_path / "list.jsonl", block))
+        ended = scenewright("run", write_job(folder, tmp_path / "list.jsonl", block, **in_shards))
         assert "absent.png" in (folder / "out" / "dropped.csv").read_text() + ended.stderr
         trees.append(tree(folder / "out"))
     assert trees[0] == trees[1]

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from scenewright.api import patterns
 from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.contract.task import TaskRetries
 
 StageName = Annotated[str, Field(max_length=32, pattern=patterns.STAGE_NAME)]
 Quantity = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=32, pattern=patterns.QUANTITY)]
@@ -42,11 +43,18 @@ class Stages(Params):
 class Retries(Params):
     """How often what is tried again before it counts as failed."""
 
-    per_sample: int = Field(
-        default=1, ge=0, le=10, description="Further attempts at one sample after an error that is not its own."
+    per_sample: int | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="Further attempts at one sample after an error that is not its own. Unset: the pipeline's own "
+        "number, mostly 1.",
     )
-    per_shard: int = Field(
-        default=3, ge=1, le=20, description="Further attempts at a shard whose process ended early; above perSample."
+    per_shard: int | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        description="Further attempts at a shard whose process ended early; above perSample. Unset: 3 or more.",
     )
     passes: int = Field(
         default=2, ge=0, le=10, description="Further passes over the whole job while samples are missing."
@@ -55,12 +63,27 @@ class Retries(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "perShard",
-            "self.perShard > self.perSample",
+            "!has(self.perShard) || !has(self.perSample) || self.perShard > self.perSample",
             "must be above perSample: a sample that crashes its process perSample + 1 times has to be passed over",
-            lambda block: block.per_shard > block.per_sample,
+            lambda block: None in (block.per_shard, block.per_sample) or block.per_shard > block.per_sample,
             ({"perSample": 3, "perShard": 3},),
         ),
     )
+
+
+def effective_retries(given: Retries, per_sample: int) -> TaskRetries:
+    """What holds where a manifest leaves numbers out; a shard has more attempts than a sample.
+
+    Args:
+        given: as in the manifest.
+        per_sample: the pipeline's own number.
+    """
+    shards, samples = given.per_shard, given.per_sample
+    if samples is None:
+        samples = per_sample if shards is None else min(per_sample, shards - 1)
+    if shards is None:
+        shards = max(TaskRetries().per_shard, samples + 1)
+    return TaskRetries(per_sample=samples, per_shard=shards, passes=given.passes)
 
 
 def _whole_devices(name: str) -> Rule:

@@ -46,6 +46,13 @@ InputOption = Annotated[
 OutputOption = Annotated[
     str, typer.Option("--output", metavar="URI", help="Output in place of the manifest's; paths from this folder.")
 ]
+ExecutionOption = Annotated[
+    str,
+    typer.Option(
+        "--execution", metavar="new|last|NAME", help="Folder below the output, named by its time; default: the output."
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run the chosen stages again although they are up to date.")]
 PLUGIN = "kubectl scenewright"
 """How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
 NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; default: the kubeconfig's.")]
@@ -86,14 +93,18 @@ def run(
     start_from: StartOption = "",
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
+    execution: ExecutionOption = "",
+    force: ForceOption = False,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Run manifests here, each after those that it needs; what is up to date is not made again."""
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
-    changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(run_command(files, changes, as_json=output_format is OutputFormat.JSON, retry_failed=False))
+    changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
+    raise typer.Exit(
+        run_command(files, changes, as_json=output_format is OutputFormat.JSON, retry_failed=False, force=force)
+    )
 
 
 @app.command()
@@ -106,6 +117,7 @@ def retry(
     start_from: StartOption = "",
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
+    execution: ExecutionOption = "",
     output_format: FormatOption = OutputFormat.TEXT,
     namespace: NamespaceOption = "",
     context: ContextOption = "",
@@ -115,7 +127,7 @@ def retry(
     from scenewright.cli.manifests import Changes
 
     as_json = output_format is OutputFormat.JSON
-    changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
+    changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
     if is_reference(target):
         from scenewright.cli.cluster.access import Place
         from scenewright.cli.commands.pick import retry_object
@@ -179,14 +191,16 @@ def plan(
     start_from: StartOption = "",
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
+    execution: ExecutionOption = "",
+    force: ForceOption = False,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show what a run would do and why; nothing is written."""
     from scenewright.cli.commands.plan import plan_command
     from scenewright.cli.manifests import Changes
 
-    changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(plan_command(files, changes, as_json=output_format is OutputFormat.JSON))
+    changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
+    raise typer.Exit(plan_command(files, changes, as_json=output_format is OutputFormat.JSON, force=force))
 
 
 @app.command()

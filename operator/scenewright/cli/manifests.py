@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scenewright.api.kinds import spec_model
+from scenewright.cli.executions import execution_uri
 from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.overrides import apply_overrides, with_value
@@ -29,6 +30,7 @@ class Changes:
         only: names of stages, separated by commas.
         start_from: name of a stage.
         input_uri, output_uri: relative paths count from the current folder.
+        execution: folder below the output: ``new``, ``last`` or a name; empty: the output itself.
     """
 
     assignments: Sequence[str] = ()
@@ -36,6 +38,7 @@ class Changes:
     start_from: str = ""
     input_uri: str = ""
     output_uri: str = ""
+    execution: str = ""
 
 
 def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True) -> list[Plan]:
@@ -143,6 +146,8 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
         document = with_value(document, ["spec", "input", "uri"], absolute_uri(changes.input_uri, here))
     if changes.output_uri:
         document = with_value(document, ["spec", "output", "uri"], absolute_uri(changes.output_uri, here))
+    if changes.execution:
+        document = _in_execution(document, changes.execution)
     if changes.only or changes.start_from:
         stages: dict[str, Any] = {}
         if changes.only:
@@ -151,6 +156,17 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
             stages["startFrom"] = changes.start_from
         document = with_value(document, ["spec", "execution", "stages"], stages)
     return document
+
+
+def _in_execution(document: dict[str, Any], wanted: str) -> dict[str, Any]:
+    spec = document.get("spec")
+    output = spec.get("output") if isinstance(spec, dict) else None
+    uri = output.get("uri") if isinstance(output, dict) else None
+    if not isinstance(uri, str):
+        # Validation says what is missing.
+        return document
+    changed: dict[str, Any] = with_value(document, ["spec", "output", "uri"], execution_uri(uri, wanted))
+    return changed
 
 
 def _named(document: dict[str, Any], problem: Problem) -> Problem:

@@ -60,7 +60,7 @@ class LocalRun:
         """What a run would do: the index step, writing nothing to the output, and the plan that it made."""
         with self._prepared() as (folder, runner):
             try:
-                runner.finish(self._task(INDEX_STEP, plan_only=True))
+                runner.finish(self._task(INDEX_STEP, plan_only=True, force=self._settings.force))
             except EndOfRun as ended:
                 return ended.outcome, {}
             index = folder.shard(INDEX_STEP)
@@ -89,22 +89,29 @@ class LocalRun:
         allowed = self._plan.spec.execution.retries.passes
         number = 1
         while True:
-            report = self._one_pass(runner, self._settings.retry_failed and number == 1)
+            report = self._one_pass(runner, first_pass=number == 1)
             if end_of_pass(report, number, allowed) == "finished":
                 return report
             number += 1
             self._on_event(PassStarted(number, sum(counts.missing for counts in report.stages.values())))
 
-    def _one_pass(self, runner: ShardRunner, retry_failed: bool) -> Report:
-        """Index, every selected stage that has something to do, publish; returns the report of publish."""
+    def _one_pass(self, runner: ShardRunner, *, first_pass: bool) -> Report:
+        """Index, every selected stage that has something to do, publish; returns the report of publish.
+
+        Only the first pass tries again what failed, or makes again what is up to date.
+        """
+        again = {
+            "retry_failed": self._settings.retry_failed and first_pass,
+            "force": self._settings.force and first_pass,
+        }
         first, *others = self._plan.selected
         if len(self._slots(first)) > 1:
             # Several GPUs can share the first stage once the worklist is known.
             first, others = INDEX_STEP, list(self._plan.selected)
-            runner.finish(self._task(INDEX_STEP, retry_failed=retry_failed))
+            runner.finish(self._task(INDEX_STEP, **again))
         else:
             fold = self._folds_publish(first, 1, others)
-            runner.finish(self._task(first, fold_index=True, fold_publish=fold, retry_failed=retry_failed))
+            runner.finish(self._task(first, fold_index=True, fold_publish=fold, **again))
         index = _required(runner, first, INDEX_STEP)
         published = runner.report(first, PUBLISH_STEP)
         working = [stage for stage in others if has_work(index.stages[stage])]
@@ -132,8 +139,8 @@ class LocalRun:
     def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
         return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
 
-    def _task(self, step: str, shards: int = 1, retry_failed: bool = False, **flags: bool) -> Task:
-        return task_of(self._plan, self._settings, step, shards, retry_failed=retry_failed, **flags)
+    def _task(self, step: str, shards: int = 1, **flags: bool) -> Task:
+        return task_of(self._plan, self._settings, step, shards, **{"retry_failed": False, "force": False, **flags})
 
 
 def _required(runner: ShardRunner, process: str, step: str) -> Report:

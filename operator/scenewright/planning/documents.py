@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.alias_generators import to_camel
 
 from scenewright.api.kinds import KINDS
 from scenewright.planning.problems import ABSENT, Problem, SpecError, suggestion
 from scenewright_stages.contract.pipeline import Kind
+from scenewright_stages.pipelines import pipelines
 
 _URI_BLOCKS = ("input", "output", "dataset")
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -63,11 +65,21 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
 
 
 def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The document with relative paths in the ``uri`` of input, output and data set made absolute below `folder`."""
+    """The document with relative paths made absolute below `folder`.
+
+    These are the ``uri`` of input, output and data set, and the parameters that a pipeline declares as URIs.
+    """
     spec = document.get("spec")
     if not isinstance(spec, dict):
         return document
     resolved = {name: _with_absolute_uri(spec[name], folder) for name in _URI_BLOCKS if name in spec}
+    known = pipelines(kind_of(document)) if document.get("kind") in KINDS else {}
+    for name, pipeline in known.items():
+        if name in spec:
+            block = spec[name]
+            for path in pipeline.uri_parameters:
+                block = _with_absolute_value(block, [to_camel(part) for part in path.split(".")], folder)
+            resolved[name] = block
     return {**document, "spec": {**spec, **resolved}}
 
 
@@ -84,6 +96,17 @@ def _with_absolute_uri(block: Any, folder: Path) -> Any:
     if isinstance(block, dict) and isinstance(block.get("uri"), str):
         return {**block, "uri": absolute_uri(block["uri"], folder)}
     return block
+
+
+def _with_absolute_value(block: Any, path: Sequence[str], folder: Path) -> Any:
+    """The block with the text at a path made an absolute URI, if there is one."""
+    name, *below = path
+    if not isinstance(block, dict) or name not in block:
+        return block
+    value = block[name]
+    if below:
+        return {**block, name: _with_absolute_value(value, below, folder)}
+    return {**block, name: absolute_uri(value, folder)} if isinstance(value, str) else block
 
 
 def _normalised(path: Path) -> Path:

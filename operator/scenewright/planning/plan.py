@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.kinds import API_VERSION, CommonSpec, JobSpec, given_pipeline, manifest_model
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
@@ -18,6 +19,7 @@ from scenewright.planning.validation import validated
 from scenewright_stages.contract.keys import short_hash, stage_keys
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import Kind, NamedInput, Pipeline, StageSpec
+from scenewright_stages.contract.task import TaskRetries
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Plan:
         revisions: model revision of each backend in use, by ``capability/backend``.
         keys: key of every stage of the chain.
         work_hash: equal hashes mean the same work; only another one starts another run.
+        retries: in effect, with the pipeline's own number where the spec gives none.
     """
 
     kind: Kind
@@ -51,6 +54,7 @@ class Plan:
     revisions: Mapping[str, str]
     keys: Mapping[str, str]
     work_hash: str
+    retries: TaskRetries
     lab: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, ResolvedInput] = field(default_factory=dict)
 
@@ -78,6 +82,7 @@ class Plan:
     def effective_object(self) -> dict[str, Any]:
         """The object with all defaults and overrides written out, as ``job.json`` keeps it."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        spec["execution"]["retries"] = self.retries.model_dump(mode="json", by_alias=True)
         spec[self.pipeline.name] = self.parameters.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
             "apiVersion": API_VERSION,
@@ -126,12 +131,13 @@ def make_plan(
         inputs=named_inputs(pipeline, spec, parameters),
         revisions=revisions,
         keys=stage_keys(pipeline, parameters, revisions, spec.execution.seed),
-        work_hash=work_hash(spec, pipeline.name, parameters),
+        work_hash=work_hash(spec, pipeline, parameters),
+        retries=effective_retries(spec.execution.retries, pipeline.retries_per_sample),
         lab=lab,
     )
 
 
-def work_hash(spec: CommonSpec, pipeline: str, parameters: Params) -> str:
+def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
     """Hash of all that decides what is made and how it is tried; values at their defaults are left out of it.
 
     Suspension, parallelism, priority, deadlines and TTL are not in it: they start nothing.
@@ -142,16 +148,23 @@ def work_hash(spec: CommonSpec, pipeline: str, parameters: Params) -> str:
         {
             **{name: _differences(block) for name, block in sources.items()},
             "output": _differences(spec.output),
-            "pipeline": {pipeline: _differences(parameters)},
+            "pipeline": {pipeline.name: _differences(parameters)},
             "stages": _differences(execution.stages),
             "seed": execution.seed,
             "samplesPerShard": execution.samples_per_shard,
-            "retries": _differences(execution.retries),
+            "retries": _retries_apart(execution.retries, pipeline),
             "onSampleError": execution.on_sample_error,
             "models": _differences(spec.models),
             "retryToken": execution.retry_token,
         }
     )
+
+
+def _retries_apart(given: Retries, pipeline: Pipeline) -> dict[str, Any]:
+    """The retries that differ from those of a manifest that says nothing of them."""
+    usual = effective_retries(Retries(), pipeline.retries_per_sample).model_dump(by_alias=True)
+    found = effective_retries(given, pipeline.retries_per_sample).model_dump(by_alias=True)
+    return {name: value for name, value in found.items() if value != usual[name]}
 
 
 def _checked_selection(spec: CommonSpec, parameters: Params, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def restarts_of(plan: Plan, step: str) -> int:
     A stage that keeps state may lose a process every few hours for weeks. What bounds it is the worker, which counts
     only the deaths since the last saved state; the limit here is for processes that die before any of our code runs.
     """
-    given = plan.spec.execution.retries.per_shard
+    given = plan.retries.per_shard
     keeps_state = any(stage.keeps_state for stage in plan.chain if stage.name == step)
     return max(given, RESTARTS_WITH_STATE) if keeps_state else given
 

@@ -15,7 +15,6 @@ from scenewright_stages.contract.task import (
     TaskInput,
     TaskModels,
     TaskOutput,
-    TaskRetries,
 )
 
 
@@ -29,6 +28,7 @@ class RunSettings:
         model_cache: folder of the model cache as the processes see it.
         device: ``cpu``, ``cuda`` or ``auto``.
         retry_failed: whether samples that failed before are tried again.
+        force: whether the selected stages run again although they are up to date.
         facts: further facts for ``job.json``, such as the number of threads.
     """
 
@@ -37,6 +37,7 @@ class RunSettings:
     model_cache: str = ""
     device: str = "auto"
     retry_failed: bool = False
+    force: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -48,7 +49,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         settings: of the run.
         step: ``index``, a stage's name or ``publish``.
         shards: into how many shards the step's worklist is cut.
-        flags: ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``.
+        flags: ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``, ``force``.
     """
     spec = plan.spec
     execution = spec.execution
@@ -69,7 +70,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         select_stages=list(plan.selected),
         shards=shards,
         samples_per_shard=execution.samples_per_shard,
-        retries=TaskRetries(**execution.retries.model_dump()),
+        retries=plan.retries,
         on_sample_error=execution.on_sample_error,
         max_failed_samples=execution.max_failed_samples,
         sample_timeout_seconds=float(execution.sample_timeout_seconds),
@@ -78,7 +79,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         ),
         holder=settings.holder,
         job={**plan.effective_object(), **settings.facts},
-        **{"retry_failed": settings.retry_failed, **flags},
+        **{"retry_failed": settings.retry_failed, "force": settings.force, **flags},
     )
 
 

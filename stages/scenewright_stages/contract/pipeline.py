@@ -199,8 +199,10 @@ class Pipeline:
         input: what counts as a sample. The single sample of a TuningRun has no files.
         stages: pure function from parameters to the chain, in the order in which it runs.
         inputs: pure function from parameters to the named inputs. A TuningRun also has ``dataset``.
+        uri_parameters: dotted paths of the parameters that hold a URI; the command line makes relative paths absolute.
         entry_parameters: dotted paths of the parameters that an entry of the input may set for its own samples;
             never backends or resources.
+        retries_per_sample: ``execution.retries.perSample`` where a manifest leaves it out.
         reporter: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Reporter`.
         sample_pages: whether every sample has a page of its own; False: one page over the whole data set.
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
@@ -221,7 +223,9 @@ class Pipeline:
     stages: Callable[[Any], tuple[StageSpec, ...]]
     input: InputKind = NO_INPUT
     inputs: Callable[[Any], tuple[NamedInput, ...]] = no_inputs
+    uri_parameters: tuple[str, ...] = ()
     entry_parameters: tuple[str, ...] = ()
+    retries_per_sample: int = 1
     reporter: str = ""
     sample_pages: bool = True
     catalogue: str = ""

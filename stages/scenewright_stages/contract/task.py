@@ -115,6 +115,7 @@ class Task(Params):
     fold_index: bool = False
     fold_publish: bool = False
     retry_failed: bool = False
+    force: bool = False
     plan_only: bool = False
     picks: list[TaskPick] = Field(default_factory=list)
     holder: str = ""

@@ -34,11 +34,21 @@ class Column:
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Images that lie at ``<folder>/<id>_<name>.png``."""
+    """Images of one kind.
+
+    Attributes:
+        name: of the kind.
+        folder: below which they lie, as ``<id>_<name>.png`` unless `includes` and `path` say otherwise.
+        description: a sentence.
+        includes: glob pattern of their paths.
+        path: regular expression of their paths, whose one group is the id.
+    """
 
     name: str
     folder: str
     description: str
+    includes: str = ""
+    path: str = ""
 
 
 def croissant(
@@ -84,7 +94,7 @@ def _file_set(kind: ImageKind) -> dict[str, Any]:
         "name": _set_name(kind),
         "description": kind.description,
         "encodingFormat": "image/png",
-        "includes": f"{kind.folder}/*_{kind.name}.png",
+        "includes": kind.includes or f"{kind.folder}/*_{kind.name}.png",
     }
 
 
@@ -113,7 +123,7 @@ def _image_set(kind: ImageKind) -> dict[str, Any]:
     of_path = {
         "fileSet": {_ID: _set_name(kind)},
         "extract": {"fileProperty": "fullpath"},
-        "transform": {"regex": f"{re.escape(kind.folder)}/(.*)_{kind.name}\\.png$"},
+        "transform": {"regex": kind.path or f"{re.escape(kind.folder)}/(.*)_{kind.name}\\.png$"},
     }
     identity = {
         "@type": "cr:Field",

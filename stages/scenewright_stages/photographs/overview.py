@@ -20,7 +20,17 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.photographs.page import Credit, DatasetData, Gate, Pair, Reason, StageRow, render_dataset
+from scenewright_stages.photographs.page import (
+    Credit,
+    DatasetData,
+    Gallery,
+    Gate,
+    Pair,
+    Reason,
+    StageRow,
+    Table,
+    render_dataset,
+)
 from scenewright_stages.photographs.pictures import read_rgb
 from scenewright_stages.report.charts import Distribution, LightPoint
 from scenewright_stages.report.data import Failure
@@ -38,6 +48,11 @@ File = tuple[str, str]
 Facts = Callable[[SampleOutcome], tuple[str, ...]]
 
 
+def _any_sample(outcome: SampleOutcome) -> bool:
+    """Ranks all of them."""
+    return True
+
+
 @dataclass(frozen=True)
 class Measure:
     """A number in the records of a stage by which samples are ranked.
@@ -47,6 +62,7 @@ class Measure:
         stage: that records it.
         much_is_bad: whether the largest values are the worst.
         title, meaning: in words, for the page.
+        among: says which samples are ranked.
     """
 
     name: str
@@ -54,6 +70,12 @@ class Measure:
     much_is_bad: bool
     title: str
     meaning: str
+    among: Callable[[SampleOutcome], bool] = _any_sample
+
+    def applies(self, outcome: SampleOutcome) -> bool:
+        """Whether it ranks a sample: its record has the number, and the sample is not left out."""
+        record = outcome.records.get(self.stage)
+        return record is not None and self.name in record.metrics and self.among(outcome)
 
     def of(self, outcome: SampleOutcome) -> float:
         """Its value for a sample that has one."""
@@ -97,6 +119,8 @@ class Overview:
         distributions: Iterable[Distribution | None],
         lights: tuple[LightPoint, ...] = (),
         light_count: int = 0,
+        galleries: tuple[Gallery, ...] = (),
+        tables: tuple[Table, ...] = (),
     ) -> DatasetData:
         """Everything that the page shows.
 
@@ -108,7 +132,7 @@ class Overview:
             facts: about a sample that is shown.
             measures: by which the worst samples are found.
             distributions: of numbers in the records; None where there are too few.
-            lights, light_count: see `DatasetData`.
+            lights, light_count, galleries, tables: see `DatasetData`.
         """
         return DatasetData(
             title=job_name(job),
@@ -122,6 +146,8 @@ class Overview:
             lights=lights,
             light_count=light_count,
             distributions=tuple(each for each in distributions if each is not None),
+            galleries=galleries,
+            tables=tables,
             gates=tuple(self.gates(measures)),
             stages=tuple(self.stage_rows()),
             credits=tuple(self.credits()),
@@ -204,7 +230,7 @@ class Overview:
         """The worst samples by each measure in which samples differ."""
         for measure in measures:
             ranked = sorted(
-                (outcome for outcome in self.done if measure.name in outcome.records[measure.stage].metrics),
+                (outcome for outcome in self.done if measure.applies(outcome)),
                 key=lambda outcome: (measure.of(outcome), outcome.sample.id),
                 reverse=measure.much_is_bad,
             )

@@ -80,6 +80,34 @@ class Credit:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A picture with facts about it."""
+
+    title: str
+    picture: Picture
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one kind, shown side by side."""
+
+    title: str
+    note: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts of some kind; the first column holds names."""
+
+    title: str
+    note: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class DatasetData:
     """The page of a data set. Empty parts are left out of it.
 
@@ -99,6 +127,8 @@ class DatasetData:
     lights: tuple[LightPoint, ...] = ()
     light_count: int = 0
     distributions: tuple[Distribution, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
+    tables: tuple[Table, ...] = ()
     gates: tuple[Gate, ...] = ()
     stages: tuple[StageRow, ...] = ()
     credits: tuple[Credit, ...] = ()

@@ -103,6 +103,7 @@ PIPELINE = Pipeline(
     input=CAPTURES,
     stages=stages,
     inputs=named_inputs,
+    uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
     examples=({"difix": {"rounds": 1, "tuningRun": "fixer"}},),
 )

@@ -16,9 +16,10 @@ from typing import Any
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Catalogue, Dropped
+from scenewright_stages.photographs.croissant import CROISSANT, METADATA, Column, ImageKind, croissant
 from scenewright_stages.reference.files import decoded_mask
 from scenewright_stages.reference.listing import class_names
-from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.reference.params import ReferenceObjectParams, Step
 from scenewright_stages.vision.polygons import run_lengths
 
 STEPS = ("white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment")
@@ -26,6 +27,32 @@ LABELLED = "06_yolo_dataset"
 DEGRADED = "07_cv_augmented_dataset"
 COMBINED = "07_cv_combined_dataset"
 SPLITS = ("train", "val", "test")
+DESCRIPTION = (
+    "Pictures of an object in many scenes, made from one photo of it, with the object's outline in each of them: "
+    "labels for instance segmentation in the format of YOLO and of COCO."
+)
+IMAGES = (
+    ImageKind(
+        "image",
+        LABELLED,
+        "The scene.",
+        includes=f"{LABELLED}/*/images/*.png",
+        path=f"{LABELLED}/(?:{'|'.join(SPLITS)})/images/(.*)\\.png$",
+    ),
+)
+COLUMNS = (
+    Column("file_name", "text", "Path of the picture."),
+    Column("label_file_name", "text", "Path of its label for YOLO."),
+    Column("id", "text", "The sample."),
+    Column("picture", "text", "Name of the picture, its id among the images."),
+    Column("split", "text", "train, val or test."),
+    Column("class", "text", "Name of the object's class; empty where the object is not in the scene."),
+    Column("box", "numbers", "Left, top, right and bottom of the object, pixels; none where it is not in the scene."),
+    Column("area", "integer", "Pixels of the object that show."),
+    Column("place", "text", "The surroundings."),
+    Column("view", "integer", "Number of the view of the object."),
+    Column("prompt", "integer", "Number of the prompt."),
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,10 @@ class DataSet:
     def made(self, stage: str) -> list[Made]:
         """What a stage made, once for each of its samples, in order."""
         return self._by_stage.get(stage, [])
+
+    def kept(self, step: Step) -> list[Made]:
+        """What a step made, where its folder is part of the result."""
+        return self.made(step) if self.params.keeps(step) else []
 
     @cached_property
     def _by_stage(self) -> dict[str, list[Made]]:
@@ -87,10 +118,10 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
 def _scene_files(data: DataSet) -> dict[str, bytes]:
     """``metadata.json`` of every folder of scenes, and the summary of every folder of variations."""
     files: dict[str, bytes] = {}
-    for home, made in _by_home(data.made("scenes")).items():
+    for home, made in _by_home(data.kept("scenes")).items():
         entries = [{"file": each.path("image").rpartition("/")[2], **each.record.metrics} for each in made]
         files[f"{home}04_dataset/metadata.json"] = _json(entries)
-    for home, made in _by_home(data.made("vary")).items():
+    for home, made in _by_home(data.kept("vary")).items():
         weathers = Counter(each.record.metrics["weather"] for each in made if each.sample.attributes["variation"])
         summary = {"augmented": weathers.total(), "weathers": dict(sorted(weathers.items()))}
         files[f"{home}05_qwen_augmented_images/augmentation_summary.json"] = _json(summary)
@@ -102,11 +133,13 @@ def _labelled_files(data: DataSet) -> dict[str, bytes]:
     made = data.made("annotate")
     present = _splits(made)
     lines = [_metadata(each) for each in made]
+    metadata = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
     return {
         f"{LABELLED}/dataset.yaml": _yaml({split: f"{split}/images" for split in present}, data.classes),
         f"{LABELLED}/classes.txt": "".join(f"{name}\n" for name in data.classes).encode(),
         f"{LABELLED}/annotation_summary.json": _json(_annotation_summary(data)),
-        "metadata.jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(),
+        METADATA: metadata,
+        CROISSANT: croissant(data.catalogue.name, DESCRIPTION, COLUMNS, IMAGES, metadata),
         **{
             f"{LABELLED}/coco_{split}.json": _json(
                 _coco(data, [each for each in made if each.sample.attributes["split"] == split])
@@ -147,15 +180,15 @@ def _state(data: DataSet) -> dict[str, Any]:
         "completed_steps": [number for number, stage in enumerate(STEPS, start=1) if data.made(stage)],
         "input_image": _one([_name(each.sample) for each in white]),
         "object_name": data.params.object_name or ", ".join(data.classes),
-        "white_bg_image": _one([each.path("white") for each in white]),
+        "white_bg_image": _one([each.path("white") for each in data.kept("white")]),
         "perspective_generator": "classic",
-        "perspective_images": [path for each in perspectives for path in _folder(each.record, "views")],
+        "perspective_images": [path for each in data.kept("perspectives") for path in _folder(each.record, "views")],
         "perspective_view_info": [info for each in perspectives for info in each.record.metrics["views"]],
         "prompts": lines,
         "classes": data.classes,
-        "generated_images": [each.path("image") for each in data.made("scenes")],
+        "generated_images": [each.path("image") for each in data.kept("scenes")],
         "failed_images": [_failure(each) for each in data.failed("scenes")],
-        "qwen_combined_images_path": "05_qwen_combined_images" if data.made("vary") else None,
+        "qwen_combined_images_path": "05_qwen_combined_images" if data.kept("vary") else None,
         "qwen_augmentation_summary": {"augmented": len(varied)} if data.made("vary") else None,
         "failed_qwen_augmentations": [_failure(each) for each in data.failed("vary")],
         "yolo_dataset_path": LABELLED if annotated else None,
@@ -197,6 +230,7 @@ def _metadata(each: Made) -> dict[str, Any]:
         "file_name": each.path("image"),
         "label_file_name": each.path("label"),
         "id": each.record.sample,
+        "picture": each.sample.attributes["picture"],
         "split": metrics["split"],
         "class": metrics["class"] if not metrics["empty"] else "",
         "box": metrics["box"],

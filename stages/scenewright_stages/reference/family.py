@@ -77,6 +77,7 @@ def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]
     """The scenes of an object: views x prompts x iterations, and the empty ones."""
     prefix = f"{sample.id}_" if sample.attributes.get("home") else ""
     found = []
+    photo = params.scenes.background == "photo"
     for prompt in range(params.prompts.count):
         for view, number, iteration in _slots(params, prompt):
             kind = f"empty_{number}" if iteration is None else f"perspective_{view.number}"
@@ -87,13 +88,15 @@ def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]
                 "view_part": view.part,
                 "prompt": prompt,
                 "prompt_file": prompt_file(prompt),
-                "place": place_of(params, prompt),
+                "place": "photo" if photo else place_of(params, prompt),
                 "scene_seed": seed,
                 "empty": iteration is None,
                 "split": split_of(params, prompt, view.number),
                 "file": file,
                 "picture": prefix + file,
             }
+            if photo and params.needs_scenes():
+                attributes["photo_split"] = split_of_group(prompt, params, "scene")
             found.append(Child(f"/{file}", attributes))
     return _distinct(found)
 
@@ -124,14 +127,30 @@ def augmented_children(params: ReferenceObjectParams, sample: Sample) -> list[Ch
 def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
     """The split of an image: that of its groups.
 
-    All scenes of one place are one group, since they share a background; so are all images of one view.
+    All scenes of one place are one group, since they share a background; so are all images of one view. A prompt takes
+    its photo from those of its own split.
     """
     found: set[Split] = set()
     if params.needs_scenes():
-        found.add(split_of_group(prompt % len(params.scenes.places), params, "scene"))
+        group = prompt if params.scenes.background == "photo" else prompt % len(params.scenes.places)
+        found.add(split_of_group(group, params, "scene"))
     if params.needs_views():
         found.add(split_of_group(view, params, "view"))
     return found.pop() if len(found) == 1 else MIXED
+
+
+def photos_of_split(names: Sequence[str], params: ReferenceObjectParams, split: Split | None) -> list[str]:
+    """The background photos that the images of a split may show, in the order in which prompts take them in turn.
+
+    Args:
+        names: of all photos.
+        params: of the pipeline.
+        split: None where the split does not follow the backgrounds.
+    """
+    ordered = sorted(names, key=lambda name: (_digest(name), name))
+    if split is None:
+        return ordered
+    return [name for number, name in enumerate(ordered) if split_of_group(number, params, "photo") == split]
 
 
 def split_of_group(group: int, params: ReferenceObjectParams, kind: str) -> Split:

@@ -64,11 +64,12 @@ def class_name(given: str, title: str, object_name: str) -> str:
 
 def _of_files(view: InputView) -> list[Listed]:
     keys = [key for key in view.keys if not any(part.startswith(".") for part in key.split("/"))]
-    photos = [view.single] if view.single else [key for key in keys if _is_photo(key)]
+    photos = [view.single] if view.single else [key for key in keys if is_photo(key)]
     return [_listed(key, {SOURCE: key, **_mask_beside(key, keys)}, {}) for key in sorted(photos)]
 
 
-def _is_photo(key: str) -> bool:
+def is_photo(key: str) -> bool:
+    """Whether a name is that of a photo, by its ending."""
     return key.lower().endswith(SUFFIXES) and not key.lower().endswith(MASKS)
 
 

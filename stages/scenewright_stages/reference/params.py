@@ -11,10 +11,11 @@ from scenewright_stages.photographs.params import PositiveRange, Share, ShareRan
 
 Place = Literal["interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night"]
 Surface = Literal["wood", "stone", "cloth"]
-Background = Literal["surface", "own"]
+Background = Literal["surface", "own", "photo"]
 Seam = Literal["none", "feather", "poisson"]
 Grouping = Literal["scene", "view", "scene-view"]
 Weather = Literal["golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun"]
+Step = Literal["white", "perspectives", "prompts", "scenes", "vary"]
 Degrees = Annotated[float, Field(ge=-85.0, le=85.0)]
 CountRange = Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(min_length=2, max_length=2)]
 KernelRange = Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=2, max_length=2)]
@@ -22,7 +23,12 @@ QualityRange = Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_le
 
 PLACES: tuple[Place, ...] = ("interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night")
 SURFACES: tuple[Surface, ...] = ("wood", "stone", "cloth")
+STEPS: tuple[Step, ...] = ("white", "perspectives", "prompts", "scenes", "vary")
+"""The steps that lead to the data set; what the steps after them make is the data set."""
 WEATHERS: tuple[Weather, ...] = ("golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun")
+URI = r"^((s3://|file:///)[^\s?#]+)?$"
+PROMPT_FILE, SYSTEM, PROJECT, PHOTOS, THINGS = "prompts", "system", "project", "photos", "things"
+"""Names of the inputs beside the object's photo."""
 LARGEST_TRUE_ANGLE = 30.0
 """Degrees up to which a turned relief still shows what the photo has seen."""
 
@@ -85,10 +91,63 @@ class PerspectivesParams(Params):
 class PromptsParams(Params):
     """Step 3: what the scenes are."""
 
-    backend: Literal["grammar"] = Field(
-        default="grammar", description="Who writes them: grammar (place, surface, light, distance, clutter; seeded)."
+    backend: Literal["grammar", "file", "ollama"] = Field(
+        default="grammar",
+        description="Who writes them: grammar (place, surface, light, distance, clutter; seeded), file (one prompt in "
+        "each line) or ollama (a language model at url; any server with OpenAI's chat protocol does).",
     )
     count: int = Field(default=5, ge=1, le=500, description="Number of scene prompts.")
+    file: str = Field(default="", max_length=1024, pattern=URI, description="Text file with the prompts of file.")
+    url: str = Field(
+        default="",
+        max_length=1024,
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Address of ollama's server up to the version, such as http://ollama:11434/v1.",
+    )
+    model: str = Field(default="", max_length=200, description="Name of the language model at url.")
+    secret_name: str = Field(
+        default="",
+        max_length=253,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        description="Secret of this namespace that holds the token for url; empty: none is sent. On the command line "
+        "the token is in the environment variable LANGUAGE_MODEL_TOKEN.",
+    )
+    secret_key: str = Field(
+        default="token",
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="Key of that Secret.",
+    )
+    system_file: str = Field(
+        default="",
+        max_length=1024,
+        pattern=URI,
+        description="Text file with ollama's system prompt; empty: system_qwen_edit.txt of the installation.",
+    )
+    project_file: str = Field(
+        default="",
+        max_length=1024,
+        pattern=URI,
+        description="Text file about the project, for ollama: where the object is used, what the scenes should show.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "file",
+            "self.backend != 'file' || self.file != ''",
+            "must name a text file with one prompt in each line",
+            lambda block: block.backend != "file" or bool(block.file),
+            ({"backend": "file"},),
+        ),
+        Rule(
+            "url",
+            "self.backend != 'ollama' || (self.url != '' && self.model != '')",
+            "must be given, and model too: where a language model answers",
+            lambda block: block.backend != "ollama" or bool(block.url and block.model),
+            ({"backend": "ollama"}, {"backend": "ollama", "url": "http://localhost:11434/v1"}),
+        ),
+    )
 
 
 class ScenesParams(Params):
@@ -99,14 +158,27 @@ class ScenesParams(Params):
     )
     background: Background = Field(
         default="surface",
-        description="surface (a table top before a 360-degree photograph that also lights the object) or own (the "
-        "photo with the object filled away).",
+        description="surface (a table top before a 360-degree photograph that also lights the object), own (the "
+        "photo with the object filled away) or photo (pictures of yours, in photos).",
     )
     places: list[Place] = Field(
         default=list(PLACES),
         min_length=1,
         max_length=len(PLACES),
         description="360-degree photographs in the order in which the prompts take them in turn.",
+    )
+    photos: str = Field(
+        default="",
+        max_length=1024,
+        pattern=URI,
+        description="Folder with the pictures of background photo. Every prompt takes one of those of its split.",
+    )
+    ground: float | None = Field(
+        default=None,
+        ge=0.05,
+        le=0.95,
+        description="Where the ground of photos begins, as a share of their height from above; none: as for a camera "
+        "that looks down on it as the object's photo does.",
     )
     iterations: int = Field(default=3, ge=1, le=100, description="Times that each view is put into each scene.")
     size: list[Annotated[int, Field(ge=128, le=2048)]] = Field(
@@ -116,6 +188,12 @@ class ScenesParams(Params):
         default=[0.35, 0.65], description="Longer side of the object as a share of the image's shorter side."
     )
     decoys: CountRange = Field(default=[0, 2], description="Other things, without a label, beside the object.")
+    things: str = Field(
+        default="",
+        max_length=1024,
+        pattern=URI,
+        description="Folder with cut-outs (PNG with alpha) for decoys and what stands in front; empty: drawn things.",
+    )
     occluder_probability: Share = Field(
         default=0.15, description="How often a thing in front hides a part of the object."
     )
@@ -132,6 +210,13 @@ class ScenesParams(Params):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *ordered(object_scale=(0.5, 0.4), decoys=(2, 1)),
+        Rule(
+            "photos",
+            "self.background != 'photo' || self.photos != ''",
+            "must name a folder of pictures",
+            lambda block: block.background != "photo" or bool(block.photos),
+            ({"background": "photo"},),
+        ),
         Rule(
             "objectScale",
             "self.objectScale[0] >= 0.05",
@@ -224,6 +309,11 @@ class ReferenceObjectParams(Params):
         description="What the object is called, in labels and prompts; empty: after its file. A list may name a class "
         "for each object.",
     )
+    keep: list[Step] = Field(
+        default=list(STEPS),
+        max_length=len(STEPS),
+        description="Steps whose folders are part of the result beside the labelled data set; [] leaves 01 to 05 out.",
+    )
     white: WhiteParams = Field(default_factory=WhiteParams, description="Step 1: the object on white.")
     perspectives: PerspectivesParams = Field(default_factory=PerspectivesParams, description="Step 2: views.")
     prompts: PromptsParams = Field(default_factory=PromptsParams, description="Step 3: what the scenes are.")
@@ -233,6 +323,13 @@ class ReferenceObjectParams(Params):
     augment: AugmentParams = Field(default_factory=AugmentParams, description="Step 7: degraded copies.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "keep",
+            "!has(self.annotate) || self.annotate.enabled || self.keep.exists(step, step == 'scenes')",
+            "must name scenes where nothing is annotated: they are the result",
+            lambda block: block.annotate.enabled or block.keeps("scenes"),
+            ({"keep": ["white"], "annotate": {"enabled": False}, "augment": {"enabled": False}},),
+        ),
         Rule(
             "augment.enabled",
             "!has(self.annotate) || self.annotate.enabled || (has(self.augment) && !self.augment.enabled)",
@@ -245,7 +342,7 @@ class ReferenceObjectParams(Params):
             "(has(self.annotate) && (!self.annotate.enabled || self.annotate.group == 'view')) || "
             "(has(self.scenes) && self.scenes.background == 'own') || "
             "((!has(self.prompts) || self.prompts.count >= 2) && "
-            "(!has(self.scenes) || size(self.scenes.places) >= 2))",
+            "(!has(self.scenes) || self.scenes.background == 'photo' || size(self.scenes.places) >= 2))",
             "scene needs at least two prompts and two places: one group cannot be split",
             lambda block: not (block.annotate.enabled and block.needs_scenes() and block.scene_groups() < 2),
             ({"prompts": {"count": 1}}, {"scenes": {"places": ["city"]}}),
@@ -262,9 +359,17 @@ class ReferenceObjectParams(Params):
         ),
     )
 
+    def keeps(self, step: Step) -> bool:
+        """Whether the folder of a step is part of the result."""
+        return step in self.keep
+
     def scene_groups(self) -> int:
-        """Number of different backgrounds."""
-        return min(self.prompts.count, len(self.scenes.places))
+        """Number of groups that the scenes fall into: those of one place; before photos those of one prompt."""
+        return (
+            self.prompts.count
+            if self.scenes.background == "photo"
+            else min(self.prompts.count, len(self.scenes.places))
+        )
 
     def needs_scenes(self) -> bool:
         """Whether the split follows the scenes."""

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from functools import partial
 
+from pydantic.alias_generators import to_camel
+
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, SecretKey, StageSpec
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
-from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.reference.params import (
+    PHOTOS,
+    PROJECT,
+    PROMPT_FILE,
+    SYSTEM,
+    THINGS,
+    ReferenceObjectParams,
+    Step,
+)
 
 WORK = ".scenewright/work/{sample}"
 IDENTITY = ("class", "title", "roster")
 """Attributes from which the name of an object's class follows."""
+LANGUAGE_MODEL = "language-model"
+"""Name of the chart's address range of the language model."""
+TOKEN = "LANGUAGE_MODEL_TOKEN"
 MAY_BE_FLAT = ImageContract(may_be_constant=True)
 CUTOUT = (ArrayContract("pixels", "uint8", 3), ArrayContract("base", "float32", 1))
 
@@ -27,10 +40,10 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
-            _image("white", "{home}/01_white_background.png"),
+            _image("white", *_kept(params, "white", "{home}/01_white_background.png", "white.png")),
             _image("photo", f"{WORK}/photo.png", result=False),
-            _image("cutout", f"{WORK}/cutout.png", 4, result=False),
-            _image("mask", f"{WORK}/mask.png", 1, result=False),
+            _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
+            _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
         ),
         parameters=("white",),
@@ -43,6 +56,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
 def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     """Turns the object."""
     count = len(views(params))
+    views_path, views_kept = _kept(params, "perspectives", "{home}/02_perspectives/", "views/")
     return StageSpec(
         name="perspectives",
         title="Perspectives",
@@ -51,7 +65,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
         reads=(Read("white", ("cutout", "facts")),),
         outputs=(
             OutputContract(
-                "views", "{home}/02_perspectives/", "image", "folder", minimum_files=count, maximum_files=count
+                "views", views_path, "image", "folder", views_kept, minimum_files=count, maximum_files=count
             ),
             OutputContract(
                 "cutouts",
@@ -73,6 +87,9 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
     """Says what the scenes are."""
+    block = params.prompts
+    asks = block.backend == "ollama"
+    prompts_path, prompts_kept = _kept(params, "prompts", "{home}/03_prompts/", "texts/")
     return StageSpec(
         name="prompts",
         title="Prompts",
@@ -80,18 +97,44 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
         implementation="scenewright_stages.reference.prompts:PromptsStage",
         reads=(),
         outputs=(
-            OutputContract("prompts", "{home}/03_prompts/", "text", "folder"),
+            OutputContract("prompts", prompts_path, "text", "folder", prompts_kept),
             OutputContract("fields", f"{WORK}/prompts/", "json", "folder", result=False, json_keys=("text", "place")),
         ),
-        parameters=("object_name", "prompts", "scenes.places"),
+        parameters=(
+            "object_name",
+            "prompts",
+            "scenes.places",
+            *(("scenes.background",) if block.backend != "grammar" or _on_photos(params) else ()),
+        ),
         attributes=("home", *IDENTITY),
-        seconds_per_sample=0.1,
+        inputs=tuple(each.name for each in named_inputs(params) if each.name in (PROMPT_FILE, SYSTEM, PROJECT)),
+        secret=SecretKey(block.secret_name, block.secret_key, TOKEN) if asks and block.secret_name else None,
+        egress=LANGUAGE_MODEL if asks else "",
+        seconds_per_sample=10.0 * block.count if asks else 0.1,
+    )
+
+
+def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Takes the object out of its own photo, before which the scenes then are."""
+    light = ArrayContract("left", "float32", 2, minimum=0.0, maximum=1.0, may_be_constant=True)
+    return StageSpec(
+        name="backdrop",
+        title="Empty photo",
+        version=1,
+        implementation="scenewright_stages.reference.backdrop:BackdropStage",
+        reads=(Read("white", ("photo", "cutout")),),
+        outputs=(
+            _image("empty", f"{WORK}/empty.png", result=False),
+            OutputContract("light", f"{WORK}/light.npz", "arrays", result=False, arrays=(light,)),
+        ),
+        seconds_per_sample=15.0,
     )
 
 
 def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Puts every view into every scene."""
-    own = (Read("white", ("photo", "cutout", "facts")),) if params.scenes.background == "own" else ()
+    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    own = (Read("white", ("facts",)), Read("backdrop", ("empty", "light")))
     return StageSpec(
         name="scenes",
         title="Scenes",
@@ -100,10 +143,10 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
         reads=(
             Read("perspectives", ("cutouts",), part="view_part"),
             Read("prompts", ("fields",), part="prompt_file"),
-            *own,
+            *(own if params.scenes.background == "own" else ()),
         ),
         outputs=(
-            OutputContract("image", "{home}/04_dataset/{file}.png", "image", image=MAY_BE_FLAT),
+            OutputContract("image", image_path, "image", result=image_kept, image=MAY_BE_FLAT),
             OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True)),
             OutputContract("facts", f"{WORK}/scene.json", "json", result=False, json_keys=("prompt", "box")),
         ),
@@ -118,9 +161,14 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
                 "occluder_probability",
                 "minimum_visible",
                 "seams",
+                "things",
+                *(("photos", "ground") if _on_photos(params) else ()),
             )
-        ),
-        attributes=("home", "file", "view_part", "prompt_file", "scene_seed", "empty"),
+        )
+        + (("annotate.split_ratio", "annotate.test_share") if _on_photos(params) else ()),
+        attributes=("home", "file", "view_part", "prompt_file", "scene_seed", "empty")
+        + (("prompt", "photo_split") if _on_photos(params) else ()),
+        inputs=tuple(each.name for each in named_inputs(params) if each.name in (PHOTOS, THINGS)),
         expands=partial(scene_children, params),
         threads=0,
         seconds_per_sample=2.0,
@@ -129,6 +177,8 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def vary_stage(params: ReferenceObjectParams) -> StageSpec:
     """Shows the scenes in other weather and light."""
+    combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
+    varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
     return StageSpec(
         name="vary",
         title="Variations",
@@ -136,10 +186,8 @@ def vary_stage(params: ReferenceObjectParams) -> StageSpec:
         implementation="scenewright_stages.reference.vary:VaryStage",
         reads=(Read("scenes", ("image",)),),
         outputs=(
-            OutputContract("combined", "{home}/05_qwen_combined_images/{picture}.png", "image", image=MAY_BE_FLAT),
-            OutputContract(
-                "varied", "{home}/05_qwen_augmented_images/{picture}.png", "image", optional=True, image=MAY_BE_FLAT
-            ),
+            OutputContract("combined", combined, "image", result=kept, image=MAY_BE_FLAT),
+            OutputContract("varied", varied, "image", result=kept, optional=True, image=MAY_BE_FLAT),
         ),
         parameters=("vary.weathers",),
         attributes=("home", "picture", "variation"),
@@ -213,14 +261,41 @@ def augment_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def stages(params: ReferenceObjectParams) -> tuple[StageSpec, ...]:
     """The chain, in the order in which it runs."""
-    chain = [white_stage, perspectives_stage, prompts_stage, scenes_stage]
+    chain = [white_stage, perspectives_stage, prompts_stage]
+    chain += [backdrop_stage] if params.scenes.background == "own" else []
+    chain += [scenes_stage]
     chain += [vary_stage] if params.vary.enabled else []
     chain += [annotate_stage] if params.annotate.enabled else []
     chain += [augment_stage] if params.augment.enabled else []
     return tuple(stage(params) for stage in chain)
 
 
-def _image(name: str, path: str, channels: int = 3, result: bool = True) -> OutputContract:
+def named_inputs(params: ReferenceObjectParams) -> tuple[NamedInput, ...]:
+    """Texts, backgrounds and other things that the user has."""
+    prompts, scenes = params.prompts, params.scenes
+    texts = {"file": ((PROMPT_FILE, "file"),), "ollama": ((SYSTEM, "system_file"), (PROJECT, "project_file"))}
+    found = [(name, "prompts", field) for name, field in texts.get(prompts.backend, ())]
+    found += [(PHOTOS, "scenes", "photos")] if _on_photos(params) else []
+    found += [(THINGS, "scenes", "things")] if scenes.background != "own" else []
+    named = [(name, block, field, getattr(getattr(params, block), field)) for name, block, field in found]
+    return tuple(
+        NamedInput(name, uri=uri, field=f"{block}.{to_camel(field)}") for name, block, field, uri in named if uri
+    )
+
+
+def _on_photos(params: ReferenceObjectParams) -> bool:
+    return params.scenes.background == "photo"
+
+
+def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
+    """Where an output of a step lies, and whether it is part of the result.
+
+    A folder that is kept no longer moves: its own stage runs again, and with the same bytes nothing after it.
+    """
+    return (path, True) if params.keeps(step) else (f"{WORK}/{otherwise}", False)
+
+
+def _image(name: str, path: str, result: bool = True, channels: int = 3) -> OutputContract:
     return OutputContract(name, path, "image", result=result, image=ImageContract(channels=channels))
 
 
@@ -230,7 +305,13 @@ PIPELINE = Pipeline(
     params=ReferenceObjectParams,
     input=InputKind(suffixes=(".png", ".jpg"), lister=list_objects),
     stages=stages,
-    examples=({"vary": {"enabled": True}},),
+    inputs=named_inputs,
+    retries_per_sample=3,
+    uri_parameters=("prompts.file", "prompts.system_file", "prompts.project_file", "scenes.photos", "scenes.things"),
+    examples=(
+        {"vary": {"enabled": True}, "scenes": {"background": "own"}},
+        {"scenes": {"background": "photo", "photos": "file:///photos", "things": "file:///things"}},
+    ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",
     sample_pages=False,

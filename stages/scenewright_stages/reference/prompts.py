@@ -1,85 +1,98 @@
-"""Step 3: what the scenes are, as sentences and as the fields that they were made of."""
+"""Step 3: what the scenes are, as sentences and as the fields from which they are drawn.
+
+The sentences come from a seeded grammar, from a user's file or from a language model. The place of a prompt always
+follows from its number: images of one place share a background, and the split is made before any prompt exists.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
+from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import write_json
+from scenewright_stages.reference.conversation import Conversation, Endpoint
 from scenewright_stages.reference.family import place_of, prompt_file
 from scenewright_stages.reference.listing import class_name, class_names
-from scenewright_stages.reference.params import SURFACES, Place, ReferenceObjectParams, Surface
+from scenewright_stages.reference.params import PROJECT, PROMPT_FILE, SYSTEM, ReferenceObjectParams
+from scenewright_stages.reference.wording import (
+    PLACES,
+    Fields,
+    before_photo,
+    drawn_fields,
+    named_fields,
+    other_places,
+    with_article,
+)
 
-USE = BackendUse("prompts", "grammar", notes="Sentences of a seeded grammar.")
+GRAMMAR = BackendUse("prompts", "grammar", notes="Sentences of a seeded grammar.")
+FILE = BackendUse("prompts", "file", notes="Sentences of the user's file.")
+SYSTEM_TEXT = "system_qwen_edit.txt"
 _ATTEMPTS = 200
-
-_PLACES: dict[Place, tuple[str, ...]] = {
-    "interior": ("in a bright hotel room", "in a quiet living room", "in a furnished room with a window"),
-    "forest": ("at the edge of a forest", "in a wooded park", "on a path between trees"),
-    "courtyard": ("in a sunny courtyard", "under the roof of a courtyard", "in a backyard"),
-    "sunset": ("at the waterfront after sunset", "on a promenade by the sea", "on a quay in the evening"),
-    "city": ("in the middle of a city", "on an open square before tall buildings", "at a building site downtown"),
-    "studio": ("in a photo studio", "in front of studio lamps", "in a film studio"),
-    "sunrise": ("in a meadow at sunrise", "in the fields on a foggy morning", "on a farm early in the day"),
-    "night": ("in a field under the night sky", "out in the open at night", "in the country after dark"),
-}
-_SURFACES: dict[Surface, tuple[str, ...]] = {
-    "wood": ("a wooden table", "a plank table", "a wooden counter"),
-    "stone": ("a stone slab", "a granite counter", "a stone table"),
-    "cloth": ("a table with a cloth", "a linen tablecloth", "a covered table"),
-}
-_LIGHTS: dict[str, float] = {"left": -90.0, "right": 90.0, "behind": 0.0, "front": 180.0, "back left": -45.0,
-                             "back right": 45.0, "front left": -135.0, "front right": 135.0}  # fmt: skip
-"""Where the light comes from, with its angle to the right of ahead in degrees."""
-_DISTANCES: dict[str, float] = {"close up": 1.0, "from an arm's length": 0.5, "from a little farther away": 0.0}
-"""How near the camera is, with the place in the range of scales."""
-_CLUTTERS: dict[str, float] = {"nothing else around": 0.0, "a few other things around": 0.5, "a crowded table": 1.0}
-"""How much else there is, with the place in the range of numbers of decoys."""
+_FIELD = "spec.referenceObject.prompts"
 
 
 @dataclass(frozen=True)
-class Fields:
-    """What a prompt asks of a scene.
+class Written:
+    """The prompts of one object.
 
     Attributes:
-        text: the sentence.
-        place, surface: what is around and below.
-        light: where it comes from, a name and an angle in degrees to the right of ahead.
-        nearness, clutter: in [0, 1].
+        fields: of each prompt, in order.
+        use: who wrote them.
+        history: the conversation with a language model; empty where there was none.
+        warnings: what the user has to know of them.
     """
 
-    text: str
-    place: Place
-    surface: Surface
-    light: str
-    light_degrees: float
-    nearness: float
-    clutter: float
+    fields: Sequence[Fields]
+    use: BackendUse
+    history: str = ""
+    warnings: Sequence[str] = ()
 
 
 class PromptsStage(Stage[ReferenceObjectParams]):
     """Writes the prompts of one object."""
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes ``prompts.txt``, ``classes.txt`` and the fields of every prompt."""
+        """Writes ``prompts.txt``, ``classes.txt`` and the fields of every prompt.
+
+        Raises:
+            ConfigurationError: the file has too few lines, or the endpoint refuses the request.
+            SampleError: the model does not write enough different prompts.
+        """
         params, attributes = inputs.params, sample.attributes
         name = class_name(attributes["class"], attributes["title"], params.object_name)
-        found = list(grammar(params, name, inputs.seed))
+        written = self._written(name, inputs)
         folder, fields = inputs.workspace / "prompts", inputs.workspace / "fields"
         folder.mkdir()
         fields.mkdir()
-        (folder / "prompts.txt").write_text("".join(f"{each.text}\n" for each in found), encoding="utf-8")
+        (folder / "prompts.txt").write_text("".join(f"{each.text}\n" for each in written.fields), encoding="utf-8")
         names = class_names(attributes["roster"], params.object_name)
         (folder / "classes.txt").write_text("".join(f"{each}\n" for each in names), encoding="utf-8")
-        for number, each in enumerate(found):
+        if written.history:
+            (folder / "conversation_history.txt").write_text(written.history, encoding="utf-8")
+        for number, each in enumerate(written.fields):
             write_json(fields / prompt_file(number), asdict(each))
-        metrics = {"prompts": [each.text for each in found], "object": name}
-        return StageResult({"prompts": folder, "fields": fields}, metrics, (), [USE])
+        metrics = {"prompts": [each.text for each in written.fields], "object": name}
+        return StageResult({"prompts": folder, "fields": fields}, metrics, written.warnings, [written.use])
+
+    def _written(self, name: str, inputs: StageInputs[ReferenceObjectParams]) -> Written:
+        params = inputs.params
+        if params.prompts.backend == "file":
+            return from_lines(params, _lines(inputs.named[PROMPT_FILE], params), name, inputs.seed)
+        if params.prompts.backend == "ollama":
+            return from_model(params, name, inputs.seed, self._endpoint(), _briefing(name, inputs))
+        return Written(list(grammar(params, name, inputs.seed)), GRAMMAR)
+
+    def _endpoint(self) -> Endpoint:
+        block, secret = self.params.prompts, self.context.stage.secret
+        return Endpoint(block.url, block.model, os.environ.get(secret.variable, "").strip() if secret else "")
 
 
 def grammar(params: ReferenceObjectParams, name: str, seed: int) -> Iterator[Fields]:
@@ -87,35 +100,97 @@ def grammar(params: ReferenceObjectParams, name: str, seed: int) -> Iterator[Fie
     taken: set[str] = set()
     for number in range(params.prompts.count):
         for attempt in range(_ATTEMPTS):
-            found = _drawn(np.random.default_rng([seed, number, attempt]), name, place_of(params, number))
+            found = drawn_fields(np.random.default_rng([seed, number, attempt]), name, place_of(params, number))
+            if params.scenes.background == "photo":
+                found = before_photo(found, name, number)
             if found.text not in taken:
                 break
         taken.add(found.text)
         yield found
 
 
-def _drawn(rng: np.random.Generator, name: str, place: Place) -> Fields:
-    surface = SURFACES[rng.integers(len(SURFACES))]
-    light = list(_LIGHTS)[rng.integers(len(_LIGHTS))]
-    distance = list(_DISTANCES)[rng.integers(len(_DISTANCES))]
-    clutter = list(_CLUTTERS)[rng.integers(len(_CLUTTERS))]
-    where, on = _PLACES[place], _SURFACES[surface]
-    side = light if light == "behind" else f"the {light}"
-    text = (
-        f"A photo of {_with_article(name)} on {on[rng.integers(len(on))]} {where[rng.integers(len(where))]}, "
-        f"{distance}, light from {side}, {clutter}"
-    )
-    return Fields(text, place, surface, light, _LIGHTS[light], _DISTANCES[distance], _CLUTTERS[clutter])
+def from_lines(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: int) -> Written:
+    """The prompts of a user's file, in its order."""
+    fields = _read(params, lines, name, seed)
+    warnings = _misplaced(fields) if params.scenes.background == "surface" else []
+    return Written(fields, FILE, warnings=warnings)
 
 
-def _with_article(name: str) -> str:
-    return (
-        name
-        if name.lower().startswith(("a ", "an ", "the "))
-        else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
-    )
+def from_model(params: ReferenceObjectParams, name: str, seed: int, endpoint: Endpoint, briefing: str) -> Written:
+    """The prompts that a language model writes, one for each request.
+
+    Args:
+        params: of the pipeline.
+        name: of the object.
+        seed: is sent with every request.
+        endpoint: where the model answers.
+        briefing: its system prompt.
+
+    Raises:
+        ConfigurationError, SampleError: as of the endpoint and the conversation.
+    """
+    talk = Conversation(endpoint, seed, [{"role": "system", "content": briefing}])
+    lines = talk.prompts([_request(params, number, name, seed) for number in range(params.prompts.count)])
+    use = BackendUse("prompts", "ollama", model=endpoint.model, notes="Sentences of a language model.")
+    return Written(_read(params, lines, name, seed), use, talk.history())
 
 
-def read_fields(text: str) -> Fields:
-    """The fields of a prompt's file."""
-    return Fields(**json.loads(text))
+def _read(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: int) -> list[Fields]:
+    """What the sentences name; what they leave open is drawn as in the grammar."""
+    places = [place_of(params, number) for number in range(len(lines))]
+    return [
+        named_fields(line, drawn_fields(np.random.default_rng([seed, number, 0]), name, place))
+        for number, (line, place) in enumerate(zip(lines, places, strict=True))
+    ]
+
+
+def _request(params: ReferenceObjectParams, number: int, name: str, seed: int) -> str:
+    """What the model is asked for next: the place is settled, everything else is its own choice."""
+    asked = f"Write prompt {number + 1} of {params.prompts.count} for {with_article(name)}."
+    if params.scenes.background != "surface":
+        return asked
+    phrases = PLACES[place_of(params, number)]
+    return f"{asked} The scene is set {phrases[np.random.default_rng([seed, number]).integers(len(phrases))]}."
+
+
+def _briefing(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:
+    """The system prompt: the user's or ours, then what the user says of the project."""
+    own = resources.files(__package__) / "texts" / SYSTEM_TEXT
+    given = {each: inputs.named[each].read_text(encoding="utf-8") for each in (SYSTEM, PROJECT) if each in inputs.named}
+    parts = [given.get(SYSTEM) or own.read_text(encoding="utf-8"), given.get(PROJECT, ""), f"The object: {name}"]
+    return "\n\n".join(part.strip() for part in parts if part.strip())
+
+
+def _lines(path: Path, params: ReferenceObjectParams) -> list[str]:
+    """The first lines of the file that are not empty, as many as wanted.
+
+    Raises:
+        ConfigurationError: there are too few, two are equal, or the file is not text.
+    """
+    field = f"{_FIELD}.file"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(field, params.prompts.file, "is not text in UTF-8") from None
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    if len(lines) < params.prompts.count:
+        remedy = f"has {len(lines)} prompts, prompts.count is {params.prompts.count}: add lines or lower the count"
+        raise ConfigurationError(field, params.prompts.file, remedy)
+    wanted = lines[: params.prompts.count]
+    if repeated := [line for line in wanted if wanted.count(line) > 1]:
+        raise ConfigurationError(field, params.prompts.file, f"holds the prompt {repeated[0]!r} twice")
+    return wanted
+
+
+def _misplaced(fields: Sequence[Fields]) -> list[str]:
+    """Says which sentences name another place than the one that is drawn."""
+    found = []
+    for number, each in enumerate(fields, start=1):
+        if named := other_places(each.text, each.place):
+            found.append(f"line {number} ({', '.join(named)} is drawn in {each.place})")
+    if not found:
+        return []
+    return [
+        f"{len(found)} prompts name another place than scenes.places gives them in turn: {'; '.join(found[:5])}; "
+        "order scenes.places as the lines"
+    ]

@@ -1,21 +1,50 @@
-"""The page of a reference-object data set: scenes, what was left out, and how the data is distributed."""
+"""The page of a reference-object data set: views, labelled scenes, what it covers, and whether splits leak.
+
+Most of the page is that of every data set of photographs. What is special here is drawn from the records alone, and a
+few pictures are fetched to be shown with their labels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
-from scenewright_stages.photographs.page import DatasetData
+from scenewright_stages.photographs.page import Card, DatasetData, Gallery, Table
+from scenewright_stages.photographs.pictures import read_rgb, unit_from_bytes
+from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import stages
 from scenewright_stages.report.charts import Distribution, distribution
+from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
+from scenewright_stages.vision.colour import turbo
+
+Floats = NDArray[np.float32]
 
 PAIR = PairFiles(("white", "white"), "the object", ("scenes", "image"), "in a scene")
+SPLITS = ("train", "val", "test")
+_SHOWN_VIEWS, _SHOWN_SCENES = 24, 12
+_SIDE = 360
+_OUTLINE = (255, 149, 0)
+_GRID = 96
+
+
+def _shows_object(outcome: SampleOutcome) -> bool:
+    """Whether the object is in the scene."""
+    return not outcome.sample.attributes["empty"]
+
+
 MEASURES = (
-    Measure("visible", "scenes", False, "Most hidden objects", "Share of the object that nothing hides"),
-    Measure("area", "scenes", False, "Smallest objects", "Share of the image"),
+    Measure("visible", "scenes", False, "Most hidden objects", "Share of the object that nothing hides", _shows_object),
+    Measure("area", "scenes", False, "Smallest objects", "Share of the image", _shows_object),
+    Measure("overlap", "annotate", False, "Least like the exact mask", "Intersection over union"),
+    Measure("score", "annotate", False, "Least certain labels", "The method's own score", _shows_object),
 )
 
 
@@ -26,34 +55,166 @@ class ReferenceReporter(DatasetReporter):
         """Everything that the page shows."""
         params = ReferenceObjectParams.model_validate(job.get("spec", {}).get("referenceObject") or {})
         overview = Overview(outcomes, stages(params), PAIR)
+        images = _first_of_each(overview.done, "annotate" if params.annotate.enabled else "scenes")
         return overview.page(
             job,
             "Reference object",
             params,
-            subtitle=_subtitle(overview),
+            subtitle=_subtitle(overview, images),
             facts=_scene_facts,
             measures=MEASURES,
-            distributions=_distributions(overview),
+            distributions=_distributions(images),
+            galleries=tuple(_galleries(images)),
+            tables=tuple(_tables(images, params)) if params.annotate.enabled else (),
         )
 
 
-def _subtitle(overview: Overview) -> str:
+def _first_of_each(outcomes: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:
+    """One outcome for each record of a stage, without those that only differ further down."""
+    found: dict[str, SampleOutcome] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.records[stage].sample, outcome)
+    return list(found.values())
+
+
+def _subtitle(overview: Overview, images: Sequence[SampleOutcome]) -> str:
     objects = len({each.sample.root.id for each in overview.done})
-    splits = dict.fromkeys(("train", "val", "test"), 0)
-    for outcome in overview.done:
-        splits[outcome.sample.attributes["split"]] += 1
-    counts = ", ".join(f"{count:,} {split}" for split, count in splits.items() if count)
-    return f"{objects:,} object{'' if objects == 1 else 's'}; {counts}"
+    counts = ", ".join(
+        f"{count:,} {split}"
+        for split in SPLITS
+        if (count := sum(each.sample.attributes["split"] == split for each in images))
+    )
+    return f"{objects:,} object{'' if objects == 1 else 's'}; images: {counts}"
 
 
-def _distributions(overview: Overview) -> tuple[Distribution | None, ...]:
+def _distributions(images: Sequence[SampleOutcome]) -> tuple[Distribution | None, ...]:
+    shown = [each.records["scenes"].metrics for each in images if _shows_object(each)]
     return (
-        distribution("Object in the image", [100 * area for area in overview.metrics("scenes", "area")], "%", 1),
-        distribution("Visible share", [100 * share for share in overview.metrics("scenes", "visible")], "%", 0),
-        distribution("Other things", overview.metrics("scenes", "decoys"), "", 0),
+        distribution("Object in the image", [100 * each["area"] for each in shown], "%", 1),
+        distribution("Visible share", [100 * each["visible"] for each in shown], "%", 0),
+        distribution("Other things", [each.records["scenes"].metrics["decoys"] for each in images], "", 0),
     )
 
 
 def _scene_facts(outcome: SampleOutcome) -> tuple[str, ...]:
     metrics = outcome.records["scenes"].metrics
     return outcome.sample.attributes["split"], metrics["place"], f"visible {metrics['visible']:.0%}"
+
+
+def _galleries(images: Sequence[SampleOutcome]) -> Iterator[Gallery]:
+    if views := tuple(_view_cards(images)):
+        yield Gallery("Views", "The object as it was turned; angles are in degrees.", views)
+    chosen = [images[place] for place in evenly_spaced(len(images), _SHOWN_SCENES)]
+    if chosen and ("annotate", "mask") in chosen[0].files:
+        cards = tuple(_labelled(each) for each in chosen)
+        yield Gallery("Scenes with their labels", "The outline is what the label says.", cards)
+    if any(_shows_object(each) for each in images):
+        note = "How often the object's box covers a place of the image, over all images. Even is better."
+        yield Gallery("Where the object is", note, tuple(_heat_cards(images)))
+
+
+def _view_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
+    """The views of the first objects."""
+    shown = 0
+    for outcome in _first_of_each(images, "perspectives"):
+        folder = outcome.files[("perspectives", "views")]()
+        for view in outcome.records["perspectives"].metrics["views"]:
+            if shown == _SHOWN_VIEWS:
+                return
+            shown += 1
+            name = f"{outcome.sample.root.id}, {view['yaw']:+g}°"
+            picture = thumbnail(unit_from_bytes(read_rgb(folder / view["file"])), _SIDE, name)
+            facts = (f"tilt {view['elevation']:+g}°", *(("not seen by the photo",) if view["pseudo"] else ()))
+            yield Card(name, picture, facts)
+
+
+def _labelled(outcome: SampleOutcome) -> Card:
+    """An image with the outline of its mask."""
+    record = outcome.records["annotate"]
+    pixels = np.ascontiguousarray(read_rgb(outcome.files[("annotate", "image")]()))
+    mask = read_mask(outcome.files[("annotate", "mask")]()).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(max(mask.shape) / 240))
+    cv2.drawContours(pixels, outlines, -1, _OUTLINE, thickness, cv2.LINE_AA)
+    name = str(outcome.sample.attributes["picture"])
+    label = "without the object" if record.metrics["empty"] else str(record.metrics["class"])
+    return Card(name, thumbnail(unit_from_bytes(pixels), _SIDE, name), (label, record.metrics["split"]))
+
+
+def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
+    """One map for each split."""
+    for split in SPLITS:
+        own = [each for each in images if each.sample.attributes["split"] == split and _shows_object(each)]
+        if own:
+            heat = coverage([each.records["scenes"].metrics for each in own])
+            yield Card(
+                split, _coloured(heat, f"Positions in {split}"), (f"{len(own):,} images", f"at most {heat.max():.0%}")
+            )
+
+
+def coverage(metrics: Sequence[Mapping[str, Any]]) -> Floats:
+    """(96, 96) float32 the share of images whose object's box covers a place."""
+    found = np.zeros((_GRID, _GRID), np.float32)
+    for each in metrics:
+        left, top, right, bottom = each["box"]
+        across, down = _GRID / each["width"], _GRID / each["height"]
+        found[round(top * down) : max(round(bottom * down), round(top * down) + 1),
+              round(left * across) : max(round(right * across), round(left * across) + 1)] += 1  # fmt: skip
+    return found / np.float32(max(len(metrics), 1))
+
+
+def _coloured(heat: Floats, alt: str) -> Picture:
+    colours = turbo(heat / max(float(heat.max()), 1e-6))
+    pixels = np.asarray(colours, np.float32) / (255 if colours.dtype == np.uint8 else 1)
+    enlarged = cv2.resize(pixels.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
+    return thumbnail(np.clip(enlarged, 0, 1), _SIDE, alt)
+
+
+def _tables(images: Sequence[SampleOutcome], params: ReferenceObjectParams) -> Iterator[Table]:
+    splits = [split for split in SPLITS if any(each.sample.attributes["split"] == split for each in images)]
+    counted: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(splits, 0))
+    for each in images:
+        metrics = each.records["annotate"].metrics
+        counted["without the object" if metrics["empty"] else metrics["class"]][metrics["split"]] += 1
+    rows = tuple(
+        (name, *(f"{row[split]:,}" for split in splits), f"{sum(row.values()):,}") for name, row in counted.items()
+    )
+    yield Table("Images by class and split", "Degraded copies are not counted.", ("Class", *splits, "All"), rows)
+    if found := [each.records["annotate"].metrics for each in images if "overlap" in each.records["annotate"].metrics]:
+        yield _agreement(found, [each.records["annotate"].metrics for each in images])
+    yield Table(
+        "Do the splits leak?",
+        f"annotate.group is {params.annotate.group}: what the split follows must not cross it. Everything else may.",
+        ("What images share", "Groups", "In more than one split", "Must not cross"),
+        tuple(leak_rows(images, params)),
+    )
+
+
+def _agreement(found: Sequence[Mapping[str, Any]], everything: Sequence[Mapping[str, Any]]) -> Table:
+    """How well masks that a method found agree with those that the compositor knows."""
+    overlaps = [each["overlap"] for each in found]
+    empty = [each["false_alarm"] for each in everything if "false_alarm" in each]
+    rows = [
+        ("Overlap, median", f"{float(np.median(overlaps)):.3f}"),
+        ("Overlap, worst tenth below", f"{sorted(overlaps)[len(overlaps) // 10]:.3f}"),
+        ("Labels with an overlap below 0.5", f"{sum(each < 0.5 for each in overlaps):,} of {len(overlaps):,}"),
+        ("Found where the object is not", f"{sum(empty):,} of {len(empty):,}"),
+    ]
+    note = "Overlap is intersection over union with the mask that the compositor knows."
+    return Table("Predicted against exact", note, ("", "Found"), tuple(rows))
+
+
+def leak_rows(images: Sequence[SampleOutcome], params: ReferenceObjectParams) -> Iterator[tuple[str, str, str, str]]:
+    """For each thing that images share: number of groups, how many of them lie in several splits, whether any may."""
+    follows = {"background": params.needs_scenes(), "view": params.needs_views(), "same picture": True}
+    kinds: dict[str, Callable[[SampleOutcome], object]] = {
+        "background": lambda each: each.records["scenes"].metrics["place"],
+        "view": lambda each: each.sample.attributes["view"],
+        "same picture": lambda each: each.records["annotate"].outputs["image"].hash,
+    }
+    for kind, group_of in kinds.items():
+        groups: dict[object, set[str]] = defaultdict(set)
+        for each in images:
+            groups[group_of(each)].add(each.sample.attributes["split"])
+        crossing = len([splits for splits in groups.values() if len(splits) > 1])
+        yield kind, f"{len(groups):,}", f"{crossing:,}", "yes" if follows[kind] else "no"

@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Made, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import (
     bytes_from_unit,
     linear_from_bytes,
     one_thread_each,
+    read_photograph,
     read_rgb,
-    read_rgba,
     unit_from_bytes,
     write_json,
 )
+from scenewright_stages.reference.companions import Thing, companions, read_things
+from scenewright_stages.reference.family import photos_of_split
 from scenewright_stages.reference.files import read_cutout
-from scenewright_stages.reference.params import ReferenceObjectParams, ScenesParams, Seam
-from scenewright_stages.reference.prompts import Fields, read_fields
-from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear
-from scenewright_stages.vision.inpainting.completion import complete
+from scenewright_stages.reference.listing import is_photo
+from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
+from scenewright_stages.reference.wording import Fields, read_fields
+from scenewright_stages.vision.colour import srgb_from_linear
 from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.scenery import panorama, props, surfaces
-from scenewright_stages.vision.scenery.cast_shadow import cast_shadow, light_left
-from scenewright_stages.vision.scenery.composition import (
-    Cutout,
-    Drawn,
-    Placed,
-    Setting,
-    draw,
-    facing_world,
-    local_scale,
-    place_on_table,
-)
+from scenewright_stages.vision.scenery import panorama, surfaces
+from scenewright_stages.vision.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
+from scenewright_stages.vision.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -52,6 +48,24 @@ USE = BackendUse(
 _ATTEMPTS = 12
 _MARGIN = 6
 """Pixels between the object and the border of the image."""
+_GREY = surfaces.TableTop(np.full((4, 4, 3), 0.3, np.float32), 0.0, np.full(3, 0.3, np.float32))
+"""What the ground of a photo throws back on the things that stand on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserPhoto:
+    """A photo of the user's, (H, W, 3) float32 linear, and its name."""
+
+    name: str
+    linear: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class UserPictures:
+    """What the user brings for a scene: the photo to stand in, if any, and cut-outs to stand beside the object."""
+
+    photo: UserPhoto | None
+    things: Sequence[Thing]
 
 
 class ScenesStage(Stage[ReferenceObjectParams]):
@@ -60,6 +74,8 @@ class ScenesStage(Stage[ReferenceObjectParams]):
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
+        self._things: list[Thing] = []
+        self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
         """Writes the image, the object's visible part as a mask, and what is known of the scene.
@@ -73,7 +89,8 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         if inputs.params.scenes.background == "own":
             image, cover, facts = _on_own_background(sample, inputs, view)
         else:
-            image, cover, facts = _on_a_table(sample, inputs.params.scenes, view, fields, rng)
+            user = self._users(sample, inputs)
+            image, cover, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
         mask = cover >= 0.5
         metrics: dict[str, Any] = {
             **facts,
@@ -90,6 +107,33 @@ class ScenesStage(Stage[ReferenceObjectParams]):
             "facts": write_json(inputs.workspace / "scene.json", metrics),
         }
         return StageResult(outputs, metrics, (), [USE])
+
+    def _users(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> UserPictures:
+        """The user's own photo and cut-outs, where the job names some."""
+        block = inputs.params.scenes
+        with self._lock:
+            if THINGS in inputs.named and not self._things:
+                self._things = read_things(inputs.named[THINGS], block.things)
+        photo = _photo_of(sample, inputs) if PHOTOS in inputs.named else None
+        return UserPictures(photo, self._things)
+
+
+def _photo_of(sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> UserPhoto:
+    """The photo of the sample's prompt.
+
+    Raises:
+        ConfigurationError: no photo of the folder may be shown in its split.
+    """
+    folder = inputs.named[PHOTOS]
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if is_photo(path.name)}
+    split = sample.attributes.get("photo_split")
+    names = photos_of_split(sorted(paths), inputs.params, split)
+    if not names:
+        where = f" for {split}: groups never cross a split, so every split needs photos of its own" if split else ""
+        remedy = f"has {len(paths)} photos, none{where}"
+        raise ConfigurationError("spec.referenceObject.scenes.photos", inputs.params.scenes.photos, remedy)
+    name = names[sample.attributes["prompt"] % len(names)]
+    return UserPhoto(name, linear_from_bytes(read_photograph(paths[name]).pixels))
 
 
 def box_of(mask: Mask) -> list[int]:
@@ -108,15 +152,20 @@ def _read_view(inputs: StageInputs[ReferenceObjectParams]) -> Cutout:
     return Cutout(linear_from_bytes(pixels), cover, normals, base)
 
 
-def _on_a_table(
-    sample: Sample, block: ScenesParams, view: Cutout, fields: Fields, rng: np.random.Generator
+def _on_ground(
+    sample: Sample,
+    block: ScenesParams,
+    view: Cutout,
+    fields: Fields,
+    user: UserPictures,
+    rng: np.random.Generator,
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """Image, what is visible of the object, and facts."""
+    """Image, what is visible of the object, and facts, of a scene on a table or before a photo of the user's."""
     for _ in range(_ATTEMPTS):
-        setting, scale = _setting(block, view, fields, rng)
+        setting, scale = _setting(block, view, fields, user, rng)
         seam: Seam = block.seams[rng.integers(len(block.seams))]
         object_placed = Placed(view, setting.column, setting.row, scale, seam)
-        things, occluded = _others(block, setting, object_placed, fields, rng)
+        things, occluded = companions(block, setting, object_placed, fields, user.things, rng)
         noise = float(rng.uniform(0.4, 2.2))
         if sample.attributes["empty"]:
             drawn = draw(setting, things)
@@ -129,9 +178,9 @@ def _on_a_table(
     else:
         raise SampleError("ObjectHidden", f"less than {block.minimum_visible:.0%} of the object shows; fewer occluders")
     facts = {
-        "background": "surface",
-        "place": fields.place,
-        "light": fields.light,
+        "background": block.background,
+        "place": fields.place if user.photo is None else user.photo.name,
+        "light": fields.light if user.photo is None else "photo",
         "light_direction": drawn.light[0],
         "main_light_share": drawn.light[1],
         "camera_pitch": round(setting.pitch, 2),
@@ -149,7 +198,9 @@ def _visible(drawn: Drawn) -> float:
     return float(drawn.covers[0].sum() / max(float(drawn.whole[0].sum()), 1e-6))
 
 
-def _setting(block: ScenesParams, view: Cutout, fields: Fields, rng: np.random.Generator) -> tuple[Setting, float]:
+def _setting(
+    block: ScenesParams, view: Cutout, fields: Fields, user: UserPictures, rng: np.random.Generator
+) -> tuple[Setting, float]:
     """The empty scene, and the enlargement of the object in it."""
     width, height = block.size
     rows, columns = np.nonzero(view.alpha > 0.5)
@@ -163,6 +214,8 @@ def _setting(block: ScenesParams, view: Cutout, fields: Fields, rng: np.random.G
     column = _within(rng, scale * left + _MARGIN, width - scale * right - _MARGIN, width * 0.5)
     lowest, highest = scale * above + _MARGIN, height - scale * below - _MARGIN
     row = _within(rng, max(lowest, 0.5 * height), min(highest, 0.8 * height), min(max(0.64 * height, lowest), highest))
+    if user.photo is not None:
+        return _before_photo(block, user.photo, view, (column, row), scale, rng)
     around = panorama.place(fields.place)
     turn = fields.light_degrees - around.azimuth_of_brightest() + float(rng.uniform(-25, 25))
     side = extent * scale
@@ -183,46 +236,48 @@ def _setting(block: ScenesParams, view: Cutout, fields: Fields, rng: np.random.G
     return setting, scale
 
 
+def _before_photo(
+    block: ScenesParams,
+    photo: UserPhoto,
+    view: Cutout,
+    place: tuple[float, float],
+    scale: float,
+    rng: np.random.Generator,
+) -> tuple[Setting, float]:
+    """A photo as an empty scene. With a ground line, what stands nearer to it is smaller."""
+    width, height = block.size
+    column, row = place
+    pixels = fitted(photo.linear, width, height, float(rng.uniform()), float(rng.uniform()))
+    around, exposure = light_of_photo(pixels)
+    ground = PhotoGround(undeveloped(pixels), None if block.ground is None else block.ground * height, exposure)
+    pitch = view.base.pitch
+    if ground.horizon is not None:
+        lowest = max(row, ground.horizon + 0.12 * height)
+        row = float(rng.uniform(ground.horizon + 0.1 * height, lowest))
+        scale *= float(np.clip((row - ground.horizon) / max(0.85 * height - ground.horizon, 1.0), 0.35, 1.0)) ** 0.5
+        # Nothing is cut off above.
+        above = scale * (view.base.row - np.flatnonzero((view.alpha > 0.5).any(axis=1))[0]) + _MARGIN
+        row = max(row, min(above, 0.9 * height))
+        pitch = float(np.clip(np.degrees(np.arctan((row - ground.horizon) / (1.15 * max(width, height)))), 8, 75))
+    setting = Setting(
+        width=width,
+        height=height,
+        pitch=pitch,
+        column=column,
+        row=row,
+        panorama=around,
+        table=_GREY,
+        tile=1.0,
+        turn=0.0,
+        edge=np.inf,
+        defocus=0.0,
+        photo=ground,
+    )
+    return setting, scale
+
+
 def _within(rng: np.random.Generator, low: float, high: float, otherwise: float) -> float:
     return float(rng.uniform(low, high)) if low < high else otherwise
-
-
-def _others(
-    block: ScenesParams, setting: Setting, placed: Placed, fields: Fields, rng: np.random.Generator
-) -> tuple[list[Placed], int]:
-    """Decoys beside and behind the object and what stands before it, and how many of the latter."""
-    low, high = block.decoys
-    count = round(low + (high - low) * min(1.0, max(0.0, fields.clutter + float(rng.uniform(-0.25, 0.25)))))
-    side = max(placed.cutout.alpha.shape) * placed.scale
-    found = [_beside(setting, placed, side, rng) for _ in range(count)]
-    occluded = int(rng.uniform() < block.occluder_probability)
-    return [*found, *(_before(setting, side, rng) for _ in range(occluded))], occluded
-
-
-def _beside(setting: Setting, placed: Placed, side: float, rng: np.random.Generator) -> Placed:
-    """A decoy next to the object or behind it; a third of them in its colours."""
-    x = float(rng.choice([-1, 1]) * rng.uniform(0.62, 1.15)) * side
-    z = float(rng.uniform(-0.15, 0.6)) * min(side, setting.edge * 0.8)
-    inside = placed.cutout.alpha > 0.9
-    colours = placed.cutout.colours[inside]
-    alike = np.asarray(colours[rng.integers(len(colours))]) if rng.uniform() < 0.35 and len(colours) else None
-    return _prop_at(setting, x, z, float(rng.uniform(0.3, 0.75)) * side, rng, alike)
-
-
-def _before(setting: Setting, side: float, rng: np.random.Generator) -> Placed:
-    """Something that stands before the object and hides a part of it."""
-    x = float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.55)) * side
-    z = -float(rng.uniform(0.45, 0.75)) * side
-    return _prop_at(setting, x, z, float(rng.uniform(0.3, 0.5)) * side, rng, None)
-
-
-def _prop_at(
-    setting: Setting, x: float, z: float, side: float, rng: np.random.Generator, colour: Floats | None
-) -> Placed:
-    prop = props.draw_prop(rng, side, setting.pitch, colour)
-    column, row = place_on_table(setting, x, z)
-    cutout = Cutout(prop.colours, prop.alpha, prop.normals, prop.base, albedo=True)
-    return Placed(cutout, column, row, local_scale(setting, row))
 
 
 def _with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes:
@@ -237,23 +292,23 @@ def _with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Byte
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """The view where the object stood in its own photo, which is filled where that and its shadow were."""
-    photo, cut = read_rgb(inputs.path("white", "photo")), read_rgba(inputs.path("white", "cutout"))[1]
+    """The view where the object stood in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
-    reach = max(5, round(0.02 * max(cut.shape))) | 1
-    thing = cv2.dilate((cut > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    shown = linear_from_bytes(photo)
-    shadow = cast_shadow(shown, thing)
-    empty = linear_from_srgb(complete(unit_from_bytes(photo), thing | shadow, seed=inputs.seed))
+    empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
+    height, width = empty.shape[:2]
     facts = {"background": "own", "place": "own", "visible": 1.0, "seam": "none", "decoys": 0, "occluders": 0}
     if sample.attributes["empty"]:
-        cover = np.zeros(cut.shape, np.float32)
-        return bytes_from_unit(srgb_from_linear(empty)), cover, {**facts, "visible": 0.0}
+        return (
+            bytes_from_unit(srgb_from_linear(empty)),
+            np.zeros((height, width), np.float32),
+            {**facts, "visible": 0.0},
+        )
+    with np.load(inputs.path("backdrop", "light")) as stored:
+        # The object keeps the light of its photo, and so its shadow.
+        ground = empty * stored["left"][..., None]
     move = np.array([[1, 0, base["column"] - view.base.column], [0, 1, base["row"] - view.base.row]], np.float32)
-    size = (cut.shape[1], cut.shape[0])
+    size = (width, height)
     layer = cv2.warpAffine(view.colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cover = np.asarray(cv2.warpAffine(view.alpha, move, size, flags=cv2.INTER_LINEAR), np.float32)
-    # The object keeps the light of its photo, and so its shadow.
-    ground = empty * light_left(shown, empty, shadow, thing)[..., None]
     image = ground + cover[..., None] * (layer - ground)
     return bytes_from_unit(srgb_from_linear(image.astype(np.float32))), cover, facts

@@ -34,6 +34,7 @@ OUTPUTS_MISSING = "outputs missing"
 OVERWRITTEN = "overwritten by other parameters"
 INTERRUPTED = "interrupted"
 FAILED_BEFORE = "failed before"
+FORCED = "forced"
 
 UPSTREAM_FAILED = "UpstreamFailed"
 UPSTREAM_MISSING = "UpstreamMissing"
@@ -185,6 +186,7 @@ def judge(
     stages: Sequence[StageSpec] | None = None,
     selected: frozenset[str] | None = None,
     retry_failed: bool = False,
+    forced_by: str = "",
 ) -> States:
     """The state of every sample in every stage.
 
@@ -195,6 +197,7 @@ def judge(
         stages: a part of the chain that is closed under `reads`; all of it for None.
         selected: stages that may run; the samples of others are skipped unless they are up to date. None: all.
         retry_failed: whether failed samples run again.
+        forced_by: id of the run that makes everything in the selected stages again, once; empty: none does.
     """
     states: States = {}
     relatives = Relatives(chain, population)
@@ -207,8 +210,17 @@ def judge(
                 state = _outside_selection(stage, state)
             elif state.state == "failed" and retry_failed:
                 state = SampleState("todo", None, FAILED_BEFORE)
+            elif forced_by and _is_older(state, forced_by):
+                state = SampleState("todo", None, FORCED)
             states[stage.name][sample.id] = state
     return states
+
+
+def _is_older(state: SampleState, run: str) -> bool:
+    """Whether a sample can run and has not ended in this run."""
+    if state.state == "todo":
+        return state.reason == UPSTREAM_RUNS
+    return state.record is not None and state.record.run not in (run, PROVIDED)
 
 
 def blocked(upstream: Sequence[Upstream]) -> SampleState | None:

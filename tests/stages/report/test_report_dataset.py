@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scenewright_stages.photographs.page import Credit, DatasetData, Gate, Pair, Reason, StageRow, render_dataset
+from scenewright_stages.photographs.page import (
+    Card,
+    Credit,
+    DatasetData,
+    Gallery,
+    Gate,
+    Pair,
+    Reason,
+    StageRow,
+    Table,
+    render_dataset,
+)
 from scenewright_stages.report.charts import LightPoint, distribution, histogram_svg, sphere_svg
 from scenewright_stages.report.pictures import photograph
 
@@ -32,6 +43,8 @@ def page_data(name: str = "portraits") -> DatasetData:
         lights=(LightPoint(0.5, 0.5, 0.2),),
         light_count=12000,
         distributions=(shown,),
+        galleries=(Gallery("Views", "As it was turned.", (Card(name, picture, ("tilt +6°",)),)),),
+        tables=(Table("Leaks", "None may cross.", ("Group", "Number"), (("view", "6"), (name, "1"))),),
         gates=(Gate("Smallest persons", "Share of the picture", (pair,)),),
         stages=(StageRow("segment", "Find the person", 12000, 2, 3, 600.0, 17.5),),
         credits=(Credit("segment", "sam3", "facebook/sam3 main", "sam-license", 12000, name),),
@@ -40,7 +53,18 @@ def page_data(name: str = "portraits") -> DatasetData:
 
 def test_counts_reasons_throughput_and_licences_are_told() -> None:
     page = render_dataset(page_data())
-    for text in ("12,000 done", "3 rejected", "ImageTruncated", "sam-license", "17.5", "0.050", "1 of 12,000 lights"):
+    for text in (
+        "12,000 done",
+        "3 rejected",
+        "ImageTruncated",
+        "sam-license",
+        "17.5",
+        "0.050",
+        "1 of 12,000 lights",
+        "tilt +6°",
+        "None may cross.",
+        '<td class="number">6</td>',
+    ):
         assert text in page, text
 
 

@@ -80,7 +80,7 @@ def test_pipeline_blocks_have_no_default_and_nested_blocks_do() -> None:
     spec = parts("SceneJob")["spec"]["properties"]
     assert "default" not in spec["vistadream"]
     assert spec["vistadream"]["properties"]["coarse"]["default"]["frames"] == 10
-    assert spec["execution"]["default"]["retries"] == {"perSample": 1, "perShard": 3, "passes": 2}
+    assert spec["execution"]["default"]["retries"] == {"passes": 2}
     assert spec["vistadream"]["properties"]["coarse"]["properties"]["frames"]["default"] == 10
 
 

@@ -107,3 +107,18 @@ def test_no_readable_sample_at_all_is_a_refusal(job: Path) -> None:
     result = scenewright("run", job)
     assert result.returncode == 10
     assert "no sample could be read" in result.stderr
+
+
+@pytest.mark.slow
+def test_force_runs_again_from_a_stage_on_and_executions_are_folders_of_their_own(job: Path) -> None:
+    assert scenewright("run", job, "--execution", "new").returncode == 0
+    (execution,) = (job.parent / "out").iterdir()
+    assert (execution / "s1" / "result.json").is_file()
+    forced = scenewright("run", job, "--execution", "last", "--start-from", "sum", "--force", "-o", "json")
+    ended = json.loads(forced.stdout)
+    assert (forced.returncode, set(ended["jobs"][0]["stepSeconds"])) == (0, {"index", "sum", "publish"})
+    again = scenewright("run", job, "--execution", execution.name, "-o", "json")
+    assert set(json.loads(again.stdout)["jobs"][0]["stepSeconds"]) == {"index", "publish"}
+    stages = planned(job, "--execution", "last", "--force")
+    assert {name: stage["reasons"] for name, stage in stages.items()} == {"double": {"forced": 2}, "sum": {"forced": 2}}
+    assert [each.name for each in (job.parent / "out").iterdir()] == [execution.name]

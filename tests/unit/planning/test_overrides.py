@@ -84,3 +84,7 @@ def test_relative_paths_count_from_the_given_folder(uri: str, absolute: str) -> 
     assert absolute_uri(uri, Path("/jobs")) == absolute
     raw = {"spec": {"input": {"uri": uri}, "output": 3}}
     assert with_absolute_uris(raw, Path("/jobs"))["spec"] == {"input": {"uri": absolute}, "output": 3}
+    block = {"scenes": {"photos": uri, "iterations": 2}, "prompts": 3}
+    raw = {"kind": "DatasetJob", "spec": {"referenceObject": block}}
+    found = with_absolute_uris(raw, Path("/jobs"))["spec"]["referenceObject"]
+    assert found == {"scenes": {"photos": absolute, "iterations": 2}, "prompts": 3}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins import plugins
 
+from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.kinds import API_VERSION
 from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan, make_plan
@@ -31,6 +32,40 @@ def plan_of(**changes: Any) -> Plan:
 
 def changed_keys(one: Plan, other: Plan) -> set[str]:
     return {name for name in one.keys if one.keys[name] != other.keys.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "effective"),
+    [
+        ({}, 1, (1, 3)),
+        ({}, 3, (3, 4)),
+        ({"perSample": 1}, 3, (1, 3)),
+        ({"perSample": 5}, 1, (5, 6)),
+        ({"perShard": 2}, 3, (1, 2)),
+        ({"perSample": 0, "perShard": 1}, 3, (0, 1)),
+    ],
+)
+def test_retries_that_a_manifest_leaves_out_are_the_pipelines(
+    given: dict[str, int], own: int, effective: tuple[int, int]
+) -> None:
+    found = effective_retries(Retries(**given), own)
+    assert (found.per_sample, found.per_shard) == effective
+
+
+def test_a_pipeline_has_its_own_number_of_retries_and_what_says_the_same_is_the_same_work() -> None:
+    scene = plan_of()
+    assert (scene.retries.per_sample, scene.retries.per_shard) == (1, 3)
+    assert scene.effective_object()["spec"]["execution"]["retries"] == {"perSample": 1, "perShard": 3, "passes": 2}
+    spec = {"input": {"uri": "s3://photos/cup.jpg"}, "output": {"uri": "s3://sets/out"}, "referenceObject": {}}
+    document = {"apiVersion": API_VERSION, "kind": "DatasetJob", "metadata": {"name": "a"}, "spec": spec}
+    cup = make_plan(document)
+    assert (cup.retries.per_sample, cup.retries.per_shard) == (3, 4)
+    task = task_of(cup, RunSettings(run="r", holder="h"), "white")
+    assert Task.model_validate_json(task_text(task)).retries == cup.retries
+    # Releases before wrote the defaults into the objects themselves.
+    written = plan_of(execution={"retries": {"perSample": 1, "perShard": 3}})
+    assert written.work_hash == scene.work_hash
+    assert plan_of(execution={"retries": {"perSample": 2}}).work_hash != scene.work_hash
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scenewright_stages.worker.publish.pruning import kept_records, stale_files
 from scenewright_stages.worker.stage.shard_plan import ShardPlanner, counting_records
 from scenewright_stages.worker.states import (
     FAILED_BEFORE,
+    FORCED,
     INPUT_CHANGED,
     INTERRUPTED,
     NO_RECORD,
@@ -58,10 +59,12 @@ SUM = Record(
 SIZES = {ARRAY: 5, NOTE: 6, RESULT: 7, IMAGE: 8}
 
 
-def reasons(*records: Record, sizes: dict[str, int] | None = None, retry: bool = False) -> tuple[str, str]:
+def reasons(
+    *records: Record, sizes: dict[str, int] | None = None, retry: bool = False, force: str = ""
+) -> tuple[str, str]:
     """What the index says of both stages: the reason of a todo, else the state."""
     evidence = Evidence(by_sample(records), sizes or SIZES)
-    work = plan_work(CHAIN, CHAIN.population([SAMPLE]), evidence, retry_failed=retry)
+    work = plan_work(CHAIN, CHAIN.population([SAMPLE]), evidence, retry_failed=retry, forced_by=force)
     states = []
     for stage in ("double", "sum"):
         counts = work[stage].counts.model_dump()
@@ -72,6 +75,15 @@ def reasons(*records: Record, sizes: dict[str, int] | None = None, retry: bool =
 
 def test_nothing_changed_nothing_runs() -> None:
     assert reasons(DOUBLE, SUM) == ("done", "done")
+
+
+def test_a_forced_run_makes_everything_once() -> None:
+    assert reasons(DOUBLE, SUM, force="now") == (FORCED, FORCED)
+    assert reasons(force="now") == (NO_RECORD, FORCED)
+    assert reasons(DOUBLE, replace(SUM, state="failed", reason="Bad"), force="now") == (FORCED, FORCED)
+    # A process that died and begins again has made a part of it already.
+    assert reasons(replace(DOUBLE, run="now"), SUM, force="now") == ("done", FORCED)
+    assert reasons(replace(DOUBLE, run="now"), replace(SUM, run="now"), force="now") == ("done", "done")
 
 
 def test_reasons_of_a_first_run() -> None:

@@ -22,14 +22,14 @@ WIDTH_OF_PIPES = 160
 WAITS = "WaitingForDependency"
 
 
-def plan_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
+def plan_command(files: Sequence[Path], changes: Changes, as_json: bool, force: bool = False) -> int:
     """Shows what a run would do; the index step looks at input and output and writes nothing."""
     try:
         plans = load_plans(files, changes, complete=False)
     except SpecError as error:
         return refuse(error, as_json)
     outputs = {reference_to(plan): plan.spec.output.uri for plan in plans}
-    results = [_planned(plan, outputs) for plan in plans]
+    results = [_planned(plan, outputs, force) for plan in plans]
     code = max(outcome.exit_code for _, outcome, _ in results)
     if as_json:
         print_json({"exitCode": code, "jobs": [plan_json(*each) for each in results]})
@@ -46,13 +46,13 @@ def plan_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
     return code
 
 
-def _planned(plan: Plan, outputs: Mapping[ObjectReference, str]) -> tuple[Plan, Outcome, dict[str, Any]]:
+def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) -> tuple[Plan, Outcome, dict[str, Any]]:
     """What a run would do; of an object whose inputs nobody has published yet, that it waits for them."""
     resolved = resolved_from(plan, outputs)
     if isinstance(resolved, ObjectReference):
         return plan, Outcome(0, WAITS, f"waits for {resolved}, which has published nothing here yet"), {}
     plan = plan.with_resolved(resolved)
-    return plan, *LocalRun(plan, run_settings(plan), lambda event: None, os.environ).plan_only()
+    return plan, *LocalRun(plan, run_settings(plan, force=force), lambda event: None, os.environ).plan_only()
 
 
 def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:

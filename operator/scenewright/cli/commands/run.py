@@ -36,7 +36,7 @@ class Display(Protocol):
         """Takes one event in."""
 
 
-def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_failed: bool) -> int:
+def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_failed: bool, force: bool = False) -> int:
     """Runs every document of the files, each after those that it needs; the exit code is that of the worst one."""
     try:
         plans = load_plans(files, changes)
@@ -45,7 +45,7 @@ def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_fa
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
     for given in plans:
         plan = given
-        settings = run_settings(plan, retry_failed or has_new_retry_token(plan))
+        settings = run_settings(plan, retry_failed or has_new_retry_token(plan), force)
         try:
             plan = given.with_resolved(resolved_inputs(given, ended))
             outcome = _run_one(plan, settings, as_json)
@@ -95,7 +95,7 @@ def has_new_retry_token(plan: Plan) -> bool:
     return bool(token) and last_retry_token(plan.spec.output.uri) not in (None, token)
 
 
-def run_settings(plan: Plan, retry_failed: bool = False) -> RunSettings:
+def run_settings(plan: Plan, retry_failed: bool = False, force: bool = False) -> RunSettings:
     """A run of its own for every call: crash counts are kept by run."""
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return RunSettings(
@@ -103,6 +103,7 @@ def run_settings(plan: Plan, retry_failed: bool = False) -> RunSettings:
         holder=f"{_user()}@{socket.gethostname()}:{os.getpid()}",
         model_cache=str(default_cache_dir()),
         retry_failed=retry_failed,
+        force=force,
         facts={"threads": thread_environment(os.environ, available_cpus())},
     )
 

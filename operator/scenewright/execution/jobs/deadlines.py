@@ -27,7 +27,7 @@ def pod_deadline(request: JobRequest) -> int | None:
     if request.stage.keeps_state:
         return None
     execution = request.plan.spec.execution
-    attempts = execution.retries.per_sample + 1
+    attempts = request.plan.retries.per_sample + 1
     seconds = LOADING_SECONDS + _samples_per_shard(request, request.stage) * execution.sample_timeout_seconds * attempts
     folded = request.create.fold_index + request.create.fold_publish
     return min(MAXIMUM_SECONDS, seconds + folded * beside)

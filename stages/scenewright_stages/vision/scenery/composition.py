@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.colour import srgb_from_linear
 from scenewright_stages.vision.scenery.panorama import Illumination, Panorama, illumination
+from scenewright_stages.vision.scenery.photo_ground import PhotoGround
 from scenewright_stages.vision.scenery.standing import Base, GroundLight, Solid, ground_light, solid_of
 from scenewright_stages.vision.scenery.surfaces import TableTop, sampled
 
@@ -77,6 +78,7 @@ class Setting:
         turn: of the material, radians.
         edge: where the table ends behind the object, world units.
         defocus: blur of what is far behind, pixels.
+        photo: what is seen instead of table and panorama, which then only lights.
     """
 
     width: int
@@ -90,6 +92,7 @@ class Setting:
     turn: float
     edge: float
     defocus: float
+    photo: PhotoGround | None = None
 
     @property
     def focal(self) -> float:
@@ -130,9 +133,11 @@ def draw(setting: Setting, things: Sequence[Placed]) -> Drawn:
     camera = _camera(setting)
     light = illumination(setting.panorama, setting.table.mean)
     ground = _shadowed(setting, things, light)
-    gains = _gains(light)
-    backdrop = _backdrop(setting, camera, light, ground) * gains
-    picture = backdrop
+    gains = _gains(light, setting.photo)
+    if setting.photo is None:
+        picture = _backdrop(setting, camera, light, ground) * gains
+    else:
+        picture = _on_photo(setting.photo, camera, ground)
     covers: list[Floats] = [np.zeros((setting.height, setting.width), np.float32) for _ in things]
     whole = [each.copy() for each in covers]
     for number in sorted(range(len(things)), key=lambda each: things[each].row):
@@ -249,6 +254,14 @@ def _backdrop(setting: Setting, camera: _Camera, light: Illumination, ground: Gr
     return _defocused(picture.astype(np.float32), amount.astype(np.float32), setting.defocus)
 
 
+def _on_photo(photo: PhotoGround, camera: _Camera, ground: GroundLight | None) -> Floats:
+    """(H, W, 3) the photo with the shadows of the things on its ground."""
+    if ground is None:
+        return photo.pixels
+    left = np.clip(ground.at(camera.x, camera.z) / ground.unshadowed, 0, 1)
+    return np.where(camera.on_table[..., None], photo.pixels * left, photo.pixels).astype(np.float32)
+
+
 def _reflected(setting: Setting, camera: _Camera, light: Illumination, ground: GroundLight | None) -> Floats:
     """(H, W, 3) the surroundings in a glossy table, by Schlick's approximation; shadowed places reflect less."""
     mirrored = camera.rays * np.array([1, -1, 1], np.float32)
@@ -273,8 +286,13 @@ def _defocused(picture: Floats, amount: Floats, largest: float) -> Floats:
     return np.asarray(result, np.float32)
 
 
-def _gains(light: Illumination) -> Floats:
-    """(3,) exposure and white balance: a white sheet on the table becomes bright and nearly white."""
+def _gains(light: Illumination, photo: PhotoGround | None) -> Floats:
+    """(3,) exposure and white balance: a white sheet on the table becomes bright and nearly white.
+
+    A photo has both already.
+    """
+    if photo is not None:
+        return np.full(3, photo.exposure / max(float(light.on_table.mean()), 1e-9), np.float32)
     colour = light.on_table / max(float(light.on_table.mean()), 1e-9)
     return np.asarray(_KEY / max(float(light.on_table.mean()), 1e-9) / colour**_BALANCED, np.float32)
 

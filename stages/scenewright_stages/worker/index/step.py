@@ -69,6 +69,7 @@ def _work(session: Session, samples: Sequence[Sample], inputs: Mapping[str, str]
         population,
         read_evidence(chain, population, session.output, inputs),
         retry_failed=task.retry_failed,
+        forced_by=task.run if task.force else "",
         samples_per_shard=task.samples_per_shard,
     )
     for stage in chain.selected_stages():

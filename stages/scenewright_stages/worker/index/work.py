@@ -37,13 +37,14 @@ def plan_work(
     evidence: Evidence,
     *,
     retry_failed: bool = False,
+    forced_by: str = "",
     samples_per_shard: int | None = None,
 ) -> dict[str, StageWork]:
     """The worklist of every stage: what is not up to date, and all that reads it.
 
     A sample whose upstream is not up to date in a stage that is not selected is skipped (``UpstreamMissing``).
     """
-    states = judge(chain, population, evidence, selected=chain.selected, retry_failed=retry_failed)
+    states = judge(chain, population, evidence, selected=chain.selected, retry_failed=retry_failed, forced_by=forced_by)
     work: dict[str, StageWork] = {}
     for stage in chain.stages:
         work[stage.name] = StageWork(stage.name)

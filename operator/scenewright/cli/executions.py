@@ -1,0 +1,70 @@
+"""Executions: dated folders below a local output, one for each time that a data set was begun.
+
+``--execution`` chooses one of them in place of the output itself. In a cluster ``spec.output.uri`` does.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.samples import is_path_part
+
+NEW, LAST = "new", "last"
+OPTION = "--execution"
+_STAMP = "%Y%m%d_%H%M%S"
+
+
+def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str:
+    """URI of an execution's folder.
+
+    Args:
+        output_uri: of the output that holds the executions.
+        wanted: ``new``, ``last`` (the one that was modified last), or a name.
+        now: seconds since the epoch, for the name of a new one; None: the clock's.
+
+    Raises:
+        SpecError: there is no such execution, or the output is not a local folder.
+    """
+    parts = urlsplit(output_uri)
+    if parts.scheme != "file":
+        raise _refused(wanted, "needs a local output; elsewhere name the folder in output.uri")
+    folder = Path(unquote(parts.path))
+    if wanted == NEW:
+        return _below(output_uri, _new_name(folder, time.time() if now is None else now))
+    found = sorted(each for each in folder.iterdir() if _is_execution(each)) if folder.is_dir() else []
+    if not found:
+        raise _refused(wanted, f"{folder} holds no execution; begin with {OPTION} {NEW}")
+    if wanted == LAST:
+        return _below(output_uri, max(found, key=_modified).name)
+    if wanted not in [each.name for each in found] or not is_path_part(wanted):
+        raise _refused(wanted, f"no such execution; there are: {', '.join(each.name for each in found[-10:])}")
+    return _below(output_uri, wanted)
+
+
+def _new_name(folder: Path, now: float) -> str:
+    """The time as a name; of two within a second the later one gets the next free second."""
+    while (folder / (name := time.strftime(_STAMP, time.localtime(now)))).exists():
+        now += 1
+    return name
+
+
+def _is_execution(folder: Path) -> bool:
+    return (folder / layout.ROOT).is_dir()
+
+
+def _modified(folder: Path) -> tuple[float, str]:
+    """When anything was last done in it: every run writes its job, and renews its lock."""
+    written = [folder, folder / layout.ROOT, folder / layout.JOB]
+    return max(each.stat().st_mtime for each in written if each.exists()), folder.name
+
+
+def _below(output_uri: str, name: str) -> str:
+    return f"{output_uri.rstrip('/')}/{name}"
+
+
+def _refused(wanted: str, remedy: str) -> SpecError:
+    return SpecError([Problem(OPTION, wanted, remedy)])

@@ -1,0 +1,160 @@
+"""What else is in a scene: decoys beside the object and things before it, drawn or cut out of the user's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.photographs.pictures import linear_from_bytes, unit_from_bytes
+from scenewright_stages.reference.params import ScenesParams
+from scenewright_stages.reference.wording import Fields
+from scenewright_stages.vision.normals import inflated_normals
+from scenewright_stages.vision.scenery import props
+from scenewright_stages.vision.scenery.composition import (
+    Cutout,
+    Placed,
+    Setting,
+    facing_world,
+    local_scale,
+    place_on_table,
+)
+from scenewright_stages.vision.scenery.standing import base_of
+
+Floats = NDArray[np.float32]
+
+ENDINGS = (".png", ".webp")
+_LARGEST = 512
+_LEAST_PIXELS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """A cut-out of the user's."""
+
+    cutout: Cutout
+
+    @property
+    def side(self) -> int:
+        """Pixels of its longer side."""
+        return int(max(self.cutout.alpha.shape))
+
+
+def read_things(folder: Path, field_value: str) -> list[Thing]:
+    """The cut-outs of a folder, by name.
+
+    Args:
+        folder: with PNG or WebP files that have an alpha channel.
+        field_value: what the manifest says, for messages.
+
+    Raises:
+        ConfigurationError: there is none, or one of them is not a cut-out.
+    """
+    field = "spec.referenceObject.scenes.things"
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise ConfigurationError(field, field_value, "holds no cut-out: PNG or WebP files with transparency")
+    found = []
+    for path in paths:
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype != np.uint8:
+            raise ConfigurationError(field, field_value, f"{path.name} is not a cut-out: 8 bits and an alpha channel")
+        if int((pixels[..., 3] >= 128).sum()) < _LEAST_PIXELS or pixels[..., 3].min() >= 128:
+            raise ConfigurationError(field, field_value, f"{path.name} is empty or nowhere transparent")
+        found.append(_thing(np.asarray(pixels, np.uint8)))
+    return found
+
+
+def companions(
+    block: ScenesParams,
+    setting: Setting,
+    placed: Placed,
+    fields: Fields,
+    things: Sequence[Thing],
+    rng: np.random.Generator,
+) -> tuple[list[Placed], int]:
+    """Decoys beside and behind the object and what stands before it, and how many of the latter.
+
+    Args:
+        block: numbers and probabilities.
+        setting: the scene.
+        placed: the object.
+        fields: of the prompt: how crowded the scene is.
+        things: cut-outs of the user's to take; empty: drawn ones.
+        rng: draws all of it.
+    """
+    low, high = block.decoys
+    count = round(low + (high - low) * min(1.0, max(0.0, fields.clutter + float(rng.uniform(-0.25, 0.25)))))
+    side = max(placed.cutout.alpha.shape) * placed.scale
+    found = [_beside(setting, placed, side, things, rng) for _ in range(count)]
+    occluded = int(rng.uniform() < block.occluder_probability)
+    return [*found, *(_before(setting, side, things, rng) for _ in range(occluded))], occluded
+
+
+def _thing(pixels: NDArray[np.uint8]) -> Thing:
+    """A cut-out of (H, W, 4) BGRA pixels."""
+    factor = _LARGEST / max(pixels.shape[:2])
+    if factor < 1:
+        pixels = np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+    rows, columns = np.flatnonzero(pixels[..., 3].any(axis=1)), np.flatnonzero(pixels[..., 3].any(axis=0))
+    # A border, so that the outline has an outside.
+    cut = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    alpha = np.pad(cut[..., 3], 2)
+    colours = np.pad(np.ascontiguousarray(cut[..., 2::-1]), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    filled = _edge_colours(colours, alpha)
+    cover = unit_from_bytes(alpha)
+    base = base_of(alpha >= 128)
+    normals = facing_world(inflated_normals(cover, unit_from_bytes(filled).mean(axis=2), 0.0), base.pitch)
+    return Thing(Cutout(linear_from_bytes(filled), cover, normals, base))
+
+
+def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The colours, those of transparent pixels continued from the inside: programs write anything there."""
+    outside = (alpha < 250).astype(np.uint8)
+    if outside.all():
+        return colours
+    _, nearest = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    palette = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    palette[nearest[outside == 0]] = colours[outside == 0]
+    return np.ascontiguousarray(palette[nearest])
+
+
+def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
+    """A decoy next to the object or behind it; a third of the drawn ones in its colours."""
+    x = float(rng.choice([-1, 1]) * rng.uniform(0.62, 1.15)) * side
+    # Where the ground of a photo ends nobody knows: what is far behind would float.
+    room = min(side, setting.edge * 0.8) if setting.photo is None else 0.25 * side
+    z = float(rng.uniform(-0.15, 0.6)) * room
+    inside = placed.cutout.alpha > 0.9
+    colours = placed.cutout.colours[inside]
+    alike = np.asarray(colours[rng.integers(len(colours))]) if rng.uniform() < 0.35 and len(colours) else None
+    return _thing_at(setting, (x, z), float(rng.uniform(0.3, 0.75)) * side, things, rng, alike)
+
+
+def _before(setting: Setting, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
+    """Something that stands before the object and hides a part of it."""
+    x = float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.55)) * side
+    z = -float(rng.uniform(0.45, 0.75)) * side
+    return _thing_at(setting, (x, z), float(rng.uniform(0.3, 0.5)) * side, things, rng, None)
+
+
+def _thing_at(
+    setting: Setting,
+    place: tuple[float, float],
+    side: float,
+    things: Sequence[Thing],
+    rng: np.random.Generator,
+    colour: Floats | None,
+) -> Placed:
+    column, row = place_on_table(setting, *place)
+    if things:
+        thing = things[int(rng.integers(len(things)))]
+        return Placed(thing.cutout, column, row, side / thing.side * local_scale(setting, row), "feather")
+    prop = props.draw_prop(rng, side, setting.pitch, colour)
+    cutout = Cutout(prop.colours, prop.alpha, prop.normals, prop.base, albedo=True)
+    return Placed(cutout, column, row, local_scale(setting, row))
