@@ -14,6 +14,7 @@ from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes
 from operator_process import ALLOCATOR
 
 from scenewright.execution.jobs import labels
+from scenewright.planning.lab import check_lab_defaults
 from scenewright.reconcile.settings import OperatorSettings
 
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -290,3 +291,12 @@ def test_the_notes_name_what_to_do_next(tmp_path: Path) -> None:
     text = notes(tmp_path, {"trialStorage.enabled": "true", "trialStorage.secretKey": "long-enough"})
     assert "kubectl apply --server-side" in text
     assert "scenewright-trial-s3" in text
+
+
+def test_the_lab_s_defaults_reach_the_operator_as_they_are() -> None:
+    objects = render({"defaults.storage.secretName": "lab-s3", "defaults.vistadream.coarse.frames": "7"})
+    found = configuration(objects)["defaults"]
+    assert found == {"storage": {"secretName": "lab-s3"}, "vistadream": {"coarse": {"frames": 7}}}
+    check_lab_defaults(found)
+    with pytest.raises(RenderError, match="defaults"):
+        render({"defaults.output.uri": "s3://scenes/all"})
