@@ -42,7 +42,7 @@ IMAGES = (
 )
 COLUMNS = (
     Column("file_name", "text", "Path of the picture."),
-    Column("label_file_name", "text", "Path of its label for YOLO."),
+    Column("label_path", "text", "Path of its label for YOLO."),
     Column("id", "text", "The sample."),
     Column("picture", "text", "Name of the picture, its id among the images."),
     Column("split", "text", "train, val or test."),
@@ -228,7 +228,7 @@ def _metadata(each: Made) -> dict[str, Any]:
     metrics = each.record.metrics
     return {
         "file_name": each.path("image"),
-        "label_file_name": each.path("label"),
+        "label_path": each.path("label"),
         "id": each.record.sample,
         "picture": each.sample.attributes["picture"],
         "split": metrics["split"],

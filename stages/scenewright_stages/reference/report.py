@@ -31,7 +31,7 @@ PAIR = PairFiles(("white", "white"), "the object", ("scenes", "image"), "in a sc
 SPLITS = ("train", "val", "test")
 _SHOWN_VIEWS, _SHOWN_SCENES = 24, 12
 _SIDE = 360
-_OUTLINE = (255, 149, 0)
+_OUTLINE = (60, 255, 120)
 _GRID = 96
 
 
