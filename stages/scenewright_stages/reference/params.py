@@ -177,8 +177,8 @@ class ScenesParams(Params):
         default=None,
         ge=0.05,
         le=0.95,
-        description="Where the ground of photos begins, as a share of their height from above; none: as for a camera "
-        "that looks down on it as the object's photo does.",
+        description="Where the ground of photos begins, as a share of their height from above: nothing stands above "
+        "it, and what stands near it is smaller; none: things stand in the lower half, all at one scale.",
     )
     iterations: int = Field(default=3, ge=1, le=100, description="Times that each view is put into each scene.")
     size: list[Annotated[int, Field(ge=128, le=2048)]] = Field(

@@ -250,7 +250,6 @@ def _before_photo(
     pixels = fitted(photo.linear, width, height, float(rng.uniform()), float(rng.uniform()))
     around, exposure = light_of_photo(pixels)
     ground = PhotoGround(undeveloped(pixels), None if block.ground is None else block.ground * height, exposure)
-    pitch = view.base.pitch
     if ground.horizon is not None:
         lowest = max(row, ground.horizon + 0.12 * height)
         row = float(rng.uniform(ground.horizon + 0.1 * height, lowest))
@@ -258,11 +257,11 @@ def _before_photo(
         # Nothing is cut off above.
         above = scale * (view.base.row - np.flatnonzero((view.alpha > 0.5).any(axis=1))[0]) + _MARGIN
         row = max(row, min(above, 0.9 * height))
-        pitch = float(np.clip(np.degrees(np.arctan((row - ground.horizon) / (1.15 * max(width, height)))), 8, 75))
     setting = Setting(
         width=width,
         height=height,
-        pitch=pitch,
+        # As the object is seen, whatever the photo's own: its shadow has to lie at its base as that looks.
+        pitch=view.base.pitch,
         column=column,
         row=row,
         panorama=around,

@@ -259,7 +259,12 @@ def _on_photo(photo: PhotoGround, camera: _Camera, ground: GroundLight | None) -
     if ground is None:
         return photo.pixels
     left = np.clip(ground.at(camera.x, camera.z) / ground.unshadowed, 0, 1)
-    return np.where(camera.on_table[..., None], photo.pixels * left, photo.pixels).astype(np.float32)
+    share = camera.on_table.astype(np.float32)
+    if photo.horizon is not None:
+        # A shadow fades toward the line: a hard end would be seen.
+        height = camera.x.shape[0]
+        share *= np.clip((np.arange(height, dtype=np.float32)[:, None] - photo.horizon) / (0.12 * height), 0, 1)
+    return np.asarray(photo.pixels * (1 - share[..., None] * (1 - left)), np.float32)
 
 
 def _reflected(setting: Setting, camera: _Camera, light: Illumination, ground: GroundLight | None) -> Floats:
