@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimator
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.colour import depth_colours, depth_limits
 from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
+from scenewright_stages.vision.world.depth_ring import closed_ring
 from scenewright_stages.vision.world.layout import Walls, distances, find_sky, find_walls, looks_like_sky
-from scenewright_stages.vision.world.motions import VIEWS, view_camera
+from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, view_camera
 from scenewright_stages.vision.world.panorama import stitch
 from scenewright_stages.worldexplorer.params import WorldDepthParams, WorldExplorerParams
 
@@ -28,8 +32,24 @@ _PRIOR = (
 )
 
 
+_UNKNOWN_UNIT = (
+    "the depth model's unit is unknown: sizes follow from depth.cameraHeight = {height:g} m above the ground below"
+)
+_GROUND_FROM = 0.75
+"""Rows of a panorama below this share of its height look steeply down."""
+
+
 class DepthStage(Stage[WorldExplorerParams]):
     """Makes the panorama of distances."""
+
+    def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
+        super().__init__(context)
+        block = self.params.depth
+        self._estimator: DepthEstimator | None = None
+        if block.method == "model":
+            self._estimator = load(
+                DEPTH, block.backend, ModelContext.from_settings(context.models, block.variant or None)
+            )
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes distances and their preview."""
@@ -40,6 +60,8 @@ class DepthStage(Stage[WorldExplorerParams]):
             above = "the sky" if walls.ceiling is None else "level ceiling"
             warnings = [_PRIOR.format(above=above, height=block.camera_height)]
             facts = {"ceiling": round((1 + walls.ceiling) * block.camera_height, 3) if walls.ceiling else 0.0}
+        elif block.method == "model":
+            distance, warnings, facts = self._estimated(inputs, len(panorama))
         else:
             distance = provided(inputs, len(panorama), block.farthest)
             warnings, facts = [], {}
@@ -51,7 +73,18 @@ class DepthStage(Stage[WorldExplorerParams]):
             {"distance": path, "preview": Pixels(preview)},
             metrics={"method": block.method, "near_metres": near, "far_metres": far, **facts},
             warnings=warnings,
+            backends=(self._estimator.record.use(),) if block.method == "model" and self._estimator else (),
         )
+
+    def _estimated(
+        self, inputs: StageInputs[WorldExplorerParams], height: int
+    ) -> tuple[Floats, list[str], dict[str, float]]:
+        if self._estimator is None:
+            raise SampleError(
+                "DepthModelMissing", "depth.method model of an entry needs depth.method model of the job as well"
+            )
+        views = [read_png(path) for path in inputs.paths("scaffold", "views")]
+        return estimated(self._estimator, views, height, inputs.params.depth)
 
 
 def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
@@ -61,6 +94,39 @@ def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
     walls = find_walls(panorama, ceiling=covered, ratio=ratio)
     sky = None if covered else find_sky(panorama)
     return walls, distances(walls, len(panorama), block.camera_height, block.farthest, sky)
+
+
+def estimated(
+    estimator: DepthEstimator, views: Sequence[Floats], height: int, block: WorldDepthParams
+) -> tuple[Floats, list[str], dict[str, float]]:
+    """(height, 2 height) metres along the rays from a model's depth of each view, warnings, and facts.
+
+    Raises:
+        SampleError: two neighbours share no known depth.
+    """
+    estimates = [estimator.estimate(view, VIEW_DEGREES) for view in views]
+    cameras = [view_camera(number, len(view)) for number, view in enumerate(views)]
+    depths = [np.where(each.valid, each.depth, 0).astype(np.float32) for each in estimates]
+    try:
+        ring = closed_ring(depths, cameras)
+    except ValueError as problem:
+        raise SampleError("DepthUnusable", str(problem)) from None
+    blank = [np.zeros((*depth.shape, 3), np.float32) for depth in depths]
+    stitched = stitch(blank, cameras, height, ring.depths)
+    assert stitched.distance is not None
+    distance, warnings = _without_gaps(stitched.distance), []
+    if not all(each.is_metric for each in estimates):
+        distance = distance * np.float32(block.camera_height / _floor_below(distance))
+        warnings = [_UNKNOWN_UNIT.format(height=block.camera_height)]
+    facts = {"disagreement": round(ring.disagreement, 5), "disagreement_before": round(ring.before, 5)}
+    return np.minimum(distance, np.float32(block.farthest)), warnings, facts
+
+
+def _floor_below(distance: Floats) -> float:
+    """How far below the camera the ground lies, in the unit of the distances."""
+    rows = np.arange(int(_GROUND_FROM * len(distance)), len(distance))
+    sine = np.sin(((rows + 0.5) / len(distance) - 0.5) * np.pi)
+    return float(np.median(distance[rows] * sine[:, None]))
 
 
 def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: float) -> Floats:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
@@ -17,12 +17,18 @@ from scenewright_stages.vision.world.freespace import FreeSpace
 from scenewright_stages.vision.world.memory import WorldFrame, expand
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import target_cameras, targets_of
+from scenewright_stages.worldexplorer.drawing import Remembered, drawn_path, load_generator
 from scenewright_stages.worldexplorer.listing import MOTIONS
 from scenewright_stages.worldexplorer.params import ExpansionParams, WorldExplorerParams
 
 
 class ExpansionStage(Stage[WorldExplorerParams]):
     """Makes the pictures of one motion from one view."""
+
+    def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
+        super().__init__(context)
+        block = self.params.expansion
+        self._generator = load_generator(block.backend, block.seva, context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes the frames; a path that is blocked at once has none, and says so."""
@@ -34,8 +40,14 @@ class ExpansionStage(Stage[WorldExplorerParams]):
         frames: list[WorldFrame] = []
         wanted = motion in sample.attributes.get(MOTIONS, [motion])
         if cameras and wanted:
-            remembered = list(self._remembered(inputs))
+            paths = list(self._paths(inputs))
+            remembered = [frame for _, path in paths for frame in path if frame.filled.any()]
             frames = expand(panorama, remembered, cameras, block.anchors, block.memory_frames)
+            if self._generator is not None:
+                views, progress = inputs.paths("scaffold", "views"), self.context.progress
+                frames = drawn_path(
+                    self._generator, views, paths, frames, view, block, inputs.seed, lambda done: progress(done, "")
+                )
         path = inputs.workspace / "frames.npz"
         save_frames(path, frames, block.resolution)
         targets = len(targets_of(motion, block.stride)) if wanted else 0
@@ -45,15 +57,24 @@ class ExpansionStage(Stage[WorldExplorerParams]):
             "metres_per_unit": round(scale, 4),
             "filled": round(float(np.mean([frame.filled.mean() for frame in frames])), 5) if frames else 0.0,
         }
-        return StageResult({"frames": path}, metrics=metrics, warnings=_warnings(view, motion, len(frames), targets))
+        return StageResult(
+            {"frames": path},
+            metrics=metrics,
+            warnings=_warnings(view, motion, len(frames), targets),
+            backends=() if self._generator is None else (self._generator.record.use(),),
+        )
 
-    def _remembered(self, inputs: StageInputs[WorldExplorerParams]) -> Iterable[WorldFrame]:
+    def _paths(self, inputs: StageInputs[WorldExplorerParams]) -> Iterator[Remembered]:
+        """The paths of all motions before: of the classic backend only the frames that remember something."""
         for stage in self.context.stage.upstream():
             if stage.startswith("expand-"):
                 for member in inputs.members(stage):
                     found = member.files["frames"]
                     assert isinstance(found, Path)
-                    yield from load_frames(found, filled_only=True)
+                    yield (
+                        int(member.sample.attributes["view"]),
+                        load_frames(found, filled_only=self._generator is None),
+                    )
 
 
 def free_cameras(view: int, motion: str, block: ExpansionParams, space: FreeSpace) -> tuple[float, list[Camera]]:

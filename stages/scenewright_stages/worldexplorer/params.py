@@ -15,6 +15,33 @@ MOTION_ORDER: tuple[Motion, ...] = ("in", "left", "right", "up")
 _ORDERED = [str(list(chosen)) for count in range(1, 5) for chosen in itertools.combinations(get_args(Motion), count)]
 """Every choice of motions in their order, as lists in CEL."""
 METRES_PER_UNIT = {"small": 0.3, "indoor": 0.6, "outdoor": 1.5}
+_TRANSLATION_SCALE = {"small": 3.0, "indoor": 3.0, "outdoor": 10.0}
+
+
+class SevaParams(Params):
+    """How SEVA (Stable Virtual Camera) draws."""
+
+    steps: int = Field(default=50, ge=1, le=1000, description="Denoising steps of each window of 21 frames.")
+    guidance: float = Field(
+        default=3.0, ge=1.0, le=20.0, description="Guidance scale of the frames that are drawn first, along the path."
+    )
+    guidance_between: float = Field(
+        default=2.3, ge=1.0, le=20.0, description="Guidance scale of the frames between those."
+    )
+    guidance_near: float = Field(
+        default=1.2,
+        ge=1.0,
+        le=20.0,
+        description="Guidance scale of frames within 10 degrees of a picture that was taken from the same place.",
+    )
+    size: int = Field(
+        default=576,
+        ge=64,
+        le=1152,
+        multiple_of=64,
+        description="Side of the pictures that are drawn, in pixels. The network was trained at 576.",
+    )
+    precision: Literal["fp16", "bf16", "fp32"] = Field(default="fp16", description="Arithmetic on the GPU.")
 
 
 class ScaffoldParams(Params):
@@ -24,8 +51,21 @@ class ScaffoldParams(Params):
         default="panorama",
         description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees), provided "
         "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left) or singleImage (one "
-        "photograph, continued round the camera by its own mirror images).",
+        "photograph, continued round the camera).",
     )
+    backend: Literal["classic", "seva"] = Field(
+        default="classic",
+        description="Who continues a single image: classic (its own mirror images) or seva (a generative model that "
+        "turns the camera in place).",
+    )
+    turn_frames: int = Field(
+        default=80,
+        ge=8,
+        le=400,
+        multiple_of=8,
+        description="Frames of seva's full turn; every eighth part of them is one of the eight views.",
+    )
+    seva: SevaParams = SevaParams(guidance=4.0, guidance_between=2.0)
     field_of_view_degrees: float = Field(
         default=0.0,
         ge=0.0,
@@ -41,20 +81,42 @@ class ScaffoldParams(Params):
         "of half as many Gaussians again.",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "backend",
+            "self.backend == 'classic' || self.method == 'singleImage'",
+            "must be classic unless method is singleImage: the other methods have pictures of all sides",
+            lambda block: block.backend == "classic" or block.method == "singleImage",
+            ({"backend": "seva", "method": "panorama"},),
+        ),
+    )
+
 
 class WorldDepthParams(Params):
     """How far everything is from the middle."""
 
-    method: Literal["classic", "provided"] = Field(
+    method: Literal["classic", "provided", "model"] = Field(
         default="classic",
-        description="Where distances come from: classic (a guess: level floor, upright walls, level ceiling or sky) or "
-        "provided (a .depth.npy beside each picture).",
+        description="Where distances come from: classic (a guess: level floor, upright walls, level ceiling or sky), "
+        "provided (a .depth.npy beside each picture) or model (a depth model for each of the eight views; one scale "
+        "and shift a view makes neighbours agree).",
+    )
+    backend: Literal["moge", "depth-anything", "depth-pro"] = Field(
+        default="moge",
+        description="Which depth model estimates, with method model. Of depth-anything choose a metric variant: one "
+        "scale and shift a view does not undo what the others leave open.",
+    )
+    variant: str = Field(
+        default="",
+        max_length=100,
+        description="Which weights of the depth model; empty: its default. `scenewright models` lists them.",
     )
     camera_height: float = Field(
         default=1.5,
         ge=0.05,
         le=100.0,
-        description="Height of the camera above the floor in metres. With the classic method all sizes follow from it.",
+        description="Height of the camera above the floor in metres. With the classic method all sizes follow from it, "
+        "and with a depth model whose unit is unknown.",
     )
     ceiling: Literal["auto", "yes", "no"] = Field(
         default="auto", description="Whether there is a ceiling; auto: unless the top of the picture looks like sky."
@@ -81,6 +143,11 @@ class WorldDepthParams(Params):
 class ExpansionParams(Params):
     """The paths out of the middle, and what is seen from there."""
 
+    backend: Literal["classic", "seva"] = Field(
+        default="classic",
+        description="Who draws the pictures along the paths: classic (what is known, seen from there, its holes filled "
+        "from behind) or seva (a generative model).",
+    )
     motions: list[Motion] = Field(
         default=list(MOTION_ORDER),
         min_length=1,
@@ -116,6 +183,14 @@ class ExpansionParams(Params):
     memory_frames: int = Field(
         default=12, ge=1, le=200, description="Earlier pictures that one picture is drawn from at most."
     )
+    translation_scale: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=100.0,
+        description="Factor of all distances for seva alone, in units of a path: it decides how near the world seems. "
+        "0: 3, or 10 when scale is outdoor.",
+    )
+    seva: SevaParams = SevaParams()
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -131,6 +206,11 @@ class ExpansionParams(Params):
     def unit(self) -> float:
         """Metres for each unit of a path, before free space shortens it."""
         return self.metres_per_unit or METRES_PER_UNIT[self.scale]
+
+    @property
+    def seva_scale(self) -> float:
+        """Factor of metres for SEVA's idea of the cameras."""
+        return (self.translation_scale or _TRANSLATION_SCALE[self.scale]) / self.unit
 
 
 class WorldTrainingParams(TrainingParams):

@@ -4,18 +4,47 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import SCENE_ARRAYS, WORK
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Sample
-from scenewright_stages.worldexplorer.listing import IMAGE_SUFFIXES, MOTIONS, SIDECARS, VIEWS, list_worlds, read_entry
-from scenewright_stages.worldexplorer.params import Motion, WorldExplorerParams
+from scenewright_stages.worldexplorer.listing import (
+    DEPTH,
+    IMAGE_SUFFIXES,
+    MOTIONS,
+    SIDECARS,
+    VIEWS,
+    list_worlds,
+    read_entry,
+)
+from scenewright_stages.worldexplorer.params import Motion, WorldDepthParams, WorldExplorerParams
 
 _START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRAYS)
 """Gaussians that were never trained are equally opaque."""
 _PLAIN = ImageContract(may_be_constant=True)
 _FLAGS = ImageContract(channels=1, may_be_constant=True)
+NOVEL_VIEWS = "novel-views"
+_SEVA_PARAMETERS = ("expansion.backend", "expansion.translation_scale", "expansion.seva")
+_SEVA_SECONDS = 20.0
+"""Of one window of 21 frames on a large GPU; a path of 135 frames has 14."""
+
+
+def _generator(backend: str, precision: str) -> tuple[dict[str, str], Resources]:
+    """The backends of a stage that draws views, and what its Pod asks for; nothing special for classic."""
+    if backend == "classic":
+        return {}, Resources()
+    choice = BackendChoice(NOVEL_VIEWS, (backend,), precision=precision)
+    return {NOVEL_VIEWS: backend}, stage_resources([choice], cpu=4.0, memory_gib=24.0)
+
+
+def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
+    """The same for the stage that estimates depth."""
+    if block.method != "model":
+        return {}, Resources()
+    choice = BackendChoice(DEPTH, (block.backend,), variant=block.variant)
+    return {DEPTH: block.backend}, stage_resources([choice], memory_gib=16.0)
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
@@ -25,6 +54,8 @@ def views_of(sample: Sample) -> tuple[Child, ...]:
 
 def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     """Cuts eight views out of the panorama, or puts eight views together to one."""
+    block = params.scaffold
+    backends, resources = _generator(block.backend, block.seva.precision)
     return StageSpec(
         name="scaffold",
         title="Scaffold",
@@ -46,18 +77,22 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("cameras", "{sample}/scaffold/transforms.json", "json", json_keys=("frames",)),
         ),
         parameters=("scaffold",),
-        seconds_per_sample=5.0,
+        backends=backends,
+        backend_parameters={NOVEL_VIEWS: "scaffold.backend"},
+        resources=resources,
+        seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if backends else 5.0,
     )
 
 
 def depth_stage(params: WorldExplorerParams) -> StageSpec:
     """Distances all round."""
+    backends, resources = _estimator(params.depth)
     return StageSpec(
         name="depth",
         title="Depth",
         version=1,
         implementation="scenewright_stages.worldexplorer.depth:DepthStage",
-        reads=(Read(INPUT), Read("scaffold", ("panorama", "origin"))),
+        reads=(Read(INPUT), Read("scaffold", ("panorama", "origin", "views") if backends else ("panorama", "origin"))),
         outputs=(
             OutputContract(
                 "distance",
@@ -69,20 +104,25 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("preview", "{sample}/scaffold/depth.png", "image"),
         ),
         parameters=("depth",),
+        backends=backends,
+        backend_parameters={DEPTH: "depth.backend"},
+        resources=resources,
         seconds_per_sample=8.0,
     )
 
 
 def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
     """All views' paths of one motion; they see what the motions before added, of all views."""
-    before = params.expansion.motions[: params.expansion.motions.index(motion)]
+    block = params.expansion
+    before = block.motions[: block.motions.index(motion)]
+    backends, resources = _generator(block.backend, block.seva.precision)
     return StageSpec(
         name=f"expand-{motion}",
         title=f"Expand {motion}",
         version=1,
         implementation="scenewright_stages.worldexplorer.expansion:ExpansionStage",
         reads=(
-            Read("scaffold", ("panorama",)),
+            Read("scaffold", ("panorama", "views") if backends else ("panorama",)),
             Read("depth", ("distance",)),
             *(Read(f"expand-{each}", ("frames",), of="siblings") for each in before),
         ),
@@ -95,11 +135,15 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
             "expansion.resolution",
             "expansion.anchors",
             "expansion.memory_frames",
+            *(_SEVA_PARAMETERS if backends else ()),
         ),
         attributes=("view", MOTIONS),
+        backends=backends,
+        backend_parameters={NOVEL_VIEWS: "expansion.backend"},
         expands=views_of if not before else None,
-        threads=0,
-        seconds_per_sample=3.0,
+        threads=1 if backends else 0,
+        resources=resources,
+        seconds_per_sample=_SEVA_SECONDS * (2 + 8 / block.stride) if backends else 3.0,
     )
 
 
@@ -187,9 +231,14 @@ PIPELINE = Pipeline(
     params=WorldExplorerParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, read_entry=read_entry, lister=list_worlds),
     stages=stages,
+    examples=({"expansion": {"backend": "seva"}, "depth": {"method": "model"}},),
     entry_parameters=(
         "scaffold.method",
-        "depth",
+        "depth.method",
+        "depth.camera_height",
+        "depth.ceiling",
+        "depth.ceiling_height",
+        "depth.farthest",
         "expansion.scale",
         "expansion.metres_per_unit",
         "expansion.clearance",

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.novel_views.interface import Progress, ViewGenerator, ignore
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE, Sample
-from scenewright_stages.contract.stage import Pixels, Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.geometry import project
@@ -23,6 +24,7 @@ from scenewright_stages.vision.world.motions import VIEWS, view_camera
 from scenewright_stages.vision.world.panorama import cut_view, rays_of, stitch
 from scenewright_stages.vision.world.ring import mirrored_ring
 from scenewright_stages.worldexplorer.capture import transforms
+from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator, square_picture
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 Floats = NDArray[np.float32]
@@ -35,6 +37,11 @@ _SEAM_RATIO, _SEAM_LEAST = 4.0, 0.06
 
 class ScaffoldStage(Stage[WorldExplorerParams]):
     """Makes the eight views and the panorama."""
+
+    def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
+        super().__init__(context)
+        block = self.params.scaffold
+        self._generator = load_generator(block.backend, block.seva, context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes views, panorama, its origin and the cameras.
@@ -50,7 +57,10 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             )
         block = inputs.params.scaffold
         cameras = [view_camera(view, block.size) for view in range(VIEWS)]
-        made = MAKERS[block.method](sample, inputs)
+        if self._generator is None or block.method != "singleImage":
+            made = MAKERS[block.method](sample, inputs)
+        else:
+            made = turned_photograph(self._generator, inputs, lambda done: self.context.progress(done, ""))
         views = made.views or [cut_view(made.panorama, camera) for camera in cameras]
         path = inputs.workspace / "transforms.json"
         path.write_text(json.dumps(transforms(cameras, [f"final/{view:03d}.png" for view in range(VIEWS)]), indent=1))
@@ -67,6 +77,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             },
             metrics={"method": block.method, **shares},
             warnings=made.warnings,
+            backends=() if self._generator is None else (self._generator.record.use(),),
         )
 
 
@@ -109,23 +120,55 @@ def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaf
 def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
     """Of one photograph and its mirror images."""
     block = inputs.params.scaffold
-    photograph = load_sample(inputs.path(INPUT, SOURCE))
-    degrees = block.field_of_view_degrees or photograph.horizontal_degrees or _USUAL_DEGREES
-    ring = mirrored_ring(photograph.srgb, degrees, block.panorama_height)
+    photograph, degrees = _read_photograph(inputs)
+    ring = mirrored_ring(photograph, degrees, block.panorama_height)
     origin = np.select([ring.photographed, ring.mirrored], [PHOTOGRAPHED, MIRRORED], INVENTED).astype(np.uint8)
     photographed, mirrored = (float(mask.mean()) for mask in (ring.photographed, ring.mirrored))
     warnings = [
         f"one photograph shows {photographed:.0%} of the sphere: {mirrored:.0%} are its mirror images, the rest "
         "continues their borders; the pipeline vistadream suits one photograph better"
     ]
-    height, width = photograph.srgb.shape[:2]
-    if abs(width / height - 2) < 2 * _SHAPE_TOLERANCE:
-        warnings.append("the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama")
+    warnings += _shape_warnings(photograph)
     panorama = with_poles(ring.srgb, ring.photographed | ring.mirrored)
     cameras = [view_camera(view, block.size) for view in range(VIEWS)]
     views = [cut_view(panorama, camera) for camera in cameras]
-    views[0] = with_photograph(views[0], cameras[0], photograph.srgb, degrees)
+    views[0] = with_photograph(views[0], cameras[0], photograph, degrees)
     return Scaffold(panorama, origin, tuple(warnings), tuple(views))
+
+
+def _read_photograph(inputs: StageInputs[WorldExplorerParams]) -> tuple[Floats, float]:
+    """The pixels of a single image and its horizontal field of view in degrees."""
+    photograph = load_sample(inputs.path(INPUT, SOURCE))
+    degrees = inputs.params.scaffold.field_of_view_degrees or photograph.horizontal_degrees or _USUAL_DEGREES
+    return photograph.srgb, degrees
+
+
+def _shape_warnings(photograph: Floats) -> list[str]:
+    height, width = photograph.shape[:2]
+    if abs(width / height - 2) < 2 * _SHAPE_TOLERANCE:
+        return ["the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama"]
+    return []
+
+
+def turned_photograph(
+    generator: ViewGenerator, inputs: StageInputs[WorldExplorerParams], progress: Progress = ignore
+) -> Scaffold:
+    """Of one photograph and what a generator draws when the camera turns in place."""
+    block = inputs.params.scaffold
+    photograph, degrees = _read_photograph(inputs)
+    known = square_picture(photograph, degrees, block.seva.size)
+    views = drawn_turn(generator, known, block, inputs.seed, progress)
+    cameras = [view_camera(view, block.size) for view in range(VIEWS)]
+    views[0] = with_photograph(views[0], cameras[0], photograph, degrees)
+    stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
+    panorama = with_poles(stitched.srgb, stitched.known)
+    shown = mirrored_ring(photograph, degrees, len(panorama)).photographed & stitched.known
+    warning = (
+        f"one photograph shows {float(shown.mean()):.0%} of the sphere: the other sides were invented by a generative "
+        "model, and above and below them their borders are continued"
+    )
+    origin = np.where(shown, PHOTOGRAPHED, INVENTED).astype(np.uint8)
+    return Scaffold(panorama, origin, (warning, *_shape_warnings(photograph)), tuple(views))
 
 
 def with_photograph(view: Floats, camera: Camera, photograph: Floats, horizontal_degrees: float) -> Floats:

@@ -49,6 +49,18 @@ def test_a_free_path_is_not_stopped_and_behind_a_wall_is_not_free() -> None:
     assert space.scale_of(3 * ring, 0.5) < 0.6
 
 
+@pytest.mark.parametrize("size", [0.1, 1.0, 10.0])
+def test_a_free_path_is_not_stopped_as_by_a_threshold_on_normalised_depth(size: float) -> None:
+    """The published program scales inverse depth to 8 bits over each video and stops where the middle exceeds 120."""
+    ahead = np.linspace(0, 0.3 * size, 46)
+    positions = ahead[:, None] * np.array([0.0, 0.0, 1.0])
+    assert FreeSpace(box_distance(size)).steps_until_blocked(positions, 0.2 * size) == 46
+    # All of a view of 60 degrees shows the wall ahead.
+    inverse = 1 / (size - ahead)
+    normalised = (inverse - inverse.min()) / np.ptp(inverse) * 255
+    assert int(np.argmax(normalised > 120)) in range(1, 45)
+
+
 def test_holes_are_filled_from_behind() -> None:
     world = with_pillar()
     camera = Camera.from_field_of_view(96, 96, 60.0, look_at((0.5, 0, 0), (0.0, 0, 2.0)))

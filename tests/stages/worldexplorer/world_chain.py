@@ -34,6 +34,9 @@ TINY: dict[str, Any] = {
 }
 
 
+ON_THE_CPU = ModelSettings(device="cpu")
+
+
 class MemoryState:
     """State that lives as long as the test."""
 
@@ -49,14 +52,23 @@ class MemoryState:
 class Chain:
     """What the stages made so far.
 
+    Args:
+        models: where models come from; none for classic backends.
+
     Attributes:
         stages: of the chain.
         made: result by stage and sample id.
         files: local outputs by stage and sample id.
     """
 
-    def __init__(self, folder: Path, block: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-        self.folder, self.inputs = folder, dict(files)
+    def __init__(
+        self,
+        folder: Path,
+        block: Mapping[str, Any],
+        files: Mapping[str, Path],
+        models: ModelSettings = ON_THE_CPU,
+    ) -> None:
+        self.folder, self.inputs, self.models = folder, dict(files), models
         self.params = WorldExplorerParams.model_validate(block)
         sources = {role: SourceFile(str(path), path.stat().st_size, "") for role, path in files.items()}
         self.stages = stages(self.params)
@@ -78,7 +90,7 @@ class Chain:
     def run_one(self, stage: StageSpec, sample: Sample) -> StageResult:
         """Runs one stage on one sample."""
         module, name = stage.implementation.split(":")
-        context = StageContext(stage, self.params, ModelSettings(device="cpu"))
+        context = StageContext(stage, self.params, self.models)
         workspace = self.folder / stage.name / sample.id
         shutil.rmtree(workspace, ignore_errors=True)
         workspace.mkdir(parents=True)

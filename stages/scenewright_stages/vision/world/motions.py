@@ -96,7 +96,12 @@ def targets_of(motion: str, stride: int) -> tuple[int, ...]:
 
 def view_camera(view: int, size: int) -> Camera:
     """One of the eight views; view 0 looks along +z from the origin."""
-    return Camera.from_field_of_view(size, size, VIEW_DEGREES, rigid(turned(-45.0 * view, 0.0).T, np.zeros(3)))
+    return turned_camera(-45.0 * view, size)
+
+
+def turned_camera(yaw: float, size: int) -> Camera:
+    """A view's lens at the origin, turned right by `yaw` degrees."""
+    return Camera.from_field_of_view(size, size, VIEW_DEGREES, rigid(turned(yaw, 0.0).T, np.zeros(3)))
 
 
 def target_cameras(view: int, motion: str, targets: tuple[int, ...], metres_per_unit: float, size: int) -> list[Camera]:
