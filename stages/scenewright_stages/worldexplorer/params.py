@@ -213,6 +213,20 @@ class ExpansionParams(Params):
         return (self.translation_scale or _TRANSLATION_SCALE[self.scale]) / self.unit
 
 
+class PointsParams(Params):
+    """Where training starts from."""
+
+    method: Literal["scaffold", "planeSweep"] = Field(
+        default="scaffold",
+        description="Which points training starts from: scaffold (the panorama and what the paths added, at the "
+        "scaffold's depth) or planeSweep (corrected by comparing the pictures along the paths with each other; for "
+        "pictures that a model drew).",
+    )
+    references: int = Field(
+        default=64, ge=2, le=2880, description="Pictures whose depth is swept at most, evenly along all paths."
+    )
+
+
 class WorldTrainingParams(TrainingParams):
     """How the scene is trained on the views and the pictures along the paths."""
 
@@ -259,5 +273,6 @@ class WorldExplorerParams(Params):
     scaffold: ScaffoldParams = ScaffoldParams()
     depth: WorldDepthParams = WorldDepthParams()
     expansion: ExpansionParams = ExpansionParams()
+    points: PointsParams = PointsParams()
     training: WorldTrainingParams = WorldTrainingParams()
     walk: WalkParams = WalkParams()
