@@ -48,7 +48,7 @@ def test_textured_pixels_are_within_three_per_cent(room: tuple[Shot, np.ndarray,
 def test_brightness_of_the_neighbours_does_not_matter(room: tuple[Shot, np.ndarray, list[Shot]]) -> None:
     reference, depth, neighbours = room
     darker = [Shot((0.5 * each.srgb + 0.1).astype(np.float32), each.camera) for each in neighbours]
-    plain, dark = (sweep(reference, each, 0.8 * depth.min(), 1.2 * depth.max()) for each in (neighbours, darker))
+    plain, dark = (sweep(reference, each, 0.8 * depth.min(), 1.2 * depth.max(), 48) for each in (neighbours, darker))
     sure = (plain.confidence > 0.5) & (dark.confidence > 0.5)
     assert sure.mean() > 0.4 and np.median(np.abs(dark.depth[sure] / plain.depth[sure] - 1)) < 0.005
 
@@ -56,9 +56,9 @@ def test_brightness_of_the_neighbours_does_not_matter(room: tuple[Shot, np.ndarr
 def test_nothing_to_compare_has_no_confidence(room: tuple[Shot, np.ndarray, list[Shot]]) -> None:
     reference, _, neighbours = room
     grey = Shot(np.full_like(reference.srgb, 0.5), reference.camera)
-    assert sweep(grey, neighbours, 0.5, 5.0).confidence.max() == 0
+    assert sweep(grey, neighbours, 0.5, 5.0, 24).confidence.max() == 0
     away = [Shot(neighbours[0].srgb, camera_at((0, 0, 0), 200.0))]
-    assert sweep(reference, away, 0.5, 5.0).confidence.max() == 0
+    assert sweep(reference, away, 0.5, 5.0, 24).confidence.max() == 0
 
 
 def test_without_neighbours_or_a_range_it_is_refused(room: tuple[Shot, np.ndarray, list[Shot]]) -> None:
