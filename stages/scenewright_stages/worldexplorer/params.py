@@ -178,10 +178,15 @@ class ExpansionParams(Params):
         default=13,
         ge=1,
         le=135,
-        description="Poses of a path that are completed first; the others are drawn from what these added.",
+        description="Poses of a path that the classic backend completes first; the others are drawn from what these "
+        "added. seva draws 13 first, more for very long paths.",
     )
     memory_frames: int = Field(
-        default=12, ge=1, le=200, description="Earlier pictures that one picture is drawn from at most."
+        default=12,
+        ge=1,
+        le=200,
+        description="Earlier pictures that the classic backend draws one picture from at most. seva sees up to 5 at a "
+        "time besides the eight views.",
     )
     translation_scale: float = Field(
         default=0.0,
