@@ -178,10 +178,15 @@ class ExpansionParams(Params):
         default=13,
         ge=1,
         le=135,
-        description="Poses of a path that are completed first; the others are drawn from what these added.",
+        description="Poses of a path that the classic backend completes first; the others are drawn from what these "
+        "added. seva draws 13 first, more for very long paths.",
     )
     memory_frames: int = Field(
-        default=12, ge=1, le=200, description="Earlier pictures that one picture is drawn from at most."
+        default=12,
+        ge=1,
+        le=200,
+        description="Earlier pictures that the classic backend draws one picture from at most. seva sees up to 5 at a "
+        "time besides the eight views.",
     )
     translation_scale: float = Field(
         default=0.0,
@@ -211,6 +216,20 @@ class ExpansionParams(Params):
     def seva_scale(self) -> float:
         """Factor of metres for SEVA's idea of the cameras."""
         return (self.translation_scale or _TRANSLATION_SCALE[self.scale]) / self.unit
+
+
+class PointsParams(Params):
+    """Where training starts from."""
+
+    method: Literal["scaffold", "planeSweep"] = Field(
+        default="scaffold",
+        description="Which points training starts from: scaffold (the panorama and what the paths added, at the "
+        "scaffold's depth) or planeSweep (corrected by comparing the pictures along the paths with each other; for "
+        "pictures that a model drew).",
+    )
+    references: int = Field(
+        default=64, ge=2, le=2880, description="Pictures whose depth is swept at most, evenly along all paths."
+    )
 
 
 class WorldTrainingParams(TrainingParams):
@@ -259,5 +278,6 @@ class WorldExplorerParams(Params):
     scaffold: ScaffoldParams = ScaffoldParams()
     depth: WorldDepthParams = WorldDepthParams()
     expansion: ExpansionParams = ExpansionParams()
+    points: PointsParams = PointsParams()
     training: WorldTrainingParams = WorldTrainingParams()
     walk: WalkParams = WalkParams()

@@ -163,7 +163,7 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("capture", "{sample}/scenes/world/img2trajvid/", "bytes", form="folder"),
             OutputContract("start", f"{WORK}/start.npz", "arrays", result=False, arrays=_START_ARRAYS),
         ),
-        parameters=("expansion.resolution", "training.start_points", "training.held_out_every"),
+        parameters=("expansion.resolution", "points", "training.start_points", "training.held_out_every"),
         attributes=("view",),
         resources=Resources(memory_gib=8.0),
         seconds_per_sample=10.0,

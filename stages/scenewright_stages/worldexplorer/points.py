@@ -13,13 +13,15 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.colour import uint8_from_unit
+from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
+from scenewright_stages.vision.depth.plane_sweep import Shot
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.world.memory import WorldFrame
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, turned, view_camera
 from scenewright_stages.vision.world.panorama import cut_view
 from scenewright_stages.vision.world.surfels import panorama_surfels, strides_of, surfels
+from scenewright_stages.vision.world.swept import corrected_start
 from scenewright_stages.worldexplorer.capture import CaptureFrame, write_capture
 from scenewright_stages.worldexplorer.expansion import load_frames, read_distance
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
@@ -46,7 +48,13 @@ class PointsStage(Stage[WorldExplorerParams]):
             frames.extend(
                 CaptureFrame(f"{name}_{at:03d}", each.camera, each.srgb, held_out) for at, each in enumerate(path)
             )
-        start = start_scene(surface, [each for _, path in paths for each in path], inputs.params.training.start_points)
+        path_frames = [each for _, path in paths for each in path]
+        start = start_scene(surface, path_frames, inputs.params.training.start_points)
+        facts: dict[str, int] = {}
+        if inputs.params.points.method == "planeSweep":
+            kept_back = {frame.camera for frame in frames if frame.held_out}
+            used = [each for each in path_frames if each.camera not in kept_back]
+            start, facts = swept_start(start, used, inputs.params.points.references)
         folder = inputs.workspace / "img2trajvid"
         write_capture(folder, frames, start, distance)
         scene = inputs.workspace / "start.npz"
@@ -56,6 +64,7 @@ class PointsStage(Stage[WorldExplorerParams]):
             "held_out": sum(frame.held_out for frame in frames),
             "points": len(start),
             "invented": round(_invented_share(inputs), 4),
+            **facts,
         }
         return StageResult({"capture": folder, "start": scene}, metrics=metrics)
 
@@ -100,6 +109,15 @@ def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> 
     added = (frame for frame in frames if frame.filled.sum() >= _LEAST_FILLED)
     parts = [surfels(frame.surface(), frame.filled, _OPACITY) for frame in added]
     return GaussianScene.concatenate([panorama_surfels(panorama, _OPACITY), *parts])
+
+
+def swept_start(
+    start: GaussianScene, frames: Sequence[WorldFrame], references: int
+) -> tuple[GaussianScene, dict[str, int]]:
+    """The start corrected by what the pictures along the paths agree on, and how much was changed."""
+    shots = [Shot(unit_from_uint8(frame.srgb), frame.camera) for frame in frames]
+    found = corrected_start(start, shots, [frame.depth for frame in frames], references, _OPACITY)
+    return found.scene, {"swept_pictures": found.pictures, "added": found.added, "removed": found.removed}
 
 
 def strides_count(height: int) -> int:

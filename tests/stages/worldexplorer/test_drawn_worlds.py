@@ -59,7 +59,7 @@ def drawn_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         "expansion": {**TINY["expansion"], "backend": "seva", "motions": ["in", "left"], "seva": SEVA},
     }
     models = ModelSettings(save_tiny_seva(folder / "cache"), "cpu", LICENCES)
-    return Chain(folder / "work", block, {"source": source}, models).run()
+    return Chain(folder / "work", block, {"source": source}, models).run(until="points")
 
 
 def test_a_drawn_world_is_complete(drawn_chain: Chain) -> None:
@@ -68,7 +68,7 @@ def test_a_drawn_world_is_complete(drawn_chain: Chain) -> None:
         assert (use.capability, use.backend) == ("novel-views", "seva")
         assert "stabilityai/stable-virtual-camera" in use.model and "stabilityai-ai-non-commercial" in use.licence
     assert drawn_chain.made["points", "world"].metrics["pictures"] > 8 + 8 + 8
-    assert Path(str(drawn_chain.files["export", "world"]["ply"])).stat().st_size > 500
+    assert (Path(str(drawn_chain.files["points", "world"]["capture"])) / "points.ply").stat().st_size > 500
 
 
 def test_the_photograph_stays_in_the_first_view(drawn_chain: Chain) -> None:

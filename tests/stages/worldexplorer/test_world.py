@@ -24,7 +24,7 @@ from scenewright_stages.vision.world.ring import folded
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.listing import list_views
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
-from scenewright_stages.worldexplorer.pipeline import views_of
+from scenewright_stages.worldexplorer.pipeline import stages, views_of
 
 
 def write_picture(path: Path, srgb: np.ndarray) -> Path:
@@ -94,6 +94,19 @@ def test_the_same_work_gives_the_same_bytes(panorama_chain: Chain, tmp_path: Pat
                     other = panorama_chain.files[name, sample][output]
                     if isinstance(path, Path) and path.is_file() and isinstance(other, Path):
                         assert path.read_bytes() == other.read_bytes(), (name, sample, output)
+
+
+def test_the_start_can_be_corrected_by_the_pictures(panorama_chain: Chain) -> None:
+    """Pictures of the classic backend repeat the guess, so little changes."""
+    points = next(stage for stage in stages(panorama_chain.params) if stage.name == "points")
+    before = panorama_chain.made["points", "world"].metrics
+    swept = {**TINY, "points": {"method": "planeSweep", "references": 8}}
+    chain = Chain(panorama_chain.folder / "swept", swept, panorama_chain.inputs)
+    chain.files = dict(panorama_chain.files)
+    after = chain.run_one(points, chain.root).metrics
+    assert 0 < after["swept_pictures"] <= 8 and after["added"] > 0
+    assert after["points"] == before["points"] + after["added"] - after["removed"]
+    assert after["removed"] < 0.05 * before["points"]
 
 
 def test_eight_views_with_depth_become_the_same_world(tmp_path: Path) -> None:
