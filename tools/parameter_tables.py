@@ -30,8 +30,8 @@ _KINDS = {int: "whole number", float: "number", str: "text", bool: "true, false"
 
 def tables(model: type[BaseModel]) -> str:
     """One Markdown table for the model's own fields and one for each of its blocks, with headings."""
-    own = [name for name, field in model.model_fields.items() if not _is_block(field)]
-    sections = [("At the top", [_row("", name, model.model_fields[name]) for name in own])]
+    own = [(name, field) for name, field in model.model_fields.items() if not _is_block(field)]
+    sections = [("At the top", [row for name, field in own for row in _field_rows("", name, field)])]
     for name, field in model.model_fields.items():
         if _is_block(field):
             path = field.alias or name
@@ -65,11 +65,23 @@ def _rows(model: Any, prefix: str) -> Iterator[str]:
         if _is_block(field):
             yield from _rows(field.annotation, f"{prefix}{field.alias or name}.")
         else:
-            yield _row(prefix, name, field)
+            yield from _field_rows(prefix, name, field)
+
+
+def _field_rows(prefix: str, name: str, field: FieldInfo) -> Iterator[str]:
+    """The row of a field, and those of its items' fields where it lists blocks."""
+    yield _row(prefix, name, field)
+    if (item := _listed_block(field)) is not None:
+        yield from _rows(item, f"{prefix}{field.alias or name}[].")
+
+
+def _listed_block(field: FieldInfo) -> type[BaseModel] | None:
+    items = get_args(field.annotation) if get_origin(field.annotation) is list else ()
+    return items[0] if items and isinstance(items[0], type) and issubclass(items[0], BaseModel) else None
 
 
 def _row(prefix: str, name: str, field: FieldInfo) -> str:
-    default = to_json(field.default).decode()
+    default = "required" if field.is_required() else to_json(field.default).decode()
     cells = (f"`{prefix}{field.alias or name}`", f"`{default}`", _values(field), field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -94,6 +106,8 @@ def _list_values(field: FieldInfo, item: Any) -> str:
     bounds = {key: getattr(rule, key) for rule in field.metadata for key in _LENGTHS if hasattr(rule, key)}
     low, high = bounds.get("min_length", 0), bounds.get("max_length")
     count = f"{low} to {high}" if low != high else str(low)
+    if _listed_block(field) is not None:
+        return f"list of {count} blocks"
     return f"list of {count}: {_values(info)}"
 
 

@@ -10,7 +10,7 @@ import importlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -38,8 +38,39 @@ def list_captures(view: InputView) -> Iterable[Listed] | None:
     return found
 
 
+def list_photographs(view: InputView) -> Iterable[Listed] | None:
+    """The captures of an input or, when there is none, its folders of photographs without poses."""
+    found: Iterable[Listed] | None = importlib.import_module(
+        "scenewright_stages.vision.captures.finding"
+    ).list_photographs(view)
+    return found
+
+
 CAPTURES = InputKind(lister=list_captures)
 """Folders with photographs and their poses."""
+PHOTOGRAPHS = InputKind(lister=list_photographs)
+"""Folders with photographs, with or without poses."""
+POSES = "poses"
+"""Name of the stage that estimates poses."""
+
+
+class PosesParams(Params):
+    """Where the poses of photographs come from."""
+
+    source: Literal["given", "estimate"] = Field(
+        default="given",
+        description="given: the files beside the photographs hold them; estimate: they are found by structure from "
+        "motion (COLMAP, on the CPU), whatever is beside the photographs.",
+    )
+    features: int = Field(
+        default=4096, ge=256, le=32_768, description="Features that are looked for in each photograph, when estimating."
+    )
+    max_resolution: int = Field(
+        default=1600,
+        ge=128,
+        le=8192,
+        description="Longest side of the photographs when features are looked for, in pixels.",
+    )
 
 
 class TrainingParams(Params):
@@ -59,16 +90,47 @@ class TrainingParams(Params):
     harmonics_degree: int = Field(
         default=1, ge=0, le=3, description="Degree of the spherical harmonics: how far colour depends on direction."
     )
+    growth: float = Field(
+        default=0.3, ge=0.0, le=5.0, description="Gaussians that a change adds at most, relative to those there are."
+    )
+    exploration: bool = Field(
+        default=False,
+        description="Train as 3DGS-MCMC does: Gaussians wander, and new ones share the place of others. For captures "
+        "with few points, together with a growth of 1.",
+    )
 
 
-def capture_stage(parameters: tuple[str, ...] = ("max_resolution",)) -> StageSpec:
-    """Reads the photographs and poses of a capture, undistorts and scales them; params need `max_resolution`."""
+def poses_stage() -> StageSpec:
+    """Estimates the poses of photographs as a COLMAP model in text; params need `poses`."""
+    return StageSpec(
+        name=POSES,
+        title="Estimate poses",
+        version=1,
+        implementation="scenewright_stages.scenes.poses:PosesStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            OutputContract("cameras", "{sample}/sparse/0/cameras.txt", "text"),
+            OutputContract("images", "{sample}/sparse/0/images.txt", "text"),
+            OutputContract("points3D", "{sample}/sparse/0/points3D.txt", "text"),
+        ),
+        parameters=("poses.features", "poses.max_resolution"),
+        seconds_per_sample=120.0,
+    )
+
+
+def capture_stage(parameters: tuple[str, ...] = ("max_resolution",), estimated: bool = False) -> StageSpec:
+    """Reads the photographs and poses of a capture, undistorts and scales them; params need `max_resolution`.
+
+    Args:
+        parameters: that its results depend on.
+        estimated: whether the poses are those of :func:`poses_stage`.
+    """
     return StageSpec(
         name="capture",
         title="Read the capture",
         version=1,
         implementation="scenewright_stages.scenes.captures:CaptureStage",
-        reads=(Read(INPUT),),
+        reads=(Read(INPUT), Read(POSES)) if estimated else (Read(INPUT),),
         outputs=(
             OutputContract(
                 "photographs",

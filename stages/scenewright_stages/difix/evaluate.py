@@ -21,8 +21,9 @@ from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.gates import psnr
+from scenewright_stages.difix.learning import best_checkpoint
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, read_pairs
-from scenewright_stages.difix.tune import DATASET
+from scenewright_stages.difix.tune import CHECKPOINT, DATASET, read_loss_table
 from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import photograph
 from scenewright_stages.vision.metrics import ssim
@@ -43,7 +44,8 @@ class EvaluateStage(Stage[FixerParams]):
     def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
         """Writes ``eval/``: numbers, table, strips and a page."""
         root = inputs.named[DATASET]
-        checkpoint = best_checkpoint(inputs.path("tune", "checkpoints"), inputs.path("tune", "loss"))
+        best, _ = best_checkpoint(read_loss_table(inputs.path("tune", "loss")))
+        checkpoint = inputs.path("tune", "checkpoints") / f"{CHECKPOINT.format(step=best)}.safetensors"
         network = load_network(checkpoint)
         methods: dict[str, Callable[[FlawedView], NDArray[np.float32]]] = {
             METHOD: lambda view: run_network(network, view)
@@ -93,13 +95,6 @@ class EvaluateStage(Stage[FixerParams]):
         lost = [name for name, found in report["groups"].items() if found["gain_over"]["identity"]["mean"] < 0]
         warnings = [f"group {name} is worse than without the fixer" for name in lost]
         return StageResult(outputs, metrics=metrics, warnings=warnings)
-
-
-def best_checkpoint(folder: Path, losses: Path) -> Path:
-    """The checkpoint with the best validation."""
-    rows = [line.split(",") for line in losses.read_text().splitlines()[1:]]
-    best = max((row for row in rows if row[2]), key=lambda row: float(row[2]))
-    return folder / f"model_{best[0]}.safetensors"
 
 
 def scored(pair: LoadedPair, methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]]) -> Score:

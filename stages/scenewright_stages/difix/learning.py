@@ -27,7 +27,12 @@ _CLIP = 1.0
 _VALIDATED = 32
 """Pairs at most that choose the best checkpoint."""
 
+SCORE_DIGITS = 6
+"""Decimals of a validation's PSNR, in memory and in ``loss.csv``: both name the same best checkpoint."""
+
 Planes = tuple[torch.Tensor, ...]
+Row = tuple[int, float, float]
+"""Step, loss, and the validation's PSNR or NaN."""
 
 
 @dataclass
@@ -37,16 +42,14 @@ class Learner:
     Attributes:
         network: what the steps change.
         mean: the running mean of its weights, which is what is kept.
-        rows: step, loss and, where it was measured, the validation's PSNR.
-        best: step and PSNR of the best checkpoint.
+        rows: step, loss and, where it was measured, the validation's PSNR, rounded as in ``loss.csv``.
     """
 
     params: FixerParams
     seed: int
     network: FixNetwork = field(init=False)
     mean: FixNetwork = field(init=False)
-    rows: list[tuple[int, float, float]] = field(default_factory=list)
-    best: tuple[int, float] = (0, -math.inf)
+    rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -75,13 +78,17 @@ class Learner:
         self.rows.append((number, float(loss.detach()), math.nan))
         return self.rows[-1][1]
 
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and validation of the best checkpoint so far; step 0 before the first."""
+        return best_checkpoint(self.rows)
+
     def validate(self, pairs: Sequence[PairFiles]) -> float:
         """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
-        found = float(np.mean([psnr(run_network(self.mean, each.view), each.target) for each in _some(pairs)]))
+        scores = [psnr(run_network(self.mean, each.view), each.target) for each in _some(pairs)]
+        found = round(float(np.mean(scores)), SCORE_DIGITS)
         number, loss, _ = self.rows[-1]
         self.rows[-1] = (number, loss, found)
-        if found > self.best[1]:
-            self.best = (number, found)
         return found
 
     def save(self, path: Path) -> None:
@@ -91,7 +98,6 @@ class Learner:
             "mean": self.mean.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "rows": self.rows,
-            "best": list(self.best),
         }
         torch.save(state, path)
 
@@ -102,7 +108,12 @@ class Learner:
         self.mean.load_state_dict(state["mean"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.rows = [(int(step), float(loss), float(value)) for step, loss, value in state["rows"]]
-        self.best = (int(state["best"][0]), float(state["best"][1]))
+
+
+def best_checkpoint(rows: Sequence[Row]) -> tuple[int, float]:
+    """Step and validation of the first of the best checkpoints; step 0 where nothing was validated."""
+    validated = [(step, score) for step, _, score in rows if not math.isnan(score)]
+    return max(validated, key=lambda each: each[1], default=(0, -math.inf))
 
 
 def batch_of(pairs: Sequence[PairFiles], params: FixerParams, random: np.random.Generator) -> Planes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.difix.gates import Bytes, Measured, measure, sharpness
-from scenewright_stages.difix.params import PairsParams
+from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
@@ -107,12 +108,13 @@ def pair_facts(sample: Sample, params: PairsParams, target: Photograph, referenc
     """The required keys of ``meta.json``, then what they do not say."""
     facts = sample.attributes
     name, scene = str(facts["pair"]), str(facts["scene"])
-    group = params.group_by.group_of(scene)
+    source = params.source_of(str(facts["folder"]))
+    group = group_of(params, source, scene, facts["facts"])
     if (target.name, target.number) == (reference.name, reference.number):
         raise SampleRejected("ReferenceIsTarget", f"{target.name} would be its own reference")
     return {
         "sample_id": name,
-        "dataset": facts.get("dataset") or params.dataset,
+        "dataset": (source.dataset if source else "") or facts.get("dataset") or params.dataset,
         "scene_name": scene,
         "group_id": group,
         "target_cam_id": target.number,
@@ -126,6 +128,16 @@ def pair_facts(sample: Sample, params: PairsParams, target: Photograph, referenc
         "strategy": facts["strategy"],
         "level": facts["level"],
     }
+
+
+def group_of(params: PairsParams, source: SourceParams | None, scene: str, facts: Mapping[str, Any]) -> str:
+    """The group of a capture. Raises SampleRejected when its capture.json does not say."""
+    group_by = source.group_by if source else params.group_by
+    try:
+        return group_by.group_of(scene, facts)
+    except KeyError:
+        message = f"capture.json of {scene} has no {group_by.field!r}, which names the group"
+        raise SampleRejected("NoGroup", message) from None
 
 
 def as_bytes(values: NDArray[np.float32]) -> Bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -115,11 +116,56 @@ class GroupParams(Params):
         description="Regular expression; the part of the scene's name that it finds (its first bracket, if it has one) "
         "names the group, such as pair[0-9]+ for HI4D. Empty: the scene's name.",
     )
+    field: str = Field(
+        default="",
+        max_length=64,
+        description="Field of the capture's capture.json whose value names the group, such as pair_id. A capture "
+        "without it gives no pair.",
+    )
 
-    def group_of(self, scene: str) -> str:
-        """The group of a scene; one in which the pattern finds nothing is a group of its own."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "field",
+            "self.field == '' || self.pattern == ''",
+            "contradicts pattern: give either",
+            lambda block: not (block.field and block.pattern),
+            ({"field": "pair_id", "pattern": "pair[0-9]+"},),
+        ),
+    )
+
+    def group_of(self, scene: str, facts: Mapping[str, Any]) -> str:
+        """The group of a scene; one in which the pattern finds nothing is a group of its own.
+
+        Args:
+            scene: its name.
+            facts: what its ``capture.json`` says.
+
+        Raises:
+            KeyError: the field is not among the facts.
+        """
+        if self.field:
+            return str(facts[self.field])
         found = re.search(self.pattern, scene) if self.pattern else None
         return (found.group(1 if found.lastindex else 0) or scene) if found else scene
+
+
+class SourceParams(Params):
+    """What holds for the captures of one folder of the input."""
+
+    uri: str = Field(
+        default=".",
+        max_length=1024,
+        pattern=r"^[^/:\s][^:\s]*$",
+        description="Folder below the input, such as hi4d; . is the whole input. A capture belongs to the first source "
+        "that holds it.",
+    )
+    dataset: str = Field(default="", max_length=64, description="Name of the data set; empty: as without sources.")
+    group_by: GroupParams = GroupParams()
+
+    def holds(self, folder: str) -> bool:
+        """Whether a folder of the input, with a trailing slash, lies in it."""
+        prefix = self.uri.removeprefix("./").rstrip("/")
+        return prefix in ("", ".") or folder.startswith(prefix + "/")
 
 
 class DataJsonParams(Params):
@@ -146,8 +192,18 @@ class PairsParams(Params):
     reference: ReferenceParams = ReferenceParams()
     gates: GateParams = GateParams()
     group_by: GroupParams = GroupParams()
+    sources: list[SourceParams] = Field(
+        default=[],
+        max_length=50,
+        description="Folders of the input with a data set's name and groups of their own, for captures of several "
+        "kinds in one data set.",
+    )
     split: SplitParams = SplitParams()
     data_json: DataJsonParams = DataJsonParams()
     pairs_per_training: int = Field(
         default=64, ge=1, le=5000, description="Pairs that one training gives at most, evenly over the photographs."
     )
+
+    def source_of(self, folder: str) -> SourceParams | None:
+        """The source of a capture by its folder below the input, with a trailing slash."""
+        return next((each for each in self.sources if each.holds(folder)), None)

@@ -23,6 +23,7 @@ META_KEYS = (
     "target_image_path",
     "ref_image_path",
 )
+PAIR_ATTRIBUTES = ("strategy", "level", "pair", "target", "reference")
 CONDITIONS = (
     ArrayContract("alpha", "uint8", 2, may_be_constant=True),
     ArrayContract("warped", "uint8", 3, may_be_constant=True),
@@ -71,8 +72,8 @@ def pair_stage(params: PairsParams) -> StageSpec:
                 arrays=CONDITIONS,
             ),
         ),
-        parameters=("dataset", "gates", "group_by", "split"),
-        attributes=("scene", "dataset", "time", "shots", "strategy", "level", "pair", "target", "reference"),
+        parameters=("dataset", "gates", "group_by", "sources", "split"),
+        attributes=("scene", "dataset", "folder", "facts", "time", "shots", *PAIR_ATTRIBUTES),
         expands=lambda sample: pairs(sample, params),
         seconds_per_sample=0.5,
     )

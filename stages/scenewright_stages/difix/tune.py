@@ -20,7 +20,7 @@ from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
 from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.learning import Learner
+from scenewright_stages.difix.learning import SCORE_DIGITS, Learner, Row
 from scenewright_stages.difix.pairs_data import PairFiles, read_pairs, validation_split
 
 DATASET = "dataset"
@@ -125,17 +125,26 @@ def train_config(
     }
 
 
-def loss_table(rows: Sequence[tuple[int, float, float]]) -> str:
+def loss_table(rows: Sequence[Row]) -> str:
     """``loss.csv``: the loss of every step, and the validation where it was measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("step", "loss", "validation_psnr"))
     for step, loss, score in rows:
-        writer.writerow((step, f"{loss:.9g}", "" if math.isnan(score) else f"{score:.6f}"))
+        writer.writerow((step, f"{loss:.9g}", "" if math.isnan(score) else f"{score:.{SCORE_DIGITS}f}"))
     return text.getvalue()
 
 
-def write_curve(path: Path, rows: Sequence[tuple[int, float, float]], size: tuple[int, int] = (640, 320)) -> None:
+def read_loss_table(path: Path) -> list[Row]:
+    """The inverse of :func:`loss_table`."""
+    with path.open(newline="") as file:
+        return [
+            (int(row["step"]), float(row["loss"]), float(row["validation_psnr"] or "nan"))
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_curve(path: Path, rows: Sequence[Row], size: tuple[int, int] = (640, 320)) -> None:
     """A picture of the loss over the steps, on a logarithmic scale, with its running mean."""
     width, height = size
     canvas = np.full((height, width, 3), 255, np.uint8)

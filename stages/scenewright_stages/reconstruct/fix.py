@@ -22,10 +22,10 @@ from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.captures import nearest
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.params import DifixParams, ReconstructParams
 from scenewright_stages.reconstruct.pipeline import FIXER
 from scenewright_stages.reconstruct.train import capture_roles
-from scenewright_stages.reconstruct.views import Roles, cameras_between
+from scenewright_stages.reconstruct.views import Roles, cameras_between, cameras_towards
 from scenewright_stages.scenes.captures import shot_facts, shots_facts, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
@@ -83,9 +83,7 @@ class FixStage(Stage[ReconstructParams]):
         rounds, repairs = [], []
         for number in range(inputs.params.difix.rounds):
             self.context.progress(number / inputs.params.difix.rounds, f"round {number + 1}")
-            random = np.random.default_rng([inputs.seed % 2**63, number])
-            count = inputs.params.difix.views
-            cameras = cameras_between(shots_facts(photographs), photographs.cameras, roles, count, random)
+            cameras = round_cameras(photographs, roles, inputs.params.difix, inputs.seed, number)
             repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
             scene, ended = run_round(
                 scene, photographs, roles, [each.view() for each in repairs], inputs.params, inputs.seed + number,
@@ -114,8 +112,21 @@ class FixStage(Stage[ReconstructParams]):
         write_png(outputs["strips"], strips(repairs[:_SHOWN]))
         kept = sum(each.kept for each in rounds)
         warnings = [] if kept else ["no round was better with repaired views: the scene is the one without them"]
+        if inputs.params.difix.walk == "heldOut":
+            warnings.append("views were repaired on the way to held-out poses: the quality on those is not blind")
         metrics = {"rounds": listed, "kept_rounds": kept, "gaussians": len(scene)}
         return StageResult(outputs, metrics=metrics, warnings=warnings, backends=[fixer.record.use()])
+
+
+def round_cameras(
+    photographs: PosedPhotographs, roles: Roles, params: DifixParams, seed: int, number: int
+) -> list[Camera]:
+    """Where round `number`, from 0, repairs views."""
+    shots, cameras = shots_facts(photographs), photographs.cameras
+    if params.walk == "heldOut":
+        return cameras_towards(shots, cameras, roles, params.views, (number + 1) / params.rounds)
+    random = np.random.default_rng([seed % 2**63, number])
+    return cameras_between(shots, cameras, roles, params.views, random)
 
 
 def run_round(

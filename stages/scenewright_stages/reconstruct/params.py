@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.captures import TrainingParams
+from scenewright_stages.captures import PosesParams, TrainingParams
 from scenewright_stages.contract.params import Params, Rule
 
 
-class DifixParams(Params):
-    """Rounds in which a tuned fixer repairs views between the photographs and the scene learns from them."""
+class TuningRunReference(Params):
+    """A checkpoint of a TuningRun of this namespace."""
 
-    tuning_run: str = Field(
+    name: str = Field(
         default="",
         max_length=253,
         pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
-        description="Name of the TuningRun of this namespace whose checkpoint is used; the job waits until it is "
-        "Complete.",
+        description="Name of the TuningRun. The job waits until it is Complete.",
     )
     step: str = Field(
         default="best",
         max_length=12,
         pattern=r"^(best|latest|[0-9]+)$",
-        description="Which checkpoint of that run: best, latest, or the one of a step.",
+        description="Which checkpoint of the run: best, latest, or the one of a step.",
     )
+
+
+class DifixParams(Params):
+    """Rounds in which a tuned fixer repairs views between the photographs and the scene learns from them."""
+
+    tuning_run: TuningRunReference = TuningRunReference()
     checkpoint: str = Field(
         default="",
         max_length=1024,
@@ -34,6 +39,12 @@ class DifixParams(Params):
     )
     rounds: int = Field(default=0, ge=0, le=50, description="How often views are repaired and learned from. 0: never.")
     round_steps: int = Field(default=400, ge=10, le=50_000, description="Optimisation steps of a round.")
+    walk: Literal["between", "heldOut"] = Field(
+        default="between",
+        description="Where views are repaired: between training photographs, or on the way to the held-out ones, "
+        "further with each round, as DiFix does. With heldOut the quality on held-out photographs is not blind, which "
+        "a warning says.",
+    )
     views: int = Field(default=12, ge=1, le=500, description="Views between photographs that a round repairs.")
     weight: float = Field(default=0.3, gt=0.0, le=10.0, description="Weight of a repaired view in the loss.")
     share: float = Field(
@@ -50,17 +61,17 @@ class DifixParams(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "rounds",
-            "self.rounds == 0 || self.tuningRun != '' || self.checkpoint != ''",
-            "needs a fixer: name a tuningRun or a checkpoint (the classic fixer has no base model)",
-            lambda block: not block.rounds or bool(block.tuning_run or block.checkpoint),
+            "self.rounds == 0 || self.tuningRun.name != '' || self.checkpoint != ''",
+            "needs a fixer: give tuningRun.name or a checkpoint (the classic fixer has no base model)",
+            lambda block: not block.rounds or bool(block.tuning_run.name or block.checkpoint),
             ({"rounds": 1},),
         ),
         Rule(
             "checkpoint",
-            "self.checkpoint == '' || self.tuningRun == ''",
+            "self.checkpoint == '' || self.tuningRun.name == ''",
             "contradicts tuningRun: give either",
-            lambda block: not (block.checkpoint and block.tuning_run),
-            ({"checkpoint": "s3://runs/one/checkpoints/model_100.safetensors", "tuningRun": "one"},),
+            lambda block: not (block.checkpoint and block.tuning_run.name),
+            ({"checkpoint": "s3://runs/one/checkpoints/model_100.safetensors", "tuningRun": {"name": "one"}},),
         ),
     )
 
@@ -73,8 +84,9 @@ class RenderParams(Params):
 
 
 class ReconstructParams(Params):
-    """Photographs with poses become a 3D scene of Gaussian splats."""
+    """Photographs become a 3D scene of Gaussian splats."""
 
+    poses: PosesParams = PosesParams()
     max_resolution: int = Field(
         default=640, ge=32, le=4096, description="Longest side of the photographs in training, in pixels."
     )

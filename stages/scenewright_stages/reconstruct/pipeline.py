@@ -1,8 +1,11 @@
-"""The reconstruction pipeline as data: capture -> trained scene -> rounds with a fixer -> flight and files."""
+"""The reconstruction pipeline as data.
+
+poses, where they are estimated -> capture -> trained scene -> rounds with a fixer -> flight and files
+"""
 
 from __future__ import annotations
 
-from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
+from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
 from scenewright_stages.reconstruct.params import ReconstructParams
@@ -45,6 +48,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "gate_every",
             "difix.rounds",
             "difix.round_steps",
+            "difix.walk",
             "difix.views",
             "difix.weight",
             "difix.share",
@@ -62,7 +66,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
         reads=(Read("capture"), Read(last, ("scene",))),
         outputs=(
@@ -79,9 +83,11 @@ def render_stage(params: ReconstructParams) -> StageSpec:
 
 
 def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
-    """capture -> train -> difix, where a fixer is named -> render."""
+    """poses, where they are estimated -> capture -> train -> difix, where a fixer is named -> render."""
+    estimated = params.poses.source == "estimate"
+    posing = (poses_stage(),) if estimated else ()
     fixing = (fix_stage(params),) if params.difix.rounds else ()
-    return capture_stage(), train_stage(params), *fixing, render_stage(params)
+    return *posing, capture_stage(estimated=estimated), train_stage(params), *fixing, render_stage(params)
 
 
 def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
@@ -89,10 +95,9 @@ def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
     block = params.difix
     if not block.rounds:
         return ()
-    if block.tuning_run:
-        return (
-            NamedInput(FIXER, kind="TuningRun", object=block.tuning_run, chosen=block.step, field="difix.tuningRun"),
-        )
+    run = block.tuning_run
+    if run.name:
+        return (NamedInput(FIXER, kind="TuningRun", object=run.name, chosen=run.step, field="difix.tuningRun"),)
     return (NamedInput(FIXER, uri=block.checkpoint, field="difix.checkpoint"),)
 
 
@@ -100,10 +105,10 @@ PIPELINE = Pipeline(
     name="reconstruct",
     kind="SceneJob",
     params=ReconstructParams,
-    input=CAPTURES,
+    input=PHOTOGRAPHS,
     stages=stages,
     inputs=named_inputs,
     uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
-    examples=({"difix": {"rounds": 1, "tuningRun": "fixer"}},),
+    examples=({"poses": {"source": "estimate"}, "difix": {"rounds": 1, "tuningRun": {"name": "fixer"}}},),
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.reconstruct.baseline import nearest_photograph_psnr
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along
@@ -44,6 +45,7 @@ class RenderStage(Stage[ReconstructParams]):
         roles = capture_roles(photographs, inputs.params)
         metrics = {
             **measured(scene, photographs, roles, self.renderer),
+            "nearest_photograph": {"psnr": nearest_photograph_psnr(photographs, roles)},
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }

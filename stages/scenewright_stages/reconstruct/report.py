@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from scenewright_stages.captures import POSES
+from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
@@ -54,7 +56,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     photographs = _photographs(files)
     return replace(
         scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
-        subtitle=f"{len(photographs.photographs)} photographs" if photographs else "",
+        subtitle=_subtitle(photographs, outcome.records),
         splats=_splats(files, photographs, params),
         video=_video(files, photographs),
         images=tuple(_images(files)),
@@ -74,6 +76,13 @@ def rounds_text(files: _Files) -> str:
         for number, each in enumerate(rounds, start=1)
     ]
     return "\n".join(lines)
+
+
+def _subtitle(photographs: PosedPhotographs | None, records: Mapping[str, Record]) -> str:
+    text = f"{len(photographs.photographs)} photographs" if photographs else ""
+    if POSES in records and (found := records[POSES].metrics):
+        text += f", poses estimated for {found['registered']} of {found['photographs']}"
+    return text.removeprefix(", ")
 
 
 def _photographs(files: _Files) -> PosedPhotographs | None:
@@ -115,6 +124,10 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
             found = metrics[role]
             note = f"SSIM {found['ssim']:.3f} over {len(found['views'])} views, {found['covered']:.1%} covered"
             yield Metric(label, found["psnr"], "dB", "higher", None, 1, note)
+    if found := metrics.get("nearest_photograph"):
+        note = "The nearest training photograph, moved as if the scene were one plane, over the held-out ones"
+        unknown = "" if found["psnr"] is not None else ": the capture's points are too few for a plane"
+        yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note + unknown)
     if metrics:
         yield Metric("Gaussians", metrics["gaussians"], digits=0)
 

@@ -62,6 +62,24 @@ def cameras_between(
     return found
 
 
+def cameras_towards(
+    shots: Sequence[ShotFacts], cameras: Sequence[Camera], roles: Roles, count: int, share: float
+) -> list[Camera]:
+    """Cameras on the way from training photographs to held-out poses, in turn; share 1 is the held-out pose itself.
+
+    Whoever calls this must say that the held-out photographs no longer judge blindly.
+    """
+    found = []
+    for number in range(count):
+        goal = roles.held_out[number % len(roles.held_out)]
+        begin = nearest(shots, goal, roles.train)
+        assert begin is not None
+        # Several views to one goal stand at different places before it.
+        nearer = 1 + number // len(roles.held_out)
+        found.append(between(cameras[begin], cameras[goal], share / nearer))
+    return found
+
+
 def between(first: Camera, second: Camera, share: float) -> Camera:
     """The first camera moved and turned towards the second; share 0 is the first, 1 the second."""
     start, end = first.world_from_camera, second.world_from_camera

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from scenewright_stages.captures import ShotFacts, TrainingParams
+from scenewright_stages.captures import POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
+from scenewright_stages.vision.captures.camera_files import is_image
 from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.finding import read_capture
+from scenewright_stages.vision.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.captures.finding import photograph_name, read_capture
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
@@ -36,8 +39,7 @@ class CaptureStage(Stage[Any]):
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes ``photographs.npz``."""
-        paths = {role: inputs.path(INPUT, role) for role in sample.files}
-        mark, moment = str(sample.attributes["mark"]), str(sample.attributes["time"])
+        mark, moment, paths = _described(sample, inputs, POSES in self.context.stage.upstream())
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
@@ -47,6 +49,18 @@ class CaptureStage(Stage[Any]):
         found.save(path)
         facts = {"photographs": len(found.photographs), "points": len(found.points)}
         return StageResult({"photographs": path}, metrics=facts, warnings=capture.notes)
+
+
+def _described(sample: Sample, inputs: StageInputs[Any], estimated: bool) -> tuple[str, str, dict[str, Path]]:
+    """The file that holds the poses, the moment of fixed cameras, and all files by their path in the capture."""
+    paths = {role: inputs.path(INPUT, role) for role in sample.files}
+    if estimated:
+        pictures = {f"images/{photograph_name(role)}": path for role, path in paths.items() if is_image(role)}
+        model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
+        return "sparse/0/images.txt", "", pictures | model
+    if not sample.attributes["mark"]:
+        raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
+    return str(sample.attributes["mark"]), str(sample.attributes["time"]), paths
 
 
 def view_of(photograph: Photograph) -> View:
@@ -80,6 +94,8 @@ def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSet
         segment=min(params.segment, steps),
         maximum=params.maximum,
         harmonics_degree=params.harmonics_degree,
+        growth=params.growth,
+        exploration=params.exploration,
     )
 
 

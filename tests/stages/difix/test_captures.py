@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from capture_folders import room_views, write_colmap, write_picture, write_rig, write_transforms
+from input_folders import FolderView
 from synthetic.world import box_room, cameras_inside
 
 from scenewright_stages.contract.inputs import Listed
@@ -21,23 +22,26 @@ from scenewright_stages.vision.captures.pictures import PosedPhotographs, load_p
 SIZE = (48, 36)
 
 
-class FolderView:
-    """A local folder as listers see an input."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.uri, self.single = root, str(root), ""
-        self.keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-    def size(self, key: str) -> int:
-        return (self.root / key).stat().st_size
-
-    def read(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
-
-
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_colmap(tmp_path_factory.mktemp("captures") / "room", room_views(box_room(0), 6, SIZE))
+
+
+def test_captures_of_one_name_get_their_parents(tmp_path: Path) -> None:
+    views = room_views(box_room(0), 4, SIZE)
+    for place in ("hi4d/pair00/dance", "hi4d/pair01/dance", "rooms/kitchen"):
+        write_colmap(tmp_path / place, views)
+    (tmp_path / "hi4d/pair01/dance/capture.json").write_text('{"pair_id": "pair01", "people": 2, "more": {"x": 1}}')
+    (tmp_path / "rooms/kitchen/capture.json").write_text("[1]")
+    found = {each.id: each for each in listed(tmp_path)}
+    assert set(found) == {"pair00_dance", "pair01_dance", "kitchen"}
+    assert found["pair00_dance"].attributes["facts"] == {}
+    assert found["pair01_dance"].attributes["facts"] == {"pair_id": "pair01", "people": 2}
+    assert found["pair01_dance"].attributes["folder"] == "hi4d/pair01/dance/"
+    assert found["pair01_dance"].attributes["scene"] == "pair01_dance"
+    rejected = found["kitchen"].rejected
+    assert rejected is not None
+    assert rejected[0] == "Damaged"
 
 
 def listed(folder: Path) -> list[Listed]:

@@ -110,6 +110,42 @@ def test_tuning_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
         assert interrupted.metrics == whole.metrics
 
 
+class Killed(BaseException):
+    """The process is gone: nothing is saved, nothing is cleaned up."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tuning_that_is_killed_loses_an_interval_at_most(data: Path, tmp_path: Path, seed: int) -> None:
+    params = FixerParams(steps=16, batch=2, crop=16, checkpoint_every=5, state_every=3)
+    spec = fixer_stages(params)[0]
+    random = np.random.default_rng(seed)
+    steps: list[int] = []
+
+    def tune(name: str, deaths: int) -> StageResult:
+        state = KeptState(tmp_path / name / "state")
+        while True:
+            left = int(random.integers(1, 7)) if deaths else 1000
+            begun = state.step
+
+            def dies(share: float, message: str, begun: int = begun, left: int = left) -> None:
+                steps.append(round(share * params.steps))
+                if steps[-1] >= begun + left:
+                    raise Killed
+
+            context = StageContext(spec, params, ModelSettings(device="cpu"), progress=dies)
+            workspace = tmp_path / name / f"workspace-{deaths}"
+            workspace.mkdir(parents=True)
+            inputs = StageInputs({}, params, 7, workspace, named={"dataset": data}, state=state)
+            try:
+                return TuneStage(context).process(Sample("tuning"), inputs)
+            except Killed:
+                assert steps[-1] - state.step < params.state_every
+                deaths -= 1
+
+    whole = tune("whole", 0)
+    assert contents(tune("killed", 5)) == contents(whole)
+
+
 @pytest.mark.parametrize(("strategy", "level"), [("cycle", 10), ("sparse", 2)])
 def test_a_spoilt_training_goes_on_where_it_was(photographs: Path, tmp_path: Path, strategy: str, level: int) -> None:
     params = PairsParams.model_validate({"training": TRAINING})

@@ -20,9 +20,9 @@ from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import interval
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.gates import psnr
-from scenewright_stages.difix.learning import Learner
+from scenewright_stages.difix.learning import Learner, best_checkpoint
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
-from scenewright_stages.difix.tune import keep_checkpoint, loss_table
+from scenewright_stages.difix.tune import keep_checkpoint, loss_table, read_loss_table
 from scenewright_stages.vision.archives import save_arrays
 
 SIZE = (32, 40)
@@ -125,6 +125,22 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
     assert loss_table(learner.rows) == loss_table(whole.rows)
     assert weights(learner.mean) == weights(whole.mean)
     assert learner.best == whole.best
+
+
+def test_the_best_checkpoint_is_the_same_in_memory_and_in_the_table(tmp_path: Path) -> None:
+    """Scores that differ by less than the table's last decimal are equal, and the first of them counts."""
+    nan = float("nan")
+    rows = [(1, 0.5, nan), (2, 0.4, 20.0), (3, 0.3, 20.123457), (4, 0.2, 20.123457), (5, 0.1, 19.0)]
+    (tmp_path / "loss.csv").write_text(loss_table(rows))
+    assert best_checkpoint(read_loss_table(tmp_path / "loss.csv")) == best_checkpoint(rows) == (3, 20.123457)
+    assert best_checkpoint(rows[:1])[0] == 0
+
+
+def test_a_validation_is_as_exact_as_the_table(data: Path) -> None:
+    pairs = read_pairs(data, "train")
+    learner = trained(pairs, FixerParams(steps=1, batch=1, crop=16))
+    score = learner.validate(pairs)
+    assert score == round(score, 6) == learner.best[1]
 
 
 def test_other_seeds_learn_otherwise(data: Path) -> None:

@@ -22,7 +22,7 @@ def manifest(kind: str, name: str, output: Path, **spec: object) -> str:
 
 
 def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scenewright.cli.main", *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "tests/support/forked_workers.py"), *map(str, arguments)]
     path = os.pathsep.join([str(ROOT / "operator"), str(ROOT / "stages"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "heldOutEvery": 4,
         "gateEvery": 3,
         "render": {"frames": 8},
-        "difix": {"tuningRun": "fixer", "rounds": 1, "roundSteps": 20, "views": 4},
+        "difix": {"tuningRun": {"name": "fixer"}, "rounds": 1, "roundSteps": 20, "views": 4},
     }
     files = {
         "pairs": manifest("DatasetJob", "pairs", root / "out", input={"uri": str(root / "rooms")}, difixPairs=pairs),
@@ -109,3 +109,16 @@ def test_an_unchanged_loop_makes_nothing_again_and_republishing_leaves_the_run_a
     result = scenewright("run", *(ran / f"{name}.yaml" for name in ("pairs", "tuning", "scene")))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+
+
+@pytest.mark.slow
+def test_a_smaller_data_set_deletes_its_own_files_and_none_of_the_runs(ran: Path) -> None:
+    out = ran / "out"
+    run = {path: path.read_bytes() for path in sorted((out / "tuning_runs").rglob("*")) if path.is_file()}
+    assert any("underfit" in path.name for path in (out / "samples").iterdir())
+    result = scenewright("run", ran / "pairs.yaml", "--set", "strategies.underfit=[]")
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    left = [path.name for path in (out / "samples").iterdir() if any(path.iterdir())]
+    assert left
+    assert not any("underfit" in name for name in left)
+    assert {path: path.read_bytes() for path in sorted((out / "tuning_runs").rglob("*")) if path.is_file()} == run

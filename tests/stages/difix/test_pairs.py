@@ -21,9 +21,11 @@ from scenewright_stages.contract.samples import Family, Sample
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
 from scenewright_stages.difix.catalogue import index_files
 from scenewright_stages.difix.gates import measure, sharpness
+from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
 from scenewright_stages.difix.strategies import pairs, select, trainings
+from scenewright_stages.vision.captures.pictures import Photograph
 
 PARAMS = PairsParams.model_validate(
     {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}
@@ -100,7 +102,45 @@ def test_a_new_group_moves_no_other() -> None:
 )
 def test_groups_follow_the_scenes_name(pattern: str, group: str) -> None:
     params = PairsParams.model_validate({"groupBy": {"pattern": pattern}})
-    assert params.group_by.group_of("hi4d_pair00_dance") == group
+    assert params.group_by.group_of("hi4d_pair00_dance", {}) == group
+
+
+SOURCES = {
+    "dataset": "mine",
+    "sources": [
+        {"uri": "hi4d", "dataset": "HI4D", "groupBy": {"field": "pair_id"}},
+        {"uri": "./rooms/", "groupBy": {"pattern": r"\d+"}},
+        {"dataset": "rest"},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "facts", "expected"),
+    [
+        ("hi4d/pair00/dance/", {"pair_id": "pair00"}, ("HI4D", "pair00")),
+        ("rooms/kitchen07/", {}, ("mine", "07")),
+        ("garden/", {"pair_id": "pair00"}, ("rest", "kitchen07")),
+        ("hi4d2/x/", {}, ("rest", "kitchen07")),
+    ],
+)
+def test_a_source_says_what_its_captures_belong_to(
+    folder: str, facts: dict[str, str], expected: tuple[str, str]
+) -> None:
+    params = PairsParams.model_validate(SOURCES)
+    view = Photograph("a", 0, room_views(box_room(3), 1, (16, 12), 3)[0].camera, np.zeros((12, 16, 3), np.uint8))
+    about = {"scene": "kitchen07", "dataset": "", "folder": folder, "facts": facts}
+    sample = Sample("x", attributes={**about, "pair": "p", "strategy": "sparse", "level": 3})
+    found = pair_facts(sample, params, view, replace(view, name="b"))
+    assert (found["dataset"], found["group_id"]) == expected
+
+
+def test_a_capture_that_does_not_say_its_group_gives_no_pair() -> None:
+    params = PairsParams.model_validate({"groupBy": {"field": "pair_id"}})
+    with pytest.raises(SampleRejected, match=r"capture\.json of kitchen has no 'pair_id'") as caught:
+        group_of(params, None, "kitchen", {"other": 1})
+    assert caught.value.reason == "NoGroup"
+    assert group_of(params, None, "kitchen", {"pair_id": 7}) == "7"
 
 
 # Gates.

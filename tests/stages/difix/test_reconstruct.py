@@ -10,8 +10,8 @@ import torch
 from synthetic import box_room, cameras_inside, render
 from synthetic.rendering import SyntheticView
 
-from scenewright_stages.captures import spread
-from scenewright_stages.reconstruct.fix import run_round
+from scenewright_stages.captures import nearest, spread
+from scenewright_stages.reconstruct.fix import round_cameras, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
 from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
@@ -137,8 +137,27 @@ def test_fixers_that_do_harm_are_rejected_and_the_scene_is_the_one_without(
         assert torch.equal(tensor, result.tensors[name]), name
 
 
+def test_the_walk_to_held_out_poses_ends_there_and_only_by_name(photographs: PosedPhotographs, roles: Roles) -> None:
+    blind = PARAMS.difix.model_copy(update={"rounds": 2, "views": 4})
+    walking = blind.model_copy(update={"walk": "heldOut"})
+    goals = [photographs.cameras[number] for number in roles.held_out]
+
+    def distance(camera: Camera, goal: Camera) -> float:
+        return float(np.linalg.norm(camera.position - goal.position))
+
+    first, last = (round_cameras(photographs, roles, walking, 0, number) for number in (0, 1))
+    for number, goal in enumerate(goals):
+        np.testing.assert_allclose(last[number].camera_from_world, goal.camera_from_world, atol=1e-9)
+        assert distance(first[number], goal) > 0
+    assert min(distance(each, goal) for each in round_cameras(photographs, roles, blind, 0, 1) for goal in goals) > 0.01
+    for number in roles.held_out:
+        begin = photographs.cameras[nearest(shots_facts(photographs), number, roles.train) or 0]
+        place = roles.held_out.index(number)
+        assert distance(last[place + 2], goals[place]) == pytest.approx(distance(begin, goals[place]) / 2)
+
+
 def test_the_checkpoint_is_a_named_input_only_where_rounds_are_asked_for() -> None:
-    run = ReconstructParams.model_validate({"difix": {"rounds": 2, "tuningRun": "fixer", "step": "latest"}})
+    run = ReconstructParams.model_validate({"difix": {"rounds": 2, "tuningRun": {"name": "fixer", "step": "latest"}}})
     (wanted,) = named_inputs(run)
     assert (wanted.kind, wanted.object, wanted.chosen) == ("TuningRun", "fixer", "latest")
     assert [stage.name for stage in PIPELINE.stages(run)] == ["capture", "train", "difix", "render"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -79,3 +82,17 @@ def test_a_stride_keeps_the_farthest_pose(motion: str) -> None:
     assert targets_of(motion, 9)[-1] == TARGETS[motion] - 1
     assert len(targets_of(motion, 9)) == TARGETS[motion] // 9
     assert targets_of(motion, 1) == tuple(range(TARGETS[motion]))
+
+
+def test_paths_equal_64_published_poses() -> None:
+    """Poses of the published files, two of each view and motion, in the frame of their first view."""
+    published = json.loads((Path(__file__).parent / "data" / "published_poses.json").read_text())
+    assert len(published) == 64
+    for pose in published:
+        expected = np.array(pose["world_from_camera"])
+        (camera,) = target_cameras(pose["view"], pose["motion"], (pose["target"],), 1.0, 64)
+        turn = camera.world_from_camera[:3, :3] @ expected[:, :3].T
+        # Of small angles the sine is exact where the cosine is not.
+        sine = np.linalg.norm(turn - turn.T) / np.sqrt(8)
+        assert np.degrees(np.arcsin(sine)) < 0.02, pose
+        np.testing.assert_allclose(camera.position, expected[:, 3], atol=1e-3, err_msg=str(pose))

@@ -15,6 +15,7 @@ from synthetic.world import (
     box_room,
     cameras_inside,
     cylinder_room,
+    finer,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "cameras_inside",
     "correspondence",
     "cylinder_room",
+    "finer",
     "render",
     "trace_depth",
     "visible_in",

@@ -6,7 +6,7 @@ nothing may be tuned to. World axes are OpenCV's (y down), the origin is the mid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -89,6 +89,16 @@ def cylinder_room(seed: int = 0, light: Light | None = None) -> World:
     faces = (seeded_texture(random, None), seeded_texture(random, 1), seeded_texture(random, 1))
     half = (radius, half_height, radius)
     return _furnished(Body(InteriorCylinder(radius, half_height), faces), half, random, light)
+
+
+def finer(world: World, factor: float) -> World:
+    """The world with textures whose waves are so many times shorter."""
+
+    def shorter(texture: Texture) -> Texture:
+        return replace(texture, waves=texture.waves * factor, checker_waves=texture.checker_waves * factor)
+
+    bodies = (replace(body, textures=tuple(map(shorter, body.textures))) for body in world.bodies)
+    return replace(world, bodies=tuple(bodies))
 
 
 def cameras_inside(

@@ -18,6 +18,8 @@ MODELS = (
     "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE",
 )  # fmt: skip
 """By COLMAP's model id."""
+MODEL_FILES = ("cameras", "images", "points3D")
+"""Files of a model, without their ending."""
 
 
 class _Cursor:

@@ -1,12 +1,14 @@
-"""Recognises captures among the files of an input and makes samples of them.
+"""Recognises captures and folders of photographs among the files of an input and makes samples of them.
 
-The index step calls `list_captures` with its view of the input. A stage parses the same files again, so both see the
-same capture: `read_capture` is a pure function of the files.
+The index step calls `list_captures` or `list_photographs` with its view of the input. A stage parses the same files
+again, so both see the same capture: `read_capture` is a pure function of the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from scenewright_stages.contract.inputs import InputView, Listed
 from scenewright_stages.contract.samples import sample_id_from
 from scenewright_stages.vision.captures.camera_files import is_image, moments, read_rig, read_transforms
-from scenewright_stages.vision.captures.capture import Capture, CaptureError, Read
+from scenewright_stages.vision.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read
 from scenewright_stages.vision.captures.colmap import read_colmap
 
 _MARKS = (
@@ -27,6 +29,8 @@ _MARKS = (
     "cameras/rgb_cameras.npz",
 )
 """Files by which a capture is recognised, the first that is there counts."""
+_FACTS = "capture.json"
+"""What a person or a program says of a capture, beside its files."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,33 @@ class Place:
 def list_captures(view: InputView) -> list[Listed] | None:
     """A sample for every capture of the input, of fixed cameras for every moment; None when there is none.
 
-    Attributes of a sample: ``scene`` and ``dataset`` (names), ``time`` (of fixed cameras), ``cameras`` (number by
-    name) and ``shots``: name, camera and place of every photograph, in order.
+    Attributes of a sample: ``scene`` and ``dataset`` (names), ``folder`` (below the input), ``facts`` (what its
+    ``capture.json`` says, if it has one), ``time`` (of fixed cameras), ``cameras`` (number by name) and ``shots``:
+    name, camera and place of every photograph, in order.
     """
     places = list(_places(list(view.keys)))
-    found = [listed for place in places for listed in _listed(view, place)]
+    names = _names({place.folder: _path(view, place.folder) for place in places})
+    found = [listed for place in places for listed in _listed(view, place, names[place.folder])]
     return found or None
+
+
+def list_photographs(view: InputView) -> list[Listed] | None:
+    """The captures of an input; without any, a sample for every folder of photographs, whose ``mark`` is empty.
+
+    Photographs in ``<folder>/images/`` belong to ``<folder>``, and nothing else there counts. Their roles are
+    ``images/<name>`` wherever they lie, as in a capture with poses.
+    """
+    if captures := list_captures(view):
+        return captures
+    folders = _folders(view.keys)
+    paths = {folder: _path(view, folder) for folder in folders}
+    names = _names({folder: path.parent if path.name == "images" else path for folder, path in paths.items()})
+    return [_bare(folder, names[folder], folders[folder]) for folder in sorted(folders)] or None
+
+
+def photograph_name(role: str) -> str:
+    """What a COLMAP model calls a photograph: its path below ``images/``."""
+    return role.removeprefix("images/")
 
 
 def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
@@ -91,11 +116,48 @@ def _places(keys: list[str]) -> Iterator[Place]:
         yield Place(folder, folders[folder], inside)
 
 
-def _listed(view: InputView, place: Place) -> Iterator[Listed]:
-    whole = (place.folder or view.uri).rstrip("/")
-    path = PurePosixPath(whole)
-    name = sample_id_from(path.name)
-    facts: dict[str, Any] = {"scene": name, "dataset": path.parent.name if place.folder.count("/") > 1 else ""}
+def _path(view: InputView, folder: str) -> PurePosixPath:
+    return PurePosixPath((folder or view.uri).rstrip("/"))
+
+
+def _names(paths: Mapping[str, PurePosixPath]) -> dict[str, str]:
+    """The name of each folder's capture: its last part, and where two would be equal, its parents' before it."""
+    found: dict[str, str] = {}
+    for parts in range(1, max((len(path.parts) for path in paths.values()), default=0) + 1):
+        names = {folder: "_".join(paths[folder].parts[-parts:]) for folder in paths if folder not in found}
+        times = Counter(names.values())
+        found |= {folder: sample_id_from(name) for folder, name in names.items() if times[name] == 1}
+    return found
+
+
+def _about(view: InputView, folder: str, name: str) -> dict[str, Any]:
+    """The attributes that every capture has."""
+    inside = folder.count("/") > 1
+    return {
+        "scene": name,
+        "dataset": PurePosixPath(folder.rstrip("/")).parent.name if inside else "",
+        "folder": folder,
+        "facts": _facts(view, folder + _FACTS),
+    }
+
+
+def _facts(view: InputView, key: str) -> dict[str, Any]:
+    """The plain values of a capture's own description. Raises CaptureError when it is no object in JSON."""
+    if key not in view.keys:
+        return {}
+    try:
+        found = dict(json.loads(view.read(key)))
+    except (TypeError, ValueError) as problem:
+        raise CaptureError("Damaged", f"{key} is no object in JSON: {problem}") from problem
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
+
+
+def _listed(view: InputView, place: Place, name: str) -> Iterator[Listed]:
+    try:
+        facts = _about(view, place.folder, name)
+    except CaptureError as problem:
+        yield Listed(name, rejected=(problem.reason, str(problem)))
+        return
     rig = place.mark in ("cameras.json", "cameras/rgb_cameras.npz")
     for moment in moments(place.keys) if rig else [""]:
         identity = f"{name}__f{moment}" if moment else name
@@ -115,6 +177,30 @@ def _listed(view: InputView, place: Place) -> Iterator[Listed]:
                 "shots": [[shot.name, shot.camera, *shot.place()] for shot in capture.shots],
             },
         )
+
+
+def _folders(keys: Collection[str]) -> dict[str, list[str]]:
+    """Keys of photographs by folder, which has a trailing ``/``; an ``images/`` stands for what holds it."""
+    direct: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        if is_image(key):
+            direct.setdefault(key.removesuffix(PurePosixPath(key).name), []).append(key)
+    found = {folder.removesuffix("images/"): own for folder, own in direct.items() if _ends_in_images(folder)}
+    others = {folder: own for folder, own in direct.items() if not any(folder.startswith(each) for each in found)}
+    return found | others
+
+
+def _ends_in_images(folder: str) -> bool:
+    return PurePosixPath(folder).name == "images"
+
+
+def _bare(folder: str, name: str, keys: list[str]) -> Listed:
+    facts = {"scene": name, "folder": folder}
+    if len(keys) < MINIMUM_VIEWS:
+        message = f"{len(keys)} photographs, at least {MINIMUM_VIEWS} are needed"
+        return Listed(name, attributes=facts, rejected=("TooFewViews", message))
+    files = {f"images/{PurePosixPath(key).name}": key for key in keys}
+    return Listed(name, files=files, attributes={**facts, "mark": "", "time": ""})
 
 
 def _known(view: InputView, place: Place, key: str) -> str:

@@ -1,0 +1,1 @@
+"""Generators that draw a place from cameras where nobody took a photograph."""

@@ -1,0 +1,177 @@
+"""SEVA as a generator of views: anchors first, then what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest
+from scenewright_stages.backends.novel_views.interface import PathTask, PosedPicture, Progress, check_picture, ignore
+from scenewright_stages.backends.novel_views.seva import windows as planning
+from scenewright_stages.backends.novel_views.seva.checkpoint import load_network
+from scenewright_stages.backends.novel_views.seva.conditioning import REDUCTION, PictureCoder, pluecker
+from scenewright_stages.backends.novel_views.seva.sampling import Denoiser, Window, frame_guidance, rotation_angles
+from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.cameras import Camera
+
+_SIDE_MULTIPLE = REDUCTION * 8
+"""The network halves a latent three times."""
+
+
+def load_seva(request: LoadRequest) -> SevaViews:
+    """SEVA from its three folders of weights: network, autoencoder, CLIP.
+
+    Raises:
+        BrokenWeights: a checkpoint does not hold the published network.
+    """
+    device = request.context.device
+    precision = str(request.context.option("precision", "fp16" if device.startswith("cuda") else "fp32"))
+    dtype = torch_dtype(precision)
+    network, autoencoder, clip = request.folders
+    coder = PictureCoder.load(autoencoder, clip, device, dtype)
+    denoiser = Denoiser(load_network(network, device, dtype), device, dtype)
+    return SevaViews(denoiser, coder, replace(request.record, precision=precision), device)
+
+
+class SevaViews:
+    """Draws the pictures along a path.
+
+    Args:
+        denoiser: around the network.
+        coder: from pictures to what the network is told, and back.
+        record: of the backend.
+        device: where they run.
+    """
+
+    def __init__(self, denoiser: Denoiser, coder: PictureCoder, record: BackendRecord, device: str = "cpu") -> None:
+        self._models: tuple[Denoiser, PictureCoder] | None = (denoiser, coder)
+        self._device = device
+        self.record = record
+
+    def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
+        """See ``ViewGenerator.draw``."""
+        if not task.targets:
+            return []
+        _check_sizes(task)
+        if self._models is None:
+            raise RuntimeError("seva was released")
+        return _Drawing(*self._models, task, self._device, progress).frames()
+
+    def anchors_of(self, targets: int, inputs: int) -> tuple[int, ...]:
+        """See ``ViewGenerator.anchors_of``."""
+        return planning.anchor_places(targets, inputs)
+
+    def release(self) -> None:
+        """Free the models' memory."""
+        self._models = None
+        free_memory()
+
+
+class _Known:
+    """A known picture; what the network is told of it is computed once."""
+
+    def __init__(self, picture: PosedPicture, coder: PictureCoder) -> None:
+        self.camera = picture.camera
+        self.srgb = picture.srgb
+        self._coder = coder
+        self._told: tuple[Tensor, Tensor] | None = None
+
+    def told(self) -> tuple[Tensor, Tensor]:
+        """Latent and embedding."""
+        if self._told is None:
+            self._told = (self._coder.encode(self.srgb), self._coder.embed(self.srgb))
+        return self._told
+
+
+class _Drawing:
+    """One task on its way."""
+
+    def __init__(
+        self, denoiser: Denoiser, coder: PictureCoder, task: PathTask, device: str, progress: Progress
+    ) -> None:
+        self._denoiser, self._coder, self._task, self._device = denoiser, coder, task, device
+        self._progress = progress
+        self._generator = torch.Generator().manual_seed(task.seed)
+        self._steps = count(1)
+        self._all_steps = 1
+
+    def frames(self) -> list[FloatImage]:
+        """A picture of each target."""
+        task, targets = self._task, self._task.targets
+        places = planning.anchor_places(len(targets), len(task.inputs), task.anchors)
+        cameras = [targets[place] for place in places]
+        first = self._first_windows(cameras)
+        # Where every target is an anchor, nothing lies between.
+        between = planning.second_pass(places, range(len(targets))) if len(places) < len(targets) else []
+        self._all_steps = task.settings.steps * (len(first) + len(between))
+        anchors = self._drawn(first, [*task.inputs, *task.memory], cameras, task.settings.guidance)
+        if not between:
+            return anchors
+        known = [PosedPicture(srgb, camera) for srgb, camera in zip(anchors, cameras, strict=True)]
+        return self._drawn(between, known, targets, task.settings.guidance_between)
+
+    def _first_windows(self, cameras: Sequence[Camera]) -> list[planning.Window]:
+        memory = self._task.memory
+        earlier = [*(each.camera for each in memory), *cameras]
+        usable = self._task.usable or [True] * len(memory)
+        return planning.first_pass(len(self._task.inputs), rotation_angles(earlier, cameras), len(memory), usable)
+
+    def _drawn(
+        self, plan: Sequence[planning.Window], given: Sequence[PosedPicture], cameras: Sequence[Camera], guidance: float
+    ) -> list[FloatImage]:
+        """A picture of each camera; what a window drew is known to the next ones."""
+        known = [_Known(picture, self._coder) for picture in given]
+        drawn: dict[int, FloatImage] = {}
+        for window in plan:
+            latents = self._window(planning.padded(window), known, cameras, guidance)
+            for place, latent in zip(window, latents, strict=False):
+                if not place.known:
+                    drawn[place.number] = check_picture(self._coder.decode(latent))
+                    known.append(_Known(PosedPicture(drawn[place.number], cameras[place.number]), self._coder))
+        return [drawn[number] for number in range(len(cameras))]
+
+    def _window(
+        self, places: planning.Window, known: Sequence[_Known], cameras: Sequence[Camera], guidance: float
+    ) -> Tensor:
+        settings = self._task.settings
+        seen = [known[place.number].camera if place.known else cameras[place.number] for place in places]
+        shown = [place.known for place in places]
+        told = [known[place.number].told() for place in places if place.known]
+        size = (len(places), *told[0][0].shape)
+        latents = torch.zeros(size, device=self._device)
+        latents[torch.tensor(shown, device=self._device)] = torch.stack([latent for latent, _ in told])
+        factors = frame_guidance(seen, shown, guidance, settings.guidance_near, settings.translation_scale)
+        window = Window(
+            latents=latents,
+            known=torch.tensor(shown, device=self._device),
+            rays=_tensor(pluecker(seen, settings.translation_scale), self._device),
+            embedding=torch.stack([embedding for _, embedding in told]).mean(0),
+            guidance=_tensor(factors, self._device),
+        )
+        return self._denoiser.sample(window, settings.steps, self._generator, self._stepped)
+
+    def _stepped(self) -> None:
+        self._progress(next(self._steps) / self._all_steps)
+
+
+def _tensor(values: NDArray[np.float64], device: str) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(device)
+
+
+def _check_sizes(task: PathTask) -> None:
+    width, height = task.targets[0].width, task.targets[0].height
+    if width % _SIDE_MULTIPLE or height % _SIDE_MULTIPLE:
+        raise UnsupportedOption(
+            "novel-views.size", f"{width}x{height}", [f"sides that are multiples of {_SIDE_MULTIPLE} pixels"]
+        )
+    cameras = [*task.targets, *(each.camera for each in (*task.inputs, *task.memory))]
+    if any((camera.width, camera.height) != (width, height) for camera in cameras):
+        raise ValueError("all pictures and cameras of a task have the same size")

@@ -1,0 +1,135 @@
+"""What a tuned fixer is worth (`make proofs`): it beats filters on rooms that it has never seen, by its reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pair_data import PARAMS, PairData, add_capture, photographs_of
+from synthetic import World, box_room, cylinder_room, finer
+
+from scenewright_stages.backends.fix.classic import run_network
+from scenewright_stages.backends.fix.interface import FlawedView
+from scenewright_stages.backends.fix.network import FixNetwork
+from scenewright_stages.difix.baselines import tuned_baselines
+from scenewright_stages.difix.evaluate import METHOD, grouped, scored, summary
+from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.gates import psnr
+from scenewright_stages.difix.learning import Learner
+from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
+
+pytestmark = pytest.mark.proof
+SIZE = (96, 72)
+VIEWS = 16
+TRAINED, BOXES, CYLINDERS = range(10), range(100, 103), range(200, 203)
+STEPS = 1200
+
+
+def learned(pairs: Sequence[PairFiles], params: FixerParams, seed: int = 1) -> FixNetwork:
+    """The last running mean of a training."""
+    learner = Learner(params, seed)
+    for number in range(1, params.steps + 1):
+        learner.step(number, pairs)
+    return learner.mean
+
+
+def made(root: Path, worlds: dict[str, World], tests: Sequence[str]) -> PairData:
+    """Pairs of these worlds; those of `tests` are on the test side."""
+    data = PairData(root)
+    params = PARAMS.model_copy(
+        update={"split": PARAMS.split.model_copy(update={"test": list(tests), "test_fraction": 0.0})}
+    )
+    for seed, (name, world) in enumerate(worlds.items()):
+        add_capture(data, name, photographs_of(world, VIEWS, SIZE, seed), params)
+    data.write_index()
+    return data
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Gains in dB of a fixer over other methods on unseen rooms, over all and by group."""
+
+    over: dict[str, float]
+    worst_group: float
+
+
+def gains(root: Path, family: str, network: FixNetwork) -> Gains:
+    """Measured on the test rooms whose name begins like the family."""
+    train = read_pairs(root, "train")
+    tests = [pair for pair in read_pairs(root, "test") if pair.group.startswith(family)]
+    methods = {METHOD: lambda view: run_network(network, view)}
+    methods |= {each.name: each for each in tuned_baselines([load_pair(each) for each in train[:: len(train) // 24]])}
+    scores = {pair.name: scored(load_pair(pair), methods) for pair in tests}
+    found = summary(list(scores.values()), 0)
+    print(f"\n{family}: {len(tests)} pairs; {found['methods']}; gains {found['gain_over']}")
+    by_group = grouped(tests, scores, 0)
+    worst = min(each["gain_over"]["identity"]["mean"] for each in by_group.values())
+    return Gains({name: each["mean"] for name, each in found["gain_over"].items()}, worst)
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    worlds = {f"room{seed}": box_room(seed) for seed in TRAINED}
+    tests = {f"box{seed}": box_room(seed) for seed in BOXES} | {f"cylinder{s}": cylinder_room(s) for s in CYLINDERS}
+    return made(tmp_path_factory.mktemp("rooms"), worlds | tests, list(tests)).root
+
+
+@pytest.fixture(scope="module")
+def fixer(rooms: Path) -> FixNetwork:
+    pairs, _ = validation_split(read_pairs(rooms, "train"), 0.15)
+    begun = time.process_time()
+    network = learned(pairs, FixerParams(steps=STEPS))
+    print(f"\n{STEPS} steps on {len(pairs)} pairs in {time.process_time() - begun:.0f} CPU-s")
+    return network
+
+
+@pytest.mark.parametrize("family", ["box", "cylinder"])
+def test_rooms_that_were_never_seen_gain(rooms: Path, fixer: FixNetwork, family: str) -> None:
+    found = gains(rooms, family, fixer)
+    assert found.over["identity"] >= 2
+    assert found.over["nlm"] >= 2
+    assert found.over["fill_and_paste"] >= 0.5
+    assert found.worst_group > 0
+
+
+def test_four_pairs_are_learned_by_heart(rooms: Path) -> None:
+    pairs = read_pairs(rooms, "train")[:4]
+    network = learned(pairs, FixerParams(steps=2000, batch=4, learning_rate=4e-3))
+    loaded = [load_pair(each) for each in pairs]
+    before = np.mean([psnr(each.view.srgb, each.target) for each in loaded])
+    after = np.mean([psnr(run_network(network, each.view), each.target) for each in loaded])
+    print(f"\nfour pairs: {before:.2f} dB before, {after:.2f} after")
+    assert after - before >= 6
+
+
+def test_with_fine_texture_the_reference_is_what_helps(tmp_path: Path) -> None:
+    worlds = {f"room{seed}": finer(box_room(seed), 4) for seed in TRAINED}
+    tests = {f"fine{seed}": finer(box_room(seed), 4) for seed in BOXES}
+    root = made(tmp_path, worlds | tests, list(tests)).root
+    pairs = read_pairs(root, "train")
+    params = FixerParams(steps=STEPS)
+    seeing, blind = learned(pairs, params), learned(pairs, params.model_copy(update={"use_reference": False}))
+    found, twin = gains(root, "fine", seeing), gains(root, "fine", blind)
+    assert found.over["identity"] >= 1
+    assert found.over["nlm"] >= 1
+    assert found.over["fill_and_paste"] >= 0.3
+    assert found.worst_group > 0
+    assert found.over["identity"] - twin.over["identity"] >= 0.2
+    shuffled = shuffled_gain(root, seeing)
+    print(f"with shuffled references {shuffled:+.2f} dB")
+    assert shuffled < twin.over["identity"]
+
+
+def shuffled_gain(root: Path, network: FixNetwork) -> float:
+    """Gain over identity when each test pair gets the warped reference of another one."""
+    loaded = [load_pair(each) for each in read_pairs(root, "test")]
+    gained = []
+    for number, pair in enumerate(loaded):
+        other = loaded[(number + len(loaded) // 2) % len(loaded)].view
+        view: FlawedView = replace(pair.view, warped=other.warped, valid=other.valid)
+        gained.append(psnr(run_network(network, view), pair.target) - psnr(pair.view.srgb, pair.target))
+    return float(np.mean(gained))
