@@ -129,6 +129,8 @@ def _check_croissant(output: Path) -> None:
     found = mlcroissant.Dataset(str(output / "croissant.json"))
     lines = json_lines(output / "metadata.jsonl")
     assert [row["samples/picture"].decode() for row in found.records("samples")] == [each["picture"] for each in lines]
+    # Hugging Face's imagefolder opens whatever a column with this ending names as a picture, labels too.
+    assert [name for name in lines[0] if name.endswith("file_name")] == ["file_name"]
     images = {row["images/id"].decode(): row["images/image"] for row in found.records("images")}
     assert images.keys() == {each["picture"] for each in lines}
     assert images[lines[0]["picture"]].size == (160, 160)

@@ -70,3 +70,17 @@ def test_the_cup_of_the_example_casts_one_below_its_saucer() -> None:
         assert shadow[y, x], f"the shadow at {x}, {y}"
     for x, y in ((30, 200), (550, 300), (50, 390), (300, 10)):
         assert not shadow[y, x], f"wood at {x}, {y}"
+
+
+@pytest.mark.parametrize("width", [320, 480, 600, 640])
+def test_no_light_is_added_where_no_shadow_falls(width: int) -> None:
+    """The blur of full light may round to more than that, which the contract of the file refuses."""
+    ground = np.full((width * 2 // 3, width, 3), 0.4, np.float32)
+    thing, shadow = np.zeros(ground.shape[:2], bool), np.zeros(ground.shape[:2], bool)
+    thing[100:140, 100:140] = True
+    shadow[120:150, 140:160] = True
+    photo = np.where(shadow[..., None], ground * np.float32(0.5), ground).astype(np.float32)
+    left = light_left(photo, ground, shadow, thing)
+    assert left.max() <= 1
+    assert left[:60].min() > 0.999
+    assert left[shadow].min() < 0.7

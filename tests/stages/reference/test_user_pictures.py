@@ -27,6 +27,7 @@ from scenewright_stages.reference.scenes import ScenesStage
 from scenewright_stages.vision.scenery.panorama import illumination
 from scenewright_stages.vision.scenery.photo_ground import light_of_photo, undeveloped
 from scenewright_stages.vision.scenery.standing import Base
+from scenewright_stages.worker.stage.checks import check_result
 
 Bytes = NDArray[np.uint8]
 SIDE = 192
@@ -80,6 +81,7 @@ def scene(
     workspace.mkdir()
     stage = ScenesStage(StageContext(scenes_stage(given), given))
     result = stage.process(sample, StageInputs(files, given, 5, workspace, named=named))
+    check_result(stage.context.stage, result, workspace)
     image, mask = result.outputs["image"], result.outputs["mask"]
     assert isinstance(image, Pixels)
     assert isinstance(mask, Pixels)
@@ -210,7 +212,10 @@ def test_the_own_photo_is_emptied_once_and_shows_the_object_again(tmp_path: Path
     ground = np.clip(130 + rng.normal(0, 6, (100, 120, 3)), 0, 255).astype(np.uint8)
     cut = np.zeros((100, 120, 4), np.uint8)
     cut[40:70, 45:75] = (200, 30, 30, 255)
-    shown = np.where(cut[..., 3:] > 0, cut[..., :3], ground)
+    shaded = ground.copy()
+    cv2.ellipse(shaded, (72, 70), (34, 9), 0, 0, 360, (60, 60, 60), -1)
+    shaded[cut[..., 3] > 0] = ground[cut[..., 3] > 0]
+    shown = np.where(cut[..., 3:] > 0, cut[..., :3], cv2.GaussianBlur(shaded, (0, 0), 1.5))
     given = ReferenceObjectParams.model_validate({"scenes": {"background": "own"}})
     workspace = tmp_path / "backdrop"
     workspace.mkdir()
@@ -221,6 +226,8 @@ def test_the_own_photo_is_emptied_once_and_shows_the_object_again(tmp_path: Path
     made = BackdropStage(StageContext(backdrop_stage(given), given)).process(
         Sample("cup"), StageInputs(files, given, 5, workspace)
     )
+    check_result(backdrop_stage(given), made, workspace)
+    assert made.metrics["shadow"] > 0.01
     empty = made.outputs["empty"]
     assert isinstance(empty, Pixels)
     inside = cut[..., 3] > 0
@@ -247,4 +254,5 @@ def test_the_own_photo_is_emptied_once_and_shows_the_object_again(tmp_path: Path
     assert isinstance(mask, Pixels)
     assert (image.values[cv2.erode(mask.values, np.ones((3, 3), np.uint8)) > 0] > 250).all()
     away = cv2.dilate(mask.values, np.ones((9, 9), np.uint8)) == 0
-    assert np.abs(image.values[away].astype(int) - empty.values[away]).max() <= 40
+    assert (image.values[away].astype(int) - empty.values[away]).max() <= 3, "only its shadow is there besides"
+    assert image.values[72:76, 85:95].mean() < 0.75 * empty.values[72:76, 85:95].mean()

@@ -119,7 +119,9 @@ def light_left(photo: Floats, empty: Floats, shadow: Mask, thing: Mask) -> Float
     beside = np.ones(int(nearest.max()) + 1, np.float32)
     beside[nearest[~thing]] = share[~thing]
     continued = cv2.GaussianBlur(beside[nearest], (0, 0), 2 * width)
-    return cv2.GaussianBlur(np.where(thing, continued, share), (0, 0), 0.5 * width).astype(np.float32)
+    left = cv2.GaussianBlur(np.where(thing, continued, share), (0, 0), 0.5 * width)
+    # The blur of a full light may round to a little more than that.
+    return np.minimum(left, 1.0).astype(np.float32)
 
 
 def _smoothed(values: Floats, weight: Floats, width: float) -> Floats:
