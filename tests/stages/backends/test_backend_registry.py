@@ -42,6 +42,7 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("albedo", ["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]),
         ("normals", ["classic", "face-mesh", "dpt", "marigold-normals"]),
         ("caption", ["classic", "qwen-vl"]),
+        ("locate", ["match", "persam", "persam-f"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -51,7 +52,9 @@ def test_every_capability_offers_its_backends_classic_first(capability: str, nam
 def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
     with pytest.raises(UnknownCapability) as caught:
         registry.backends("teleport")
-    assert caught.value.allowed == ("albedo", "caption", "depth", "fix", "inpaint", "outpaint", "normals", "segment")
+    assert caught.value.allowed == (
+        "albedo", "caption", "depth", "fix", "inpaint", "outpaint", "locate", "normals", "segment",
+    )  # fmt: skip
 
 
 def test_an_unknown_backend_is_refused_with_field_value_and_what_is_allowed() -> None:
