@@ -26,6 +26,13 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class MaskBackend(StrEnum):
+    """Who cuts out."""
+
+    CLASSIC = "classic"
+    SAM2 = "sam2"
+
+
 FileArgument = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="Manifests in YAML or JSON, in any order; - reads standard input."),
@@ -268,6 +275,36 @@ def logs(
     selection = Selection(stage, shard, run_id, tail)
     as_json = output_format is OutputFormat.JSON
     raise typer.Exit(logs_command(target, Place(namespace, context), selection, follow, use_secret, as_json))
+
+
+@app.command()
+def mask(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo of one object.")],
+    box: Annotated[
+        str, typer.Option("--box", metavar="L,T,R,B", help="Around the object: pixels, or shares of width and height.")
+    ] = "",
+    points: Annotated[
+        list[str] | None, typer.Option("--point", metavar="X,Y", help="A place on the object. Repeatable.")
+    ] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option("--not", metavar="X,Y", help="A place beside the object. Repeatable.")
+    ] = None,
+    backend: Annotated[
+        MaskBackend, typer.Option("--backend", help="classic (no weights), or sam2 from the model cache.")
+    ] = MaskBackend.CLASSIC,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Default: NAME.mask.png beside the photo.")
+    ] = None,
+    page: Annotated[bool, typer.Option("--page", help="Set box and points on a page on this machine.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0: any.")] = 0,
+) -> None:
+    """Cut an object out of its photo, as the mask that the pipelines read."""
+    from scenewright.cli.commands.mask import mask_command
+
+    arguments = [str(photo), f"--box={box}", f"--backend={backend}", f"--port={port}"]
+    arguments += [f"--point={each}" for each in points or []] + [f"--not={each}" for each in beside or []]
+    arguments += [f"--output={output}"] if output else []
+    raise typer.Exit(mask_command([*arguments, *(["--page"] if page else [])]))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from scenewright_stages.backends.errors import (
     MissingWeights,
     UnsupportedSubject,
 )
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.loading import ModelContext, load, release
 from scenewright_stages.backends.registry import backend
 from scenewright_stages.contract.stage import BackendUse, ModelSettings
 
@@ -75,6 +75,13 @@ class BackendChain(Generic[InterfaceT]):
                     raise
                 self._pass_over(self._names[position], f"gave nothing usable: {problem}")
                 position += 1
+
+    def release(self) -> None:
+        """Free the memory of the backends that are loaded; the chain must not be used afterwards."""
+        with self._lock:
+            for loaded in self._loaded.values():
+                release(loaded)
+            self._loaded.clear()
 
     def _first_available(self, start: int) -> tuple[int, InterfaceT]:
         with self._lock:

@@ -122,6 +122,11 @@ class ModelPool:
             raise TypeError(f"{request.facts.implementation} is no {capability.interface.__name__}")
         return loaded
 
+    def release_one(self, instance: Backend) -> None:
+        """Release one model; a later load of it starts afresh."""
+        self._loaded = {key: loaded for key, loaded in self._loaded.items() if loaded is not instance}
+        instance.release()
+
     def release(self) -> None:
         """Release every loaded model; later loads start afresh."""
         while self._loaded:
@@ -134,6 +139,11 @@ _POOL = ModelPool()
 def load(capability: Capability[InterfaceT], name: str, context: ModelContext | None = None) -> InterfaceT:
     """:meth:`ModelPool.load` of the process-wide pool."""
     return _POOL.load(capability, name, context)
+
+
+def release(instance: Backend) -> None:
+    """:meth:`ModelPool.release_one` of the process-wide pool."""
+    _POOL.release_one(instance)
 
 
 def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:

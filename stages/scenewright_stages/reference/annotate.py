@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.locate.interface import Exemplar
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Made, Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.photographs.pictures import one_thread_each
+from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, unit_from_bytes
 from scenewright_stages.reference.family import MIXED
 from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.listing import class_name, class_names
+from scenewright_stages.reference.locating import ObjectLocator
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.scenes import box_of
+from scenewright_stages.vision.matting import NoSubject
 from scenewright_stages.vision.polygons import label_line, polygon_of
+from scenewright_stages.vision.regions import overlap
 
 Mask = NDArray[np.bool_]
 
@@ -32,6 +39,10 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
+        block = self.params.annotate
+        self._locator = None if block.backend == "exact" else ObjectLocator(block, context.models)
+        self._exemplars: dict[str, Exemplar] = {}
+        self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
         """Writes the image into its split, with its label; that of an empty scene is an empty file.
@@ -44,10 +55,11 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         if attributes["split"] == MIXED:
             raise SampleRejected(SPLIT_MIXED, "its scene and its view belong to different splits")
         source = inputs.path("vary", "combined") if params.vary.enabled else inputs.path("scenes", "image")
-        mask = read_mask(inputs.path("scenes", "mask"))
         names = class_names(attributes["roster"], params.object_name)
         name = class_name(attributes["class"], attributes["title"], params.object_name)
         number = names.index(name)
+        known = read_mask(inputs.path("scenes", "mask"))
+        mask, judged, uses = self._found(sample, inputs, source, name, known)
         line = "" if attributes["empty"] else _label(mask, number, params.annotate.minimum_area)
         image, label = inputs.workspace / "image.png", inputs.workspace / "label.txt"
         shutil.copyfile(source, image)
@@ -60,13 +72,49 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
             "box": box_of(mask),
             "area": int(mask.sum()),
             "vertices": max(0, (len(line.split()) - 1) // 2),
+            **judged,
         }
         outputs: dict[str, Made] = {
             "image": image,
             "label": label,
             "mask": Pixels(mask.astype(np.uint8) * np.uint8(255)),
         }
-        return StageResult(outputs, metrics, (), [USE])
+        return StageResult(outputs, metrics, (), uses)
+
+    def reduce_memory(self) -> bool:
+        """Changes to SAM's next smaller weights."""
+        return self._locator is not None and self._locator.use_smaller()
+
+    def _found(
+        self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], source: Path, name: str, known: Mask
+    ) -> tuple[Mask, dict[str, Any], list[BackendUse]]:
+        """The object's mask, numbers about it, and who found it. An empty scene stays empty, whatever is found in it.
+
+        Raises:
+            SampleRejected: the object was not found (``object-absent``).
+        """
+        if self._locator is None:
+            return known, {}, [USE]
+        try:
+            found, uses = self._locator.find(self._exemplar(inputs), name, unit_from_bytes(read_rgb(source)))
+        except NoSubject as absent:
+            if sample.attributes["empty"]:
+                return known, {"false_alarm": False}, []
+            raise SampleRejected(OBJECT_ABSENT, absent.message) from absent
+        if sample.attributes["empty"]:
+            return known, {"score": found.score, "false_alarm": True}, uses
+        judged = {"score": found.score, "method": found.method, "overlap": round(overlap(found.mask, known), 4)}
+        return found.mask, judged, uses
+
+    def _exemplar(self, inputs: StageInputs[ReferenceObjectParams]) -> Exemplar:
+        """The object in its photo, read once."""
+        photo, cutout = inputs.path("white", "photo"), inputs.path("white", "cutout")
+        name = hashlib.blake2b(photo.read_bytes() + cutout.read_bytes(), digest_size=16).hexdigest()
+        with self._lock:
+            if name not in self._exemplars:
+                alpha = unit_from_bytes(read_rgba(cutout)[1])
+                self._exemplars[name] = Exemplar(name, unit_from_bytes(read_rgb(photo)), alpha)
+            return self._exemplars[name]
 
 
 def _label(mask: Mask, number: int, least: float) -> str:

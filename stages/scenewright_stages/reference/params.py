@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ Surface = Literal["wood", "stone", "cloth"]
 Background = Literal["surface", "own", "photo"]
 Seam = Literal["none", "feather", "poisson"]
 Grouping = Literal["scene", "view", "scene-view"]
+Annotator = Literal["exact", "match", "persam", "persam-f", "sam3"]
 Weather = Literal["golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun"]
 Step = Literal["white", "perspectives", "prompts", "scenes", "vary"]
 Degrees = Annotated[float, Field(ge=-85.0, le=85.0)]
@@ -36,6 +37,16 @@ LARGEST_TRUE_ANGLE = 30.0
 class WhiteParams(Params):
     """Step 1: the object on plain white."""
 
+    backend: Literal["classic", "sam2", "sam3"] = Field(
+        default="classic",
+        description="Who cuts the object out where no mask lies beside the photo: classic (from the box, or because "
+        "it stands out; no weights), sam2 (SAM 2.1, from box or points, or from what stands out) or sam3 (SAM 3, told "
+        "the object's name).",
+    )
+    variant: str = Field(default="", max_length=64, description="Which weights of a model; empty: its default.")
+    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
+        default="", description="Arithmetic of a model; empty: its default."
+    )
     matte_radius: float = Field(
         default=0.006,
         ge=0.0,
@@ -47,7 +58,8 @@ class WhiteParams(Params):
         default=0.6,
         ge=0.0,
         le=1.0,
-        description="Without a mask: how clearly the object must stand out; below it the photo has no clear object.",
+        description="Without a mask: how clearly the object must stand out, or how sure a model must be; below it the "
+        "photo has no clear object.",
     )
     camera_pitch: float | None = Field(
         default=None,
@@ -240,13 +252,49 @@ class VaryParams(Params):
     count: int = Field(default=1, ge=1, le=10, description="Variations of each image.")
 
 
+_REFINES = Rule(
+    "refine",
+    "self.refine == 'none' || (self.backend != 'exact' && self.backend != 'sam3')",
+    "refines what match, persam or persam-f found",
+    lambda block: block.refine == "none" or block.backend not in ("exact", "sam3"),
+    ({"refine": "sam2"}, {"refine": "sam2", "backend": "sam3"}),
+)
+
+
 class AnnotateParams(Params):
     """Step 6: masks, labels and the split."""
 
     enabled: bool = Field(default=True, description="Whether the step runs.")
-    backend: Literal["exact"] = Field(
-        default="exact", description="Who finds the masks: exact (what the compositor knows)."
+    backend: Annotator = Field(
+        default="exact",
+        description="Who finds the masks: exact (what the compositor knows), match (edges, colours and local features "
+        "of the photo, then a graph cut; no weights), persam, persam-f (SAM, shown the photo) or sam3 (SAM 3, told "
+        "the object's name).",
     )
+    variant: str = Field(
+        default="",
+        max_length=64,
+        description="Weights of persam and persam-f: vit-h (empty), vit-l or vit-b. When a GPU runs out of memory, "
+        "vit-l follows vit-h if the cache has it.",
+    )
+    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
+        default="", description="Arithmetic of a model backend; empty: its default."
+    )
+    refine: Literal["none", "sam2"] = Field(
+        default="none", description="sam2: SAM 2.1 draws the mask again, from the box and the middle of the first one."
+    )
+    prompt: str = Field(default="", max_length=200, description="What sam3 looks for; empty: the object by its name.")
+    score_threshold: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="Score from which the object counts as found; below it the image is left out as object-absent.",
+    )
+    persam_learning_rate: float = Field(
+        default=1e-3, gt=0.0, le=1.0, description="Of persam-f's two weights, at the beginning."
+    )
+    persam_epochs: int = Field(default=1000, ge=1, le=100000, description="Steps of persam-f's fit.")
+    persam_log_epochs: int = Field(default=200, ge=1, le=100000, description="Steps between two lines of its log.")
     split_ratio: float = Field(default=0.8, gt=0.0, lt=1.0, description="Share of the groups that are for training.")
     test_share: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of the groups kept for a test split.")
     group: Grouping = Field(
@@ -266,7 +314,18 @@ class AnnotateParams(Params):
             lambda block: block.split_ratio + block.test_share < 1.0,
             ({"splitRatio": 0.8, "testShare": 0.2},),
         ),
+        _REFINES,
     )
+
+    def options(self) -> dict[str, Any]:
+        """What is set here as options of a backend; None: its default."""
+        return {
+            "precision": self.precision or None,
+            "threshold": self.score_threshold,
+            "learning_rate": self.persam_learning_rate,
+            "epochs": self.persam_epochs,
+            "log_epochs": self.persam_log_epochs,
+        }
 
 
 class AugmentParams(Params):

@@ -23,7 +23,7 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.relief import turned
+from scenewright_stages.vision.relief import thickness_at, turned
 from scenewright_stages.vision.scenery.standing import base_of
 
 Bytes = NDArray[np.uint8]
@@ -55,7 +55,7 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         shown.mkdir()
         cutouts.mkdir()
         made = views(inputs.params)
-        thickness = _thickness(base["pitch"])
+        thickness = thickness_at(base["pitch"])
         for number, view in enumerate(made):
             self.context.progress(number / len(made), view.file)
             front, inside = turned(linear, cover, view.yaw, view.elevation, thickness)
@@ -69,11 +69,6 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         ]
         outputs = {"views": shown, "cutouts": cutouts}
         return StageResult(outputs, {"views": facts}, _warnings(made), [USE])
-
-
-def _thickness(pitch: float) -> float:
-    """Of the relief: what is photographed from above lies flat more often than it is round."""
-    return float(np.clip(1.15 - pitch / 45, 0.18, 1.0))
 
 
 def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:

@@ -6,6 +6,7 @@ from functools import partial
 
 from pydantic.alias_generators import to_camel
 
+from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, SecretKey, StageSpec
@@ -33,6 +34,8 @@ CUTOUT = (ArrayContract("pixels", "uint8", 3), ArrayContract("base", "float32", 
 
 def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
+    block = params.white
+    choices = [] if block.backend == "classic" else [BackendChoice("segment", (block.backend,), block.variant)]
     return StageSpec(
         name="white",
         title="White background",
@@ -46,8 +49,11 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
         ),
-        parameters=("white",),
-        attributes=("home", "box", "points"),
+        parameters=("white", "object_name") if block.backend == "sam3" else ("white",),
+        attributes=("home", "box", "points", *(IDENTITY if choices else ())),
+        backends={choice.capability: choice.names[0] for choice in choices},
+        backend_parameters={"segment": "white.backend"},
+        resources=stage_resources(choices),
         threads=0,
         seconds_per_sample=1.0,
     )
@@ -201,22 +207,41 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     """Labels the images and splits them."""
     varied = (Read("vary", ("combined",)),) if params.vary.enabled else ()
     scene = ("mask",) if params.vary.enabled else ("image", "mask")
+    block = params.annotate
+    capability = "segment" if block.backend == "sam3" else "locate"
+    choices = [] if block.backend == "exact" else [BackendChoice(capability, (block.backend,), block.variant)]
+    if block.refine == "sam2":
+        choices.append(BackendChoice("segment", ("sam2",)))
+    shown = (Read("white", ("photo", "cutout")),) if choices else ()
     return StageSpec(
         name="annotate",
         title="Annotation",
         version=1,
         implementation="scenewright_stages.reference.annotate:AnnotateStage",
-        reads=(Read("scenes", scene), *varied),
+        reads=(Read("scenes", scene), *varied, *shown),
         outputs=(
             OutputContract("image", "06_yolo_dataset/{split}/images/{picture}.png", "image", image=MAY_BE_FLAT),
             OutputContract("label", "06_yolo_dataset/{split}/labels/{picture}.txt", "text", minimum_bytes=0),
             OutputContract("mask", f"{WORK}/label.png", "image", result=False, image=ImageContract(1, 16, True)),
         ),
-        parameters=("object_name", "annotate.minimum_area"),
+        parameters=("object_name", "annotate.minimum_area", *_finding_parameters(params)),
         attributes=("split", "picture", "empty", *IDENTITY),
+        backends={choice.capability: choice.names[0] for choice in choices},
+        backend_parameters={capability: "annotate.backend"},
+        resources=stage_resources(choices),
         threads=0,
-        seconds_per_sample=0.2,
+        seconds_per_sample=2.0 if choices else 0.2,
     )
+
+
+def _finding_parameters(params: ReferenceObjectParams) -> tuple[str, ...]:
+    """What the masks depend on when they are searched for."""
+    if params.annotate.backend == "exact":
+        return ()
+    names = ["variant", "precision", "refine", "score_threshold"]
+    names += ["prompt"] if params.annotate.backend == "sam3" else []
+    names += ["persam_learning_rate", "persam_epochs"] if params.annotate.backend == "persam-f" else []
+    return tuple(f"annotate.{name}" for name in names)
 
 
 def augment_stage(params: ReferenceObjectParams) -> StageSpec:
@@ -224,7 +249,7 @@ def augment_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="augment",
         title="Degraded copies",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.augment:AugmentStage",
         reads=(Read("annotate", ("image", "label", "mask")),),
         outputs=(
@@ -311,6 +336,7 @@ PIPELINE = Pipeline(
     examples=(
         {"vary": {"enabled": True}, "scenes": {"background": "own"}},
         {"scenes": {"background": "photo", "photos": "file:///photos", "things": "file:///things"}},
+        {"annotate": {"backend": "match"}},
     ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.segment.interface import SEGMENT, Box, Segmenter, Subject, SubjectPoint, subject_of
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -23,9 +25,10 @@ from scenewright_stages.photographs.pictures import (
     with_alpha,
     write_json,
 )
+from scenewright_stages.reference.listing import class_name
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.vision.cutting import cut_by_box, cut_from_border, touches_border
-from scenewright_stages.vision.matting import refine_matte
+from scenewright_stages.vision.matting import NoSubject, refine_matte
 from scenewright_stages.vision.scenery.standing import base_of
 
 Bytes = NDArray[np.uint8]
@@ -45,6 +48,11 @@ class WhiteStage(Stage[ReferenceObjectParams]):
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
+        backend, block = self.params.white.backend, self.params.white
+        self._segmenter: BackendChain[Segmenter] | None = None
+        if backend != "classic":
+            options = {"precision": block.precision or None, "threshold": block.minimum_score}
+            self._segmenter = BackendChain(SEGMENT, (backend,), context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
         """Writes the object on white, the cut-out, its mask, and what is known of them.
@@ -54,7 +62,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             SampleError: the photo or its mask cannot be used.
         """
         photo = read_photograph(inputs.source)
-        alpha, found, score = self._matte(sample, inputs, photo)
+        alpha, found, score, use = self._matte(sample, inputs, photo)
         matte = bytes_from_unit(alpha)
         inside = matte >= 128
         _check_cut(inside)
@@ -77,36 +85,73 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             "mask": Pixels(inside.astype(np.uint8) * np.uint8(255)),
             "facts": write_json(inputs.workspace / "white.json", facts),
         }
-        use = BackendUse("cutout", "mask" if found == "mask" else "classic", notes=_NOTES[found])
         return StageResult(outputs, facts, photo.notes, [use])
 
     def _matte(
         self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph
-    ) -> tuple[Floats, str, float]:
-        """The matte, what it follows from, and how sure that is."""
+    ) -> tuple[Floats, str, float, BackendUse]:
+        """The matte, what it follows from, how sure that is, and who made it."""
         height, width = photo.srgb.shape[:2]
         block = inputs.params.white
         radius = round(block.matte_radius * max(height, width))
         path = inputs.find(INPUT, "mask")
         if path is not None:
             mask = read_object_mask(path, (height, width))
-            return _softened(photo.srgb, mask, radius), "mask", 1.0
-        box, points = sample.attributes.get("box"), sample.attributes.get("points") or []
-        if box:
-            left, top, right, bottom = box
-            places = [(x * width, y * height, not rest or bool(rest[0])) for x, y, *rest in points]
-            cut = cut_by_box(photo.srgb, (left * width, top * height, right * width, bottom * height), places)
-            found, score = "box", 1.0
-        else:
-            cut, score = cut_from_border(photo.srgb)
-            found = "border"
-        if score < block.minimum_score or not cut.any():
-            raise SampleRejected(
-                NO_CLEAR_OBJECT,
-                "nothing stands out clearly from a plain background; put <name>.mask.png beside the photo, or name a "
-                "box in a list",
-            )
-        return refine_matte(photo.srgb, cut, max(radius, 1)), found, score
+            return _softened(photo.srgb, mask, radius), "mask", 1.0, _use("mask")
+        box, points = _places(sample, width, height)
+        if self._segmenter is not None:
+            name = class_name(sample.attributes["class"], sample.attributes["title"], inputs.params.object_name)
+            return self._segmented(photo.srgb, self._subject(photo.srgb, name, box, points), self._segmenter)
+        if box is not None:
+            cut, found = cut_by_box(photo.srgb, box, [(each.x, each.y, each.inside) for each in points]), "box"
+            if not cut.any():
+                raise _nothing_clear()
+            return refine_matte(photo.srgb, cut, max(radius, 1)), found, 1.0, _use(found)
+        cut, score = self._standing_out(photo.srgb)
+        return refine_matte(photo.srgb, cut, max(radius, 1)), "border", score, _use("border")
+
+    def _subject(self, srgb: Floats, name: str, box: Box | None, points: tuple[SubjectPoint, ...]) -> Subject:
+        """What a model is told: a name for one that reads texts, else where the object is."""
+        if self.params.white.backend == "sam3":
+            return Subject(name, box=box)
+        if box is None and not points:
+            return subject_of(self._standing_out(srgb)[0])
+        return Subject(box=box, points=points)
+
+    def _segmented(
+        self, srgb: Floats, subject: Subject, segmenter: BackendChain[Segmenter]
+    ) -> tuple[Floats, str, float, BackendUse]:
+        try:
+            found, use = segmenter.call(lambda backend: backend.segment(srgb, subject))
+        except NoSubject as nothing:
+            raise SampleRejected(NO_CLEAR_OBJECT, nothing.message) from nothing
+        return found.alpha, found.method, found.score, replace(use, capability="cutout")
+
+    def _standing_out(self, srgb: Floats) -> tuple[Mask, float]:
+        """The one thing before a plain background. Raises SampleRejected when there is none."""
+        cut, score = cut_from_border(srgb)
+        if score < self.params.white.minimum_score or not cut.any():
+            raise _nothing_clear()
+        return cut, score
+
+
+def _places(sample: Sample, width: int, height: int) -> tuple[Box | None, tuple[SubjectPoint, ...]]:
+    """Box and points of the object in pixels, as its list gives them."""
+    shares, points = sample.attributes.get("box"), sample.attributes.get("points") or []
+    box = (shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height) if shares else None
+    return box, tuple(SubjectPoint(x * width, y * height, not rest or bool(rest[0])) for x, y, *rest in points)
+
+
+def _nothing_clear() -> SampleRejected:
+    return SampleRejected(
+        NO_CLEAR_OBJECT,
+        "nothing stands out clearly from a plain background; put <name>.mask.png beside the photo, or name a "
+        "box in a list",
+    )
+
+
+def _use(found: str) -> BackendUse:
+    return BackendUse("cutout", "mask" if found == "mask" else "classic", notes=_NOTES[found])
 
 
 _NOTES = {

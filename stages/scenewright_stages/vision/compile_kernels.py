@@ -10,7 +10,17 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from scenewright_stages.vision import albedo, alignment, inpainting, matting, normals, people, relief, shading
+from scenewright_stages.vision import (
+    albedo,
+    alignment,
+    degradation,
+    inpainting,
+    matting,
+    normals,
+    people,
+    relief,
+    shading,
+)
 from scenewright_stages.vision.gaussians import renderers
 from scenewright_stages.vision.world import mesh
 
@@ -29,6 +39,7 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
         ("normals", normals.warm_up),
         ("shading", shading.warm_up),
         ("relief", relief.warm_up),
+        ("degradations", degradation.warm_up),
         ("meshes of worlds", mesh.warm_up),
     ),
 )

@@ -48,7 +48,7 @@ def cut_by_box(srgb: Floats, box: Box, points: Sequence[tuple[float, float, bool
         for x, y, inside in points:
             colour = cv2.GC_FGD if inside else cv2.GC_BGD
             cv2.circle(marks, (round(x * factor), round(y * factor)), 4, colour, -1)
-        cut = _filled(_largest(_grab_cut(small, marks)))
+        cut = _filled(_largest(grab_cut(small, marks)))
         sharpness = _outline_sharpness(small, cut)
         if sharpness > sharpest:
             best, sharpest = cut, sharpness
@@ -110,7 +110,7 @@ def cut_from_border(srgb: Floats) -> tuple[Mask, float]:
     near = cv2.dilate(main.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     marks[near & ~main] = cv2.GC_PR_BGD
     marks[cv2.erode(main.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = cv2.GC_FGD
-    found = _filled(_largest(_grab_cut(small, marks)))
+    found = _filled(_largest(grab_cut(small, marks)))
     return _enlarged(found if found.any() else main, srgb), score
 
 
@@ -151,7 +151,13 @@ def _small(srgb: Floats) -> tuple[NDArray[np.uint8], float]:
     return cv2.convertScaleAbs(reduced, alpha=255.0), factor  # type: ignore[return-value]
 
 
-def _grab_cut(small: NDArray[np.uint8], marks: NDArray[np.uint8]) -> Mask:
+def grab_cut(small: NDArray[np.uint8], marks: NDArray[np.uint8]) -> Mask:
+    """(H, W) bool of the object after GrabCut from `marks`, which it changes.
+
+    Args:
+        small: (H, W, 3) uint8 RGB.
+        marks: (H, W) uint8 of GrabCut's labels.
+    """
     if not ((marks == cv2.GC_PR_FGD) | (marks == cv2.GC_FGD)).any():
         return np.zeros(marks.shape, bool)
     # GrabCut's mixture models draw from OpenCV's generator.

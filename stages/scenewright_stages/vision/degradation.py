@@ -7,14 +7,17 @@ labels stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
+
+from scenewright_stages.vision import jpeg
 
 Bytes = NDArray[np.uint8]
 
@@ -97,12 +100,12 @@ def degraded(pixels: Bytes, how: Degradation) -> Bytes:
         out = _blended(_grey(out), out, how.saturation)
     if how.contrast is not None:
         mean = int(cv2.mean(_luma(out))[0] + 0.5)
-        out = _table(out, np.clip(mean + how.contrast * (np.arange(256) - mean), 0, 255))
+        out = _towards(out, mean, how.contrast)
     if how.brightness is not None:
-        out = _table(out, np.clip(how.brightness * np.arange(256), 0, 255))
+        out = _towards(out, 0, how.brightness)
     if how.blur is not None:
         out = motion_blurred(out, how.blur, how.blur_degrees)
-    return _compressed(out, how.qualities) if how.qualities else out
+    return jpeg.compressed(out, how.qualities) if how.qualities else out
 
 
 def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
@@ -142,16 +145,26 @@ def _grey(pixels: Bytes) -> Bytes:
 
 
 def _blended(low: Bytes, high: Bytes, share: float) -> Bytes:
-    return cv2.addWeighted(high, share, low, 1 - share, 0)  # type: ignore[return-value]
+    """Pillow's blend of two pictures, which cuts fractions off."""
+    out = np.empty_like(high)
+    _blend(low.reshape(-1), high.reshape(-1), np.float32(share), out.reshape(-1))
+    return out
 
 
-def _table(pixels: Bytes, values: NDArray[np.float64]) -> Bytes:
-    return cv2.LUT(pixels, np.rint(values).astype(np.uint8))  # type: ignore[return-value]
+def _towards(pixels: Bytes, level: int, share: float) -> Bytes:
+    """The same with one grey level in place of the first picture."""
+    values = np.arange(256, dtype=np.uint8)
+    return cv2.LUT(pixels, _blended(np.full_like(values, level), values, share))  # type: ignore[return-value]
 
 
-def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
-    bgr: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    for quality in qualities:
-        _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+@njit(cache=True, nogil=True)
+def _blend(low: Bytes, high: Bytes, share: np.float32, out: Bytes) -> None:
+    for at in range(len(out)):
+        value = np.float32(low[at]) + share * (np.float32(high[at]) - np.float32(low[at]))
+        out[at] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
+
+
+def warm_up() -> None:
+    """Compile the kernels, or find them compiled."""
+    _blended(np.zeros(8, np.uint8), np.zeros(8, np.uint8), 0.5)
+    jpeg.warm_up()

@@ -30,6 +30,13 @@ _RIM = 4
 """Pixels from the outline at which its colours are read: closer ones may still show the background."""
 
 
+def thickness_at(pitch: float) -> float:
+    """Of the relief of a thing seen from `pitch` degrees above: what is photographed from above lies flat more often
+    than it is round.
+    """
+    return float(np.clip(1.15 - pitch / 45, 0.18, 1.0))
+
+
 def turned(
     colours: Floats, alpha: Floats, yaw: float, elevation: float, thickness: float = 1.0
 ) -> tuple[Floats, Floats]:

@@ -43,6 +43,7 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("normals", ["classic", "face-mesh", "dpt", "marigold-normals"]),
         ("caption", ["classic", "qwen-vl"]),
         ("novel-views", ["seva"]),
+        ("locate", ["match", "persam", "persam-f"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -59,6 +60,7 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "fix",
         "inpaint",
         "outpaint",
+        "locate",
         "normals",
         "novel-views",
         "segment",

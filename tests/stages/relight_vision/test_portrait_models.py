@@ -197,6 +197,18 @@ def test_sam2_is_asked_by_points_in_the_models_pixels(asked: tuple[Any, list[dic
     assert prompts == [{"input_points": [[[[32.0, 64.0], [112.0, 0.0]]]], "input_labels": [[[1, 0]]]}]
 
 
+def test_sam2_takes_box_and_middle_of_a_rough_mask(asked: tuple[Any, list[dict[str, Any]]]) -> None:
+    segmenter, prompts = asked
+    segmenter.segment(IMAGE, Subject(mask=ALPHA > 0))
+    (prompt,) = prompts
+    left, top, right, bottom = prompt["input_boxes"][0][0]
+    # The model sees 128x128 pixels of 120x90; the mask reaches from (20, 10) to (100, 80).
+    assert left < 20 * 128 / 120 < 100 * 128 / 120 < right and top < 10 * 128 / 90 < 80 * 128 / 90 < bottom
+    assert prompt["input_labels"] == [[[1]]]
+    with pytest.raises(NoSubject, match="empty"):
+        segmenter.segment(IMAGE, Subject(mask=ALPHA < 0))
+
+
 def test_sam2_gets_a_box_and_points_together_and_batches_hold_what_is_asked_alike(
     asked: tuple[Any, list[dict[str, Any]]],
 ) -> None:
@@ -226,8 +238,7 @@ def test_sam2_gets_a_box_and_points_together_and_batches_hold_what_is_asked_alik
     [
         ("classic", Subject("teapot"), "by box"),
         ("classic", Subject(points=(SubjectPoint(1, 1),)), "by box"),
-        ("sam2", Subject("teapot"), "by box or points"),
-        ("sam2", Subject(mask=ALPHA > 0), "by box or points"),
+        ("sam2", Subject("teapot"), "by box or mask or points"),
         ("sam3", Subject(points=(SubjectPoint(1, 1),)), "by box or text"),
         ("sam3", Subject(box=(1, 1, 20, 20)), "such as person"),
         ("mask", Subject(box=(1, 1, 20, 20)), "by mask"),

@@ -20,11 +20,13 @@ from scenewright_stages.backends.loading import WeightlessBackend
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, refine_matte
 from scenewright_stages.vision.people import find_person
 from scenewright_stages.vision.people.learned import find_people
+from scenewright_stages.vision.regions import bounding_box, innermost
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 SubjectKind = Literal["text", "points", "box", "mask"]
 
+_ROOM = 0.03  # around a mask in its box, as a share of the box
 _LEAST_SHARE = 0.002  # of the picture: less is no subject
 
 
@@ -68,6 +70,19 @@ class Subject:
         """The subject without what is not of these kinds, for stages to which the rest is only a hint."""
         nothing = Subject()
         return replace(self, **{kind: getattr(nothing, kind) for kind in self.given if kind not in kinds})
+
+
+def subject_of(mask: Mask) -> Subject:
+    """What a segmenter is told to draw a mask again: a box with some room, and the place deepest inside.
+
+    Args:
+        mask: (H, W) bool, not empty.
+    """
+    height, width = mask.shape
+    left, top, right, bottom = bounding_box(mask)
+    across, down = _ROOM * (right - left), _ROOM * (bottom - top)
+    box = (max(0.0, left - across), max(0.0, top - down), min(width, right + across), min(height, bottom + down))
+    return Subject(points=(SubjectPoint(*innermost(mask)),), box=box)
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
-"""SAM 2.1 (Ravi et al. 2024) by transformers: a subject from a box or from points.
+"""SAM 2.1 (Ravi et al. 2024) by transformers: a subject from a box, from points, or from a rough mask.
 
-It understands no text. With neither box nor points it is asked for head and shoulders around the clearest face; without
-a face the picture is rejected, or, with ``without_face: centre``, what lies in its middle is taken.
+It understands no text. Of a rough mask it takes the box and the place deepest inside. With nothing given it is asked
+for head and shoulders around the clearest face; without a face the picture is rejected, or, with
+``without_face: centre``, what lies in its middle is taken.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scenewright_stages.backends.segment.interface import (
     SubjectPoint,
     check_subject,
     matte_of,
+    subject_of,
 )
 from scenewright_stages.backends.tensors import Returning, device_batch, normalised, resized, returning, staged
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte
@@ -64,7 +66,7 @@ class _Question:
 class Sam2Segmenter(TransformerModel):
     """The subject in a box or at points."""
 
-    reads: frozenset[SubjectKind] = frozenset({"box", "points"})
+    reads: frozenset[SubjectKind] = frozenset({"box", "points", "mask"})
 
     def __init__(self, model: Any, record: BackendRecord, device: str, settings: Sam2Settings | None = None) -> None:
         super().__init__(model, record, device)
@@ -77,6 +79,11 @@ class Sam2Segmenter(TransformerModel):
     def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``; nothing is drawn."""
         check_subject(self, srgb, subject)
+        if subject.mask is not None:
+            if not subject.mask.any():
+                raise NoSubject("the rough mask is empty")
+            rough = subject_of(subject.mask)
+            subject = Subject(points=subject.points or rough.points, box=subject.box or rough.box)
         box = subject.box if subject.given else self._box(srgb)
         probability, score = self._ask(_Question(staged(srgb, self.device), box, subject.points))
         likely = float(score.array())

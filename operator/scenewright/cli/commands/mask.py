@@ -1,0 +1,14 @@
+"""``scenewright mask``: starts the data plane's tool, which needs OpenCV and perhaps a model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+_TOOL = "scenewright_stages.reference.mask_tool"
+
+
+def mask_command(arguments: Sequence[str]) -> int:
+    """Runs the tool with these arguments in a process of its own; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", _TOOL, *arguments], check=False).returncode

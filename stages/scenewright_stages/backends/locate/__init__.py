@@ -1,0 +1,1 @@
+"""Finding the object of one photo in other pictures."""

@@ -1,0 +1,55 @@
+"""``scenewright mask``: draws ``<name>.mask.png`` beside a photo, from a box and points.
+
+The command line starts this module as a process of its own, since cutting out needs OpenCV and perhaps a model. With
+``--page`` a page on this machine shows the cut while box and points are set (:mod:`.mask_page`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from scenewright_stages.contract.errors import ConfigurationError, SampleError
+from scenewright_stages.photographs.pictures import read_photograph
+from scenewright_stages.reference.mask_page import serve
+from scenewright_stages.reference.masking import MaskMaker, UnclearError, hints_of, save_mask, target_of
+
+REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the process; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="scenewright mask")
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--box", default="")
+    parser.add_argument("--point", action="append", default=[])
+    parser.add_argument("--not", action="append", default=[], dest="beside")
+    parser.add_argument("--backend", choices=("classic", "sam2"), default="classic")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--port", type=int, default=0)
+    given = parser.parse_args(arguments)
+    target = given.output or target_of(given.photo)
+    try:
+        photo = read_photograph(given.photo)
+        size = (photo.pixels.shape[1], photo.pixels.shape[0])
+        hints = hints_of(given.box, given.point, given.beside, size)
+        maker = MaskMaker(photo, given.backend)
+        if given.page:
+            return serve(maker, hints, target, given.port)
+        mask = maker.mask(hints)
+    except (UnclearError, SampleError, ConfigurationError, OSError) as problem:
+        sys.stderr.write(f"error: {given.photo}: {problem}\n")
+        return REFUSED
+    save_mask(mask, target)
+    print(f"{target}: {float(mask.mean()):.1%} of the photo")
+    return 0
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(2)
+    sys.exit(main())

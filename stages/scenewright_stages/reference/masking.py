@@ -1,0 +1,133 @@
+"""Masks of single photos from a box and points, for people who draw them: by options or on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.segment.interface import SEGMENT, Box, Segmenter, Subject, SubjectPoint, subject_of
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.stage import ModelSettings
+from scenewright_stages.photographs.pictures import Photograph
+from scenewright_stages.reference.files import write_png
+from scenewright_stages.reference.params import WhiteParams
+from scenewright_stages.vision.cutting import cut_by_box, cut_from_border
+
+Mask = NDArray[np.bool_]
+
+
+class UnclearError(ValueError):
+    """Nothing says what to cut out; the message says what to give."""
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Where the object is, in pixels of the upright photo."""
+
+    box: Box | None = None
+    points: tuple[SubjectPoint, ...] = ()
+
+
+class MaskMaker:
+    """Cuts one photo out as often as the hints change.
+
+    Args:
+        photo: as read.
+        backend: ``classic`` or ``sam2``.
+
+    Raises:
+        ConfigurationError: the backend is not available.
+    """
+
+    def __init__(self, photo: Photograph, backend: str) -> None:
+        self.photo = photo
+        self._segmenter: BackendChain[Segmenter] | None = None
+        if backend != "classic":
+            self._segmenter = BackendChain(SEGMENT, (backend,), ModelSettings(), {"threshold": 0.0})
+
+    def mask(self, hints: Hints) -> Mask:
+        """(H, W) bool.
+
+        Raises:
+            UnclearError: without a box the object does not stand out, or nothing was found.
+        """
+        if self._segmenter is not None:
+            found = self._segmented(self._segmenter, hints)
+        elif hints.box is not None:
+            found = cut_by_box(self.photo.srgb, hints.box, [(each.x, each.y, each.inside) for each in hints.points])
+        elif hints.points:
+            raise UnclearError("points alone are too little: draw a box too, or use --backend sam2")
+        else:
+            found = self._standing_out()
+        if not found.any():
+            raise UnclearError("nothing was found there: move the box or add points")
+        return found
+
+    def _segmented(self, segmenter: BackendChain[Segmenter], hints: Hints) -> Mask:
+        subject = Subject(box=hints.box, points=hints.points)
+        if not subject.given:
+            subject = subject_of(self._standing_out())
+        try:
+            return segmenter.call(lambda backend: backend.segment(self.photo.srgb, subject))[0].mask
+        except (SampleError, ValueError) as nothing:
+            raise UnclearError(str(nothing)) from nothing
+
+    def _standing_out(self) -> Mask:
+        cut, score = cut_from_border(self.photo.srgb)
+        if score < WhiteParams().minimum_score:
+            raise UnclearError("no object stands out from a plain background: draw a box around it (--box)")
+        return cut
+
+
+def numbers_of(text: str, count: int, size: tuple[int, int]) -> list[float]:
+    """Pixels of ``a,b,...``: numbers that are all at most 1 are shares of width and height.
+
+    Args:
+        text: as typed.
+        count: of numbers.
+        size: width and height of the photo.
+
+    Raises:
+        UnclearError: it is something else.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise UnclearError(f"{text!r} must be {count} numbers with commas between them")
+    if all(0 <= value <= 1 for value in values):
+        values = [value * size[number % 2] for number, value in enumerate(values)]
+    if not all(0 <= value <= size[number % 2] for number, value in enumerate(values)):
+        raise UnclearError(f"{text!r} lies outside the photo of {size[0]}x{size[1]} pixels")
+    return values
+
+
+def hints_of(box: str, inside: Sequence[str], beside: Sequence[str], size: tuple[int, int]) -> Hints:
+    """The hints as typed. Raises UnclearError."""
+    found: Box | None = None
+    if box:
+        left, top, right, bottom = numbers_of(box, 4, size)
+        if not (left < right and top < bottom):
+            raise UnclearError(f"{box!r} must be left,top,right,bottom")
+        found = (left, top, right, bottom)
+    points = []
+    for text, kind in [*((text, True) for text in inside), *((text, False) for text in beside)]:
+        x, y = numbers_of(text, 2, size)
+        points.append(SubjectPoint(x, y, kind))
+    return Hints(found, tuple(points))
+
+
+def save_mask(mask: Mask, target: Path) -> None:
+    """Writes a mask as the pipeline reads it: 255 is the object."""
+    write_png(target, mask.astype(np.uint8) * np.uint8(255))
+
+
+def target_of(photo: Path) -> Path:
+    """Where the pipeline looks for a photo's mask."""
+    return photo.with_name(f"{photo.stem}.mask.png")
