@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.baseline import nearest_photograph_psnr
+from scenewright_stages.reconstruct.fix import chosen_fixer, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along
@@ -26,6 +28,8 @@ from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.video import write_mp4
 
 _SHOWN = 4
 
@@ -59,8 +63,34 @@ class RenderStage(Stage[ReconstructParams]):
         write_videos(flight, outputs["video"], outputs["depth_video"], render.frames_per_second)
         write_flight_sheet(flight, outputs["contact_sheet"])
         write_png(outputs["held_out"], comparison(scene, photographs, roles.held_out[:_SHOWN], self.renderer))
+        uses = []
+        if inputs.params.difix.final_pass:
+            fixer = chosen_fixer(inputs, self.context.models)
+            outputs["fixed_video"] = inputs.workspace / "flight_fixed.mp4"
+            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
+            write_mp4(outputs["fixed_video"], (levels(each.fixed) for each in repairs), render.frames_per_second)
+            metrics["final_pass"] = {"psnr": fixed_psnr(scene, photographs, roles, fixer, self.renderer)}
+            uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics)
+        return StageResult(outputs, metrics=metrics, backends=uses)
+
+
+def fixed_psnr(
+    scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, fixer: Fixer, renderer: Renderer
+) -> float:
+    """Mean PSNR in dB of the repaired renders from the held-out poses."""
+    cameras = [photographs.cameras[number] for number in roles.held_out]
+    repairs = repaired(scene, cameras, photographs, roles, fixer, renderer)
+    truths = [(photographs.photographs[number].srgb / 255).astype(np.float32) for number in roles.held_out]
+    scores = [
+        psnr(torch.from_numpy(each.fixed), torch.from_numpy(truth)) for each, truth in zip(repairs, truths, strict=True)
+    ]
+    return round(float(np.mean(scores)), 3)
+
+
+def levels(srgb: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A picture in [0, 1] as bytes."""
+    return np.asarray(np.round(srgb * 255), np.uint8)
 
 
 def measured(

@@ -38,9 +38,10 @@ _LINKS = (
     ("ply", "Gaussian splats (PLY)"),
     ("video", "Flight video"),
     ("depth_video", "Depth video"),
+    ("fixed_video", "Flight video, repaired"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
+_EVIDENCE: dict[str, Evidence] = {"classic": "model", "difix": "model"}
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -148,6 +149,9 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
         note = "The nearest training photograph, moved as if the scene were one plane, over the held-out ones"
         unknown = "" if found["psnr"] is not None else ": the capture's points are too few for a plane"
         yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note + unknown)
+    if found := metrics.get("final_pass"):
+        note = "Held-out photographs against renders that the fixer repaired; the Gaussians stay as they are"
+        yield Metric("Held-out photographs, final pass", found["psnr"], "dB", "higher", None, 1, note)
     if metrics:
         yield Metric("Gaussians", metrics["gaussians"], digits=0)
 
