@@ -69,7 +69,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=2,
+        version=3,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
         reads=(Read("capture"), Read(last, ("scene",))),
         outputs=(

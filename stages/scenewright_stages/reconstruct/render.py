@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.reconstruct.baseline import nearest_photograph_psnr
+from scenewright_stages.reconstruct.baseline import against_nearest_photograph
 from scenewright_stages.reconstruct.fix import chosen_fixer, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
@@ -23,6 +24,7 @@ from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
+from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
@@ -49,7 +51,7 @@ class RenderStage(Stage[ReconstructParams]):
         roles = capture_roles(photographs, inputs.params)
         metrics = {
             **measured(scene, photographs, roles, self.renderer),
-            "nearest_photograph": {"psnr": nearest_photograph_psnr(photographs, roles)},
+            "nearest_photograph": against_nearest_photograph(photographs, roles, partial(drawn, scene, self.renderer)),
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }
@@ -73,6 +75,13 @@ class RenderStage(Stage[ReconstructParams]):
             uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
         return StageResult(outputs, metrics=metrics, backends=uses)
+
+
+@torch.no_grad()
+def drawn(scene: GaussianScene, renderer: Renderer, camera: Camera) -> NDArray[np.float32]:
+    """(H, W, 3) the scene from a camera."""
+    picture: NDArray[np.float32] = renderer.render(scene, [camera]).rgb[0].clamp(0, 1).cpu().numpy()
+    return picture
 
 
 def fixed_psnr(
@@ -117,8 +126,8 @@ def comparison(
     rows = []
     for number in numbers:
         photograph = photographs.photographs[number]
-        drawn = renderer.render(scene, [photograph.camera]).rgb[0].clamp(0, 1).cpu().numpy()
-        rows.append(np.concatenate([photograph.srgb.astype(np.float32) / 255, drawn], axis=1))
+        pair = (photograph.srgb.astype(np.float32) / 255, drawn(scene, renderer, photograph.camera))
+        rows.append(np.concatenate(pair, axis=1))
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in rows]
     return np.concatenate(padded).astype(np.float32)

@@ -147,8 +147,12 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
             yield Metric(label, found["psnr"], "dB", "higher", None, 1, note)
     if found := metrics.get("nearest_photograph"):
         note = "The nearest training photograph, moved as if the scene were one plane, over the held-out ones"
-        unknown = "" if found["psnr"] is not None else ": the capture's points are too few for a plane"
-        yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note + unknown)
+        if found["psnr"] is None:
+            note += ": the capture's points are too few for a plane"
+        else:
+            note += f". On the {found['shown']:.0%} that it shows it has {found['psnr_shown']:.1f} dB"
+            note += f" and the scene {found['scene_psnr_shown']:.1f}; elsewhere it has its mean colour"
+        yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note)
     if found := metrics.get("final_pass"):
         note = "Held-out photographs against renders that the fixer repaired; the Gaussians stay as they are"
         yield Metric("Held-out photographs, final pass", found["psnr"], "dB", "higher", None, 1, note)
