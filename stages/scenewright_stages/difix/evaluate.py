@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.fix.classic import load_network, run_network
-from scenewright_stages.backends.fix.interface import FlawedView
+from scenewright_stages.backends.fix.interface import FIX, FlawedView
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.gates import psnr
-from scenewright_stages.difix.learning import best_checkpoint
-from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, read_pairs
-from scenewright_stages.difix.tune import CHECKPOINT, DATASET, read_loss_table
+from scenewright_stages.difix.learning import CHECKPOINT, best_checkpoint
+from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, load_reference, read_pairs
+from scenewright_stages.difix.tune import DATASET, read_loss_table
 from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import photograph
 from scenewright_stages.vision.metrics import ssim
@@ -46,15 +46,14 @@ class EvaluateStage(Stage[FixerParams]):
         root = inputs.named[DATASET]
         best, _ = best_checkpoint(read_loss_table(inputs.path("tune", "loss")))
         checkpoint = inputs.path("tune", "checkpoints") / f"{CHECKPOINT.format(step=best)}.safetensors"
-        network = load_network(checkpoint)
-        methods: dict[str, Callable[[FlawedView], NDArray[np.float32]]] = {
-            METHOD: lambda view: run_network(network, view)
-        }
+        context = ModelContext.from_settings(self.context.models, options={"checkpoint": str(checkpoint)})
+        fixer = load(FIX, inputs.params.backend, context)
+        methods: dict[str, Callable[[FlawedView], NDArray[np.float32]]] = {METHOD: fixer.fix}
         train = read_pairs(root, "train")
         tuned = tuned_baselines([load_pair(each) for each in _spaced(train, TUNED_ON)])
         methods |= {each.name: each for each in tuned}
         tests = read_pairs(root, "test")
-        scores = {pair.name: scored(load_pair(pair), methods) for pair in tests}
+        scores = {pair.name: scored(_seen(pair, inputs.params), methods) for pair in tests}
         report = {
             "checkpoint": checkpoint.name,
             "pairs": len(tests),
@@ -83,7 +82,7 @@ class EvaluateStage(Stage[FixerParams]):
         captions, pictures = {}, {}
         for name, chosen in strips.items():
             outputs[name] = inputs.workspace / f"{name}.png"
-            pictures[name] = stacked([strip(load_pair(pair), methods[METHOD]) for pair in chosen])
+            pictures[name] = stacked([strip(_seen(pair, inputs.params), methods[METHOD]) for pair in chosen])
             captions[name] = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
             cv2.imwrite(str(outputs[name]), pictures[name][..., ::-1])
         outputs["page"].write_text(page(report, pictures, captions))
@@ -182,6 +181,14 @@ def page(
         shown.append({"title": title, "picture": picture, "captions": captions[name]})
     rows = [("all", report["all"]), *report["groups"].items()]
     return render_page(_PAGE, EvaluationPage("Evaluation", report, list(report["all"]["methods"]), rows, shown))
+
+
+def _seen(files: PairFiles, params: FixerParams) -> LoadedPair:
+    """A pair as the fixer sees it: the classic one knows the reference by its warp alone."""
+    pair = load_pair(files)
+    if params.backend == "classic" or not params.use_reference or files.reference is None:
+        return pair
+    return replace(pair, view=replace(pair.view, reference=load_reference(files.reference)))
 
 
 def _spaced(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:

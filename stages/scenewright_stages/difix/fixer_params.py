@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, Rule
+
+_LARGEST_RATE = 5e-4
 
 
 class LossParams(Params):
@@ -20,12 +22,16 @@ class LossParams(Params):
 class FixerParams(Params):
     """A fixer learns from pairs how renders differ from photographs."""
 
-    backend: Literal["classic"] = Field(
-        default="classic", description="classic: a small network from scratch, on the CPU, without weights."
+    backend: Literal["classic", "difix"] = Field(
+        default="classic",
+        description="classic: a small network from scratch, on the CPU, without weights; difix: SD-Turbo, which needs "
+        "a GPU and its licence.",
     )
     steps: int = Field(default=600, ge=1, le=1_000_000, description="Optimisation steps.")
-    batch: int = Field(default=8, ge=1, le=256, description="Crops in each step.")
-    crop: int = Field(default=64, ge=16, le=1024, description="Side of a crop in pixels.")
+    batch: int = Field(default=8, ge=1, le=256, description="Crops or pictures in each step.")
+    crop: int = Field(
+        default=64, ge=16, le=1024, description="Side of a crop in pixels; difix learns from whole pictures."
+    )
     learning_rate: float = Field(
         default=2e-3, gt=0.0, le=1.0, description="Of AdamW at its height; it rises over the first and falls to zero."
     )
@@ -49,3 +55,13 @@ class FixerParams(Params):
         description="Ends the run after so many checkpoints without a better one. 0: never.",
     )
     test_strips: int = Field(default=6, ge=1, le=40, description="Pairs that the evaluation shows.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "learningRate",
+            "self.backend == 'classic' || self.learningRate <= 0.0005",
+            "must be at most 0.0005 where backend is difix, such as 0.00002: larger steps destroy what SD-Turbo knows",
+            lambda block: block.backend == "classic" or block.learning_rate <= _LARGEST_RATE,
+            ({"backend": "difix"},),
+        ),
+    )

@@ -7,16 +7,17 @@ data, parameters and threads give equal bytes on the CPU, however often a run is
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 
-from scenewright_stages.backends.fix.classic import run_network, tensors_of
+from scenewright_stages.backends.capability import FloatImage
+from scenewright_stages.backends.fix.classic import run_network, save_checkpoint, tensors_of
 from scenewright_stages.backends.fix.network import FixNetwork
 from scenewright_stages.difix.fixer_params import FixerParams, LossParams
 from scenewright_stages.difix.gates import psnr
@@ -27,17 +28,18 @@ _CLIP = 1.0
 _VALIDATED = 32
 """Pairs at most that choose the best checkpoint."""
 
+CHECKPOINT = "model_{step}"
 SCORE_DIGITS = 6
 """Decimals of a validation's PSNR, in memory and in ``loss.csv``: both name the same best checkpoint."""
 
+NetworkT = TypeVar("NetworkT", bound=torch.nn.Module)
 Planes = tuple[torch.Tensor, ...]
 Row = tuple[int, float, float]
 """Step, loss, and the validation's PSNR or NaN."""
 
 
-@dataclass
-class Learner:
-    """A network while it learns.
+class Learner(ABC, Generic[NetworkT]):
+    """A network while it learns; subclasses say what is learned from a batch.
 
     Attributes:
         network: what the steps change.
@@ -45,47 +47,48 @@ class Learner:
         rows: step, loss and, where it was measured, the validation's PSNR, rounded as in ``loss.csv``.
     """
 
-    params: FixerParams
-    seed: int
-    network: FixNetwork = field(init=False)
-    mean: FixNetwork = field(init=False)
-    rows: list[Row] = field(default_factory=list)
+    def __init__(self, network: NetworkT, params: FixerParams, seed: int) -> None:
+        self.network, self.params, self.seed = network, params, seed
+        self.mean: NetworkT = deepcopy(network).requires_grad_(False)
+        self.rows: list[Row] = []
+        self._learning = [each for each in network.parameters() if each.requires_grad]
+        self._optimiser = torch.optim.AdamW(self._learning, lr=params.learning_rate, weight_decay=params.weight_decay)
 
-    def __post_init__(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.network = FixNetwork(self.params.use_reference)
-        self.mean = deepcopy(self.network).requires_grad_(False)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=self.params.learning_rate, weight_decay=self.params.weight_decay
-        )
+    @abstractmethod
+    def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
+        """Draws a batch, replaces the network's gradients by those of its loss, and returns the loss."""
 
-    def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
-        """Takes step `number`, from 1, and returns its loss."""
-        *seen, target = batch_of(pairs, self.params, np.random.default_rng([self.seed % 2**63, number]))
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
-        loss = loss_of(self.network(*seen), target, self.params.losses)
-        self._optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
-        self._optimiser.step()
-        # Early on the mean would still be what the weights began with.
-        keep = min(self.params.ema, number / (number + 10))
-        with torch.no_grad():
-            for mean, value in zip(self.mean.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
-        self.rows.append((number, float(loss.detach()), math.nan))
-        return self.rows[-1][1]
+    @abstractmethod
+    def fix(self, pair: PairFiles) -> FloatImage:
+        """What the running mean makes of a pair's render."""
+
+    @abstractmethod
+    def write_checkpoint(self, folder: Path, step: int) -> None:
+        """Writes ``model_<step>.safetensors`` and ``.pkl``, which hold the running mean's weights."""
 
     @property
     def best(self) -> tuple[int, float]:
         """Step and validation of the best checkpoint so far; step 0 before the first."""
         return best_checkpoint(self.rows)
 
+    def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
+        """Takes step `number`, from 1, and returns its loss."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
+        loss = self.gradients(pairs, np.random.default_rng([self.seed % 2**63, number]))
+        torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
+        self._optimiser.step()
+        # Early on the mean would still be what the weights began with.
+        keep = min(self.params.ema, number / (number + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.mean.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - keep)
+        self.rows.append((number, loss, math.nan))
+        return loss
+
     def validate(self, pairs: Sequence[PairFiles]) -> float:
         """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
-        scores = [psnr(run_network(self.mean, each.view), each.target) for each in _some(pairs)]
+        scores = [psnr(self.fix(each), load_pair(each).target) for each in _some(pairs)]
         found = round(float(np.mean(scores)), SCORE_DIGITS)
         number, loss, _ = self.rows[-1]
         self.rows[-1] = (number, loss, found)
@@ -103,11 +106,41 @@ class Learner:
 
     def restore(self, path: Path) -> None:
         """The inverse of :meth:`save`."""
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         self.network.load_state_dict(state["network"])
         self.mean.load_state_dict(state["mean"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.rows = [(int(step), float(loss), float(value)) for step, loss, value in state["rows"]]
+
+
+class ClassicLearner(Learner[FixNetwork]):
+    """The small network, from scratch, on crops."""
+
+    def __init__(self, params: FixerParams, seed: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = FixNetwork(params.use_reference)
+        super().__init__(network, params, seed)
+
+    def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
+        """See ``Learner.gradients``."""
+        *seen, target = batch_of(pairs, self.params, random)
+        loss = loss_of(self.network(*seen), target, self.params.losses)
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+
+    def fix(self, pair: PairFiles) -> FloatImage:
+        """See ``Learner.fix``."""
+        return run_network(self.mean, load_pair(pair).view)
+
+    def write_checkpoint(self, folder: Path, step: int) -> None:
+        """See ``Learner.write_checkpoint``; the pickle holds ``backend``, ``state_dict_fixer`` and ``step``."""
+        name = CHECKPOINT.format(step=step)
+        facts = {"backend": "classic", "step": step, "licence": ""}
+        save_checkpoint(folder / f"{name}.safetensors", self.mean, facts)
+        weights = {"backend": "classic", "state_dict_fixer": self.mean.state_dict(), "step": step}
+        torch.save(weights, folder / f"{name}.pkl")
 
 
 def best_checkpoint(rows: Sequence[Row]) -> tuple[int, float]:
@@ -152,6 +185,6 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, step / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps + 1))))
 
 
-def _some(pairs: Sequence[PairFiles]) -> list[LoadedPair]:
+def _some(pairs: Sequence[PairFiles]) -> list[PairFiles]:
     count = min(_VALIDATED, len(pairs))
-    return [load_pair(pairs[place * len(pairs) // count]) for place in range(count)]
+    return [pairs[place * len(pairs) // count] for place in range(count)]

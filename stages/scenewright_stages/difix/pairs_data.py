@@ -81,6 +81,12 @@ def load_pair(files: PairFiles) -> LoadedPair:
         return LoadedPair(FlawedView(image, alpha, warped, known["valid"] > 0), target)
 
 
+@lru_cache(maxsize=256)
+def load_reference(path: Path) -> NDArray[np.float32]:
+    """A reference photograph in memory, (H, W, 3) in [0, 1]. Raises ConfigurationError when it cannot be read."""
+    return _picture(path)
+
+
 def validation_split(pairs: Sequence[PairFiles], fraction: float) -> tuple[list[PairFiles], list[PairFiles]]:
     """What is trained on, and what chooses the best checkpoint: whole groups by the hash of their names.
 

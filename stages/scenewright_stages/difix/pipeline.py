@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec
@@ -127,12 +130,13 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "patience",
         ),
         inputs=("dataset",),
+        **_fixing(params),
         keeps_state=True,
         seconds_per_sample=0.3 * params.steps,
     )
 
 
-def evaluate_stage() -> StageSpec:
+def evaluate_stage(params: FixerParams) -> StageSpec:
     """Judges the best checkpoint on the test groups."""
     return StageSpec(
         name="evaluate",
@@ -149,20 +153,35 @@ def evaluate_stage() -> StageSpec:
         ),
         parameters=("test_strips",),
         inputs=("dataset",),
+        **_fixing(params),
         seconds_per_sample=60.0,
     )
 
 
 def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
     """tune -> evaluate."""
-    return tune_stage(params), evaluate_stage()
+    return tune_stage(params), evaluate_stage(params)
 
 
+def _fixing(params: FixerParams) -> dict[str, Any]:
+    """What a stage needs that runs the backend; the classic one is part of the installation."""
+    if params.backend == "classic":
+        return {}
+    choice = BackendChoice("fix", (params.backend,))
+    return {
+        "backends": {"fix": params.backend},
+        "backend_parameters": {"fix": "backend"},
+        "resources": stage_resources([choice], cpu=8.0, memory_gib=48.0, scratch_gib=48.0),
+    }
+
+
+_FINE_TUNING_RATE = 2e-5
 FIXER = Pipeline(
     name="fixer",
     kind="TuningRun",
     params=FixerParams,
     stages=fixer_stages,
+    examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
 )
 

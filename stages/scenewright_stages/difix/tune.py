@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ import cv2
 import numpy as np
 import torch
 
-from scenewright_stages.backends.fix.classic import save_checkpoint
+from scenewright_stages.backends.fix.difix import base_network
+from scenewright_stages.backends.fix.interface import FIX
+from scenewright_stages.backends.loading import ModelContext, prepare
 from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
+from scenewright_stages.difix.difix_learning import DifixLearner
 from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.learning import SCORE_DIGITS, Learner, Row
+from scenewright_stages.difix.learning import SCORE_DIGITS, ClassicLearner, Learner, Row
 from scenewright_stages.difix.pairs_data import PairFiles, read_pairs, validation_split
 
 DATASET = "dataset"
-CHECKPOINT = "model_{step}"
 USE = BackendUse("fix", "classic", notes="Trained from scratch on the data set's pairs.")
 
 
@@ -38,7 +41,7 @@ class TuneStage(Stage[FixerParams]):
         if not everything:
             raise ConfigurationError("spec.dataset", root.name, "has no pairs to train on")
         pairs, held = validation_split(everything, inputs.params.validation_fraction)
-        learner = Learner(inputs.params, inputs.seed)
+        learner, use = self._learner(inputs)
         folder = inputs.workspace / "checkpoints"
         folder.mkdir()
         self._learn(learner, pairs, held, inputs, folder)
@@ -61,11 +64,21 @@ class TuneStage(Stage[FixerParams]):
             "pairs": len(pairs),
             "validation_pairs": len(held),
         }
-        return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=[USE])
+        return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=[use])
+
+    def _learner(self, inputs: StageInputs[FixerParams]) -> tuple[Learner[Any], BackendUse]:
+        """What the backend trains, and how the record names it."""
+        params = inputs.params
+        if params.backend == "classic":
+            return ClassicLearner(params, inputs.seed), USE
+        request = prepare(FIX.name, params.backend, ModelContext.from_settings(self.context.models))
+        network = base_network(request.folder, inputs.seed).to(request.context.device)
+        use = replace(request.record.use(), notes="Tuned on the data set's pairs.")
+        return DifixLearner(network, params, inputs.seed, request.record.licence), use
 
     def _learn(
         self,
-        learner: Learner,
+        learner: Learner[Any],
         pairs: Sequence[PairFiles],
         held: Sequence[PairFiles],
         inputs: StageInputs[FixerParams],
@@ -83,7 +96,7 @@ class TuneStage(Stage[FixerParams]):
             loss = learner.step(number, pairs)
             if number % params.checkpoint_every == 0 or number == params.steps:
                 score = learner.validate(held)
-                keep_checkpoint(folder, learner, number)
+                learner.write_checkpoint(folder, number)
                 self.context.numbers({"loss": loss, "validation_psnr": score})
             stops = _stops(learner, params)
             ending = self.context.should_stop()
@@ -97,15 +110,6 @@ class TuneStage(Stage[FixerParams]):
             if stops:
                 break
             self.context.progress(number / params.steps, f"step {number}")
-
-
-def keep_checkpoint(folder: Path, learner: Learner, step: int) -> None:
-    """Writes ``model_<step>.safetensors`` and ``.pkl``, which hold the same weights."""
-    name = CHECKPOINT.format(step=step)
-    facts = {"backend": "classic", "step": step, "licence": ""}
-    save_checkpoint(folder / f"{name}.safetensors", learner.mean, facts)
-    weights = {"backend": "classic", "state_dict_fixer": learner.mean.state_dict(), "step": step}
-    torch.save(weights, folder / f"{name}.pkl")
 
 
 def train_config(
@@ -166,7 +170,7 @@ def write_curve(path: Path, rows: Sequence[Row], size: tuple[int, int] = (640, 3
     cv2.imwrite(str(path), canvas)
 
 
-def _stops(learner: Learner, params: FixerParams) -> bool:
+def _stops(learner: Learner[Any], params: FixerParams) -> bool:
     """Whether the last checkpoints brought nothing."""
     waited = learner.rows[-1][0] - learner.best[0]
     return (

@@ -6,7 +6,7 @@ does; scenes with depth differ from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ from scenewright_stages.vision.geometry import pixel_centres
 from scenewright_stages.vision.warping import warp_reference
 
 _MINIMUM_POINTS = 100
-_ROUNDS = 10
+_DRAWS, _JUDGED = 200, 2000
+_ROUNDS = 5
 _NEAR = 2.5
 """Points within so many median distances of the plane fit it."""
 
@@ -47,35 +48,74 @@ def fitted_plane(points: NDArray[np.float64]) -> Plane | None:
     """The plane of most of the points (N, 3); None for fewer than 100."""
     if len(points) < _MINIMUM_POINTS:
         return None
-    inside = np.ones(len(points), np.bool_)
+    middle, normal = _through_three(points)
     for _ in range(_ROUNDS):
-        middle = points[inside].mean(axis=0)
-        normal = np.linalg.svd(points[inside] - middle, full_matrices=False)[2][-1]
         distance = np.abs((points - middle) @ normal)
         inside = distance <= _NEAR * np.median(distance)
+        middle = points[inside].mean(axis=0)
+        normal = np.linalg.svd(points[inside] - middle, full_matrices=False)[2][-1]
     return Plane(normal, float(normal @ middle))
 
 
-def nearest_photograph_psnr(photographs: PosedPhotographs, roles: Roles) -> float | None:
-    """Mean PSNR in dB of the warped photographs over the held-out ones, where the warp shows something.
+def _through_three(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A point and the normal of the plane through three of the points that half of them lie closest to."""
+    random = np.random.default_rng(0)
+    first, second, third = points[random.integers(len(points), size=(3, _DRAWS))]
+    normals = np.cross(second - first, third - first)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    some = points[random.permutation(len(points))[:_JUDGED]]
+    distances = np.abs(some @ normals.T - np.sum(first * normals, axis=1))
+    # Three equal points give no normal, to which everything would be close.
+    median = np.where(np.any(normals, axis=1), np.median(distances, axis=0), np.inf)
+    best = int(np.argmin(median))
+    return first[best], normals[best]
 
-    None when there are too few points for a plane, or no warp shows anything.
+
+def against_nearest_photograph(
+    photographs: PosedPhotographs, roles: Roles, drawn: Callable[[Camera], NDArray[np.float32]]
+) -> dict[str, float | None]:
+    """The warped photograph over the held-out ones, and the scene where the warp shows something.
+
+    Args:
+        drawn: (H, W, 3) float32 render of the scene from a camera.
+
+    Returns:
+        Means: PSNR in dB of the warp over whole pictures, with its mean colour where it shows nothing (``psnr``), the
+        share that it shows (``shown``), and PSNR of both over that share alone (``psnr_shown``, ``scene_psnr_shown``).
+        None when there are too few points for a plane, or no warp shows anything.
     """
     plane = fitted_plane(photographs.points)
-    if plane is None:
+    rows = [] if plane is None else [_compared(photographs, roles, plane, number, drawn) for number in roles.held_out]
+    kept = [row for row in rows if row is not None]
+    names = ("psnr", "shown", "psnr_shown", "scene_psnr_shown")
+    if not kept:
+        return dict.fromkeys(names)
+    return {name: round(float(value), 3) for name, value in zip(names, np.mean(kept, axis=0), strict=True)}
+
+
+def _compared(
+    photographs: PosedPhotographs,
+    roles: Roles,
+    plane: Plane,
+    number: int,
+    drawn: Callable[[Camera], NDArray[np.float32]],
+) -> tuple[float, float, float, float] | None:
+    place = nearest(shots_facts(photographs), number, roles.train)
+    assert place is not None
+    target, reference = photographs.photographs[number], photographs.photographs[place]
+    srgb, truth = ((each.srgb / 255).astype(np.float32) for each in (reference, target))
+    warped, shown = warp_reference(plane.depth(target.camera), target.camera, srgb, reference.camera)
+    if not shown.any():
         return None
-    shots, scores = shots_facts(photographs), []
-    for number in roles.held_out:
-        place = nearest(shots, number, roles.train)
-        assert place is not None
-        target, reference = photographs.photographs[number], photographs.photographs[place]
-        srgb = (reference.srgb / 255).astype(np.float32)
-        warped, valid = warp_reference(plane.depth(target.camera), target.camera, srgb, reference.camera)
-        if valid.any():
-            error = np.square(warped[valid] - target.srgb[valid] / 255).mean()
-            scores.append(-10 * np.log10(max(float(error), 1e-10)))
-    return _mean(scores)
+    whole = np.where(shown[..., None], warped, warped[shown].mean(axis=0))
+    scene = drawn(target.camera)
+    return (
+        _psnr(whole, truth),
+        float(shown.mean()),
+        _psnr(warped[shown], truth[shown]),
+        _psnr(scene[shown], truth[shown]),
+    )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return round(float(np.mean(values)), 3) if values else None
+def _psnr(values: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    return float(-10 * np.log10(max(1e-10, float(np.square(values - truth, dtype=np.float64).mean()))))

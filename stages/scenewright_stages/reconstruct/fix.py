@@ -21,7 +21,7 @@ from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
 from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.captures import nearest
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
+from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import DifixParams, ReconstructParams
 from scenewright_stages.reconstruct.pipeline import FIXER
 from scenewright_stages.reconstruct.train import capture_roles
@@ -75,8 +75,7 @@ class FixStage(Stage[ReconstructParams]):
 
     def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
         """Writes the scene, how each round ended, and the repaired views of the last round."""
-        options = {"checkpoint": str(inputs.named[FIXER])}
-        fixer = load(FIX, "classic", ModelContext.from_settings(self.context.models, options=options))
+        fixer = chosen_fixer(inputs, self.context.models)
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
         scene = GaussianScene.load_npz(inputs.path("train", "scene")).to(self.renderer.device)
         roles = capture_roles(photographs, inputs.params)
@@ -116,6 +115,12 @@ class FixStage(Stage[ReconstructParams]):
             warnings.append("views were repaired on the way to held-out poses: the quality on those is not blind")
         metrics = {"rounds": listed, "kept_rounds": kept, "gaussians": len(scene)}
         return StageResult(outputs, metrics=metrics, warnings=warnings, backends=[fixer.record.use()])
+
+
+def chosen_fixer(inputs: StageInputs[ReconstructParams], models: ModelSettings) -> Fixer:
+    """The fixer that the parameters name, with its checkpoint."""
+    options = {"checkpoint": str(inputs.named[FIXER])}
+    return load(FIX, inputs.params.difix.backend, ModelContext.from_settings(models, options=options))
 
 
 def round_cameras(

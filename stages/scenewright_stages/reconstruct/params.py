@@ -30,6 +30,9 @@ class TuningRunReference(Params):
 class DifixParams(Params):
     """Rounds in which a tuned fixer repairs views between the photographs and the scene learns from them."""
 
+    backend: Literal["classic", "difix"] = Field(
+        default="classic", description="Which kind of fixer the checkpoint is of: that of the run which made it."
+    )
     tuning_run: TuningRunReference = TuningRunReference()
     checkpoint: str = Field(
         default="",
@@ -58,13 +61,24 @@ class DifixParams(Params):
         "so many dB over the round without them and over the scene before.",
     )
 
+    final_pass: bool = Field(
+        default=False,
+        description="Whether the fixer also repairs the finished flight, as a second video; the Gaussians stay as they "
+        "are.",
+    )
+
+    @property
+    def fixes(self) -> bool:
+        """Whether a fixer is needed."""
+        return bool(self.rounds) or self.final_pass
+
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "rounds",
-            "self.rounds == 0 || self.tuningRun.name != '' || self.checkpoint != ''",
-            "needs a fixer: give tuningRun.name or a checkpoint (the classic fixer has no base model)",
-            lambda block: not block.rounds or bool(block.tuning_run.name or block.checkpoint),
-            ({"rounds": 1},),
+            "(self.rounds == 0 && !self.finalPass) || self.tuningRun.name != '' || self.checkpoint != ''",
+            "needs a fixer: give tuningRun.name or a checkpoint (neither kind of fixer has a base model)",
+            lambda block: not block.fixes or bool(block.tuning_run.name or block.checkpoint),
+            ({"rounds": 1}, {"finalPass": True}),
         ),
         Rule(
             "checkpoint",

@@ -5,6 +5,9 @@ poses, where they are estimated -> capture -> trained scene -> rounds with a fix
 
 from __future__ import annotations
 
+from typing import Any
+
+from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
@@ -12,6 +15,7 @@ from scenewright_stages.reconstruct.params import ReconstructParams
 
 FIXER = "fixer"
 """Name of the checkpoint among the inputs."""
+FIXED_VIDEO = OutputContract("fixed_video", "{sample}/flight_fixed.mp4", "video")
 
 
 def train_stage(params: ReconstructParams) -> StageSpec:
@@ -54,8 +58,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "difix.share",
             "difix.gain",
         ),
-        inputs=(FIXER,),
-        backends={"fix": "classic"},
+        **_fixing(params),
         seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
     )
 
@@ -66,7 +69,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=2,
+        version=3,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
         reads=(Read("capture"), Read(last, ("scene",))),
         outputs=(
@@ -76,10 +79,25 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
             OutputContract("held_out", "{sample}/held_out.png", "image"),
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "gate", "train")),
+            *((FIXED_VIDEO,) if params.difix.final_pass else ()),
         ),
-        parameters=("held_out_every", "gate_every", "render"),
+        parameters=("held_out_every", "gate_every", "render", "difix.final_pass"),
+        **_fixing(params, params.difix.final_pass),
         seconds_per_sample=20.0,
     )
+
+
+def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:
+    """What a stage needs that runs the fixer."""
+    if not wanted:
+        return {}
+    choice = BackendChoice("fix", (params.difix.backend,))
+    return {
+        "inputs": (FIXER,),
+        "backends": {"fix": params.difix.backend},
+        "backend_parameters": {"fix": "difix.backend"},
+        "resources": stage_resources([choice], cpu=8.0, memory_gib=32.0),
+    }
 
 
 def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
@@ -93,7 +111,7 @@ def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
 def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
     """The checkpoint of the fixer."""
     block = params.difix
-    if not block.rounds:
+    if not block.fixes:
         return ()
     run = block.tuning_run
     if run.name:
@@ -101,6 +119,7 @@ def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
     return (NamedInput(FIXER, uri=block.checkpoint, field="difix.checkpoint"),)
 
 
+_WITH_FIXER = {"rounds": 1, "finalPass": True, "tuningRun": {"name": "fixer"}}
 PIPELINE = Pipeline(
     name="reconstruct",
     kind="SceneJob",
@@ -110,5 +129,5 @@ PIPELINE = Pipeline(
     inputs=named_inputs,
     uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
-    examples=({"poses": {"source": "estimate"}, "difix": {"rounds": 1, "tuningRun": {"name": "fixer"}}},),
+    examples=({"poses": {"source": "estimate"}, "difix": _WITH_FIXER},),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.reconstruct.baseline import nearest_photograph_psnr
+from scenewright_stages.reconstruct.baseline import against_nearest_photograph
+from scenewright_stages.reconstruct.fix import chosen_fixer, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along
@@ -21,11 +24,14 @@ from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
+from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.video import write_mp4
 
 _SHOWN = 4
 
@@ -45,7 +51,7 @@ class RenderStage(Stage[ReconstructParams]):
         roles = capture_roles(photographs, inputs.params)
         metrics = {
             **measured(scene, photographs, roles, self.renderer),
-            "nearest_photograph": {"psnr": nearest_photograph_psnr(photographs, roles)},
+            "nearest_photograph": against_nearest_photograph(photographs, roles, partial(drawn, scene, self.renderer)),
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }
@@ -59,8 +65,41 @@ class RenderStage(Stage[ReconstructParams]):
         write_videos(flight, outputs["video"], outputs["depth_video"], render.frames_per_second)
         write_flight_sheet(flight, outputs["contact_sheet"])
         write_png(outputs["held_out"], comparison(scene, photographs, roles.held_out[:_SHOWN], self.renderer))
+        uses = []
+        if inputs.params.difix.final_pass:
+            fixer = chosen_fixer(inputs, self.context.models)
+            outputs["fixed_video"] = inputs.workspace / "flight_fixed.mp4"
+            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
+            write_mp4(outputs["fixed_video"], (levels(each.fixed) for each in repairs), render.frames_per_second)
+            metrics["final_pass"] = {"psnr": fixed_psnr(scene, photographs, roles, fixer, self.renderer)}
+            uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics)
+        return StageResult(outputs, metrics=metrics, backends=uses)
+
+
+@torch.no_grad()
+def drawn(scene: GaussianScene, renderer: Renderer, camera: Camera) -> NDArray[np.float32]:
+    """(H, W, 3) the scene from a camera."""
+    picture: NDArray[np.float32] = renderer.render(scene, [camera]).rgb[0].clamp(0, 1).cpu().numpy()
+    return picture
+
+
+def fixed_psnr(
+    scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, fixer: Fixer, renderer: Renderer
+) -> float:
+    """Mean PSNR in dB of the repaired renders from the held-out poses."""
+    cameras = [photographs.cameras[number] for number in roles.held_out]
+    repairs = repaired(scene, cameras, photographs, roles, fixer, renderer)
+    truths = [(photographs.photographs[number].srgb / 255).astype(np.float32) for number in roles.held_out]
+    scores = [
+        psnr(torch.from_numpy(each.fixed), torch.from_numpy(truth)) for each, truth in zip(repairs, truths, strict=True)
+    ]
+    return round(float(np.mean(scores)), 3)
+
+
+def levels(srgb: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A picture in [0, 1] as bytes."""
+    return np.asarray(np.round(srgb * 255), np.uint8)
 
 
 def measured(
@@ -87,8 +126,8 @@ def comparison(
     rows = []
     for number in numbers:
         photograph = photographs.photographs[number]
-        drawn = renderer.render(scene, [photograph.camera]).rgb[0].clamp(0, 1).cpu().numpy()
-        rows.append(np.concatenate([photograph.srgb.astype(np.float32) / 255, drawn], axis=1))
+        pair = (photograph.srgb.astype(np.float32) / 255, drawn(scene, renderer, photograph.camera))
+        rows.append(np.concatenate(pair, axis=1))
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in rows]
     return np.concatenate(padded).astype(np.float32)

@@ -30,9 +30,10 @@ _LINKS = (
     ("ply", "Gaussian splats (PLY)"),
     ("video", "Flight video"),
     ("depth_video", "Depth video"),
+    ("fixed_video", "Flight video, repaired"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
+_EVIDENCE: dict[str, Evidence] = {"classic": "model", "difix": "model"}
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -126,8 +127,15 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
             yield Metric(label, found["psnr"], "dB", "higher", None, 1, note)
     if found := metrics.get("nearest_photograph"):
         note = "The nearest training photograph, moved as if the scene were one plane, over the held-out ones"
-        unknown = "" if found["psnr"] is not None else ": the capture's points are too few for a plane"
-        yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note + unknown)
+        if found["psnr"] is None:
+            note += ": the capture's points are too few for a plane"
+        else:
+            note += f". On the {found['shown']:.0%} that it shows it has {found['psnr_shown']:.1f} dB"
+            note += f" and the scene {found['scene_psnr_shown']:.1f}; elsewhere it has its mean colour"
+        yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note)
+    if found := metrics.get("final_pass"):
+        note = "Held-out photographs against renders that the fixer repaired; the Gaussians stay as they are"
+        yield Metric("Held-out photographs, final pass", found["psnr"], "dB", "higher", None, 1, note)
     if metrics:
         yield Metric("Gaussians", metrics["gaussians"], digits=0)
 

@@ -19,7 +19,7 @@ from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import METHOD, grouped, scored, summary
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.gates import psnr
-from scenewright_stages.difix.learning import Learner
+from scenewright_stages.difix.learning import ClassicLearner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
 
 pytestmark = pytest.mark.proof
@@ -31,7 +31,7 @@ STEPS = 1200
 
 def learned(pairs: Sequence[PairFiles], params: FixerParams, seed: int = 1) -> FixNetwork:
     """The last running mean of a training."""
-    learner = Learner(params, seed)
+    learner = ClassicLearner(params, seed)
     for number in range(1, params.steps + 1):
         learner.step(number, pairs)
     return learner.mean

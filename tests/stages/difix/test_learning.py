@@ -20,9 +20,9 @@ from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import interval
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.gates import psnr
-from scenewright_stages.difix.learning import Learner, best_checkpoint
+from scenewright_stages.difix.learning import ClassicLearner, best_checkpoint
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
-from scenewright_stages.difix.tune import keep_checkpoint, loss_table, read_loss_table
+from scenewright_stages.difix.tune import loss_table, read_loss_table
 from scenewright_stages.vision.archives import save_arrays
 
 SIZE = (32, 40)
@@ -64,8 +64,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def trained(pairs: list[PairFiles], params: FixerParams, seed: int = 3) -> Learner:
-    learner = Learner(params, seed)
+def trained(pairs: list[PairFiles], params: FixerParams, seed: int = 3) -> ClassicLearner:
+    learner = ClassicLearner(params, seed)
     for number in range(1, params.steps + 1):
         learner.step(number, pairs)
     return learner
@@ -113,12 +113,12 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
     pairs = read_pairs(data, "train")
     whole = trained(pairs, PARAMS)
     whole.validate(pairs)
-    learner, done = Learner(PARAMS, 3), 0
+    learner, done = ClassicLearner(PARAMS, 3), 0
     for stop in (*stops, PARAMS.steps):
         for number in range(done + 1, stop + 1):
             learner.step(number, pairs)
         learner.save(tmp_path / "learner.pt")
-        learner, done = Learner(PARAMS, 99), stop
+        learner, done = ClassicLearner(PARAMS, 99), stop
         learner.seed = 3
         learner.restore(tmp_path / "learner.pt")
     learner.validate(pairs)
@@ -152,7 +152,7 @@ def test_a_checkpoint_is_loaded_by_the_backend_and_written_twice_the_same(data: 
     learner = trained(read_pairs(data, "train"), PARAMS)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        keep_checkpoint(tmp_path / name, learner, 12)
+        learner.write_checkpoint(tmp_path / name, 12)
     for ending in ("safetensors", "pkl"):
         first, second = ((tmp_path / name / f"model_12.{ending}").read_bytes() for name in ("a", "b"))
         assert first == second

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "heldOutEvery": 4,
         "gateEvery": 3,
         "render": {"frames": 8},
-        "difix": {"tuningRun": {"name": "fixer"}, "rounds": 1, "roundSteps": 20, "views": 4},
+        "difix": {"tuningRun": {"name": "fixer"}, "rounds": 1, "roundSteps": 20, "views": 4, "finalPass": True},
     }
     files = {
         "pairs": manifest("DatasetJob", "pairs", root / "out", input={"uri": str(root / "rooms")}, difixPairs=pairs),
@@ -98,6 +98,8 @@ def test_the_runs_checkpoints_lie_inside_the_data_set_and_the_scene_used_the_bes
     (use,) = json.loads(line)["backends"]["difix"]
     assert use["revision"] == f"step {numbers['checkpoint'].split('_')[1].split('.')[0]}"
     assert (ran / "scene/room10/gf.ply").is_file()
+    assert (ran / "scene/room10/flight_fixed.mp4").stat().st_size > 500
+    assert json.loads((ran / "scene/room10/metrics.json").read_text())["final_pass"]["psnr"] > 8
     assert "gate views" in next((ran / "scene").rglob("report.html")).read_text()
 
 
