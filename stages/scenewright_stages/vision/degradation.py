@@ -7,7 +7,7 @@ labels stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
-
-from scenewright_stages.vision import jpeg
 
 Bytes = NDArray[np.uint8]
 
@@ -105,7 +103,7 @@ def degraded(pixels: Bytes, how: Degradation) -> Bytes:
         out = _towards(out, 0, how.brightness)
     if how.blur is not None:
         out = motion_blurred(out, how.blur, how.blur_degrees)
-    return jpeg.compressed(out, how.qualities) if how.qualities else out
+    return _compressed(out, how.qualities) if how.qualities else out
 
 
 def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
@@ -157,6 +155,14 @@ def _towards(pixels: Bytes, level: int, share: float) -> Bytes:
     return cv2.LUT(pixels, _blended(np.full_like(values, level), values, share))  # type: ignore[return-value]
 
 
+def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
+    bgr: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    for quality in qualities:
+        _, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        bgr = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
+
+
 @njit(cache=True, nogil=True)
 def _blend(low: Bytes, high: Bytes, share: np.float32, out: Bytes) -> None:
     for at in range(len(out)):
@@ -167,4 +173,3 @@ def _blend(low: Bytes, high: Bytes, share: np.float32, out: Bytes) -> None:
 def warm_up() -> None:
     """Compile the kernels, or find them compiled."""
     _blended(np.zeros(8, np.uint8), np.zeros(8, np.uint8), 0.5)
-    jpeg.warm_up()
