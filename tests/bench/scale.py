@@ -46,7 +46,7 @@ NAMESPACE = "scale"
 CHAIN = ("index", "paint", "shape", "polish", "publish")
 LIMITS = {
     "requests_per_object": 16.0,
-    "requests_of_work_per_object": 14.0,
+    "requests_of_work_per_object": 15.5,
     "requests_of_time_per_second": 7.0,
     "cpu_milliseconds_per_object": 50.0,
     "makespan_seconds": 55.0,

@@ -182,6 +182,11 @@ def test_the_examples_are_accepted_with_places_in_a_bucket(released_plane: Contr
     example["metadata"]["namespace"] = NAMESPACE
     for end in {"input", "output"} & set(example["spec"]):
         example["spec"][end]["uri"] = f"s3://bucket/{end}"
+    for name, pipeline in pipelines(example["kind"]).items():
+        for path_of_uri in pipeline.uri_parameters if name in example["spec"] else ():
+            block, leaf = path_of_uri.split(".")
+            if leaf in example["spec"][name].get(block, {}):
+                example["spec"][name][block][leaf] = "s3://bucket/prompts.txt"
     kubectl(released_plane, "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.safe_dump(example))
 
 

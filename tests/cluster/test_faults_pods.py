@@ -12,6 +12,7 @@ from kubelet_verdicts import ADMISSION, DISRUPTIONS, FAILURES, INDEX, Admission,
 from operator_fixtures import OBJECTS, PODS, SHARDS, Bench, bench, seconds_for, serving
 
 from cluster import Behaviour, simulation
+from scenewright_stages.contract.task import TaskRetries
 
 __all__ = ["bench", "serving"]
 pytestmark = pytest.mark.slow
@@ -59,8 +60,7 @@ def check_no_index_has_failed(bench: Bench) -> None:
 def test_pods_are_evicted_more_often_than_they_may_fail(bench: Bench) -> None:
     operator = bench.operator().start().wait_ready()
     names = begin_hanging(bench)
-    retries = next(iter(op.objects(bench.cluster, bench.namespace).values()))["spec"]["execution"]["retries"]
-    rounds = retries["perShard"] + 1
+    rounds = TaskRetries().per_shard + 1
     for number in range(rounds):
         victims = [pod for pod in wait_all_run(bench) if pod["metadata"]["labels"][INDEX] == "0"]
         assert len(victims) == len(names)

@@ -13,6 +13,7 @@ from operator_fixtures import SEED, Bench, bench, seconds_for, serving
 from queue_controller import QueueController, Serving, installed
 
 from cluster import Behaviour, ControlPlane
+from scenewright_stages.contract.task import TaskRetries
 
 __all__ = ["bench", "serving"]
 pytestmark = pytest.mark.slow
@@ -104,8 +105,7 @@ def test_a_job_is_admitted_evicted_in_mid_run_and_admitted_again(bench: Bench, c
     before = status_of(bench, "queued")
 
     # More evictions than there are retries: none of them counts.
-    retries = op.objects(bench.cluster, bench.namespace)["queued"]["spec"]["execution"]["retries"]["perShard"]
-    for _ in range(retries + 2):
+    for _ in range(TaskRetries().per_shard + 2):
         controller.evict(job)
         op.eventually(lambda: waiting(bench, "queued")[0] == "QueuePending", 30, "it waits again")
         assert in_phase(pods_of(bench, job), "Running") == []
