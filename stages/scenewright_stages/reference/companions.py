@@ -133,17 +133,17 @@ def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thin
     inside = placed.cutout.alpha > 0.9
     colours = placed.cutout.colours[inside]
     alike = np.asarray(colours[rng.integers(len(colours))]) if rng.uniform() < 0.35 and len(colours) else None
-    return _thing_at(setting, (x, z), float(rng.uniform(0.3, 0.75)) * side, things, rng, alike)
+    return thing_at(setting, (x, z), float(rng.uniform(0.3, 0.75)) * side, things, rng, alike)
 
 
 def _before(setting: Setting, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
     """Something that stands before the object and hides a part of it."""
     x = float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.55)) * side
     z = -float(rng.uniform(0.45, 0.75)) * side
-    return _thing_at(setting, (x, z), float(rng.uniform(0.3, 0.5)) * side, things, rng, None)
+    return thing_at(setting, (x, z), float(rng.uniform(0.3, 0.5)) * side, things, rng, None)
 
 
-def _thing_at(
+def thing_at(
     setting: Setting,
     place: tuple[float, float],
     side: float,
@@ -151,6 +151,7 @@ def _thing_at(
     rng: np.random.Generator,
     colour: Floats | None,
 ) -> Placed:
+    """Something at a place of the table (across, away; pixels at the object's depth), `side` pixels large there."""
     column, row = place_on_table(setting, *place)
     if things:
         thing = things[int(rng.integers(len(things)))]

@@ -162,7 +162,7 @@ def _on_ground(
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
     """Image, what is visible of the object, and facts, of a scene on a table or before a photo of the user's."""
     for _ in range(_ATTEMPTS):
-        setting, scale = _setting(block, view, fields, user, rng)
+        setting, scale = setting_of(block, view, fields, user, rng)
         seam: Seam = block.seams[rng.integers(len(block.seams))]
         object_placed = Placed(view, setting.column, setting.row, scale, seam)
         things, occluded = companions(block, setting, object_placed, fields, user.things, rng)
@@ -190,7 +190,7 @@ def _on_ground(
         "occluders": occluded,
         "visible": 0.0 if sample.attributes["empty"] else round(_visible(drawn), 4),
     }
-    return _with_noise(drawn.pixels, noise, rng), cover, facts
+    return with_noise(drawn.pixels, noise, rng), cover, facts
 
 
 def _visible(drawn: Drawn) -> float:
@@ -198,7 +198,7 @@ def _visible(drawn: Drawn) -> float:
     return float(drawn.covers[0].sum() / max(float(drawn.whole[0].sum()), 1e-6))
 
 
-def _setting(
+def setting_of(
     block: ScenesParams, view: Cutout, fields: Fields, user: UserPictures, rng: np.random.Generator
 ) -> tuple[Setting, float]:
     """The empty scene, and the enlargement of the object in it."""
@@ -279,7 +279,7 @@ def _within(rng: np.random.Generator, low: float, high: float, otherwise: float)
     return float(rng.uniform(low, high)) if low < high else otherwise
 
 
-def _with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes:
+def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes:
     """(H, W, 3) uint8 with a sensor's noise: a little more in the middle tones."""
     height, width = pixels.shape[:2]
     grain = rng.standard_normal((height, width, 3), np.float32)

@@ -13,10 +13,11 @@ from sklearn.datasets import load_sample_image
 from teaching_world import photo as tin_photo
 
 from scenewright_stages.photographs.pictures import linear_from_bytes, unit_from_bytes
+from scenewright_stages.reference.companions import thing_at
 from scenewright_stages.reference.params import PLACES, SURFACES, ScenesParams
 from scenewright_stages.reference.perspectives import _framed
-from scenewright_stages.reference.prompts import Fields
-from scenewright_stages.reference.scenes import _prop_at, _setting, _with_noise
+from scenewright_stages.reference.scenes import UserPictures, setting_of, with_noise
+from scenewright_stages.reference.wording import Fields
 from scenewright_stages.vision.matting import refine_matte
 from scenewright_stages.vision.normals import inflated_normals
 from scenewright_stages.vision.relief import thickness_at, turned
@@ -82,12 +83,12 @@ def composite(shown: Thing, seed: int, alike: bool, absent: bool, side: int = 48
     surface = SURFACES[rng.integers(len(SURFACES))]
     place = PLACES[rng.integers(len(PLACES))]
     fields = Fields("", place, surface, "", float(rng.uniform(-180, 180)), float(rng.uniform()), 0.5)
-    setting, scale = _setting(block, view, fields, rng)
+    setting, scale = setting_of(block, view, fields, UserPictures(None, ()), rng)
     placed = Placed(view, setting.column, setting.row, scale)
     extent = max(view.alpha.shape) * scale
     others = [_other(setting, extent, view, alike, number, rng) for number in range(int(rng.integers(1, 4)))]
     drawn = draw(setting, others if absent else [placed, *others])
-    image = unit_from_bytes(_with_noise(drawn.pixels, float(rng.uniform(0.4, 2.2)), rng))
+    image = unit_from_bytes(with_noise(drawn.pixels, float(rng.uniform(0.4, 2.2)), rng))
     mask = np.zeros((side, side), bool) if absent else drawn.covers[0] >= 0.5
     return Composite(image, mask)
 
@@ -97,7 +98,7 @@ def _other(setting: Setting, extent: float, view: Cutout, alike: bool, number: i
     z = float(rng.uniform(-0.1, 0.5)) * min(extent, 0.8 * setting.edge)
     colours = view.colours[view.alpha > 0.9]
     colour = colours[rng.integers(len(colours))] if alike else None
-    return _prop_at(setting, x, z, float(rng.uniform(0.4, 0.8)) * extent, rng, colour)
+    return thing_at(setting, (x, z), float(rng.uniform(0.4, 0.8)) * extent, (), rng, colour)
 
 
 def _coffee() -> tuple[Bytes, Mask]:
