@@ -10,16 +10,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from scenewright.api.execution import Execution
 from scenewright.api.kinds import KINDS
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.storage import Storage
 from scenewright.planning.problems import Problem, SpecError
-from scenewright.planning.validation import problems_of
+from scenewright.planning.validation import block_of, field_of, problems_of
 from scenewright_stages.contract.params import BROKEN_RULES
 from scenewright_stages.pipelines import pipelines
 
@@ -104,11 +105,7 @@ def _problems(model: type[BaseModel], block: Any, field: str) -> list[Problem]:
     try:
         model.model_validate(block, strict=True)
     except ValidationError as error:
-        kept = [each for each in error.errors(include_url=False) if each["type"] not in ("missing", BROKEN_RULES)]
-        wrong = {tuple(each["loc"]) for each in kept}
-        found = problems_of(error, model, field)
-        names = {".".join(str(part) for part in loc) for loc in wrong}
-        return [each for each in found if each.field.removeprefix(f"{field}.") in names or each.field == field]
+        return problems_of(error, model, field, ignored=("missing", BROKEN_RULES))
     return []
 
 
@@ -118,7 +115,7 @@ def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Pa
         yield path, block
         return
     for alias, value in block.items():
-        inner = _block(_field(model, alias).annotation)
+        inner = block_of(_field(model, alias).annotation)
         if inner is not None and isinstance(value, Mapping):
             yield from _leaves(inner, value, (*path, alias))
         else:
@@ -139,20 +136,18 @@ def _built_in(model: type[BaseModel], path: Path) -> Any:
     if not path:
         return model().model_dump(mode="json", by_alias=True)
     field = _field(model, path[0])
-    inner = _block(field.annotation)
+    inner = block_of(field.annotation)
     if inner is not None and len(path) > 1:
         return _built_in(inner, path[1:])
     default = field.get_default(call_default_factory=True)
     return default.model_dump(mode="json", by_alias=True) if isinstance(default, BaseModel) else default
 
 
-def _field(model: type[BaseModel], alias: str) -> Any:
-    return next(field for name, field in model.model_fields.items() if alias in (field.alias, name))
-
-
-def _block(annotation: Any) -> type[BaseModel] | None:
-    candidates = (annotation, *get_args(annotation))
-    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+def _field(model: type[BaseModel], alias: str) -> FieldInfo:
+    field = field_of(model, alias)
+    if field is None:
+        raise KeyError(f"{model.__name__} has no field {alias}")
+    return field
 
 
 def _set(spec: dict[str, Any], path: Path, value: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from scenewright.api.kinds import Manifest
@@ -56,10 +57,17 @@ def validated(document: Mapping[str, Any], manifest_model: type[Manifest[Any]]) 
         raise SpecError(problems_of(error, manifest_model)) from None
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
-    """The problems of a pydantic error, by field; several readings of one field (a union) become one problem."""
+def problems_of(
+    error: ValidationError, model: type[BaseModel], prefix: str = "", ignored: Collection[str] = ()
+) -> list[Problem]:
+    """The problems of a pydantic error, by field; several readings of one field (a union) become one problem.
+
+    Errors of the ``ignored`` pydantic types are left out.
+    """
     merged: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
+        if detail["type"] in ignored:
+            continue
         for problem in _problems(detail, model, prefix):
             other = merged.get(problem.field)
             if other is None:
@@ -110,26 +118,26 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str
     annotation: Any = model
     owner: type[BaseModel] | None = model
     for part in loc:
-        block = _block_of(annotation)
+        block = block_of(annotation)
         if part == "[key]":
             continue
         if isinstance(part, int):
             path, annotation = f"{path}[{part}]", _item_of(annotation)
         elif block is not None:
-            owner, path, annotation = block, _joined(path, part), _field_annotation(block, part)
+            field = field_of(block, part)
+            owner, path, annotation = block, _joined(path, part), field.annotation if field else None
         elif _is_mapping(annotation):
             path, annotation, owner = _joined(path, part), _item_of(annotation), None
     return path, owner
 
 
-def _field_annotation(block: type[BaseModel], alias: str) -> Any:
-    for name, field in block.model_fields.items():
-        if alias in (field.alias, name):
-            return field.annotation
-    return None
+def field_of(block: type[BaseModel], alias: str) -> FieldInfo | None:
+    """The field that a document writes as ``alias``; None if the block has no such field."""
+    return next((field for name, field in block.model_fields.items() if alias in (field.alias, name)), None)
 
 
-def _block_of(annotation: Any) -> type[BaseModel] | None:
+def block_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that is a block; None for values, lists and mappings."""
     candidates = [annotation, *([] if _is_mapping(annotation) or _is_list(annotation) else get_args(annotation))]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
 

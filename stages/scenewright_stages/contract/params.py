@@ -99,3 +99,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return list(value) if isinstance(value, tuple) else value
+
+
+def merged(block: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A raw block with other values where the overrides say so; blocks within it are merged in the same way."""
+    result = dict(block)
+    for name, value in overrides.items():
+        below = result.get(name)
+        under = below if isinstance(below, Mapping) else {}
+        result[name] = merged(under, value) if isinstance(value, Mapping) else value
+    return result

@@ -43,7 +43,6 @@ class MaskServer(ThreadingHTTPServer):
         self.maker, self.hints, self.target = maker, hints, target
         self.secret = secrets.token_urlsafe(16)
         self.cutting = threading.Lock()
-        self.saved = False
 
     @property
     def host(self) -> str:
@@ -66,7 +65,6 @@ class MaskServer(ThreadingHTTPServer):
         with self.cutting:
             mask = self.maker.mask(read_hints(wanted))
         save_mask(mask, self.target)
-        self.saved = True
         threading.Thread(target=self.shutdown, daemon=True).start()
         return str(self.target)
 

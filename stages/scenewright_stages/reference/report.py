@@ -18,6 +18,7 @@ from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
 from scenewright_stages.photographs.page import Card, DatasetData, Gallery, Table
 from scenewright_stages.photographs.pictures import read_rgb, unit_from_bytes
+from scenewright_stages.reference.catalogue import SPLITS
 from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import stages
@@ -28,7 +29,6 @@ from scenewright_stages.vision.colour import turbo
 Floats = NDArray[np.float32]
 
 PAIR = PairFiles(("white", "white"), "the object", ("scenes", "image"), "in a scene")
-SPLITS = ("train", "val", "test")
 _SHOWN_VIEWS, _SHOWN_SCENES = 24, 12
 _SIDE = 360
 _OUTLINE = (60, 255, 120)

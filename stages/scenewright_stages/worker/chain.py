@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.keys import canonical_json
-from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.params import Params, merged
 from scenewright_stages.contract.pipeline import Pipeline, StageSpec, expansions, stage_levels
 from scenewright_stages.contract.samples import WHOLE_ID, WHOLE_LEVEL, Family, Sample
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PICK_STEP, PUBLISH_STEP, Task
@@ -125,7 +125,7 @@ def resolve_chain(task: Task) -> Chain:
 
 def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
     try:
-        parameters = chain.pipeline.parse(_merged(chain.block, overrides))
+        parameters = chain.pipeline.parse(merged(chain.block, overrides))
     except ValidationError as problem:
         raise _parameter_error("entry.parameters", problem) from None
     if _shape(chain.pipeline.stages(parameters)) != _shape(chain.stages):
@@ -138,14 +138,6 @@ def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
 def _shape(stages: Iterable[StageSpec]) -> list[Any]:
     """What is the same for all samples of a job."""
     return [(stage.name, stage.version, stage.outputs, stage.backends, stage.resources) for stage in stages]
-
-
-def _merged(block: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(block)
-    for name, value in overrides.items():
-        below = merged.get(name)
-        merged[name] = _merged(below or {}, value) if isinstance(value, Mapping) else value
-    return merged
 
 
 def _parameter_error(block: str, problem: ValidationError) -> ConfigurationError:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from scenewright_stages.contract.inputs import InputView, Listed
+from scenewright_stages.contract.params import merged
 from scenewright_stages.contract.samples import sample_id_from
 from scenewright_stages.worldexplorer.params import METRES_PER_UNIT, MOTION_ORDER
 
@@ -114,19 +115,9 @@ def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) 
         # The eight views stand for the picture, which need not be there.
         without_picture = listed.rejected is not None and listed.rejected[0] == "InputMissing"
         listed = replace(listed, files=files, rejected=None if without_picture else listed.rejected)
-    return replace(listed, overrides=_merged(overrides, listed.overrides))
+    return replace(listed, overrides=merged(overrides, listed.overrides))
 
 
 def _part(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = entry.get(name)
     return part if isinstance(part, dict) else {}
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **base,
-        **{
-            name: _merged(base[name], value) if isinstance(base.get(name), dict) and isinstance(value, dict) else value
-            for name, value in over.items()
-        },
-    }

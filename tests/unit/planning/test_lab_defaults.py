@@ -82,6 +82,7 @@ def test_a_status_keeps_them() -> None:
         ({"storage": {"secret": "x"}}, "defaults.storage.secret"),
         ({"execution": {"retryToken": "1"}}, "defaults.execution.retryToken"),
         ({"vistadream": {"coarse": {"frames": -1}}}, "defaults.vistadream.coarse.frames"),
+        ({"scheduling": {"tolerations": [{"key": 5}]}}, "defaults.scheduling.tolerations[0].key"),
     ],
 )
 def test_defaults_that_no_object_could_have_are_refused_by_name(defaults: dict[str, Any], field: str) -> None:
@@ -92,3 +93,12 @@ def test_defaults_that_no_object_could_have_are_refused_by_name(defaults: dict[s
 
 def test_a_part_of_a_block_with_required_fields_is_enough() -> None:
     check_lab_defaults({**LAB, "fixer": {}, "difixPairs": {}})
+
+
+def test_a_mapping_of_stages_is_taken_whole() -> None:
+    overrides = {"depth": {"image": "lab/depth:1"}}
+    lab = {"execution": {"stageOverrides": overrides}}
+    check_lab_defaults(lab)
+    plan = make_plan(document(), defaults=lab)
+    assert plan.lab == {"execution.stageOverrides": overrides}
+    assert plan.spec.execution.stage_overrides["depth"].image == "lab/depth:1"

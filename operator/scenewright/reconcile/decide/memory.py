@@ -80,23 +80,26 @@ def _recorded_hash(observed: ObservedObject) -> str:
 
 def remembered(before: Status, plan: Plan) -> Status:
     """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
-    effective = Effective(
-        work_hash=plan.work_hash,
-        parameters_hash=parameters_hash(plan),
-        defaults=to_status(plan.lab),
-    )
     if before.effective.work_hash == plan.work_hash and not _was_only_planned(before, plan):
-        return before if before.run else before.model_copy(update={"effective": effective})
+        return before if before.run else before.model_copy(update={"effective": _effective(plan)})
     token = plan.spec.execution.retry_token
     tokens = [each for each in before.retry_tokens if each != token]
     return Status(
         pipeline=plan.pipeline.name,
-        effective=effective,
+        effective=_effective(plan),
         starts=before.starts,
         conditions=before.conditions,
         outputs=before.outputs if before.outputs.results.startswith(plan.spec.output.uri) else Outputs(),
         retry_tokens=[*tokens, token][-REMEMBERED_TOKENS:] if token else before.retry_tokens,
         retry_failed=_tries_failures_again(before, plan),
+    )
+
+
+def _effective(plan: Plan) -> Effective:
+    return Effective(
+        work_hash=plan.work_hash,
+        parameters_hash=parameters_hash(plan),
+        defaults=to_status(plan.lab),
     )
 
 
