@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +33,9 @@ SAMPLES = ("a", "b")
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 KILLS = int(os.environ.get("SCENEWRIGHT_KILLS", "6"))
 """Each costs the start of several processes; ``make soak`` sets 20."""
-LATEST_KILL = 0.35
-"""Of the time that an uninterrupted run takes here: longer than any stage, so that killed runs get on, but not far."""
-PATIENCE_GROWTH = 1.5
-"""What a kill that found nothing new adds to the time until the latest next one: the machine may have become slower."""
+RECORDS = len(STAGES) * len(SAMPLES)
+LONGEST_WAIT = 2.0
+"""Seconds after the record that a kill waits for: it strikes in the middle of work, not right after storing."""
 
 
 def job(folder: Path, **changes: Any) -> Path:
@@ -47,10 +47,9 @@ def job(folder: Path, **changes: Any) -> Path:
 
 @dataclass(frozen=True)
 class Whole:
-    """A run that nobody disturbed: its folder, and the seconds that it took."""
+    """A run that nobody disturbed: its folder."""
 
     folder: Path
-    seconds: float
 
     @property
     def output(self) -> Path:
@@ -61,11 +60,10 @@ class Whole:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """A finished run with two threads; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("whole")
-    started = time.monotonic()
     ended = scenewright("run", job(folder), environment=dict.fromkeys(THREADS, "2"))
     assert ended.code == 0, ended.stderr
     assert ended.steps() >= set(STAGES)
-    return Whole(folder, time.monotonic() - started)
+    return Whole(folder)
 
 
 @pytest.fixture
@@ -120,43 +118,51 @@ def test_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_is_done_
 ) -> None:
     """Kills everything at random moments and gives the same command; where that gets through, begins anew."""
     draws = random.Random(8)
-    latest = LATEST_KILL * whole.seconds
     rounds: list[list[int]] = []
     while sum(map(len, rounds)) < KILLS:
         manifest = job(tmp_path / str(len(rounds)))
-        shares = [draws.random() for _ in range(KILLS - sum(map(len, rounds)))]
-        rounds.append(records_after_kills(manifest, shares, latest))
+        awaited = sorted(draws.choices(range(RECORDS), k=KILLS - sum(map(len, rounds))))
+        rounds.append(records_after_kills(manifest, awaited, draws))
         ended = scenewright("run", manifest)
         assert ended.code == 0, ended.stderr
         assert all(len(makers) == 1 for makers in made_by(manifest.parent / "out").values())
         assert lasting_files(manifest.parent / "out") == lasting_files(whole.output)
         assert_consistent(manifest.parent / "out")
-    print(f"records stored after each kill, of {len(STAGES) * len(SAMPLES)}, by output: {rounds}")
+    print(f"records stored after each kill, of {RECORDS}, by output: {rounds}")
     assert len({count for counts in rounds for count in counts}) >= 3, "kills hit at all stages of progress"
 
 
-def records_after_kills(manifest: Path, shares: Sequence[float], latest: float) -> list[int]:
+def records_after_kills(manifest: Path, awaited: Sequence[int], draws: random.Random) -> list[int]:
     """Starts and kills the same command until it gets through before its kill; `done` records after each kill.
 
     What was stored before a kill must be there after the next one, made by the same process.
 
     Args:
-        shares: when to kill, of the seconds until the latest moment.
+        awaited: how many records must be stored before each kill. Progress and not the clock decides when to strike:
+            a machine may be twice as fast or slow as a minute ago.
+        draws: of the seconds that go by after that.
     """
     counts: list[int] = []
     stored: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
-    patience = latest
-    for share in shares:
+    for least in awaited:
         process = start("run", manifest)
-        time.sleep(0.3 + share * (patience - 0.3))
+        await_records(process, manifest.parent / "out", least)
+        time.sleep(draws.uniform(0.3, LONGEST_WAIT))
         if not kill_tree(process):
             break
         found = made_by(manifest.parent / "out")
         assert stored.items() <= found.items(), "something stored was lost, or was done again"
-        patience = latest if len(found) > len(stored) else patience * PATIENCE_GROWTH
         stored = found
         counts.append(len(found))
     return counts
+
+
+def await_records(process: subprocess.Popen[bytes], output: Path, least: int, seconds: float = 240.0) -> None:
+    """Returns when so many records are stored, or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and len(made_by(output)) < least:
+        assert time.monotonic() < deadline, f"{least} records were never stored"
+        time.sleep(0.05)
 
 
 def test_a_kill_right_after_every_stage_costs_none_of_them(whole: Whole, tmp_path: Path) -> None:
