@@ -84,6 +84,7 @@ GAP_METHODS: tuple[ScaffoldMethod, ...] = ("singleImageHybrid", "scaffoldGen")
 """Methods that draw every other view and fill what lies between them."""
 CANDIDATES = "candidates"
 """The stage that does so."""
+_PROMPTS = (0, 4)
 GAPS = ("001", "003", "005", "007")
 """The views between two others."""
 
@@ -156,7 +157,7 @@ class ScaffoldParams(Params):
             "prompts",
             "size(self.prompts) == 0 || size(self.prompts) == 4",
             "must be four: what lies ahead, on the left, behind and on the right",
-            lambda block: len(block.prompts) in (0, 4),
+            lambda block: len(block.prompts) in _PROMPTS,
             ({"prompts": ["a kitchen", "a garden"]},),
         ),
     )
