@@ -20,7 +20,7 @@ from scenewright_stages.worldexplorer.export import (
     MINIMUM_CENTRE_PSNR,
     read_walk,
 )
-from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.params import CANDIDATES, WorldExplorerParams
 
 LAST_STAGE = "export"
 _TITLE = "WorldExplorer"
@@ -83,6 +83,7 @@ def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
 def _images(files: _Files) -> Iterator[Picture]:
     captions = {
         (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
+        (CANDIDATES, "sheet"): "Candidates of the views between others, by number",
         ("scaffold", "panorama"): "The panorama that the world grew from",
         ("depth", "preview"): "Distances from the middle",
     }
