@@ -19,13 +19,13 @@ from scenewright_stages.worldexplorer.listing import (
     list_worlds,
     read_entry,
 )
-from scenewright_stages.worldexplorer.params import Motion, WorldDepthParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.params import Motion, PointsParams, WorldDepthParams, WorldExplorerParams
 
 _START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRAYS)
 """Gaussians that were never trained are equally opaque."""
 _PLAIN = ImageContract(may_be_constant=True)
 _FLAGS = ImageContract(channels=1, may_be_constant=True)
-NOVEL_VIEWS = "novel-views"
+NOVEL_VIEWS, GEOMETRY = "novel-views", "geometry"
 _SEVA_PARAMETERS = ("expansion.backend", "expansion.translation_scale", "expansion.seva")
 _SEVA_SECONDS = 20.0
 """Of one window of 21 frames on a large GPU; a path of 135 frames has 14."""
@@ -45,6 +45,14 @@ def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
         return {}, Resources()
     choice = BackendChoice(DEPTH, (block.backend,), variant=block.variant)
     return {DEPTH: block.backend}, stage_resources([choice], memory_gib=16.0)
+
+
+def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
+    """The same for the stage that gathers points."""
+    if block.method != "vggt":
+        return {}, Resources(memory_gib=8.0)
+    choice = BackendChoice(GEOMETRY, ("vggt",), variant=block.variant)
+    return {GEOMETRY: "vggt"}, stage_resources([choice], memory_gib=24.0)
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
@@ -149,6 +157,7 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
 
 def points_stage(params: WorldExplorerParams) -> StageSpec:
     """Gathers the paths of all views into one capture that other programs can read, with its points."""
+    backends, resources = _measurer(params.points)
     return StageSpec(
         name="points",
         title="Points",
@@ -165,7 +174,9 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
         ),
         parameters=("expansion.resolution", "points", "training.start_points", "training.held_out_every"),
         attributes=("view",),
-        resources=Resources(memory_gib=8.0),
+        backends=backends,
+        backend_parameters={GEOMETRY: "points.method"},
+        resources=resources,
         seconds_per_sample=10.0,
     )
 
@@ -231,7 +242,10 @@ PIPELINE = Pipeline(
     params=WorldExplorerParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, read_entry=read_entry, lister=list_worlds),
     stages=stages,
-    examples=({"expansion": {"backend": "seva"}, "depth": {"method": "model"}},),
+    examples=(
+        {"expansion": {"backend": "seva"}, "depth": {"method": "model"}},
+        {"points": {"method": "vggt"}},
+    ),
     entry_parameters=(
         "scaffold.method",
         "depth.method",

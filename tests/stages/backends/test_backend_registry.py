@@ -43,6 +43,7 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("normals", ["classic", "face-mesh", "dpt", "marigold-normals"]),
         ("caption", ["classic", "qwen-vl"]),
         ("novel-views", ["seva"]),
+        ("geometry", ["vggt"]),
         ("locate", ["match", "persam", "persam-f"]),
     ],
 )
@@ -58,6 +59,7 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "caption",
         "depth",
         "fix",
+        "geometry",
         "inpaint",
         "outpaint",
         "locate",
