@@ -321,7 +321,8 @@ class PointsParams(Params):
         default=64, ge=2, le=2880, description="Pictures that are measured at most, evenly along all paths."
     )
     variant: Literal["commercial", "research"] = Field(
-        default="commercial", description="Which weights of vggt: commercial (gated, no military use) or research."
+        default="commercial",
+        description="Which weights of vggt; `scenewright models` lists them with their licences.",
     )
     alignment_limit: float = Field(
         default=0.1,
