@@ -189,7 +189,7 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="depth",
         title="Depth",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.depth:DepthStage",
         reads=(Read(INPUT), Read("scaffold", ("panorama", "origin", "views") if backends else ("panorama", "origin"))),
         outputs=(
@@ -293,7 +293,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=2,
+        version=3,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         reads=(
             Read("points", ("capture",)),
