@@ -44,6 +44,8 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("caption", ["classic", "qwen-vl"]),
         ("novel-views", ["seva"]),
         ("locate", ["match", "persam", "persam-f"]),
+        ("edit", ["qwen-edit"]),
+        ("object-views", ["qwen-multicamera", "zero123"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -57,12 +59,14 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "albedo",
         "caption",
         "depth",
+        "edit",
         "fix",
         "inpaint",
         "outpaint",
         "locate",
         "normals",
         "novel-views",
+        "object-views",
         "segment",
     )
 

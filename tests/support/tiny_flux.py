@@ -77,7 +77,7 @@ def _encoders(scratch: Path) -> dict[str, Any]:
     t5 = T5Config(vocab_size=64, d_model=SEQUENCE_WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=2)
     return {
         "text_encoder": CLIPTextModel(clip).eval(),
-        "tokenizer": _clip_tokenizer(scratch),
+        "tokenizer": tiny_clip_tokenizer(scratch),
         "text_encoder_2": T5EncoderModel(t5).eval(),
         "tokenizer_2": _t5_tokenizer(),
     }
@@ -87,7 +87,7 @@ def _letters() -> list[str]:
     return [chr(code) for code in range(ord("a"), ord("z") + 1)]
 
 
-def _clip_tokenizer(scratch: Path) -> CLIPTokenizer:
+def tiny_clip_tokenizer(scratch: Path) -> CLIPTokenizer:
     words = ["<|startoftext|>", "<|endoftext|>", *_letters(), *(f"{letter}</w>" for letter in _letters())]
     vocabulary, merges = scratch / "vocab.json", scratch / "merges.txt"
     vocabulary.write_text(json.dumps({word: index for index, word in enumerate(words)}))
