@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
-from tiny_flux import tiny_clip_tokenizer
+from tiny_flux import clip_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from scenewright_stages.backends.errors import LicenceNotAccepted, UnsupportedOption
@@ -57,7 +57,7 @@ def save_tiny_zero123(folder: Path) -> Path:
         patch_size=14, projection_dim=WIDTH,
     )  # fmt: skip
     CLIPVisionModelWithProjection(seen).save_pretrained(folder / "vision_encoder")
-    tiny_clip_tokenizer(folder).save_pretrained(folder / "tokenizer")
+    clip_tokenizer(folder).save_pretrained(folder / "tokenizer")
     for name in ("vocab.json", "merges.txt"):
         (folder / name).replace(folder / "tokenizer" / name)
     EulerAncestralDiscreteScheduler(
