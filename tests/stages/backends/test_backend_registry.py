@@ -44,6 +44,8 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("caption", ["classic", "qwen-vl"]),
         ("novel-views", ["seva"]),
         ("locate", ["match", "persam", "persam-f"]),
+        ("fix", ["classic", "difix"]),
+        ("perception", ["lpips-vgg"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -63,6 +65,7 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "locate",
         "normals",
         "novel-views",
+        "perception",
         "segment",
     )
 
