@@ -17,7 +17,7 @@ from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.worldexplorer.export import read_walk
-from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.params import CANDIDATES, WorldExplorerParams
 from scenewright_stages.worldexplorer.quality import (
     MAXIMUM_FRAME_UNCOVERED,
     MAXIMUM_GROUND_SLIP,
@@ -90,6 +90,7 @@ def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
 def _images(files: _Files) -> Iterator[Picture]:
     captions = {
         (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
+        (CANDIDATES, "sheet"): "Candidates of the views between others, by number",
         ("scaffold", "panorama"): "The panorama that the world grew from",
         ("depth", "preview"): "Distances from the middle",
     }

@@ -20,8 +20,10 @@ from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry import project, unproject
 from scenewright_stages.vision.world import memory
-from scenewright_stages.vision.world.mesh import Surface
+from scenewright_stages.vision.world.memory import WorldFrame
+from scenewright_stages.vision.world.mesh import Surface, look
 from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
 from scenewright_stages.vision.world.panorama import cut_depth, cut_view, pixels_of
 from scenewright_stages.vision.world.surfels import panorama_surfels
@@ -105,6 +107,53 @@ def test_eight_exact_views_become_the_room_at_untrained_poses(
     # What is filled from behind is nearly the same from every camera: in the classic expansion memory gains nothing.
     assert judged["whole"] >= judged["no memory"] - 0.2
     assert judged["whole"] >= judged["no expansion"] + 3.0
+
+
+@pytest.mark.proof
+def test_memory_makes_motions_agree_on_what_only_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the middle does not see is invented; with memory the next motion shows the same invention."""
+    panorama = room_panorama("box", 0)
+    assert panorama.distance is not None
+    surface = Surface.of_panorama(panorama.srgb, panorama.distance)
+    agreement = {"memory": agreement_of(expanded(surface), surface)}
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "covisible", lambda frames, camera, limit: [])
+        agreement["none"] = agreement_of(expanded(surface), surface)
+    print({name: [round(each, 4) for each in values] for name, values in agreement.items()})
+    (colours, depths), (colours_without, depths_without) = agreement["memory"], agreement["none"]
+    assert colours >= colours_without + 1.0
+    assert depths <= 0.5 * depths_without
+
+
+def expanded(surface: Surface) -> dict[str, list[WorldFrame]]:
+    """The frames of three motions of four views; each motion knows those before."""
+    made: dict[str, list[WorldFrame]] = {}
+    for motion in ("in", "left", "right"):
+        known = [frame for frames in made.values() for frame in frames]
+        paths = [target_cameras(view, motion, targets_of(motion, 15), 0.6, 128) for view in (0, 2, 4, 6)]
+        made[motion] = [frame for cameras in paths for frame in memory.expand(surface, known, cameras, 13, 12)]
+    return made
+
+
+def agreement_of(made: dict[str, list[WorldFrame]], surface: Surface) -> tuple[float, float]:
+    """PSNR and mean relative difference of depth between frames of two motions, at what the middle does not see."""
+    hidden = {id(frame): look([surface], frame.camera).hole for frames in made.values() for frame in frames}
+    squares, ratios = [], []
+    for motion, frames in made.items():
+        others = [each for name, some in made.items() if name != motion for each in some]
+        for frame in frames:
+            own = hidden[id(frame)]
+            places, colours = unproject(frame.depth, frame.camera)[own], frame.srgb[own] / 255
+            for other in others:
+                pixels, z = project(places, other.camera)
+                with np.errstate(invalid="ignore"):
+                    inside = (z > 0) & np.all((pixels >= 0) & (pixels < 128), axis=1)
+                columns, rows = pixels[inside].astype(int).T
+                ratio = z[inside] / other.depth[rows, columns]
+                same = hidden[id(other)][rows, columns] & (np.abs(np.log(ratio)) < 0.26)
+                squares.append(np.mean((colours[inside] - other.srgb[rows, columns] / 255) ** 2, axis=1)[same])
+                ratios.append(np.abs(ratio - 1)[same])
+    return float(-10 * np.log10(np.concatenate(squares).mean())), float(np.concatenate(ratios).mean())
 
 
 def trained_world(folder: Path, name: str, seed: int) -> GaussianScene:
