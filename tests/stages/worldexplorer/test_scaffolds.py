@@ -152,8 +152,8 @@ def psnr(first: FloatImage, second: FloatImage, mask: Any = slice(None)) -> floa
 def test_a_view_between_two_others_is_exact_where_they_show_it(gap: int) -> None:
     """Hidden views of a room: what is known of them is right, and nothing else counts as known."""
     views = [gap - 1, (gap + 1) % 8]
-    cameras = [view_camera(view, 160) for view in views]
-    camera = view_camera(gap, 160)
+    cameras = [view_camera(view, 400) for view in views]
+    camera = view_camera(gap, 400)
     seen, hole = seen_between([cut_view(ROOM, each) for each in cameras], cameras, camera)
     assert psnr(seen, cut_view(ROOM, camera), ~hole) > 30
     # Directions that neither neighbour's square shows, from the angles themselves.
@@ -163,7 +163,7 @@ def test_a_view_between_two_others_is_exact_where_they_show_it(gap: int) -> None
         local = rays @ each.camera_from_world[:3, :3].T
         reach = np.tan(np.radians(30))
         unseen &= ~((local[..., 2] > 0) & (np.abs(local[..., :2]) <= reach * local[..., 2:]).all(axis=-1))
-    assert (unseen & hole).sum() / (unseen | hole).sum() > 0.9
+    assert (unseen & hole).sum() / (unseen | hole).sum() >= 0.95
     assert not (unseen & ~hole).any()
     assert 0.25 < unseen.mean() < 0.6
 
