@@ -58,7 +58,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
     return StageSpec(
         name="pair",
         title="Make pairs",
-        version=1,
+        version=2,
         implementation="scenewright_stages.difix.pair:PairStage",
         reads=(Read("capture"), Read("spoil")),
         outputs=(

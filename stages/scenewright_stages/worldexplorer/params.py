@@ -310,14 +310,31 @@ class ExpansionParams(Params):
 class PointsParams(Params):
     """Where training starts from."""
 
-    method: Literal["scaffold", "planeSweep"] = Field(
+    method: Literal["scaffold", "planeSweep", "pycolmap", "vggt"] = Field(
         default="scaffold",
         description="Which points training starts from: scaffold (the panorama and what the paths added, at the "
-        "scaffold's depth) or planeSweep (corrected by comparing the pictures along the paths with each other; for "
-        "pictures that a model drew).",
+        "scaffold's depth), or the same corrected by what the pictures along the paths show, for pictures that a model "
+        "drew: planeSweep (compares them at their known poses), pycolmap (triangulates their features) or vggt (a "
+        "model that estimates cameras and depth of all of them; its cameras are brought onto the known ones).",
     )
     references: int = Field(
-        default=64, ge=2, le=2880, description="Pictures whose depth is swept at most, evenly along all paths."
+        default=64, ge=2, le=2880, description="Pictures that are measured at most, evenly along all paths."
+    )
+    variant: Literal["commercial", "research"] = Field(
+        default="commercial", description="Which weights of vggt: commercial (gated, no military use) or research."
+    )
+    alignment_limit: float = Field(
+        default=0.1,
+        gt=0.0,
+        le=1.0,
+        description="How far vggt may put the cameras from where they are: the median distance over the mean distance "
+        "of all cameras from their middle. Beyond it a world fails.",
+    )
+    alignment_limit_degrees: float = Field(
+        default=5.0,
+        gt=0.0,
+        le=90.0,
+        description="The same for orientations: the median angle in degrees.",
     )
 
 

@@ -27,6 +27,7 @@ from scenewright_stages.worldexplorer.params import (
     CANDIDATES,
     GAPS,
     Motion,
+    PointsParams,
     ScaffoldParams,
     WorldDepthParams,
     WorldExplorerParams,
@@ -36,7 +37,8 @@ _START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRA
 """Gaussians that were never trained are equally opaque."""
 _PLAIN = ImageContract(may_be_constant=True)
 _FLAGS = ImageContract(channels=1, may_be_constant=True)
-NOVEL_VIEWS, INPAINT, TEXT_TO_IMAGE, SIMILARITY = "novel-views", "inpaint", "text-to-image", "similarity"
+NOVEL_VIEWS, GEOMETRY, INPAINT = "novel-views", "geometry", "inpaint"
+TEXT_TO_IMAGE, SIMILARITY = "text-to-image", "similarity"
 _SEVA_PARAMETERS = ("expansion.backend", "expansion.translation_scale", "expansion.seva")
 _SEVA_SECONDS = 20.0
 """Of one window of 21 frames on a large GPU; a path of 135 frames has 14."""
@@ -56,6 +58,14 @@ def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
         return {}, Resources()
     choice = BackendChoice(DEPTH, (block.backend,), variant=block.variant)
     return {DEPTH: block.backend}, stage_resources([choice], memory_gib=16.0)
+
+
+def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
+    """The same for the stage that gathers points."""
+    if block.method != "vggt":
+        return {}, Resources(memory_gib=8.0)
+    choice = BackendChoice(GEOMETRY, ("vggt",), variant=block.variant)
+    return {GEOMETRY: "vggt"}, stage_resources([choice], memory_gib=24.0)
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
@@ -179,7 +189,7 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="depth",
         title="Depth",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.depth:DepthStage",
         reads=(Read(INPUT), Read("scaffold", ("panorama", "origin", "views") if backends else ("panorama", "origin"))),
         outputs=(
@@ -238,6 +248,7 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
 
 def points_stage(params: WorldExplorerParams) -> StageSpec:
     """Gathers the paths of all views into one capture that other programs can read, with its points."""
+    backends, resources = _measurer(params.points)
     return StageSpec(
         name="points",
         title="Points",
@@ -254,7 +265,9 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
         ),
         parameters=("expansion.resolution", "points", "training.start_points", "training.held_out_every"),
         attributes=("view",),
-        resources=Resources(memory_gib=8.0),
+        backends=backends,
+        backend_parameters={GEOMETRY: "points.method"},
+        resources=resources,
         seconds_per_sample=10.0,
     )
 
@@ -280,7 +293,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=2,
+        version=3,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         reads=(
             Read("points", ("capture",)),
@@ -324,6 +337,7 @@ PIPELINE = Pipeline(
     examples=(
         {"expansion": {"backend": "seva"}, "depth": {"method": "model"}},
         {"scaffold": {"method": "scaffoldGen"}},
+        {"points": {"method": "vggt"}},
     ),
     entry_parameters=(
         "scaffold.method",

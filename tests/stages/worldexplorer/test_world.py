@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,24 @@ def test_the_same_work_gives_the_same_bytes(panorama_chain: Chain, tmp_path: Pat
                     other = panorama_chain.files[name, sample][output]
                     if isinstance(path, Path) and path.is_file() and isinstance(other, Path):
                         assert path.read_bytes() == other.read_bytes(), (name, sample, output)
+
+
+def test_views_side_by_side_and_in_another_order_give_the_same_bytes(panorama_chain: Chain, tmp_path: Path) -> None:
+    """As shards do: two at once, the last view first, each library on as many threads as it likes."""
+    chain = Chain(tmp_path, TINY, panorama_chain.inputs)
+    chain.files = {key: files for key, files in panorama_chain.files.items() if key[0] in ("scaffold", "depth")}
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        for motion in ("expand-in", "expand-left"):
+            stage = next(each for each in chain.stages if each.name == motion)
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(partial(chain.run_one, stage), reversed(chain.family.levels[1])))
+            for child in chain.family.levels[1]:
+                made, before = (Path(str(each.files[motion, child.id]["frames"])) for each in (chain, panorama_chain))
+                assert made != before and made.read_bytes() == before.read_bytes(), child.id
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_the_start_can_be_corrected_by_the_pictures(panorama_chain: Chain) -> None:
