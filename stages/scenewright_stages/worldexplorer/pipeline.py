@@ -64,8 +64,8 @@ def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
     """The same for the stage that gathers points."""
     if block.method != "vggt":
         return {}, Resources(memory_gib=8.0)
-    choice = BackendChoice(GEOMETRY, ("vggt",), variant=block.variant)
-    return {GEOMETRY: "vggt"}, stage_resources([choice], memory_gib=24.0)
+    choice = BackendChoice(GEOMETRY, (block.method,), variant=block.variant)
+    return {GEOMETRY: block.method}, stage_resources([choice], memory_gib=24.0)
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
