@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from scene_jobs import Ended, assert_consistent, scenewright
+from scene_jobs import Ended, assert_consistent, lasting_files, scenewright
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.records import Record
 
 pytestmark = pytest.mark.slow
 
@@ -56,14 +60,14 @@ def write_metadata(folder: Path, first: dict[str, Any]) -> None:
     (folder / "metadata.json").write_text(json.dumps({"samples": entries}))
 
 
-def write_job(folder: Path, source: Path, name: str) -> Path:
+def write_job(folder: Path, source: Path, name: str, **spec: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "job.yaml"
     content = {
         "apiVersion": "scenewright.io/v1alpha1",
         "kind": "SceneJob",
         "metadata": {"name": name},
-        "spec": {"input": {"uri": str(source)}, "output": {"uri": str(folder / "out")}, "worldexplorer": TINY},
+        "spec": {"input": {"uri": str(source)}, "output": {"uri": str(folder / "out")}, "worldexplorer": TINY, **spec},
     }
     path.write_text(json.dumps(content))
     return path
@@ -104,6 +108,34 @@ def test_an_entry_makes_the_motions_that_it_names_alone(batch: tuple[Path, Ended
     }
     assert {"in", "right"} <= frames["stylized/index_0000"]
     assert "in" in frames["default/index_0004"] and "right" not in frames["default/index_0004"]
+
+
+def test_several_shards_of_a_motion_give_the_bytes_of_one(
+    batch: tuple[Path, Ended], curated: Path, tmp_path: Path
+) -> None:
+    copied, samples = tmp_path / "copied", 8 * len(GOOD)
+    shutil.copytree(batch[0].parent, copied)
+    before = shards_of(copied / "out", "expand-right")
+    again = write_job(copied, curated, "worlds", execution={"samplesPerShard": samples // 2})
+    # The first stage of a local run is one process with the index; the second one is split.
+    ended = scenewright("run", again, "--only", "expand-in,expand-right", "--force")
+    made = shards_of(copied / "out", "expand-right") - before
+    assert len(made) >= 2 and sum(made.values()) == samples, ended.stderr
+    one, several = (files_of_worlds(folder / "out") for folder in (batch[0].parent, copied))
+    assert {f".scenewright/work/{world}/view_7/right.npz" for world in GOOD} <= one.keys()
+    assert several == one
+
+
+def files_of_worlds(output: Path) -> dict[str, str]:
+    """Hashes of all lasting files of the worlds that were made."""
+    return {path: value for path, value in lasting_files(output).items() if any(f"{world}/" in path for world in GOOD)}
+
+
+def shards_of(output: Path, stage: str) -> Counter[tuple[str, str]]:
+    """How many samples each process of a stage has made, by run and attempt."""
+    files = (output / layout.ROOT / stage).rglob("*.jsonl")
+    records = [Record.from_line(line) for file in files for line in file.read_text().split("\n") if '"state"' in line]
+    return Counter((each.run, each.attempt) for each in records if each.state == "done")
 
 
 def world_folder(manifest: Path, world: str) -> Path:
