@@ -269,7 +269,7 @@ _PAINTED_BACKGROUND = Rule(
     "self.background == 'surface' || self.backend == 'classic'",
     "own and photo are drawn by classic; qwen-edit and flux-fill paint what the prompt says",
     lambda block: block.background == "surface" or not block.painted,
-    ({"background": "own", "backend": "qwen-edit"},),
+    ({"background": "own", "backend": "flux-fill"},),
 )
 
 
