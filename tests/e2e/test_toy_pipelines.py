@@ -40,6 +40,7 @@ from toy_packages import (
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
+from scenewright_stages.worker.publications import publication_hash
 
 pytestmark = pytest.mark.slow
 
@@ -115,8 +116,11 @@ def test_everything_that_the_contract_offers_is_published(whole: Whole) -> None:
         "stage": "sketch",
         "reason": "Smudged",
     }
-    losses = json.loads(files["tuning_runs/letters/history.json"])["losses"]
+    history = json.loads(files["tuning_runs/letters/history.json"])
+    losses = history["losses"]
     assert len(losses) == 8 and losses == sorted(losses, reverse=True)
+    published = json.loads(whole.jobs.output.get_bytes(layout.PUBLISHED))["files"]
+    assert history["learned_from"] == {"dataset": publication_hash(published), "album": published["album.json"]["hash"]}
 
 
 def test_no_code_of_the_product_names_these_pipelines() -> None:

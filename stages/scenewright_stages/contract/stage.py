@@ -136,6 +136,7 @@ class StageInputs(Generic[ParamsT]):
         workspace: an empty folder for the outputs, removed after the upload.
         families: siblings or children that are done, by stage, in the order of their expansion.
         named: local folder or file of each named input, by name.
+        hashes: hash of each named input, by name: of the other object's publication, or of the chosen file.
         answer: what a person chose, where the stage asks.
         state: durable state, of stages that keep some.
         ranks: which of several processes this is.
@@ -147,6 +148,7 @@ class StageInputs(Generic[ParamsT]):
     workspace: Path
     families: Mapping[str, Sequence[Member]] = field(default_factory=dict)
     named: Mapping[str, Path] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
     answer: Mapping[str, str] = field(default_factory=dict)
     state: StageState | None = None
     ranks: Ranks = Ranks()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.difix.gates import psnr
 from scenewright_stages.difix.pairs_data import LoadedPair
+from scenewright_stages.vision.metrics import array_psnr
 
 Float32Array = NDArray[np.float32]
 Filter = Callable[[FlawedView, float], Float32Array]
@@ -65,6 +65,6 @@ def fill_and_paste(view: FlawedView, share: float) -> Float32Array:
 
 def _tuned(name: str, apply: Filter, strengths: Iterable[float], pairs: Sequence[LoadedPair]) -> Baseline:
     def score(strength: float) -> float:
-        return float(np.mean([psnr(apply(pair.view, strength), pair.target) for pair in pairs]))
+        return float(np.mean([array_psnr(apply(pair.view, strength), pair.target) for pair in pairs]))
 
     return Baseline(name, apply, max(strengths, key=score))

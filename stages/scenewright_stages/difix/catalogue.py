@@ -47,9 +47,7 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
         "difix/data.json": _json(
             {side: {row["sample_id"]: _entry(row, root) for row in own} for side, own in sides.items()}
         ),
-        "meta/generation_config.yaml": yaml.safe_dump(
-            params.model_dump(mode="json", by_alias=True), sort_keys=False
-        ).encode(),
+        "meta/generation_config.yaml": yaml.safe_dump(_settings(params, spec), sort_keys=False).encode(),
         "meta/generation_stats.json": _json(generation_stats(catalogue, rows)),
         "meta/dropped_samples.csv": _dropped(catalogue),
     }
@@ -64,7 +62,7 @@ def split_summary(sides: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
 
 
 def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any]:
-    """Counts by scene, group and strategy, the histogram of PSNR, and why samples were dropped."""
+    """What the data set covers, the numbers of each scene's cameras, and why samples were dropped."""
     strategies: dict[str, dict[str, Any]] = defaultdict(lambda: {"kept": 0, "dropped": Counter()})
     for row in rows:
         strategies[f"{row['strategy']}{row['level']}"]["kept"] += 1
@@ -74,8 +72,10 @@ def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any
     return {
         "samples": len(rows),
         "dropped": len(catalogue.dropped),
+        "datasets": dict(sorted(Counter(row["dataset"] for row in rows).items())),
         "scenes": dict(sorted(Counter(row["scene_name"] for row in rows).items())),
         "groups": dict(sorted(Counter(row["group_id"] for row in rows).items())),
+        "cameras": _cameras(catalogue),
         "strategies": {
             name: {"kept": found["kept"], "dropped": dict(sorted(found["dropped"].items()))}
             for name, found in sorted(strategies.items())
@@ -84,6 +84,19 @@ def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any
             str(level): count for level, count in sorted(Counter(int(row["psnr"]) for row in rows).items())
         },
     }
+
+
+def _cameras(catalogue: Catalogue) -> dict[str, dict[str, int]]:
+    """By scene and name the numbers that ``target_cam_id`` and ``reference_cam_id`` give."""
+    facts = [entry.sample.root.attributes for entry in catalogue.entries]
+    found = {str(each["scene"]): dict(each.get("cameras", {})) for each in facts}
+    return dict(sorted(found.items()))
+
+
+def _settings(params: PairsParams, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds for the whole data set: the seed and the parameters."""
+    seed = (spec.get("execution") or {}).get("seed")
+    return {**({} if seed is None else {"seed": seed}), **params.model_dump(mode="json", by_alias=True)}
 
 
 def _refuse_empty(sides: Mapping[str, Sequence[Row]], rows: Sequence[Row]) -> None:

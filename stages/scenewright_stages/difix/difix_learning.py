@@ -1,25 +1,30 @@
 """SD-Turbo learns to repair renders: whole pictures with their references, float32 weights, bfloat16 arithmetic.
 
 Weights stay in float32 because steps of this size vanish in bfloat16. A batch's pictures may differ in size: they go
-through one after the other, and their gradients add up.
+through one after the other, and their gradients add up. Everything random about a picture follows from the step and its
+place in the batch, so it does not matter which process works on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.difix import run_difix, save_checkpoint, upstream_checkpoint, views_of
 from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.learning import CHECKPOINT, Learner, loss_of
+from scenewright_stages.backends.perception.interface import Perception
+from scenewright_stages.difix.fixer_params import DifixLossParams, FixerParams
+from scenewright_stages.difix.learning import CHECKPOINT, Learner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, load_reference
+from scenewright_stages.difix.team import Team
 
 
 class DifixLearner(Learner[DifixNetwork]):
@@ -27,23 +32,44 @@ class DifixLearner(Learner[DifixNetwork]):
 
     Args:
         network: as the base gives it.
-        licence: of the base, which the checkpoints inherit.
+        facts: what checkpoints say beside their step: the base, and its licence, which they inherit.
+        perception: compares pictures; needed unless the loss is l2 alone.
+        team: the processes that train together.
     """
 
-    def __init__(self, network: DifixNetwork, params: FixerParams, seed: int, licence: str) -> None:
-        super().__init__(network, params, seed)
-        self._licence = licence
+    def __init__(
+        self,
+        network: DifixNetwork,
+        params: FixerParams,
+        seed: int,
+        facts: Mapping[str, Any],
+        perception: Perception | None = None,
+        team: Team | None = None,
+    ) -> None:
+        super().__init__(network, params, seed, team)
+        if params.needs_perception and perception is None:
+            raise ValueError("the loss compares pictures by a perception network, which is not given")
+        self._facts, self._perception = dict(facts), perception
+        self._compute: Any = torch.compile(network) if params.difix.compile else network
+        self._number = 0
+
+    def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
+        """See ``Learner.step``; textures count from some step on."""
+        self._number = number
+        return super().step(number, pairs)
 
     def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
         """See ``Learner.gradients``."""
         self._optimiser.zero_grad()
-        total = 0.0
-        for number in random.integers(len(pairs), size=self.params.batch):
-            pair = load_pair(pairs[number])
-            view, target = self._seen(pairs[number]), pair.target
-            if random.integers(2):
+        batch, total = self.params.batch, 0.0
+        chosen, flips = random.integers(len(pairs), size=batch), random.integers(2, size=batch)
+        corners = random.random((batch, 2))
+        for place in self.team.share(batch):
+            files = pairs[chosen[place]]
+            view, target = self._seen(files), load_pair(files).target
+            if flips[place]:
                 view, target = _flipped(view), target[:, ::-1].copy()
-            loss = self._loss(view, target) / self.params.batch
+            loss = self._loss(view, target, corners[place]) / batch
             torch.autograd.backward(loss)
             total += float(loss.detach())
         return total
@@ -55,25 +81,65 @@ class DifixLearner(Learner[DifixNetwork]):
     def write_checkpoint(self, folder: Path, step: int) -> None:
         """See ``Learner.write_checkpoint``; the pickle has upstream's keys."""
         name = CHECKPOINT.format(step=step)
-        facts = {"backend": "difix", "step": step, "licence": self._licence}
-        save_checkpoint(folder / f"{name}.safetensors", self.mean, facts)
-        torch.save(upstream_checkpoint(self.mean, self.params.learning_rate), folder / f"{name}.pkl")
+        save_checkpoint(folder / f"{name}.safetensors", self.mean, {**self._facts, "backend": "difix", "step": step})
+        state, moments = self._optimiser.state, {}
+        if self.params.difix.keep_optimiser:
+            moments = {each: state[value] for each, value in self.network.named_parameters() if value in state}
+        torch.save(upstream_checkpoint(self.mean, self.params.learning_rate, moments), folder / f"{name}.pkl")
 
-    def _loss(self, view: FlawedView, target: FloatImage) -> torch.Tensor:
+    def _loss(self, view: FlawedView, target: FloatImage, corner: NDArray[np.float64]) -> torch.Tensor:
         """Over the render alone: the reference is right already."""
         device = self.network.prompt.device
         height, width = target.shape[:2]
         views = padded(views_of(view)[None].to(device), self.network.multiple())
         with torch.autocast(device.type, torch.bfloat16):
-            fixed = self.network(views)
+            fixed = self._compute(views)
         truth = torch.from_numpy(target.transpose(2, 0, 1).copy())[None].to(device)
-        return loss_of(fixed[..., :height, :width].float(), truth, self.params.losses)
+        losses = self.params.difix.losses
+        textures = self._number > losses.gram_after
+        return difix_loss(fixed[..., :height, :width].float(), truth, losses, self._perception, textures, corner)
 
     def _seen(self, pair: PairFiles) -> FlawedView:
         view = load_pair(pair).view
         if self.params.use_reference and pair.reference is not None:
             return replace(view, reference=load_reference(pair.reference))
         return view
+
+
+def difix_loss(
+    fixed: torch.Tensor,
+    truth: torch.Tensor,
+    weights: DifixLossParams,
+    perception: Perception | None,
+    textures: bool,
+    corner: NDArray[np.float64],
+) -> torch.Tensor:
+    """The weighted loss of (1, 3, H, W) pictures in [0, 1].
+
+    Args:
+        fixed, truth: the pictures.
+        weights: of the terms.
+        perception: compares them, where the weights ask for it.
+        textures: whether Gram matrices count already.
+        corner: where their crop lies, (2,) in [0, 1): down and across.
+    """
+    # DiFix's pictures are in [-1, 1], where differences are twice as large.
+    total = weights.l2 * 4 * (fixed - truth).square().mean()
+    if weights.lpips and perception is not None:
+        total = total + weights.lpips * perception.distance(fixed, truth).mean()
+    if weights.gram and textures and perception is not None:
+        both = (cropped(each, weights.gram_crop, corner) for each in (fixed, truth))
+        total = total + weights.gram * perception.texture_distance(*both).mean()
+    return total
+
+
+def cropped(pictures: torch.Tensor, side: int, corner: NDArray[np.float64]) -> torch.Tensor:
+    """A square of the pictures, or what they have of it where they are smaller."""
+    height, width = pictures.shape[-2:]
+    top, left = (
+        int(share * (max(0, length - side) + 1)) for share, length in zip(corner, (height, width), strict=True)
+    )
+    return pictures[..., top : top + side, left : left + side]
 
 
 def _flipped(view: FlawedView) -> FlawedView:

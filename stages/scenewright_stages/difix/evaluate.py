@@ -14,19 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
 from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.gates import psnr
 from scenewright_stages.difix.learning import CHECKPOINT, best_checkpoint
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, load_reference, read_pairs
-from scenewright_stages.difix.tune import DATASET, read_loss_table
+from scenewright_stages.difix.strategies import evenly_spaced
+from scenewright_stages.difix.tune import DATASET, LPIPS, read_loss_table
 from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import photograph
-from scenewright_stages.vision.metrics import ssim
+from scenewright_stages.vision.metrics import array_psnr, ssim
 
 METHOD = "tuned"
 TUNED_ON = 24
@@ -39,30 +41,43 @@ Score = dict[str, dict[str, float]]
 
 
 class EvaluateStage(Stage[FixerParams]):
-    """Measures PSNR and SSIM by group, with bootstrap intervals."""
+    """Measures PSNR, SSIM and LPIPS by group, with bootstrap intervals."""
 
     def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
         """Writes ``eval/``: numbers, table, strips and a page."""
         root = inputs.named[DATASET]
         best, _ = best_checkpoint(read_loss_table(inputs.path("tune", "loss")))
         checkpoint = inputs.path("tune", "checkpoints") / f"{CHECKPOINT.format(step=best)}.safetensors"
-        context = ModelContext.from_settings(self.context.models, options={"checkpoint": str(checkpoint)})
+        context = ModelContext.from_settings(
+            self.context.models, inputs.params.variant or None, {"checkpoint": str(checkpoint)}
+        )
         fixer = load(FIX, inputs.params.backend, context)
+        perception, lpips = self._perception()
         methods: dict[str, Callable[[FlawedView], NDArray[np.float32]]] = {METHOD: fixer.fix}
         train = read_pairs(root, "train")
-        tuned = tuned_baselines([load_pair(each) for each in _spaced(train, TUNED_ON)])
+        tuned = tuned_baselines([load_pair(each) for each in evenly_spaced(train, TUNED_ON)])
         methods |= {each.name: each for each in tuned}
         tests = read_pairs(root, "test")
-        scores = {pair.name: scored(_seen(pair, inputs.params), methods) for pair in tests}
+        scores = {pair.name: scored(_seen(pair, inputs.params), methods, perception) for pair in tests}
         report = {
             "checkpoint": checkpoint.name,
             "pairs": len(tests),
             "baselines": {each.name: each.strength for each in tuned},
-            "lpips": "not measured: its weights are not there",
+            "lpips": lpips,
             "all": summary(list(scores.values()), inputs.seed),
             "groups": grouped(tests, scores, inputs.seed),
         }
-        return self._result(inputs, report, tests, scores, methods)
+        uses = [fixer.record.use(), *([perception.record.use()] if perception else [])]
+        return replace(self._result(inputs, report, tests, scores, methods), backends=uses)
+
+    def _perception(self) -> tuple[Perception | None, str]:
+        """What measures LPIPS, and what the report says of it: without its weights a run still has a report."""
+        try:
+            return load(PERCEPTION, LPIPS, ModelContext.from_settings(self.context.models)), "on VGG-16, version 0.1"
+        except MissingWeights as missing:
+            if PERCEPTION.name in self.context.stage.backends:
+                raise
+            return None, f"not measured: the weights {missing.weights_id} are not in the model cache"
 
     def _result(
         self,
@@ -78,7 +93,7 @@ class EvaluateStage(Stage[FixerParams]):
         outputs["table"].write_text(table(report))
         gains = {name: score[METHOD]["psnr"] - score["identity"]["psnr"] for name, score in scores.items()}
         worst = sorted(tests, key=lambda pair: gains[pair.name])[:WORST]
-        strips = {"strips": _spaced(tests, inputs.params.test_strips), "worst": worst}
+        strips = {"strips": evenly_spaced(tests, inputs.params.test_strips), "worst": worst}
         captions, pictures = {}, {}
         for name, chosen in strips.items():
             outputs[name] = inputs.workspace / f"{name}.png"
@@ -96,14 +111,26 @@ class EvaluateStage(Stage[FixerParams]):
         return StageResult(outputs, metrics=metrics, warnings=warnings)
 
 
-def scored(pair: LoadedPair, methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]]) -> Score:
-    """PSNR and SSIM of every method on a pair."""
+def scored(
+    pair: LoadedPair,
+    methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]],
+    perception: Perception | None = None,
+) -> Score:
+    """PSNR, SSIM and, where something measures it, LPIPS of every method on a pair."""
     truth = torch.from_numpy(pair.target)
     found = {}
     for name, method in methods.items():
         picture = np.clip(method(pair.view), 0, 1)
-        found[name] = {"psnr": psnr(picture, pair.target), "ssim": float(ssim(torch.from_numpy(picture), truth))}
+        found[name] = {"psnr": array_psnr(picture, pair.target), "ssim": float(ssim(torch.from_numpy(picture), truth))}
+        if perception is not None:
+            found[name]["lpips"] = _distance(picture, pair.target, perception)
     return found
+
+
+def _distance(picture: NDArray[np.float32], truth: NDArray[np.float32], perception: Perception) -> float:
+    both = (torch.from_numpy(each).permute(2, 0, 1)[None].to(perception.device) for each in (picture, truth))
+    with torch.no_grad():
+        return float(perception.distance(*both))
 
 
 def grouped(pairs: Sequence[PairFiles], scores: Mapping[str, Score], seed: int) -> dict[str, Any]:
@@ -118,7 +145,7 @@ def summary(scores: Sequence[Score], seed: int) -> dict[str, Any]:
     """Means of every method, and the gain of the tuned fixer over each other one with its 95 % bootstrap interval."""
     names = list(scores[0]) if scores else []
     methods = {
-        name: {key: round(float(np.mean([score[name][key] for score in scores])), 4) for key in ("psnr", "ssim")}
+        name: {key: round(float(np.mean([score[name][key] for score in scores])), 4) for key in scores[0][name]}
         for name in names
     }
     gains = {
@@ -137,13 +164,15 @@ def interval(values: NDArray[np.float64], seed: int) -> dict[str, float]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The numbers as a Markdown table."""
+    """The numbers as a Markdown table: PSNR of every method, and the gain over the render with its interval."""
     methods = report["all"]["methods"]
-    lines = ["| group | pairs | " + " | ".join(f"{name} dB" for name in methods) + " |"]
-    lines.append("|" + "---|" * (2 + len(methods)))
+    lines = ["| group | pairs | " + " | ".join(f"{name} dB" for name in methods) + " | gain (95 %) |"]
+    lines.append("|" + "---|" * (3 + len(methods)))
     for name, found in {"all": report["all"], **report["groups"]}.items():
         values = " | ".join(f"{found['methods'][each]['psnr']:.2f}" for each in methods)
-        lines.append(f"| {name} | {found['pairs']} | {values} |")
+        gain = found["gain_over"]["identity"]
+        spread = f"{gain['mean']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
+        lines.append(f"| {name} | {found['pairs']} | {values} | {spread} |")
     return "\n".join(lines) + "\n"
 
 
@@ -170,6 +199,11 @@ class EvaluationPage:
     rows: Sequence[tuple[str, Mapping[str, Any]]]
     pictures: Sequence[Mapping[str, Any]]
 
+    @property
+    def has_lpips(self) -> bool:
+        """Whether something measured it."""
+        return "lpips" in self.numbers["all"]["methods"][METHOD]
+
 
 def page(
     report: Mapping[str, Any], strips: Mapping[str, NDArray[np.uint8]], captions: Mapping[str, Sequence[str]]
@@ -189,8 +223,3 @@ def _seen(files: PairFiles, params: FixerParams) -> LoadedPair:
     if params.backend == "classic" or not params.use_reference or files.reference is None:
         return pair
     return replace(pair, view=replace(pair.view, reference=load_reference(files.reference)))
-
-
-def _spaced(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:
-    count = min(count, len(pairs))
-    return [pairs[place * len(pairs) // count] for place in range(count)]

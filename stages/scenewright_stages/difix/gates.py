@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.difix.params import GateParams
+from scenewright_stages.vision.metrics import array_psnr
 
 Bytes = NDArray[np.uint8]
 FLAT_LEVELS = 3.0
@@ -95,7 +96,7 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
         raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
     truth = (target / 255).astype(np.float32)
     gain = shift_gain(render, truth)
-    found = Measured(psnr(render, truth), gain, sharp, covered, agreement(pair, truth))
+    found = Measured(array_psnr(render, truth), gain, sharp, covered, agreement(pair, truth))
     if found.psnr < gates.psnr[0]:
         raise SampleRejected("TooFar", f"{found.psnr:.1f} dB: the render shows something else")
     if found.agreement < gates.agreement:
@@ -109,12 +110,6 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     if gain > gates.registration:
         raise SampleRejected("Misregistered", f"a shift of the render gains {gain:.2f} dB: its pose is off")
     return found
-
-
-def psnr(picture: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """In dB, of pictures in [0, 1]; 100 for equal ones."""
-    error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
-    return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
 
 
 def sharpness(picture: Bytes) -> float:
@@ -163,7 +158,7 @@ def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32]) -> float
     inner = truth[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
     height, width = inner.shape[:2]
     scores = {
-        (down, right): psnr(np.ascontiguousarray(render[down : down + height, right : right + width]), inner)
+        (down, right): array_psnr(np.ascontiguousarray(render[down : down + height, right : right + width]), inner)
         for down in range(2 * _SHIFT + 1)
         for right in range(2 * _SHIFT + 1)
     }

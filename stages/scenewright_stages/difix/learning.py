@@ -20,8 +20,10 @@ from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.classic import run_network, save_checkpoint, tensors_of
 from scenewright_stages.backends.fix.network import FixNetwork
 from scenewright_stages.difix.fixer_params import FixerParams, LossParams
-from scenewright_stages.difix.gates import psnr
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair
+from scenewright_stages.difix.strategies import evenly_spaced
+from scenewright_stages.difix.team import Team
+from scenewright_stages.vision.metrics import array_psnr
 
 _WARM_UP = 20
 _CLIP = 1.0
@@ -47,8 +49,8 @@ class Learner(ABC, Generic[NetworkT]):
         rows: step, loss and, where it was measured, the validation's PSNR, rounded as in ``loss.csv``.
     """
 
-    def __init__(self, network: NetworkT, params: FixerParams, seed: int) -> None:
-        self.network, self.params, self.seed = network, params, seed
+    def __init__(self, network: NetworkT, params: FixerParams, seed: int, team: Team | None = None) -> None:
+        self.network, self.params, self.seed, self.team = network, params, seed, team or Team()
         self.mean: NetworkT = deepcopy(network).requires_grad_(False)
         self.rows: list[Row] = []
         self._learning = [each for each in network.parameters() if each.requires_grad]
@@ -56,7 +58,10 @@ class Learner(ABC, Generic[NetworkT]):
 
     @abstractmethod
     def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
-        """Draws a batch, replaces the network's gradients by those of its loss, and returns the loss."""
+        """Draws the batch of a step, replaces the network's gradients by those of the team's share, returns its loss.
+
+        Shares add up: loss and gradients of the whole batch are the sums over the team.
+        """
 
     @abstractmethod
     def fix(self, pair: PairFiles) -> FloatImage:
@@ -75,7 +80,9 @@ class Learner(ABC, Generic[NetworkT]):
         """Takes step `number`, from 1, and returns its loss."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
-        loss = self.gradients(pairs, np.random.default_rng([self.seed % 2**63, number]))
+        own = self.gradients(pairs, np.random.default_rng([self.seed % 2**63, number]))
+        self.team.add_up([each.grad for each in self._learning if each.grad is not None])
+        loss = self.team.total(own)
         torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
         self._optimiser.step()
         # Early on the mean would still be what the weights began with.
@@ -88,7 +95,7 @@ class Learner(ABC, Generic[NetworkT]):
 
     def validate(self, pairs: Sequence[PairFiles]) -> float:
         """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
-        scores = [psnr(self.fix(each), load_pair(each).target) for each in _some(pairs)]
+        scores = [array_psnr(self.fix(each), load_pair(each).target) for each in evenly_spaced(pairs, _VALIDATED)]
         found = round(float(np.mean(scores)), SCORE_DIGITS)
         number, loss, _ = self.rows[-1]
         self.rows[-1] = (number, loss, found)
@@ -183,8 +190,3 @@ def _crop(pair: LoadedPair, side: int, random: np.random.Generator) -> Planes:
 def _rate(step: int, steps: int) -> float:
     """The learning rate relative to its height: a short rise, then half a cosine down."""
     return min(1.0, step / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps + 1))))
-
-
-def _some(pairs: Sequence[PairFiles]) -> list[PairFiles]:
-    count = min(_VALIDATED, len(pairs))
-    return [pairs[place * len(pairs) // count] for place in range(count)]

@@ -161,13 +161,23 @@ class SourceParams(Params):
 
     uri: str = Field(
         default=".",
+        min_length=1,
         max_length=1024,
-        pattern=r"^[^/:\s][^:\s]*$",
         description="Folder below the input, such as hi4d; . is the whole input. A capture belongs to the first source "
         "that holds it.",
     )
     dataset: str = Field(default="", max_length=64, description="Name of the data set; empty: as without sources.")
     group_by: GroupParams = GroupParams()
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "uri",
+            "!self.uri.startsWith('/') && !self.uri.startsWith('..') && !self.uri.contains(':')",
+            "must be a folder below input.uri: let that be the folder or prefix that holds all sources",
+            lambda block: not block.uri.startswith(("/", "..")) and ":" not in block.uri,
+            ({"uri": "s3://captures/hi4d"}, {"uri": "/data/hi4d"}, {"uri": "../hi4d"}),
+        ),
+    )
 
     def holds(self, folder: str) -> bool:
         """Whether a folder of the input, with a trailing slash, lies in it."""

@@ -106,7 +106,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="tune",
         title="Tune the fixer",
-        version=1,
+        version=2,
         implementation="scenewright_stages.difix.tune:TuneStage",
         reads=(),
         outputs=(
@@ -117,6 +117,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
         ),
         parameters=(
             "backend",
+            "variant",
             "steps",
             "batch",
             "crop",
@@ -124,14 +125,19 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "weight_decay",
             "ema",
             "losses",
+            # How many GPUs share the work is left out: it changes the pace alone.
+            "difix.losses",
+            "difix.compile",
+            "difix.keep_optimiser",
             "use_reference",
             "checkpoint_every",
             "validation_fraction",
             "patience",
         ),
         inputs=("dataset",),
-        **_fixing(params),
+        **_fixing(params, processes=params.difix.gpus),
         keeps_state=True,
+        processes=params.difix.gpus,
         seconds_per_sample=0.3 * params.steps,
     )
 
@@ -141,7 +147,7 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="evaluate",
         title="Evaluate",
-        version=1,
+        version=2,
         implementation="scenewright_stages.difix.evaluate:EvaluateStage",
         reads=(Read("tune", ("checkpoints", "loss")),),
         outputs=(
@@ -163,25 +169,30 @@ def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
     return tune_stage(params), evaluate_stage(params)
 
 
-def _fixing(params: FixerParams) -> dict[str, Any]:
+def _fixing(params: FixerParams, processes: int = 1) -> dict[str, Any]:
     """What a stage needs that runs the backend; the classic one is part of the installation."""
     if params.backend == "classic":
         return {}
-    choice = BackendChoice("fix", (params.backend,))
+    choices = [BackendChoice("fix", (params.backend,), params.variant)]
+    if params.needs_perception:
+        choices.append(BackendChoice("perception", ("lpips-vgg",)))
     return {
-        "backends": {"fix": params.backend},
+        "backends": {choice.capability: choice.names[0] for choice in choices},
         "backend_parameters": {"fix": "backend"},
-        "resources": stage_resources([choice], cpu=8.0, memory_gib=48.0, scratch_gib=48.0),
+        "resources": stage_resources(
+            choices, cpu=8.0 * processes, memory_gib=48.0 * processes, scratch_gib=48.0 + 16.0 * processes
+        ),
     }
 
 
 _FINE_TUNING_RATE = 2e-5
+_TWO_GPUS = {"gpus": 2}
 FIXER = Pipeline(
     name="fixer",
     kind="TuningRun",
     params=FixerParams,
     stages=fixer_stages,
-    examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE},),
+    examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE, "difix": _TWO_GPUS},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
 )
 

@@ -7,12 +7,16 @@ each training becomes one pair for each photograph that it is asked to show.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scenewright_stages.captures import ShotFacts, nearest, scene_name, shots_of
 from scenewright_stages.contract.samples import Child, Sample
 from scenewright_stages.difix.params import PairsParams
+
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ def pairs(sample: Sample, params: PairsParams) -> list[Child]:
     strategy, level = str(sample.attributes["strategy"]), int(sample.attributes["level"])
     chosen = select(strategy, level, shots)
     found = []
-    for target in _some(chosen.targets, params.pairs_per_training):
+    for target in evenly_spaced(chosen.targets, params.pairs_per_training):
         reference = nearest(shots, target, _references(shots, target, chosen, params))
         if reference is not None:
-            name = pair_name(sample, shots[target], shots[reference])
+            name = pair_name(sample, shots, target, reference)
             found.append(Child(f"__{target}", {"pair": name, "target": target, "reference": reference}))
     return found
 
@@ -60,13 +64,23 @@ def select(strategy: str, level: int, shots: Sequence[ShotFacts]) -> Selection:
     return Selection(everything, everything)
 
 
-def pair_name(training: Sample, target: ShotFacts, reference: ShotFacts) -> str:
+def pair_name(training: Sample, shots: Sequence[ShotFacts], target: int, reference: int) -> str:
     """Id of a pair, unique over captures, strategies and levels."""
-    facts = training.attributes
-    names = (_safe(shot.name) for shot in (target, reference))
+    facts, names = training.attributes, shot_names(shots)
     return "{}__tcam{}__rccam{}__tf{}__rf{}__{}{}".format(
-        scene_name(training), target.camera, reference.camera, *names, facts["strategy"], facts["level"]
-    )
+        scene_name(training), shots[target].camera, shots[reference].camera, names[target], names[reference],
+        facts["strategy"], facts["level"],
+    )  # fmt: skip
+
+
+def shot_names(shots: Sequence[ShotFacts]) -> list[str]:
+    """Path-safe names of a capture's photographs; those that would be equal within a camera end in their number."""
+    safe = [re.sub(r"[^A-Za-z0-9_.-]", "_", shot.name) for shot in shots]
+    times = Counter((shot.camera, name) for shot, name in zip(shots, safe, strict=True))
+    return [
+        f"{name}-{number}" if times[shot.camera, name] > 1 else name
+        for number, (shot, name) in enumerate(zip(shots, safe, strict=True))
+    ]
 
 
 def _levels(shots: Sequence[ShotFacts], params: PairsParams) -> Iterator[tuple[str, int]]:
@@ -89,11 +103,7 @@ def _references(shots: Sequence[ShotFacts], target: int, chosen: Selection, para
             yield each
 
 
-def _some(numbers: Sequence[int], limit: int) -> list[int]:
-    """At most `limit` of the numbers, evenly spaced."""
-    count = min(limit, len(numbers))
-    return [numbers[place * len(numbers) // count] for place in range(count)]
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+def evenly_spaced(items: Sequence[ItemT], limit: int) -> list[ItemT]:
+    """At most `limit` of the items, evenly spaced and with the first among them."""
+    count = min(limit, len(items))
+    return [items[place * len(items) // count] for place in range(count)]

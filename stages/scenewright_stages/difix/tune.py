@@ -14,11 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from scenewright_stages.backends.fix.difix import base_network
 from scenewright_stages.backends.fix.interface import FIX
-from scenewright_stages.backends.loading import ModelContext, prepare
+from scenewright_stages.backends.loading import LoadRequest, ModelContext, load, prepare
+from scenewright_stages.backends.perception.interface import PERCEPTION
 from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
@@ -26,8 +26,10 @@ from scenewright_stages.difix.difix_learning import DifixLearner
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.learning import SCORE_DIGITS, ClassicLearner, Learner, Row
 from scenewright_stages.difix.pairs_data import PairFiles, read_pairs, validation_split
+from scenewright_stages.difix.team import Team, assembled, own_device
 
 DATASET = "dataset"
+LPIPS = "lpips-vgg"
 USE = BackendUse("fix", "classic", notes="Trained from scratch on the data set's pairs.")
 
 
@@ -35,46 +37,74 @@ class TuneStage(Stage[FixerParams]):
     """Trains a fixer on the pairs of the data set."""
 
     def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
-        """Writes the checkpoints; a process that is ended continues at the last state."""
+        """Writes the checkpoints; a process that is ended continues at the last state.
+
+        Of several processes that train together, rank 0 writes; the result of the others is empty.
+        """
         root = inputs.named[DATASET]
         everything = read_pairs(root, "train")
-        if not everything:
-            raise ConfigurationError("spec.dataset", root.name, "has no pairs to train on")
+        for side, found in (("train", everything), ("test", read_pairs(root, "test"))):
+            if not found:
+                raise ConfigurationError("spec.dataset", root.name, f"has no pairs to {side} on")
         pairs, held = validation_split(everything, inputs.params.validation_fraction)
-        learner, use = self._learner(inputs)
-        folder = inputs.workspace / "checkpoints"
-        folder.mkdir()
-        self._learn(learner, pairs, held, inputs, folder)
-        last = learner.rows[-1][0]
+        base = self._base(inputs.params)
+        device = own_device(base.context.device, inputs.ranks) if base else "cpu"
+        with assembled(inputs.ranks, device) as team:
+            learner, uses = self._learner(base, inputs, team)
+            folder = inputs.workspace / "checkpoints"
+            folder.mkdir()
+            self._learn(learner, pairs, held, inputs, folder)
+        if not team.leads:
+            return StageResult({})
         outputs = {
             "checkpoints": folder,
             "config": inputs.workspace / "train_config.json",
             "loss": inputs.workspace / "loss.csv",
             "curve": inputs.workspace / "loss.png",
         }
-        config = train_config(inputs, pairs, held)
+        config = train_config(inputs, pairs, held, uses)
         outputs["config"].write_text(json.dumps(config, indent=1) + "\n")
         outputs["loss"].write_text(loss_table(learner.rows))
         write_curve(outputs["curve"], learner.rows)
         metrics = {
             "best_step": learner.best[0],
-            "latest_step": last,
+            "latest_step": learner.rows[-1][0],
             "best_validation_psnr": round(learner.best[1], 4),
             "parameters": sum(value.numel() for value in learner.network.parameters()),
             "pairs": len(pairs),
             "validation_pairs": len(held),
         }
-        return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=[use])
+        return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=uses)
 
-    def _learner(self, inputs: StageInputs[FixerParams]) -> tuple[Learner[Any], BackendUse]:
-        """What the backend trains, and how the record names it."""
-        params = inputs.params
+    def _base(self, params: FixerParams) -> LoadRequest | None:
+        """What the backend begins from; None for classic, which begins from nothing."""
         if params.backend == "classic":
-            return ClassicLearner(params, inputs.seed), USE
-        request = prepare(FIX.name, params.backend, ModelContext.from_settings(self.context.models))
-        network = base_network(request.folder, inputs.seed).to(request.context.device)
-        use = replace(request.record.use(), notes="Tuned on the data set's pairs.")
-        return DifixLearner(network, params, inputs.seed, request.record.licence), use
+            return None
+        return prepare(
+            FIX.name, params.backend, ModelContext.from_settings(self.context.models, params.variant or None)
+        )
+
+    def _learner(
+        self, base: LoadRequest | None, inputs: StageInputs[FixerParams], team: Team
+    ) -> tuple[Learner[Any], list[BackendUse]]:
+        """What the backend trains, and how the record names what it began from and what judged it."""
+        params = inputs.params
+        if base is None:
+            return ClassicLearner(params, inputs.seed), [USE]
+        models = replace(self.context.models, device=team.device)
+        perception = load(PERCEPTION, LPIPS, ModelContext.from_settings(models)) if params.needs_perception else None
+        network = base_network(base.folder, inputs.seed).to(team.device)
+        facts = {
+            "variant": base.record.variant,
+            "base": base.record.weights_id,
+            "base_revision": base.record.revision,
+            "licence": base.record.licence,
+            "uses_reference": params.use_reference,
+        }
+        uses = [replace(base.record.use(), notes="Tuned on the data set's pairs.")]
+        if perception is not None:
+            uses.append(perception.record.use())
+        return DifixLearner(network, params, inputs.seed, facts, perception, team), uses
 
     def _learn(
         self,
@@ -85,7 +115,7 @@ class TuneStage(Stage[FixerParams]):
         folder: Path,
     ) -> None:
         """Takes the steps that are left, and keeps checkpoints and states."""
-        params, state = inputs.params, inputs.state
+        params, state, team = inputs.params, inputs.state, learner.team
         assert state is not None
         if state.step:
             learner.restore(state.files["learner.pt"])
@@ -94,39 +124,48 @@ class TuneStage(Stage[FixerParams]):
                     (folder / name).write_bytes(path.read_bytes())
         for number in range(state.step + 1, params.steps + 1):
             loss = learner.step(number, pairs)
-            if number % params.checkpoint_every == 0 or number == params.steps:
+            if team.leads and (number % params.checkpoint_every == 0 or number == params.steps):
                 score = learner.validate(held)
                 learner.write_checkpoint(folder, number)
                 self.context.numbers({"loss": loss, "validation_psnr": score})
-            stops = _stops(learner, params)
-            ending = self.context.should_stop()
-            if ending or (number % params.state_every == 0 and number < params.steps and not stops):
+            ending, stops = team.agreed(self.context.should_stop(), _stops(learner, params))
+            due = number % params.state_every == 0 and number < params.steps and not stops
+            if team.leads and (ending or due):
                 kept = inputs.workspace / "learner.pt"
                 learner.save(kept)
                 state.save(number, {kept.name: kept, **{path.name: path for path in sorted(folder.iterdir())}})
                 self.context.numbers({"loss": loss})
-            if ending:
+            if ending and team.leads:
                 raise Abandoned
-            if stops:
+            if ending or stops:
                 break
             self.context.progress(number / params.steps, f"step {number}")
 
 
 def train_config(
-    inputs: StageInputs[FixerParams], pairs: Sequence[PairFiles], held: Sequence[PairFiles]
+    inputs: StageInputs[FixerParams],
+    pairs: Sequence[PairFiles],
+    held: Sequence[PairFiles],
+    uses: Sequence[BackendUse],
 ) -> dict[str, Any]:
     """What the checkpoints were made of."""
     return {
         "backend": inputs.params.backend,
+        "began_from": [use.to_json() for use in uses],
         "parameters": inputs.params.model_dump(mode="json", by_alias=True),
         "seed": inputs.seed,
         "data": {
+            "publication": inputs.hashes.get(DATASET, ""),
             "pairs": len(pairs),
             "groups": sorted({pair.group for pair in pairs}),
             "validation_groups": sorted({pair.group for pair in held}),
         },
-        "versions": {"scenewright": version("scenewright"), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {name: version(name) for name in ("scenewright", "torch", "numpy", *_packages(inputs.params))},
     }
+
+
+def _packages(params: FixerParams) -> tuple[str, ...]:
+    return () if params.backend == "classic" else ("diffusers", "transformers")
 
 
 def loss_table(rows: Sequence[Row]) -> str:

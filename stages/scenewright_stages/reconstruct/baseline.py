@@ -18,6 +18,7 @@ from scenewright_stages.scenes.captures import shots_facts
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.geometry import pixel_centres
+from scenewright_stages.vision.metrics import array_psnr
 from scenewright_stages.vision.warping import warp_reference
 
 _MINIMUM_POINTS = 100
@@ -110,12 +111,8 @@ def _compared(
     whole = np.where(shown[..., None], warped, warped[shown].mean(axis=0))
     scene = drawn(target.camera)
     return (
-        _psnr(whole, truth),
+        array_psnr(whole, truth),
         float(shown.mean()),
-        _psnr(warped[shown], truth[shown]),
-        _psnr(scene[shown], truth[shown]),
+        array_psnr(warped[shown], truth[shown]),
+        array_psnr(scene[shown], truth[shown]),
     )
-
-
-def _psnr(values: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    return float(-10 * np.log10(max(1e-10, float(np.square(values - truth, dtype=np.float64).mean()))))

@@ -118,9 +118,10 @@ class FixStage(Stage[ReconstructParams]):
 
 
 def chosen_fixer(inputs: StageInputs[ReconstructParams], models: ModelSettings) -> Fixer:
-    """The fixer that the parameters name, with its checkpoint."""
-    options = {"checkpoint": str(inputs.named[FIXER])}
-    return load(FIX, inputs.params.difix.backend, ModelContext.from_settings(models, options=options))
+    """The fixer that the parameters name, with its checkpoint where it has one."""
+    block = inputs.params.difix
+    options = {"checkpoint": str(inputs.named[FIXER])} if block.tuned else {}
+    return load(FIX, block.backend, ModelContext.from_settings(models, block.variant or None, options))
 
 
 def round_cameras(

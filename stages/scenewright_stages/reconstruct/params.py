@@ -9,6 +9,9 @@ from pydantic import Field
 from scenewright_stages.captures import PosesParams, TrainingParams
 from scenewright_stages.contract.params import Params, Rule
 
+_RELEASED = ("difix", "difix_ref")
+_ONE_ROUND = {"rounds": 1}
+
 
 class TuningRunReference(Params):
     """A checkpoint of a TuningRun of this namespace."""
@@ -32,6 +35,11 @@ class DifixParams(Params):
 
     backend: Literal["classic", "difix"] = Field(
         default="classic", description="Which kind of fixer the checkpoint is of: that of the run which made it."
+    )
+    variant: Literal["", "sd-turbo", "difix", "difix_ref"] = Field(
+        default="",
+        description="Which base of difix: that which the run was tuned from. The released fixers difix and difix_ref "
+        "also serve without a run or checkpoint.",
     )
     tuning_run: TuningRunReference = TuningRunReference()
     checkpoint: str = Field(
@@ -72,13 +80,26 @@ class DifixParams(Params):
         """Whether a fixer is needed."""
         return bool(self.rounds) or self.final_pass
 
+    @property
+    def tuned(self) -> bool:
+        """Whether a checkpoint is named."""
+        return bool(self.tuning_run.name or self.checkpoint)
+
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "rounds",
-            "(self.rounds == 0 && !self.finalPass) || self.tuningRun.name != '' || self.checkpoint != ''",
-            "needs a fixer: give tuningRun.name or a checkpoint (neither kind of fixer has a base model)",
-            lambda block: not block.fixes or bool(block.tuning_run.name or block.checkpoint),
-            ({"rounds": 1}, {"finalPass": True}),
+            "(self.rounds == 0 && !self.finalPass) || self.tuningRun.name != '' || self.checkpoint != '' || "
+            "self.variant in ['difix', 'difix_ref']",
+            "needs a fixer: give tuningRun.name, a checkpoint, or a variant that was released as a fixer",
+            lambda block: not block.fixes or block.tuned or block.variant in _RELEASED,
+            (_ONE_ROUND, {"finalPass": True}, {**_ONE_ROUND, "backend": "difix", "variant": "sd-turbo"}),
+        ),
+        Rule(
+            "variant",
+            "self.backend == 'difix' || self.variant == ''",
+            "is of difix alone: classic has no base model",
+            lambda block: block.backend != "classic" or not block.variant,
+            ({"variant": "difix_ref"},),
         ),
         Rule(
             "checkpoint",

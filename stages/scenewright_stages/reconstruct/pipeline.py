@@ -50,6 +50,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "training",
             "held_out_every",
             "gate_every",
+            "difix.variant",
             "difix.rounds",
             "difix.round_steps",
             "difix.walk",
@@ -81,7 +82,13 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "gate", "train")),
             *((FIXED_VIDEO,) if params.difix.final_pass else ()),
         ),
-        parameters=("held_out_every", "gate_every", "render", "difix.final_pass"),
+        parameters=(
+            "held_out_every",
+            "gate_every",
+            "render",
+            "difix.final_pass",
+            *(("difix.variant",) if params.difix.final_pass else ()),
+        ),
         **_fixing(params, params.difix.final_pass),
         seconds_per_sample=20.0,
     )
@@ -91,9 +98,9 @@ def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:
     """What a stage needs that runs the fixer."""
     if not wanted:
         return {}
-    choice = BackendChoice("fix", (params.difix.backend,))
+    choice = BackendChoice("fix", (params.difix.backend,), params.difix.variant)
     return {
-        "inputs": (FIXER,),
+        "inputs": (FIXER,) if params.difix.tuned else (),
         "backends": {"fix": params.difix.backend},
         "backend_parameters": {"fix": "difix.backend"},
         "resources": stage_resources([choice], cpu=8.0, memory_gib=32.0),
@@ -109,9 +116,9 @@ def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
 
 
 def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
-    """The checkpoint of the fixer."""
+    """The checkpoint of the fixer; a released one needs none."""
     block = params.difix
-    if not block.fixes:
+    if not (block.fixes and block.tuned):
         return ()
     run = block.tuning_run
     if run.name:

@@ -109,12 +109,7 @@ def measured(
     found = {}
     for name, numbers in vars(roles).items():
         quality = evaluate(scene, views_of(photographs, numbers), renderer)
-        found[name] = {
-            "views": [photographs.photographs[number].name for number in numbers],
-            "psnr": round(quality.psnr, 3),
-            "ssim": round(quality.ssim, 4),
-            "covered": round(quality.covered, 4),
-        }
+        found[name] = {"views": [photographs.photographs[number].name for number in numbers], **quality.to_json()}
     return found
 
 

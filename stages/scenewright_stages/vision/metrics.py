@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 _WINDOW = 11
@@ -35,6 +37,12 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
             raise ValueError("PSNR over an empty mask is undefined")
         squared = squared[mask]
     return -10 * torch.log10(squared.mean())
+
+
+def array_psnr(picture: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """PSNR in dB of arrays of one shape, the picture clipped to [0, 1]; 100 for equal ones."""
+    error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
+    return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

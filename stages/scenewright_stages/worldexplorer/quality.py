@@ -150,12 +150,7 @@ def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Rende
     found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
     if capture.held_out:
         quality = evaluate(scene, views_of(capture.held_out), renderer)
-        found["held_out"] = {
-            "views": len(capture.held_out),
-            "psnr": round(quality.psnr, 3),
-            "ssim": round(quality.ssim, 4),
-            "covered": round(quality.covered, 4),
-        }
+        found["held_out"] = {"views": len(capture.held_out), **quality.to_json()}
     return found
 
 

@@ -49,6 +49,8 @@ def test_the_registry_loads_nothing_heavy() -> None:
         ("object-views", ["qwen-multicamera", "zero123"]),
         ("similarity", ["clip"]),
         ("text-to-image", ["flux"]),
+        ("fix", ["classic", "difix"]),
+        ("perception", ["lpips-vgg"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -71,6 +73,7 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "normals",
         "novel-views",
         "object-views",
+        "perception",
         "segment",
         "similarity",
         "text-to-image",

@@ -23,14 +23,16 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, StageContext, StageInputs
 from scenewright_stages.difix.difix_learning import DifixLearner
 from scenewright_stages.difix.evaluate import EvaluateStage
-from scenewright_stages.difix.fixer_params import FixerParams
+from scenewright_stages.difix.fixer_params import DifixLossParams, DifixTuningParams, FixerParams
 from scenewright_stages.difix.pairs_data import load_pair, read_pairs
 from scenewright_stages.difix.pipeline import fixer_stages
 from scenewright_stages.difix.tune import TuneStage, loss_table
 
 __all__ = ["data"]
 LICENCE = "sai-nc-community"
-PARAMS = FixerParams(backend="difix", steps=3, batch=2, learning_rate=5e-5, checkpoint_every=2, state_every=1)
+L2 = DifixTuningParams(losses=DifixLossParams(lpips=0, gram=0))
+PARAMS = FixerParams(backend="difix", steps=3, batch=2, learning_rate=5e-5, checkpoint_every=2, state_every=1, difix=L2)
+FACTS = {"variant": "sd-turbo", "licence": LICENCE, "uses_reference": True}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_the_reference_is_seen_and_the_same_view_twice_is_as_one(base: Path) -> 
 
 def test_training_and_use_are_the_same_function(base: Path, data: Path, tmp_path: Path) -> None:
     pairs = read_pairs(with_references(tmp_path / "pairs", data), "train")
-    learner = DifixLearner(network(base), PARAMS, 3, LICENCE)
+    learner = DifixLearner(network(base), PARAMS, 3, FACTS)
     learner.step(1, pairs)
     learner.write_checkpoint(tmp_path, 1)
     seen = learner._seen(pairs[0])
@@ -119,7 +121,7 @@ def test_training_and_use_are_the_same_function(base: Path, data: Path, tmp_path
 
 
 def test_the_pickle_is_upstreams(base: Path, tmp_path: Path) -> None:
-    learner = DifixLearner(network(base), PARAMS, 3, LICENCE)
+    learner = DifixLearner(network(base), PARAMS, 3, FACTS)
     learner.write_checkpoint(tmp_path, 7)
     pickle: dict[str, Any] = torch.load(tmp_path / "model_7.pkl", weights_only=True)
     assert set(pickle) == {
@@ -151,7 +153,7 @@ def test_the_pickle_is_upstreams(base: Path, tmp_path: Path) -> None:
 
 def test_a_step_moves_nearly_all_weights_though_arithmetic_is_bfloat16(base: Path, data: Path) -> None:
     params = PARAMS.model_copy(update={"learning_rate": 5e-6, "steps": 100, "weight_decay": 0.0})
-    learner = DifixLearner(network(base), params, 3, LICENCE)
+    learner = DifixLearner(network(base), params, 3, FACTS)
     before = {name: value.detach().clone() for name, value in learner.network.unet.named_parameters()}
     frozen = {name: value.detach().clone() for name, value in learner.network.vae.encoder.named_parameters()}
     pairs = read_pairs(data, "train")
@@ -175,13 +177,13 @@ def test_a_step_moves_nearly_all_weights_though_arithmetic_is_bfloat16(base: Pat
 
 def test_an_interrupted_run_ends_with_the_same_bytes(base: Path, data: Path, tmp_path: Path) -> None:
     pairs = read_pairs(data, "train")
-    whole = DifixLearner(network(base), PARAMS, 3, LICENCE)
+    whole = DifixLearner(network(base), PARAMS, 3, FACTS)
     for number in (1, 2, 3):
         whole.step(number, pairs)
-    first = DifixLearner(network(base), PARAMS, 3, LICENCE)
+    first = DifixLearner(network(base), PARAMS, 3, FACTS)
     first.step(1, pairs)
     first.save(tmp_path / "state.pt")
-    second = DifixLearner(base_network(base, seed=8).eval(), PARAMS, 3, LICENCE)
+    second = DifixLearner(base_network(base, seed=8).eval(), PARAMS, 3, FACTS)
     second.restore(tmp_path / "state.pt")
     for number in (2, 3):
         second.step(number, pairs)

@@ -18,9 +18,9 @@ from scenewright_stages.backends.fix.network import FixNetwork
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import METHOD, grouped, scored, summary
 from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.gates import psnr
 from scenewright_stages.difix.learning import ClassicLearner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
+from scenewright_stages.vision.metrics import array_psnr
 
 pytestmark = pytest.mark.proof
 SIZE = (96, 72)
@@ -100,8 +100,8 @@ def test_four_pairs_are_learned_by_heart(rooms: Path) -> None:
     pairs = read_pairs(rooms, "train")[:4]
     network = learned(pairs, FixerParams(steps=2000, batch=4, learning_rate=4e-3))
     loaded = [load_pair(each) for each in pairs]
-    before = np.mean([psnr(each.view.srgb, each.target) for each in loaded])
-    after = np.mean([psnr(run_network(network, each.view), each.target) for each in loaded])
+    before = np.mean([array_psnr(each.view.srgb, each.target) for each in loaded])
+    after = np.mean([array_psnr(run_network(network, each.view), each.target) for each in loaded])
     print(f"\nfour pairs: {before:.2f} dB before, {after:.2f} after")
     assert after - before >= 6
 
@@ -131,5 +131,5 @@ def shuffled_gain(root: Path, network: FixNetwork) -> float:
     for number, pair in enumerate(loaded):
         other = loaded[(number + len(loaded) // 2) % len(loaded)].view
         view: FlawedView = replace(pair.view, warped=other.warped, valid=other.valid)
-        gained.append(psnr(run_network(network, view), pair.target) - psnr(pair.view.srgb, pair.target))
+        gained.append(array_psnr(run_network(network, view), pair.target) - array_psnr(pair.view.srgb, pair.target))
     return float(np.mean(gained))

@@ -19,11 +19,11 @@ from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import interval
 from scenewright_stages.difix.fixer_params import FixerParams
-from scenewright_stages.difix.gates import psnr
 from scenewright_stages.difix.learning import ClassicLearner, best_checkpoint
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
 from scenewright_stages.difix.tune import loss_table, read_loss_table
 from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.metrics import array_psnr
 
 SIZE = (32, 40)
 PARAMS = FixerParams(steps=12, batch=2, crop=24, checkpoint_every=6, state_every=4)
@@ -92,14 +92,14 @@ def test_training_brings_a_gain_and_the_reference_is_used(data: Path) -> None:
     params = FixerParams(steps=80, batch=4, crop=32, learning_rate=4e-3)
     learner = trained(pairs, params)
     loaded = [load_pair(each) for each in read_pairs(data, "test")]
-    before = np.mean([psnr(each.view.srgb, each.target) for each in loaded])
-    after = np.mean([psnr(run_network(learner.mean, each.view), each.target) for each in loaded])
+    before = np.mean([array_psnr(each.view.srgb, each.target) for each in loaded])
+    after = np.mean([array_psnr(run_network(learner.mean, each.view), each.target) for each in loaded])
     assert after > before + 2
     first, second = loaded
     swapped = FlawedView(first.view.srgb, first.view.alpha, second.view.warped, first.view.valid)
     assert (
-        psnr(run_network(learner.mean, swapped), first.target)
-        < psnr(run_network(learner.mean, first.view), first.target) - 1
+        array_psnr(run_network(learner.mean, swapped), first.target)
+        < array_psnr(run_network(learner.mean, first.view), first.target) - 1
     )
     blind = FixNetwork(uses_reference=False)
     blind.load_state_dict(learner.mean.state_dict())
@@ -210,7 +210,7 @@ def test_filters_are_tuned_and_never_worse_than_their_weakest_strength(data: Pat
     loaded = [load_pair(each) for each in read_pairs(data, "train")]
     found = {each.name: each for each in tuned_baselines(loaded)}
     assert set(found) == {"identity", "gaussian", "nlm", "fill_and_paste"}
-    score = {name: np.mean([psnr(each(p.view), p.target) for p in loaded]) for name, each in found.items()}
+    score = {name: np.mean([array_psnr(each(p.view), p.target) for p in loaded]) for name, each in found.items()}
     # The reference is the truth where it is valid.
     assert found["fill_and_paste"].strength == 1.0
     assert score["fill_and_paste"] > score["identity"] + 1

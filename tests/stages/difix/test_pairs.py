@@ -24,7 +24,7 @@ from scenewright_stages.difix.gates import Candidate, agreement, measure, psnr, 
 from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
-from scenewright_stages.difix.strategies import pairs, select, trainings
+from scenewright_stages.difix.strategies import pairs, select, shot_names, trainings
 from scenewright_stages.vision.captures.pictures import Photograph
 
 PARAMS = PairsParams.model_validate(
@@ -39,7 +39,9 @@ def capture(name: str = "room", count: int = 12, cameras: int = 2, seed: int = 0
         rotation = random.normal(size=4)
         rotation /= np.linalg.norm(rotation)
         shots.append([f"f{number:03d}", number % cameras, *random.normal(size=3).tolist(), *rotation.tolist()])
-    return Sample(name, attributes={"scene": name, "dataset": "", "shots": shots, "time": "", "mark": "m"})
+    cameras = {"left": 0, "right": 1}
+    about = {"scene": name, "dataset": "", "shots": shots, "time": "", "mark": "m", "cameras": cameras}
+    return Sample(name, attributes=about)
 
 
 def family(sample: Sample, params: PairsParams = PARAMS) -> Family:
@@ -133,6 +135,22 @@ def test_a_source_says_what_its_captures_belong_to(
     sample = Sample("x", attributes={**about, "pair": "p", "strategy": "sparse", "level": 3})
     found = pair_facts(sample, params, view, replace(view, name="b"))
     assert (found["dataset"], found["group_id"]) == expected
+
+
+@pytest.mark.parametrize("uri", ["s3://captures/hi4d", "/data/hi4d", "../hi4d", "hi4d:1"])
+def test_a_source_elsewhere_is_refused_with_the_remedy(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a folder below input\.uri"):
+        PairsParams.model_validate({"sources": [{"uri": uri}]})
+
+
+def test_photographs_of_one_name_give_samples_of_different_names() -> None:
+    sample = capture(seed=2)
+    names = ["a b", "a_b", "a/b", *("c" * number for number in range(1, 10))]
+    shots = [[name, 0, *shot[2:]] for name, shot in zip(names, sample.attributes["shots"], strict=True)]
+    twins = replace(sample, attributes={**sample.attributes, "shots": shots})
+    assert shot_names(shots_of(twins))[:4] == ["a_b-0", "a_b-1", "a_b-2", "c"]
+    found = [str(each.attributes["pair"]) for each in family(twins).leaves]
+    assert len(set(found)) == len(found) > 10
 
 
 def test_a_capture_that_does_not_say_its_group_gives_no_pair() -> None:
@@ -245,7 +263,7 @@ def catalogue(scenes: list[str], difix: dict[str, Any]) -> Catalogue:
             record = Record(leaf.id, "pair", "k", "done", metrics=facts)
             entries.append(CatalogueEntry(leaf, {"pair": record}))
     dropped = [Dropped(entries[0].sample, "pair", "Blurred", "the target is blurred")] if entries else []
-    spec = {"spec": {"difixPairs": difix, "output": {"uri": "/data/pairs"}}}
+    spec = {"spec": {"difixPairs": difix, "output": {"uri": "/data/pairs"}, "execution": {"seed": 7}}}
     return Catalogue("pairs", entries, spec, dropped)
 
 
@@ -272,7 +290,13 @@ def test_the_index_files_are_those_of_the_seed() -> None:
     assert entry["prompt"] == "remove degradation"
     assert entry["image"].startswith("samples/c__")
     config = yaml.safe_load(files["meta/generation_config.yaml"])
+    assert config.pop("seed") == 7
     assert PairsParams.model_validate(config) == PairsParams.model_validate(DIFIX)
+    stats = json.loads(files["meta/generation_stats.json"])
+    count = len(rows["all_samples"])
+    assert (stats["samples"], stats["dropped"], sum(stats["datasets"].values())) == (count, 1, count)
+    assert set(stats["scenes"]) == set(stats["groups"]) == {"a", "b", "c"}
+    assert stats["cameras"] == {scene: {"left": 0, "right": 1} for scene in "abc"}
     (row,) = csv.DictReader(io.StringIO(files["meta/dropped_samples.csv"].decode()))
     assert (row["reason"], row["stage"]) == ("Blurred", "pair")
     absolute = index_files(catalogue(["a", "c"], {**DIFIX, "dataJson": {"paths": "absolute"}}))

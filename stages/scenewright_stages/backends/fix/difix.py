@@ -6,6 +6,7 @@ A checkpoint exists twice. ``.safetensors`` is what this backend reads; ``.pkl``
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping
@@ -20,30 +21,35 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix_network import RANK, DifixNetwork, is_learned, padded
 from scenewright_stages.backends.fix.interface import FlawedView, check_fixed
 from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.pretrained import quiet_diffusers
+from scenewright_stages.backends.registry import check_licence
 from scenewright_stages.backends.tensors import free_memory
 
 FORMAT = "scenewright-fixer-difix-1"
 PROMPT = "remove degradation"
+RELEASED = {"difix": False, "difix_ref": True}
+"""Variants that repair without having been tuned, and whether they learned from references."""
+_AUTOENCODER = Path("vae/diffusion_pytorch_model.safetensors")
 _ABOUT = "scenewright"
 
 
 class DifixFixer:
-    """Runs a checkpoint on renders and their references."""
+    """Runs a network on renders and, if it learned from them, their references."""
 
-    def __init__(self, network: DifixNetwork, record: BackendRecord, device: str) -> None:
-        self._network: DifixNetwork | None = network.to(device).eval()
-        self._device, self.record = device, record
+    def __init__(self, network: DifixNetwork, record: BackendRecord, uses_reference: bool) -> None:
+        self._network: DifixNetwork | None = network.to(record.device).eval()
+        self.record, self._uses_reference = record, uses_reference
 
     def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
         """See ``Fixer.fix``; nothing is drawn. Raises RuntimeError after :meth:`release`."""
         if self._network is None:
             raise RuntimeError(f"{self.record.backend} was released")
-        return check_fixed(run_difix(self._network, view), view)
+        seen = view if self._uses_reference else replace(view, reference=None)
+        return check_fixed(run_difix(self._network, seen), view)
 
     def release(self) -> None:
         """Free the model's memory."""
@@ -52,42 +58,68 @@ class DifixFixer:
 
 
 def load_difix(request: LoadRequest) -> DifixFixer:
-    """The backend from its base and the option ``checkpoint``.
+    """The backend from its base and the option ``checkpoint``; released fixers also serve without.
 
     Raises:
-        UnsupportedOption: there is no checkpoint, or it is of another kind.
+        UnsupportedOption: there is no checkpoint for SD-Turbo, or it is of another kind or for another base.
+        LicenceNotAccepted: the licence of what the checkpoint was tuned from is not accepted.
     """
     path = request.context.option("checkpoint", None)
     if not path:
-        raise UnsupportedOption(
-            "fix.checkpoint", path, ["a checkpoint of a TuningRun: SD-Turbo itself repairs nothing"]
-        )
+        if request.record.variant not in RELEASED:
+            raise UnsupportedOption(
+                "fix.checkpoint", path, ["a checkpoint of a TuningRun: SD-Turbo itself repairs nothing"]
+            )
+        return DifixFixer(base_network(request.folder, seed=0), request.record, RELEASED[request.record.variant])
     network = base_network(request.folder, seed=0)
     facts = read_checkpoint(network, Path(path))
-    record = replace(request.record, revision=f"{request.record.revision} step {facts.get('step', '?')}")
-    return DifixFixer(network, record, request.context.device)
+    check_licence(request.facts, facts["variant"], request.context.accepted_licences)
+    record = request.record
+    licences = dict.fromkeys([*record.licence.split("+"), *facts["licence"].split("+")])
+    record = replace(record, revision=f"{record.revision} step {facts['step']}", licence="+".join(licences))
+    return DifixFixer(network, record, bool(facts["uses_reference"]))
 
 
 def base_network(folder: Path, seed: int) -> DifixNetwork:
-    """SD-Turbo with fresh skips and adapters, in float32.
+    """What a run begins with, in float32: SD-Turbo with fresh skips and adapters, or a released fixer with its own.
 
     Args:
-        folder: as diffusers saves a StableDiffusionPipeline.
-        seed: of the adapters' first weights.
+        folder: as diffusers saves a pipeline. A released fixer's autoencoder already has skips and adapters.
+        seed: of fresh adapters.
+
+    Raises:
+        BrokenWeights: skips and adapters are there, but not those of DiFix.
     """
     diffusers = quiet_diffusers()
     transformers: Any = importlib.import_module("transformers")
     options = {"local_files_only": True, "use_safetensors": True}
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **options)
-    vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", **options)
     encoder = transformers.CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", **options)
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     tokens = tokenizer(PROMPT, max_length=tokenizer.model_max_length, padding="max_length", return_tensors="pt")
     with torch.no_grad():
         prompt = encoder(tokens.input_ids)[0]
+    released = _adapted_autoencoder(folder / _AUTOENCODER)
+    if released:
+        vae = diffusers.AutoencoderKL.from_config(diffusers.AutoencoderKL.load_config(folder / "vae"))
+    else:
+        vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DifixNetwork(unet.float(), vae.float(), prompt.float())
+        network = DifixNetwork(unet.float(), vae.float(), prompt.float())
+    if released:
+        try:
+            network.vae.load_state_dict(released)
+        except RuntimeError as problem:
+            raise BrokenWeights(folder.name, folder / _AUTOENCODER, str(problem)) from problem
+    return network
+
+
+def _adapted_autoencoder(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of an autoencoder that has adapters; empty for a plain one."""
+    with safetensors.safe_open(path, "pt") as file:
+        adapted = any(".lora_A." in name for name in file.keys())  # noqa: SIM118
+    return load_file(path) if adapted else {}
 
 
 @torch.no_grad()
@@ -110,8 +142,15 @@ def views_of(view: FlawedView) -> torch.Tensor:
 
 
 def save_checkpoint(path: Path, network: DifixNetwork, facts: Mapping[str, Any]) -> None:
-    """Writes safetensors with the facts as text beside them; equal networks give equal bytes."""
-    metadata = {_ABOUT: json.dumps({"format": FORMAT, "facts": dict(facts)}, sort_keys=True)}
+    """Writes safetensors with the facts as text beside them; equal networks give equal bytes.
+
+    Args:
+        path: of the file.
+        network: whose learned weights.
+        facts: ``step``, ``variant``, ``licence`` and ``uses_reference``; others are kept as well.
+    """
+    about = {"format": FORMAT, "frozen": frozen_digest(network), "facts": dict(facts)}
+    metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
     save_file({name: value.detach().cpu().contiguous() for name, value in _tensors(network).items()}, path, metadata)
 
 
@@ -128,6 +167,8 @@ def read_checkpoint(network: DifixNetwork, path: Path) -> dict[str, Any]:
         raise UnsupportedOption("fix.checkpoint", path.name, [f"a readable checkpoint ({problem})"]) from problem
     if about.get("format") != FORMAT:
         raise UnsupportedOption("fix.checkpoint", path.name, ["a checkpoint that backend difix was tuned to"])
+    if about["frozen"] != frozen_digest(network):
+        raise UnsupportedOption("fix.variant", "", [f"{about['facts']['variant']}: {path.name} was tuned from it"])
     wanted, found = _tensors(network), load_file(path)
     if {name: value.shape for name, value in wanted.items()} != {name: value.shape for name, value in found.items()}:
         raise UnsupportedOption("fix.checkpoint", path.name, ["a checkpoint of the same base model"])
@@ -138,28 +179,52 @@ def read_checkpoint(network: DifixNetwork, path: Path) -> dict[str, Any]:
     return facts
 
 
-def upstream_checkpoint(network: DifixNetwork, learning_rate: float) -> dict[str, Any]:
-    """What upstream's trainer pickles, with an optimiser that has not stepped."""
+def upstream_checkpoint(
+    network: DifixNetwork, learning_rate: float, moments: Mapping[str, Mapping[str, torch.Tensor]] | None = None
+) -> dict[str, Any]:
+    """What upstream's trainer pickles.
+
+    Args:
+        network: whose weights.
+        learning_rate: of the optimiser.
+        moments: AdamW's state by the parameter's name; without it the optimiser has not stepped.
+    """
     vae = network.vae.state_dict()
-    lora = [name for name, _ in network.vae.named_parameters() if "lora" in name]
-    # Upstream lists the skips' parameters, adapters included, once more after all adapters.
-    skips = sum(len(list(skip.parameters())) for skip in _skips(network))
-    count = len(list(network.unet.parameters())) + len(lora) + skips
+    order = upstream_order(network)
+    # AdamW stores a parameter that is listed twice once, under its last place.
+    places = {name: place for place, name in enumerate(order)}
     group = {
         "lr": learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False,
         "maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None,
     }  # fmt: skip
+    state = {
+        places[name]: {key: value.detach().cpu() for key, value in each.items()}
+        for name, each in sorted((moments or {}).items(), key=lambda item: places[item[0]])
+    }
     return {
         "vae_lora_target_modules": list(network.adapted),
         "rank_vae": RANK,
         "state_dict_unet": network.unet.state_dict(),
         "state_dict_vae": {name: value for name, value in vae.items() if is_learned(name)},
-        "optimizer": {"state": {}, "param_groups": [{**group, "params": list(range(count))}]},
+        "optimizer": {"state": state, "param_groups": [{**group, "params": [places[name] for name in order]}]},
     }
 
 
-def _skips(network: DifixNetwork) -> list[torch.nn.Module]:
-    return [module for name, module in network.vae.decoder.named_children() if name.startswith("skip_conv_")]
+def upstream_order(network: DifixNetwork) -> list[str]:
+    """Names of the learned parameters as upstream's optimiser lists them: the skips' adapters are there twice."""
+    unet = [f"unet.{name}" for name, _ in network.unet.named_parameters()]
+    vae = [f"vae.{name}" for name, _ in network.vae.named_parameters()]
+    return [*unet, *(name for name in vae if "lora" in name), *(name for name in vae if "skip_conv_" in name)]
+
+
+def frozen_digest(network: DifixNetwork) -> str:
+    """Tells autoencoders apart by what is never trained: a checkpoint holds only the rest."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(network.vae.named_parameters()):
+        if not is_learned(name):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _tensors(network: DifixNetwork) -> dict[str, torch.Tensor]:

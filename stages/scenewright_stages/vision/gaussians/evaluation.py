@@ -44,6 +44,10 @@ class Evaluation:
     def covered(self) -> float:
         return sum(view.covered for view in self.views) / len(self.views)
 
+    def to_json(self) -> dict[str, float]:
+        """The means, rounded for reports."""
+        return {"psnr": round(self.psnr, 3), "ssim": round(self.ssim, 4), "covered": round(self.covered, 4)}
+
 
 _COVERED_ALPHA = 0.7
 

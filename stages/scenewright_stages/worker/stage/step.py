@@ -296,6 +296,7 @@ class StageRun:
                 workspace=workspace,
                 families=item.members,
                 named=self._named,
+                hashes={name: self._input_hashes[name] for name in self._named if name in self._input_hashes},
                 answer=self._answer(item),
                 state=self._state(item) if self._spec.keeps_state else None,
                 ranks=self._ranks.ranks() if self._ranks is not None else Ranks(),

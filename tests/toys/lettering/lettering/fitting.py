@@ -31,7 +31,7 @@ class Fit(Stage[LetteringParams]):
             weights, losses = self._fitted(inputs, _counts(_cards(inputs)[ranks.rank :: ranks.count]))
         finally:
             distributed.destroy_process_group()
-        return _result(inputs.workspace, weights, losses)
+        return _result(inputs, weights, losses)
 
     def _fitted(self, inputs: StageInputs[LetteringParams], own: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
         """The weights (26, float64) and the loss of every step."""
@@ -82,8 +82,9 @@ def _counts(cards: list[Path]) -> torch.Tensor:
     return torch.tensor([float(text.count(letter)) for letter in string.ascii_lowercase], dtype=torch.float64)
 
 
-def _result(workspace: Path, weights: torch.Tensor, losses: list[float]) -> StageResult:
+def _result(inputs: StageInputs[LetteringParams], weights: torch.Tensor, losses: list[float]) -> StageResult:
+    workspace = inputs.workspace
     save_file({"letters": weights}, workspace / "weights.safetensors")
-    (workspace / "history.json").write_text(json.dumps({"losses": losses}) + "\n")
+    (workspace / "history.json").write_text(json.dumps({"losses": losses, "learned_from": dict(inputs.hashes)}) + "\n")
     files = {"weights": workspace / "weights.safetensors", "history": workspace / "history.json"}
     return StageResult(files, metrics={"loss": losses[-1]})
