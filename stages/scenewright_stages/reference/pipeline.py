@@ -79,7 +79,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="perspectives",
         title="Perspectives",
-        version=1,
+        version=1 if choices else 2,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",
@@ -165,7 +165,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=2,
+        version=3 if params.scenes.background == "own" else 2,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,

@@ -28,9 +28,9 @@ from scenewright_stages.reference.companions import Thing, companions, read_thin
 from scenewright_stages.reference.family import photos_of_split
 from scenewright_stages.reference.files import read_cutout
 from scenewright_stages.reference.listing import is_photo
+from scenewright_stages.reference.own_background import OwnPlace, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
 from scenewright_stages.reference.wording import Fields, read_fields
-from scenewright_stages.vision.colour import srgb_from_linear
 from scenewright_stages.vision.normals import inflated_normals
 from scenewright_stages.vision.scenery import panorama, surfaces
 from scenewright_stages.vision.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
@@ -88,7 +88,7 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         rng = np.random.default_rng([inputs.seed, sample.attributes["scene_seed"]])
         if inputs.params.scenes.background == "own":
-            image, cover, facts = _on_own_background(sample, inputs, view)
+            image, cover, facts = _on_own_background(sample, inputs, view, rng)
         else:
             user = self._users(sample, inputs)
             image, cover, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
@@ -312,25 +312,24 @@ def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes
 
 
 def _on_own_background(
-    sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout
+    sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout, rng: np.random.Generator
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """The view where the object stood in its own photo."""
+    """The view near where the object stood in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
-    empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
-    height, width = empty.shape[:2]
-    facts = {"background": "own", "place": "own", "visible": 1.0, "seam": "none", "decoys": 0, "occluders": 0}
-    if sample.attributes["empty"]:
-        return (
-            bytes_from_unit(srgb_from_linear(empty)),
-            np.zeros((height, width), np.float32),
-            {**facts, "visible": 0.0},
-        )
     with np.load(inputs.path("backdrop", "light")) as stored:
         # The object keeps the light of its photo, and so its shadow.
-        ground = empty * stored["left"][..., None]
-    move = np.array([[1, 0, base["column"] - view.base.column], [0, 1, base["row"] - view.base.row]], np.float32)
-    size = (width, height)
-    layer = cv2.warpAffine(view.colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cover = np.asarray(cv2.warpAffine(view.alpha, move, size, flags=cv2.INTER_LINEAR), np.float32)
-    image = ground + cover[..., None] * (layer - ground)
-    return bytes_from_unit(srgb_from_linear(image.astype(np.float32))), cover, facts
+        left = np.asarray(stored["left"], np.float32)
+    empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
+    without = bool(sample.attributes["empty"])
+    place = OwnPlace(empty, left, base["column"], base["row"])
+    picture, cover, drawn = own_scene(place, None if without else view, rng)
+    facts = {
+        "background": "own",
+        "place": "own",
+        "visible": 0.0 if without else 1.0,
+        "seam": "none",
+        "decoys": 0,
+        "occluders": 0,
+        **drawn,
+    }
+    return with_noise(picture, float(rng.uniform(0.3, 1.5)), rng), cover, facts

@@ -22,6 +22,10 @@ Floats = NDArray[np.float32]
 
 _FINE = 2
 """Rendered at this multiple of the size, for a smooth outline."""
+_SMOOTHING = 2.5
+"""Pixels along which the outline is smoothed, as a standard deviation."""
+_SMOOTHING_SHARE = 0.008
+"""The most of it, as a share of the picture's longer side: small things have small corners."""
 _INSIDE = 0.5
 _FARTHEST = np.float32(-1e9)
 _ROUND = 1.5
@@ -65,12 +69,31 @@ def turned(
     if elevation:
         across = _pass(front.swapaxes(0, 1), height.T, inside.T, -elevation, closed=not yaw)
         front, inside = across[0].swapaxes(0, 1), across[2].T
-    # The relief is steep at the outline, which comes out ragged.
-    weights = cv2.medianBlur(inside.astype(np.uint8), 7).astype(np.float32) * inside
+    weights = _smooth_outline(inside)
+    front = _continued(front, inside)
     small = (colours.shape[1], colours.shape[0])
     alpha_out = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
     summed = cv2.resize(front * weights[..., None], small, interpolation=cv2.INTER_AREA)
     return np.asarray(summed / np.maximum(alpha_out, 1e-3)[..., None], np.float32), np.asarray(alpha_out, np.float32)
+
+
+def _smooth_outline(inside: NDArray[np.bool_]) -> Floats:
+    """(H, W) in [0, 1], the silhouette with a smooth outline: the relief is steep there, which comes out ragged."""
+    whole = cv2.medianBlur(inside.astype(np.uint8), 7).astype(np.float32)
+    sigma = min(_SMOOTHING * _FINE, _SMOOTHING_SHARE * max(inside.shape))
+    blurred = cv2.GaussianBlur(whole, (0, 0), max(sigma, 0.5))
+    # As steep again as one pixel of the result.
+    sharp = (blurred - 0.5) * (sigma * math.sqrt(2 * math.pi) / _FINE) + 0.5
+    return np.asarray(np.clip(sharp, 0, 1), np.float32)
+
+
+def _continued(front: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """(H, W, 3) colours, continued beyond the silhouette as far as a smooth outline may lie."""
+    known = inside.astype(np.float32)
+    reach = _SMOOTHING * _FINE
+    weight = cv2.GaussianBlur(known, (0, 0), reach)
+    spread = cv2.GaussianBlur(front * known[..., None], (0, 0), reach) / np.maximum(weight, 1e-4)[..., None]
+    return np.where(inside[..., None], front, spread).astype(np.float32)
 
 
 def _pass(

@@ -156,6 +156,16 @@ def test_another_kind_of_pipeline_is_refused(tmp_path: Path) -> None:
         load_pipeline(tmp_path, QwenSettings(), "cpu")
 
 
+def test_weights_in_4_bits_need_a_gpu_and_no_further_quantisation(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "QwenImageEditPipeline"}')
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text('{"quantization_config": {"load_in_4bit": true}}')
+    with pytest.raises(ConfigurationError, match="need a GPU"):
+        load_pipeline(tmp_path, QwenSettings(), "cpu")
+    with pytest.raises(ConfigurationError, match="published in 4 bits"):
+        load_pipeline(tmp_path, QwenSettings("fp8"), "cuda")
+
+
 def test_lora_weights_are_added_by_their_strength(cache: Path) -> None:
     settings = QwenSettings("fp32")
     plain, half = (load_pipeline(cache / NEWER, settings, "cpu") for _ in range(2))

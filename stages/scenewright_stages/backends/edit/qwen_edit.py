@@ -171,7 +171,7 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
     """The pipeline that the folder's index names, in memory and not yet quantised.
 
     Raises:
-        ConfigurationError: the folder holds another kind of pipeline, or ``fp8`` is asked of weights in 4 bits.
+        ConfigurationError: the folder holds another kind of pipeline, or weights in 4 bits meet ``fp8`` or a CPU.
     """
     name = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
     if name not in PIPELINES:
@@ -179,6 +179,8 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
     four_bits = _is_quantised(folder)
     if four_bits and settings.precision == "fp8":
         raise ConfigurationError("precision", "fp8", "these weights were published in 4 bits: leave precision empty")
+    if four_bits and device == "cpu":
+        raise ConfigurationError("variant", folder.name, "weights in 4 bits need a GPU")
     if four_bits:
         # Raises what names the package, instead of a message of the library's own.
         importlib.import_module("bitsandbytes")

@@ -1,0 +1,160 @@
+"""Scenes on the photo's own background: the view near the place where the object stood, with the photo's own shadow.
+
+There is one background for all of them. So that no two iterations are the same picture, each draws its own crop, a step
+aside, nearer or farther, exposure and colour of the light, and noise. The mask is exact: it moves with the view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.colour import srgb_from_linear
+from scenewright_stages.vision.scenery.composition import Cutout
+
+Floats = NDArray[np.float32]
+
+_ASIDE = 0.12
+"""Farthest step aside, as a share of the photo's width: nobody knows where the table ends."""
+_DOWN = 0.06
+"""Farthest step nearer or farther, as a share of its height."""
+_NEARER = 0.12
+"""How much larger the object is after the farthest step nearer."""
+_CLOSEST_CROP = 0.72
+_MARGIN = 4.0
+_EXPOSURE, _WARMTH = 0.16, 0.05
+"""Largest change of the light, as logarithms."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPlace:
+    """The photo without its object.
+
+    Attributes:
+        empty: (H, W, 3) float32 linear.
+        left: (H, W) float32, the share of light that the object's shadow leaves.
+        column, row: where the middle of the object's base stood.
+    """
+
+    empty: Floats
+    left: Floats
+    column: float
+    row: float
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Where an iteration shows the view, all of it in the photo's pixels, and in which light."""
+
+    column: float
+    row: float
+    scale: float
+    crop_left: float
+    crop_top: float
+    crop: float
+    gains: tuple[float, float, float]
+
+
+def own_scene(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> tuple[Floats, Floats, dict[str, Any]]:
+    """(H, W, 3) float32 sRGB, (H, W) cover of the object, and facts.
+
+    Args:
+        place: the background.
+        view: what to show; None for a scene without the object.
+        rng: draws the iteration.
+    """
+    height, width = place.left.shape
+    drawn = _draw(place, view, rng)
+    # From the photo's pixels to those of its crop, which is as large as the photo.
+    zoom = 1 / drawn.crop
+    crop = np.array([[zoom, 0, -zoom * drawn.crop_left], [0, zoom, -zoom * drawn.crop_top]])
+    size = (width, height)
+    picture = np.asarray(cv2.warpAffine(place.empty, crop, size, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    cover = np.zeros((height, width), np.float32)
+    if view is not None:
+        shadow = _moved(crop, drawn.scale, (place.column, place.row), (drawn.column, drawn.row))
+        left = cv2.warpAffine(place.left, shadow, size, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
+        picture *= np.clip(left, 0, 1)[..., None]
+        move = _moved(crop, drawn.scale, (view.base.column, view.base.row), (drawn.column, drawn.row))
+        layer, cover = _laid(view, move, zoom * drawn.scale, size)
+        picture += cover[..., None] * (layer - picture)
+    lit = picture * np.array(drawn.gains, np.float32)
+    facts = {"scale": round(drawn.scale, 4), "crop": round(drawn.crop, 4), "light_gains": [*drawn.gains]}
+    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, facts
+
+
+def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Draw:
+    height, width = place.left.shape
+    nearer, aside = float(rng.uniform(-1, 1)), float(rng.uniform(-_ASIDE, _ASIDE)) * width
+    exposure, warmth = float(rng.uniform(-_EXPOSURE, _EXPOSURE)), float(rng.uniform(-_WARMTH, _WARMTH))
+    share, across, down = float(rng.uniform(_CLOSEST_CROP, 1)), float(rng.uniform()), float(rng.uniform())
+    scale = 1 + _NEARER * nearer
+    if view is not None:
+        reach = _reach(view)
+        scale = min(scale, *(np.array([width, height]) - 2 * _MARGIN - 1) / (reach[:2] + reach[2:]))
+    column, row = place.column + aside, place.row + _DOWN * nearer * height
+    # Left, top, right and bottom of what has to be in the crop.
+    inside = np.array([column, row, column, row])
+    if view is not None:
+        reach = scale * _reach(view)
+        column = _kept(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
+        row = _kept(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
+        inside = np.array([column, row, column, row]) + reach * np.array([-1, -1, 1, 1])
+        needed = max((inside[2] - inside[0] + 2 * _MARGIN) / width, (inside[3] - inside[1] + 2 * _MARGIN) / height)
+        share = min(1.0, max(share, needed))
+    gains = np.exp(exposure + warmth * np.array([1.0, 0.0, -1.0]))
+    return _Draw(
+        column,
+        row,
+        float(scale),
+        _start(inside[0], inside[2], share * width, width, across),
+        _start(inside[1], inside[3], share * height, height, down),
+        share,
+        tuple(round(float(gain), 4) for gain in gains),  # type: ignore[arg-type]
+    )
+
+
+def _reach(view: Cutout) -> NDArray[np.float64]:
+    """(4,) pixels from the middle of the base to the left, top, right and bottom of the view's object."""
+    rows, columns = np.nonzero(view.alpha > 0)
+    base = view.base
+    return np.array(
+        [base.column - columns.min(), base.row - rows.min(), columns.max() - base.column, rows.max() - base.row],
+        np.float64,
+    )
+
+
+def _kept(value: float, low: float, high: float) -> float:
+    """The value between two ends; in the middle where there is no room."""
+    return min(max(value, low), high) if low <= high else (low + high) / 2
+
+
+def _start(first: float, last: float, length: float, side: float, share: float) -> float:
+    """Where a crop of that length begins, so that it holds what lies between two places and stays in the photo."""
+    low, high = max(0.0, last + _MARGIN - length), min(side - length, first - _MARGIN)
+    return low + share * (high - low) if low < high else min(max(low, 0.0), max(side - length, 0.0))
+
+
+def _moved(
+    crop: NDArray[np.float64], scale: float, origin: tuple[float, float], goal: tuple[float, float]
+) -> NDArray[np.float64]:
+    """(2, 3) what brings a place of another picture to a pixel of the photo, enlarged, and from there into the crop."""
+    zoom = crop[0, 0]
+    steps = [zoom * (goal[axis] - scale * origin[axis]) + crop[axis, 2] for axis in (0, 1)]
+    return np.array([[zoom * scale, 0, steps[0]], [0, zoom * scale, steps[1]]])
+
+
+def _laid(view: Cutout, move: NDArray[np.float64], factor: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """(H, W, 3) linear colours and (H, W) cover of the view after a move."""
+    colours, alpha = view.colours, view.alpha
+    if factor < 0.9:
+        # A warp reads four pixels only: what is made smaller is smoothed first.
+        colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), 0.42 / factor), np.float32)
+        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), 0.42 / factor), np.float32)
+    layer = cv2.warpAffine(colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.warpAffine(alpha, move, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(layer, np.float32), np.clip(cover, 0, 1).astype(np.float32)
