@@ -71,7 +71,8 @@ class Ask:
 
     Attributes:
         path: of the answer below the output prefix, beside the candidates; a path template as of outputs.
-        options: names of what has to be chosen, each with the allowed answers; a pure function of the sample.
+        options: names of what has to be chosen, each with the allowed answers; a pure function of the sample. Of a
+            sample with none nothing is asked.
         text: the question, in one sentence.
     """
 

@@ -21,7 +21,7 @@ AWAITING = "AwaitingSelection"
 """Reason of a sample, and of a run, that a person's answer would let go on."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
-MAXIMUM_CHOSEN = 4
+MAXIMUM_CHOSEN = 12
 
 
 class StageCounts(Params):
@@ -54,7 +54,8 @@ class Report(Params):
 
     Attributes:
         publication: hash of all published files that are the same in every run; of publish only.
-        chosen: path and hash, as ``path@hash``, of published files that other objects may refer to, by name.
+        chosen: path and hash, as ``path@hash``, of published files that other objects may refer to, by name. Only the
+            first twelve are told.
         retry_at: seconds since the epoch at which what stood in the way may be gone; 0 where it has no such time.
     """
 

@@ -137,13 +137,15 @@ def _json(value: Any) -> bytes:
 
 
 def chosen_checkpoints(catalogue: Catalogue) -> dict[str, str]:
-    """The checkpoints that other objects may use: ``best``, ``latest``, and each by its step."""
+    """The checkpoints that other objects may use: ``best``, ``latest``, and each by its step, the last ones first.
+
+    A report has room for so many only, and keeps the first.
+    """
     found: dict[str, str] = {}
     for entry in catalogue.entries:
         record = entry.records["tune"]
         paths = [file.path for file in record.outputs["checkpoints"].files().values()]
         steps = {int(path.rpartition("_")[2].split(".")[0]): path for path in paths if path.endswith(".safetensors")}
-        found = {str(step): path for step, path in sorted(steps.items())}
-        found["best"] = steps[int(record.metrics["best_step"])]
-        found["latest"] = steps[int(record.metrics["latest_step"])]
+        found = {name: steps[int(record.metrics[f"{name}_step"])] for name in ("best", "latest")}
+        found |= {str(step): path for step, path in sorted(steps.items(), reverse=True)}
     return found

@@ -17,6 +17,11 @@ Bytes = NDArray[np.uint8]
 FLAT_LEVELS = 3.0
 """A picture whose levels deviate less than this from their mean shows nothing."""
 _SHIFT = 2
+_DETAIL = (1 / 96, 1 / 16)
+"""Between these shares of a picture's width lie the structures that two views of one place have in common: finer ones
+are lost in artefacts, coarser ones (a dark floor, a bright sky) are alike at any place."""
+_COMMON = 0.1
+"""Least share of a picture on which structures are compared."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +33,54 @@ class Measured:
         shift_gain: gain in dB of the best shift by up to two pixels over none.
         sharpness: of the target relative to the median of its capture.
         coverage: share of the render that is covered.
+        agreement: correlation of the target's structure with that of the render or of the warped reference, whichever
+            is larger.
     """
 
     psnr: float
     shift_gain: float
     sharpness: float
     coverage: float
+    agreement: float
 
     def to_json(self) -> dict[str, Any]:
         """Rounded numbers."""
         return {name: round(value, 4) for name, value in vars(self).items()}
 
 
-def measure(
-    render: NDArray[np.float32],
-    alpha: NDArray[np.float32],
-    target: Bytes,
-    reference: Bytes,
-    usual_sharpness: float,
-    gates: GateParams,
-) -> Measured:
-    """The measurements of a pair that passes.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A pair before the gates.
 
-    Args:
+    Attributes:
         render: (H, W, 3) float32, as drawn.
         alpha: (H, W) float32 coverage.
         target, reference: (H, W, 3) uint8 photographs.
+        warped: (H, W, 3) float32, the reference as the target's camera would see it.
+        valid: (H, W) bool, where it shows something.
+    """
+
+    render: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    target: Bytes
+    reference: Bytes
+    warped: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measured:
+    """The measurements of a pair that passes.
+
+    Args:
+        pair: to be judged.
         usual_sharpness: median :func:`sharpness` of the capture's photographs.
+        gates: what it must meet.
 
     Raises:
-        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, Blurred,
-            Misregistered, TooFar, TooGood.
+        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, Blurred, TooFar,
+            Foreign, TooGood, Misregistered.
     """
+    render, alpha, target, reference = pair.render, pair.alpha, pair.target, pair.reference
     if not (np.isfinite(render).all() and np.isfinite(alpha).all()):
         raise SampleRejected("NotFinite", "the render holds values that are not finite")
     for name, picture in (("target", target.astype(np.float32)), ("render", render * 255), ("reference", reference)):
@@ -75,9 +96,15 @@ def measure(
         raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
     truth = (target / 255).astype(np.float32)
     gain = shift_gain(render, truth)
-    found = Measured(array_psnr(render, truth), gain, sharp, covered)
+    found = Measured(array_psnr(render, truth), gain, sharp, covered, agreement(pair, truth))
     if found.psnr < gates.psnr[0]:
         raise SampleRejected("TooFar", f"{found.psnr:.1f} dB: the render shows something else")
+    if found.agreement < gates.agreement:
+        raise SampleRejected(
+            "Foreign",
+            f"the target agrees with render and warped reference by {found.agreement:.2f} at most: it shows another "
+            "place, or its pose is wrong",
+        )
     if found.psnr > gates.psnr[1]:
         raise SampleRejected("TooGood", f"{found.psnr:.1f} dB: there is nothing to learn")
     if gain > gates.registration:
@@ -89,6 +116,41 @@ def sharpness(picture: Bytes) -> float:
     """Mean absolute Laplacian of the brightness relative to its deviation."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / max(1.0, float(grey.std())))
+
+
+def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:
+    """How well the target's structure goes with what is known of its place, from -1 to 1.
+
+    A photograph of another place of the same kind has the same colours and brightness, so that its PSNR may pass; its
+    structures lie elsewhere. A render may be too flawed to tell, and so may be a reference that sees little of the
+    target: the better of the two counts.
+
+    Args:
+        pair: render, coverage and warped reference.
+        truth: (H, W, 3) float32, the target.
+    """
+    sources = ((pair.render, pair.alpha > 0.5), (pair.warped, pair.valid))
+    usable = [(picture, mask) for picture, mask in sources if float(mask.mean()) >= _COMMON]
+    return max((correlation(picture, truth, mask) for picture, mask in usable), default=0.0)
+
+
+def correlation(first: NDArray[np.float32], second: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Of two pictures' structures of middle size, where the mask is true."""
+    weight = mask.astype(np.float32)[..., None]
+    fine, coarse = (share * mask.shape[1] for share in _DETAIL)
+
+    def structure(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        smooth = _blurred(picture, fine)
+        around = _blurred(smooth * weight, coarse) / (_blurred(weight, coarse) + 1e-6)
+        return np.asarray((smooth - around) * weight, np.float32)
+
+    a, b = structure(first), structure(second)
+    return float(np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-9))
+
+
+def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    found = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
+    return found.reshape(picture.shape)
 
 
 def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.difix.gates import Bytes, Measured, measure, sharpness
+from scenewright_stages.difix.gates import Bytes, Candidate, Measured, measure, sharpness
 from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.archives import save_arrays
@@ -42,32 +42,30 @@ class PairStage(Stage[PairsParams]):
         target = photographs.photographs[int(sample.attributes["target"])]
         reference = photographs.photographs[int(sample.attributes["reference"])]
         view = look(scene, target, self.renderer)
-        measured = measure(
-            view.srgb, view.alpha, target.srgb, reference.srgb, _usual_sharpness(photographs), inputs.params.gates
-        )
         warped, valid = reference_seen_by(scene, target, view, reference, self.renderer)
-        return self._result(sample, inputs, (target, reference), view, (warped, valid), measured)
+        candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, warped, valid)
+        measured = measure(candidate, _usual_sharpness(photographs), inputs.params.gates)
+        return self._result(sample, inputs, (target, reference), candidate, measured)
 
     def _result(
         self,
         sample: Sample,
         inputs: StageInputs[PairsParams],
         photographs: tuple[Photograph, Photograph],
-        view: Look,
-        warped: tuple[NDArray[np.float32], NDArray[np.bool_]],
+        pair: Candidate,
         measured: Measured,
     ) -> StageResult:
         target, reference = photographs
-        outputs: dict[str, Any] = {"image": Pixels(as_bytes(view.srgb))}
+        outputs: dict[str, Any] = {"image": Pixels(as_bytes(pair.render))}
         for name, photograph in (("target", target), ("reference", reference)):
             outputs[name] = write_jpeg(inputs.workspace / f"{name}.jpg", photograph.srgb)
         outputs["conditions"] = inputs.workspace / "conditions.npz"
         save_arrays(
             outputs["conditions"],
             {
-                "alpha": as_bytes(view.alpha),
-                "warped": as_bytes(warped[0]),
-                "valid": warped[1].astype(np.uint8),
+                "alpha": as_bytes(pair.alpha),
+                "warped": as_bytes(pair.warped),
+                "valid": pair.valid.astype(np.uint8),
             },
         )
         facts = pair_facts(sample, inputs.params, target, reference)

@@ -66,6 +66,13 @@ class GateParams(Params):
         le=20.0,
         description="Largest gain in dB that a shift of the render by one or two pixels may bring.",
     )
+    agreement: float = Field(
+        default=0.4,
+        ge=-1.0,
+        le=1.0,
+        description="Least correlation of the target's structure with that of the render or of the warped reference. "
+        "Photographs of other places lie below 0.35; flawed renders of the right place above 0.43.",
+    )
     blur: float = Field(
         default=0.35,
         ge=0.0,

@@ -58,7 +58,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
     return StageSpec(
         name="pair",
         title="Make pairs",
-        version=1,
+        version=2,
         implementation="scenewright_stages.difix.pair:PairStage",
         reads=(Read("capture"), Read("spoil")),
         outputs=(
@@ -127,7 +127,6 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "losses",
             # How many GPUs share the work is left out: it changes the pace alone.
             "difix.losses",
-            "difix.compile",
             "difix.keep_optimiser",
             "use_reference",
             "checkpoint_every",

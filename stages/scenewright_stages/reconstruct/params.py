@@ -26,7 +26,7 @@ class TuningRunReference(Params):
         default="best",
         max_length=12,
         pattern=r"^(best|latest|[0-9]+)$",
-        description="Which checkpoint of the run: best, latest, or the one of a step.",
+        description="Which checkpoint of the run: best, latest, or that of one of the last ten steps that were kept.",
     )
 
 

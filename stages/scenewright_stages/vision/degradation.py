@@ -90,14 +90,20 @@ def drawn(chances: Chances, seed: int) -> Degradation:
 
 def degraded(pixels: Bytes, how: Degradation) -> Bytes:
     """(H, W, 3) uint8 RGB after all steps."""
-    out = pixels
     if how.black_and_white:
-        out = _grey(out)
-    if how.saturation is not None and not how.black_and_white:
+        # Three equal channels stay equal: one is enough until the end, also in JPEG files.
+        return _three_channels(_degraded(_luma(pixels), how))
+    if how.saturation is not None:
         # Pillow's enhancers blend with a degenerate picture: grey, the mean grey, black.
-        out = _blended(_grey(out), out, how.saturation)
+        pixels = _blended(_three_channels(_luma(pixels)), pixels, how.saturation)
+    return _degraded(pixels, how)
+
+
+def _degraded(pixels: Bytes, how: Degradation) -> Bytes:
+    """(H, W) grey or (H, W, 3) RGB after contrast and all that follows it."""
+    out = pixels
     if how.contrast is not None:
-        mean = int(cv2.mean(_luma(out))[0] + 0.5)
+        mean = int(cv2.mean(out if out.ndim == 2 else _luma(out))[0] + 0.5)
         out = _towards(out, mean, how.contrast)
     if how.brightness is not None:
         out = _towards(out, 0, how.brightness)
@@ -107,7 +113,7 @@ def degraded(pixels: Bytes, how: Degradation) -> Bytes:
 
 
 def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
-    """Blurred along a line through each pixel."""
+    """(H, W) or (H, W, 3) blurred along a line through each pixel."""
     return np.asarray(
         cv2.filter2D(pixels, -1, line_kernel(length, degrees), borderType=cv2.BORDER_REFLECT_101), np.uint8
     )
@@ -138,8 +144,8 @@ def _luma(pixels: Bytes) -> Bytes:
     return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
-def _grey(pixels: Bytes) -> Bytes:
-    return cv2.cvtColor(_luma(pixels), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+def _three_channels(grey: Bytes) -> Bytes:
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
 
 
 def _blended(low: Bytes, high: Bytes, share: float) -> Bytes:
@@ -156,11 +162,13 @@ def _towards(pixels: Bytes, level: int, share: float) -> Bytes:
 
 
 def _compressed(pixels: Bytes, qualities: Sequence[int]) -> Bytes:
-    bgr: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    grey = pixels.ndim == 2
+    flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    out: Any = pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     for quality in qualities:
-        _, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        bgr = cv2.imdecode(file, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
+        _, file = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        out = cv2.imdecode(file, flag)
+    return out if grey else cv2.cvtColor(out, cv2.COLOR_BGR2RGB)  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True)

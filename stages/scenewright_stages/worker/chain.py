@@ -130,7 +130,9 @@ def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
         raise _parameter_error("entry.parameters", problem) from None
     if _shape(chain.pipeline.stages(parameters)) != _shape(chain.stages):
         raise ConfigurationError(
-            "entry.parameters", dict(overrides), "an entry cannot change which stages run or write"
+            "entry.parameters",
+            dict(overrides),
+            "an entry cannot change which stages run or write, nor which models they load: set this for the whole job",
         )
     return parameters
 

@@ -314,8 +314,9 @@ def _judged(
     history = evidence.history(stage.name, sample.id)
     ended = [record for record in history if record.key == key and record.state in ("done", "failed", "rejected")]
     last = max(ended, key=lambda record: record.at, default=None)
-    answer = evidence.answers.get(answer_path(stage, sample), "")
-    if stage.asks is not None and not answer:
+    wanted = answer_path(stage, sample)
+    answer = evidence.answers.get(wanted, "")
+    if stage.asks is not None and wanted and not answer:
         return SampleState("awaiting", None, AWAITING, stage.asks.text)
     if any(state.state == "todo" for each in upstream for _, state in each.members):
         # A sample without its files runs again whatever comes of those above it.
@@ -333,8 +334,10 @@ def _judged(
 
 
 def answer_path(stage: StageSpec, sample: Sample) -> str:
-    """Where the answer to a stage's question lies; empty for a stage that asks nothing."""
-    return OutputContract("answer", stage.asks.path, "json").path_for(sample) if stage.asks is not None else ""
+    """Where the answer to a stage's question lies; empty where it asks nothing of the sample."""
+    if stage.asks is None or not stage.asks.options(sample):
+        return ""
+    return OutputContract("answer", stage.asks.path, "json").path_for(sample)
 
 
 def _why_none(key: str, history: Sequence[Record]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +22,11 @@ from scenewright_stages.backends.novel_views.interface import (
 )
 from scenewright_stages.contract.stage import ModelSettings
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
 from scenewright_stages.vision.world.memory import WorldFrame
 from scenewright_stages.vision.world.motions import VIEWS, turned_camera, view_camera
 from scenewright_stages.worldexplorer.params import ExpansionParams, ScaffoldParams, SevaParams
+from scenewright_stages.worldexplorer.photograph import Photograph, resized
 
 Floats = NDArray[np.float32]
 _BEHIND = (3, 4, 5)
@@ -48,49 +47,38 @@ def load_generator(backend: str, settings: SevaParams, models: ModelSettings) ->
 
 def drawn_turn(
     generator: ViewGenerator,
-    photograph: PosedPicture,
+    photographs: Sequence[Photograph],
     block: ScaffoldParams,
     seed: int,
     progress: Callable[[float], None],
 ) -> list[Floats]:
-    """Eight square views at one point, 45 degrees apart to the left, from a picture that looks straight ahead.
+    """Eight square views at one point, 45 degrees apart to the left, from photographs that look along some of them.
 
     The camera turns in place through `turn_frames` frames, of which the views are exactly the n-th parts of 45 degrees.
 
     Args:
-        generator: draws all frames but the first, and that one too where the photograph does not fill it.
-        photograph: square, of the size of seva's pictures.
+        generator: draws all frames but those that a photograph fills.
+        photographs: what is known.
         block: sizes and how the generator works.
         seed: of all random draws.
         progress: called with the fraction that is done.
     """
     size, count = block.seva.size, block.turn_frames
-    whole = photograph.camera.field_of_view[0] >= view_camera(0, size).field_of_view[0] - 1e-6
-    numbers = range(1 if whole else 0, count)
+    known = [photograph.square(size) for photograph in photographs]
+    widest = view_camera(0, size).field_of_view[0] - 1e-6
+    drawn = {
+        photograph.view * count // VIEWS: picture.srgb
+        for photograph, picture in zip(photographs, known, strict=True)
+        if picture.camera.field_of_view[0] >= widest
+    }
+    numbers = [number for number in range(count) if number not in drawn]
     cameras = [turned_camera(-360.0 * number / count, size) for number in numbers]
-    task = PathTask([photograph], cameras, settings=_settings(block.seva, 1.0), seed=seed)
-    drawn = dict(zip(numbers, generator.draw(task, progress), strict=True))
-    drawn.setdefault(0, photograph.srgb)
-    return [_resized(drawn[view * count // VIEWS], block.size) for view in range(VIEWS)]
-
-
-def square_picture(photograph: Floats, horizontal_degrees: float, size: int) -> PosedPicture:
-    """The middle of a photograph, no wider than a view of the scaffold, as a square picture that looks straight ahead.
-
-    Args:
-        photograph: (H, W, 3).
-        horizontal_degrees: its field of view.
-        size: side of the square in pixels.
-    """
-    height, width = photograph.shape[:2]
-    own = Camera.from_field_of_view(width, height, horizontal_degrees)
-    widest = round(2 * own.focal[0] * np.tan(np.radians(view_camera(0, size).field_of_view[0] / 2)))
-    side = min(width, height, widest)
-    left, top = (width - side) // 2, (height - side) // 2
-    camera = own.cropped(left, top, side, side).scaled(size, size)
-    if side == widest:
-        camera = view_camera(0, size)
-    return PosedPicture(_resized(photograph[top : top + side, left : left + side], size), camera)
+    task = PathTask(known, cameras, settings=_settings(block.seva, 1.0), seed=seed)
+    drawn |= zip(numbers, generator.draw(task, progress), strict=True)
+    views = [resized(drawn[view * count // VIEWS], block.size) for view in range(VIEWS)]
+    for photograph in photographs:
+        views[photograph.view] = photograph.over(views[photograph.view])
+    return views
 
 
 def drawn_path(
@@ -117,7 +105,7 @@ def drawn_path(
     """
     size = block.seva.size
     inputs = [
-        PosedPicture(_resized(read_png(path), size), view_camera(number, size)) for number, path in enumerate(views)
+        PosedPicture(resized(read_png(path), size), view_camera(number, size)) for number, path in enumerate(views)
     ]
     remembered = [(start, frame) for start, path in memory for frame in _anchors(generator, path)]
     task = PathTask(
@@ -130,7 +118,7 @@ def drawn_path(
     )
     drawn = generator.draw(task, progress)
     return [
-        replace(frame, srgb=uint8_from_unit(_resized(srgb, block.resolution)))
+        replace(frame, srgb=uint8_from_unit(resized(srgb, block.resolution)))
         for frame, srgb in zip(frames, drawn, strict=True)
     ]
 
@@ -141,16 +129,8 @@ def _anchors(generator: ViewGenerator, path: Sequence[WorldFrame]) -> Iterator[W
 
 
 def _posed(frame: WorldFrame, size: int) -> PosedPicture:
-    return PosedPicture(_resized(unit_from_uint8(frame.srgb), size), frame.camera.scaled(size, size))
+    return PosedPicture(resized(unit_from_uint8(frame.srgb), size), frame.camera.scaled(size, size))
 
 
 def _settings(seva: SevaParams, translation_scale: float) -> DrawingSettings:
     return DrawingSettings(seva.steps, seva.guidance, seva.guidance_between, seva.guidance_near, translation_scale)
-
-
-def _resized(srgb: Floats, size: int) -> Floats:
-    """(size, size, 3) in [0, 1]."""
-    if srgb.shape[:2] == (size, size):
-        return srgb
-    method = cv2.INTER_AREA if srgb.shape[0] > size else cv2.INTER_CUBIC
-    return np.clip(cv2.resize(srgb, (size, size), interpolation=method), 0, 1).astype(np.float32)

@@ -11,24 +11,21 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.scenes.flight import Flight, fly
+from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
-from scenewright_stages.scenes.quality import nearest_distance
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
-from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
-from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.world.freespace import FreeSpace
 from scenewright_stages.vision.world.motions import turned
-from scenewright_stages.worldexplorer.capture import WorldCapture, distance_seen, read_world_capture, views_of
+from scenewright_stages.worldexplorer.capture import distance_seen, read_world_capture
 from scenewright_stages.worldexplorer.params import WalkParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.quality import picture_failures, picture_quality, walk_quality
 
 Y_UP = np.diag([1.0, -1.0, -1.0])
 """Turns a world with OpenCV axes (y down) into one with y up."""
-MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
 _SWAY, _PITCH = 15.0, -8.0
 """Degrees that the walk looks beside the middle, and down."""
 
@@ -51,9 +48,11 @@ class ExportStage(Stage[WorldExplorerParams]):
         reach, cameras = free_walk(block, FreeSpace(distance), inputs.params.expansion.clearance)
         cameras = [each.with_pose(each.camera_from_world @ capture.middle.camera_from_world) for each in cameras]
         flight = fly(scene, cameras, self.renderer, self.context.progress)
+        walk = walk_quality(scene, flight, distance, capture.middle, reach, self.renderer)
+        pictures = picture_quality(scene, capture, self.renderer)
         metrics = {
-            "walk": walk_quality(scene, flight, distance, reach),
-            **picture_quality(scene, capture, self.renderer),
+            "walk": walk.to_json(),
+            **pictures,
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }
@@ -67,7 +66,7 @@ class ExportStage(Stage[WorldExplorerParams]):
         write_flight_sheet(flight, outputs["contact_sheet"])
         outputs["path"].write_text(json.dumps(walk_file(cameras), indent=1) + "\n")
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics, warnings=warnings_of(metrics, block))
+        return StageResult(outputs, metrics=metrics, warnings=[*walk.failures(block), *picture_failures(pictures)])
 
 
 def free_walk(block: WalkParams, space: FreeSpace, clearance: float) -> tuple[float, list[Camera]]:
@@ -92,28 +91,6 @@ def walk_poses(frames: int, reach: float) -> NDArray[np.float64]:
     return np.stack([rigid(turned(each, _PITCH), position) for each, position in zip(yaw, positions, strict=True)])
 
 
-def walk_quality(scene: GaussianScene, flight: Flight, distance: NDArray[np.float32], reach: float) -> dict[str, Any]:
-    """What was measured along the walk."""
-    near = float(np.percentile(distance[distance > 0], 5))
-    nearest = nearest_distance(scene.means.detach().cpu().numpy(), flight.cameras)
-    return {
-        "reach_metres": round(reach, 3),
-        "uncovered_mean": round(float(np.mean(flight.uncovered)), 5),
-        "uncovered_max": round(float(np.max(flight.uncovered)), 5),
-        "nearest_gaussian_metres": round(nearest, 3),
-        "near_metres": round(near, 3),
-    }
-
-
-def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Renderer) -> dict[str, Any]:
-    """PSNR of the views from the middle, and of the paths that were held out."""
-    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
-    if capture.held_out:
-        quality = evaluate(scene, views_of(capture.held_out), renderer)
-        found["held_out"] = {"views": len(capture.held_out), **quality.to_json()}
-    return found
-
-
 def walk_file(cameras: list[Camera]) -> dict[str, Any]:
     """The walk's cameras as JSON."""
     first = cameras[0]
@@ -130,18 +107,3 @@ def read_walk(path: Path) -> list[Camera]:
     data = json.loads(path.read_text())
     lens = np.array(data["intrinsics"])
     return [Camera(lens, data["width"], data["height"], np.array(pose)) for pose in data["cameras"]]
-
-
-def warnings_of(metrics: dict[str, Any], block: WalkParams) -> list[str]:
-    """Sentences on what a viewer will not like."""
-    walk, found = metrics["walk"], []
-    if walk["uncovered_mean"] > MAXIMUM_MEAN_UNCOVERED or walk["uncovered_max"] > MAXIMUM_FRAME_UNCOVERED:
-        found.append(
-            f"{walk['uncovered_mean']:.1%} of the walk shows nothing ({walk['uncovered_max']:.1%} of its worst frame): "
-            "lower walk.reach, or make more of the paths (expansion.stride)"
-        )
-    if metrics["centre_psnr"] < MINIMUM_CENTRE_PSNR:
-        found.append(f"the views from the middle are reproduced at {metrics['centre_psnr']:.1f} dB only (good: 30 dB)")
-    if walk["reach_metres"] < block.reach - 1e-6:
-        found.append(f"the walk reaches {walk['reach_metres']:.2f} m only: surfaces are nearer than walk.reach")
-    return found

@@ -1,4 +1,4 @@
-"""What counts as a world: a picture, a folder of eight views, an entry of a curated set, or a work folder."""
+"""What counts as a world: a picture, a folder of views, an entry of a curated set, or a work folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from scenewright_stages.contract.inputs import InputView, Listed
 from scenewright_stages.contract.params import merged
-from scenewright_stages.contract.samples import sample_id_from
+from scenewright_stages.contract.samples import SOURCE, Sample, sample_id_from
 from scenewright_stages.worldexplorer.params import METRES_PER_UNIT, MOTION_ORDER
 
 VIEWS = 8
@@ -18,6 +18,8 @@ DEPTH = "depth"
 SIDECARS = {DEPTH: (".depth.npy", ".depth.npz")}
 MOTIONS = "motions"
 """Attribute of worlds whose entry wants some of the motions only."""
+OPPOSITE = "opposite"
+"""Role of the photograph that shows what lies behind the camera of the first."""
 _CURATED = "metadata.json"
 CAMERAS, WORK_FOLDER = "transforms.json", "img2trajvid"
 _WORK_FOLDER = re.compile(r"(?:.*/)?img2trajvid/")
@@ -34,12 +36,35 @@ def list_worlds(view: InputView) -> Iterable[Listed] | None:
 
 
 def list_views(view: InputView) -> Iterable[Listed] | None:
-    """A sample for each folder that holds pictures 000 to 007; None when there is no such folder."""
-    complete = {folder: files for folder, files in sorted(views_in(view.keys).items()) if not missing_views(files)}
-    if not complete:
-        return None
+    """A sample for each folder of views; None when there is no such folder.
+
+    A folder of views holds 000 to 007, or 000 and 004 alone (ahead and behind), or most of the eight and no other
+    pictures: what it lacks is then said by the stage that reads them.
+    """
     name = world_name(view.uri)
-    return [Listed(sample_id_from(folder.rstrip("/") or name), files) for folder, files in complete.items()]
+    listed = []
+    for folder, files in sorted(views_in(view.keys).items()):
+        roles = _roles(folder, files, view.keys)
+        if roles:
+            listed.append(Listed(sample_id_from(folder.rstrip("/") or name), roles))
+    return listed or None
+
+
+def _roles(folder: str, files: Mapping[str, str], keys: Iterable[str]) -> Mapping[str, str]:
+    """The files of a folder of views by role; nothing when it is not one."""
+    views = [role for role in files if role.startswith("view_")]
+    if len(views) == VIEWS:
+        return files
+    pictures = [
+        key
+        for key in keys
+        if key.startswith(folder) and "/" not in key[len(folder) :] and key.lower().endswith(IMAGE_SUFFIXES)
+    ]
+    if len(pictures) > len(views):
+        return {}
+    if sorted(views) == ["view_0", f"view_{VIEWS // 2}"]:
+        return {SOURCE: files["view_0"], OPPOSITE: files[f"view_{VIEWS // 2}"]}
+    return files if len(views) > VIEWS // 2 else {}
 
 
 def views_in(keys: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -53,6 +78,11 @@ def views_in(keys: Iterable[str]) -> dict[str, dict[str, str]]:
         if role == DEPTH or match["ending"] in IMAGE_SUFFIXES:
             folders.setdefault(match["folder"], {}).setdefault(f"{role}_{match['number']}", key)
     return folders
+
+
+def brings_views(sample: Sample) -> bool:
+    """Whether the views of a world are given: then no method of the job has to make them."""
+    return any(role.startswith("view_") for role in sample.files)
 
 
 def missing_views(files: Collection[str]) -> list[str]:
@@ -90,32 +120,100 @@ def _work_folder(view: InputView, world: str, folders: list[str]) -> Listed:
 
 
 def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) -> Listed:
-    """What a curated entry says of its world beside its picture.
+    """What a curated entry says of its world beside its picture; what its ``parameters`` say wins.
 
-    ``scaffold.scaffold_path`` names a folder of eight views, ``scene_type`` how far paths reach, and
-    ``expansion.trajectory_order`` which motions are made; what its ``parameters`` say wins.
+    ``scaffold`` says its texts and mode, or names a folder of eight views (``scaffold_path``); ``scene_type`` how far
+    paths reach; ``expansion`` which motions are made and how near the world seems to SEVA.
     """
-    overrides: dict[str, Any] = {}
-    if entry.get("scene_type") in METRES_PER_UNIT:
-        overrides["expansion"] = {"scale": entry["scene_type"]}
-    order = _part(entry, "expansion").get("trajectory_order")
-    if order is not None:
-        if not isinstance(order, list) or order != [motion for motion in MOTION_ORDER if motion in order]:
-            said = f"expansion.trajectory_order {order!r}: keep the order {', '.join(MOTION_ORDER)}; later motions see "
-            return replace(listed, rejected=("BadEntry", f"{said}what earlier ones added"))
-        listed = replace(listed, attributes={**listed.attributes, MOTIONS: order})
-    folder = _part(entry, "scaffold").get("scaffold_path")
-    if isinstance(folder, str):
+    overrides: dict[str, Any] = {"scaffold": {}, "expansion": {}}
+    try:
+        overrides["scaffold"] |= _texts(entry)
+        listed = _with_motions(listed, entry, overrides["expansion"])
+    except ValueError as problem:
+        return replace(listed, rejected=("BadEntry", str(problem)))
+    if isinstance(folder := _part(entry, "scaffold").get("scaffold_path"), str):
         place = f"{folder.removeprefix('./').rstrip('/')}/"
         files = views_in(keys).get(place, {})
         if missing := missing_views(files):
             said = f"scaffold.scaffold_path {folder!r} has no {', '.join(missing)}: it takes the pictures 000 to 007"
             return replace(listed, rejected=("ScaffoldMissing", said))
-        overrides["scaffold"] = {"method": "provided"}
         # The eight views stand for the picture, which need not be there.
-        without_picture = listed.rejected is not None and listed.rejected[0] == "InputMissing"
-        listed = replace(listed, files=files, rejected=None if without_picture else listed.rejected)
-    return replace(listed, overrides=merged(overrides, listed.overrides))
+        listed = _without_picture(replace(listed, files=files))
+    elif overrides["scaffold"].keys() & {"theme", "prompts"} and not _names_picture(listed, entry):
+        # A text may stand for it, too. Whether the job has a model for that, its first stage says.
+        listed = _without_picture(listed)
+    else:
+        listed = _with_opposite(listed, entry, keys)
+    stated = {name: block for name, block in overrides.items() if block}
+    return replace(listed, overrides=merged(stated, listed.overrides))
+
+
+def _texts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Mode and texts of an entry as overrides; four prompts win over a theme where ``custom`` says so, or alone.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    scaffold, theme = _part(entry, "scaffold"), entry.get("theme")
+    found: dict[str, Any] = {name: scaffold[name] for name in ("mode",) if name in scaffold}
+    prompts = scaffold.get("prompts")
+    if scaffold.get("custom") and not _four_texts(prompts):
+        raise ValueError(f"scaffold.prompts {prompts!r}: with scaffold.custom they are four texts")
+    if _four_texts(prompts) and (scaffold.get("custom") or not theme):
+        found["prompts"] = prompts
+    elif isinstance(theme, str) and theme:
+        found |= {"theme": theme, "prompts": []}
+    return found
+
+
+def _four_texts(prompts: Any) -> bool:
+    return isinstance(prompts, list) and len(prompts) == 4 and all(isinstance(each, str) for each in prompts)
+
+
+def _with_motions(listed: Listed, entry: Mapping[str, Any], overrides: dict[str, Any]) -> Listed:
+    """With the motions that an entry wants, and overrides of the expansion.
+
+    Raises:
+        ValueError: the motions are in another order.
+    """
+    said = _part(entry, "expansion")
+    if entry.get("scene_type") in METRES_PER_UNIT:
+        overrides["scale"] = entry["scene_type"]
+    factor = said.get("translation_scaling_factor")
+    if isinstance(factor, int | float) and not isinstance(factor, bool):
+        overrides["translationScale"] = float(factor)
+    order = said.get("trajectory_order")
+    if order is None:
+        return listed
+    if not isinstance(order, list) or order != [motion for motion in MOTION_ORDER if motion in order]:
+        allowed = f"keep the order {', '.join(MOTION_ORDER)}; later motions see what earlier ones added"
+        raise ValueError(f"expansion.trajectory_order {order!r}: {allowed}")
+    return replace(listed, attributes={**listed.attributes, MOTIONS: order})
+
+
+def _without_picture(listed: Listed) -> Listed:
+    """Not rejected any more because its picture is missing."""
+    missing = listed.rejected is not None and listed.rejected[0] == "InputMissing"
+    return replace(listed, rejected=None) if missing else listed
+
+
+def _names_picture(listed: Listed, entry: Mapping[str, Any]) -> bool:
+    """Whether the entry itself names a picture, or has one by convention."""
+    named = _part(entry, "scaffold").get("input_image") or entry.get("input_image")
+    return bool(listed.files or named) or listed.attributes.get("variant") != "default"
+
+
+def _with_opposite(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) -> Listed:
+    """With the photograph of what lies behind: the one that the entry names, or ``views_180/<id>_180.*``."""
+    named = _part(entry, "scaffold").get("opposite_image")
+    wanted = [named] if isinstance(named, str) else [f"views_180/{listed.id}_180{suffix}" for suffix in IMAGE_SUFFIXES]
+    found = next((key for key in (each.removeprefix("./") for each in wanted) if key in keys), None)
+    if found is not None:
+        return replace(listed, files={**listed.files, OPPOSITE: found})
+    if isinstance(named, str):
+        said = f"scaffold.opposite_image {named!r} is not in the folder"
+        return replace(listed, rejected=("InputMissing", said))
+    return listed
 
 
 def _part(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -44,20 +44,84 @@ class SevaParams(Params):
     precision: Literal["fp16", "bf16", "fp32"] = Field(default="fp16", description="Arithmetic on the GPU.")
 
 
+class FluxParams(Params):
+    """How FLUX.1 draws views from texts."""
+
+    steps: int = Field(default=50, ge=1, le=1000, description="Denoising steps of each view.")
+    guidance: float = Field(default=3.5, ge=1.0, le=20.0, description="How closely a view keeps to its text.")
+    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic on the GPU.")
+
+
+class GapParams(Params):
+    """How the views 001, 003, 005 and 007 are completed between their neighbours."""
+
+    backend: Literal["sd2-inpaint", "flux-fill", "classic"] = Field(
+        default="sd2-inpaint",
+        description="Who fills the middle of these views: sd2-inpaint, flux-fill, or classic (texture of the view, "
+        "without weights).",
+    )
+    prompt: str = Field(default="blend", max_length=1000, description="What to show in the gaps.")
+    negative: str = Field(
+        default="two images, lines, dividers, frames, text, advertisement, people",
+        max_length=1000,
+        description="What not to show in the gaps. For sd2-inpaint only.",
+    )
+    steps: int = Field(default=0, ge=0, le=1000, description="Denoising steps of each fill. 0: the backend's own.")
+    guidance: float = Field(
+        default=7.0, ge=1.0, le=50.0, description="How closely a fill keeps to the prompt, with mode fast."
+    )
+    guidances: list[Annotated[float, Field(ge=1.0, le=50.0)]] = Field(
+        default=[4.0, 5.0, 6.0, 7.0, 7.5, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0],
+        min_length=1,
+        max_length=32,
+        description="The same of the candidates of the other modes, each with every seed.",
+    )
+    seeds: int = Field(default=8, ge=1, le=32, description="Candidates of each guidance, with the other modes.")
+
+
+ScaffoldMethod = Literal["panorama", "provided", "singleImage", "twoImages", "singleImageHybrid", "scaffoldGen"]
+GAP_METHODS: tuple[ScaffoldMethod, ...] = ("singleImageHybrid", "scaffoldGen")
+"""Methods that draw every other view and fill what lies between them."""
+CANDIDATES = "candidates"
+"""The stage that does so."""
+_PROMPTS = (0, 4)
+GAPS = ("001", "003", "005", "007")
+"""The views between two others."""
+
+
 class ScaffoldParams(Params):
     """The eight views at one point from which a world grows."""
 
-    method: Literal["panorama", "provided", "singleImage"] = Field(
+    method: ScaffoldMethod = Field(
         default="panorama",
         description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees), provided "
-        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left) or singleImage (one "
-        "photograph, continued round the camera).",
+        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left), singleImage (one "
+        "photograph, continued round the camera), twoImages (what lies ahead and behind; seva draws the sides), "
+        "singleImageHybrid (seva draws every other view, the gaps are filled) or scaffoldGen (FLUX.1 draws every other "
+        "view from texts, the photograph is the first if there is one, the gaps are filled).",
+    )
+    mode: Literal["fast", "automatic", "manual"] = Field(
+        default="fast",
+        description="How gaps are filled: fast (once), automatic (many candidates, the one that CLIP rates best) or "
+        "manual (many candidates, a person chooses with `scenewright pick`).",
+    )
+    theme: str = Field(
+        default="",
+        max_length=200,
+        description="Of scaffoldGen: the place. The views show its kitchen, office, bedroom and living room.",
+    )
+    prompts: list[Annotated[str, Field(max_length=1000)]] = Field(
+        default=[],
+        max_length=4,
+        description="Of scaffoldGen, instead of a theme: what lies ahead, on the left, behind and on the right.",
     )
     backend: Literal["classic", "seva"] = Field(
         default="classic",
-        description="Who continues a single image: classic (its own mirror images) or seva (a generative model that "
-        "turns the camera in place).",
+        description="Who continues photographs: classic (a single image's own mirror images) or seva (a generative "
+        "model that turns the camera in place). Methods without photographs to continue do not use it.",
     )
+    flux: FluxParams = FluxParams()
+    gaps: GapParams = GapParams()
     turn_frames: int = Field(
         default=80,
         ge=8,
@@ -84,12 +148,37 @@ class ScaffoldParams(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "backend",
-            "self.backend == 'classic' || self.method == 'singleImage'",
-            "must be classic unless method is singleImage: the other methods have pictures of all sides",
-            lambda block: block.backend == "classic" or block.method == "singleImage",
-            ({"backend": "seva", "method": "panorama"},),
+            "self.backend == 'seva' || !(self.method in ['twoImages', 'singleImageHybrid'])",
+            "must be seva with the methods twoImages and singleImageHybrid",
+            lambda block: block.backend == "seva" or block.method not in ("twoImages", "singleImageHybrid"),
+            ({"backend": "classic", "method": "twoImages"},),
+        ),
+        Rule(
+            "prompts",
+            "size(self.prompts) == 0 || size(self.prompts) == 4",
+            "must be four: what lies ahead, on the left, behind and on the right",
+            lambda block: len(block.prompts) in _PROMPTS,
+            ({"prompts": ["a kitchen", "a garden"]},),
         ),
     )
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether every other view is completed between its neighbours."""
+        return self.method in GAP_METHODS
+
+    @property
+    def candidates_each(self) -> int:
+        """Candidates of each gap."""
+        if self.mode == "fast":
+            return 1
+        # Without weights there is no guidance, and candidates differ by their seed alone.
+        return self.gaps.seeds * (1 if self.gaps.backend == "classic" else len(self.gaps.guidances))
+
+    @property
+    def turns(self) -> bool:
+        """Whether seva draws all views that no photograph shows."""
+        return self.backend == "seva" and self.method in ("singleImage", "twoImages")
 
 
 class WorldDepthParams(Params):
@@ -221,14 +310,31 @@ class ExpansionParams(Params):
 class PointsParams(Params):
     """Where training starts from."""
 
-    method: Literal["scaffold", "planeSweep"] = Field(
+    method: Literal["scaffold", "planeSweep", "pycolmap", "vggt"] = Field(
         default="scaffold",
         description="Which points training starts from: scaffold (the panorama and what the paths added, at the "
-        "scaffold's depth) or planeSweep (corrected by comparing the pictures along the paths with each other; for "
-        "pictures that a model drew).",
+        "scaffold's depth), or the same corrected by what the pictures along the paths show, for pictures that a model "
+        "drew: planeSweep (compares them at their known poses), pycolmap (triangulates their features) or vggt (a "
+        "model that estimates cameras and depth of all of them; its cameras are brought onto the known ones).",
     )
     references: int = Field(
-        default=64, ge=2, le=2880, description="Pictures whose depth is swept at most, evenly along all paths."
+        default=64, ge=2, le=2880, description="Pictures that are measured at most, evenly along all paths."
+    )
+    variant: Literal["commercial", "research"] = Field(
+        default="commercial", description="Which weights of vggt: commercial (gated, no military use) or research."
+    )
+    alignment_limit: float = Field(
+        default=0.1,
+        gt=0.0,
+        le=1.0,
+        description="How far vggt may put the cameras from where they are: the median distance over the mean distance "
+        "of all cameras from their middle. Beyond it a world fails.",
+    )
+    alignment_limit_degrees: float = Field(
+        default=5.0,
+        gt=0.0,
+        le=90.0,
+        description="The same for orientations: the median angle in degrees.",
     )
 
 

@@ -1,4 +1,7 @@
-"""The pipeline of worlds as data: scaffold -> depth -> one stage for each motion -> points -> train -> export."""
+"""The pipeline of worlds as data: scaffold -> depth -> one stage for each motion -> points -> train -> export.
+
+Scaffolds whose every other view is filled between its neighbours begin with a stage that draws the candidates.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import SCENE_ARRAYS, WORK
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Sample
 from scenewright_stages.worldexplorer.listing import (
     DEPTH,
@@ -16,16 +19,26 @@ from scenewright_stages.worldexplorer.listing import (
     MOTIONS,
     SIDECARS,
     VIEWS,
+    brings_views,
     list_worlds,
     read_entry,
 )
-from scenewright_stages.worldexplorer.params import Motion, WorldDepthParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.params import (
+    CANDIDATES,
+    GAPS,
+    Motion,
+    PointsParams,
+    ScaffoldParams,
+    WorldDepthParams,
+    WorldExplorerParams,
+)
 
 _START_ARRAYS = tuple(replace(each, may_be_constant=True) for each in SCENE_ARRAYS)
 """Gaussians that were never trained are equally opaque."""
 _PLAIN = ImageContract(may_be_constant=True)
 _FLAGS = ImageContract(channels=1, may_be_constant=True)
-NOVEL_VIEWS = "novel-views"
+NOVEL_VIEWS, GEOMETRY, INPAINT = "novel-views", "geometry", "inpaint"
+TEXT_TO_IMAGE, SIMILARITY = "text-to-image", "similarity"
 _SEVA_PARAMETERS = ("expansion.backend", "expansion.translation_scale", "expansion.seva")
 _SEVA_SECONDS = 20.0
 """Of one window of 21 frames on a large GPU; a path of 135 frames has 14."""
@@ -47,21 +60,101 @@ def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
     return {DEPTH: block.backend}, stage_resources([choice], memory_gib=16.0)
 
 
+def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
+    """The same for the stage that gathers points."""
+    if block.method != "vggt":
+        return {}, Resources(memory_gib=8.0)
+    choice = BackendChoice(GEOMETRY, ("vggt",), variant=block.variant)
+    return {GEOMETRY: "vggt"}, stage_resources([choice], memory_gib=24.0)
+
+
 def views_of(sample: Sample) -> tuple[Child, ...]:
     """The eight views that a world is expanded from."""
     return tuple(Child(f"/view_{view}", {"view": view}) for view in range(VIEWS))
 
 
+def candidates_stage(params: WorldExplorerParams) -> StageSpec:
+    """Draws every other view, and candidates of those between them."""
+    block = params.scaffold
+    choices = [BackendChoice(INPAINT, (block.gaps.backend,))]
+    if block.method == "scaffoldGen":
+        choices.append(BackendChoice(TEXT_TO_IMAGE, ("flux",), precision=block.flux.precision))
+    else:
+        choices.append(BackendChoice(NOVEL_VIEWS, (block.backend,), precision=block.seva.precision))
+    return StageSpec(
+        name=CANDIDATES,
+        title="Candidates",
+        version=1,
+        implementation="scenewright_stages.worldexplorer.candidates:CandidatesStage",
+        reads=(Read(INPUT),),
+        outputs=(
+            OutputContract(
+                "views",
+                "{sample}/scaffold/drawn/{number:03d}.png",
+                "image",
+                form="numbered",
+                optional=True,
+                minimum_files=len(GAPS),
+                maximum_files=len(GAPS),
+                image=_PLAIN,
+            ),
+            OutputContract(
+                "pictures",
+                "{sample}/scaffold/candidates/{number:03d}.png",
+                "image",
+                form="numbered",
+                optional=True,
+                image=_PLAIN,
+            ),
+            OutputContract("sheet", "{sample}/scaffold/candidates.jpg", "image", optional=True, image=_PLAIN),
+        ),
+        parameters=(
+            "scaffold.method",
+            "scaffold.mode",
+            "scaffold.theme",
+            "scaffold.prompts",
+            "scaffold.backend",
+            "scaffold.flux",
+            "scaffold.gaps",
+            "scaffold.turn_frames",
+            "scaffold.seva",
+            "scaffold.field_of_view_degrees",
+            "scaffold.size",
+        ),
+        backends={choice.capability: choice.names[0] for choice in choices},
+        backend_parameters={INPAINT: "scaffold.gaps.backend", NOVEL_VIEWS: "scaffold.backend"},
+        resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
+        seconds_per_sample=120.0 + 8.0 * block.candidates_each,
+    )
+
+
+def _choice_of_gaps(block: ScaffoldParams) -> Ask:
+    """Which candidate fills each gap; nothing of worlds that bring their views, or whose entry wants another mode."""
+
+    def options(sample: Sample) -> dict[str, tuple[str, ...]]:
+        mode = sample.overrides.get("scaffold", {}).get("mode", block.mode)
+        if mode != "manual" or brings_views(sample):
+            return {}
+        count = block.model_copy(update={"mode": "manual"}).candidates_each
+        return {gap: tuple(map(str, range(number * count, (number + 1) * count))) for number, gap in enumerate(GAPS)}
+
+    text = "Which candidate fills each gap? The contact sheet scaffold/candidates.jpg shows their numbers."
+    return Ask("{sample}/scaffold/choice.json", options, text)
+
+
 def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     """Cuts eight views out of the panorama, or puts eight views together to one."""
     block = params.scaffold
-    backends, resources = _generator(block.backend, block.seva.precision)
+    backends, resources = _generator(block.backend if block.turns else "classic", block.seva.precision)
+    if block.has_gaps:
+        # An entry may want the automatic choice although the job does not.
+        backends = {SIMILARITY: "clip"}
     return StageSpec(
         name="scaffold",
         title="Scaffold",
         version=1,
         implementation="scenewright_stages.worldexplorer.scaffold:ScaffoldStage",
-        reads=(Read(INPUT),),
+        reads=(Read(INPUT), *((Read(CANDIDATES, ("views", "pictures")),) if block.has_gaps else ())),
         outputs=(
             OutputContract(
                 "views",
@@ -75,12 +168,18 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("panorama", "{sample}/scaffold/panorama.png", "image"),
             OutputContract("origin", "{sample}/scaffold/origin.png", "image", image=_FLAGS),
             OutputContract("cameras", "{sample}/scaffold/transforms.json", "json", json_keys=("frames",)),
+            *(
+                (OutputContract("scores", "{sample}/scaffold/scores.json", "json", optional=True),)
+                if block.has_gaps
+                else ()
+            ),
         ),
         parameters=("scaffold",),
         backends=backends,
         backend_parameters={NOVEL_VIEWS: "scaffold.backend"},
+        asks=_choice_of_gaps(block) if block.has_gaps else None,
         resources=resources,
-        seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if backends else 5.0,
+        seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if NOVEL_VIEWS in backends else 5.0,
     )
 
 
@@ -90,7 +189,7 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="depth",
         title="Depth",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.depth:DepthStage",
         reads=(Read(INPUT), Read("scaffold", ("panorama", "origin", "views") if backends else ("panorama", "origin"))),
         outputs=(
@@ -149,6 +248,7 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
 
 def points_stage(params: WorldExplorerParams) -> StageSpec:
     """Gathers the paths of all views into one capture that other programs can read, with its points."""
+    backends, resources = _measurer(params.points)
     return StageSpec(
         name="points",
         title="Points",
@@ -165,7 +265,9 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
         ),
         parameters=("expansion.resolution", "points", "training.start_points", "training.held_out_every"),
         attributes=("view",),
-        resources=Resources(memory_gib=8.0),
+        backends=backends,
+        backend_parameters={GEOMETRY: "points.method"},
+        resources=resources,
         seconds_per_sample=10.0,
     )
 
@@ -191,7 +293,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=2,
+        version=3,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         reads=(
             Read("points", ("capture",)),
@@ -213,9 +315,10 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def stages(params: WorldExplorerParams) -> tuple[StageSpec, ...]:
-    """scaffold -> depth -> one stage for each motion -> points -> train -> export."""
+    """candidates, where views have gaps -> scaffold -> depth -> each motion -> points -> train -> export."""
     motions = (motion_stage(params, motion) for motion in params.expansion.motions)
     return (
+        *((candidates_stage(params),) if params.scaffold.has_gaps else ()),
         scaffold_stage(params),
         depth_stage(params),
         *motions,
@@ -231,9 +334,17 @@ PIPELINE = Pipeline(
     params=WorldExplorerParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, read_entry=read_entry, lister=list_worlds),
     stages=stages,
-    examples=({"expansion": {"backend": "seva"}, "depth": {"method": "model"}},),
+    examples=(
+        {"expansion": {"backend": "seva"}, "depth": {"method": "model"}},
+        {"scaffold": {"method": "scaffoldGen"}},
+        {"points": {"method": "vggt"}},
+    ),
     entry_parameters=(
         "scaffold.method",
+        "scaffold.mode",
+        "scaffold.theme",
+        "scaffold.prompts",
+        "scaffold.field_of_view_degrees",
         "depth.method",
         "depth.camera_height",
         "depth.ceiling",
@@ -242,6 +353,7 @@ PIPELINE = Pipeline(
         "expansion.scale",
         "expansion.metres_per_unit",
         "expansion.clearance",
+        "expansion.translation_scale",
         "walk.reach",
     ),
     reporter="scenewright_stages.worldexplorer.report:WorldReporter",

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.depth.plane_sweep import Shot
+from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.world.memory import WorldFrame
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, turned, view_camera
 from scenewright_stages.vision.world.panorama import cut_view
 from scenewright_stages.vision.world.surfels import panorama_surfels, strides_of, surfels
-from scenewright_stages.vision.world.swept import corrected_start
 from scenewright_stages.worldexplorer.capture import CaptureFrame, write_capture
 from scenewright_stages.worldexplorer.expansion import load_frames, read_distance
+from scenewright_stages.worldexplorer.measuring import load_estimator, measured_start
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 from scenewright_stages.worldexplorer.scaffold import INVENTED
 
@@ -34,6 +34,10 @@ _POLE_DEGREES = 55.0
 
 class PointsStage(Stage[WorldExplorerParams]):
     """Makes the capture."""
+
+    def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
+        super().__init__(context)
+        self._estimator = load_estimator(self.params.points, context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes pictures, ``transforms.json``, points and start Gaussians."""
@@ -50,11 +54,12 @@ class PointsStage(Stage[WorldExplorerParams]):
             )
         path_frames = [each for _, path in paths for each in path]
         start = start_scene(surface, path_frames, inputs.params.training.start_points)
-        facts: dict[str, int] = {}
-        if inputs.params.points.method == "planeSweep":
+        facts: dict[str, Any] = {}
+        if inputs.params.points.method != "scaffold":
             kept_back = {frame.camera for frame in frames if frame.held_out}
             used = [each for each in path_frames if each.camera not in kept_back]
-            start, facts = swept_start(start, used, inputs.params.points.references)
+            place, block = inputs.workspace / "measuring", inputs.params.points
+            start, facts = measured_start(start, used, block, _OPACITY, self._estimator, place, self.context.progress)
         folder = inputs.workspace / "img2trajvid"
         write_capture(folder, frames, start, distance)
         scene = inputs.workspace / "start.npz"
@@ -66,7 +71,8 @@ class PointsStage(Stage[WorldExplorerParams]):
             "invented": round(_invented_share(inputs), 4),
             **facts,
         }
-        return StageResult({"capture": folder, "start": scene}, metrics=metrics)
+        uses = () if self._estimator is None else (self._estimator.record.use(),)
+        return StageResult({"capture": folder, "start": scene}, metrics=metrics, backends=uses)
 
     def _paths(self, inputs: StageInputs[WorldExplorerParams]) -> Iterator[tuple[str, list[WorldFrame]]]:
         """Every path that has frames, by motion and view, with its name."""
@@ -109,15 +115,6 @@ def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> 
     added = (frame for frame in frames if frame.filled.sum() >= _LEAST_FILLED)
     parts = [surfels(frame.surface(), frame.filled, _OPACITY) for frame in added]
     return GaussianScene.concatenate([panorama_surfels(panorama, _OPACITY), *parts])
-
-
-def swept_start(
-    start: GaussianScene, frames: Sequence[WorldFrame], references: int
-) -> tuple[GaussianScene, dict[str, int]]:
-    """The start corrected by what the pictures along the paths agree on, and how much was changed."""
-    shots = [Shot(unit_from_uint8(frame.srgb), frame.camera) for frame in frames]
-    found = corrected_start(start, shots, [frame.depth for frame in frames], references, _OPACITY)
-    return found.scene, {"swept_pictures": found.pictures, "added": found.added, "removed": found.removed}
 
 
 def strides_count(height: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
@@ -14,13 +16,18 @@ from scenewright_stages.scenes.page import SceneData, index_entry, measured, ren
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
-from scenewright_stages.worldexplorer.export import (
+from scenewright_stages.worldexplorer.export import read_walk
+from scenewright_stages.worldexplorer.params import CANDIDATES, WorldExplorerParams
+from scenewright_stages.worldexplorer.quality import (
     MAXIMUM_FRAME_UNCOVERED,
+    MAXIMUM_GROUND_SLIP,
     MAXIMUM_MEAN_UNCOVERED,
+    MAXIMUM_WIDE_SHARE,
     MINIMUM_CENTRE_PSNR,
-    read_walk,
+    MINIMUM_CLEARANCE,
+    MINIMUM_SHARPNESS_KEPT,
+    WalkQuality,
 )
-from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 LAST_STAGE = "export"
 _TITLE = "WorldExplorer"
@@ -83,6 +90,7 @@ def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
 def _images(files: _Files) -> Iterator[Picture]:
     captions = {
         (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
+        (CANDIDATES, "sheet"): "Candidates of the views between others, by number",
         ("scaffold", "panorama"): "The panorama that the world grew from",
         ("depth", "preview"): "Distances from the middle",
     }
@@ -94,22 +102,36 @@ def _images(files: _Files) -> Iterator[Picture]:
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
     if not metrics:
         return
-    walk = metrics["walk"]
+    walk = WalkQuality.from_json(metrics["walk"])
     yield Metric(
-        "Uncovered, mean", 100 * walk["uncovered_mean"], "%", "lower", 100 * MAXIMUM_MEAN_UNCOVERED, 2,
+        "Uncovered, mean", 100 * walk.uncovered_mean, "%", "lower", 100 * MAXIMUM_MEAN_UNCOVERED, 2,
         "Share of the walk's pixels that show nothing",
     )  # fmt: skip
-    yield Metric(
-        "Uncovered, worst frame", 100 * walk["uncovered_max"], "%", "lower", 100 * MAXIMUM_FRAME_UNCOVERED, 2
-    )  # fmt: skip
+    yield Metric("Uncovered, worst frame", 100 * walk.uncovered_max, "%", "lower", 100 * MAXIMUM_FRAME_UNCOVERED, 2)
     yield Metric(
         "Views from the middle", metrics["centre_psnr"], "dB", "higher", MINIMUM_CENTRE_PSNR, 1,
         "PSNR against the panorama",
     )  # fmt: skip
+    if np.isfinite(walk.ground_slip_px):
+        yield Metric(
+            "Ground slips", walk.ground_slip_px, "px", "lower", MAXIMUM_GROUND_SLIP, 2,
+            f"How far the ground leaves a level plane along the walk; painted on a ball {walk.ball_slip_px:.1f} px",
+        )  # fmt: skip
+    yield Metric(
+        "Sharpness kept", walk.sharpness_kept, "", "higher", MINIMUM_SHARPNESS_KEPT, 2,
+        "Frames of the walk against the same looks from the middle",
+    )  # fmt: skip
+    yield Metric("Large Gaussians", 100 * walk.wide_share, "%", "lower", 100 * MAXIMUM_WIDE_SHARE, 1,
+        "Of the worst frame, covered by Gaussians wider than 5 % of the place",
+    )  # fmt: skip
+    yield Metric(
+        "Clearance", walk.nearest_gaussian_metres / walk.near_metres, "", "higher", MINIMUM_CLEARANCE, 2,
+        "Nearest Gaussian to the walk, relative to the near depth of the place",
+    )  # fmt: skip
     if held_out := metrics.get("held_out"):
         note = f"SSIM {held_out['ssim']:.3f} over {held_out['views']} pictures of paths that did not train"
         yield Metric("Paths that were held out", held_out["psnr"], "dB", "higher", None, 1, note)
-    yield Metric("Reach of the walk", walk["reach_metres"], "m", digits=2)
+    yield Metric("Reach of the walk", walk.reach_metres, "m", digits=2)
     yield Metric("Gaussians", metrics["gaussians"], digits=0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +11,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.backends.novel_views.interface import Progress, ViewGenerator, ignore
+from scenewright_stages.backends.similarity.interface import SIMILARITY, SimilarityModel
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE, Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.colour import uint8_from_unit
-from scenewright_stages.vision.geometry import project
 from scenewright_stages.vision.images.loading import load_sample
 from scenewright_stages.vision.world.motions import VIEWS, view_camera
-from scenewright_stages.vision.world.panorama import cut_view, rays_of, stitch
+from scenewright_stages.vision.world.panorama import cut_view, stitch
 from scenewright_stages.vision.world.ring import mirrored_ring
 from scenewright_stages.worldexplorer.capture import transforms
-from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator, square_picture
-from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.choosing import SCORES, chosen_candidates
+from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator
+from scenewright_stages.worldexplorer.listing import OPPOSITE, brings_views
+from scenewright_stages.worldexplorer.params import CANDIDATES, ScaffoldParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.photograph import (
+    SHAPE_TOLERANCE,
+    Photograph,
+    picture_path,
+    read_photograph,
+)
 
 Floats = NDArray[np.float32]
 PHOTOGRAPHED, MIRRORED, INVENTED = 255, 128, 0
 """Levels of ``origin.png``."""
-_SHAPE_TOLERANCE = 0.01
-_USUAL_DEGREES = 60.0
 _SEAM_RATIO, _SEAM_LEAST = 4.0, 0.06
 
 
@@ -41,7 +48,8 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
     def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
         super().__init__(context)
         block = self.params.scaffold
-        self._generator = load_generator(block.backend, block.seva, context.models)
+        self._generator = load_generator(block.backend, block.seva, context.models) if block.turns else None
+        self._rater: SimilarityModel | None = None
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes views, panorama, its origin and the cameras.
@@ -49,18 +57,15 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
         Raises:
             SampleError: the input cannot be used.
         """
-        if not sample.files:
+        if sample.provided:
             raise SampleError(
                 "WorkFolder",
                 "the input is a work folder, whose paths are made: run training and export alone "
                 "(spec.stages.only: [train, export], or --only train,export)",
             )
         block = inputs.params.scaffold
+        made = self._made(sample, inputs)
         cameras = [view_camera(view, block.size) for view in range(VIEWS)]
-        if self._generator is None or block.method != "singleImage":
-            made = MAKERS[block.method](sample, inputs)
-        else:
-            made = turned_photograph(self._generator, inputs, lambda done: self.context.progress(done, ""))
         views = made.views or [cut_view(made.panorama, camera) for camera in cameras]
         path = inputs.workspace / "transforms.json"
         path.write_text(json.dumps(transforms(cameras, [f"final/{view:03d}.png" for view in range(VIEWS)]), indent=1))
@@ -68,17 +73,35 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             name: round(float((made.origin == level).mean()), 4)
             for name, level in (("photographed", PHOTOGRAPHED), ("mirrored", MIRRORED))
         }
+        scores = inputs.workspace / SCORES
         return StageResult(
             {
                 "views": [Pixels(uint8_from_unit(view)) for view in views],
                 "panorama": Pixels(uint8_from_unit(made.panorama)),
                 "origin": Pixels(made.origin),
                 "cameras": path,
+                **({"scores": scores} if scores.is_file() else {}),
             },
-            metrics={"method": block.method, **shares},
+            metrics={"method": "provided" if brings_views(sample) else block.method, **shares},
             warnings=made.warnings,
-            backends=() if self._generator is None else (self._generator.record.use(),),
+            backends=[each.record.use() for each in (self._generator, self._rater) if each is not None],
         )
+
+    def _made(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
+        block = inputs.params.scaffold
+        if brings_views(sample):
+            return from_views(sample, inputs)
+        if block.has_gaps:
+            return filled_between(inputs, chosen_candidates(inputs, self._load_rater))
+        if self._generator is None:
+            return MAKERS[block.method](sample, inputs)
+        return turned_photographs(self._generator, inputs, lambda done: self.context.progress(done, ""))
+
+    def _load_rater(self) -> SimilarityModel:
+        """Only where a world is chosen by ratings: most are not."""
+        if self._rater is None:
+            self._rater = load(SIMILARITY, "clip", ModelContext.from_settings(self.context.models))
+        return self._rater
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +123,7 @@ class Scaffold:
 
 def from_panorama(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
     """Of one equirectangular picture."""
-    panorama = read_panorama(inputs.path(INPUT, SOURCE), inputs.params.scaffold.panorama_height)
+    panorama = read_panorama(picture_path(inputs), inputs.params.scaffold.panorama_height)
     origin = np.full(panorama.shape[:2], PHOTOGRAPHED, np.uint8)
     return Scaffold(panorama, origin, tuple(seam_warnings(panorama)))
 
@@ -120,69 +143,59 @@ def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaf
 def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
     """Of one photograph and its mirror images."""
     block = inputs.params.scaffold
-    photograph, degrees = _read_photograph(inputs)
-    ring = mirrored_ring(photograph, degrees, block.panorama_height)
+    photograph = read_photograph(inputs)
+    ring = mirrored_ring(photograph.srgb, photograph.degrees, block.panorama_height)
     origin = np.select([ring.photographed, ring.mirrored], [PHOTOGRAPHED, MIRRORED], INVENTED).astype(np.uint8)
     photographed, mirrored = (float(mask.mean()) for mask in (ring.photographed, ring.mirrored))
     warnings = [
         f"one photograph shows {photographed:.0%} of the sphere: {mirrored:.0%} are its mirror images, the rest "
         "continues their borders; the pipeline vistadream suits one photograph better"
     ]
-    warnings += _shape_warnings(photograph)
     panorama = with_poles(ring.srgb, ring.photographed | ring.mirrored)
-    cameras = [view_camera(view, block.size) for view in range(VIEWS)]
-    views = [cut_view(panorama, camera) for camera in cameras]
-    views[0] = with_photograph(views[0], cameras[0], photograph, degrees)
-    return Scaffold(panorama, origin, tuple(warnings), tuple(views))
+    views = [cut_view(panorama, view_camera(view, block.size)) for view in range(VIEWS)]
+    views[0] = photograph.over(views[0])
+    return Scaffold(panorama, origin, (*warnings, *photograph.shape_warnings()), tuple(views))
 
 
-def _read_photograph(inputs: StageInputs[WorldExplorerParams]) -> tuple[Floats, float]:
-    """The pixels of a single image and its horizontal field of view in degrees."""
-    photograph = load_sample(inputs.path(INPUT, SOURCE))
-    degrees = inputs.params.scaffold.field_of_view_degrees or photograph.horizontal_degrees or _USUAL_DEGREES
-    return photograph.srgb, degrees
-
-
-def _shape_warnings(photograph: Floats) -> list[str]:
-    height, width = photograph.shape[:2]
-    if abs(width / height - 2) < 2 * _SHAPE_TOLERANCE:
-        return ["the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama"]
-    return []
-
-
-def turned_photograph(
+def turned_photographs(
     generator: ViewGenerator, inputs: StageInputs[WorldExplorerParams], progress: Progress = ignore
 ) -> Scaffold:
-    """Of one photograph and what a generator draws when the camera turns in place."""
+    """Of one photograph, or two, and what a generator draws when the camera turns in place."""
     block = inputs.params.scaffold
-    photograph, degrees = _read_photograph(inputs)
-    known = square_picture(photograph, degrees, block.seva.size)
-    views = drawn_turn(generator, known, block, inputs.seed, progress)
+    photographs = [read_photograph(inputs)]
+    if block.method == "twoImages":
+        photographs.append(read_photograph(inputs, OPPOSITE, VIEWS // 2))
+    views = drawn_turn(generator, photographs, block, inputs.seed, progress)
+    return invented(views, photographs, block)
+
+
+def filled_between(inputs: StageInputs[WorldExplorerParams], picks: Sequence[int]) -> Scaffold:
+    """Of four views that were drawn and the chosen candidates of those between them."""
+    drawn = [read_png(path) for path in inputs.paths(CANDIDATES, "views")]
+    candidates = inputs.paths(CANDIDATES, "pictures")
+    filled = [read_png(candidates[pick]) for pick in picks]
+    views = [view for pair in zip(drawn, filled, strict=True) for view in pair]
+    photographs = [read_photograph(inputs)] if inputs.find(INPUT, SOURCE) is not None else []
+    return invented(views, photographs, inputs.params.scaffold)
+
+
+def invented(views: Sequence[Floats], photographs: Sequence[Photograph], block: ScaffoldParams) -> Scaffold:
+    """Of eight views of which a generative model invented what no photograph shows."""
     cameras = [view_camera(view, block.size) for view in range(VIEWS)]
-    views[0] = with_photograph(views[0], cameras[0], photograph, degrees)
     stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
     panorama = with_poles(stitched.srgb, stitched.known)
-    shown = mirrored_ring(photograph, degrees, len(panorama)).photographed & stitched.known
-    warning = (
-        f"one photograph shows {float(shown.mean()):.0%} of the sphere: the other sides were invented by a generative "
-        "model, and above and below them their borders are continued"
-    )
+    shown = np.zeros_like(stitched.known)
+    for photograph in photographs:
+        shown |= photograph.shown(len(panorama)) & stitched.known
+    begin = {
+        0: "no photograph shows this place: all sides were invented",
+        1: f"one photograph shows {float(shown.mean()):.0%} of the sphere: the other sides were invented",
+        2: f"two photographs show {float(shown.mean()):.0%} of the sphere: the other sides were invented",
+    }[len(photographs)]
+    warning = f"{begin} by a generative model, and above and below them their borders are continued"
+    shapes = (text for photograph in photographs for text in photograph.shape_warnings())
     origin = np.where(shown, PHOTOGRAPHED, INVENTED).astype(np.uint8)
-    return Scaffold(panorama, origin, (warning, *_shape_warnings(photograph)), tuple(views))
-
-
-def with_photograph(view: Floats, camera: Camera, photograph: Floats, horizontal_degrees: float) -> Floats:
-    """The view straight ahead with the photograph itself where it reaches: resampled once, never its reconstruction."""
-    height, width = photograph.shape[:2]
-    own = Camera.from_field_of_view(width, height, horizontal_degrees)
-    scale = min(1.0, camera.focal[0] / own.focal[0])
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.float32)
-    places, _ = project(rays_of(camera), own.scaled(*size))
-    inside = np.all((places >= 0) & (places < size), axis=-1)
-    spots = (places - 0.5).astype(np.float32)
-    seen = cv2.remap(small, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.where(inside[..., None], seen, view).astype(np.float32)
+    return Scaffold(panorama, origin, (warning, *shapes), tuple(views))
 
 
 MAKERS: dict[str, Callable[[Sample, StageInputs[WorldExplorerParams]], Scaffold]] = {
@@ -200,7 +213,7 @@ def read_panorama(path: Path, height: int) -> Floats:
     """
     picture = load_sample(path).srgb
     rows, columns = picture.shape[:2]
-    if abs(columns / rows - 2) > 2 * _SHAPE_TOLERANCE:
+    if abs(columns / rows - 2) > 2 * SHAPE_TOLERANCE:
         raise SampleError(
             "NotAPanorama",
             f"the picture has {columns}x{rows} pixels, an equirectangular panorama is twice as wide as high: for eight "

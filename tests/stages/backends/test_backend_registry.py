@@ -36,16 +36,19 @@ def test_the_registry_loads_nothing_heavy() -> None:
     ("capability", "names"),
     [
         ("outpaint", ["classic", "flux-fill"]),
-        ("inpaint", ["classic", "flux-fill"]),
+        ("inpaint", ["classic", "flux-fill", "sd2-inpaint"]),
         ("depth", ["classic", "provided", "depth-pro", "depth-anything", "moge"]),
         ("segment", ["classic", "selfie", "mask", "sam3", "sam2"]),
         ("albedo", ["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]),
         ("normals", ["classic", "face-mesh", "dpt", "marigold-normals"]),
         ("caption", ["classic", "qwen-vl"]),
         ("novel-views", ["seva"]),
+        ("geometry", ["vggt"]),
         ("locate", ["match", "persam", "persam-f"]),
         ("fix", ["classic", "difix"]),
         ("perception", ["lpips-vgg"]),
+        ("similarity", ["clip"]),
+        ("text-to-image", ["flux"]),
     ],
 )
 def test_every_capability_offers_its_backends_classic_first(capability: str, names: list[str]) -> None:
@@ -60,6 +63,7 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "caption",
         "depth",
         "fix",
+        "geometry",
         "inpaint",
         "outpaint",
         "locate",
@@ -67,6 +71,8 @@ def test_an_unknown_capability_is_refused_with_what_there_is() -> None:
         "novel-views",
         "perception",
         "segment",
+        "similarity",
+        "text-to-image",
     )
 
 

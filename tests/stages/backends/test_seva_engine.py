@@ -10,7 +10,7 @@ from tiny_seva import LICENCES, save_tiny_seva
 
 from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.loading import ModelContext, ModelPool
-from scenewright_stages.backends.novel_views.facts import SEVA
+from scenewright_stages.backends.novel_views.facts import AUTOENCODER, CLIP, SEVA
 from scenewright_stages.backends.novel_views.interface import (
     NOVEL_VIEWS,
     DrawingSettings,
@@ -87,8 +87,17 @@ def test_the_record_names_all_three_sets(seva: ViewGenerator) -> None:
     assert record.non_commercial and record.precision == "fp32"
 
 
-def test_the_licence_and_every_set_are_asked_for(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(LicenceNotAccepted, match="stabilityai-ai-non-commercial"):
+def test_the_licence_is_asked_for_by_name(cache: Path) -> None:
+    with pytest.raises(LicenceNotAccepted, match="stabilityai-ai-non-commercial") as caught:
         ModelPool().load(NOVEL_VIEWS, "seva", ModelContext(cache, "cpu"))
-    with pytest.raises(MissingWeights, match="stable-virtual-camera"):
+    assert caught.value.field == "models.acceptLicenses" and caught.value.licence_url in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", [SEVA.id, AUTOENCODER.id, CLIP.id])
+def test_each_set_that_is_missing_is_named(cache: Path, tmp_path: Path, lost: str) -> None:
+    for weights in (SEVA, AUTOENCODER, CLIP):
+        if weights.id != lost:
+            (tmp_path / weights.id).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / weights.id).symlink_to(cache / weights.id)
+    with pytest.raises(MissingWeights, match=lost):
         ModelPool().load(NOVEL_VIEWS, "seva", ModelContext(tmp_path, "cpu", LICENCES))

@@ -20,12 +20,13 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Family, Sample
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
 from scenewright_stages.difix.catalogue import index_files
-from scenewright_stages.difix.gates import measure, sharpness
+from scenewright_stages.difix.gates import Candidate, agreement, measure, sharpness
 from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
 from scenewright_stages.difix.strategies import pairs, select, shot_names, trainings
 from scenewright_stages.vision.captures.pictures import Photograph
+from scenewright_stages.vision.metrics import array_psnr
 
 PARAMS = PairsParams.model_validate(
     {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}
@@ -174,8 +175,10 @@ def flawed(target: np.ndarray, seed: int) -> np.ndarray:
 
 
 def gate(render: np.ndarray, target: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    alpha = np.ones(target.shape[:2], np.float32)
-    return measure(render, alpha, target, reference, USUAL, GateParams()).to_json()
+    shape = target.shape[:2]
+    unseen = np.zeros(target.shape, np.float32), np.zeros(shape, np.bool_)
+    pair = Candidate(render, np.ones(shape, np.float32), target, reference, *unseen)
+    return measure(pair, USUAL, GateParams()).to_json()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -218,6 +221,30 @@ def test_planted_faults_are_dropped_with_their_reason(reason: str, seed: int) ->
     with pytest.raises(SampleRejected) as refused:
         gate(render, target, reference)
     assert refused.value.reason == reason
+
+
+OTHERS = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(box_room(4), 5, (96, 72), 4)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_photograph_of_another_room_is_foreign_though_its_psnr_passes(seed: int) -> None:
+    target, other = VIEWS[seed], OTHERS[seed]
+    render = 0.5 * flawed(target, seed) + 0.5 * other.mean() / 255
+    assert array_psnr(render, (other / 255).astype(np.float32)) > 12
+    with pytest.raises(SampleRejected) as refused:
+        gate(render, other, VIEWS[(seed + 1) % 5])
+    assert refused.value.reason == "Foreign"
+
+
+def test_a_render_that_shows_nothing_yet_is_vouched_for_by_the_warped_reference() -> None:
+    target = (VIEWS[0] / 255).astype(np.float32)
+    shape = target.shape[:2]
+    blank, seen = np.full_like(target, target.mean()), np.zeros(shape, np.bool_)
+    seen[:, :40] = True
+    warped = np.where(seen[..., None], flawed(VIEWS[0], 0), 0).astype(np.float32)
+    pair = Candidate(blank, np.ones(shape, np.float32), VIEWS[0], VIEWS[1], warped, seen)
+    assert agreement(pair, target) > 0.6
+    assert agreement(replace(pair, valid=np.zeros(shape, np.bool_)), target) == pytest.approx(0, abs=0.1)
 
 
 # Index files.

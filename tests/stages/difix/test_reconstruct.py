@@ -11,6 +11,11 @@ from synthetic import box_room, cameras_inside, render
 from synthetic.rendering import SyntheticView
 
 from scenewright_stages.captures import nearest, spread
+from scenewright_stages.contract.records import OutputFile, Record
+from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry
+from scenewright_stages.difix.catalogue import chosen_checkpoints
 from scenewright_stages.reconstruct.fix import round_cameras, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
@@ -164,3 +169,15 @@ def test_the_checkpoint_is_a_named_input_only_where_rounds_are_asked_for() -> No
     plain = ReconstructParams()
     assert named_inputs(plain) == ()
     assert [stage.name for stage in PIPELINE.stages(plain)] == ["capture", "train", "render"]
+
+
+def test_of_many_checkpoints_the_best_and_the_latest_reach_other_objects() -> None:
+    kept = {f"model_{step}.safetensors": (step, f"{step:032x}") for step in range(100, 2100, 100)}
+    outputs = {"checkpoints": OutputFile("checkpoints/", sum(size for size, _ in kept.values()), "0" * 32, kept)}
+    record = Record("fixer", "tune", "key", "done", outputs=outputs, metrics={"best_step": 300, "latest_step": 2000})
+    paths = chosen_checkpoints(Catalogue("fixer", [CatalogueEntry(Sample("fixer"), {"tune": record})], {}))
+    report = Report(step="publish", chosen={name: f"{path}@{'0' * 32}" for name, path in paths.items()})
+    told = Report.from_bytes(report.to_bytes()).chosen
+    assert set(told) == {"best", "latest", *map(str, range(1100, 2100, 100))}
+    assert told["best"].startswith("checkpoints/model_300.safetensors@")
+    assert told["latest"] == told["2000"]

@@ -64,6 +64,18 @@ def test_compression_is_that_of_repeated_jpeg_files(size: tuple[int, int], quali
     np.testing.assert_array_equal(found, cv2.cvtColor(expected, cv2.COLOR_BGR2RGB))
 
 
+@pytest.mark.parametrize("size", [(90, 120), (33, 17)])
+def test_one_channel_of_a_black_and_white_picture_gives_what_three_equal_ones_give(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(sum(size))
+    noise = rng.integers(0, 256, (max(2, size[0] // 4), max(2, size[1] // 4), 3), np.uint8)
+    picture = np.asarray(cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
+    after = {"contrast": 0.6, "brightness": 1.3, "blur": 15, "blur_degrees": 70.0, "qualities": (30, 12, 40, 25)}
+    grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
+    expected = degraded(grey, Degradation(**after))
+    np.testing.assert_array_equal(degraded(picture, Degradation(True, saturation=2.0, **after)), expected)
+    assert np.abs(expected.astype(int) - grey).mean() > 2
+
+
 def test_draws_follow_probabilities_and_ranges_and_each_step_draws_for_itself() -> None:
     block = AugmentParams()
     draws = [drawn(chances(block), seed) for seed in range(DRAWS)]

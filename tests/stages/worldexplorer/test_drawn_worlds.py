@@ -20,10 +20,12 @@ from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.world.memory import WorldFrame
 from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
 from scenewright_stages.vision.world.panorama import cut_view
-from scenewright_stages.worldexplorer.drawing import drawn_path, drawn_turn, square_picture
+from scenewright_stages.worldexplorer.drawing import drawn_path, drawn_turn
 from scenewright_stages.worldexplorer.params import ExpansionParams, ScaffoldParams, WorldExplorerParams
+from scenewright_stages.worldexplorer.photograph import Photograph
 from scenewright_stages.worldexplorer.pipeline import stages
 
+BEHIND = view_camera(4, 64).camera_from_world
 SEVA = {"steps": 1, "size": 64, "precision": "fp32"}
 
 
@@ -87,8 +89,8 @@ def test_the_turn_shows_every_eighth_part_of_a_circle() -> None:
     generator = Recorder(room_panorama("box", 0).srgb)
     block = ScaffoldParams.model_validate({"method": "singleImage", "backend": "seva", "turnFrames": 16, "size": 96})
     camera = view_camera(0, block.seva.size)
-    photograph = square_picture(cut_view(generator.panorama, camera), 60.0, block.seva.size)
-    views = drawn_turn(generator, photograph, block, 3, ignore)
+    photograph = Photograph(cut_view(generator.panorama, camera), 60.0)
+    views = drawn_turn(generator, [photograph], block, 3, ignore)
     (task,) = generator.tasks
     assert len(task.targets) == 15 and task.seed == 3
     np.testing.assert_allclose(task.targets[3].camera_from_world, view_camera(2, 96).camera_from_world, atol=1e-9)
@@ -98,6 +100,25 @@ def test_the_turn_shows_every_eighth_part_of_a_circle() -> None:
         assert np.abs(srgb - expected).mean() < 0.01, view
 
 
+def test_two_photographs_look_ahead_and_behind() -> None:
+    generator = Recorder(room_panorama("box", 0).srgb)
+    block = ScaffoldParams.model_validate({"method": "twoImages", "backend": "seva", "turnFrames": 16, "size": 64})
+    pictures = [
+        Photograph(cut_view(generator.panorama, view_camera(0, 96)), 60.0),
+        Photograph(cut_view(generator.panorama, Camera.from_field_of_view(96, 72, 60.0, BEHIND)), 60.0, view=4),
+    ]
+    views = drawn_turn(generator, pictures, block, 3, ignore)
+    (task,) = generator.tasks
+    # The first fills its view; the second leaves a border above and below, so that its view is drawn too.
+    assert len(task.targets) == 15
+    np.testing.assert_allclose(task.inputs[1].camera.camera_from_world, BEHIND, atol=1e-9)
+    for view, srgb in enumerate(views):
+        expected = cut_view(generator.panorama, view_camera(view, 64))
+        assert np.abs(srgb - expected).mean() < 0.015, view
+    shown = pictures[1].shown(64)
+    assert shown[:, :8].any() and shown[:, -8:].any() and not shown[:, 32:96].any()
+
+
 @pytest.mark.parametrize(
     ("size", "degrees", "field_of_view"), [((96, 72), 60.0, 46.83), ((72, 96), 50.0, 50.0), ((120, 90), 100.0, 60.0)]
 )
@@ -105,7 +126,7 @@ def test_a_photograph_is_cropped_to_a_square_and_never_widened(
     size: tuple[int, int], degrees: float, field_of_view: float
 ) -> None:
     panorama = room_panorama("box", 0).srgb
-    picture = square_picture(cut_view(panorama, Camera.from_field_of_view(*size, degrees)), degrees, 64)
+    picture = Photograph(cut_view(panorama, Camera.from_field_of_view(*size, degrees)), degrees).square(64)
     assert picture.camera.field_of_view == pytest.approx((field_of_view, field_of_view), abs=0.01)
     np.testing.assert_allclose(picture.srgb, cut_view(panorama, picture.camera), atol=0.25)
     assert np.abs(picture.srgb - cut_view(panorama, picture.camera)).mean() < 0.02
@@ -145,6 +166,9 @@ def frames_of(view: int, count: int) -> list[WorldFrame]:
         ({}, set()),
         ({"expansion": {"backend": "seva", "motions": ["in"]}}, {"expand-in"}),
         ({"scaffold": {"method": "singleImage", "backend": "seva"}}, {"scaffold"}),
+        ({"scaffold": {"method": "panorama", "backend": "seva"}}, set()),
+        ({"scaffold": {"method": "singleImageHybrid", "backend": "seva"}}, {"candidates"}),
+        ({"scaffold": {"method": "scaffoldGen"}}, {"candidates"}),
     ],
 )
 def test_only_drawing_stages_ask_for_a_gpu(block: dict[str, Any], on_gpu: set[str]) -> None:

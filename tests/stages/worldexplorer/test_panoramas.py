@@ -14,7 +14,7 @@ from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vision.world.layout import distances, find_walls, looks_like_sky
 from scenewright_stages.vision.world.mesh import Surface, look
 from scenewright_stages.vision.world.motions import turned, view_camera
-from scenewright_stages.vision.world.panorama import cut_depth, cut_view, directions, sample, stitch
+from scenewright_stages.vision.world.panorama import cut_depth, cut_view, directions, rays_of, sample, stitch
 
 HEIGHT = 256
 
@@ -47,6 +47,39 @@ def test_eight_views_put_together_give_the_panorama_back() -> None:
     assert found.known[middle].all()
     assert not found.known[:20].any()
     assert np.abs(found.srgb - panorama)[found.known].max() < 0.01
+
+
+def visible(camera: Camera, others: list[Camera]) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels whose ray lies inside the picture of another camera at the same point."""
+    seen = np.zeros((camera.height, camera.width), np.bool_)
+    for other in others:
+        rays = rays_of(camera) @ other.camera_from_world[:3, :3].T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            flat = np.abs(rays[..., :2] / rays[..., 2:]) < np.tan(np.radians(other.field_of_view[0] / 2))
+        seen |= (rays[..., 2] > 0) & flat.all(axis=-1)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["box", "cylinder"])
+def test_hidden_views_are_warped_from_their_neighbours_and_holes_are_known(name: str) -> None:
+    """Views 0, 2, 4 and 6 in the places of 1, 3, 5 and 7: what overlaps is right, what nobody sees is a hole."""
+    cameras = [view_camera(view, 192) for view in range(8)]
+    views = [render(room(name, 0), camera, 2).srgb for camera in cameras]
+    found = stitch(views[::2], cameras[::2], 576)
+    known = np.repeat(found.known[..., None], 3, axis=2).astype(np.float32)
+    for view in (1, 3, 5, 7):
+        overlap = cut_view(known, cameras[view])[..., 0] > 0.5
+        true = visible(cameras[view], cameras[::2])
+        union = float((~overlap & ~true).sum() / (~overlap | ~true).sum())
+        inner = overlap & true
+        warped, copied = (
+            float(-10 * np.log10(np.mean((picture - views[view])[inner] ** 2)))
+            for picture in (cut_view(found.srgb, cameras[view]), views[view - 1])
+        )
+        print(f"{name} {view}: overlap {inner.mean():.3f} at {warped:.1f} dB (a copy {copied:.1f}), IoU {union:.3f}")
+        assert 0.2 < inner.mean() < 0.6
+        assert warped >= 30 > copied
+        assert union >= 0.95
 
 
 def test_distances_survive_the_way_over_views() -> None:

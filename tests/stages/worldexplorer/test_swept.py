@@ -11,10 +11,11 @@ from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.depth.plane_sweep import Shot
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.world.correction import CorrectedStart, corrected_start
 from scenewright_stages.vision.world.mesh import Surface
 from scenewright_stages.vision.world.motions import target_cameras
 from scenewright_stages.vision.world.surfels import panorama_surfels
-from scenewright_stages.vision.world.swept import NEIGHBOURS, SweptStart, chosen_neighbours, corrected_start
+from scenewright_stages.vision.world.swept import NEIGHBOURS, chosen_neighbours, swept_pictures
 
 SIZE = 96
 VIEWS = (0,)
@@ -39,7 +40,7 @@ def errors(scene: GaussianScene, camera: Camera) -> tuple[float, float]:
 
 
 @pytest.fixture(scope="module")
-def corrected() -> tuple[GaussianScene, SweptStart]:
+def corrected() -> tuple[GaussianScene, CorrectedStart]:
     panorama = room_panorama("box", 1, 128)
     assert panorama.distance is not None
     # A guess that takes the whole room for a third too small.
@@ -48,10 +49,10 @@ def corrected() -> tuple[GaussianScene, SweptStart]:
     views = [render(room("box", 1), camera, 2) for camera in cameras]
     shots = [Shot(view.srgb, camera) for view, camera in zip(views, cameras, strict=True)]
     depths = [np.full((SIZE, SIZE), np.median(view.depth) / 1.5, np.float32) for view in views]
-    return guess, corrected_start(guess, shots, depths, references=12, opacity=0.95)
+    return guess, corrected_start(guess, swept_pictures(shots, depths, references=12), opacity=0.95)
 
 
-def test_a_wrong_start_is_corrected(corrected: tuple[GaussianScene, SweptStart]) -> None:
+def test_a_wrong_start_is_corrected(corrected: tuple[GaussianScene, CorrectedStart]) -> None:
     guess, found = corrected
     assert found.pictures == 12 and found.added > 1000 and found.removed > 1000
     before, after = (
@@ -65,7 +66,7 @@ def test_a_wrong_start_is_corrected(corrected: tuple[GaussianScene, SweptStart])
     assert after[1] > before[1] + 3
 
 
-def test_the_added_points_lie_on_the_surfaces(corrected: tuple[GaussianScene, SweptStart]) -> None:
+def test_the_added_points_lie_on_the_surfaces(corrected: tuple[GaussianScene, CorrectedStart]) -> None:
     _, found = corrected
     panorama = room_panorama("box", 1, 128)
     assert panorama.distance is not None

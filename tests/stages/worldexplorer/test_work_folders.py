@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from world_panoramas import room_panorama
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
+from scenewright_stages.contract.samples import SourceFile
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.ply import read_ply, read_points
 from scenewright_stages.worldexplorer.capture import held_out_paths, read_world_capture
@@ -163,8 +165,11 @@ def test_several_or_unfinished_work_folders_are_said() -> None:
 
 
 def test_a_work_folder_is_not_expanded_again(tmp_path: Path) -> None:
+    chain = Chain(tmp_path, TINY, {})
+    scaffold = next(stage for stage in chain.stages if stage.name == "scaffold")
+    finished_world = replace(chain.root, provided={"points": {"capture": SourceFile("s3://d/", 1, "")}})
     with pytest.raises(SampleError, match="--only train,export"):
-        Chain(tmp_path, TINY, {}).run(until="scaffold")
+        chain.run_one(scaffold, finished_world)
 
 
 def entry(**said: Any) -> Listed:
@@ -181,7 +186,6 @@ def test_an_entry_may_bring_its_eight_views() -> None:
     assert found.files["view_7"] == "scaffolds/3/007.png"
     assert found.overrides == {
         "depth": {"method": "provided"},
-        "scaffold": {"method": "provided"},
         "expansion": {"scale": "outdoor"},
     }
 
@@ -197,6 +201,35 @@ def test_an_entry_chooses_motions_but_not_their_order() -> None:
     assert found.attributes["motions"] == ["in", "right"]
     refused = entry(expansion={"trajectory_order": ["right", "in"]})
     assert refused.rejected is not None and "keep the order in, left, right, up" in refused.rejected[1]
+
+
+def test_an_entry_says_its_texts_and_mode() -> None:
+    four = ["a stove", "a desk", "a bed", "a sofa"]
+    rooms = entry(theme="farm", scaffold={"mode": "manual", "prompts": four}, input_image="x.png")
+    assert rooms.overrides["scaffold"] == {"mode": "manual", "theme": "farm", "prompts": []}
+    own = entry(theme="farm", scaffold={"custom": True, "prompts": four})
+    assert own.overrides["scaffold"] == {"prompts": four}
+    refused = entry(scaffold={"custom": True, "prompts": four[:3]})
+    assert refused.rejected is not None and "four texts" in refused.rejected[1]
+    near = entry(expansion={"translation_scaling_factor": 6})
+    assert near.overrides["expansion"] == {"translationScale": 6.0}
+
+
+def test_a_text_stands_for_a_picture_that_nobody_named() -> None:
+    missing = Listed("default/index_0000", {}, {"variant": "default"}, rejected=("InputMissing", "x"))
+    assert read_entry(missing, {"theme": "farm"}, []).rejected is None
+    assert read_entry(missing, {"theme": "farm", "input_image": "lost.png"}, []).rejected == ("InputMissing", "x")
+    assert read_entry(missing, {}, []).rejected == ("InputMissing", "x")
+
+
+def test_the_picture_of_what_lies_behind_is_named_or_found() -> None:
+    front = Listed("stylized/index_0003", {"source": "a.png"}, {"variant": "stylized"})
+    found = read_entry(front, {}, ["a.png", "views_180/stylized/index_0003_180.png"])
+    assert found.files["opposite"] == "views_180/stylized/index_0003_180.png"
+    named = read_entry(front, {"scaffold": {"opposite_image": "b.png"}}, ["a.png", "b.png"])
+    assert named.files["opposite"] == "b.png"
+    lost = read_entry(front, {"scaffold": {"opposite_image": "c.png"}}, ["a.png"])
+    assert lost.rejected is not None and "'c.png' is not in the folder" in lost.rejected[1]
 
 
 def test_what_an_entry_does_not_say_stays() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ from world_panoramas import room_panorama
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped, StageInputs
 from scenewright_stages.vision.captures.camera_files import read_transforms
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.world.motions import view_camera
 from scenewright_stages.vision.world.panorama import cut_depth, cut_view
 from scenewright_stages.vision.world.ring import folded
 from scenewright_stages.worldexplorer.catalogue import batch_files
-from scenewright_stages.worldexplorer.listing import list_views
+from scenewright_stages.worldexplorer.listing import list_views, missing_views
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.photograph import picture_path
 from scenewright_stages.worldexplorer.pipeline import stages, views_of
 
 
@@ -94,6 +97,24 @@ def test_the_same_work_gives_the_same_bytes(panorama_chain: Chain, tmp_path: Pat
                     other = panorama_chain.files[name, sample][output]
                     if isinstance(path, Path) and path.is_file() and isinstance(other, Path):
                         assert path.read_bytes() == other.read_bytes(), (name, sample, output)
+
+
+def test_views_side_by_side_and_in_another_order_give_the_same_bytes(panorama_chain: Chain, tmp_path: Path) -> None:
+    """As shards do: two at once, the last view first, each library on as many threads as it likes."""
+    chain = Chain(tmp_path, TINY, panorama_chain.inputs)
+    chain.files = {key: files for key, files in panorama_chain.files.items() if key[0] in ("scaffold", "depth")}
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        for motion in ("expand-in", "expand-left"):
+            stage = next(each for each in chain.stages if each.name == motion)
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(partial(chain.run_one, stage), reversed(chain.family.levels[1])))
+            for child in chain.family.levels[1]:
+                made, before = (Path(str(each.files[motion, child.id]["frames"])) for each in (chain, panorama_chain))
+                assert made != before and made.read_bytes() == before.read_bytes(), child.id
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_the_start_can_be_corrected_by_the_pictures(panorama_chain: Chain) -> None:
@@ -225,13 +246,38 @@ def test_folders_of_eight_views_are_samples() -> None:
     assert list_views(Keys("room.jpg", "000.png")) is None  # type: ignore[arg-type]
 
 
+def test_a_folder_with_what_lies_ahead_and_behind_is_a_sample_of_two_photographs() -> None:
+    (listed,) = list_views(Keys("attic/000.jpg", "attic/004.png", "attic/notes.txt"))  # type: ignore[misc, arg-type]
+    assert listed.files == {"source": "attic/000.jpg", "opposite": "attic/004.png"}
+    assert list_views(Keys("attic/000.jpg", "attic/004.png", "attic/005.png")) is None  # type: ignore[arg-type]
+    assert list_views(Keys("attic/000.jpg", "attic/004.png", "attic/other.jpg")) is None  # type: ignore[arg-type]
+
+
+def test_a_folder_with_seven_of_eight_views_is_one_sample_that_says_what_it_lacks() -> None:
+    seven = [f"attic/00{n}.png" for n in range(8) if n != 3]
+    (listed,) = list_views(Keys(*seven))  # type: ignore[misc, arg-type]
+    assert listed.id == "attic" and missing_views(listed.files) == ["003"]
+    assert list_views(Keys(*seven, "attic/other.jpg")) is None  # type: ignore[arg-type]
+
+
+def test_a_second_photograph_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "000.png").write_bytes(b"")
+    params = WorldExplorerParams.model_validate({"scaffold": {"method": "twoImages", "backend": "seva"}})
+    inputs = StageInputs({("input", "source"): tmp_path / "000.png"}, params, 1, tmp_path)
+    with pytest.raises(SampleError, match=r"004 beside 000.*scaffold\.opposite_image") as caught:
+        picture_path(inputs, "opposite")
+    assert caught.value.reason == "OppositeMissing"
+
+
 @pytest.mark.parametrize(
     "block",
     [
         {"expansion": {"motions": ["up", "in"]}},
         {"expansion": {"motions": ["in", "in"]}},
         {"depth": {"cameraHeight": 2.0, "ceilingHeight": 1.5}},
-        {"scaffold": {"method": "scaffoldGen"}},
+        {"scaffold": {"method": "twoImages"}},
+        {"scaffold": {"method": "scaffoldGen", "prompts": ["a kitchen"]}},
+        {"scaffold": {"method": "textOnly"}},
     ],
 )
 def test_what_does_not_work_is_not_accepted(block: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ class Chain:
 
     Args:
         models: where models come from; none for classic backends.
+        answer: of the person who is asked.
 
     Attributes:
         stages: of the chain.
@@ -67,8 +68,9 @@ class Chain:
         block: Mapping[str, Any],
         files: Mapping[str, Path],
         models: ModelSettings = ON_THE_CPU,
+        answer: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self.inputs, self.models = folder, dict(files), models
+        self.folder, self.inputs, self.models, self.answer = folder, dict(files), models, answer or {}
         self.params = WorldExplorerParams.model_validate(block)
         sources = {role: SourceFile(str(path), path.stat().st_size, "") for role, path in files.items()}
         self.stages = stages(self.params)
@@ -96,10 +98,17 @@ class Chain:
         workspace.mkdir(parents=True)
         state = MemoryState() if stage.keeps_state else None
         inputs = StageInputs(
-            self._inputs(stage, sample), self.params, 7, workspace, families=self._families(stage, sample), state=state
+            self._inputs(stage, sample),
+            self.params,
+            7,
+            workspace,
+            families=self._families(stage, sample),
+            answer=self.answer if stage.asks is not None else {},
+            state=state,
         )
         result: StageResult = getattr(import_module(module), name)(context).process(sample, inputs)
-        assert set(result.outputs) == {output.name for output in stage.outputs}
+        names = {output.name: output.optional for output in stage.outputs}
+        assert names.keys() >= set(result.outputs) >= {name for name, optional in names.items() if not optional}
         self.made[stage.name, sample.id] = result
         self.files[stage.name, sample.id] = {
             name: _stored(workspace, name, value) for name, value in result.outputs.items()

@@ -363,3 +363,11 @@ def test_two_samples_that_become_one_id_are_refused() -> None:
     twice = chain(replace(PAINT, expands=lambda sample: [Child("_a_b") if sample.id == "s" else Child("_b")]))
     with pytest.raises(ConfigurationError, match="s and s_a would both become this sample"):
         refuse_shared_paths(twice, twice.population([photo("s"), Sample("s_a")]))
+
+
+def test_nothing_is_asked_of_a_sample_without_options() -> None:
+    silent = replace(ASKED, asks=replace(QUESTION, options=lambda sample: {}))
+    views = painted(v0="done", v1="done", v2="done")
+    assert judged(chain(PAINT, silent), *views)["choose"]["s"].state == "todo"
+    (item,) = planned(chain(PAINT, silent), "choose", "s", *views).items
+    assert item.answer == ""

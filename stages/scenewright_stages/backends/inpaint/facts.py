@@ -28,6 +28,25 @@ FLUX_FILL = Weights(
     gated=True,
 )
 
+SD2_INPAINTING = Weights(
+    # A copy: the repository of the model's makers was withdrawn in November 2025.
+    id="sd2-community/stable-diffusion-2-inpainting",
+    licence="openrail++",
+    licence_url=f"{_HUB}/stabilityai/stable-diffusion-2/blob/main/LICENSE-MODEL",
+    approximate_bytes=5_200_000_000,
+    required_files=(
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/*",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ),
+)
+
 
 def _classic_fill(capability: str) -> BackendFacts:
     return BackendFacts(
@@ -59,9 +78,27 @@ def _flux_fill(capability: str) -> BackendFacts:
     )
 
 
+def _sd2_inpaint() -> BackendFacts:
+    return BackendFacts(
+        name="sd2-inpaint",
+        capability="inpaint",
+        family="model",
+        implementation=f"{_PACKAGE}.sd2:load_sd2",
+        notes="Filled pixels are invented by Stable Diffusion 2 Inpainting; known pixels are the input's own.",
+        weights={"2": (SD2_INPAINTING,)},
+        device="cuda",
+        gpu_memory_gib=6.0,
+        gpu_memory_by={"fp32": 10.0},
+        precisions=("fp16", "fp32"),
+        extra="diffusion",
+        options={"steps": (), "guidance": (), "negative": ()},
+    )
+
+
 BACKENDS = (
     _classic_fill("inpaint"),
     _flux_fill("inpaint"),
+    _sd2_inpaint(),
     _classic_fill("outpaint"),
     _flux_fill("outpaint"),
 )

@@ -100,7 +100,8 @@ class FluxFillInpainter:
             return srgb.copy()
         padded, padded_hole = pad_to_multiple(srgb, hole, self._multiple)
         height, width = hole.shape
-        filled = self._sample(padded, padded_hole, prompt, seed)
+        guidance = (guide.guidance if guide is not None else 0.0) or self._settings.guidance
+        filled = self._sample(padded, padded_hole, prompt, seed, guidance)
         return paste_known(filled[:height, :width], srgb, hole)
 
     def release(self) -> None:
@@ -120,7 +121,7 @@ class FluxFillInpainter:
         return 2 * int(self._pipeline.vae_scale_factor)
 
     @torch.no_grad()
-    def _sample(self, srgb: FloatImage, hole: Mask, prompt: str, seed: int) -> FloatImage:
+    def _sample(self, srgb: FloatImage, hole: Mask, prompt: str, seed: int, guidance: float) -> FloatImage:
         pipeline, settings = self._pipeline, self._settings
         device = pipeline._execution_device
         embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
@@ -137,7 +138,7 @@ class FluxFillInpainter:
             prompt_embeds=embeddings.sequence,
             pooled_prompt_embeds=embeddings.pooled,
             num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
+            guidance_scale=guidance,
             generator=generator,
             output_type="pt",
             return_dict=False,

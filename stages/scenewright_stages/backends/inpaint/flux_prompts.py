@@ -107,17 +107,23 @@ def load_prompts(
 
 
 @torch.no_grad()
-def encode_prompt(folder: Path, prompt: str, device: str, dtype: torch.dtype) -> PromptEmbeddings:
+def encode_prompt(
+    folder: Path, prompt: str, device: str, dtype: torch.dtype, pipeline: str = "FluxFillPipeline"
+) -> PromptEmbeddings:
     """Load both text encoders, encode one prompt, free them.
+
+    Args:
+        folder: of the weights.
+        prompt: the text.
+        device, dtype: where and in which type the encoders run.
+        pipeline: diffusers' class whose weights they are.
 
     Returns:
         embeddings on the CPU, in ``dtype``.
     """
     encoders = (
-        quiet_diffusers()
-        .FluxFillPipeline.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, transformer=None, vae=None
-        )
+        getattr(quiet_diffusers(), pipeline)
+        .from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, transformer=None, vae=None)
         .to(device)
     )
     sequence, pooled, _ = encoders.encode_prompt(

@@ -19,15 +19,17 @@ from scenewright_stages.vision import inpainting
 
 @dataclass(frozen=True)
 class FillGuide:
-    """Knowledge about the place of a hole, for backends that copy texture.
+    """What else is known about a fill; backends ignore what they cannot use.
 
     Attributes:
         allowed_source: (H, W) bool, pixels that may be copied (the background side of a disocclusion).
         depth: (H, W) float32 z-depth of the image; holes may be NaN.
+        guidance: how closely a generative model keeps to the prompt; 0 for its own setting.
     """
 
     allowed_source: Mask | None = None
     depth: FloatImage | None = None
+    guidance: float = 0.0
 
 
 @runtime_checkable

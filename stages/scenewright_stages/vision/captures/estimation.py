@@ -94,7 +94,9 @@ def estimate_poses(
         link.symlink_to(photographs[name].resolve())
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     pycolmap.set_random_seed(settings.seed)
-    _find_features(database, pictures, names, settings, progress)
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = _LENS
+    find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.45 * share, message))
     progress(0.45, f"matching {len(names)} photographs")
     _match(database, settings)
     progress(0.9, "placing the photographs")
@@ -106,11 +108,27 @@ def estimate_poses(
     return _registration(names, best, models)
 
 
-def _find_features(
-    database: Path, pictures: Path, names: Sequence[str], settings: EstimationSettings, progress: Progress
+def find_features(
+    database: Path,
+    pictures: Path,
+    names: Sequence[str],
+    reader: pycolmap.ImageReaderOptions,
+    settings: EstimationSettings,
+    progress: Progress,
 ) -> None:
-    reader = pycolmap.ImageReaderOptions()
-    reader.camera_model = _LENS
+    """Writes the features of photographs into a new database; those of one lens share a camera.
+
+    Args:
+        database: file to make.
+        pictures: folder of the photographs.
+        names: of the photographs, in order.
+        reader: the lens, as far as it is known.
+        settings: how hard to look.
+        progress: called before each photograph.
+
+    Raises:
+        CaptureError: a photograph cannot be read (``Unreadable``).
+    """
     pycolmap.Database.open(database).close()
     for group in _by_lens(pictures, names):
         single = pycolmap.CameraMode.SINGLE
@@ -120,7 +138,7 @@ def _find_features(
     options.max_image_size = settings.longest_side
     options.sift.max_num_features = settings.features
     for number, name in enumerate(names):
-        progress(0.45 * number / len(names), f"features of {name}")
+        progress(number / len(names), f"features of {name}")
         pycolmap.extract_features(
             database,
             pictures,
@@ -146,13 +164,21 @@ def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
 
 
 def _match(database: Path, settings: EstimationSettings) -> None:
+    matching, verification = matching_options(settings)
+    pycolmap.match_exhaustive(
+        database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
+    )
+
+
+def matching_options(
+    settings: EstimationSettings,
+) -> tuple[pycolmap.FeatureMatchingOptions, pycolmap.TwoViewGeometryOptions]:
+    """Matching and verification on one thread, the same every time."""
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads, matching.use_gpu = 1, False
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = settings.seed
-    pycolmap.match_exhaustive(
-        database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
-    )
+    return matching, verification
 
 
 def _models(

@@ -97,8 +97,7 @@ def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], k
             rejected=rejected,
         )
         if path not in present:
-            missing = ("InputMissing", f"{METADATA} names {path!r}, which is not in the folder")
-            listed = replace(listed, rejected=missing)
+            listed = replace(listed, rejected=("InputMissing", _what_is_missing(index, entry, variant, path)))
         yield kind.read_entry(listed, entry, present) if kind.read_entry is not None else listed
 
 
@@ -129,11 +128,29 @@ def _variant_path(variant: str, details: Any) -> str:
 
 
 def _fallback(index: int, entry: Mapping[str, Any], present: set[str], kind: InputKind) -> str:
+    if named := _named_picture(entry):
+        return named
+    conventional = [f"{name}{suffix}" for name in _conventions(index) for suffix in kind.suffixes]
+    return next((path for path in conventional if path in present), conventional[0])
+
+
+def _named_picture(entry: Mapping[str, Any]) -> str:
+    """The picture of an entry without variants; empty when it names none."""
     scaffold = entry.get("scaffold")
     named = scaffold.get("input_image") if isinstance(scaffold, dict) else None
     named = named or entry.get("input_image")
-    if isinstance(named, str):
-        return named.removeprefix("./")
-    names = (f"images/index_{index:04d}", f"images/{index}")
-    conventional = [f"{name}{suffix}" for name in names for suffix in kind.suffixes]
-    return next((path for path in conventional if path in present), conventional[0])
+    return named.removeprefix("./") if isinstance(named, str) else ""
+
+
+def _conventions(index: int) -> tuple[str, str]:
+    return f"images/index_{index:04d}", f"images/{index}"
+
+
+def _what_is_missing(index: int, entry: Mapping[str, Any], variant: str, path: str) -> str:
+    if variant != DEFAULT_VARIANT or _named_picture(entry):
+        return f"{METADATA} names {path!r}, which is not in the folder"
+    by_convention = " or ".join(f"{name}.*" for name in _conventions(index))
+    return (
+        "the entry has no picture; looked for a variant (such as photorealistic) with original_path, path or filename, "
+        f"then for scaffold.input_image, input_image, {by_convention}"
+    )

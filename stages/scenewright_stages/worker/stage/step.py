@@ -314,7 +314,7 @@ class StageRun:
             SampleError: the answer does not fit (reason ``BadAnswer``).
         """
         ask = self._spec.asks
-        if ask is None:
+        if ask is None or not item.answer:
             return {}
         try:
             return check_answer(json.loads(self._session.output.get_bytes(item.answer)), ask.options(item.sample))

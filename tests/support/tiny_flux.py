@@ -1,4 +1,4 @@
-"""A FLUX Fill pipeline with few, random weights, saved in the published repository's own format."""
+"""FLUX Fill and FLUX.1 pipelines with few, random weights, saved in the published repositories' own format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
 LATENT_CHANNELS = 4
@@ -29,14 +35,26 @@ def save_tiny_flux(folder: Path, seed: int = 0, with_encoders: bool = False) -> 
     return folder
 
 
+def save_tiny_flux_dev(folder: Path, seed: int = 0) -> Path:
+    """Write the pipeline that draws from texts to ``folder``, with its text encoders."""
+    torch.manual_seed(seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    transformer = _transformer(mask_channels=None)
+    FluxPipeline(
+        scheduler=_scheduler(), vae=_autoencoder(), transformer=transformer, **_encoders(folder.parent)
+    ).save_pretrained(folder)
+    return folder
+
+
 _ENCODER_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
 
 
-def _transformer() -> FluxTransformer2DModel:
-    mask_channels = _SPATIAL_REDUCTION**2 * 4
+def _transformer(mask_channels: int | None = _SPATIAL_REDUCTION**2 * 4) -> FluxTransformer2DModel:
+    """With the channels of a picture and its mask beside the noise, or with the noise alone."""
+    beside = 0 if mask_channels is None else 4 * LATENT_CHANNELS + mask_channels
     return FluxTransformer2DModel(
         patch_size=1,
-        in_channels=2 * 4 * LATENT_CHANNELS + mask_channels,
+        in_channels=4 * LATENT_CHANNELS + beside,
         out_channels=4 * LATENT_CHANNELS,
         num_layers=1,
         num_single_layers=1,
@@ -77,7 +95,7 @@ def _encoders(scratch: Path) -> dict[str, Any]:
     t5 = T5Config(vocab_size=64, d_model=SEQUENCE_WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=2)
     return {
         "text_encoder": CLIPTextModel(clip).eval(),
-        "tokenizer": _clip_tokenizer(scratch),
+        "tokenizer": clip_tokenizer(scratch),
         "text_encoder_2": T5EncoderModel(t5).eval(),
         "tokenizer_2": _t5_tokenizer(),
     }
@@ -87,7 +105,8 @@ def _letters() -> list[str]:
     return [chr(code) for code in range(ord("a"), ord("z") + 1)]
 
 
-def _clip_tokenizer(scratch: Path) -> CLIPTokenizer:
+def clip_tokenizer(scratch: Path) -> CLIPTokenizer:
+    """Of letters alone."""
     words = ["<|startoftext|>", "<|endoftext|>", *_letters(), *(f"{letter}</w>" for letter in _letters())]
     vocabulary, merges = scratch / "vocab.json", scratch / "merges.txt"
     vocabulary.write_text(json.dumps({word: index for index, word in enumerate(words)}))

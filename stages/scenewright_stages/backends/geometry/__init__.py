@@ -1,0 +1,1 @@
+"""Models that find cameras and depth of several pictures of one place."""

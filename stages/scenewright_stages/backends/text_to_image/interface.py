@@ -1,0 +1,40 @@
+"""What a stage may ask of a model that draws from a text."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.errors import BackendContractError
+
+
+@runtime_checkable
+class TextToImage(Backend, Protocol):
+    """Draws pictures from texts."""
+
+    def draw(self, prompt: str, size: int, seed: int = 0) -> FloatImage:
+        """A square picture of a text.
+
+        Args:
+            prompt: what to show.
+            size: side in pixels.
+            seed: the same prompt, size and seed give the same picture.
+
+        Returns:
+            (size, size, 3) float32 sRGB in [0, 1].
+
+        Raises:
+            BackendContractError: the picture is not finite.
+        """
+
+
+TEXT_TO_IMAGE = Capability("text-to-image", TextToImage)
+
+
+def check_drawn(picture: FloatImage) -> FloatImage:
+    """The picture clipped to [0, 1]. Raises BackendContractError unless it is finite."""
+    if not np.isfinite(picture).all():
+        raise BackendContractError("the drawn picture holds values that are not finite")
+    return np.clip(picture, 0, 1).astype(np.float32)

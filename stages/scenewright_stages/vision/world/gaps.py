@@ -1,0 +1,53 @@
+"""Views between two neighbours at the same point: what both show of them, and the hole in their middle.
+
+All cameras stand at one point, so a turned view is an exact resampling of its neighbours; no depth is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry import project
+from scenewright_stages.vision.world.panorama import rays_of
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+_SEAM = 2
+"""Pixels at the neighbours' borders that are drawn again, so that no line stays."""
+
+
+def seen_between(pictures: Sequence[Floats], cameras: Sequence[Camera], camera: Camera) -> tuple[Floats, Mask]:
+    """What pictures from the same point show of a view.
+
+    Args:
+        pictures: (H, W, 3) each; where two show the same, the later one wins.
+        cameras: that took them.
+        camera: of the view.
+
+    Returns:
+        (H, W, 3) the view, mid-grey where unknown, and (H, W) its hole.
+    """
+    rays = rays_of(camera)
+    view = np.full((camera.height, camera.width, 3), 0.5, np.float32)
+    hole = np.ones((camera.height, camera.width), np.bool_)
+    for picture, own in zip(pictures, cameras, strict=True):
+        seen, shown = resampled(picture, own, rays)
+        view, hole = np.where(shown[..., None], seen, view), hole & ~shown
+    # The border of the view itself is no seam.
+    wide = cv2.dilate(hole.astype(np.uint8), np.ones((2 * _SEAM + 1,) * 2, np.uint8))
+    return view.astype(np.float32), wide.astype(np.bool_)
+
+
+def resampled(picture: Floats, own: Camera, rays: NDArray[np.float64]) -> tuple[Floats, Mask]:
+    """(H, W, 3) what a picture shows in directions (H, W, 3) from its own place, and (H, W) where it shows anything."""
+    places, z = project(rays, own)
+    with np.errstate(invalid="ignore"):
+        inside = (z > 0) & np.all((places >= 0) & (places < (own.width, own.height)), axis=-1)
+    spots = np.where(inside[..., None], places - 0.5, -10).astype(np.float32)
+    seen = cv2.remap(picture, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, np.float32), inside

@@ -1,0 +1,127 @@
+"""One photograph of a scaffold: how wide it is, where it lies among the views, in which shape a model takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scenewright_stages.backends.novel_views.interface import PosedPicture
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.contract.pipeline import INPUT
+from scenewright_stages.contract.samples import SOURCE
+from scenewright_stages.contract.stage import StageInputs
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.images.loading import load_sample
+from scenewright_stages.vision.world.gaps import resampled
+from scenewright_stages.vision.world.motions import view_camera
+from scenewright_stages.vision.world.panorama import rays_of
+from scenewright_stages.vision.world.ring import mirrored_ring
+from scenewright_stages.worldexplorer.params import WorldExplorerParams
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+SHAPE_TOLERANCE = 0.01
+_USUAL_DEGREES = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph that looks along one of the views.
+
+    Attributes:
+        srgb: (H, W, 3) float32.
+        degrees: horizontal field of view.
+        view: number of the view that it looks along.
+    """
+
+    srgb: Floats
+    degrees: float
+    view: int = 0
+
+    @property
+    def camera(self) -> Camera:
+        """That took it, turned as its view."""
+        height, width = self.srgb.shape[:2]
+        own = Camera.from_field_of_view(width, height, self.degrees)
+        return own.with_pose(view_camera(self.view, 1).camera_from_world)
+
+    def placed(self, size: int) -> tuple[Floats, Mask]:
+        """(size, size, 3) its view, resampled once and never reconstructed, and (size, size) where it reaches."""
+        camera, own = view_camera(self.view, size), self.camera
+        scale = min(1.0, camera.focal[0] / own.focal[0])
+        small = (max(1, round(own.width * scale)), max(1, round(own.height * scale)))
+        picture = np.asarray(cv2.resize(self.srgb, small, interpolation=cv2.INTER_AREA), np.float32)
+        return resampled(picture, own.scaled(*small), rays_of(camera))
+
+    def over(self, view: Floats) -> Floats:
+        """A square view with the photograph itself where it reaches."""
+        seen, shown = self.placed(len(view))
+        return np.where(shown[..., None], seen, view).astype(np.float32)
+
+    def shown(self, height: int) -> Mask:
+        """(height, 2 height) the part of a panorama that it shows."""
+        ahead = mirrored_ring(self.srgb, self.degrees, height).photographed
+        return np.asarray(np.roll(ahead, -self.view * height // 4, axis=1))
+
+    def square(self, size: int) -> PosedPicture:
+        """Its middle, no wider than a view of the scaffold, as a square picture of a side in pixels."""
+        height, width = self.srgb.shape[:2]
+        own, whole = self.camera, view_camera(self.view, size)
+        widest = round(2 * own.focal[0] * np.tan(np.radians(whole.field_of_view[0] / 2)))
+        side = min(width, height, widest)
+        left, top = (width - side) // 2, (height - side) // 2
+        camera = whole if side == widest else own.cropped(left, top, side, side).scaled(size, size)
+        return PosedPicture(resized(self.srgb[top : top + side, left : left + side], size), camera)
+
+    def shape_warnings(self) -> list[str]:
+        """A sentence where it looks like a panorama."""
+        height, width = self.srgb.shape[:2]
+        if abs(width / height - 2) < 2 * SHAPE_TOLERANCE:
+            return ["the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama"]
+        return []
+
+
+def read_photograph(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE, view: int = 0) -> Photograph:
+    """The photograph of a role, with the field of view that the parameters or the file say.
+
+    Raises:
+        SampleError: it is missing or cannot be read.
+    """
+    photograph = load_sample(picture_path(inputs, role))
+    degrees = inputs.params.scaffold.field_of_view_degrees or photograph.horizontal_degrees or _USUAL_DEGREES
+    return Photograph(photograph.srgb, degrees, view)
+
+
+def picture_path(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE) -> Path:
+    """Where the one picture of a sample lies.
+
+    Raises:
+        SampleError: the sample has none.
+    """
+    found = inputs.find(INPUT, role)
+    if found is not None:
+        return found
+    method = inputs.params.scaffold.method
+    if role != SOURCE:
+        raise SampleError(
+            "OppositeMissing",
+            f"scaffold.method {method} needs a second photograph of what lies behind: 004 beside 000 in a folder, "
+            "scaffold.opposite_image of an entry, or views_180/<variant>/index_NNNN_180.* in a curated set",
+        )
+    raise SampleError(
+        "PictureMissing",
+        f"scaffold.method {method} takes one picture, and there is none: for a folder with the pictures 000 to 007 set "
+        "scaffold.method to provided; for a text alone scaffoldGen, which needs the weights of FLUX.1",
+    )
+
+
+def resized(srgb: Floats, size: int) -> Floats:
+    """(size, size, 3) in [0, 1]."""
+    if srgb.shape[:2] == (size, size):
+        return srgb
+    method = cv2.INTER_AREA if srgb.shape[0] > size else cv2.INTER_CUBIC
+    return np.clip(cv2.resize(srgb, (size, size), interpolation=method), 0, 1).astype(np.float32)

@@ -1,0 +1,237 @@
+"""Whether a person who walks through a world sees a place, measured on its Gaussians and on the frames of the walk.
+
+The export stage records the numbers and warns of failures; the page shows them with their limits. A panorama painted
+on a ball has no holes and sharp pictures: what gives it away is its ground, which moves like a bowl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.scenes.flight import Flight
+from scenewright_stages.scenes.quality import nearest_distance
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry import project
+from scenewright_stages.worldexplorer.capture import WorldCapture, views_of
+from scenewright_stages.worldexplorer.params import WalkParams
+
+Floats = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
+MINIMUM_CLEARANCE = 0.5
+"""Of the near depth, the 5th percentile of distances from the middle."""
+MAXIMUM_GROUND_SLIP = 3.0
+MAXIMUM_WIDE_SHARE = 0.1
+MINIMUM_SHARPNESS_KEPT = 0.6
+
+_STEEP = 50.0
+"""Degrees below the horizon from which a picture shows ground nearly everywhere."""
+_GROUND_PERCENTILE = 75.0
+"""A quarter of the ground may be furniture."""
+_GROUND_POINTS = 4000
+_NEAREST_SEEN = 0.2
+_SLIP_WIDTH = 640
+"""Pixels across of the pictures that the ground's slip is measured in, whatever the video's size."""
+_WIDE = 0.05
+_SKY_SHARE = 0.01
+_SLIP_EVERY, _WIDE_EVERY, _SHARP_EVERY = 10, 15, 18
+
+
+@dataclass(frozen=True)
+class WalkQuality:
+    """What was measured along the walk.
+
+    Attributes:
+        reach_metres: how far it goes to each side.
+        uncovered_mean, uncovered_max: share of pixels with alpha below 0.7, over all frames and in the worst frame.
+        nearest_gaussian_metres: from any camera.
+        near_metres: 5th percentile of the distances from the middle.
+        ground_slip_px: how far the ground leaves a level plane in frames 640 pixels wide; NaN where none shows ground.
+        ball_slip_px: the same of a ball of the place's median distance.
+        wide_share: largest share of a frame that Gaussians wider than 5 % of the place cover, but for the sky.
+        sharpness_kept: sharpness of the frames over that of the same looks from the middle.
+    """
+
+    reach_metres: float
+    uncovered_mean: float
+    uncovered_max: float
+    nearest_gaussian_metres: float
+    near_metres: float
+    ground_slip_px: float
+    ball_slip_px: float
+    wide_share: float
+    sharpness_kept: float
+
+    def failures(self, block: WalkParams) -> list[str]:
+        """Sentences on what a viewer will not like; empty when the walk is good."""
+        found: list[str] = []
+        if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED or self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
+            found.append(
+                f"{self.uncovered_mean:.1%} of the walk shows nothing ({self.uncovered_max:.1%} of its worst frame): "
+                "lower walk.reach, or make more of the paths (expansion.stride)"
+            )
+        if self.nearest_gaussian_metres < MINIMUM_CLEARANCE * self.near_metres:
+            found.append(
+                f"the walk comes within {self.nearest_gaussian_metres:.2f} m of a surface, nearer than half of the "
+                f"place's near depth of {self.near_metres:.2f} m: lower walk.reach"
+            )
+        if self.ground_slip_px > MAXIMUM_GROUND_SLIP:
+            found.append(
+                f"the ground is not level: it slips {self.ground_slip_px:.1f} pixels along the walk (good: at most "
+                f"{MAXIMUM_GROUND_SLIP:g}); check the distances"
+            )
+        if self.wide_share > MAXIMUM_WIDE_SHARE:
+            found.append(f"large Gaussians cover {self.wide_share:.0%} of a frame (good: at most 10 %)")
+        if self.sharpness_kept < MINIMUM_SHARPNESS_KEPT:
+            found.append(
+                f"frames of the walk keep {self.sharpness_kept:.0%} of the sharpness from the middle (good: at least "
+                "60 %): lower walk.reach, or raise scaffold.panoramaHeight"
+            )
+        if self.reach_metres < block.reach - 1e-6:
+            found.append(f"the walk reaches {self.reach_metres:.2f} m only: surfaces are nearer than walk.reach")
+        return found
+
+    def to_json(self) -> dict[str, float | None]:
+        """The numbers, rounded; null where nothing could be measured."""
+        return {name: None if np.isnan(value) else round(value, 5) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WalkQuality:
+        """The inverse of :meth:`to_json`."""
+        values = {each.name: data[each.name] for each in fields(cls)}
+        return cls(**{name: float("nan") if value is None else float(value) for name, value in values.items()})
+
+
+def walk_quality(
+    scene: GaussianScene, flight: Flight, distance: Floats, middle: Camera, reach: float, renderer: Renderer
+) -> WalkQuality:
+    """Measures a walk.
+
+    Args:
+        scene: the world.
+        flight: pictures along the walk.
+        distance: (H, 2 H) metres along the rays from the middle, in its frame; 0 where unknown.
+        middle: from which the walk starts.
+        reach: metres that the walk goes to each side.
+    """
+    known = distance[distance > 0]
+    means = scene.means.detach().cpu().numpy()
+    local = (means - middle.position.astype(np.float32)) @ middle.camera_from_world[:3, :3].T.astype(np.float32)
+    rays, shown = _ground(local)
+    back = middle.world_from_camera
+    placed = [points @ back[:3, :3].T + back[:3, 3] for points in (shown, rays * float(np.median(known)))]
+    slips = [ground_slip(points, _level(points, middle), flight.cameras[::_SLIP_EVERY]) for points in placed]
+    outside = _not_sky(scene, local, distance)
+    return WalkQuality(
+        reach_metres=reach,
+        uncovered_mean=float(np.mean(flight.uncovered)),
+        uncovered_max=float(np.max(flight.uncovered)),
+        nearest_gaussian_metres=nearest_distance(means, flight.cameras),
+        near_metres=float(np.percentile(known, 5)),
+        ground_slip_px=slips[0],
+        ball_slip_px=slips[1],
+        wide_share=wide_share(outside, flight.cameras[::_WIDE_EVERY], renderer),
+        sharpness_kept=sharpness_kept(scene, flight, middle, renderer),
+    )
+
+
+def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Renderer) -> dict[str, Any]:
+    """PSNR of the views from the middle, and of the paths that were held out."""
+    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
+    if capture.held_out:
+        quality = evaluate(scene, views_of(capture.held_out), renderer)
+        found["held_out"] = {"views": len(capture.held_out), **quality.to_json()}
+    return found
+
+
+def picture_failures(pictures: Mapping[str, Any]) -> list[str]:
+    """Sentences on pictures that are not reproduced well."""
+    if pictures["centre_psnr"] >= MINIMUM_CENTRE_PSNR:
+        return []
+    return [f"the views from the middle are reproduced at {pictures['centre_psnr']:.1f} dB only (good: 30 dB)"]
+
+
+def ground_slip(
+    shown: Float64Array, true: Float64Array, cameras: list[Camera], percentile: float = _GROUND_PERCENTILE
+) -> float:
+    """Pixels by which points (N, 3) leave their true places (N, 3) along a walk; NaN where no camera sees them.
+
+    Pixels are those of a picture 640 wide. Pictures are taken as twice as wide and high: a viewer may look down.
+    """
+    slips = []
+    for camera in cameras:
+        (at, z), (there, depth) = project(shown, camera), project(true, camera)
+        size = np.array((camera.width, camera.height))
+        with np.errstate(invalid="ignore"):
+            near = np.minimum(z, depth) > _NEAREST_SEEN
+            seen = near & np.all((there >= -size / 2) & (there < 1.5 * size), axis=1)
+        slips.append(np.linalg.norm(at[seen] - there[seen], axis=1) * _SLIP_WIDTH / camera.width)
+    found = np.concatenate(slips)
+    return float(np.percentile(found, percentile)) if len(found) else float("nan")
+
+
+def wide_share(scene: GaussianScene, cameras: list[Camera], renderer: Renderer) -> float:
+    """Largest share of a frame that Gaussians wider than 5 % of the scene's extent cover."""
+    if not len(scene):
+        return 0.0
+    extent = float(np.ptp(scene.means.detach().cpu().numpy(), axis=0).mean())
+    wide = scene.log_scales.exp().max(dim=1).values > _WIDE * extent
+    if not bool(wide.any()):
+        return 0.0
+    with torch.no_grad():
+        alpha = renderer.render(scene.select(wide), cameras).alpha
+    return float((alpha > 0.5).float().mean(dim=(1, 2)).max())
+
+
+def sharpness_kept(scene: GaussianScene, flight: Flight, middle: Camera, renderer: Renderer) -> float:
+    """Sharpness of moved frames over that of the same looks from the middle; the median, for content differs."""
+    ratios = []
+    for number in range(_SHARP_EVERY // 2, len(flight.cameras), _SHARP_EVERY):
+        turned = flight.cameras[number].camera_from_world.copy()
+        turned[:3, 3] = -turned[:3, :3] @ middle.position
+        with torch.no_grad():
+            still = renderer.render(scene, [flight.cameras[number].with_pose(turned)]).rgb[0].clamp(0, 1).cpu().numpy()
+        ratios.append(sharpness(flight.srgb[number] / np.float32(255)) / max(sharpness(still), 1e-6))
+    return float(np.median(ratios)) if ratios else 1.0
+
+
+def sharpness(picture: Floats) -> float:
+    """Mean step between neighbouring pixels."""
+    return float(np.abs(np.diff(picture, axis=0)).mean() + np.abs(np.diff(picture, axis=1)).mean())
+
+
+def _ground(local: Floats) -> tuple[Float64Array, Float64Array]:
+    """Directions (N, 3) of what lies steeply below the middle, and where it is, (N, 3), both in its frame."""
+    points = local.astype(np.float64)
+    length = np.maximum(np.linalg.norm(points, axis=1), 1e-9)
+    steep = np.flatnonzero(points[:, 1] > np.sin(np.radians(_STEEP)) * length)
+    chosen = steep[:: max(1, len(steep) // _GROUND_POINTS)]
+    return points[chosen] / length[chosen, None], points[chosen]
+
+
+def _level(points: Float64Array, middle: Camera) -> Float64Array:
+    """Where the rays from the middle to points (N, 3) meet the level plane at their median height."""
+    if not len(points):
+        return points
+    rays = points - middle.position
+    heights = rays @ middle.camera_from_world[1, :3]
+    return np.asarray(middle.position + rays * (float(np.median(heights)) / heights)[:, None])
+
+
+def _not_sky(scene: GaussianScene, local: Floats, distance: Floats) -> GaussianScene:
+    """The Gaussians that are not as far away as whatever has the largest distance, where that fills the picture."""
+    farthest = 0.99 * float(distance.max())
+    if float((distance > farthest).mean()) < _SKY_SHARE:
+        return scene
+    near = np.linalg.norm(local, axis=1) < 0.95 * farthest
+    return scene.select(torch.from_numpy(near).to(scene.means.device))

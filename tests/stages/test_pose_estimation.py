@@ -1,0 +1,57 @@
+"""Poses of overlapping photographs of a synthetic room, where the truth is known, and of photographs of eight rooms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from synthetic import box_room, render
+from synthetic.world import World, finer
+
+from scenewright_stages.vision.cameras import Camera, look_at
+from scenewright_stages.vision.captures.capture import CaptureError
+from scenewright_stages.vision.captures.colmap import read_colmap
+from scenewright_stages.vision.captures.estimation import EstimationSettings, estimate_poses
+from scenewright_stages.vision.similarity import align_cameras
+
+SETTINGS = EstimationSettings(features=1500, longest_side=320)
+
+
+def cameras() -> list[Camera]:
+    """Eight photographs from an arc, each turned a little further."""
+    return [
+        Camera.from_field_of_view(
+            256, 192, 60.0, look_at((0.15 * step - 0.5, 0.1 * (step % 3), -0.2 * (step % 2)), (0.02 * step, 0.1, 1.5))
+        )
+        for step in range(8)
+    ]
+
+
+def saved(worlds: list[World], folder: Path) -> dict[str, Path]:
+    folder.mkdir()
+    for number, (world, camera) in enumerate(zip(worlds, cameras(), strict=True)):
+        srgb = render(finer(world, 5), camera, 2).srgb
+        Image.fromarray((srgb * 255).round().astype(np.uint8)).save(folder / f"{number}.png")
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def test_eight_overlapping_photographs_are_turned_within_half_a_degree(tmp_path: Path) -> None:
+    photographs = saved([box_room(1)] * 8, tmp_path / "room")
+    found = estimate_poses(photographs, tmp_path / "model", SETTINGS, lambda share, said: None)
+    assert len(found.registered) == 8
+    model = read_colmap("", False, lambda name: (tmp_path / "model" / name.removeprefix("/")).read_bytes())
+    posed = [shot.pinhole() for shot in model.shots]
+    assert [shot.path for shot in model.shots] == [f"images/{name}" for name in photographs]
+    aligned = align_cameras(posed, cameras())
+    print(f"angles {np.round(aligned.angle_errors, 3)} degrees, places {np.round(aligned.position_errors, 4)}")
+    assert aligned.angle_errors.max() < 0.5
+    assert aligned.position_errors.max() < 0.15
+
+
+def test_photographs_of_eight_rooms_are_refused(tmp_path: Path) -> None:
+    photographs = saved([box_room(seed) for seed in range(10, 18)], tmp_path / "rooms")
+    with pytest.raises(CaptureError, match="photographs fit together") as caught:
+        estimate_poses(photographs, tmp_path / "model", SETTINGS, lambda share, said: None)
+    assert caught.value.reason == "TooFewMatches"
