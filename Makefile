@@ -57,11 +57,11 @@ bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
 	$(PYTHON) tests/bench/inpainting.py
 
-soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 20 kills of a job, of the toys and of a tuning, 300 objects within the limits, and 2,000 at once
+soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 20 kills of a job, of a world, of the toys and of a tuning, 300 objects within the limits, and 2,000 at once
 	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py tests/e2e/test_faults_of_workers.py
 	SCENEWRIGHT_KILLS=20 $(PYTHON) -m pytest -s --timeout 7200 tests/e2e/test_same_bytes.py
 	SCENEWRIGHT_TOY_KILLS=20 $(PYTHON) -m pytest -s tests/e2e/test_toy_pipelines.py
-	$(PYTHON) -m pytest -s --timeout 7200 -m soak tests/cluster tests/e2e/test_reference_endurance.py tests/stages
+	$(PYTHON) -m pytest -s --timeout 7200 -m soak tests/cluster tests/e2e/test_reference_endurance.py tests/e2e/test_world_endurance.py tests/stages
 	$(PYTHON) tests/bench/scale.py --objects 2000 --per-second 20 --pods 30 90 --patience 7200
 	$(PYTHON) tests/bench/scale.py --objects 2000 --burst
 

@@ -31,7 +31,12 @@ _COLUMNS = (
     ("Progress", "string", ".status.progress", "Finished of all samples."),
     ("Failed", "integer", ".status.failed", "Samples that failed."),
     ("Rate", "string", ".status.rate", "Samples per minute."),
-    ("Message", "string", ".status.message", "The reason in words, cut to one line."),
+    (
+        "Message",
+        "string",
+        ".status.message",
+        "The reason in words, or what the running stage measures, cut to one line.",
+    ),
     ("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,6 +16,11 @@ Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Susp
 def rate_text(samples_per_minute: float) -> str:
     """Three digits, and never a power of ten: "1.83/min", "1830/min"."""
     return f"{samples_per_minute:.0f}/min" if samples_per_minute >= 100 else f"{samples_per_minute:.3g}/min"
+
+
+def number_texts(measured: Mapping[str, float]) -> list[str]:
+    """``loss 0.0123`` for each number that a stage measures of itself."""
+    return [f"{name} {value:.4g}" for name, value in measured.items()]
 
 
 class Condition(Params):
@@ -144,7 +150,11 @@ class Status(Params):
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that was acted upon.")
     phase: Phase = Field(default="Pending", description="Summary of the conditions for people.")
     reason: str = Field(default="", max_length=128, description="Why it waits, is suspended or has failed; else empty.")
-    message: str = Field(default="", max_length=80, description="The same for people, cut to one line.")
+    message: str = Field(
+        default="",
+        max_length=80,
+        description="The same for people, cut to one line; while a stage runs, what it measures, such as a loss.",
+    )
     pipeline: str = Field(default="", max_length=32, description="Pipeline block in use.")
     stage: str = Field(default="", max_length=32, description="Stage that runs.")
     progress: str = Field(

@@ -9,9 +9,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from scenewright.api.status import rate_text
+from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.board import Board, Row
-from scenewright.cli.texts import duration, numbers
+from scenewright.cli.texts import duration
 from scenewright.execution.events import Event, Interrupted, PassStarted, Retried
 
 _MARKS: dict[str, tuple[str, str]] = {
@@ -93,5 +93,5 @@ def _now(row: Row, now: float) -> Text:
     facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
     remaining = row.remaining(now)
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
-    facts += numbers(row.numbers)
+    facts += number_texts(row.numbers)
     return Text(" · ".join(facts), "dim")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from scenewright.api.status import rate_text
+from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.board import Board, Row
-from scenewright.cli.texts import count, duration, numbers
+from scenewright.cli.texts import count, duration
 from scenewright.execution.events import (
     Event,
     Indexed,
@@ -84,7 +84,7 @@ def progress_line(row: Row) -> str:
     facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
     remaining = row.remaining(time.monotonic())
     facts += [f"{duration(remaining)} left"] if remaining is not None else []
-    facts += numbers(row.numbers)
+    facts += number_texts(row.numbers)
     return ": ".join(part for part in (row.step, ", ".join(facts), row.message) if part)
 
 

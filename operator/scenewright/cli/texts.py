@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,6 @@ def age(seconds: float) -> str:
 def count(number: int, singular: str, plural: str = "") -> str:
     """``1 sample``, ``2 samples``."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
-
-
-def numbers(measured: Mapping[str, float]) -> list[str]:
-    """``loss 0.0123`` for each number that a stage measures of itself."""
-    return [f"{name} {value:.4g}" for name, value in measured.items()]
 
 
 def place(uri: str) -> str:

@@ -37,7 +37,7 @@ class BackendChain(Generic[InterfaceT]):
         names: backends; with a single one there is no fallback.
         models: the job's model settings.
         options: for the whole chain; each backend gets those that it knows. None stands for its default.
-        variant: which weights; only a chain of one may name it.
+        variant, revision: which weights, and which branch, tag or commit of them; only a chain of one may name them.
 
     Raises:
         ConfigurationError: the last backend is not available either, or one refuses an option's value.
@@ -50,10 +50,12 @@ class BackendChain(Generic[InterfaceT]):
         models: ModelSettings,
         options: Mapping[str, Any] | None = None,
         variant: str = "",
+        revision: str = "",
     ) -> None:
         self._capability, self._names = capability, tuple(names)
         self._models, self._options = models, options or {}
         self._variant = variant if len(self._names) == 1 else ""
+        self._revision = revision if len(self._names) == 1 else ""
         self._loaded: dict[str, InterfaceT] = {}
         self._passed_over: set[str] = set()
         self._lock = threading.Lock()
@@ -99,7 +101,7 @@ class BackendChain(Generic[InterfaceT]):
     def _load(self, name: str) -> InterfaceT:
         known = backend(self._capability.name, name).all_options
         options = {option: value for option, value in self._options.items() if value is not None and option in known}
-        context = ModelContext.from_settings(self._models, self._variant or None, options)
+        context = ModelContext.from_settings(self._models, self._variant or None, options, self._revision or None)
         return load(self._capability, name, context)
 
     def _pass_over(self, name: str, why: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenewright_stages.backends.errors import LicenceNotAccepted
 from scenewright_stages.backends.registry import backend, check_licence, find_backend
-from scenewright_stages.contract.backends import Weights
+from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.pipeline import Resources, StageSpec
 
 
@@ -26,31 +26,40 @@ class BackendChoice:
         names: the backends, in the order in which they are asked; with a single one there is no fallback.
         variant: which weights; empty: the default. Alternatives always use their default weights.
         precision: arithmetic of a model; empty: its default.
+        revision: branch, tag or commit of the weights; empty: as declared.
     """
 
     capability: str
     names: tuple[str, ...]
     variant: str = ""
     precision: str = ""
+    revision: str = ""
 
     @property
     def fixed_variant(self) -> str:
         """The variant if it holds: a variant belongs to one backend, so a chain of several has none."""
         return self.variant if len(self.names) == 1 else ""
 
+    @property
+    def fixed_revision(self) -> str:
+        """The revision, which belongs to one backend as the variant does."""
+        return self.revision if len(self.names) == 1 else ""
+
 
 def choices_of(stages: Sequence[StageSpec], parameters: Any, selected: Collection[str]) -> list[BackendChoice]:
-    """The choices of the selected stages, each once, with the variants that the parameters name.
+    """The choices of the selected stages, each once, with the variants and revisions that the parameters name.
 
     A stage whose backend is named by another stage's parameter uses the variant beside that parameter.
     """
-    variants = _named_variants(stages, parameters)
+    named = _named_weights(stages, parameters)
     found: dict[BackendChoice, None] = {}
     for stage in stages:
         if stage.name in selected:
             for capability, first in sorted(stage.backends.items()):
                 names = (first, *stage.alternatives.get(capability, ()))
-                found[BackendChoice(capability, names, variants.get((capability, first), ""))] = None
+                elsewhere = named.get(("", capability, first), ("", ""))
+                variant, revision = named.get((stage.name, capability, first), elsewhere)
+                found[BackendChoice(capability, names, variant, revision=revision)] = None
     return list(found)
 
 
@@ -117,18 +126,26 @@ def _checked(choice: BackendChoice, name: str, accepted: frozenset[str]) -> tupl
     facts = find_backend(choice.capability, name)
     if facts is None or not facts.weights:
         return ()
-    return check_licence(facts, choice.fixed_variant or None, accepted)
+    return at_revision(check_licence(facts, choice.fixed_variant or None, accepted), choice.fixed_revision)
 
 
-def _named_variants(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[str, str], str]:
-    """The ``variant`` beside each parameter that names a backend, by capability and backend."""
-    found: dict[tuple[str, str], str] = {}
+def _named_weights(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Variant and revision that stand beside each parameter that names a backend.
+
+    By stage, capability and backend; without a stage what the last of them says, for those that have no parameter.
+    """
+    found: dict[tuple[str, str, str], tuple[str, str]] = {}
     for stage in stages:
-        for capability, path in stage.backend_parameters.items():
+        for capability, path in (*stage.weight_parameters.items(), *stage.backend_parameters.items()):
             block = parameters
-            for part in path.split(".")[:-1]:
+            *parents, last = path.split(".")
+            for part in parents:
                 block = getattr(block, part)
-            variant = getattr(block, "variant", "")
-            if variant and capability in stage.backends:
-                found[capability, stage.backends[capability]] = variant
+            prefix = last.removesuffix("backend") if last.endswith("backend") else f"{last}_"
+            if capability not in stage.backends or not hasattr(block, f"{prefix}variant"):
+                continue
+            named = (getattr(block, f"{prefix}variant"), getattr(block, f"{prefix}revision", ""))
+            found[stage.name, capability, stage.backends[capability]] = named
+            if any(named):
+                found["", capability, stage.backends[capability]] = named
     return found

@@ -19,11 +19,11 @@ from scenewright_stages.backends.cache.weights import WeightsStatus, default_cac
 from scenewright_stages.backends.capability import Backend, BackendRecord, Capability, InterfaceT
 from scenewright_stages.backends.errors import MissingPackage, UnsupportedOption
 from scenewright_stages.backends.registry import backend, check_licence
-from scenewright_stages.contract.backends import BackendFacts, Weights
+from scenewright_stages.contract.backends import BackendFacts, Weights, at_revision
 from scenewright_stages.contract.stage import ModelSettings
 
 # Packages that only an option needs; a backend's own extra installs the rest.
-_EXTRA_OF_PACKAGE = {"torchao": "quantised"}
+_EXTRA_OF_PACKAGE = {"bitsandbytes": "quantised", "torchao": "quantised"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ModelContext:
         device: ``cpu``, ``cuda`` or ``auto`` (CUDA if there is a device, else CPU).
         accepted_licences: tags from ``models.acceptLicenses``.
         variant: which of the backend's weights; None = its default.
-        revision: branch, tag or commit to use instead of the declared one; only for a variant of one set of weights.
+        revision: branch, tag or commit to use instead of the declared one, of the first set of the variant's weights.
         options: the backend's own options (``precision``, ``compile``, ...), see ``BackendFacts.all_options``.
     """
 
@@ -48,14 +48,19 @@ class ModelContext:
 
     @classmethod
     def from_settings(
-        cls, settings: ModelSettings, variant: str | None = None, options: Mapping[str, Any] | None = None
+        cls,
+        settings: ModelSettings,
+        variant: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        revision: str | None = None,
     ) -> ModelContext:
-        """The job's model settings with a stage's choice of variant and options."""
+        """The job's model settings with a stage's choice of variant, options and revision."""
         return cls(
             cache_dir=settings.cache or default_cache_dir(),
             device=settings.device,
             accepted_licences=settings.accepted_licences,
             variant=variant,
+            revision=revision,
             options=options or {},
         )
 
@@ -150,9 +155,9 @@ def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
     """All checks that need no model: names, options, licences, files. Raises as :meth:`ModelPool.load`."""
     facts = backend(capability, name)
     check_options(facts, context.options)
-    sets = check_licence(facts, context.variant, context.accepted_licences)
+    sets = at_revision(check_licence(facts, context.variant, context.accepted_licences), context.revision)
     context = replace(context, device=_resolve_device(facts, context.device))
-    found = [require_weights(weights, context.cache_dir, context.revision) for weights in sets]
+    found = [require_weights(weights, context.cache_dir) for weights in sets]
     return LoadRequest(
         facts,
         context,

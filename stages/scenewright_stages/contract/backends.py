@@ -8,7 +8,7 @@ nothing here imports more than the standard library and the contract.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from scenewright_stages.contract.errors import ConfigurationError
@@ -56,6 +56,13 @@ class Weights:
     non_commercial: bool = False
     gated: bool = False
     repository_type: Literal["model", "space"] = "model"
+
+
+def at_revision(sets: Sequence[Weights], revision: str | None) -> tuple[Weights, ...]:
+    """The sets of a variant, the first of which, the model itself, is taken at a branch, tag or commit."""
+    if not revision or not sets:
+        return tuple(sets)
+    return (replace(sets[0], revision=revision), *sets[1:])
 
 
 @dataclass(frozen=True)

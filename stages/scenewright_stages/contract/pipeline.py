@@ -118,6 +118,8 @@ class StageSpec:
         image: name of the stage image (a folder of ``images/``).
         backends: backend in use by capability, such as ``{"depth": "classic"}``.
         backend_parameters: dotted path of the parameter that names the backend, by capability.
+        weight_parameters: the same of a parameter that only has variant and revision of a backend beside it
+            (``refine`` with ``refine_variant``), and that an override of the stage's backend leaves alone.
         alternatives: further backends by capability, in order: the next one serves where one is not available, and
             the record says which did.
         expands: makes children of the samples that the stage reads; it and all stages below work on those.
@@ -144,6 +146,7 @@ class StageSpec:
     image: str = "scene"
     backends: dict[str, str] = field(default_factory=dict)
     backend_parameters: dict[str, str] = field(default_factory=dict)
+    weight_parameters: dict[str, str] = field(default_factory=dict)
     alternatives: dict[str, tuple[str, ...]] = field(default_factory=dict)
     expands: Expansion | None = None
     asks: Ask | None = None

@@ -58,7 +58,8 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         names = class_names(attributes["roster"], params.object_name)
         name = class_name(attributes["class"], attributes["title"], params.object_name)
         number = names.index(name)
-        known = read_mask(inputs.path("scenes", "mask"))
+        drawn = inputs.find("scenes", "mask")
+        known = None if drawn is None else read_mask(drawn)
         mask, judged, uses = self._found(sample, inputs, source, name, known)
         line = "" if attributes["empty"] else _label(mask, number, params.annotate.minimum_area)
         image, label = inputs.workspace / "image.png", inputs.workspace / "label.txt"
@@ -86,7 +87,7 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         return self._locator is not None and self._locator.use_smaller()
 
     def _found(
-        self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], source: Path, name: str, known: Mask
+        self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], source: Path, name: str, known: Mask | None
     ) -> tuple[Mask, dict[str, Any], list[BackendUse]]:
         """The object's mask, numbers about it, and who found it. An empty scene stays empty, whatever is found in it.
 
@@ -94,26 +95,36 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
             SampleRejected: the object was not found (``object-absent``).
         """
         if self._locator is None:
+            if known is None:
+                raise AssertionError("without a known mask the parameters name a method that finds one")
             return known, {}, [USE]
+        srgb = unit_from_bytes(read_rgb(source))
+        nothing = np.zeros(srgb.shape[:2], bool)
         try:
-            found, uses = self._locator.find(self._exemplar(inputs), name, unit_from_bytes(read_rgb(source)))
+            found, uses = self._locator.find(self._exemplar(inputs), name, srgb)
         except NoSubject as absent:
             if sample.attributes["empty"]:
-                return known, {"false_alarm": False}, []
+                return nothing, {"false_alarm": False}, []
             raise SampleRejected(OBJECT_ABSENT, absent.message) from absent
         if sample.attributes["empty"]:
-            return known, {"score": found.score, "false_alarm": True}, uses
-        judged = {"score": found.score, "method": found.method, "overlap": round(overlap(found.mask, known), 4)}
+            return nothing, {"score": found.score, "false_alarm": True}, uses
+        judged: dict[str, Any] = {"score": found.score, "method": found.method}
+        if known is not None:
+            judged["overlap"] = round(overlap(found.mask, known), 4)
         return found.mask, judged, uses
 
     def _exemplar(self, inputs: StageInputs[ReferenceObjectParams]) -> Exemplar:
-        """The object in its photo, read once."""
-        photo, cutout = inputs.path("white", "photo"), inputs.path("white", "cutout")
+        """The object in its photo, read once; where white painted it again, as that stage says it looks."""
+        painted = inputs.find("white", "exemplar")
+        photo, cutout = (
+            (painted, painted) if painted else (inputs.path("white", "photo"), inputs.path("white", "cutout"))
+        )
         name = hashlib.blake2b(photo.read_bytes() + cutout.read_bytes(), digest_size=16).hexdigest()
         with self._lock:
             if name not in self._exemplars:
                 alpha = unit_from_bytes(read_rgba(cutout)[1])
-                self._exemplars[name] = Exemplar(name, unit_from_bytes(read_rgb(photo)), alpha)
+                srgb = unit_from_bytes(read_rgba(cutout)[0] if painted else read_rgb(photo))
+                self._exemplars[name] = Exemplar(name, srgb, alpha)
             return self._exemplars[name]
 
 

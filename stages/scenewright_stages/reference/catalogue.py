@@ -40,6 +40,8 @@ IMAGES = (
         path=f"{LABELLED}/(?:{'|'.join(SPLITS)})/images/(.*)\\.png$",
     ),
 )
+_GENERATORS = {"classic": "classic", "qwen-multicamera": "qwen_multicamera", "zero123": "zero123"}
+"""Backends of perspectives by the names that readers of the state know."""
 COLUMNS = (
     Column("file_name", "text", "Path of the picture."),
     Column("label_path", "text", "Path of its label for YOLO."),
@@ -181,7 +183,7 @@ def _state(data: DataSet) -> dict[str, Any]:
         "input_image": _one([_name(each.sample) for each in white]),
         "object_name": data.params.object_name or ", ".join(data.classes),
         "white_bg_image": _one([each.path("white") for each in data.kept("white")]),
-        "perspective_generator": "classic",
+        "perspective_generator": _GENERATORS[data.params.perspectives.backend],
         "perspective_images": [path for each in data.kept("perspectives") for path in _folder(each.record, "views")],
         "perspective_view_info": [info for each in perspectives for info in each.record.metrics["views"]],
         "prompts": lines,

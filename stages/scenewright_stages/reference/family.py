@@ -10,10 +10,18 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from scenewright_stages.contract.samples import Child, Sample
-from scenewright_stages.reference.params import LARGEST_TRUE_ANGLE, Place, ReferenceObjectParams
+from scenewright_stages.reference.params import (
+    LARGEST_TRUE_ANGLE,
+    CameraDistance,
+    CameraElevation,
+    CameraView,
+    Place,
+    ReferenceObjectParams,
+)
 
 Split = Literal["train", "val", "test", "mixed"]
 MIXED: Split = "mixed"
@@ -31,41 +39,82 @@ class View:
         number: from 0.
         yaw, elevation: degrees; positive shows more of the right side, and more from above.
         file: name of its picture.
+        pseudo: whether it is turned farther than the photo has seen.
+        distance: how far away a painted one is seen from.
     """
 
     number: int
     yaw: float
     elevation: float
     file: str
+    pseudo: bool = False
+    distance: CameraDistance = "medium"
 
     @property
     def part(self) -> str:
         """Name of its cut-out."""
         return self.file.removesuffix(".png") + ".npz"
 
-    @property
-    def pseudo(self) -> bool:
-        """Whether it shows sides that the photo has not seen."""
-        return abs(self.yaw) > LARGEST_TRUE_ANGLE
+
+_AZIMUTHS: dict[CameraView, float] = {
+    "front": 0.0,
+    "front-right": 45.0,
+    "right": 90.0,
+    "back-right": 135.0,
+    "back": 180.0,
+    "back-left": -135.0,
+    "left": -90.0,
+    "front-left": -45.0,
+}
+_HEIGHTS: dict[CameraElevation, float] = {"low-angle": -30.0, "eye-level": 0.0, "elevated": 30.0, "high-angle": 60.0}
+_ZERO123_VIEWS = ((30.0, 20.0), (90.0, -10.0), (150.0, 20.0), (-150.0, -10.0), (-90.0, 20.0), (-30.0, -10.0))
+"""Turn and height of the six views of Zero123++ 1.2, which are fixed."""
 
 
 def views(params: ReferenceObjectParams) -> list[View]:
     """The views in order."""
     block = params.perspectives
+    if block.backend == "qwen-multicamera":
+        cameras = product(block.camera_views, block.camera_elevations, block.camera_distances)
+        return [
+            View(number, _AZIMUTHS[side], _HEIGHTS[height], _view_file(number, side, height), distance=distance)
+            for number, (side, height, distance) in enumerate(cameras)
+        ]
+    if block.backend == "zero123":
+        return [
+            View(number, yaw, elevation, _view_file(number, _side(yaw), _height(elevation)))
+            for number, (yaw, elevation) in enumerate(_ZERO123_VIEWS)
+        ]
     found = []
     for number, yaw in enumerate(block.angles):
         elevation = block.elevations[number % len(block.elevations)]
-        pseudo = "_pseudo" if abs(yaw) > LARGEST_TRUE_ANGLE else ""
-        side = "front" if yaw == 0 else f"{'right' if yaw > 0 else 'left'}_{abs(yaw):g}".replace(".", "p")
-        height = "eye_level" if elevation == 0 else f"{'raised' if elevation > 0 else 'low'}_{abs(elevation):g}"
-        name = f"perspective_{number:02d}_{side}{pseudo}__{height.replace('.', 'p')}.png"
-        found.append(View(number, yaw, elevation, name))
+        pseudo = abs(yaw) > LARGEST_TRUE_ANGLE
+        side = _side(yaw) + ("_pseudo" if pseudo else "")
+        found.append(View(number, yaw, elevation, _view_file(number, side, _height(elevation)), pseudo))
     return found
+
+
+def _side(yaw: float) -> str:
+    return "front" if yaw == 0 else f"{'right' if yaw > 0 else 'left'}_{abs(yaw):g}"
+
+
+def _height(elevation: float) -> str:
+    return "eye_level" if elevation == 0 else f"{'raised' if elevation > 0 else 'low'}_{abs(elevation):g}"
+
+
+def _view_file(number: int, side: str, height: str) -> str:
+    name = f"perspective_{number:02d}_{side}__{height}"
+    return name.replace("-", "_").replace(".", "p") + ".png"
 
 
 def place_of(params: ReferenceObjectParams, prompt: int) -> Place:
     """The 360-degree photograph behind the scenes of a prompt."""
     return params.scenes.places[prompt % len(params.scenes.places)]
+
+
+def surroundings(params: ReferenceObjectParams, prompt: int) -> str:
+    """What the scenes of a prompt have around them: a place; where each prompt is painted, its own."""
+    return f"prompt {prompt}" if params.scenes.painted else place_of(params, prompt)
 
 
 def prompt_file(prompt: int) -> str:
@@ -88,13 +137,15 @@ def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]
                 "view_part": view.part,
                 "prompt": prompt,
                 "prompt_file": prompt_file(prompt),
-                "place": "photo" if photo else place_of(params, prompt),
+                "place": "photo" if photo else surroundings(params, prompt),
                 "scene_seed": seed,
                 "empty": iteration is None,
                 "split": split_of(params, prompt, view.number),
                 "file": file,
                 "picture": prefix + file,
             }
+            if params.scenes.backend == "qwen-edit":
+                attributes["view_file"] = view.file
             if photo and params.needs_scenes():
                 attributes["photo_split"] = split_of_group(prompt, params, "scene")
             found.append(Child(f"/{file}", attributes))
@@ -132,7 +183,7 @@ def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
     """
     found: set[Split] = set()
     if params.needs_scenes():
-        group = prompt if params.scenes.background == "photo" else prompt % len(params.scenes.places)
+        group = prompt if params.scenes.prompts_are_groups else prompt % len(params.scenes.places)
         found.add(split_of_group(group, params, "scene"))
     if params.needs_views():
         found.add(split_of_group(view, params, "view"))

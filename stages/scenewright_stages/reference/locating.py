@@ -40,11 +40,12 @@ class ObjectLocator:
         self._segment: BackendChain[Segmenter] | None = None
         self._refine: BackendChain[Segmenter] | None = None
         if block.backend == "sam3":
-            self._segment = BackendChain(SEGMENT, ("sam3",), models, block.options(), block.variant)
+            self._segment = BackendChain(SEGMENT, ("sam3",), models, block.options(), block.variant, block.revision)
         else:
-            self._locate = BackendChain(LOCATE, (block.backend,), models, block.options(), block.variant)
+            self._locate = self._locator()
         if block.refine == "sam2":
-            self._refine = BackendChain(SEGMENT, ("sam2",), models, {"threshold": 0.0})
+            weights = (block.refine_variant, block.refine_revision)
+            self._refine = BackendChain(SEGMENT, ("sam2",), models, {"threshold": 0.0}, *weights)
 
     def find(self, exemplar: Exemplar, name: str, srgb: Floats) -> tuple[SubjectMatte, list[BackendUse]]:
         """The object's matte, and who found it.
@@ -76,10 +77,15 @@ class ObjectLocator:
         if smaller is None or self._locate is None or not self._block.backend.startswith("persam"):
             return False
         self._locate.release()
-        self._block = self._block.model_copy(update={"variant": smaller})
+        # A revision is one of the larger weights' repository.
+        self._block = self._block.model_copy(update={"variant": smaller, "revision": ""})
         try:
-            self._locate = BackendChain(LOCATE, (self._block.backend,), self._models, self._block.options(), smaller)
+            self._locate = self._locator()
         except ConfigurationError as problem:
             print(f"annotate: no smaller weights to change to: {problem}", flush=True)
             return False
         return True
+
+    def _locator(self) -> BackendChain[Locator]:
+        block = self._block
+        return BackendChain(LOCATE, (block.backend,), self._models, block.options(), block.variant, block.revision)

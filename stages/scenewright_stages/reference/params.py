@@ -17,6 +17,30 @@ Grouping = Literal["scene", "view", "scene-view"]
 Annotator = Literal["exact", "match", "persam", "persam-f", "sam3"]
 Weather = Literal["golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun"]
 Step = Literal["white", "perspectives", "prompts", "scenes", "vary"]
+CameraView = Literal["front", "front-right", "right", "back-right", "back", "back-left", "left", "front-left"]
+CameraElevation = Literal["low-angle", "eye-level", "elevated", "high-angle"]
+CameraDistance = Literal["close-up", "medium", "wide"]
+Variant = Annotated[str, Field(max_length=64, description="Which weights of a model; empty: its default.")]
+Revision = Annotated[
+    str,
+    Field(
+        max_length=200,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$",
+        description="Branch, tag or commit of a model's weights; empty: main.",
+    ),
+]
+PaintingPrecision = Annotated[
+    Literal["", "bf16", "fp8", "fp32"],
+    Field(description="Arithmetic of a model; fp8 needs Hopper or newer; empty: bf16."),
+]
+Steps = Annotated[
+    int | None,
+    Field(ge=2, le=200, description="Denoising steps of a model that paints; none: its default."),
+]
+Guidance = Annotated[
+    float | None,
+    Field(ge=0.0, le=100.0, description="How closely a model that paints follows its text; none: its default."),
+]
 Degrees = Annotated[float, Field(ge=-85.0, le=85.0)]
 CountRange = Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(min_length=2, max_length=2)]
 KernelRange = Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=2, max_length=2)]
@@ -29,24 +53,45 @@ STEPS: tuple[Step, ...] = ("white", "perspectives", "prompts", "scenes", "vary")
 WEATHERS: tuple[Weather, ...] = ("golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun")
 URI = r"^((s3://|file:///)[^\s?#]+)?$"
 PROMPT_FILE, SYSTEM, PROJECT, PHOTOS, THINGS = "prompts", "system", "project", "photos", "things"
+VARIATIONS = "variations"
 """Names of the inputs beside the object's photo."""
 LARGEST_TRUE_ANGLE = 30.0
 """Degrees up to which a turned relief still shows what the photo has seen."""
 
 
+ZERO123_VIEWS = 6
+
+
+def painting_options(block: Any) -> dict[str, Any]:
+    """What a block sets of a model that paints, as options of a backend; None: its default."""
+    return {"precision": block.precision or None, "steps": block.steps, "guidance": block.guidance}
+
+
+_WHITE_PRECISION = Rule(
+    "precision",
+    "self.backend == 'qwen-edit' ? self.precision != 'fp16' : self.precision != 'fp8'",
+    "qwen-edit has bf16, fp8 and fp32; sam2 and sam3 have fp32, fp16 and bf16",
+    lambda block: block.precision != ("fp16" if block.backend == "qwen-edit" else "fp8"),
+    ({"backend": "qwen-edit", "precision": "fp16"}, {"backend": "sam2", "precision": "fp8"}),
+)
+
+
 class WhiteParams(Params):
     """Step 1: the object on plain white."""
 
-    backend: Literal["classic", "sam2", "sam3"] = Field(
+    backend: Literal["classic", "sam2", "sam3", "qwen-edit"] = Field(
         default="classic",
         description="Who cuts the object out where no mask lies beside the photo: classic (from the box, or because "
         "it stands out; no weights), sam2 (SAM 2.1, from box or points, or from what stands out) or sam3 (SAM 3, told "
-        "the object's name).",
+        "the object's name). qwen-edit paints the object again on white, whatever lies beside the photo.",
     )
-    variant: str = Field(default="", max_length=64, description="Which weights of a model; empty: its default.")
-    precision: Literal["", "fp32", "fp16", "bf16"] = Field(
-        default="", description="Arithmetic of a model; empty: its default."
+    variant: Variant = ""
+    precision: Literal["", "fp32", "fp16", "bf16", "fp8"] = Field(
+        default="", description="Arithmetic of a model; fp8 only for qwen-edit; empty: its default."
     )
+    revision: Revision = ""
+    steps: Steps = None
+    guidance: Guidance = None
     matte_radius: float = Field(
         default=0.006,
         ge=0.0,
@@ -68,10 +113,54 @@ class WhiteParams(Params):
         description="Degrees by which the photo looks down on the object; none: estimated from its lower outline.",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (_WHITE_PRECISION,)
+
+
+_VIEW_PRECISION = Rule(
+    "precision",
+    "self.backend == 'zero123' ? self.precision != 'fp8' : self.precision != 'fp16'",
+    "qwen-multicamera has bf16, fp8 and fp32; zero123 has fp32, fp16 and bf16",
+    lambda block: block.precision != ("fp8" if block.backend == "zero123" else "fp16"),
+    ({"backend": "zero123", "precision": "fp8"}, {"backend": "qwen-multicamera", "precision": "fp16"}),
+)
+
 
 class PerspectivesParams(Params):
     """Step 2: the object from several sides."""
 
+    backend: Literal["classic", "qwen-multicamera", "zero123"] = Field(
+        default="classic",
+        description="Who shows the other sides: classic (turns the cut-out as a relief; no weights), qwen-multicamera "
+        "(paints the cameras below) or zero123 (paints its six fixed views).",
+    )
+    variant: Variant = ""
+    precision: Literal["", "fp32", "fp16", "bf16", "fp8"] = Field(
+        default="", description="Arithmetic of a model; fp8 only for qwen-multicamera, fp16 only for zero123."
+    )
+    revision: Revision = ""
+    steps: Steps = None
+    guidance: Guidance = None
+    camera_views: list[CameraView] = Field(
+        default=["front", "front-right", "right", "back", "left", "front-left"],
+        min_length=1,
+        max_length=8,
+        description="Sides that qwen-multicamera paints, each from every elevation and distance.",
+    )
+    camera_elevations: list[CameraElevation] = Field(
+        default=["elevated"],
+        min_length=1,
+        max_length=4,
+        description="Heights of qwen-multicamera's camera: 30 degrees from below, level, 30 and 60 degrees from above.",
+    )
+    camera_distances: list[CameraDistance] = Field(
+        default=["medium"],
+        min_length=1,
+        max_length=3,
+        description="Distances of qwen-multicamera's camera.",
+    )
+    camera_strength: float = Field(
+        default=0.9, ge=0.0, le=2.0, description="Strength of qwen-multicamera's weights for camera angles."
+    )
     angles: list[Degrees] = Field(
         default=[-30.0, -20.0, -10.0, 10.0, 20.0, 30.0],
         min_length=1,
@@ -97,7 +186,20 @@ class PerspectivesParams(Params):
             lambda block: block.allow_pseudo_views or all(abs(angle) <= LARGEST_TRUE_ANGLE for angle in block.angles),
             ({"angles": [45.0]},),
         ),
+        _VIEW_PRECISION,
     )
+
+    def count(self) -> int:
+        """Number of views."""
+        if self.backend == "zero123":
+            return ZERO123_VIEWS
+        if self.backend == "qwen-multicamera":
+            return len(self.camera_views) * len(self.camera_elevations) * len(self.camera_distances)
+        return len(self.angles)
+
+    def options(self) -> dict[str, Any]:
+        """What is set here as options of a backend; None: its default."""
+        return {**painting_options(self), "strength": self.camera_strength}
 
 
 class PromptsParams(Params):
@@ -162,12 +264,29 @@ class PromptsParams(Params):
     )
 
 
+_PAINTED_BACKGROUND = Rule(
+    "background",
+    "self.background == 'surface' || self.backend == 'classic'",
+    "own and photo are drawn by classic; qwen-edit and flux-fill paint what the prompt says",
+    lambda block: block.background == "surface" or not block.painted,
+    ({"background": "own", "backend": "qwen-edit"},),
+)
+
+
 class ScenesParams(Params):
     """Step 4: every view in every scene."""
 
-    backend: Literal["classic"] = Field(
-        default="classic", description="Who makes the scenes: classic (draws what the prompt's fields say; no weights)."
+    backend: Literal["classic", "qwen-edit", "flux-fill"] = Field(
+        default="classic",
+        description="Who makes the scenes: classic (draws what the prompt's fields say; no weights), flux-fill (paints "
+        "the scene around the view; the mask stays exact) or qwen-edit (paints view and scene; needs another "
+        "annotate.backend than exact).",
     )
+    variant: Variant = ""
+    precision: PaintingPrecision = ""
+    revision: Revision = ""
+    steps: Steps = None
+    guidance: Guidance = None
     background: Background = Field(
         default="surface",
         description="surface (a table top before a 360-degree photograph that also lights the object), own (the "
@@ -236,18 +355,43 @@ class ScenesParams(Params):
             lambda block: block.object_scale[0] >= 0.05,
             ({"objectScale": [0.01, 0.4]},),
         ),
+        _PAINTED_BACKGROUND,
     )
+
+    @property
+    def painted(self) -> bool:
+        """Whether a model paints the scenes, each prompt its own surroundings."""
+        return self.backend != "classic"
+
+    @property
+    def prompts_are_groups(self) -> bool:
+        """Whether every prompt has a background of its own; else those of one place share it."""
+        return self.painted or self.background == "photo"
 
 
 class VaryParams(Params):
     """Step 5: the same images in other weather and light; each is annotated by itself."""
 
     enabled: bool = Field(default=False, description="Whether the step runs.")
-    backend: Literal["classic"] = Field(
-        default="classic", description="Who makes the variations: classic (weather and light; no weights)."
+    backend: Literal["classic", "qwen-edit"] = Field(
+        default="classic",
+        description="Who makes the variations: classic (weather and light; no weights) or qwen-edit (paints the image "
+        "again as a line of file says; needs another annotate.backend than exact).",
+    )
+    variant: Variant = ""
+    precision: PaintingPrecision = ""
+    revision: Revision = ""
+    steps: Steps = None
+    guidance: Guidance = None
+    file: str = Field(
+        default="",
+        max_length=1024,
+        pattern=URI,
+        description="Text file with the lines from which qwen-edit's variations are drawn; empty: "
+        "qwen_edit_augmentations.txt of the installation.",
     )
     weathers: list[Weather] = Field(
-        default=list(WEATHERS), min_length=1, max_length=len(WEATHERS), description="What is drawn from."
+        default=list(WEATHERS), min_length=1, max_length=len(WEATHERS), description="What classic draws from."
     )
     count: int = Field(default=1, ge=1, le=10, description="Variations of each image.")
 
@@ -280,9 +424,14 @@ class AnnotateParams(Params):
     precision: Literal["", "fp32", "fp16", "bf16"] = Field(
         default="", description="Arithmetic of a model backend; empty: its default."
     )
+    revision: Revision = ""
     refine: Literal["none", "sam2"] = Field(
         default="none", description="sam2: SAM 2.1 draws the mask again, from the box and the middle of the first one."
     )
+    refine_variant: str = Field(
+        default="", max_length=64, description="Weights of refine: large (empty), base-plus, small or tiny."
+    )
+    refine_revision: Revision = ""
     prompt: str = Field(default="", max_length=200, description="What sam3 looks for; empty: the object by its name.")
     score_threshold: float = Field(
         default=0.5,
@@ -359,6 +508,26 @@ class AugmentParams(Params):
     )
 
 
+_MASKS_ARE_FOUND = Rule(
+    "annotate.backend",
+    "(has(self.annotate) && (!self.annotate.enabled || self.annotate.backend != 'exact')) || "
+    "((!has(self.scenes) || self.scenes.backend != 'qwen-edit') && "
+    "(!has(self.vary) || !self.vary.enabled || self.vary.backend != 'qwen-edit'))",
+    "exact knows nothing of what qwen-edit paints: use match, persam, persam-f or sam3",
+    lambda block: not (block.annotate.enabled and block.annotate.backend == "exact" and block.paints_objects()),
+    ({"scenes": {"backend": "qwen-edit"}}, {"vary": {"enabled": True, "backend": "qwen-edit"}}),
+)
+
+
+_OWN_PLACE = Rule(
+    "scenes.background",
+    "!has(self.white) || self.white.backend != 'qwen-edit' || !has(self.scenes) || self.scenes.background != 'own'",
+    "own needs the object where it stood in the photo, and qwen-edit in white paints it somewhere else",
+    lambda block: block.white.backend != "qwen-edit" or block.scenes.background != "own",
+    ({"white": {"backend": "qwen-edit"}, "scenes": {"background": "own"}},),
+)
+
+
 class ReferenceObjectParams(Params):
     """One product photo to a training set for instance segmentation."""
 
@@ -401,7 +570,8 @@ class ReferenceObjectParams(Params):
             "(has(self.annotate) && (!self.annotate.enabled || self.annotate.group == 'view')) || "
             "(has(self.scenes) && self.scenes.background == 'own') || "
             "((!has(self.prompts) || self.prompts.count >= 2) && "
-            "(!has(self.scenes) || self.scenes.background == 'photo' || size(self.scenes.places) >= 2))",
+            "(!has(self.scenes) || self.scenes.background == 'photo' || self.scenes.backend != 'classic' || "
+            "size(self.scenes.places) >= 2))",
             "scene needs at least two prompts and two places: one group cannot be split",
             lambda block: not (block.annotate.enabled and block.needs_scenes() and block.scene_groups() < 2),
             ({"prompts": {"count": 1}}, {"scenes": {"places": ["city"]}}),
@@ -411,23 +581,30 @@ class ReferenceObjectParams(Params):
             "(has(self.annotate) && !self.annotate.enabled) || "
             "((!has(self.annotate) || self.annotate.group == 'scene') && "
             "(!has(self.scenes) || self.scenes.background != 'own')) || "
-            "!has(self.perspectives) || size(self.perspectives.angles) >= 2",
+            "!has(self.perspectives) || self.perspectives.backend == 'zero123' || "
+            "(self.perspectives.backend == 'classic' && size(self.perspectives.angles) >= 2) || "
+            "(self.perspectives.backend == 'qwen-multicamera' && size(self.perspectives.cameraViews) * "
+            "size(self.perspectives.cameraElevations) * size(self.perspectives.cameraDistances) >= 2)",
             "view needs at least two views: one group cannot be split",
-            lambda block: not (block.annotate.enabled and block.needs_views() and len(block.perspectives.angles) < 2),
+            lambda block: not (block.annotate.enabled and block.needs_views() and block.perspectives.count() < 2),
             ({"annotate": {"group": "view"}, "perspectives": {"angles": [0.0]}},),
         ),
+        _MASKS_ARE_FOUND,
+        _OWN_PLACE,
     )
+
+    def paints_objects(self) -> bool:
+        """Whether a model paints the object again on its way to the images, so that nobody knows its mask."""
+        return self.scenes.backend == "qwen-edit" or (self.vary.enabled and self.vary.backend == "qwen-edit")
 
     def keeps(self, step: Step) -> bool:
         """Whether the folder of a step is part of the result."""
         return step in self.keep
 
     def scene_groups(self) -> int:
-        """Number of groups that the scenes fall into: those of one place; before photos those of one prompt."""
+        """Number of groups that the scenes fall into: those of one place or, where each has its own, of one prompt."""
         return (
-            self.prompts.count
-            if self.scenes.background == "photo"
-            else min(self.prompts.count, len(self.scenes.places))
+            self.prompts.count if self.scenes.prompts_are_groups else min(self.prompts.count, len(self.scenes.places))
         )
 
     def needs_scenes(self) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from pydantic.alias_generators import to_camel
 
 from scenewright_stages.backends.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, SecretKey, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
 from scenewright_stages.reference.params import (
@@ -18,6 +20,7 @@ from scenewright_stages.reference.params import (
     PROMPT_FILE,
     SYSTEM,
     THINGS,
+    VARIATIONS,
     ReferenceObjectParams,
     Step,
 )
@@ -29,13 +32,20 @@ LANGUAGE_MODEL = "language-model"
 """Name of the chart's address range of the language model."""
 TOKEN = "LANGUAGE_MODEL_TOKEN"
 MAY_BE_FLAT = ImageContract(may_be_constant=True)
+PAINTING = ("variant", "precision", "revision", "steps", "guidance")
+"""Parameters of every block whose backend may paint."""
+PAINTING_THREADS = 2
+"""One sample is read and written while the model works on the other."""
+SCENES_BACKEND = {"edit": "scenes.backend"}
+_CUTOUT_OF_VIEW = Read("perspectives", ("cutouts",), part="view_part")
 CUTOUT = (ArrayContract("pixels", "uint8", 3), ArrayContract("base", "float32", 1))
 
 
 def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
-    choices = [] if block.backend == "classic" else [BackendChoice("segment", (block.backend,), block.variant)]
+    painted = block.backend == "qwen-edit"
+    choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
         name="white",
         title="White background",
@@ -48,27 +58,32 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
             _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
+            *((_image("exemplar", f"{WORK}/exemplar.png", result=False, channels=4),) if painted else ()),
         ),
-        parameters=("white", "object_name") if block.backend == "sam3" else ("white",),
+        parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
         attributes=("home", "box", "points", *(IDENTITY if choices else ())),
         backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={"segment": "white.backend"},
-        resources=stage_resources(choices),
-        threads=0,
-        seconds_per_sample=1.0,
+        backend_parameters={"edit" if painted else "segment": "white.backend"},
+        resources=_painting_resources(choices) if painted else stage_resources(choices),
+        threads=PAINTING_THREADS if painted else 0,
+        seconds_per_sample=30.0 if painted else 1.0,
     )
 
 
 def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     """Turns the object."""
     count = len(views(params))
+    block = params.perspectives
+    choices = [] if block.backend == "classic" else [_choice("object-views", block)]
     views_path, views_kept = _kept(params, "perspectives", "{home}/02_perspectives/", "views/")
     return StageSpec(
         name="perspectives",
         title="Perspectives",
         version=1,
-        implementation="scenewright_stages.reference.perspectives:PerspectivesStage",
-        reads=(Read("white", ("cutout", "facts")),),
+        implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
+        if choices
+        else "scenewright_stages.reference.perspectives:PerspectivesStage",
+        reads=(Read("white", ("cutout",) if choices else ("cutout", "facts")),),
         outputs=(
             OutputContract(
                 "views", views_path, "image", "folder", views_kept, minimum_files=count, maximum_files=count
@@ -86,8 +101,11 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         parameters=("perspectives",),
         attributes=("home",),
-        threads=0,
-        seconds_per_sample=0.5 * count,
+        backends={choice.capability: choice.names[0] for choice in choices},
+        backend_parameters={"object-views": "perspectives.backend"},
+        resources=_painting_resources(choices),
+        threads=PAINTING_THREADS if choices else 0,
+        seconds_per_sample=(30.0 if choices else 0.5) * count,
     )
 
 
@@ -111,6 +129,7 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
             "prompts",
             "scenes.places",
             *(("scenes.background",) if block.backend != "grammar" or _on_photos(params) else ()),
+            *(("scenes.backend",) if block.backend != "grammar" else ()),
         ),
         attributes=("home", *IDENTITY),
         inputs=tuple(each.name for each in named_inputs(params) if each.name in (PROMPT_FILE, SYSTEM, PROJECT)),
@@ -139,6 +158,8 @@ def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Puts every view into every scene."""
+    if params.scenes.painted:
+        return painted_scenes_stage(params)
     image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     own = (Read("white", ("facts",)), Read("backdrop", ("empty", "light")))
     return StageSpec(
@@ -147,7 +168,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
         version=2,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
-            Read("perspectives", ("cutouts",), part="view_part"),
+            _CUTOUT_OF_VIEW,
             Read("prompts", ("fields",), part="prompt_file"),
             *(own if params.scenes.background == "own" else ()),
         ),
@@ -175,9 +196,51 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
         attributes=("home", "file", "view_part", "prompt_file", "scene_seed", "empty")
         + (("prompt", "photo_split") if _on_photos(params) else ()),
         inputs=tuple(each.name for each in named_inputs(params) if each.name in (PHOTOS, THINGS)),
+        backend_parameters=SCENES_BACKEND,
         expands=partial(scene_children, params),
         threads=0,
         seconds_per_sample=2.0,
+    )
+
+
+def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
+    """Lets a model paint every scene, with the view in it or around the view."""
+    block = params.scenes
+    edited = block.backend == "qwen-edit"
+    choice = _choice("edit" if edited else "inpaint", block)
+    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    view = Read("perspectives", ("views",), part="view_file") if edited else _CUTOUT_OF_VIEW
+    mask = OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True))
+    return StageSpec(
+        name="scenes",
+        title="Scenes",
+        version=1,
+        implementation="scenewright_stages.reference.painted_scenes:"
+        + ("EditedScenesStage" if edited else "FilledScenesStage"),
+        reads=(view, Read("prompts", ("fields",), part="prompt_file")),
+        outputs=(
+            OutputContract("image", image_path, "image", result=image_kept, image=MAY_BE_FLAT),
+            *(() if edited else (mask,)),
+            OutputContract("facts", f"{WORK}/scene.json", "json", result=False, json_keys=("prompt", "place")),
+        ),
+        parameters=tuple(
+            f"scenes.{name}" for name in ("backend", "size", *PAINTING, *(() if edited else ("object_scale",)))
+        ),
+        attributes=(
+            "home",
+            "file",
+            "view_file" if edited else "view_part",
+            "prompt_file",
+            "prompt",
+            "scene_seed",
+            "empty",
+        ),
+        backends={choice.capability: choice.names[0]},
+        backend_parameters={choice.capability: SCENES_BACKEND["edit"]},
+        resources=_painting_resources([choice]),
+        expands=partial(scene_children, params),
+        threads=PAINTING_THREADS,
+        seconds_per_sample=30.0 if edited else 6.0,
     )
 
 
@@ -185,6 +248,7 @@ def vary_stage(params: ReferenceObjectParams) -> StageSpec:
     """Shows the scenes in other weather and light."""
     combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
     varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
+    choices = [] if params.vary.backend == "classic" else [_choice("edit", params.vary)]
     return StageSpec(
         name="vary",
         title="Variations",
@@ -195,30 +259,36 @@ def vary_stage(params: ReferenceObjectParams) -> StageSpec:
             OutputContract("combined", combined, "image", result=kept, image=MAY_BE_FLAT),
             OutputContract("varied", varied, "image", result=kept, optional=True, image=MAY_BE_FLAT),
         ),
-        parameters=("vary.weathers",),
+        parameters=tuple(f"vary.{name}" for name in (("backend", "file", *PAINTING) if choices else ("weathers",))),
         attributes=("home", "picture", "variation"),
+        inputs=tuple(each.name for each in named_inputs(params) if each.name == VARIATIONS),
+        backends={choice.capability: choice.names[0] for choice in choices},
+        backend_parameters={"edit": "vary.backend"},
+        resources=_painting_resources(choices),
         expands=partial(variation_children, params),
-        threads=0,
-        seconds_per_sample=0.5,
+        threads=PAINTING_THREADS if choices else 0,
+        seconds_per_sample=30.0 if choices else 0.5,
     )
 
 
 def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     """Labels the images and splits them."""
     varied = (Read("vary", ("combined",)),) if params.vary.enabled else ()
-    scene = ("mask",) if params.vary.enabled else ("image", "mask")
+    # What a model has painted again has no mask that anybody knows.
+    scene = (*(() if params.vary.enabled else ("image",)), *(() if params.paints_objects() else ("mask",)))
     block = params.annotate
     capability = "segment" if block.backend == "sam3" else "locate"
-    choices = [] if block.backend == "exact" else [BackendChoice(capability, (block.backend,), block.variant)]
+    choices = [] if block.backend == "exact" else [_choice(capability, block)]
     if block.refine == "sam2":
-        choices.append(BackendChoice("segment", ("sam2",)))
-    shown = (Read("white", ("photo", "cutout")),) if choices else ()
+        choices.append(BackendChoice("segment", ("sam2",), block.refine_variant, revision=block.refine_revision))
+    exemplar = ("exemplar",) if params.white.backend == "qwen-edit" else ("photo", "cutout")
+    shown = (Read("white", exemplar),) if choices else ()
     return StageSpec(
         name="annotate",
         title="Annotation",
         version=1,
         implementation="scenewright_stages.reference.annotate:AnnotateStage",
-        reads=(Read("scenes", scene), *varied, *shown),
+        reads=(*((Read("scenes", scene),) if scene else ()), *varied, *shown),
         outputs=(
             OutputContract("image", "06_yolo_dataset/{split}/images/{picture}.png", "image", image=MAY_BE_FLAT),
             OutputContract("label", "06_yolo_dataset/{split}/labels/{picture}.txt", "text", minimum_bytes=0),
@@ -228,6 +298,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
         attributes=("split", "picture", "empty", *IDENTITY),
         backends={choice.capability: choice.names[0] for choice in choices},
         backend_parameters={capability: "annotate.backend"},
+        weight_parameters={"segment": "annotate.refine"} if block.refine == "sam2" else {},
         resources=stage_resources(choices),
         threads=0,
         seconds_per_sample=2.0 if choices else 0.2,
@@ -238,7 +309,7 @@ def _finding_parameters(params: ReferenceObjectParams) -> tuple[str, ...]:
     """What the masks depend on when they are searched for."""
     if params.annotate.backend == "exact":
         return ()
-    names = ["variant", "precision", "refine", "score_threshold"]
+    names = ["variant", "precision", "revision", "refine", "refine_variant", "refine_revision", "score_threshold"]
     names += ["prompt"] if params.annotate.backend == "sam3" else []
     names += ["persam_learning_rate", "persam_epochs"] if params.annotate.backend == "persam-f" else []
     return tuple(f"annotate.{name}" for name in names)
@@ -301,7 +372,8 @@ def named_inputs(params: ReferenceObjectParams) -> tuple[NamedInput, ...]:
     texts = {"file": ((PROMPT_FILE, "file"),), "ollama": ((SYSTEM, "system_file"), (PROJECT, "project_file"))}
     found = [(name, "prompts", field) for name, field in texts.get(prompts.backend, ())]
     found += [(PHOTOS, "scenes", "photos")] if _on_photos(params) else []
-    found += [(THINGS, "scenes", "things")] if scenes.background != "own" else []
+    found += [(THINGS, "scenes", "things")] if scenes.background != "own" and not scenes.painted else []
+    found += [(VARIATIONS, "vary", "file")] if params.vary.enabled and params.vary.backend == "qwen-edit" else []
     named = [(name, block, field, getattr(getattr(params, block), field)) for name, block, field in found]
     return tuple(
         NamedInput(name, uri=uri, field=f"{block}.{to_camel(field)}") for name, block, field, uri in named if uri
@@ -320,6 +392,17 @@ def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) 
     return (path, True) if params.keeps(step) else (f"{WORK}/{otherwise}", False)
 
 
+def _choice(capability: str, block: Any) -> BackendChoice:
+    """The backend that a block names, with its weights."""
+    return BackendChoice(capability, (block.backend,), block.variant, block.precision, block.revision)
+
+
+def _painting_resources(choices: Sequence[BackendChoice]) -> Resources:
+    """Of a stage whose model paints: its weights pass through the Pod's memory."""
+    large = any(choice.names[0].startswith("qwen") for choice in choices)
+    return stage_resources(choices, cpu=4.0, memory_gib=64.0 if large else 24.0, scratch_gib=16.0)
+
+
 def _image(name: str, path: str, result: bool = True, channels: int = 3) -> OutputContract:
     return OutputContract(name, path, "image", result=result, image=ImageContract(channels=channels))
 
@@ -332,11 +415,26 @@ PIPELINE = Pipeline(
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,
-    uri_parameters=("prompts.file", "prompts.system_file", "prompts.project_file", "scenes.photos", "scenes.things"),
+    uri_parameters=(
+        "prompts.file",
+        "prompts.system_file",
+        "prompts.project_file",
+        "scenes.photos",
+        "scenes.things",
+        "vary.file",
+    ),
     examples=(
         {"vary": {"enabled": True}, "scenes": {"background": "own"}},
         {"scenes": {"background": "photo", "photos": "file:///photos", "things": "file:///things"}},
         {"annotate": {"backend": "match"}},
+        {"scenes": {"backend": "flux-fill"}, "perspectives": {"backend": "zero123"}},
+        {
+            "white": {"backend": "qwen-edit"},
+            "perspectives": {"backend": "qwen-multicamera"},
+            "scenes": {"backend": "qwen-edit"},
+            "vary": {"enabled": True, "backend": "qwen-edit"},
+            "annotate": {"backend": "persam", "refine": "sam2"},
+        },
     ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",

@@ -112,7 +112,7 @@ def grammar(params: ReferenceObjectParams, name: str, seed: int) -> Iterator[Fie
 def from_lines(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: int) -> Written:
     """The prompts of a user's file, in its order."""
     fields = _read(params, lines, name, seed)
-    warnings = _misplaced(fields) if params.scenes.background == "surface" else []
+    warnings = _misplaced(fields) if _drawn_in_places(params) else []
     return Written(fields, FILE, warnings=warnings)
 
 
@@ -147,10 +147,15 @@ def _read(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: 
 def _request(params: ReferenceObjectParams, number: int, name: str, seed: int) -> str:
     """What the model is asked for next: the place is settled, everything else is its own choice."""
     asked = f"Write prompt {number + 1} of {params.prompts.count} for {with_article(name)}."
-    if params.scenes.background != "surface":
+    if not _drawn_in_places(params):
         return asked
     phrases = PLACES[place_of(params, number)]
     return f"{asked} The scene is set {phrases[np.random.default_rng([seed, number]).integers(len(phrases))]}."
+
+
+def _drawn_in_places(params: ReferenceObjectParams) -> bool:
+    """Whether the place of a scene follows from the number of its prompt, whatever the prompt says."""
+    return params.scenes.background == "surface" and not params.scenes.painted
 
 
 def _briefing(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:

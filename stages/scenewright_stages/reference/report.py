@@ -89,21 +89,43 @@ def _subtitle(overview: Overview, images: Sequence[SampleOutcome]) -> str:
 
 def _distributions(images: Sequence[SampleOutcome]) -> tuple[Distribution | None, ...]:
     shown = [each.records["scenes"].metrics for each in images if _shows_object(each)]
+    # Who paints object and scene together knows neither where it is nor what else there is.
+    hidden = [100 * each["visible"] for each in shown if "visible" in each]
+    others = [each.records["scenes"].metrics.get("decoys") for each in images]
     return (
-        distribution("Object in the image", [100 * each["area"] for each in shown], "%", 1),
-        distribution("Visible share", [100 * each["visible"] for each in shown], "%", 0),
-        distribution("Other things", [each.records["scenes"].metrics["decoys"] for each in images], "", 0),
+        distribution("Object in the image", [100 * share for each in images if (share := _area(each)) > 0], "%", 1),
+        distribution("Visible share", hidden, "%", 0) if hidden else None,
+        distribution("Other things", [count for count in others if count is not None], "", 0) if hidden else None,
     )
+
+
+def _area(outcome: SampleOutcome) -> float:
+    """Share of the image that the object covers; 0 where it is not in it, or nobody has looked."""
+    scene = outcome.records["scenes"].metrics
+    if not _shows_object(outcome):
+        return 0.0
+    if "area" in scene:
+        return float(scene["area"])
+    found = outcome.records.get("annotate")
+    return 0.0 if found is None else float(found.metrics["area"]) / (scene["width"] * scene["height"])
+
+
+def _placed(outcome: SampleOutcome) -> dict[str, Any]:
+    """Box of the object and size of the image; the box is empty where nobody has looked for it."""
+    scene, found = outcome.records["scenes"].metrics, outcome.records.get("annotate")
+    box = scene.get("box") or (found.metrics["box"] if found is not None else [])
+    return {"box": box, "width": scene["width"], "height": scene["height"]}
 
 
 def _scene_facts(outcome: SampleOutcome) -> tuple[str, ...]:
     metrics = outcome.records["scenes"].metrics
-    return outcome.sample.attributes["split"], metrics["place"], f"visible {metrics['visible']:.0%}"
+    visible = (f"visible {metrics['visible']:.0%}",) if "visible" in metrics else ()
+    return outcome.sample.attributes["split"], metrics["place"], *visible
 
 
 def _galleries(images: Sequence[SampleOutcome]) -> Iterator[Gallery]:
     if views := tuple(_view_cards(images)):
-        yield Gallery("Views", "The object as it was turned; angles are in degrees.", views)
+        yield Gallery("Views", "The object from its sides; angles are in degrees.", views)
     chosen = [images[place] for place in evenly_spaced(len(images), _SHOWN_SCENES)]
     if chosen and ("annotate", "mask") in chosen[0].files:
         cards = tuple(_labelled(each) for each in chosen)
@@ -144,9 +166,10 @@ def _labelled(outcome: SampleOutcome) -> Card:
 def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
     """One map for each split."""
     for split in SPLITS:
-        own = [each for each in images if each.sample.attributes["split"] == split and _shows_object(each)]
+        shown = [each for each in images if each.sample.attributes["split"] == split and _shows_object(each)]
+        own = [placed for each in shown if (placed := _placed(each))["box"]]
         if own:
-            heat = coverage([each.records["scenes"].metrics for each in own])
+            heat = coverage(own)
             yield Card(
                 split, _coloured(heat, f"Positions in {split}"), (f"{len(own):,} images", f"at most {heat.max():.0%}")
             )

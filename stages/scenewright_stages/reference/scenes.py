@@ -35,6 +35,7 @@ from scenewright_stages.vision.normals import inflated_normals
 from scenewright_stages.vision.scenery import panorama, surfaces
 from scenewright_stages.vision.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
 from scenewright_stages.vision.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
+from scenewright_stages.vision.scenery.standing import Base
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -203,22 +204,12 @@ def setting_of(
 ) -> tuple[Setting, float]:
     """The empty scene, and the enlargement of the object in it."""
     width, height = block.size
-    rows, columns = np.nonzero(view.alpha > 0.5)
-    extent = max(np.ptp(rows), np.ptp(columns)) + 1
-    low, high = block.object_scale
-    # Nearness chooses the third of the range.
-    share = low + (high - low) * (fields.nearness * 2 + float(rng.uniform())) / 3
-    scale = share * min(width, height) / extent
-    left, right = view.base.column - columns.min(), columns.max() - view.base.column
-    above, below = view.base.row - rows.min(), rows.max() - view.base.row
-    column = _within(rng, scale * left + _MARGIN, width - scale * right - _MARGIN, width * 0.5)
-    lowest, highest = scale * above + _MARGIN, height - scale * below - _MARGIN
-    row = _within(rng, max(lowest, 0.5 * height), min(highest, 0.8 * height), min(max(0.64 * height, lowest), highest))
+    column, row, scale = placement(block, view.alpha, view.base, fields, rng)
     if user.photo is not None:
         return _before_photo(block, user.photo, view, (column, row), scale, rng)
     around = panorama.place(fields.place)
     turn = fields.light_degrees - around.azimuth_of_brightest() + float(rng.uniform(-25, 25))
-    side = extent * scale
+    side = extent_of(view.alpha) * scale
     setting = Setting(
         width=width,
         height=height,
@@ -234,6 +225,38 @@ def setting_of(
         defocus=float(rng.uniform(5.0, 10.0)) * min(width, height) / 640,
     )
     return setting, scale
+
+
+def placement(
+    block: ScenesParams, alpha: Floats, base: Base, fields: Fields, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Column and row of the pixel at which the middle of the object's base stands, and its enlargement.
+
+    Args:
+        block: size of the image, and how much of it the object fills.
+        alpha: (h, w) float32 of the view.
+        base: of the view.
+        fields: how near the object is.
+        rng: draws the rest.
+    """
+    width, height = block.size
+    rows, columns = np.nonzero(alpha > 0.5)
+    low, high = block.object_scale
+    # Nearness chooses the third of the range.
+    share = low + (high - low) * (fields.nearness * 2 + float(rng.uniform())) / 3
+    scale = share * min(width, height) / extent_of(alpha)
+    left, right = base.column - columns.min(), columns.max() - base.column
+    above, below = base.row - rows.min(), rows.max() - base.row
+    column = _within(rng, scale * left + _MARGIN, width - scale * right - _MARGIN, width * 0.5)
+    lowest, highest = scale * above + _MARGIN, height - scale * below - _MARGIN
+    row = _within(rng, max(lowest, 0.5 * height), min(highest, 0.8 * height), min(max(0.64 * height, lowest), highest))
+    return column, row, float(scale)
+
+
+def extent_of(alpha: Floats) -> int:
+    """Pixels of the longer side of a view's object."""
+    rows, columns = np.nonzero(alpha > 0.5)
+    return int(max(np.ptp(rows), np.ptp(columns))) + 1
 
 
 def _before_photo(

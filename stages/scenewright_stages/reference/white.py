@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.edit.interface import EDIT, Editor
 from scenewright_stages.backends.segment.interface import SEGMENT, Box, Segmenter, Subject, SubjectPoint, subject_of
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
@@ -26,9 +27,10 @@ from scenewright_stages.photographs.pictures import (
     write_json,
 )
 from scenewright_stages.reference.listing import class_name
-from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.reference.params import ReferenceObjectParams, painting_options
 from scenewright_stages.vision.cutting import cut_by_box, cut_from_border, touches_border
 from scenewright_stages.vision.matting import NoSubject, refine_matte
+from scenewright_stages.vision.regions import overlap
 from scenewright_stages.vision.scenery.standing import base_of
 
 Bytes = NDArray[np.uint8]
@@ -42,6 +44,31 @@ _SOFT_LEVELS = (5, 250)
 """A supplied mask with values between these is a matte already."""
 
 
+_INSTRUCTION = "{name} with white background, while maintaining object's features and shape"
+"""What an editor is told; the words are those of the script that this pipeline replaces."""
+_SAME_SHAPE = 0.8
+"""Overlap with the supplied mask below which a painted object is told to be elsewhere, or another one."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """The object, found in a picture.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 of the picture that it was cut out of.
+        alpha: (H, W) float32.
+        found: what the cut follows from.
+        score: how sure it is.
+        use: who made it.
+    """
+
+    pixels: Bytes
+    alpha: Floats
+    found: str
+    score: float
+    use: BackendUse
+
+
 class WhiteStage(Stage[ReferenceObjectParams]):
     """Cuts the object out."""
 
@@ -50,9 +77,13 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         one_thread_each()
         backend, block = self.params.white.backend, self.params.white
         self._segmenter: BackendChain[Segmenter] | None = None
-        if backend != "classic":
+        self._editor: BackendChain[Editor] | None = None
+        chosen = ((backend,), context.models)
+        if backend == "qwen-edit":
+            self._editor = BackendChain(EDIT, *chosen, painting_options(block), block.variant, block.revision)
+        elif backend != "classic":
             options = {"precision": block.precision or None, "threshold": block.minimum_score}
-            self._segmenter = BackendChain(SEGMENT, (backend,), context.models, options, block.variant)
+            self._segmenter = BackendChain(SEGMENT, *chosen, options, block.variant, block.revision)
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
         """Writes the object on white, the cut-out, its mask, and what is known of them.
@@ -62,16 +93,16 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             SampleError: the photo or its mask cannot be used.
         """
         photo = read_photograph(inputs.source)
-        alpha, found, score, use = self._matte(sample, inputs, photo)
-        matte = bytes_from_unit(alpha)
+        cut = self._cut(sample, inputs, photo)
+        matte = bytes_from_unit(cut.alpha)
         inside = matte >= 128
         _check_cut(inside)
-        layers = split_layers(photo.pixels, matte)
-        white = composite(layers.whole, plain_background(photo.pixels.shape, 255), matte)
+        layers = split_layers(cut.pixels, matte)
+        white = composite(layers.whole, plain_background(cut.pixels.shape, 255), matte)
         base = base_of(inside, inputs.params.white.camera_pitch)
         facts: dict[str, Any] = {
-            "mask_from": found,
-            "score": round(score, 4),
+            "mask_from": cut.found,
+            "score": round(cut.score, 4),
             "area": round(float(inside.mean()), 5),
             "width": int(inside.shape[1]),
             "height": int(inside.shape[0]),
@@ -83,9 +114,42 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             "photo": Pixels(photo.pixels, photo.png),
             "cutout": Pixels(with_alpha(layers.whole, matte)),
             "mask": Pixels(inside.astype(np.uint8) * np.uint8(255)),
-            "facts": write_json(inputs.workspace / "white.json", facts),
         }
-        return StageResult(outputs, facts, photo.notes, [use])
+        notes = list(photo.notes)
+        if self._editor is not None:
+            shown, told = _exemplar(inputs, photo, cut)
+            outputs["exemplar"] = Pixels(shown)
+            facts |= told
+            if told.get("overlap", 1.0) < _SAME_SHAPE:
+                notes.append(f"the painted object covers its own mask by {told['overlap']:.0%} only: look at it")
+        outputs["facts"] = write_json(inputs.workspace / "white.json", facts)
+        return StageResult(outputs, facts, notes, [cut.use])
+
+    def _cut(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph) -> _Cut:
+        if self._editor is not None:
+            return self._painted(sample, inputs, photo, self._editor)
+        alpha, found, score, use = self._matte(sample, inputs, photo)
+        return _Cut(photo.pixels, alpha, found, score, use)
+
+    def _painted(
+        self,
+        sample: Sample,
+        inputs: StageInputs[ReferenceObjectParams],
+        photo: Photograph,
+        editor: BackendChain[Editor],
+    ) -> _Cut:
+        """The object as a model paints it on white, cut out of that picture.
+
+        Raises:
+            SampleRejected: nothing stands out clearly from what it painted.
+        """
+        name = class_name(sample.attributes["class"], sample.attributes["title"], inputs.params.object_name)
+        instruction = _INSTRUCTION.format(name=name)
+        painted, use = editor.call(lambda backend: backend.edit(photo.srgb, instruction, inputs.seed))
+        inside, score = self._standing_out(painted)
+        radius = round(inputs.params.white.matte_radius * max(inside.shape))
+        alpha = refine_matte(painted, inside, max(radius, 1))
+        return _Cut(bytes_from_unit(painted), alpha, "painted", score, use)
 
     def _matte(
         self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph
@@ -133,6 +197,21 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         if score < self.params.white.minimum_score or not cut.any():
             raise _nothing_clear()
         return cut, score
+
+
+def _exemplar(inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut) -> tuple[Bytes, dict[str, Any]]:
+    """(H, W, 4) what the object looks like, for those that search it, and facts about it.
+
+    It is the photo with its own mask. Without a mask it is the painted object.
+    """
+    path = inputs.find(INPUT, "mask")
+    if path is None:
+        return with_alpha(cut.pixels, bytes_from_unit(cut.alpha)), {"exemplar_from": "white"}
+    mask = read_object_mask(path, photo.srgb.shape[:2])
+    radius = round(inputs.params.white.matte_radius * max(mask.shape))
+    alpha = bytes_from_unit(_softened(photo.srgb, mask, radius))
+    shared = round(overlap(cut.alpha >= 0.5, mask >= 128), 4)
+    return with_alpha(photo.pixels, alpha), {"exemplar_from": "photo", "overlap": shared}
 
 
 def _places(sample: Sample, width: int, height: int) -> tuple[Box | None, tuple[SubjectPoint, ...]]:

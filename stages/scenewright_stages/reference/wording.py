@@ -134,6 +134,15 @@ def before_photo(fields: Fields, name: str, number: int) -> Fields:
     return replace(fields, text=f"A photo of {with_article(name)} in place {number + 1}, {distance}, {clutter}")
 
 
+def without_object(fields: Fields) -> str:
+    """A sentence with the fields' surroundings and nothing that could be the object."""
+    clutter = next(words for words, amount in _CLUTTERS.items() if amount == fields.clutter)
+    side = fields.light if fields.light == "behind" else f"the {fields.light}"
+    on, where = _SURFACES[fields.surface][0], PLACES[fields.place][0]
+    things = "nothing on it" if fields.clutter == 0 else clutter
+    return f"A photo of {on} {where}, light from {side}, {things}"
+
+
 def read_fields(text: str) -> Fields:
     """The fields of a prompt's file."""
     return Fields(**json.loads(text))

@@ -22,7 +22,7 @@ from scenewright_stages.vision import (
     shading,
 )
 from scenewright_stages.vision.gaussians import renderers
-from scenewright_stages.vision.world import mesh
+from scenewright_stages.vision.world import cheapest_path, mesh
 
 Group = tuple[str, Callable[[], None]]
 
@@ -41,6 +41,7 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
         ("relief", relief.warm_up),
         ("degradations", degradation.warm_up),
         ("meshes of worlds", mesh.warm_up),
+        ("layouts of worlds", cheapest_path.warm_up),
     ),
 )
 

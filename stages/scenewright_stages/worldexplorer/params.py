@@ -18,6 +18,11 @@ METRES_PER_UNIT = {"small": 0.3, "indoor": 0.6, "outdoor": 1.5}
 _TRANSLATION_SCALE = {"small": 3.0, "indoor": 3.0, "outdoor": 10.0}
 
 
+VGGT_PICTURES = 150
+"""More do not fit beside the network into the GPU memory that its facts ask for."""
+_TOO_MANY = VGGT_PICTURES + 1
+
+
 class SevaParams(Params):
     """How SEVA (Stable Virtual Camera) draws."""
 
@@ -321,7 +326,8 @@ class PointsParams(Params):
         default=64, ge=2, le=2880, description="Pictures that are measured at most, evenly along all paths."
     )
     variant: Literal["commercial", "research"] = Field(
-        default="commercial", description="Which weights of vggt: commercial (gated, no military use) or research."
+        default="commercial",
+        description="Which weights of vggt; `scenewright models` lists them with their licences.",
     )
     alignment_limit: float = Field(
         default=0.1,
@@ -335,6 +341,16 @@ class PointsParams(Params):
         gt=0.0,
         le=90.0,
         description="The same for orientations: the median angle in degrees.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "references",
+            f"self.method != 'vggt' || self.references <= {VGGT_PICTURES}",
+            f"must be {VGGT_PICTURES} or less with method vggt, which sees all pictures together",
+            lambda block: block.method != "vggt" or block.references <= VGGT_PICTURES,
+            ({"method": "vggt", "references": _TOO_MANY},),
+        ),
     )
 
 

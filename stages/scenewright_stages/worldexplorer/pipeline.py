@@ -64,8 +64,8 @@ def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
     """The same for the stage that gathers points."""
     if block.method != "vggt":
         return {}, Resources(memory_gib=8.0)
-    choice = BackendChoice(GEOMETRY, ("vggt",), variant=block.variant)
-    return {GEOMETRY: "vggt"}, stage_resources([choice], memory_gib=24.0)
+    choice = BackendChoice(GEOMETRY, (block.method,), variant=block.variant)
+    return {GEOMETRY: block.method}, stage_resources([choice], memory_gib=24.0)
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
@@ -122,7 +122,7 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
             "scaffold.size",
         ),
         backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={INPAINT: "scaffold.gaps.backend", NOVEL_VIEWS: "scaffold.backend"},
+        backend_parameters={INPAINT: "scaffold.gaps.backend"},
         resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
         seconds_per_sample=120.0 + 8.0 * block.candidates_each,
     )
@@ -176,7 +176,7 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
         ),
         parameters=("scaffold",),
         backends=backends,
-        backend_parameters={NOVEL_VIEWS: "scaffold.backend"},
+        backend_parameters={} if block.has_gaps else {NOVEL_VIEWS: "scaffold.backend"},
         asks=_choice_of_gaps(block) if block.has_gaps else None,
         resources=resources,
         seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if NOVEL_VIEWS in backends else 5.0,

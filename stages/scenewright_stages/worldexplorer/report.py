@@ -32,7 +32,7 @@ from scenewright_stages.worldexplorer.quality import (
 LAST_STAGE = "export"
 _TITLE = "WorldExplorer"
 _THUMBNAIL_SIDE = 320
-_SPLATS = 400_000
+_SPLATS = 500_000
 _LINKS = (
     ("ply", "Gaussian splats (PLY, y down)"),
     ("ply_rotated", "Gaussian splats (PLY, y up)"),
@@ -66,7 +66,7 @@ def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
         splats=_splats(files, params),
         video=_video(files, params),
         images=tuple(_images(files)),
-        metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
+        metrics=metric_rows(measured(outcome, LAST_STAGE), measured(outcome, "scaffold")),
     )
 
 
@@ -92,11 +92,17 @@ def _images(files: _Files) -> Iterator[Picture]:
         (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
         (CANDIDATES, "sheet"): "Candidates of the views between others, by number",
         ("scaffold", "panorama"): "The panorama that the world grew from",
+        ("scaffold", "origin"): "Where it comes from: white is photographed, grey is mirrored, black is invented",
         ("depth", "preview"): "Distances from the middle",
     }
     for key, caption in captions.items():
         if key in files:
             yield photograph(read_png(files[key]()), caption, caption)
+
+
+def metric_rows(export: Mapping[str, Any], scaffold: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """The measured numbers of a world as its page shows them, from what the two stages recorded; each may be empty."""
+    return (*_metrics(export), *_origin(scaffold))
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
@@ -133,6 +139,13 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
         yield Metric("Paths that were held out", held_out["psnr"], "dB", "higher", None, 1, note)
     yield Metric("Reach of the walk", walk.reach_metres, "m", digits=2)
     yield Metric("Gaussians", metrics["gaussians"], digits=0)
+
+
+def _origin(metrics: Mapping[str, Any]) -> Iterator[Metric]:
+    """What part of the sphere was photographed, and what part mirrors that."""
+    for name in ("photographed", "mirrored"):
+        if metrics.get(name):
+            yield Metric(name.capitalize(), 100 * metrics[name], "%", digits=0, note="Share of the panorama's pixels")
 
 
 def _index_entry(outcome: SampleOutcome) -> IndexEntry:

@@ -74,6 +74,16 @@ def test_a_training_that_was_stopped_continues_with_the_same_bytes(
             assert torch.equal(tensor, again.tensors[name]), name
 
 
+def test_exploring_growth_ends_exactly_at_its_limit_with_the_same_bytes_twice(views: list[View], start: Start) -> None:
+    few = Start(start.points[::20], start.srgb[::20], 0)
+    settings = TrainingSettings(steps=60, segment=10, maximum=101, growth=1.0, exploration=True)
+    first, second = (train(few, views[::2], settings, 1, CPU) for _ in range(2))
+    assert len(few.points) < 101 == len(first)
+    for name, tensor in first.tensors.items():
+        assert torch.equal(tensor, second.tensors[name]), name
+    assert not torch.equal(train(few, views[::2], settings, 2, CPU).means, first.means)
+
+
 def test_dead_gaussians_move_beside_living_ones_without_changing_the_picture_much(
     start: Start, views: list[View]
 ) -> None:

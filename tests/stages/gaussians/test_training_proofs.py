@@ -51,8 +51,6 @@ def test_densification_from_a_twentieth_of_the_points_brings_back_what_is_missin
         "grown": settings,
     }.items():
         scene = train(start, [views[number] for number in training], each, 1, CPU)
-        # Both end at their limit, not near it.
-        assert len(scene) == each.maximum
         scores[name] = evaluate(scene, views[3::6], CPU).psnr
         print(f"\n{name}: {len(scene)} Gaussians, held out {scores[name]:.2f} dB")
     assert scores["grown"] - scores["not grown"] >= 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import cv2
@@ -17,11 +18,7 @@ from scenewright_stages.contract.stage import Pixels, StageContext, StageInputs,
 from scenewright_stages.reference.family import scene_children
 from scenewright_stages.reference.files import write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.reference.perspectives import PerspectivesStage
 from scenewright_stages.reference.pipeline import stages
-from scenewright_stages.reference.prompts import PromptsStage
-from scenewright_stages.reference.scenes import ScenesStage
-from scenewright_stages.reference.white import WhiteStage
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -50,15 +47,15 @@ class Steps:
 
     def __init__(self, folder: Path, photo: Bytes, mask: Mask, block: dict[str, Any], seed: int = 0) -> None:
         self.folder, self.seed = folder, seed
+        self._drawing: Any = None
         self.params = ReferenceObjectParams.model_validate(block)
         self.sample = Sample("thing", attributes={"class": "", "title": "thing", "roster": [["", "thing"]], "home": ""})
         source, drawn = folder / "thing.png", folder / "thing.mask.png"
         write_png(source, photo)
         write_png(drawn, mask.astype(np.uint8) * np.uint8(255))
         self.files: Files = {(INPUT, SOURCE): source, (INPUT, "mask"): drawn}
-        for name, stage in (("white", WhiteStage), ("perspectives", PerspectivesStage), ("prompts", PromptsStage)):
-            self._keep(name, self.run(name, stage, self.sample))
-        self._scenes = ScenesStage(self._context("scenes"))
+        for name in ("white", "perspectives", "prompts"):
+            self._keep(name, self.run(name, self.stage_class(name), self.sample))
 
     def scenes(self, numbers: Sequence[int] | None = None) -> Iterator[Scene]:
         """The scenes in their order, or those of some numbers."""
@@ -74,20 +71,30 @@ class Steps:
         files["prompts", "fields"] = self.files["prompts", "fields"] / attributes["prompt_file"]
         workspace = self.folder / attributes["file"]
         workspace.mkdir(exist_ok=True)
-        made = self._scenes.process(sample, StageInputs(files, self.params, self.seed, workspace))
+        made = self._scenes().process(sample, StageInputs(files, self.params, self.seed, workspace))
         image, mask = made.outputs["image"], made.outputs["mask"]
         assert isinstance(image, Pixels) and isinstance(mask, Pixels)
         return Scene(image.values, mask.values > 127, dict(made.metrics))
+
+    def stage_class(self, name: str) -> Any:
+        """The class that runs a stage, as the pipeline declares it."""
+        return resolve_name(self.context(name).stage.implementation)
 
     def run(self, name: str, stage: Any, sample: Sample, files: Files | None = None) -> StageResult:
         """What a stage makes of a sample."""
         workspace = self.folder / name
         workspace.mkdir(exist_ok=True)
         inputs = StageInputs(files or self.files, self.params, self.seed, workspace)
-        result: StageResult = stage(self._context(name)).process(sample, inputs)
+        result: StageResult = stage(self.context(name)).process(sample, inputs)
         return result
 
-    def _context(self, name: str) -> StageContext[ReferenceObjectParams]:
+    def _scenes(self) -> Any:
+        if self._drawing is None:
+            self._drawing = self.stage_class("scenes")(self.context("scenes"))
+        return self._drawing
+
+    def context(self, name: str) -> StageContext[ReferenceObjectParams]:
+        """What a stage is constructed with."""
         return StageContext(next(each for each in stages(self.params) if each.name == name), self.params)
 
     def _keep(self, name: str, result: StageResult) -> None:

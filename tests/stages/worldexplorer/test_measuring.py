@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,14 +13,11 @@ from scipy.spatial.transform import Rotation
 from synthetic import render
 from synthetic.rendering import SyntheticView
 from synthetic.world import finer
-from tiny_vggt import LICENCES, save_tiny_vggt
-from world_chain import TINY, Chain
 from world_panoramas import room, room_panorama
 
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.geometry.interface import ViewGeometry
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.contract.stage import ModelSettings, StageResult
 from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
 from scenewright_stages.vision.captures.capture import CaptureError
 from scenewright_stages.vision.captures.estimation import EstimationSettings
@@ -184,47 +180,3 @@ def test_pictures_that_agree_on_nothing_fail_the_world(guess: GaussianScene, tmp
             guess, frames, PointsParams(method="pycolmap"), 0.9, None, tmp_path / "v", lambda share, said: None
         )
     assert caught.value.reason == "TooFewPoints"
-
-
-@pytest.fixture(scope="module")
-def expanded(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """A world up to its points, which ask a network of a few random weights."""
-    folder = tmp_path_factory.mktemp("world")
-    cv2.imwrite(str(folder / "room.png"), (room_panorama("box", 0).srgb[..., ::-1] * 255).round().astype(np.uint8))
-    models = ModelSettings(save_tiny_vggt(folder), "cpu", LICENCES)
-    return Chain(folder / "work", block_of(0.01), {"source": folder / "room.png"}, models).run(until="expand-in")
-
-
-def block_of(limit: float) -> dict[str, Any]:
-    points = {"method": "vggt", "references": 4, "alignmentLimit": limit, "alignmentLimitDegrees": 90.0}
-    return {**TINY, "expansion": {**TINY["expansion"], "motions": ["in"]}, "points": points}
-
-
-def points_of(chain: Chain, limit: float) -> StageResult:
-    """The stage of the points alone."""
-    again = Chain(chain.folder / f"limit_{limit}", block_of(limit), chain.inputs, chain.models)
-    again.files = dict(chain.files)
-    return again.run_one(next(stage for stage in again.stages if stage.name == "points"), again.root)
-
-
-def test_the_stage_asks_for_a_model_only_with_vggt(expanded: Chain) -> None:
-    asking = {stage.name: stage for stage in expanded.stages if stage.backends}
-    assert asking.keys() == {"points"} and asking["points"].resources.gpus == 1
-    assert asking["points"].backends == {"geometry": "vggt"}
-    plain = Chain(expanded.folder / "plain", TINY, expanded.inputs)
-    assert not any(stage.backends or stage.resources.gpus for stage in plain.stages)
-
-
-def test_a_world_whose_cameras_do_not_fit_fails(expanded: Chain) -> None:
-    """Random weights put the cameras anywhere."""
-    with pytest.raises(SampleError) as caught:
-        points_of(expanded, 0.01)
-    assert caught.value.reason == "NotAligned"
-
-
-def test_the_record_names_the_model_and_its_residuals(expanded: Chain) -> None:
-    """The same answer, allowed to be anywhere."""
-    made = points_of(expanded, 1.0)
-    (use,) = made.backends
-    assert (use.capability, use.backend, use.licence) == ("geometry", "vggt", "vggt-aup-license")
-    assert made.metrics["alignment_error"] > 0.01 and made.metrics["estimated_pictures"] == 4

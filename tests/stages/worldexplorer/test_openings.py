@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.world.boundaries import ROWS, evidence_of
+from scenewright_stages.vision.world.cheapest_path import closed_path, jumps
 from scenewright_stages.vision.world.layout import Walls, distances
 from scenewright_stages.vision.world.openings import Openings, find_openings
 from scenewright_stages.vision.world.panorama import directions
@@ -86,3 +89,32 @@ def test_what_is_seen_through_an_opening_lies_behind_the_wall_and_below_its_lint
     assert through.any()
     assert walls.openings.open[np.flatnonzero(through.any(axis=0))].all()
     assert points[through][:, 1].min() >= -0.7001
+
+
+Costs = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def test_the_path_is_the_cheapest_of_all_closed_ones() -> None:
+    random = np.random.default_rng(3)
+    shape = (7, 2)
+    for _ in range(20):
+        cost, log_reach = random.normal(0, 1, shape), random.normal(0, 0.05, shape)
+        costs = (cost, log_reach, random.random(2), random.random(shape), random.random(shape))
+        best = min(total(path, costs) for path in product(range(-1, 2), repeat=len(cost)))
+        assert total(closed_path(*costs).tolist(), costs) == pytest.approx(best)
+
+
+def total(path: Sequence[int], costs: Costs) -> float:
+    """The cost of a closed path, summed step by step."""
+    cost, log_reach, entering, leaving, returning = costs
+    found = 0.0
+    for column, plane in enumerate(path):
+        before = path[column - 1]
+        found += cost[column, plane] if plane >= 0 else 0.0
+        if plane < 0 <= before:
+            found += returning[column, before]
+        elif before < 0 <= plane:
+            found += leaving[column, plane]
+        elif plane != before:
+            found += entering[plane] + jumps(log_reach[column, plane], log_reach[column - 1, before])
+    return found

@@ -11,13 +11,21 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tiny_vggt import LICENCES, save_tiny_vggt
 from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped, StageInputs
+from scenewright_stages.contract.stage import (
+    Catalogue,
+    CatalogueEntry,
+    Dropped,
+    ModelSettings,
+    StageInputs,
+    StageResult,
+)
 from scenewright_stages.vision.captures.camera_files import read_transforms
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.world.motions import view_camera
@@ -128,6 +136,30 @@ def test_the_start_can_be_corrected_by_the_pictures(panorama_chain: Chain) -> No
     assert 0 < after["swept_pictures"] <= 8 and after["added"] > 0
     assert after["points"] == before["points"] + after["added"] - after["removed"]
     assert after["removed"] < 0.05 * before["points"]
+
+
+def points_by_vggt(chain: Chain, folder: Path, limit: float) -> StageResult:
+    """The points of a world by a network of a few random weights, which puts the cameras anywhere."""
+    points = {"method": "vggt", "references": 4, "alignmentLimit": limit, "alignmentLimitDegrees": 90.0}
+    models = ModelSettings(save_tiny_vggt(folder / "cache"), "cpu", LICENCES)
+    again = Chain(folder / "work", {**TINY, "points": points}, chain.inputs, models)
+    again.files = dict(chain.files)
+    assert {stage.name for stage in again.stages if stage.backends or stage.resources.gpus} == {"points"}
+    assert not any(stage.backends or stage.resources.gpus for stage in chain.stages)
+    return again.run_one(next(stage for stage in again.stages if stage.name == "points"), again.root)
+
+
+def test_a_world_whose_cameras_do_not_fit_fails(panorama_chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(SampleError) as caught:
+        points_by_vggt(panorama_chain, tmp_path, 0.01)
+    assert caught.value.reason == "NotAligned"
+
+
+def test_the_record_names_the_model_and_its_residuals(panorama_chain: Chain, tmp_path: Path) -> None:
+    made = points_by_vggt(panorama_chain, tmp_path, 1.0)
+    (use,) = made.backends
+    assert (use.capability, use.backend, use.licence) == ("geometry", "vggt", "vggt-aup-license")
+    assert made.metrics["alignment_error"] > 0.01 and made.metrics["estimated_pictures"] == 4
 
 
 def test_eight_views_with_depth_become_the_same_world(tmp_path: Path) -> None:

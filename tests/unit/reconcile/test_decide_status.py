@@ -121,10 +121,13 @@ def test_numbers_of_a_stage_are_shown_while_no_sample_ends_and_stay_at_its_end()
     assert decision.status is not None and not decision.urgent
     depth = next(stage for stage in decision.status.stages if stage.name == "depth")
     assert depth.numbers == {"loss": 0.5, "step": 100.0}
+    assert decision.status.message == "loss 0.5, step 100", "kubectl get shows it"
     assert depth.gpu_seconds == 30.0, "work of days on one sample has no other news"
     operator.cluster.status = decision.status.model_dump(mode="json", by_alias=True)
-    depth = next(stage for stage in operator.run().stages if stage.name == "depth")
+    ended = operator.run()
+    depth = next(stage for stage in ended.stages if stage.name == "depth")
     assert (depth.state, depth.numbers) == ("Done", {"loss": 0.5, "step": 100.0})
+    assert ended.message == ""
 
 
 def test_gpu_time_and_rate_alone_are_not_worth_a_write() -> None:

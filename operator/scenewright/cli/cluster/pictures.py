@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scenewright.api.status import rate_text
+from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.cluster.views import ObjectView, StageView, facts
-from scenewright.cli.texts import age, duration, numbers
+from scenewright.cli.texts import age, duration
 
 STYLES = {
     "Pending": "dim",
@@ -150,7 +150,7 @@ def _details(stage: StageView) -> list[str]:
     found += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     found += [stage.shards] if stage.shards else []
     found += [f"{duration(stage.gpu_seconds)} of GPU time"] if stage.gpu_seconds else []
-    return found + numbers(stage.numbers)
+    return found + number_texts(stage.numbers)
 
 
 def _failures(view: ObjectView) -> RenderableType:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from scenewright.api.status import rate_text
-from scenewright.cli.texts import count, duration, numbers
+from scenewright.api.status import number_texts, rate_text
+from scenewright.cli.texts import count, duration
 
 Json = Mapping[str, Any]
 Mark = Literal["pending", "waiting", "running", "done", "current", "failed"]
@@ -182,7 +182,7 @@ def _stage_line(stage: StageView) -> str:
     parts += [rate_text(stage.rate)] if stage.rate else []
     parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     parts += [duration(stage.seconds)] if stage.seconds is not None else []
-    parts += numbers(stage.numbers)
+    parts += number_texts(stage.numbers)
     words = {"current": "up to date"}.get(stage.mark, stage.mark)
     return f"{stage.name}: {', '.join([words, *parts])}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenewright.api.status import Condition, StageStatus, Status, rate_text
+from scenewright.api.status import Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.turns import Turn
 from scenewright_stages.contract.reports import cut
@@ -23,12 +23,13 @@ def status_of(turn: Turn, conditions: list[Condition], generation: int) -> Statu
     rate = running.samples_per_minute if running is not None else 0.0
     standing = turn.standing
     explained = standing.phase in _EXPLAINED
+    measured = ", ".join(number_texts(running.numbers)) if running is not None else ""
     status = memory.model_copy(
         update={
             "observed_generation": generation,
             "phase": standing.phase,
             "reason": standing.reason if explained else "",
-            "message": cut(standing.message.partition("\n")[0], LONGEST_LINE) if explained else "",
+            "message": cut(standing.message.partition("\n")[0] if explained else measured, LONGEST_LINE),
             "conditions": conditions,
             "progress": f"{finished}/{total}" if total else "",
             "failed": failed + memory.rejected,

@@ -1,11 +1,10 @@
-"""What a panorama's colours say of where the floor and the ceiling end, and the cheapest closed path through it.
+"""What a panorama's colours say of where the floor and the ceiling end.
 
 Layouts are searched with it: a hypothesis about a wall is a row in each column, and evidence has a cost for each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -124,27 +123,3 @@ def costs_at(costs: Float64Array, reach: Float64Array) -> Float64Array:
     share = np.clip(angle - low, 0, 1)
     columns = np.arange(costs.shape[1])[:, None]
     return np.asarray(costs[low, columns] * (1 - share) + costs[low + 1, columns] * share)
-
-
-def closed_path(cost: Float64Array, change: Callable[[int], Float64Array]) -> NDArray[np.int64]:
-    """The states (W,) of the cheapest path round the columns; two rounds make its ends meet.
-
-    Args:
-        cost: (W, S) of each state in each column.
-        change: cost (S, S) of entering each state (row) from each state (column) at a column's left border.
-    """
-    width, states = cost.shape
-    best = np.zeros(states)
-    back = np.zeros((2 * width, states), np.int32)
-    rows = np.arange(states)
-    for place in range(2 * width):
-        here = place % width
-        steps = best[None] + change(here)
-        back[place] = steps.argmin(axis=1)
-        best = steps[rows, back[place]] + cost[here]
-    state = int(best.argmin())
-    found = np.zeros(2 * width, np.int64)
-    for place in range(2 * width - 1, -1, -1):
-        found[place] = state
-        state = int(back[place, state])
-    return np.roll(found[width // 2 : width // 2 + width], width // 2)

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.world.boundaries import Evidence, closed_path, costs_at, evidence_of
+from scenewright_stages.vision.world.boundaries import Evidence, costs_at, evidence_of
+from scenewright_stages.vision.world.cheapest_path import closed_path, jumps
 from scenewright_stages.vision.world.openings import Openings, find_openings
 from scenewright_stages.vision.world.panorama import directions
 
@@ -32,7 +33,6 @@ _ORIENTATIONS = 12
 _RIGHT_ANGLES = 4
 _CORNER, _ODD_CORNER = 10.0, 20.0
 """Cost of another plane; the evidence of one column for one boundary is about 1."""
-_JUMP, _MAXIMUM_JUMP = 10.0, 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,27 +150,19 @@ def _search(evidence: Evidence, turn: float, ceiling: float | None, orientations
     cost = costs_at(evidence.floor, reach)
     if ceiling is not None:
         cost = cost + costs_at(evidence.ceiling, reach / ceiling)
-    cost = np.where((facing > 0.12) & (reach < 2 * _FARTHEST), cost, 1e3)
+    cost = np.where((facing > 0.12) & (reach < 2 * _FARTHEST), cost, np.inf)
     right_angled = np.arange(orientations) % max(1, orientations // _RIGHT_ANGLES) == 0
     entering = np.repeat(np.where(right_angled, _CORNER, _ODD_CORNER), len(offsets))
-    log_reach = np.log(reach)
-    rows = np.arange(len(offset))
-
-    def change(here: int) -> Float64Array:
-        jump = np.abs(log_reach[here][:, None] - log_reach[here - 1][None])
-        steps = entering[:, None] + np.minimum(_JUMP * jump, _MAXIMUM_JUMP)
-        steps[rows, rows] = 0.0
-        return np.asarray(steps)
-
-    path = closed_path(cost, change)
+    log_reach, never = np.log(reach), np.full(cost.shape, np.inf)
+    path = closed_path(cost, log_reach, entering, never, never)
     return Walls(azimuth[path], offset[path], ceiling, _cost_of(path, cost, log_reach, entering))
 
 
 def _cost_of(path: NDArray[np.int64], cost: Float64Array, log_reach: Float64Array, entering: Float64Array) -> float:
     columns = np.arange(len(path))
     before = np.roll(path, 1)
-    jump = np.abs(log_reach[columns, path] - log_reach[columns - 1, before])
-    changes = np.where(path != before, entering[path] + np.minimum(_JUMP * jump, _MAXIMUM_JUMP), 0)
+    jump = jumps(log_reach[columns, path], log_reach[columns - 1, before])
+    changes = np.where(path != before, entering[path] + jump, 0)
     return float(cost[columns, path].sum() + changes.sum())
 
 

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.world.boundaries import Evidence, closed_path, costs_at
+from scenewright_stages.vision.world.boundaries import Evidence, costs_at
+from scenewright_stages.vision.world.cheapest_path import closed_path
 
 Float64Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -37,13 +38,11 @@ _COLUMN = 0.05
 """Cost of each column of it: what is no clearer without it is no opening."""
 _DEEPER = 1.1
 """How much farther its walls are than the room's."""
-_JUMP, _MAXIMUM_JUMP = 10.0, 12.0
 _NEAREST, _FARTHEST, _DISTANCES, _RIGHT_ANGLES = 0.5, 6.0, 64, 4
 """Offsets of planes from the middle, in camera heights, and how many are tried in each direction."""
 _GRAZING, _FARTHEST_REACH = 0.12, 12.0
 _CONTINUOUS = 0.3
 """Logarithm of a jump in distance that needs no edge."""
-_NEVER = 1e3
 _LINTELS = np.linspace(0.95, 0.3, 60)
 """Heights of lintels above the camera, over that of the ceiling."""
 _CLEAR_SHARE, _EDGE_WIDTH = 0.7, 5
@@ -82,15 +81,18 @@ def find_openings(evidence: Evidence, azimuth: Float64Array, offset: Float64Arra
     cost = _costs(evidence, reach, near, len(known))
     seen = np.cos(column[:, None] - planes[None, :, 0]) > _GRAZING
     usable = seen & (reach > _DEEPER * near[:, None]) & (reach < _FARTHEST_REACH)
-    path = _path(np.where(usable, cost, _NEVER), np.log(reach), np.log(near), evidence.upright, len(known))
-    if not (path > 0).any():
+    entering = np.where(np.arange(len(planes)) < len(known), _CONTINUED, _NEW)
+    begin, end = _borders(evidence, np.log(reach), np.log(near))
+    path = closed_path(np.where(usable, cost, np.inf), np.log(reach), entering, begin + entering, end)
+    opened = path >= 0
+    if not opened.any():
         return None
-    chosen = planes[np.maximum(path - 1, 0)]
+    chosen = planes[np.maximum(path, 0)]
     far = _reach(column, *chosen.T)
     lintel = np.full(len(path), ceiling)
-    for part in _runs(path > 0):
+    for part in _runs(opened):
         lintel[part] = _lintel(evidence, part, near[part], far[part], ceiling)
-    return Openings(path > 0, chosen[:, 0], chosen[:, 1], lintel)
+    return Openings(opened, chosen[:, 0], chosen[:, 1], lintel)
 
 
 def _reach(column: Float64Array, azimuth: Float64Array, offset: Float64Array) -> Float64Array:
@@ -121,33 +123,20 @@ def _new_planes(turn: float) -> Float64Array:
     return np.stack([each.ravel() for each in pairs], axis=1)
 
 
-def _path(
-    cost: Float64Array, log_reach: Float64Array, log_near: Float64Array, upright: Float64Array, known: int
-) -> NDArray[np.int64]:
-    """(W,) 0 where the room's own wall is best, else 1 + the number of the plane behind it.
+def _borders(evidence: Evidence, log_reach: Float64Array, log_near: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """(W, N) cost of beginning and of ending an opening at each column's left border, by the wall behind.
 
     Args:
-        cost: (W, N) of each plane behind, over that of the room's own wall.
-        log_reach: (W, N) of their horizontal distances.
-        log_near: (W,) of the distances of the room's own walls.
-        upright: (W,) share of upright edges.
-        known: how many of the planes, the first ones, are walls of the room.
+        evidence: of the panorama.
+        log_reach: (W, N) of the distances of walls behind.
+        log_near: (W,) of those of the room's own walls.
     """
-    width, planes = cost.shape
-    entering = np.where(np.arange(planes) < known, _CONTINUED, _NEW)
-    same = np.eye(planes, dtype=bool)
-
-    def change(column: int) -> Float64Array:
-        steps = np.zeros((planes + 1, planes + 1))
-        jump = np.abs(log_reach[column][:, None] - log_reach[column - 1][None])
-        steps[1:, 1:] = np.where(same, 0.0, entering[:, None] + np.minimum(_JUMP * jump, _MAXIMUM_JUMP))
-        jumping = _JUMPING + _EDGELESS * (1 - max(upright[column], upright[column - 1]))
-        opened, closed = log_reach[column] - log_near[column - 1], log_reach[column - 1] - log_near[column]
-        steps[1:, 0] = entering + np.where(opened > _CONTINUOUS, jumping, _MEETING)
-        steps[0, 1:] = np.where(closed > _CONTINUOUS, jumping, _MEETING)
-        return steps
-
-    return closed_path(np.concatenate([np.zeros((width, 1)), cost], axis=1), change)
+    upright = np.maximum(evidence.upright, np.roll(evidence.upright, 1))
+    jumping = (_JUMPING + _EDGELESS * (1 - upright))[:, None]
+    begun = log_reach - np.roll(log_near, 1)[:, None]
+    ended = np.roll(log_reach, 1, axis=0) - log_near[:, None]
+    begin, end = (np.where(jump > _CONTINUOUS, jumping, _MEETING) for jump in (begun, ended))
+    return begin, end
 
 
 def _lintel(

@@ -1,0 +1,1 @@
+"""Changing a picture as an instruction says."""

@@ -1,0 +1,215 @@
+"""Qwen-Image-Edit through diffusers' ``QwenImageEditPipeline`` and, for 2509 and 2511, ``QwenImageEditPlusPipeline``.
+
+20 steps and a true guidance of 4, as the reference-object script has them. The picture is worked on at a megapixel,
+which the model was trained for, and then brought to the wanted size. The first latents are drawn on the CPU from the
+sample's seed, so that they do not depend on the device. What the text encoder makes of an instruction and a picture is
+kept, so that the next seed of the same pair costs no second look (:mod:`.qwen_instructions`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.edit.interface import check_edit_request, check_edited
+from scenewright_stages.backends.edit.qwen_instructions import AREA, Instructions, sides_of
+from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.inpaint.flux_acceleration import quantise_to_float8
+from scenewright_stages.backends.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.pretrained import quiet_diffusers
+from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.vision.colour import uint8_from_unit
+
+PIPELINES = ("QwenImageEditPipeline", "QwenImageEditPlusPipeline")
+_NO_INSTRUCTION = " "
+"""What guidance leads away from."""
+
+
+@dataclass(frozen=True)
+class QwenSettings:
+    """How the model runs.
+
+    Attributes:
+        precision: ``bf16``; ``fp8`` = float8 weights and inputs in the transformer's blocks; ``fp32`` for tests.
+            Weights that were published in 4 bits stay so.
+        offload: ``model`` keeps only the running part on the GPU; ``none`` keeps all there.
+        steps: denoising steps.
+        guidance: true classifier-free guidance; at 1 or below the model runs once a step.
+        area: pixels of the picture that is painted.
+    """
+
+    precision: str = "bf16"
+    offload: str = "none"
+    steps: int = 20
+    guidance: float = 4.0
+    area: int = AREA
+
+    @classmethod
+    def from_context(cls, context: ModelContext, name: str) -> QwenSettings:
+        """The backend options of a stage.
+
+        Raises:
+            UnsupportedOption: steps below 2, a negative guidance, or fp8 or offloading on the CPU.
+        """
+        settings = cls(
+            precision=str(context.option("precision", "bf16")),
+            offload=str(context.option("offload", "none")),
+            steps=int(context.option("steps", 20)),
+            guidance=float(context.option("guidance", 4.0)),
+            area=AREA,
+        )
+        if settings.steps < 2:
+            # The published schedule stretches to a last step of its own.
+            raise UnsupportedOption(f"{name}.steps", settings.steps, ["2 and above"])
+        if not settings.guidance >= 0:
+            raise UnsupportedOption(f"{name}.guidance", settings.guidance, ["0 and above"])
+        if context.device == "cpu" and settings.precision == "fp8":
+            raise UnsupportedOption(f"{name}.precision", "fp8", ["bf16 or fp32 on the CPU"])
+        if context.device == "cpu" and settings.offload != "none":
+            raise UnsupportedOption(f"{name}.offload", settings.offload, ["none on the CPU"])
+        return settings
+
+
+class QwenEditor:
+    """An ``Editor`` around a ready pipeline; one picture at a time, from whichever thread."""
+
+    def __init__(
+        self, pipeline: Any, instructions: Instructions, settings: QwenSettings, record: BackendRecord
+    ) -> None:
+        self._held: Any = pipeline
+        self._instructions = instructions
+        self._settings = settings
+        self._lock = threading.Lock()
+        self.record = record
+        pipeline.set_progress_bar_config(disable=True)
+
+    def edit(
+        self, srgb: FloatImage, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
+    ) -> FloatImage:
+        """See ``Editor.edit``."""
+        check_edit_request(srgb, instruction)
+        width, height = size or (srgb.shape[1], srgb.shape[0])
+        with self._lock:
+            painted = self._painted(srgb, instruction, seed, sides_of(width / height, self._settings.area))
+        return check_edited(_fitted(painted, width, height))
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._held = None
+        self._instructions.release()
+        free_memory()
+
+    @property
+    def pipeline(self) -> Any:
+        """The pipeline. Raises RuntimeError after :meth:`release`."""
+        if self._held is None:
+            raise RuntimeError(f"{self.record.backend} was released")
+        return self._held
+
+    @torch.no_grad()
+    def _painted(self, srgb: FloatImage, instruction: str, seed: int, size: tuple[int, int]) -> FloatImage:
+        from PIL import Image
+
+        pipeline, settings = self.pipeline, self._settings
+        picture = Image.fromarray(uint8_from_unit(srgb))
+        guided: dict[str, Any] = {}
+        if settings.guidance > 1:
+            embeddings, mask = self._instructions.read(pipeline, picture, _NO_INSTRUCTION)
+            guided = {"negative_prompt_embeds": embeddings, "negative_prompt_embeds_mask": mask}
+        embeddings, mask = self._instructions.read(pipeline, picture, instruction)
+        images = pipeline(
+            image=picture,
+            prompt_embeds=embeddings,
+            prompt_embeds_mask=mask,
+            **guided,
+            true_cfg_scale=settings.guidance,
+            num_inference_steps=settings.steps,
+            width=size[0],
+            height=size[1],
+            generator=torch.Generator("cpu").manual_seed(seed % 2**63),
+            output_type="pt",
+            return_dict=False,
+        )[0]
+        painted: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        return painted
+
+
+def _fitted(picture: FloatImage, width: int, height: int) -> FloatImage:
+    """The picture at another size; its ratio may differ by the rounding to multiples of 32."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    smaller = picture.shape[0] * picture.shape[1] > width * height
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.float32)
+
+
+def load_qwen_edit(request: LoadRequest) -> QwenEditor:
+    """Load the published pipeline from its folder.
+
+    Raises:
+        UnsupportedOption: a combination of options that cannot work.
+        ModuleNotFoundError: diffusers, transformers, torchao (for fp8) or bitsandbytes (for 4 bits) is not installed.
+    """
+    settings = QwenSettings.from_context(request.context, request.facts.name)
+    pipeline = load_pipeline(request.folder, settings, request.context.device)
+    place_pipeline(pipeline, settings, request.context.device)
+    record = replace(request.record, precision=precision_of(pipeline, settings))
+    return QwenEditor(pipeline, Instructions(request.folder), settings, record)
+
+
+def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
+    """The pipeline that the folder's index names, in memory and not yet quantised.
+
+    Raises:
+        ConfigurationError: the folder holds another kind of pipeline, or ``fp8`` is asked of weights in 4 bits.
+    """
+    name = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+    if name not in PIPELINES:
+        raise ConfigurationError("models", str(name), f"is not one of {', '.join(PIPELINES)}")
+    four_bits = _is_quantised(folder)
+    if four_bits and settings.precision == "fp8":
+        raise ConfigurationError("precision", "fp8", "these weights were published in 4 bits: leave precision empty")
+    if four_bits:
+        # Raises what names the package, instead of a message of the library's own.
+        importlib.import_module("bitsandbytes")
+    # Past the host's memory, where nothing has to be done to the weights on their way.
+    straight = device != "cpu" and settings.precision == "bf16" and settings.offload == "none"
+    # Its own processor would need packages for video; the instructions are put together here.
+    return getattr(quiet_diffusers(), name).from_pretrained(
+        folder,
+        dtype=torch_dtype(settings.precision),
+        local_files_only=True,
+        use_safetensors=True,
+        processor=None,
+        **({"device_map": device} if straight else {}),
+    )
+
+
+def place_pipeline(pipeline: Any, settings: QwenSettings, device: str) -> None:
+    """Quantise the transformer and move everything to the device, in place."""
+    if settings.precision == "fp8":
+        quantise_to_float8(pipeline.transformer, device)
+    if settings.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif getattr(pipeline, "hf_device_map", None) is None:
+        pipeline.to(device)
+
+
+def precision_of(pipeline: Any, settings: QwenSettings) -> str:
+    """How the transformer's weights are held, for the record."""
+    return "4bit" if getattr(pipeline.transformer, "is_quantized", False) else settings.precision
+
+
+def _is_quantised(folder: Path) -> bool:
+    config = json.loads((folder / "transformer" / "config.json").read_text(encoding="utf-8"))
+    return "quantization_config" in config

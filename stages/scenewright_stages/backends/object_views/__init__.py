@@ -1,0 +1,1 @@
+"""Showing a thing from other sides."""

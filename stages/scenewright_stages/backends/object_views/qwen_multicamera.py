@@ -1,0 +1,98 @@
+"""Views by Qwen-Image-Edit-2511 and weights that understand camera angles, one picture for each camera.
+
+The weights are fal's "Multiple Angles"; they read ``<sks> VIEW ELEVATION DISTANCE`` with eight views, four elevations
+and three distances. Their card recommends a strength of .9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.edit.lora import add_lora
+from scenewright_stages.backends.edit.qwen_edit import (
+    QwenEditor,
+    QwenSettings,
+    load_pipeline,
+    place_pipeline,
+    precision_of,
+)
+from scenewright_stages.backends.edit.qwen_instructions import Instructions
+from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.loading import LoadRequest
+from scenewright_stages.backends.object_views.facts import ANGLES_LORA
+from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
+
+VIEWS = {
+    0: "front view",
+    45: "front-right quarter view",
+    90: "right side view",
+    135: "back-right quarter view",
+    180: "back view",
+    225: "back-left quarter view",
+    270: "left side view",
+    315: "front-left quarter view",
+}
+"""By degrees around the thing."""
+ELEVATIONS = {-30: "low-angle shot", 0: "eye-level shot", 30: "elevated shot", 60: "high-angle shot"}
+DISTANCES = {"close-up": "close-up", "medium": "medium shot", "wide": "wide shot"}
+_STRENGTH = 0.9
+
+
+class QwenCameras:
+    """A ``ViewPainter``.
+
+    Args:
+        editor: Qwen-Image-Edit with the weights for angles.
+        record: goes into the samples' records.
+    """
+
+    def __init__(self, editor: QwenEditor, record: BackendRecord) -> None:
+        self._editor = editor
+        self.record = record
+
+    def views(
+        self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
+    ) -> list[FloatImage]:
+        """See ``ViewPainter.views``. The background is white, and every view starts from the same noise."""
+        instructions = [instruction_of(camera) for camera in cameras]
+        white = on_plain(srgb, alpha, 1.0)
+        found = []
+        for number, instruction in enumerate(instructions, start=1):
+            found.append(self._editor.edit(white, instruction, seed))
+            on_view(number)
+        return found
+
+    def release(self) -> None:
+        """Free the model's memory."""
+        self._editor.release()
+
+
+def instruction_of(camera: Camera) -> str:
+    """The words for a camera. Raises UnsupportedOption for one that the weights were not trained on."""
+    try:
+        view, elevation = VIEWS[round(camera.azimuth) % 360], ELEVATIONS[round(camera.elevation)]
+        return f"<sks> {view} {elevation} {DISTANCES[camera.distance]}"
+    except KeyError as unknown:
+        raise UnsupportedOption("qwen-multicamera.camera", camera, list(VIEWS.values())) from unknown
+
+
+def load_qwen_multicamera(request: LoadRequest) -> QwenCameras:
+    """Load pipeline and weights for angles, add these, then quantise and place the model.
+
+    Raises:
+        UnsupportedOption: a combination of options that cannot work, or a strength outside [0, 2].
+        ConfigurationError: a folder holds another kind of model.
+        ModuleNotFoundError: diffusers, transformers, torchao (for fp8) or bitsandbytes (for 4 bits) is not installed.
+    """
+    settings = QwenSettings.from_context(request.context, request.facts.name)
+    strength = float(request.context.option("strength", _STRENGTH))
+    if not 0 <= strength <= 2:
+        raise UnsupportedOption("qwen-multicamera.strength", strength, ["0 to 2"])
+    base, angles = request.folders
+    pipeline = load_pipeline(base, settings, request.context.device)
+    add_lora(pipeline, angles, ANGLES_LORA.required_files[0], strength)
+    place_pipeline(pipeline, settings, request.context.device)
+    record = replace(request.record, precision=precision_of(pipeline, settings))
+    return QwenCameras(QwenEditor(pipeline, Instructions(base), settings, record), record)

@@ -1,0 +1,154 @@
+"""Worlds whose processes are killed twenty times, and ten of them by one worker: by ``make soak`` only."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from killing import children, kill_tree, start
+from scene_jobs import assert_consistent, lasting_files, scenewright
+from test_world_batch import TINY, write_job, write_panorama
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.records import Record
+from scenewright_stages.worldexplorer.params import WorldExplorerParams
+from scenewright_stages.worldexplorer.pipeline import stages
+
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
+
+KILLS = int(os.environ.get("SCENEWRIGHT_KILLS", "20"))
+RECORDS = 21
+"""Of one world with two motions: five of its own, and one of each view and motion."""
+LONGEST_WAIT = 2.0
+"""Seconds after the record that a kill waits for: it strikes in the middle of work, not right after storing."""
+WORLDS = 10
+GROWTH = 1.15
+"""Of a worker's memory, from its first half to its second."""
+LEAST_READINGS = 40
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+Made = dict[tuple[str, str, str], set[tuple[str, str]]]
+
+
+def job(folder: Path, worlds: int) -> Path:
+    """A job of so many panoramas."""
+    for number in range(worlds):
+        write_panorama(folder / "in" / f"world{number}.png", number)
+    return write_job(folder, folder / "in", "worlds")
+
+
+def made_by(output: Path) -> Made:
+    """Run and attempt of every stored ``done`` by stage, key and sample."""
+    found: Made = {}
+    for file in sorted((output / layout.ROOT).rglob("*.jsonl")):
+        try:
+            lines = file.read_text().split("\n")
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            if '"state"' in line and (record := Record.from_line(line)).state == "done":
+                found.setdefault((record.stage, record.key, record.sample), set()).add((record.run, record.attempt))
+    return found
+
+
+def test_kills_leave_the_same_tree_and_no_recorded_trajectory_is_made_again(tmp_path: Path) -> None:
+    whole = job(tmp_path / "whole", 1)
+    assert scenewright("run", whole).code == 0
+    assert len(made_by(tmp_path / "whole" / "out")) == RECORDS
+    draws, struck, rounds = random.Random(18), 0, 0
+    while struck < KILLS:
+        manifest = job(tmp_path / str(rounds), 1)
+        output = manifest.parent / "out"
+        awaited = sorted(draws.choices(range(RECORDS), k=min(KILLS - struck, 10)))
+        struck, rounds = struck + kills(manifest, awaited, draws), rounds + 1
+        ended = scenewright("run", manifest)
+        assert ended.code == 0, ended.stderr
+        assert all(len(makers) == 1 for makers in made_by(output).values())
+        assert lasting_files(output) == lasting_files(tmp_path / "whole" / "out")
+        assert_consistent(output)
+
+
+def kills(manifest: Path, awaited: list[int], draws: random.Random) -> int:
+    """Starts and kills the command, each time when so many records are stored; how many kills struck.
+
+    Progress and not the clock decides. What was stored before a kill is there after the next, made by the same process.
+    """
+    stored: Made = {}
+    for number, least in enumerate(awaited):
+        process = start("run", manifest)
+        while process.poll() is None and len(made_by(manifest.parent / "out")) < least:
+            time.sleep(0.05)
+        time.sleep(draws.uniform(0.1, LONGEST_WAIT))
+        if not kill_tree(process):
+            return number
+        found = made_by(manifest.parent / "out")
+        assert stored.items() <= found.items(), "something stored was lost, or was done again"
+        print(f"killed with {len(found)} of {RECORDS} records stored")
+        stored = found
+    return len(awaited)
+
+
+@dataclass
+class Watched:
+    """What was seen of the processes of a command: resident bytes by process, and the most bytes in scratch."""
+
+    memory: dict[int, list[int]]
+    scratch: int = 0
+
+
+def test_ten_worlds_need_no_more_memory_than_a_few_and_stay_within_the_declared_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("SCENEWRIGHT_SCRATCH", str(scratch))
+    seen = Watched({})
+    command = start("run", job(tmp_path / "job", WORLDS))
+    watch(command, scratch, seen)
+    assert command.returncode == 0
+    assert len(list((tmp_path / "job" / "out").glob("*/splat.ply"))) == WORLDS
+    long_lived = [sizes for sizes in seen.memory.values() if len(sizes) > LEAST_READINGS]
+    assert long_lived
+    for sizes in long_lived:
+        # What libraries load is there after the first quarter.
+        quarter = len(sizes) // 4
+        early, late = max(sizes[quarter : 2 * quarter]), max(sizes[2 * quarter :])
+        print(f"{len(sizes)} readings: {early >> 20} MiB, then {late >> 20} MiB")
+        assert late < GROWTH * early
+    print(f"scratch: {seen.scratch >> 10} KiB at most")
+    declared = min(stage.resources.scratch_gib for stage in stages(WorldExplorerParams.model_validate(TINY)))
+    assert 0 < seen.scratch < declared * 2**30
+
+
+def watch(command: subprocess.Popen[bytes], scratch: Path, seen: Watched) -> None:
+    """Reads memory and scratch until the command has ended."""
+    while command.poll() is None:
+        for number in descendants(command.pid):
+            try:
+                pages = int(Path(f"/proc/{number}/statm").read_text().split()[1])
+            except (OSError, IndexError):
+                continue
+            seen.memory.setdefault(number, []).append(pages * PAGE)
+        seen.scratch = max(seen.scratch, sum(sizes_in(scratch)))
+        time.sleep(0.25)
+
+
+def sizes_in(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                yield path.stat().st_size
+        except FileNotFoundError:
+            continue
+
+
+def descendants(number: int) -> list[int]:
+    """All processes that come from one."""
+    found = children(number)
+    return found + [each for child in found for each in descendants(child)]

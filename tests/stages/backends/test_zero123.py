@@ -1,0 +1,207 @@
+"""Zero123++ with tiny random weights in the published format: what the model sees, and what becomes of its answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from tiny_flux import clip_tokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from scenewright_stages.backends.errors import LicenceNotAccepted, UnsupportedOption
+from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.object_views.interface import OBJECT_VIEWS, Camera, on_plain
+from scenewright_stages.backends.object_views.zero123 import (
+    AZIMUTHS,
+    ELEVATIONS,
+    GREY,
+    Zero123Settings,
+    Zero123Views,
+    load_parts,
+    unscaled_latents,
+    unscaled_pixels,
+)
+
+FOLDER = Path("sudo-ai") / "zero123plus-v1.2"
+LICENCE = "cc-by-nc-4.0"
+WIDTH, SIDE, CLIP_SIDE = 16, 32, 28
+RAMPING = [round(number / 76, 4) for number in range(77)]
+CAMERAS = [Camera(azimuth, elevation) for azimuth, elevation in zip(AZIMUTHS, ELEVATIONS, strict=True)]
+NOTHING = lambda ready: None  # noqa: E731
+
+
+def save_tiny_zero123(folder: Path) -> Path:
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    UNet2DConditionModel(
+        sample_size=SIDE // 8, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=WIDTH,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=4, norm_num_groups=4, use_linear_projection=True,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=1,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, latent_channels=4, scaling_factor=0.18215,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    text = CLIPTextConfig(
+        vocab_size=64, hidden_size=WIDTH, intermediate_size=20, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=77, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    seen = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=20, num_hidden_layers=1, num_attention_heads=2, image_size=CLIP_SIDE,
+        patch_size=14, projection_dim=WIDTH,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(seen).save_pretrained(folder / "vision_encoder")
+    clip_tokenizer(folder).save_pretrained(folder / "tokenizer")
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).replace(folder / "tokenizer" / name)
+    EulerAncestralDiscreteScheduler(
+        beta_schedule="linear", prediction_type="v_prediction", timestep_spacing="linspace"
+    ).save_pretrained(folder / "scheduler")
+    for name, side, mean, deviation in (("vae", SIDE, 0.5, 0.8), ("clip", CLIP_SIDE, 0.45, 0.27)):
+        settings = {"image_mean": [mean] * 3, "image_std": [deviation] * 3, "size": {"shortest_edge": side}}
+        settings["crop_size"] = {"height": side, "width": side}
+        (folder / f"feature_extractor_{name}").mkdir()
+        (folder / f"feature_extractor_{name}" / "preprocessor_config.json").write_text(json.dumps(settings))
+    (folder / "model_index.json").write_text(
+        json.dumps({"_class_name": "Zero123PlusPipeline", "ramping_coefficients": RAMPING})
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cache")
+    save_tiny_zero123(root / FOLDER)
+    return root
+
+
+@pytest.fixture(scope="module")
+def thing() -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    alpha = np.zeros((48, 48), np.float32)
+    alpha[12:36, 10:38] = 1
+    return rng.random((48, 48, 3), dtype=np.float32), alpha
+
+
+def _painter(cache: Path, guidance: float = 4.0) -> Zero123Views:
+    parts = load_parts(cache / FOLDER, "cpu", torch.float32)
+    facts = ModelPool().load(OBJECT_VIEWS, "zero123", _context(cache)).record
+    return Zero123Views(parts, Zero123Settings(3, guidance, SIDE), facts)
+
+
+def _context(cache: Path, **options: Any) -> ModelContext:
+    return ModelContext(cache, "cpu", accepted_licences=frozenset({LICENCE}), options={"precision": "fp32", **options})
+
+
+def test_a_seed_fixes_all_six_views_and_seed_and_thing_change_them(cache: Path, thing: tuple[Any, Any]) -> None:
+    painter = _painter(cache)
+    first = painter.views(*thing, CAMERAS, 2**70 + 1, NOTHING)
+    assert [view.shape for view in first] == [(SIDE, SIDE, 3)] * 6
+    again = painter.views(*thing, CAMERAS, 2**70 + 1, NOTHING)
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], painter.views(*thing, CAMERAS, 2, NOTHING)[0])
+    mirrored = (thing[0][:, ::-1].copy(), thing[1])
+    assert not np.array_equal(first[0], painter.views(*mirrored, CAMERAS, 2**70 + 1, NOTHING)[0])
+    chosen = painter.views(*thing, [CAMERAS[4], CAMERAS[1]], 2**70 + 1, NOTHING)
+    assert np.array_equal(chosen[0], first[4]) and np.array_equal(chosen[1], first[1])
+
+
+def test_the_published_calls_give_the_same_picture(cache: Path, thing: tuple[Any, Any]) -> None:
+    """Each step written out, with attention over own and reference tokens in one plain formula."""
+    painter = _painter(cache)
+    grey = torch.from_numpy(on_plain(*thing, GREY)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        made = painter._painted(grey, 5)
+        parts = load_parts(cache / FOLDER, "cpu", torch.float32)
+        expected = _plainly(parts, grey, 5)
+    torch.testing.assert_close(made, expected, atol=2e-5, rtol=0)
+    # The reference matters: without it the same noise gives another picture.
+    with torch.no_grad():
+        alone = _plainly(load_parts(cache / FOLDER, "cpu", torch.float32), grey, 5, with_reference=False)
+    assert float((alone - made).abs().max()) > 1e-4
+
+
+class _PlainAttention:
+    """Softmax attention over own tokens and, where they are known, those of the reference."""
+
+    def __init__(self, tokens: dict[str, torch.Tensor], name: str, read: list[bool]) -> None:
+        self.tokens, self.name, self.read = tokens, name, read
+
+    def __call__(self, attn: Any, hidden: Any, encoder_hidden_states: Any = None, **rest: Any) -> Any:
+        other = encoder_hidden_states
+        source = hidden if other is None else other
+        if other is None and self.read[0]:
+            source = torch.cat([source, self.tokens[self.name]], dim=1)
+        elif other is None:
+            self.tokens[self.name] = hidden
+        query, key, value = (
+            project(values).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for project, values in ((attn.to_q, hidden), (attn.to_k, source), (attn.to_v, source))
+        )
+        weights = torch.softmax(query @ key.transpose(2, 3) * attn.scale, dim=-1)
+        return attn.to_out[0]((weights @ value).transpose(1, 2).flatten(2))
+
+
+def _plainly(parts: Any, grey: torch.Tensor, seed: int, with_reference: bool = True) -> torch.Tensor:
+    drawn = torch.Generator().manual_seed(seed)
+    tokens: dict[str, torch.Tensor] = {}
+    read = [False]
+    parts.unet.set_attn_processor({name: _PlainAttention(tokens, name, read) for name in parts.unet.attn_processors})
+    small = torch.nn.functional.interpolate(grey, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+    looked = torch.nn.functional.interpolate(grey, (CLIP_SIDE, CLIP_SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+    # Pixels in [-1, 1], scaled by .5 / .8.
+    spread = parts.vae.encode((small * 2 - 1) * 0.5 / 0.8).latent_dist
+    shown = spread.mean + spread.std * torch.randn(spread.mean.shape, generator=drawn)
+    spread = parts.vae.encode(torch.zeros_like(small)).latent_dist
+    nothing = spread.mean + spread.std * torch.randn(spread.mean.shape, generator=drawn)
+    reference = torch.cat([nothing, shown])
+    embedding = parts.vision_encoder((looked - 0.45) / 0.27).image_embeds
+    ramped = parts.empty_prompt + embedding[:, None] * torch.tensor(RAMPING)[None, :, None]
+    prompt = torch.cat([parts.empty_prompt, ramped])
+    schedule = EulerAncestralDiscreteScheduler.from_config(parts.scheduler.config)
+    schedule.set_timesteps(3)
+    assert int(schedule.timesteps[0]) == 999
+    latents = torch.randn((1, 4, 3 * SIDE // 8, 2 * SIDE // 8), generator=drawn) * schedule.init_noise_sigma
+    for number, time in enumerate(schedule.timesteps):
+        sigma = schedule.sigmas[number]
+        noisy = reference + torch.randn(reference.shape, generator=drawn) * sigma
+        scale = 1 / (sigma**2 + 1) ** 0.5
+        read[0] = False
+        parts.unet(noisy * scale, time, encoder_hidden_states=prompt)
+        read[0] = with_reference
+        schedule.scale_model_input(latents, time)
+        both = parts.unet(torch.cat([latents] * 2) * scale, time, encoder_hidden_states=prompt).sample
+        guided = both[:1] + 4.0 * (both[1:] - both[:1])
+        latents = schedule.step(guided, time, latents, generator=drawn).prev_sample
+    pixels = parts.vae.decode((latents / 0.75 + 0.22) / 0.18215).sample / 0.5 * 0.8
+    return (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
+
+
+def test_scaling_is_undone() -> None:
+    values = torch.linspace(-1, 1, 9)
+    torch.testing.assert_close(unscaled_latents((values - 0.22) * 0.75), values)
+    torch.testing.assert_close(unscaled_pixels(values * 0.5 / 0.8), values)
+
+
+def test_cameras_other_than_the_six_and_impossible_options_are_refused(cache: Path, thing: tuple[Any, Any]) -> None:
+    with pytest.raises(UnsupportedOption):
+        _painter(cache).views(*thing, [Camera(45, 20)], 0, NOTHING)
+    for options in ({"steps": 0}, {"guidance": -1.0}):
+        with pytest.raises(UnsupportedOption):
+            ModelPool().load(OBJECT_VIEWS, "zero123", _context(cache, **options))
+
+
+def test_the_licence_has_to_be_accepted(cache: Path) -> None:
+    with pytest.raises(LicenceNotAccepted, match=LICENCE):
+        ModelPool().load(OBJECT_VIEWS, "zero123", ModelContext(cache, "cpu"))
+
+
+def test_only_squares_go_in() -> None:
+    with pytest.raises(ValueError, match="square"):
+        on_plain(np.zeros((4, 6, 3), np.float32), np.zeros((4, 6), np.float32), 0.5)
