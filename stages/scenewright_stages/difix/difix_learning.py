@@ -50,7 +50,6 @@ class DifixLearner(Learner[DifixNetwork]):
         if params.needs_perception and perception is None:
             raise ValueError("the loss compares pictures by a perception network, which is not given")
         self._facts, self._perception = dict(facts), perception
-        self._compute: Any = torch.compile(network) if params.difix.compile else network
         self._number = 0
 
     def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
@@ -93,7 +92,7 @@ class DifixLearner(Learner[DifixNetwork]):
         height, width = target.shape[:2]
         views = padded(views_of(view)[None].to(device), self.network.multiple())
         with torch.autocast(device.type, torch.bfloat16):
-            fixed = self._compute(views)
+            fixed = self.network(views)
         truth = torch.from_numpy(target.transpose(2, 0, 1).copy())[None].to(device)
         losses = self.params.difix.losses
         textures = self._number > losses.gram_after

@@ -38,6 +38,7 @@ _DRAWS = 1000
 _PAGE = Path(__file__).parent / "templates" / "evaluation.html.j2"
 
 Score = dict[str, dict[str, float]]
+Captioned = tuple[str, NDArray[np.uint8]]
 
 
 class EvaluateStage(Stage[FixerParams]):
@@ -94,13 +95,14 @@ class EvaluateStage(Stage[FixerParams]):
         gains = {name: score[METHOD]["psnr"] - score["identity"]["psnr"] for name, score in scores.items()}
         worst = sorted(tests, key=lambda pair: gains[pair.name])[:WORST]
         strips = {"strips": evenly_spaced(tests, inputs.params.test_strips), "worst": worst}
-        captions, pictures = {}, {}
+        shown: dict[str, list[Captioned]] = {}
         for name, chosen in strips.items():
             outputs[name] = inputs.workspace / f"{name}.png"
-            pictures[name] = stacked([strip(_seen(pair, inputs.params), methods[METHOD]) for pair in chosen])
-            captions[name] = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
-            cv2.imwrite(str(outputs[name]), pictures[name][..., ::-1])
-        outputs["page"].write_text(page(report, pictures, captions))
+            rows = [strip(_seen(pair, inputs.params), methods[METHOD]) for pair in chosen]
+            cv2.imwrite(str(outputs[name]), stacked(rows)[..., ::-1])
+            captions = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
+            shown[name] = list(zip(captions, rows, strict=True))
+        outputs["page"].write_text(page(report, shown))
         whole = report["all"]["gain_over"]
         metrics = {
             "psnr": report["all"]["methods"][METHOD]["psnr"],
@@ -205,14 +207,12 @@ class EvaluationPage:
         return "lpips" in self.numbers["all"]["methods"][METHOD]
 
 
-def page(
-    report: Mapping[str, Any], strips: Mapping[str, NDArray[np.uint8]], captions: Mapping[str, Sequence[str]]
-) -> str:
-    """A self-contained page: the table, then the strips."""
+def page(report: Mapping[str, Any], strips: Mapping[str, Sequence[Captioned]]) -> str:
+    """A self-contained page: the tables, then each strip below its caption."""
     shown = []
     for name, title in (("strips", "Pairs from all test groups"), ("worst", "The pairs with the least gain")):
-        picture = photograph(strips[name].astype(np.float32) / 255, title)
-        shown.append({"title": title, "picture": picture, "captions": captions[name]})
+        pictures = [photograph(row.astype(np.float32) / 255, caption, caption) for caption, row in strips[name]]
+        shown.append({"title": title, "pictures": pictures})
     rows = [("all", report["all"]), *report["groups"].items()]
     return render_page(_PAGE, EvaluationPage("Evaluation", report, list(report["all"]["methods"]), rows, shown))
 

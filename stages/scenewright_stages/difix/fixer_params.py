@@ -69,11 +69,6 @@ class DifixTuningParams(Params):
         "the result, up to rounding.",
     )
     nodes: int = Field(default=1, ge=1, le=64, description="Machines. Only 1 is supported for now.")
-    compile: bool = Field(
-        default=False,
-        description="Compile the network: the first step takes minutes, later ones are faster. For pictures of one "
-        "size.",
-    )
     keep_optimiser: bool = Field(
         default=False,
         description="Whether the .pkl holds the optimiser's moments, with which DiFix's own trainer can resume. The "

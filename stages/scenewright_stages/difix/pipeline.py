@@ -127,7 +127,6 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "losses",
             # How many GPUs share the work is left out: it changes the pace alone.
             "difix.losses",
-            "difix.compile",
             "difix.keep_optimiser",
             "use_reference",
             "checkpoint_every",

@@ -20,12 +20,13 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Family, Sample
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
 from scenewright_stages.difix.catalogue import index_files
-from scenewright_stages.difix.gates import Candidate, agreement, measure, psnr, sharpness
+from scenewright_stages.difix.gates import Candidate, agreement, measure, sharpness
 from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
 from scenewright_stages.difix.strategies import pairs, select, shot_names, trainings
 from scenewright_stages.vision.captures.pictures import Photograph
+from scenewright_stages.vision.metrics import array_psnr
 
 PARAMS = PairsParams.model_validate(
     {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}
@@ -229,7 +230,7 @@ OTHERS = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(box_
 def test_a_photograph_of_another_room_is_foreign_though_its_psnr_passes(seed: int) -> None:
     target, other = VIEWS[seed], OTHERS[seed]
     render = 0.5 * flawed(target, seed) + 0.5 * other.mean() / 255
-    assert psnr(render, (other / 255).astype(np.float32)) > 12
+    assert array_psnr(render, (other / 255).astype(np.float32)) > 12
     with pytest.raises(SampleRejected) as refused:
         gate(render, other, VIEWS[(seed + 1) % 5])
     assert refused.value.reason == "Foreign"
