@@ -18,9 +18,10 @@ from pair_data import PARAMS, PairData, add_capture, photographs_of
 from synthetic import box_room, cylinder_room, finer
 
 from scenewright_stages.contract.errors import SampleRejected
-from scenewright_stages.difix.gates import Candidate, measure, psnr, sharpness
+from scenewright_stages.difix.gates import Candidate, measure, sharpness
 from scenewright_stages.difix.pairs_data import LoadedPair, load_pair, read_pairs
 from scenewright_stages.difix.params import GateParams
+from scenewright_stages.vision.metrics import array_psnr
 
 pytestmark = pytest.mark.proof
 Bytes = NDArray[np.uint8]
@@ -104,7 +105,7 @@ def foreign(sound: Candidate, pairs: Sequence[LoadedPair], random: np.random.Gen
     others = [
         truth
         for truth in truths
-        if psnr(sound.render, (truth / 255).astype(np.float32)) >= 12 and correlation(seen, truth) < 0.3
+        if array_psnr(sound.render, (truth / 255).astype(np.float32)) >= 12 and correlation(seen, truth) < 0.3
     ]
     return replace(sound, target=others[int(random.integers(len(others)))])
 
