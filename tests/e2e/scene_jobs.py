@@ -75,7 +75,7 @@ def scenewright(*arguments: object, environment: Mapping[str, str] | None = None
     """Runs the command with ``-o json``; nothing that it prints may be a traceback."""
     command = [*COMMAND, *map(str, arguments), "-o", "json"]
     done = subprocess.run(
-        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=300, check=False
+        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=540, check=False
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
