@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from scenewright_stages.backends.checkpoints import SHAPE
 from scenewright_stages.backends.geometry.facts import COMMERCIAL
-from scenewright_stages.backends.geometry.vggt.checkpoint import CHECKPOINT, SHAPE
+from scenewright_stages.backends.geometry.vggt.checkpoint import CHECKPOINT
 from scenewright_stages.backends.geometry.vggt.heads import DenseShape
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork, VggtShape, expected_shapes
 from scenewright_stages.backends.geometry.vggt.transformer import TrunkShape

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.colour import srgb_from_linear
-from scenewright_stages.vision.scenery.composition import Cutout
+from scenewright_stages.vision.scenery.composition import Cutout, warped_layer
 
 Floats = NDArray[np.float32]
 
@@ -80,7 +80,7 @@ def own_scene(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) ->
         left = cv2.warpAffine(place.left, shadow, size, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
         picture *= np.clip(left, 0, 1)[..., None]
         move = _moved(crop, drawn.scale, (view.base.column, view.base.row), (drawn.column, drawn.row))
-        layer, cover = _laid(view, move, zoom * drawn.scale, size)
+        layer, cover = warped_layer(view.colours, view.alpha, move, zoom * drawn.scale, size)
         picture += cover[..., None] * (layer - picture)
     lit = picture * np.array(drawn.gains, np.float32)
     facts = {"scale": round(drawn.scale, 4), "crop": round(drawn.crop, 4), "light_gains": [*drawn.gains]}
@@ -146,15 +146,3 @@ def _moved(
     zoom = crop[0, 0]
     steps = [zoom * (goal[axis] - scale * origin[axis]) + crop[axis, 2] for axis in (0, 1)]
     return np.array([[zoom * scale, 0, steps[0]], [0, zoom * scale, steps[1]]])
-
-
-def _laid(view: Cutout, move: NDArray[np.float64], factor: float, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """(H, W, 3) linear colours and (H, W) cover of the view after a move."""
-    colours, alpha = view.colours, view.alpha
-    if factor < 0.9:
-        # A warp reads four pixels only: what is made smaller is smoothed first.
-        colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), 0.42 / factor), np.float32)
-        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), 0.42 / factor), np.float32)
-    layer = cv2.warpAffine(colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cover = cv2.warpAffine(alpha, move, size, flags=cv2.INTER_LINEAR)
-    return np.asarray(layer, np.float32), np.clip(cover, 0, 1).astype(np.float32)

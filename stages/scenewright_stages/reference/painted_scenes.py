@@ -32,6 +32,7 @@ from scenewright_stages.reference.params import ReferenceObjectParams, ScenesPar
 from scenewright_stages.reference.scenes import box_of, placement
 from scenewright_stages.reference.wording import Fields, read_fields, without_object
 from scenewright_stages.vision.colour import srgb_from_linear
+from scenewright_stages.vision.scenery.composition import warped_layer
 from scenewright_stages.vision.scenery.standing import Base
 
 Floats = NDArray[np.float32]
@@ -131,15 +132,8 @@ def _moved(
 ) -> tuple[Floats, Floats]:
     """The view with the middle of its base at a pixel, enlarged."""
     column, row, scale = place
-    if scale < 0.9:
-        # A warp reads four pixels only: what is made smaller is smoothed first.
-        sigma = 0.42 / scale
-        srgb = np.asarray(cv2.GaussianBlur(srgb, (0, 0), sigma), np.float32)
-        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), sigma), np.float32)
     move = np.array([[scale, 0, column - scale * base.column], [0, scale, row - scale * base.row]], np.float32)
-    layer = cv2.warpAffine(srgb, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cover = cv2.warpAffine(alpha, move, size, flags=cv2.INTER_LINEAR)
-    return np.asarray(layer, np.float32), np.clip(cover, 0, 1).astype(np.float32)
+    return warped_layer(srgb, alpha, move, scale, size)
 
 
 def over(srgb: Floats, cover: Floats, filled: Floats) -> Floats:

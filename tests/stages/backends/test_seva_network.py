@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_seva import TINY, save_tiny_network
 
+from scenewright_stages.backends.checkpoints import SHAPE
 from scenewright_stages.backends.errors import BrokenWeights
-from scenewright_stages.backends.novel_views.seva.checkpoint import CHECKPOINT, SHAPE, load_network
+from scenewright_stages.backends.novel_views.seva.checkpoint import CHECKPOINT, load_network
 from scenewright_stages.backends.novel_views.seva.network import SevaNetwork
 
 PUBLISHED_TENSORS = 1146

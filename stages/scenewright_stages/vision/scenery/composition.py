@@ -315,14 +315,27 @@ def _layer(setting: Setting, placed: Placed, light: Illumination, gains: Floats)
     )
     arriving = light.on_normals(cutout.normals) * gains
     lit = cutout.colours * (arriving if cutout.albedo else _relative(arriving, cutout.alpha))
-    alpha = cutout.alpha
+    return warped_layer(lit, cutout.alpha, move, factor, (setting.width, setting.height))
+
+
+def warped_layer(
+    colours: Floats, alpha: Floats, move: NDArray[np.floating], factor: float, size: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """(H, W, 3) colours and (H, W) cover of a cut-out after a move.
+
+    Args:
+        colours: (h, w, 3), continued beyond the cut-out's rim.
+        alpha: (h, w).
+        move: (2, 3) from its pixels to those of the layer.
+        factor: how much it is enlarged by that.
+        size: width and height of the layer.
+    """
     if factor < 0.9:
         # A warp reads four pixels only: what is made smaller is smoothed first.
         sigma = 0.42 / factor
-        lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), sigma), np.float32)
+        colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), sigma), np.float32)
         alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), sigma), np.float32)
-    size = (setting.width, setting.height)
-    layer = cv2.warpAffine(lit, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    layer = cv2.warpAffine(colours, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.warpAffine(alpha, move, size, flags=cv2.INTER_LINEAR)
     return np.asarray(layer, np.float32), np.clip(cover, 0, 1).astype(np.float32)
 
