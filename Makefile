@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench crds images cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench crds images release cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -46,6 +46,9 @@ crds: setup
 
 images: setup  ## Container images of the operator and the stages, with buildah or docker
 	images/build
+
+release: setup  ## Images and chart into an OCI registry: make release REGISTRY=registry.lab/scenewright
+	$(PYTHON) tools/release.py $(REGISTRY)
 
 cluster: setup-dev  ## A one-node cluster with S3, Prometheus and the operator on this machine; needs root
 	$(PYTHON) tools/cluster up

@@ -73,6 +73,18 @@ class PosesParams(Params):
     )
 
 
+Exposure = Literal["asTaken", "matched"]
+
+
+def exposure_field() -> Any:
+    """The parameter of pipelines over captures that says whether photographs of different exposure are matched."""
+    return Field(
+        default="asTaken",
+        description="asTaken: the photographs' colours stay; matched: exposure and white balance, measured at the "
+        "capture's points, are evened out, for cameras that chose them anew for each photograph.",
+    )
+
+
 class TrainingParams(Params):
     """How a scene of Gaussians is trained from photographs."""
 
@@ -98,6 +110,14 @@ class TrainingParams(Params):
         description="Train as 3DGS-MCMC does: Gaussians wander, and new ones share the place of others. For captures "
         "with few points, together with a growth of 1.",
     )
+    coarse: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="How many times smaller the photographs are at first. Their size doubles in equal times until half "
+        "of the steps are done, and so does the largest number of Gaussians. 4 saves time in long trainings on "
+        "photographs with 1000 pixels a side.",
+    )
 
 
 def poses_stage() -> StageSpec:
@@ -118,11 +138,10 @@ def poses_stage() -> StageSpec:
     )
 
 
-def capture_stage(parameters: tuple[str, ...] = ("max_resolution",), estimated: bool = False) -> StageSpec:
-    """Reads the photographs and poses of a capture, undistorts and scales them; params need `max_resolution`.
+def capture_stage(estimated: bool = False) -> StageSpec:
+    """Reads the photographs and poses of a capture; params need `max_resolution` and `exposure`.
 
     Args:
-        parameters: that its results depend on.
         estimated: whether the poses are those of :func:`poses_stage`.
     """
     return StageSpec(
@@ -144,7 +163,7 @@ def capture_stage(parameters: tuple[str, ...] = ("max_resolution",), estimated: 
                 ),
             ),
         ),
-        parameters=parameters,
+        parameters=("max_resolution", "exposure"),
         attributes=("mark", "time"),
         seconds_per_sample=3.0,
     )

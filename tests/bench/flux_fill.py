@@ -30,7 +30,7 @@ if str(SOURCE_ROOT) not in sys.path:
 from scenewright_stages.backends.capability import BackendRecord  # noqa: E402
 from scenewright_stages.backends.inpaint.facts import FLUX_FILL  # noqa: E402
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, FluxFillSettings, place_pipeline  # noqa: E402
-from scenewright_stages.backends.inpaint.flux_prompts import zero_prompts  # noqa: E402
+from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, PromptEmbeddings  # noqa: E402
 
 # FLUX.1-Fill-dev's transformer/config.json: FLUX.1 [dev] with 384 input channels (latents, masked image, mask).
 TRANSFORMER = {
@@ -70,7 +70,9 @@ def random_flux_fill(
     settings = FluxFillSettings(precision=precision, compile=compile, steps=steps)
     pipeline = random_pipeline(TRANSFORMER, AUTOENCODER, device, seed)
     place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="flux-fill-")))
-    prompts = zero_prompts(TRANSFORMER["joint_attention_dim"], TRANSFORMER["pooled_projection_dim"])  # type: ignore[arg-type]
+    widths = (TRANSFORMER["joint_attention_dim"], TRANSFORMER["pooled_projection_dim"])
+    nothing = PromptEmbeddings(torch.zeros(1, 512, widths[0]), torch.zeros(1, widths[1]))  # type: ignore[call-overload]
+    prompts = FluxPrompts("zeros, for random weights", None, {"": nothing})
     record = BackendRecord(
         "inpaint", "flux-fill", "model", weights_id=f"{FLUX_FILL.id} (random weights)", device=device
     )

@@ -22,11 +22,10 @@ from plugins import add_plugins  # noqa: E402
 from pydantic_core import from_json, to_json  # noqa: E402
 
 from scenewright.reconcile import main as operator_modules  # noqa: E402
-from scenewright.reconcile.cluster.store import Store  # noqa: E402
-from scenewright.reconcile.objects import ObjectStore  # noqa: E402
-from scenewright.reconcile.observation import ObservedJob  # noqa: E402
-from scenewright.reconcile.planning_cache import PlanningCache  # noqa: E402
-from scenewright.reconcile.projection import CachedPod, observed_job, observed_object, observed_pod  # noqa: E402
+from scenewright.reconcile.cache.observation import ObservedJob  # noqa: E402
+from scenewright.reconcile.cache.plans import PlanningCache  # noqa: E402
+from scenewright.reconcile.cache.projection import CachedPod, observed_job, observed_object, observed_pod  # noqa: E402
+from scenewright.reconcile.cache.store import ObjectStore, Store  # noqa: E402
 from scenewright_stages.contract.reports import Report, StageCounts  # noqa: E402
 
 LIMIT_MEGABYTES = 160.0

@@ -20,8 +20,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,11 @@ from scenewright_stages.backends.normals.dpt import DptNormals
 from scenewright_stages.backends.normals.interface import NormalEstimator
 from scenewright_stages.backends.segment.interface import Subject
 from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
+from scenewright_stages.contract.stage import Pixels
 from scenewright_stages.photographs.compositing import outline, split_layers
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.vision import albedo, matting, normals, shading
+from scenewright_stages.worker.stage.encoding import encode_png
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9
 SIDE = 1024
@@ -124,26 +128,63 @@ class Models:
     surface: NormalEstimator
 
 
-def relight(picture: bytes, seed: int, models: Models) -> int:
+class HostTime:
+    """CPU seconds of the host by part of the work, over all threads."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Counts what this thread computes inside; waiting counts nothing."""
+        began = time.thread_time()
+        yield
+        with self._lock:
+            self.seconds[name] += time.thread_time() - began
+
+
+def relight(picture: bytes, seed: int, models: Models, host: HostTime) -> int:
     """Everything that happens to one photograph; the size of its result files."""
+    with host.part("decode"):
+        photograph, srgb = _decoded(picture)
+    with host.part("segment and matte"):
+        alpha = _alpha(srgb, models.segmenter)
+    with host.part("layers"):
+        layers = split_layers(photograph, alpha)
+        matte = alpha.astype(np.float32) * np.float32(1 / 255)
+    with host.part("albedo"):
+        bare, _ = albedo.estimate_albedo(srgb, matte, "classic")
+        bare_linear = linear_from_unit(bare)
+    with host.part("normals"):
+        surface = models.surface.estimate(srgb, matte)
+    with host.part("shade"):
+        light = shading.sample_light(np.random.default_rng(seed))
+        lit = bytes_from_linear(shading.shade(bare_linear, surface, light))
+    with host.part("recombine"):
+        output = _recombined(photograph, lit, alpha, matte, layers.behind)
+    with host.part("encode"):
+        made = (bytes_from_linear(bare_linear), output, layers.foreground)
+        # The photograph's own file is handed on.
+        return sum(len(encode_png(each, compressed=True)) for each in (Pixels(photograph, picture), *map(Pixels, made)))
+
+
+def _decoded(picture: bytes) -> tuple[Bytes, Floats]:
     decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None, "the pictures are sound"
     photograph = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
-    srgb = photograph.astype(np.float32) * np.float32(1 / 255)
-    alpha = _alpha(srgb, models.segmenter)
-    layers = split_layers(photograph, alpha)
-    matte = alpha.astype(np.float32) * np.float32(1 / 255)
-    bare, _ = albedo.estimate_albedo(srgb, matte, "classic")
-    bare_linear = linear_from_unit(bare)
-    light = shading.sample_light(np.random.default_rng(seed))
-    lit = bytes_from_linear(shading.shade(bare_linear, models.surface.estimate(srgb, matte), light))
+    return photograph, photograph.astype(np.float32) * np.float32(1 / 255)
+
+
+def _recombined(photograph: Bytes, lit: Bytes, alpha: Bytes, matte: Floats, behind: Bytes) -> Bytes:
+    """The lit subject before what is behind it."""
     output = photograph.copy()
     cv2.copyTo(lit, (alpha == 255).view(np.uint8), output)
     edge = outline(alpha)
     share = matte.reshape(-1, 1)[edge]
-    front, back = (linear_from_bytes(side) for side in (np.ascontiguousarray(lit.reshape(-1, 3)[edge]), layers.behind))
+    front, back = (linear_from_bytes(side) for side in (np.ascontiguousarray(lit.reshape(-1, 3)[edge]), behind))
     output.reshape(-1, 3)[edge] = bytes_from_linear(share * front + (1 - share) * back)
-    return sum(_encoded(image) for image in (photograph, bytes_from_linear(bare_linear), output, layers.foreground))
+    return output
 
 
 def _alpha(srgb: Floats, segmenter: Sam3Segmenter) -> Bytes:
@@ -160,10 +201,6 @@ def _oval(side: int) -> Floats:
     distance = np.hypot((columns - 0.45 * side) / 0.3, (rows - 0.6 * side) / 0.5) / side
     oval: Floats = np.clip((1 - distance) * 60 + 0.5, 0, 1).astype(np.float32)
     return oval
-
-
-def _encoded(image: Bytes) -> int:
-    return len(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
 def pictures(count: int) -> list[bytes]:
@@ -205,7 +242,7 @@ class BusySampler:
 
 @dataclass(frozen=True)
 class Reading:
-    """One run: the plain loop and the fast way, images a second and how busy the GPU was."""
+    """One run: the plain loop and the fast way, images a second, how busy the GPU was, and the host's CPU an image."""
 
     normals: str
     plain_images_per_second: float
@@ -217,27 +254,29 @@ class Reading:
     threads: int
     batch: int
     gigabytes: float
+    host_milliseconds: dict[str, float]
 
 
 def measure(options: argparse.Namespace) -> Reading:
     """Both ways over the same pictures in one run."""
     make = random_dpt if options.normals == "dpt" else random_marigold
     plain, fast = Models(random_sam3(1), make(1)), Models(random_sam3(options.batch), make(options.batch))
-    files = pictures(16)
+    files, host, unused = pictures(16), HostTime(), HostTime()
     with ThreadPoolExecutor(options.threads) as pool:
-        list(pool.map(lambda seed: relight(files[seed % 16], seed, fast), range(options.threads + 8)))
-        relight(files[0], 0, plain)
+        list(pool.map(lambda seed: relight(files[seed % 16], seed, fast, unused), range(options.threads + 8)))
+        relight(files[0], 0, plain, unused)
         slow_seconds, slow_busy = _timed(
-            lambda: [relight(files[seed % 16], seed, plain) for seed in range(options.plain)]
+            lambda: [relight(files[seed % 16], seed, plain, unused) for seed in range(options.plain)]
         )
         seconds, busy = _timed(
-            lambda: list(pool.map(lambda seed: relight(files[seed % 16], seed, fast), range(options.images)))
+            lambda: list(pool.map(lambda seed: relight(files[seed % 16], seed, fast, host), range(options.images)))
         )
     slow, quick = options.plain / slow_seconds, options.images / seconds
     memory = torch.cuda.max_memory_allocated() / 1e9
     return Reading(
         options.normals, round(slow, 2), round(slow_busy, 3), round(quick, 2), round(busy, 3), round(quick / slow, 2),
         options.images, options.threads, options.batch, round(memory, 1),
+        {name: round(1000 * spent / options.images, 1) for name, spent in host.seconds.most_common()},
     )  # fmt: skip
 
 
@@ -271,6 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"SAM 3 and {reading.normals} normals, {SIDE}x{SIDE}, batches of up to {reading.batch}")
     print(f"plain loop {reading.plain_images_per_second:.2f} images/s, GPU busy {reading.plain_busy:.0%}")
     print(f"batched    {reading.images_per_second:.2f} images/s, GPU busy {reading.busy:.0%} (bar {BUSY_BAR:.0%})")
+    print(f"host       {reading.host_milliseconds} ms of CPU an image")
     print(f"ratio      {reading.ratio:.2f} (bar {SPEED_BAR:g})")
     print(json.dumps({**asdict(reading), "device": torch.cuda.get_device_name(), "torch": torch.__version__}))
     if options.json:

@@ -25,11 +25,11 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "e2e")]
 
 from benchmarks import show  # noqa: E402 - from the folder above
-from killing import children, kill_tree  # noqa: E402 - from the folder above
+from killing import kill_tree  # noqa: E402 - from the folder above
 from portraits import write_portraits  # noqa: E402
 from relight_jobs import MASKED, STAGES, write_job  # noqa: E402
 from scene_jobs import COMMAND, lasting_files  # noqa: E402
-from worker_watch import SCRATCH_LIMIT, Watch, worker_processes  # noqa: E402
+from worker_watch import SCRATCH_LIMIT, Watch, local_workers  # noqa: E402
 
 INTERVAL_SECONDS = 0.1
 BAD_SHARE = 0.01
@@ -44,7 +44,7 @@ def run_watched(manifest: Path, scratch: Path) -> Watch:
         [*COMMAND, "run", str(manifest)], env=_environment(scratch), stdout=subprocess.DEVNULL
     ) as process:
         while process.poll() is None:
-            watch.look(worker_processes(children(process.pid)), [scratch])
+            watch.look(local_workers(process.pid), [scratch])
             time.sleep(INTERVAL_SECONDS)
     watch.seconds = time.monotonic() - started
     if process.returncode not in (0, 1):

@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 import operator_process as op
 
 from cluster import ControlPlane
-from scenewright.execution.jobs import PodSettings, job_manifest
+from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest
 from scenewright.planning.plan import make_plan
-from scenewright.reconcile.actions import CreateJob
 
 CREATORS = 4
 _SHARDS = 4
 _SETTINGS = PodSettings.model_validate(
-    {"images": {"scene": "scenewright/scene:test"}, "progress": {"url": "http://127.0.0.1:1/"}}
+    {"images": {"cpu": "scenewright/cpu:test"}, "progress": {"url": "http://127.0.0.1:1/"}}
 )
 """As the operator of the measurement has them."""
 

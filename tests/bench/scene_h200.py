@@ -44,7 +44,7 @@ from synthetic import box_room, cameras_inside, render, trace_depth
 
 from scenewright_stages.backends.inpaint.interface import Inpainter
 from scenewright_stages.scenes import flight
-from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.preparation import Layout
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
@@ -56,6 +56,7 @@ from scenewright_stages.vision.metrics import psnr
 from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass
+from scenewright_stages.vistadream.motion import candidate_path, flight_path
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 SECONDS_BAR = {"bf16": 75.0, "fp8": 60.0}
@@ -304,7 +305,9 @@ def make_scene(inputs: Inputs, params: VistaDreamParams, inpainter: Inpainter, w
     canvas = inputs.layout.canvas
     with watch.part("outpainting fill"):
         painted = inpainter.fill(canvas.paste(inputs.srgb), canvas.hole(), "", 0)
-    depth = DepthPass(inputs.canvas_depth, np.ones_like(inputs.canvas_depth), inputs.canvas_camera.intrinsics)
+    nothing = np.zeros(inputs.canvas_depth.shape, np.bool_)
+    intrinsics = inputs.canvas_camera.intrinsics
+    depth = DepthPass(inputs.canvas_depth, np.ones_like(inputs.canvas_depth), nothing, intrinsics)
     with watch.part("first frames"):
         frames = initialize.first_frames(painted, depth, inputs.layout, params)
     with watch.around(initialize, INITIAL_PARTS):
@@ -327,7 +330,7 @@ def grow(
     watch: Stopwatch,
 ) -> expansion.Expansion:
     poses = params.coarse.frames * params.coarse.dense_multiplier
-    candidates = cameras_along(frames, scene_trajectory(frames, params.trajectory, poses))
+    candidates = cameras_along(frames, candidate_path(frames, params, poses))
     tools = expansion.ExpansionTools(
         renderer=renderer,
         fill_colour=watch.timed(BackendFill(inpainter, ""), "fills"),
@@ -335,7 +338,7 @@ def grow(
         on_progress=lambda share, text: None,
     )
     with watch.around(expansion, LOOP_PARTS):
-        return expansion.expand(scene, frames, candidates, expansion_settings(params), tools, seed=0)
+        return expansion.expand(scene, frames, candidates, expansion_settings(params, frames[0]), tools, seed=0)
 
 
 def fly(
@@ -344,7 +347,7 @@ def fly(
     """The frames of the final flight, colour and depth on the host."""
     count = min(params.render.max_frames, params.render.frames_per_view * len(grown.frames))
     with watch.part("flight: to the host"):
-        cameras = cameras_along(grown.frames, scene_trajectory(grown.frames, params.trajectory, count))
+        cameras = cameras_along(grown.frames, flight_path(grown.frames, params, count))
         return flight.fly(grown.scene, cameras, renderer, lambda share, text: None).srgb
 
 
@@ -428,7 +431,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def machine() -> dict[str, str]:
     """Device and versions."""
-    packages = ("torch", "gsplat", "diffusers", "torchao", "numba", "numpy")
+    packages = ("torch", "gsplat", "diffusers", "numba", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {"device": torch.cuda.get_device_name(), "driver": str(_nvml().nvmlSystemGetDriverVersion())} | versions
 

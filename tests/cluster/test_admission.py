@@ -16,7 +16,8 @@ from rule_examples import breaches, right_spec
 
 from cluster import ControlPlane
 from scenewright.api.crds import crd
-from scenewright.api.kinds import API_VERSION, GROUP, KINDS, PLURALS, VERSION
+from scenewright.api.kinds import KINDS
+from scenewright.api.names import API_VERSION, GROUP, PLURALS, VERSION
 from scenewright_stages.contract.pipeline import Kind
 from scenewright_stages.pipelines import pipelines
 

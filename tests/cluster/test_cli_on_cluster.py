@@ -18,7 +18,7 @@ import yaml
 from s3_fixtures import s3_bucket, s3_server
 
 from cluster import ControlPlane
-from scenewright.api.kinds import PLURALS
+from scenewright.api.names import PLURALS
 
 __all__ = ["s3_bucket", "s3_server"]
 

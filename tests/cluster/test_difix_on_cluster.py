@@ -15,12 +15,14 @@ from typing import Any
 
 import operator_process as op
 import pytest
+from kubelet_verdicts import FAILURES
 from operator_fixtures import Bench, bench, serving
 from test_progress_endpoint import Pod, post, stage_pods, token_of
 
 from cluster import Behaviour
 from cluster.processes import free_ports
 from scenewright_stages.contract.reports import Report, StageCounts
+from scenewright_stages.contract.task import TaskRetries
 
 __all__ = ["bench", "serving"]
 pytestmark = pytest.mark.slow
@@ -34,6 +36,7 @@ STAGES = {
 }
 ORDERS = list(itertools.permutations(STAGES))
 MAXIMUM_STATUS_BYTES = 32 * 1024
+LOST_NODES = 5
 RETRY = "scenewright.io/retry"
 PATIENCE = 400.0
 """Seconds that a wait may take on a machine that is busy with other things."""
@@ -87,6 +90,13 @@ def behaviours(
 
 def create(bench: Bench, role: str, group: int) -> None:
     bench.cluster.api.create(OBJECTS.format(bench.namespace, PLURALS[role]), document(role, group))
+
+
+def create_alone(bench: Bench) -> None:
+    """A fixer for a data set that no object makes."""
+    run = document("fixer", 0)
+    run["spec"]["dataset"] = {"uri": "s3://sets/made-before"}
+    bench.cluster.api.create(OBJECTS.format(bench.namespace, PLURALS["fixer"]), run)
 
 
 def change(bench: Bench, role: str, group: int, patch: dict[str, Any]) -> None:
@@ -226,9 +236,7 @@ def test_the_loss_is_seen_while_the_fixer_learns(bench: Bench) -> None:
     progress = {"enabled": True, "port": port, "url": f"http://127.0.0.1:{port}/v1/progress"}
     operator = bench.operator(progress=progress, statusSeconds=0.5).start().wait_ready(PATIENCE)
     bench.cluster.simulate(bench.namespace, {**behaviours([0], "a"), "tune": Behaviour(seconds=600.0)})
-    run = document("fixer", 0)
-    run["spec"]["dataset"] = {"uri": "s3://sets/made-before"}
-    bench.cluster.api.create(OBJECTS.format(bench.namespace, PLURALS["fixer"]), run)
+    create_alone(bench)
     (pod,) = op.eventually(lambda: stage_pods(bench, "tune"), PATIENCE, "the fixer is tuned")
     labels, name = pod["metadata"]["labels"], pod["metadata"]["name"]
     token = token_of(bench.cluster, Pod(bench.namespace, name, pod["metadata"]["uid"]))
@@ -244,3 +252,46 @@ def test_the_loss_is_seen_while_the_fixer_learns(bench: Bench) -> None:
     op.eventually(lambda: "loss 0.0321, validation_psnr 24.5" in row(), PATIENCE, f"kubectl shows the loss: {row()}")
     measured = functools.partial(operator.metric, "scenewright_job_number", stage="tune", number="loss")
     op.eventually(lambda: measured() == pytest.approx(0.0321), PATIENCE, "the metrics have the loss")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_losing_five_nodes_does_not_fail_a_tuning_run(bench: Bench) -> None:
+    """More losses than an index may have failures: none of them counts as one."""
+    assert TaskRetries().per_shard < LOST_NODES
+    bench.operator().start().wait_ready(PATIENCE)
+    bench.mark = bench.cluster.audit.mark()
+    bench.cluster.simulate(bench.namespace, {**behaviours([0], "a"), "tune": Behaviour(hang=True)})
+    create_alone(bench)
+    seen: set[str] = set()
+    for left in reversed(range(LOST_NODES)):
+        pod = next_tuning_pod(bench, seen)
+        if not left:
+            bench.cluster.simulate(bench.namespace, behaviours([0], "a"))
+        bench.cluster.lose_node(pod["spec"]["nodeName"])
+        try:
+            op.eventually(lambda pod=pod: is_replaced(bench, pod), PATIENCE, f"a Pod follows, {left} losses left")
+        finally:
+            bench.cluster.recover_node(pod["spec"]["nodeName"])
+    wait_complete(bench, ["fixer-0"], "a")
+    assert not [job["metadata"]["name"] for job in bench.jobs() if job["status"].get("failedIndexes")]
+    pods = bench.pods("labelSelector=scenewright.io/step=tune&fieldSelector=status.phase=Succeeded")
+    assert [pod["metadata"]["annotations"].get(FAILURES, "0") for pod in pods] == ["0"]
+    assert max(bench.created_jobs().values()) == 1
+
+
+def next_tuning_pod(bench: Bench, seen: set[str]) -> dict[str, Any]:
+    """The running Pod of the stage `tune` that was not seen before; notes it as seen."""
+    (pod,) = op.eventually(
+        lambda: [each for each in stage_pods(bench, "tune") if each["metadata"]["uid"] not in seen],
+        PATIENCE,
+        "the fixer is tuned",
+    )
+    seen.add(pod["metadata"]["uid"])
+    return dict(pod)
+
+
+def is_replaced(bench: Bench, pod: dict[str, Any]) -> bool:
+    """Whether another Pod of its stage was created after it."""
+    others = bench.pods("labelSelector=scenewright.io/step=tune")
+    return any(each["metadata"]["creationTimestamp"] > pod["metadata"]["creationTimestamp"] for each in others)

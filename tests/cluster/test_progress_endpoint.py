@@ -23,7 +23,9 @@ from operator_fixtures import Bench, bench, serving
 
 from cluster import ControlPlane
 from cluster.processes import free_ports
-from scenewright.telemetry.progress import PodIdentity, ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
+from scenewright.telemetry.progress.endpoint import ProgressEndpoint
+from scenewright.telemetry.progress.store import ProgressStore
+from scenewright.telemetry.progress.tokens import PodIdentity, SigningKeys, TokenVerifier
 
 __all__ = ["bench", "serving"]
 AUDIENCE = "scenewright-progress"
@@ -110,8 +112,8 @@ def test_pushes_with_real_tokens(control_plane: ControlPlane, pod: Pod) -> None:
 
     async def push_all() -> None:
         verifier = TokenVerifier(SigningKeys(fetcher(control_plane, pod)), AUDIENCE)
-        known = {(pod.namespace, pod.uid): pod}
-        endpoint = ProgressEndpoint(verifier, lambda namespace, uid: known.get((namespace, uid)), store)
+        known = {(pod.namespace, pod.name): pod}
+        endpoint = ProgressEndpoint(verifier, lambda namespace, name: known.get((namespace, name)), store)
         port = await endpoint.start(0, "127.0.0.1")
         async with aiohttp.ClientSession() as session:
             for name, token in tokens.items():

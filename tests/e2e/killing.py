@@ -50,6 +50,12 @@ def children(number: int) -> list[int]:
     return found
 
 
+def workers(command: int) -> list[int]:
+    """The workers of a command: its server forks a keeper for each, and the keeper the worker."""
+    keepers = [keeper for server in children(command) for keeper in children(server)]
+    return [worker for keeper in keepers for worker in children(keeper)]
+
+
 def await_ends(numbers: list[int], seconds: float = 20.0) -> None:
     """Returns when none of the processes runs any more."""
     deadline = time.monotonic() + seconds

@@ -23,8 +23,9 @@ from job_building import Create, Owned, container_of, job_of, pod_of
 from cluster import images
 from cluster.whole_cluster import WholeCluster
 from scenewright.execution.jobs import PodSettings
-from scenewright.telemetry.counters import StepProgress
-from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
+from scenewright.telemetry.progress.endpoint import ProgressEndpoint
+from scenewright.telemetry.progress.store import ProgressStore, StepProgress
+from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 
 pytestmark = pytest.mark.slow
 
@@ -131,16 +132,16 @@ class Endpoint:
             found: Mapping[str, Any] = await answer.json(content_type=None)
             return found
 
-    def _find(self, namespace: str, uid: str) -> KnownPod | None:
+    def _find(self, namespace: str, name: str) -> KnownPod | None:
         pods = self._plane.api.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
         for pod in pods:
             metadata = pod["metadata"]
-            if metadata["uid"] == uid:
+            if metadata["name"] == name:
                 labels = metadata["labels"]
                 return KnownPod(
                     namespace,
-                    metadata["name"],
-                    uid,
+                    name,
+                    metadata["uid"],
                     labels["scenewright.io/step"],
                     labels["scenewright.io/owner-uid"],
                     int(labels["batch.kubernetes.io/job-completion-index"]),
@@ -222,7 +223,7 @@ def test_what_a_stages_process_may_write_and_sees(
     whole_cluster: WholeCluster, namespace: str, endpoint: Endpoint
 ) -> None:
     owner = Owned(namespace=namespace, uid=str(uuid.uuid4()))
-    settings = PodSettings(images={"scene": images.BASE}, progress={"url": endpoint.url})  # type: ignore[arg-type]
+    settings = PodSettings(images={"cpu": images.BASE}, progress={"url": endpoint.url})  # type: ignore[arg-type]
     (filler,) = findings(whole_cluster, namespace, probed(job_of(Create("models"), settings, owner, **SPEC)))
     assert filler["others"]["/models"], "the models step fills the volume"
 
@@ -247,6 +248,6 @@ def test_only_the_named_keys_of_a_secret_arrive(whole_cluster: WholeCluster, nam
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lab-s3"}, "stringData": data}
     whole_cluster.control_plane.api.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
     owner = Owned(namespace=namespace, uid=str(uuid.uuid4()))
-    settings = PodSettings(images={"scene": images.BASE})
+    settings = PodSettings(images={"cpu": images.BASE})
     (found,) = findings(whole_cluster, namespace, probed(job_of(Create("index"), settings, owner, **SPEC)))
     assert found["keys"] == ["AWS_ACCESS_KEY_ID", "AWS_REGION"]

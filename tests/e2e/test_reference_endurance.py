@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import children, kill_tree, start
+from killing import kill_tree, start, workers
 from scene_jobs import assert_consistent, scenewright
 from test_reference_object import INPUTS, SMALL, tree, write_job
 
@@ -64,7 +64,7 @@ def test_many_images_need_no_more_memory_than_a_few(tmp_path: Path, photo: Path)
     process = start("run", write_job(tmp_path, photo, block))
     found: dict[int, list[int]] = {}
     while process.poll() is None:
-        for number in descendants(process.pid):
+        for number in workers(process.pid):
             if (pages := resident_pages(number)) is not None:
                 found.setdefault(number, []).append(pages * PAGE)
         time.sleep(0.2)
@@ -77,12 +77,6 @@ def test_many_images_need_no_more_memory_than_a_few(tmp_path: Path, photo: Path)
         early, late = max(sizes[:half]), max(sizes[half:])
         print(f"{len(sizes) * 0.2:.0f} s: {early >> 20} MiB, then {late >> 20} MiB")
         assert late < GROWTH * early
-
-
-def descendants(number: int) -> list[int]:
-    """All processes that come from one."""
-    found = children(number)
-    return found + [each for child in found for each in descendants(child)]
 
 
 def resident_pages(number: int) -> int | None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from relight_jobs import json_lines
 from scene_jobs import assert_consistent, scenewright
+from tiny_flux import save_tiny_flux
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
@@ -53,14 +54,19 @@ def run(folder: Path, source: Path, block: dict[str, Any]) -> Path:
     return folder / "out"
 
 
+def record_lines(output: Path, stage: str) -> list[Record]:
+    """All records that a stage has written, in the order of their files."""
+    files = sorted((output / layout.ROOT / stage).rglob("*.jsonl"))
+    return [Record.from_line(line) for file in files for line in file.read_text().splitlines() if line]
+
+
 def ran(output: Path) -> dict[tuple[str, str], str]:
     """When every stage did every sample, by stage and sample."""
     found: dict[tuple[str, str], str] = {}
     for stage in ("white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment"):
-        for file in sorted((output / layout.ROOT / stage).rglob("*.jsonl")):
-            for record in (Record.from_line(line) for line in file.read_text().splitlines() if line):
-                if record.state == "done":
-                    found[stage, record.sample] = max(str(record.at), found.get((stage, record.sample), ""))
+        for record in record_lines(output, stage):
+            if record.state == "done":
+                found[stage, record.sample] = max(str(record.at), found.get((stage, record.sample), ""))
     return found
 
 
@@ -215,3 +221,32 @@ def test_a_photo_without_a_clear_object_is_left_out(tmp_path: Path) -> None:
     ended = scenewright("run", write_job(tmp_path, tmp_path / "coffee.png", SMALL))
     assert ended.code == 1
     assert "no-clear-object" in (tmp_path / "out" / "dropped.csv").read_text()
+
+
+def test_scenes_that_a_model_paints_around_the_object_are_labelled_exactly(tmp_path: Path, photo: Path) -> None:
+    """With random weights FLUX Fill paints noise around the cup, in two threads of a worker process."""
+    cache = tmp_path / "models"
+    folder = cache / "black-forest-labs" / "FLUX.1-Fill-dev"
+    folder.parent.mkdir(parents=True)
+    save_tiny_flux(folder, with_encoders=True)
+    block = {
+        **SMALL,
+        "perspectives": {"angles": [0.0]},
+        "scenes": {"backend": "flux-fill", "precision": "fp32", "steps": 2, "iterations": 1, "size": [128, 128]},
+        "augment": {"enabled": False},
+    }
+    job = json.loads(write_job(tmp_path, photo, block).read_text())
+    job["spec"]["models"] = {"acceptLicenses": ["flux-1-dev-non-commercial"]}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    ended = scenewright("run", tmp_path / "job.yaml", environment={"SCENEWRIGHT_MODEL_CACHE": str(cache)})
+    assert ended.code == 0, ended.stderr
+    output = tmp_path / "out"
+    assert_consistent(output)
+    scenes = [cv2.imread(str(path)) for path in sorted((output / "04_dataset").glob("*.png"))]
+    assert len(scenes) == 2
+    # Each prompt has surroundings of its own.
+    assert np.abs(scenes[0].astype(int) - scenes[1]).mean() > 5
+    used = [use for record in record_lines(output, "scenes") for use in record.backends]
+    assert {use["backend"] for use in used} == {"flux-fill"}
+    assert all(use["revision"].startswith("local-") for use in used)
+    _check_labels(output, images=2, empty=0)

@@ -34,11 +34,13 @@ def image(path: Path) -> np.ndarray:
     return found
 
 
-def test_the_mask_follows_the_person_without_her_helmet(astronaut: Path) -> None:
-    mask, truth = image(astronaut / "stage_1" / "astronaut_mask.png") > 0, image(OUTLINE) > 0
+def test_the_mask_follows_the_person_with_the_helmet_that_she_holds(astronaut: Path) -> None:
+    mask, truth = image(astronaut / "stage_1" / "astronaut_mask.png") > 0, image(OUTLINE)
+    cv2.ellipse(truth, (388, 434), (112, 92), 0, 0, 360, 255, -1)
+    truth = truth > 0
     overlap = (mask & truth).sum() / (mask | truth).sum()
     print(f"overlap {overlap:.3f}")
-    assert overlap >= 0.9
+    assert overlap >= 0.95
     everything = np.ones_like(truth)
     assert (everything & truth).sum() / (everything | truth).sum() < 0.9
 
@@ -52,7 +54,7 @@ def test_the_light_changes_visibly_and_the_background_not_by_a_bit(astronaut: Pa
     for number in range(LIGHTS):
         after = image(astronaut / "outputs" / f"astronaut_v{number}_output.png")
         assert np.array_equal(after[alpha == 0], before[alpha == 0])
-        assert np.abs(after[alpha == 255].astype(int) - before[alpha == 255]).mean() > 15
+        assert np.abs(after[alpha == 255].astype(int) - before[alpha == 255]).mean() > 6
         others.append(after[alpha == 255].astype(int))
     differences = [np.abs(one - other).mean() for at, one in enumerate(others) for other in others[:at]]
     assert min(differences) > 4, "no two lights look alike"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -53,9 +54,9 @@ def test_the_files_lie_where_the_data_generation_puts_them(finished: Path) -> No
     expected = {
         "stage_1": {"foreground.png", "background.png", "mask.png", "alpha.png"},
         "stage_2": {"albedo.png"},
-        "stage_3": {"degraded.png", "params.json"},
+        "stage_3": {"degraded.png", "params.json", "normals.png", "light.png"},
         "stage_3_5": {"composite.png"},
-        "outputs": {"input.png", "albedo.png", "output.png", "foreground.png", "metadata.json"},
+        "outputs": {"input.png", "albedo.png", "alpha.png", "output.png", "foreground.png", "metadata.json"},
     }
     for folder, endings in expected.items():
         assert {path.name for path in (output / folder).iterdir()} == {
@@ -152,7 +153,7 @@ def test_variants_share_photograph_and_albedo_and_only_a_new_one_is_made(finishe
     job = write_job(tmp_path / "job.json", finished / "in", tmp_path / "out", block, **spec)
     assert scenewright("run", job).code == 0
     names = {path.name for path in (tmp_path / "out" / "outputs").iterdir()}
-    shared = {f"p0000{number}_{kind}.png" for number in (0, 1) for kind in ("input", "albedo", "foreground")}
+    shared = {f"p0000{number}_{kind}.png" for number in (0, 1) for kind in ("input", "albedo", "alpha", "foreground")}
     own = {f"p0000{n}_v{v}_{kind}" for n in (0, 1) for v in (0, 1) for kind in ("output.png", "metadata.json")}
     assert names == shared | own
     assert not {path.name for path in (tmp_path / "out").iterdir()} & {"stage_1", "stage_2", "stage_3", "stage_3_5"}
@@ -166,15 +167,19 @@ def test_variants_share_photograph_and_albedo_and_only_a_new_one_is_made(finishe
 
 
 def test_a_list_names_images_ids_masks_and_boxes(finished: Path, tmp_path: Path) -> None:
+    mask = {"mask": str(finished / "in" / "p00003.mask.png"), "person": "Anna"}
     rows = [
-        {"uri": str(finished / "in" / "p00003.png"), "id": "anna", "mask": str(finished / "in" / "p00003.mask.png")},
+        {"uri": str(finished / "in" / "p00003.png"), "id": "anna", **mask},
+        *({"uri": str(finished / "in" / "p00003.png"), "id": f"anna{number}", **mask} for number in range(5)),
         {"file_name": "nowhere.png"},
     ]
     (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    ended = scenewright("run", write_job(tmp_path / "job.json", tmp_path / "list.jsonl", tmp_path / "out"))
+    block = {**MASKED, "split": {"validation": 0.3, "test": 0.4}}
+    ended = scenewright("run", write_job(tmp_path / "job.json", tmp_path / "list.jsonl", tmp_path / "out", block))
     assert ended.code == 1
-    (entry,) = json_lines(tmp_path / "out" / "manifest.jsonl")
-    assert entry["id"] == "anna"
+    entries = json_lines(tmp_path / "out" / "metadata.jsonl")
+    assert "anna" in {entry["id"] for entry in entries}
+    assert len(entries) == 6 and len({entry["split"] for entry in entries}) == 1, "all pictures of Anna stay together"
     assert (tmp_path / "out" / "outputs" / "anna_input.png").read_bytes() == (
         finished / "out" / "outputs" / "p00003_input.png"
     ).read_bytes()
@@ -191,9 +196,22 @@ def test_hugging_face_datasets_open_the_result(finished: Path, tmp_path: Path, m
     assert len(found) == COUNT
     row = found[3]
     output = cv2.imread(str(finished / "out" / "outputs" / f"{row['id']}_output.png"))[..., ::-1]
-    assert np.array_equal(np.asarray(row["image"]), output)
-    assert np.asarray(row["input"]).shape == output.shape
+    assert np.array_equal(np.asarray(row["degraded"]), output)
+    assert all(np.asarray(row[role]).shape == output.shape for role in ("target", "albedo"))
+    assert np.asarray(row["alpha"]).shape == output.shape[:2]
     assert np.linalg.norm(row["light_direction"]) == pytest.approx(1.0)
+
+
+def test_the_pages_snippet_trains_on_the_result(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    page = (Path(__file__).parents[2] / "docs" / "relight.md").read_text()
+    (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Adam" in block]
+    exec(snippet.replace("results/portraits", str(finished / "out")), {})
+    losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines() if "loss" in line]
+    assert len(losses) > 1 and losses[-1] < losses[0]
 
 
 def test_mlcroissant_opens_the_result(finished: Path) -> None:
@@ -204,7 +222,7 @@ def test_mlcroissant_opens_the_result(finished: Path) -> None:
     assert [row["samples/id"].decode() for row in samples] == [f"p{number:05d}" for number in range(COUNT)]
     truth = json_lines(finished / "out" / "metadata.jsonl")
     assert samples[4]["samples/ambient"] == pytest.approx(truth[4]["ambient"])
-    for kind in ("inputs", "outputs", "albedos", "foregrounds"):
+    for kind in ("degraded", "targets", "albedos", "alphas", "foregrounds"):
         images = {row[f"{kind}/id"].decode(): row[f"{kind}/image"] for row in found.records(kind)}
         assert len(images) == COUNT
         assert images["p00002"].size == (96, 96)

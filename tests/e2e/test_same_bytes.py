@@ -100,7 +100,7 @@ def test_an_unchanged_run_starts_no_stage_and_changes_nothing(copied: Path) -> N
 
 def test_a_coarse_parameter_runs_coarse_and_render_again_and_nothing_else(copied: Path) -> None:
     before, bytes_before = made_by(copied / "out"), lasting_files(copied / "out")
-    ended = scenewright("run", copied / "job.json", "--set", "vistadream.coarse.iterationsPerFrame=3")
+    ended = scenewright("run", copied / "job.json", "--set", "vistadream.coarse.iterationsPerFrame=20")
     assert ended.code == 0
     assert ended.steps() == {"index", "coarse", "render", "publish"}
     new = made_by(copied / "out").keys() - before.keys()

@@ -158,8 +158,7 @@ def test_a_killed_rank_continues_from_the_saved_state_and_its_numbers_are_on_the
     states = tmp_path / "out" / "tuning_runs" / "letters" / layout.STATE
     with on_a_terminal("run", *jobs.manifests()) as (process, shown):
         await_true(lambda: any(states.rglob("latest.json")))
-        (worker,) = children(process.pid)
-        (rank,) = children(worker)
+        *_, rank = descendants(process.pid)
         os.kill(rank, signal.SIGKILL)
         assert process.wait(PATIENCE) == SAMPLES_FAILED
     text = b"".join(shown).decode(errors="replace")
@@ -298,7 +297,7 @@ def on_a_terminal(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes],
     os.close(ours)
 
 
-def await_true(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def await_true(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Returns when the condition holds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from killing import children, kill_tree, start
+from killing import kill_tree, start, workers
 from scene_jobs import assert_consistent, lasting_files, scenewright
 from test_world_batch import TINY, write_job, write_panorama
 
@@ -129,7 +129,7 @@ def test_ten_worlds_need_no_more_memory_than_a_few_and_stay_within_the_declared_
 def watch(command: subprocess.Popen[bytes], scratch: Path, seen: Watched) -> None:
     """Reads memory and scratch until the command has ended."""
     while command.poll() is None:
-        for number in descendants(command.pid):
+        for number in workers(command.pid):
             try:
                 pages = int(Path(f"/proc/{number}/statm").read_text().split()[1])
             except (OSError, IndexError):
@@ -146,9 +146,3 @@ def sizes_in(folder: Path) -> Iterator[int]:
                 yield path.stat().st_size
         except FileNotFoundError:
             continue
-
-
-def descendants(number: int) -> list[int]:
-    """All processes that come from one."""
-    found = children(number)
-    return found + [each for child in found for each in descendants(child)]

@@ -21,6 +21,8 @@ from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.torch_fitting import Momentum
+from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -180,6 +182,39 @@ def test_fitting_on_the_gpu_follows_the_cpu_and_keeps_frozen_rows(cpu: Renderer,
     assert slow.losses[0] - slow.losses[-1] > 0.005
     for name, tensor in fast.scene.to("cpu").tensors.items():
         assert torch.equal(tensor[:1_000], case.scene.tensors[name][:1_000]), name
+
+
+def test_a_fit_goes_on_with_the_momentum_of_the_one_before(gsplat: Renderer) -> None:
+    case = random_case(3_000, 96, 3.0)
+    view = View(case.camera, torch.rand(96, 96, 3, generator=torch.Generator().manual_seed(3)))
+    scene, settings = case.scene.to("cuda"), OptimisationSettings(iterations=20)
+    whole = optimise(scene, [view], replace(settings, iterations=40), 0, gsplat)
+    momentum = Momentum()
+    half = optimise(scene, [view], settings, 0, gsplat, momentum=momentum)
+    assert momentum.steps == 20
+    blind = optimise(half.scene, [view], settings, 0, gsplat)
+    split = optimise(half.scene, [view], settings, 0, gsplat, momentum=momentum)
+    assert momentum.steps == 40
+    # Sums on a GPU are rounded in any order, and Adam makes whole steps of it.
+    near, far = (float((each.scene.means - whole.scene.means).abs().mean()) for each in (split, blind))
+    assert near < far / 5
+
+
+def test_a_training_from_coarse_to_fine_explores_and_grows(gsplat: Renderer) -> None:
+    world = box_room(0)
+    pictures = [render(world, camera, 2) for camera in cameras_inside(world, 12, 128, 128, seed=0)]
+    views = [View(each.camera, torch.from_numpy(each.srgb)) for each in pictures]
+    chosen = np.random.default_rng(0).random((128, 128)) < 0.05
+    start = GaussianScene.concatenate(
+        [GaussianScene.from_rgbd(each.srgb, each.depth, each.camera, chosen) for each in pictures[::2]]
+    )
+    settings = TrainingSettings(
+        steps=400, segment=50, maximum=12_000, growth=0.5, harmonics_degree=1, exploration=True, coarse=4
+    )
+    scene = train(start, views[::2], settings, 1, gsplat)
+    before, after = (evaluate(each.to("cuda"), views[1::2], gsplat).psnr for each in (start, scene))
+    assert len(start) < len(scene) <= 12_000
+    assert after > before + 3
 
 
 def test_a_room_is_fitted_in_half_a_minute(gsplat: Renderer) -> None:

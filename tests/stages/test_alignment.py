@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from synthetic import SEEDS, box_room, cameras_inside, trace_depth
+from synthetic import SEEDS, World, box_room, cameras_inside, cylinder_room, render, trace_depth
 
+from scenewright_stages.backends.depth.depth_anything import AssumedRange, depth_from_relative
 from scenewright_stages.vision.alignment import fit_affine, membrane, smooth_connect
 
 
@@ -70,6 +71,26 @@ def test_connected_depth_is_right_seamless_and_known_depth_stays_bit_identical(s
     assert hole_error(affine, truth, hole) > hole_error(connected, truth, hole)
     blurred = blurred_100_times(predicted, reference)
     assert np.abs(blurred - truth)[~hole].max() > 1e-3, "the blur moves known depth"
+
+
+@pytest.mark.parametrize("world", [box_room(0), box_room(1), cylinder_room(0)], ids=["box 0", "box 1", "cylinder 0"])
+def test_disparity_up_to_scale_and_shift_gives_the_true_depth_of_an_object_in_the_hole(world: World) -> None:
+    """A perfect affine-invariant model; the known depth, as rendered, is off by half a percent."""
+    random, errors = np.random.default_rng(0), []
+    for camera in cameras_inside(world, 6, 96, 72):
+        view = render(world, camera, supersampling=1)
+        objects = view.instance >= world.first_instance[1]
+        hole = cv2.dilate(objects.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        answer = (3.0 / view.depth + 1.5).astype(np.float32)
+        predicted = depth_from_relative(answer, AssumedRange(1.0, 3.0))
+        seen = view.depth * (1 + 0.005 * random.normal(size=hole.shape))
+        reference = np.where(hole, np.nan, seen).astype(np.float32)
+        in_depth = affine_only(predicted, reference)
+        errors.append([hole_error(each, view.depth, hole) for each in (smooth_connect(predicted, reference), in_depth)])
+    ours, affine = np.mean(errors, axis=0)
+    print(f"inverse {ours:.4f} affine {affine:.4f}")
+    assert ours <= 0.02
+    assert affine > 0.02, "a fit in depth must lose"
 
 
 def test_a_large_hole_is_bridged_where_100_blurs_have_not_converged() -> None:

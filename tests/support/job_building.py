@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.execution.jobs import PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
-from scenewright_stages.contract.pipeline import Resources, SecretKey
+from scenewright_stages.contract.pipeline import IMAGES, Resources, SecretKey
 from scenewright_stages.contract.task import ENVIRONMENT, Task
 
 UID = "6f1d3c52-7a0e-4f2b-9d3e-0a1b2c3d4e5f"
@@ -24,7 +24,7 @@ ON_GPU: dict[str, Any] = {
     "models": {"acceptLicenses": ["flux-1-dev-non-commercial"], "cacheClaim": "weights", "tokenSecretName": "hub"},
 }
 SETTINGS = PodSettings(
-    images={"scene": "registry.example/scene:0.1"},
+    images={name: f"registry.example/{name}:0.1" for name in IMAGES},
     progress={"url": "http://scenewright.platform.svc:8081/v1/progress"},  # type: ignore[arg-type]
 )
 TOGETHER: dict[str, Any] = {

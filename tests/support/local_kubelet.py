@@ -15,7 +15,7 @@ import yaml
 from job_building import Create, Owned, container_of, literal_environment, pod_of, referenced_environment
 from plugins import with_plugins
 
-from scenewright.execution.jobs import PodSettings, job_manifest, paths
+from scenewright.execution.jobs import PodSettings, job_manifest, volumes
 from scenewright.planning.plan import make_plan
 from scenewright_stages.contract.reports import Report
 
@@ -80,7 +80,7 @@ class Kubelet:
 
 def on_this_machine(environment: dict[str, str], scratch: Path) -> dict[str, str]:
     """The variables with the paths that stand here for those of the container's volumes."""
-    places = {paths.SCRATCH: str(scratch), paths.TEMPORARY: str(scratch / "tmp")}
+    places = {volumes.SCRATCH: str(scratch), volumes.TEMPORARY: str(scratch / "tmp")}
     found = dict(environment)
     for name, value in environment.items():
         for inside, here in places.items():

@@ -53,15 +53,14 @@ def whole_scrape() -> str:
     """A scrape of an operator that has no work: every name that it will ever have is declared in it."""
     from prometheus_client import CollectorRegistry, generate_latest
 
-    import scenewright.telemetry.progress.metrics
-    from scenewright.reconcile.cluster.store import Store
-    from scenewright.reconcile.job_gauges import _Gauges
-    from scenewright.reconcile.objects import ObjectStore
+    from scenewright.reconcile.cache.store import ObjectStore, Store
+    from scenewright.reconcile.status.gauges import ObjectGauges
     from scenewright.telemetry.metrics import REGISTRY
+    from scenewright.telemetry.progress.endpoint import PUSHES
 
-    assert scenewright.telemetry.progress.metrics.REGISTRY is REGISTRY
+    assert PUSHES, "is declared beside what it counts"
     gauges = CollectorRegistry()
-    gauges.register(_Gauges(ObjectStore(), Store(), 0))
+    gauges.register(ObjectGauges(ObjectStore(), Store(), 0))
     return generate_latest(REGISTRY).decode() + generate_latest(gauges).decode()
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -25,6 +26,7 @@ from cluster.api import ApiError
 from cluster.processes import free_ports
 from scenewright.api.crds import crd
 from scenewright.api.kinds import KINDS
+from scenewright_stages.contract.pipeline import IMAGES
 from scenewright_stages.contract.reports import Report, StageCounts
 
 SYSTEM = "scenewright-system"
@@ -121,10 +123,6 @@ def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
 
 
-ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"}
-"""The C library's settings, as the chart has them."""
-
-
 @dataclass
 class OperatorProcess:
     """One operator; restartable under the same identity, as its Deployment does."""
@@ -150,7 +148,6 @@ class OperatorProcess:
             "POD_NAME": self.name,
             "SCENEWRIGHT_OPERATOR_CONFIG": str(config),
             **with_plugins(gpuChain="gpu_chain_pipeline:PIPELINE"),
-            **ALLOCATOR,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -229,7 +226,7 @@ class OperatorProcess:
             "logFormat": "text",
             "lease": {"namespace": SYSTEM, "name": "scenewright-operator", "seconds": 10},
             "progress": {"enabled": True, "port": free_ports(1)[0], "url": "http://127.0.0.1:1/"},
-            "pods": {"images": {"scene": "scenewright/scene:test"}},
+            "pods": {"images": {name: f"scenewright/{name}:test" for name in IMAGES}},
             **self.overrides,
         }
 
@@ -248,6 +245,27 @@ def operator_on(cluster: ControlPlane, folder: Path, **arguments: Any) -> Iterat
     finally:
         if operator.running:
             operator.kill()
+
+
+@contextmanager
+def restarting(operator: OperatorProcess) -> Iterator[list[int]]:
+    """Starts the operator again whenever it ends, as the kubelet does; yields the exit codes until now."""
+    codes: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.2):
+            if operator.process is not None and not operator.running:
+                codes.append(operator.process.returncode)
+                operator.start()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield codes
+    finally:
+        stop.set()
+        thread.join()
 
 
 def chain_object(name: str, output: str = "", **spec: Any) -> dict[str, Any]:

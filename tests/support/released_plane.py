@@ -15,7 +15,7 @@ from cluster_sharing import until_no_cluster_is_needed
 from cluster import ControlPlane, Unavailable
 from cluster.api import ApiError
 from cluster.binaries import CONTROL_PLANE, binaries
-from scenewright.api.kinds import PLURALS
+from scenewright.api.names import PLURALS
 
 CRDS = Path(__file__).parents[2] / "crds"
 T = TypeVar("T")

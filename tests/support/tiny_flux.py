@@ -14,7 +14,10 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
+
+from scenewright_stages.backends.inpaint.flux_prompts import EMPTY_PROMPT_FILE, PromptEmbeddings
 
 LATENT_CHANNELS = 4
 SEQUENCE_WIDTH = 32
@@ -23,7 +26,7 @@ _SPATIAL_REDUCTION = 8
 
 
 def save_tiny_flux(folder: Path, seed: int = 0, with_encoders: bool = False) -> Path:
-    """Write the pipeline to ``folder``; without encoders as someone who fetched only the required files."""
+    """Write the pipeline to ``folder``: with its text encoders, or with the empty prompt's embedding (zeros) alone."""
     torch.manual_seed(seed)
     pipeline = FluxFillPipeline(
         scheduler=_scheduler(),
@@ -32,7 +35,15 @@ def save_tiny_flux(folder: Path, seed: int = 0, with_encoders: bool = False) -> 
         **(_encoders(folder.parent) if with_encoders else dict.fromkeys(_ENCODER_PARTS)),
     )
     pipeline.save_pretrained(folder)
+    if not with_encoders:
+        empty = zero_embeddings(SEQUENCE_WIDTH, POOLED_WIDTH)
+        save_file({"sequence": empty.sequence, "pooled": empty.pooled}, folder / EMPTY_PROMPT_FILE)
     return folder
+
+
+def zero_embeddings(sequence_width: int, pooled_width: int) -> PromptEmbeddings:
+    """An empty prompt of zeros, for networks with random weights."""
+    return PromptEmbeddings(torch.zeros(1, 512, sequence_width), torch.zeros(1, pooled_width))
 
 
 def save_tiny_flux_dev(folder: Path, seed: int = 0) -> Path:

@@ -20,7 +20,7 @@ from scenewright_stages.contract.task import SHARD_ENVIRONMENT
 from scenewright_stages.store import hash_bytes, open_store
 from scenewright_stages.worker.evidence import parse_records
 
-POD = PodSettings(images={"scene": "none"})
+POD = PodSettings(images={"cpu": "none"})
 POD_ENVIRONMENT = {
     "SCENEWRIGHT_GRACE_SECONDS": str(POD.grace_seconds - FLUSH_SECONDS),
     "SCENEWRIGHT_STORAGE_PATIENCE": str(POD.storage_patience_seconds),

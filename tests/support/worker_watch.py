@@ -18,6 +18,7 @@ FLATNESS = 0.05
 LEAST_READINGS = 5
 """So many readings in a tenth of a process's samples tell its memory."""
 SCRATCH_LIMIT = 256 << 20
+PROGRESS = "SCENEWRIGHT_PROGRESS_FILE"
 
 Worker = tuple[int, Mapping[str, str]]
 """Number and variables of a process."""
@@ -90,6 +91,25 @@ def worker_processes(numbers: Iterable[int] | None = None) -> Iterator[Worker]:
                 yield number, variables
 
 
+def local_workers(command: int) -> Iterator[Worker]:
+    """The workers of a local run, whose variables nobody can read since they are forks: their log tells the shard."""
+    for number in _descendants(command):
+        with contextlib.suppress(OSError):
+            open_files = [path.readlink() for path in Path(f"/proc/{number}/fd").iterdir()]
+            folders = {path.parent for path in open_files if path.name == "log" and path.parent.name.endswith("-0")}
+            for folder in folders:
+                step = folder.name.rpartition("-")[0]
+                yield number, {ENVIRONMENT: json.dumps({"step": step}), PROGRESS: str(folder / "progress.json")}
+
+
+def _descendants(number: int) -> Iterator[int]:
+    for listing in Path(f"/proc/{number}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, listing.read_text().split()):
+                yield child
+                yield from _descendants(child)
+
+
 def _all_processes() -> Iterator[int]:
     return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
 
@@ -99,7 +119,7 @@ def _progress(number: int, variables: Mapping[str, str]) -> tuple[str, float]:
     step = json.loads(variables[ENVIRONMENT])["step"]
     try:
         # As the process sees the file, which may be in a container.
-        told = json.loads(Path(f"/proc/{number}/root{variables['SCENEWRIGHT_PROGRESS_FILE']}").read_text())
+        told = json.loads(Path(f"/proc/{number}/root{variables[PROGRESS]}").read_text())
     except (OSError, KeyError, ValueError):
         return step, 0.0
     samples = told["samples"]

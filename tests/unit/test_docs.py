@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel
 from rule_examples import right_spec
 
-from scenewright.api.kinds import API_VERSION, spec_model
+from scenewright.api.kinds import spec_model
+from scenewright.api.names import API_VERSION
 from scenewright.cli.manifests import Changes, load_plans
 from scenewright.planning.documents import kind_of
 from scenewright.planning.overrides import apply_overrides
@@ -210,3 +211,10 @@ def _tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_tests_that_the_pages_name_exist() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert "test_draws_fill_their_ranges" in named
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []

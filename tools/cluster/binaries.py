@@ -161,6 +161,9 @@ PROJECTS = (
         ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"),
         _build_kubernetes,
     ),
+    Project(
+        "crane", "0.22.1", ("crane",), partial(_install, "github.com/google/go-containerregistry/cmd/crane@v0.22.1", ())
+    ),
     Project("kwok", "0.8.0", ("kwok",), partial(_install, "sigs.k8s.io/kwok/cmd/kwok@v0.8.0", ())),
     Project("helm", "3.22.0", ("helm",), partial(_install, "helm.sh/helm/v3/cmd/helm@v3.22.0", ())),
     Project("coredns", "1.12.4", ("coredns",), partial(_install, "github.com/coredns/coredns@v1.12.4", ())),

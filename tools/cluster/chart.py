@@ -64,13 +64,12 @@ def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
         Unavailable: the build failed, as it has told.
     """
     variables = {"BASE_IMAGE": images.build_base(report), "PREFIX": PREFIX, "TAG": tag, "ENGINE": "buildah"}
-    # The node's cards are not there: without CUDA the images are gigabytes smaller.
-    variables["DEVICES"] = "cpu"
     downloads = Path.home() / ".cache" / "uv"
     if downloads.is_dir():
         variables["UV_CACHE"] = str(downloads)
     report("building the images (minutes the first time)")
-    command = [str(ROOT / "images" / "build")]
+    # The node has no GPU, and CUDA has gigabytes.
+    command = [str(ROOT / "images" / "build"), "operator", "cpu"]
     done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable("images/build failed (see above)")
@@ -85,17 +84,14 @@ def install(
     Args:
         values: more arguments of helm, for instance ``--set metrics.annotations=true``.
     """
-    built = build_images(tag, report)
-    # What only other images are built on does not run on a node.
-    wanted = [name for name in built if not name.startswith(f"{PREFIX}stage-base")]
-    identities = {name: images.move_to_node(name, target.containerd, report) for name in wanted}
+    identities = {name: images.move_to_node(name, target.containerd, report) for name in build_images(tag, report)}
     report("installing the chart")
     # Other images under the same names must replace the operator's Pod.
     annotations = {"images": " ".join(sorted(identities.values()))}
     arguments = [
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
         *("--set", f"operator.image.repository={PREFIX}operator", "--set", f"operator.image.tag={tag}"),
-        *("--set", f"stages.images.scene.repository={PREFIX}scene", "--set", f"stages.images.scene.tag={tag}"),
+        *("--set", f"stages.images.cpu.repository={PREFIX}cpu", "--set", f"stages.images.cpu.tag={tag}"),
         *("--set-json", f"operator.podAnnotations={json.dumps(annotations)}"),
         *("--wait", "--timeout", "120s"),
         *values,

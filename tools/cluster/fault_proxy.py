@@ -34,7 +34,8 @@ class Faults:
         too_many_requests: 429 with ``Retry-After: 1``; the request is not carried out.
         server_error: 500; the request is not carried out.
         lost_answer: the request is carried out and the connection is cut instead of an answer.
-        gone: 410 for a list or for the start of a watch; half of the watches get it as an ERROR event in the stream.
+        gone: 410 for a later page of a list or for the start of a watch; half of the watches get it as an ERROR event
+            in the stream. A list that begins asks for no version, so that no API server answers it with 410.
         latency_seconds: each request waits for a time between these.
         watch_seconds: each watch is cut, without an end of the stream, after a time between these; None leaves them.
     """
@@ -139,7 +140,7 @@ class FaultProxy:
             "too_many_requests": faults.too_many_requests,
             "server_error": faults.server_error,
             "lost_answer": faults.lost_answer,
-            "gone": faults.gone if request.method == "GET" else 0.0,
+            "gone": faults.gone if _is_watch(request) or "continue" in request.query else 0.0,
         }
         for name, rate in rates.items():
             if rate and self._random.random() < rate:

@@ -7,15 +7,8 @@ from typing import Any
 import yaml
 
 from scenewright.api import patterns
-from scenewright.api.kinds import (
-    GROUP,
-    KINDS,
-    MAXIMUM_NAME_LENGTH,
-    PLURALS,
-    SHORT_NAMES,
-    VERSION,
-    spec_model,
-)
+from scenewright.api.kinds import KINDS, MAXIMUM_NAME_LENGTH, spec_model
+from scenewright.api.names import GROUP, PLURALS, SHORT_NAMES, VERSION
 from scenewright.api.schema import structural_schema
 from scenewright.api.status import Status
 from scenewright_stages.contract.pipeline import Kind

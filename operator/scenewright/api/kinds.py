@@ -19,10 +19,6 @@ from scenewright_stages.contract.params import Params, Rule
 from scenewright_stages.contract.pipeline import Kind, Pipeline
 from scenewright_stages.pipelines import pipelines
 
-GROUP = "scenewright.io"
-RETRY_ANNOTATION = f"{GROUP}/retry"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
 MAXIMUM_NAME_LENGTH = 63
 
 OUTPUT_OUTSIDE_INPUT = Rule(
@@ -132,8 +128,6 @@ _BASES: dict[Kind, type[CommonSpec]] = {
     "TuningRun": TuningRunSpec,
 }
 KINDS: tuple[Kind, ...] = tuple(_BASES)
-PLURALS = {"SceneJob": "scenejobs", "DatasetJob": "datasetjobs", "TuningRun": "tuningruns"}
-SHORT_NAMES = {"SceneJob": "scene", "DatasetJob": "dsj", "TuningRun": "tune"}
 
 
 @cache

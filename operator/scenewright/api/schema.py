@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from scenewright_stages.contract.params import Params, Rule
 
 Schema = dict[str, Any]
+
+_BLOCK = "block"
 
 _KEPT = (
     "type",
@@ -40,8 +44,17 @@ def structural_schema(model: type[BaseModel]) -> Schema:
     Optional blocks get no default, since a default would bring them into being; all other nested blocks get one that
     writes out the defaults of their fields: the API server checks a default by the block's rules before it fills it in.
     """
-    generated = model.model_json_schema(by_alias=True, mode="validation")
-    return _Translation(generated.get("$defs", {}), _models_by_name(model)).block(generated)
+    generated = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithBlocks)
+    return _Translation(generated.get("$defs", {})).block(generated)
+
+
+class _WithBlocks(GenerateJsonSchema):
+    """Puts each block's class into its schema, for its rules: its name alone may be that of another class too."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        """The schema of a model as pydantic makes it, with the class if it is a block."""
+        out = super().model_schema(schema)
+        return {**out, _BLOCK: schema["cls"]} if issubclass(schema["cls"], Params) else out
 
 
 class _Translation:
@@ -49,12 +62,10 @@ class _Translation:
 
     Args:
         definitions: the schema's ``$defs``.
-        models: the pydantic models by the names under which they are defined.
     """
 
-    def __init__(self, definitions: Mapping[str, Schema], models: Mapping[str, type[Params]]) -> None:
+    def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions
-        self._models = models
 
     def node(self, source: Schema) -> Schema:
         """One node; `source` is never changed."""
@@ -72,7 +83,7 @@ class _Translation:
         out: Schema = {"type": "object", **_described(source), "properties": properties}
         if source.get("required"):
             out["required"] = sorted(source["required"])
-        rules = self._models[source["title"]].rules if source.get("title") in self._models else ()
+        rules = source[_BLOCK].rules if _BLOCK in source else ()
         if rules:
             out[VALIDATIONS] = [_validation(rule, out) for rule in rules]
         return out
@@ -171,21 +182,3 @@ def _field(path: str, block: Schema) -> tuple[Schema, bool]:
         may_be_absent |= "default" not in child and name not in node.get("required", ())
         node = child
     return node, may_be_absent
-
-
-def _models_by_name(model: type[BaseModel]) -> dict[str, type[Params]]:
-    """All blocks below a model by the names that pydantic gives them."""
-    found: dict[str, type[Params]] = {}
-    _collect(model, found)
-    return found
-
-
-def _collect(annotation: Any, found: dict[str, type[Params]]) -> None:
-    for each in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            if issubclass(each, Params) and found.get(each.__name__) is not each:
-                found[each.__name__] = each
-                for field in each.model_fields.values():
-                    _collect(field.annotation, found)
-        elif each is not annotation:
-            _collect(each, found)

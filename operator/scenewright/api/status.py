@@ -11,6 +11,8 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
+ENDS: tuple[Phase, ...] = ("Complete", "Failed")
+"""Phases that are left only for other work."""
 
 
 def rate_text(samples_per_minute: float) -> str:

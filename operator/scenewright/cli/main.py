@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,23 +18,17 @@ app = typer.Typer(
 )
 
 
-class OutputFormat(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class MaskBackend(StrEnum):
-    """Who cuts out."""
-
-    CLASSIC = "classic"
-    SAM2 = "sam2"
-
-
 FileArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Manifests in YAML or JSON, in any order; - reads standard input."),
+    typer.Argument(
+        metavar="FILE", help="Manifests in YAML or JSON, in any order, or photographs; - reads standard input."
+    ),
+]
+PipelineOption = Annotated[
+    str,
+    typer.Option(
+        "--pipeline", metavar="NAME", help="What a photograph without a manifest becomes; default: vistadream."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -71,7 +64,9 @@ UseSecretOption = Annotated[
     bool, typer.Option("--use-secret", help="Read the storage with the keys of the object's own Secret.")
 ]
 CRD_FOLDERS = [Path("crds"), Path("charts/scenewright/files/crds")]
-FormatOption = Annotated[OutputFormat, typer.Option("-o", "--format", help="text, or one JSON document for machines.")]
+FormatOption = Annotated[
+    Literal["text", "json"], typer.Option("-o", "--format", help="text, or one JSON document for machines.")
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,17 +96,16 @@ def run(
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
     execution: ExecutionOption = "",
+    pipeline: PipelineOption = "",
     force: ForceOption = False,
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
-    """Run manifests here, each after those that it needs; what is up to date is not made again."""
+    """Run manifests or photographs here, each after those that it needs; what is up to date is not made again."""
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
-    changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
-    raise typer.Exit(
-        run_command(files, changes, as_json=output_format is OutputFormat.JSON, retry_failed=False, force=force)
-    )
+    changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution, pipeline)
+    raise typer.Exit(run_command(files, changes, as_json=output_format == "json", retry_failed=False, force=force))
 
 
 @app.command()
@@ -125,7 +119,7 @@ def retry(
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
     execution: ExecutionOption = "",
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
     namespace: NamespaceOption = "",
     context: ContextOption = "",
 ) -> None:
@@ -133,7 +127,7 @@ def retry(
     from scenewright.cli.cluster.access import is_reference
     from scenewright.cli.manifests import Changes
 
-    as_json = output_format is OutputFormat.JSON
+    as_json = output_format == "json"
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
     if is_reference(target):
         from scenewright.cli.cluster.access import Place
@@ -141,7 +135,7 @@ def retry(
 
         if changes != Changes([]):
             raise typer.BadParameter(f"{target} is in a cluster: edit it there to change what it does")
-        raise typer.Exit(retry_object(target, Place(namespace, context), as_json))
+        raise typer.Exit(retry_object(target, Place(namespace, context), as_json=as_json))
     from scenewright.cli.commands.run import run_command
 
     raise typer.Exit(run_command([Path(target)], changes, as_json=as_json, retry_failed=True))
@@ -162,14 +156,16 @@ def pick(
     others: Annotated[
         list[Path] | None, typer.Option("--with", help="Manifest of an object that FILE refers to; may be repeated.")
     ] = None,
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
     """Choose among candidates where a pipeline asks a person, then let the job continue."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.pick import pick_command
 
-    where, as_json = Place(namespace, context), output_format is OutputFormat.JSON
-    raise typer.Exit(pick_command(target, sample, choices or [], where, use_secret, as_json, others or []))
+    place, as_json = Place(namespace, context), output_format == "json"
+    raise typer.Exit(
+        pick_command(target, sample, choices or [], place, use_secret=use_secret, as_json=as_json, others=others or [])
+    )
 
 
 @app.command()
@@ -180,14 +176,14 @@ def validate(
     start_from: StartOption = "",
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
     """Check a manifest: fields, values, licences."""
     from scenewright.cli.commands.plan import validate_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(validate_command(files, changes, as_json=output_format is OutputFormat.JSON))
+    raise typer.Exit(validate_command(files, changes, as_json=output_format == "json"))
 
 
 @app.command()
@@ -200,14 +196,14 @@ def plan(
     output_uri: OutputOption = "",
     execution: ExecutionOption = "",
     force: ForceOption = False,
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
     """Show what a run would do and why; nothing is written."""
     from scenewright.cli.commands.plan import plan_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
-    raise typer.Exit(plan_command(files, changes, as_json=output_format is OutputFormat.JSON, force=force))
+    raise typer.Exit(plan_command(files, changes, as_json=output_format == "json", force=force))
 
 
 @app.command()
@@ -217,7 +213,7 @@ def report(
     ],
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     output_uri: OutputOption = "",
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
@@ -225,12 +221,13 @@ def report(
     """Show how the last run ended, and its report page."""
     from scenewright.cli.cluster.access import is_reference
 
-    as_json = output_format is OutputFormat.JSON
+    as_json = output_format == "json"
     if is_reference(target):
         from scenewright.cli.cluster.access import Place
         from scenewright.cli.commands.report import report_object
 
-        raise typer.Exit(report_object(target, Place(namespace, context), open_page, use_secret, as_json))
+        place = Place(namespace, context)
+        raise typer.Exit(report_object(target, place, open_page=open_page, use_secret=use_secret, as_json=as_json))
     from scenewright.cli.commands.report import report_command
 
     raise typer.Exit(report_command(target, output_uri, open_page, as_json=as_json))
@@ -245,14 +242,14 @@ def status(
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
     context: ContextOption = "",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until the object ends.")] = False,
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
     """Show how objects in a cluster stand."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.status import status_command
 
-    as_json = output_format is OutputFormat.JSON
-    raise typer.Exit(status_command(target, Place(namespace, context), all_namespaces, watch, as_json))
+    place, as_json = Place(namespace, context), output_format == "json"
+    raise typer.Exit(status_command(target, place, all_namespaces=all_namespaces, watch=watch, as_json=as_json))
 
 
 @app.command()
@@ -266,15 +263,15 @@ def logs(
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
-    output_format: FormatOption = OutputFormat.TEXT,
+    output_format: FormatOption = "text",
 ) -> None:
     """Show the logs of an object's Pods, also of those that are gone."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.logs import Selection, logs_command
 
     selection = Selection(stage, shard, run_id, tail)
-    as_json = output_format is OutputFormat.JSON
-    raise typer.Exit(logs_command(target, Place(namespace, context), selection, follow, use_secret, as_json))
+    place, as_json = Place(namespace, context), output_format == "json"
+    raise typer.Exit(logs_command(target, place, selection, follow=follow, use_secret=use_secret, as_json=as_json))
 
 
 @app.command()
@@ -290,8 +287,9 @@ def mask(
         list[str] | None, typer.Option("--not", metavar="X,Y", help="A place beside the object. Repeatable.")
     ] = None,
     backend: Annotated[
-        MaskBackend, typer.Option("--backend", help="classic (no weights), or sam2 from the model cache.")
-    ] = MaskBackend.CLASSIC,
+        Literal["classic", "sam2"],
+        typer.Option("--backend", help="classic (no weights), or sam2 from the model cache."),
+    ] = "classic",
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Default: NAME.mask.png beside the photo.")
     ] = None,
@@ -311,14 +309,24 @@ def mask(
 def models(
     fetch: Annotated[str, typer.Option("--fetch", metavar="ID", help="Download these weights into the cache.")] = "",
     accept: Annotated[str, typer.Option("--accept", metavar="LICENCE", help="Licence accepted for --fetch.")] = "",
-    output_format: FormatOption = OutputFormat.TEXT,
+    store_empty_prompt: Annotated[
+        str,
+        typer.Option(
+            "--store-empty-prompt",
+            metavar="ID",
+            help="Embed the empty prompt with these weights' text encoders, which may be deleted then.",
+        ),
+    ] = "",
+    output_format: FormatOption = "text",
 ) -> None:
     """List backends: weights, licences, memory, presence."""
-    from scenewright.cli.commands.models import fetch_command, models_command
+    from scenewright.cli.commands.models import empty_prompt_command, fetch_command, models_command
 
+    if store_empty_prompt:
+        raise typer.Exit(empty_prompt_command(store_empty_prompt))
     if fetch:
         raise typer.Exit(fetch_command(fetch, accept))
-    raise typer.Exit(models_command(as_json=output_format is OutputFormat.JSON))
+    raise typer.Exit(models_command(as_json=output_format == "json"))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from scenewright.api.kinds import spec_model
+from scenewright.api.names import API_VERSION
 from scenewright.cli.executions import execution_uri
-from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris
+from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris, with_value
 from scenewright.planning.inputs import ObjectReference
-from scenewright.planning.overrides import apply_overrides, with_value
+from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.plan import Plan, make_plan, outputs_conflict
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
@@ -31,6 +33,7 @@ class Changes:
         start_from: name of a stage.
         input_uri, output_uri: relative paths count from the current folder.
         execution: folder below the output: ``new``, ``last`` or a name; empty: the output itself.
+        pipeline: of files that are photographs and no manifests; empty: `PHOTOGRAPH_PIPELINE`.
     """
 
     assignments: Sequence[str] = ()
@@ -39,6 +42,13 @@ class Changes:
     input_uri: str = ""
     output_uri: str = ""
     execution: str = ""
+    pipeline: str = ""
+
+
+PHOTOGRAPH_PIPELINE = "vistadream"
+"""What a photograph without a manifest becomes by default."""
+
+_MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True) -> list[Plan]:
@@ -108,8 +118,42 @@ def reference_to(plan: Plan) -> ObjectReference:
 def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
     """The raw documents of a file with the changes applied and all paths made absolute."""
     folder = Path.cwd() if str(file) == "-" else file.absolute().parent
-    documents = parse_documents(_read(file))
+    documents = [photograph_document(file, changes.pipeline)] if is_photograph(file) else _manifest(file, changes)
     return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
+
+
+def is_photograph(file: Path) -> bool:
+    """Whether a file is named as something that a pipeline takes in, and not as a manifest."""
+    return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
+
+
+def _pipelines_taking(file: Path) -> dict[str, str]:
+    """Names of the pipelines whose samples may be such a file, with their kinds."""
+    suffix = file.suffix.lower()
+    return {name: found.kind for name, found in pipelines().items() if suffix in found.input.suffixes}
+
+
+def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
+    """The manifest that a photograph alone stands for: a pipeline with its defaults, results below ``results``.
+
+    Raises:
+        SpecError: there is no such pipeline, or it does not take such files.
+    """
+    name = pipeline or PHOTOGRAPH_PIPELINE
+    taking = _pipelines_taking(file)
+    if name not in taking:
+        takes = f"takes no {file.suffix} file; these do: {', '.join(sorted(taking))}"
+        raise SpecError([Problem("--pipeline", name, takes)])
+    title = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:40].strip("-") or "photograph"
+    output = Path.cwd() / "results" / title
+    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: {}}
+    return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
+
+
+def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:
+    if changes.pipeline:
+        raise SpecError([Problem("--pipeline", changes.pipeline, f"{file.name} is a manifest, which names its own")])
+    return parse_documents(_read(file))
 
 
 def local_revision(weights: Weights) -> str:

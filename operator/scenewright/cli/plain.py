@@ -7,7 +7,7 @@ from typing import TextIO
 
 from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.board import Board, Row
-from scenewright.cli.texts import count, duration
+from scenewright.cli.texts import count, counted, duration
 from scenewright.execution.events import (
     Event,
     Indexed,
@@ -93,10 +93,8 @@ def up_to_date_line(event: StepUpToDate) -> str:
     counts = event.counts
     if not counts.failed and not counts.skipped and not counts.awaiting:
         return f"{event.step}: up to date ({count(counts.done, 'sample')})"
-    facts = [f"{counts.done} done"] if counts.done else []
-    facts += [f"{counts.failed} failed before"] if counts.failed else []
-    facts += [f"{counts.skipped} skipped"] if counts.skipped else []
-    facts += [f"{counts.awaiting} waiting for a choice"] if counts.awaiting else []
+    ended = ((counts.done, "done"), (counts.failed, "failed before"), (counts.skipped, "skipped"))
+    facts = counted(*ended, (counts.awaiting, "waiting for a choice"))
     return f"{event.step}: nothing to run ({', '.join(facts)})"
 
 
@@ -105,7 +103,6 @@ def finished_line(row: Row, event: StepFinished) -> str:
     if event.code != 0:
         return f"{row.step}: ended with exit code {event.code} after {duration(event.seconds)}"
     counts = event.counts
-    facts = [f"{counts.done} done"] if counts and counts.done else []
-    facts += [f"{counts.failed} failed"] if counts and counts.failed else []
-    facts += [f"{counts.skipped} skipped"] if counts and counts.skipped else []
+    ended = ((counts.done, "done"), (counts.failed, "failed"), (counts.skipped, "skipped")) if counts else ()
+    facts = counted(*ended)
     return f"{row.step}: done in {duration(event.seconds)}" + (f" ({', '.join(facts)})" if facts else "")

@@ -1,16 +1,23 @@
-"""What a run left behind: the files that a person opens first, and the facts for programs."""
+"""What a run left behind: the summary at its end, the files that a person opens first, and the facts for programs."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from scenewright.cli.texts import place
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from scenewright.cli.texts import count, duration, place
 from scenewright.execution.events import Outcome
-from scenewright.execution.published import local_path
+from scenewright.execution.published import local_path, read_json
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
+from scenewright_stages.contract.reports import Failure
 
 _WORTH_OPENING = ("html", "ply", "video", "rrd")
 _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
@@ -19,13 +26,7 @@ _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
 def published_files(output_uri: str) -> tuple[str, ...]:
     """Paths that the last publication of a local output names; none for remote outputs, which are not read."""
     folder = local_path(output_uri)
-    if folder is None:
-        return ()
-    try:
-        published: dict[str, Any] = json.loads((folder / layout.PUBLISHED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ()
-    return tuple(published.get("files", {}))
+    return tuple(read_json(folder / layout.PUBLISHED).get("files", {})) if folder is not None else ()
 
 
 def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
@@ -74,3 +75,83 @@ def _matching(files: tuple[str, ...], pattern: str, folder: Path) -> list[str]:
     before, _, after = pattern.partition("{sample}")
     matching = [name for name in files if name.startswith(before) and name.endswith(after)]
     return [place((folder / name).as_uri()) for name in matching]
+
+
+MOST_FAILURES = 10
+
+
+def headline(plan: Plan, outcome: Outcome) -> str:
+    """One sentence on how the run ended."""
+    report = outcome.report
+    if outcome.exit_code == 0 and report is not None:
+        ran = any(stage.name in outcome.step_seconds for stage in plan.chain)
+        what = "done" if ran else "up to date, nothing to do"
+        return f"{plan.name}: {count(report.samples, 'sample')} {what} ({duration(outcome.seconds)})"
+    return f"{plan.name}: {outcome.message}"
+
+
+def retry_hint(outcome: Outcome, retried: bool) -> str:
+    """What the user can do about failed samples; empty when nothing failed or that was just done."""
+    if retried or outcome.reason not in ("SamplesFailed", "NothingReadable") or outcome.report is None:
+        return ""
+    return "Unchanged samples are not tried again by `scenewright run`; `scenewright retry` does that."
+
+
+def print_plain_summary(plan: Plan, outcome: Outcome, retried: bool) -> None:
+    """The summary as lines on stdout."""
+    if outcome.problems:
+        return
+    print(headline(plan, outcome))
+    for warning in outcome.report.warnings if outcome.report else []:
+        print(f"warning: {warning}")
+    for failure in _failures(outcome)[:MOST_FAILURES]:
+        print(f"failed: {failure.sample}: {failure.stage}: {failure.reason}: {failure.message}")
+    if hint := retry_hint(outcome, retried):
+        print(hint)
+    if outcome.report is not None:
+        for label, where in highlights(plan, outcome):
+            print(f"{label}: {where}")
+
+
+def print_rich_summary(plan: Plan, outcome: Outcome, retried: bool, console: Console) -> None:
+    """The summary as a panel: green for done, yellow for partly failed, red for refused."""
+    style = {0: "green", 1: "yellow"}.get(outcome.exit_code, "red")
+    parts: list[RenderableType] = []
+    if outcome.report is not None and outcome.report.warnings:
+        parts += [*(Text(f"! {warning}", "bold yellow") for warning in outcome.report.warnings), Text("")]
+    if _failures(outcome):
+        parts.append(_failure_table(plan, outcome))
+    if hint := retry_hint(outcome, retried):
+        parts.append(Text(hint, "dim"))
+    if outcome.report is not None and not outcome.problems:
+        parts.append(place_table(highlights(plan, outcome)))
+    console.print(Panel(Group(*parts), title=Text(headline(plan, outcome)), title_align="left", border_style=style))
+
+
+def _failures(outcome: Outcome) -> list[Failure]:
+    return list(outcome.report.failures) if outcome.report else []
+
+
+def _failure_table(plan: Plan, outcome: Outcome) -> RenderableType:
+    table = failure_table((each.sample, each.stage, each.reason, each.message) for each in _failures(outcome))
+    dropped = outcome.report.outputs.get("dropped", "") if outcome.report else ""
+    more = Text(f"all of them: {place(dropped)}", "dim") if dropped else Text("")
+    return Group(table, more)
+
+
+def failure_table(failures: Iterable[tuple[str, str, str, str]]) -> Table:
+    """The first failures: sample, stage, reason and message of each."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("sample", "stage", "reason", "message"):
+        table.add_column(name, overflow="fold")
+    for sample, stage, reason, message in islice(failures, MOST_FAILURES):
+        table.add_row(sample, stage, Text(reason, "red"), Text(message))
+    return table
+
+
+def place_table(found: Iterable[tuple[str, str]]) -> Table:
+    """Places by their labels."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, where in found:
+        table.add_row(Text(label, "bold"), Text(where, "cyan", overflow="fold"))
+    return table

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.execution.published import local_path
 from scenewright.planning.problems import Problem, SpecError
+
+Arguments = ParamSpec("Arguments")
 
 
 def duration(seconds: float) -> str:
@@ -36,6 +39,11 @@ def age(seconds: float) -> str:
 def count(number: int, singular: str, plural: str = "") -> str:
     """``1 sample``, ``2 samples``."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def counted(*numbers: tuple[int, str]) -> list[str]:
+    """``3 done``, ``1 failed``: the numbers that are not 0, with their words."""
+    return [f"{number} {word}" for number, word in numbers if number]
 
 
 def place(uri: str) -> str:
@@ -77,3 +85,16 @@ def refuse(error: SpecError, as_json: bool) -> int:
     else:
         print_problems(error.problems)
     return COMMAND_REFUSED
+
+
+def refusing(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """A command that tells why a spec was refused, as JSON when called with `as_json=True`; returns its exit code."""
+
+    @functools.wraps(command)
+    def refusing_command(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except SpecError as error:
+            return refuse(error, bool(kwargs.get("as_json")))
+
+    return refusing_command

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from scenewright.execution.devices import available_cpus, available_gpus, gpu_sl
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
 from scenewright.execution.folders import RunFolder, run_folder
 from scenewright.execution.interruption import Interruption
+from scenewright.execution.process import WorkerServer
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
@@ -54,7 +56,7 @@ class LocalRun:
                 outcome = outcomes.of_publication(self._plan, report)
             except EndOfRun as ended:
                 outcome = ended.outcome
-        return outcomes.with_times(outcome, time.monotonic() - started, runner.step_seconds)
+        return replace(outcome, seconds=time.monotonic() - started, step_seconds=dict(runner.step_seconds))
 
     def plan_only(self) -> tuple[Outcome, dict[str, Any]]:
         """What a run would do: the index step, writing nothing to the output, and the plan that it made."""
@@ -78,11 +80,9 @@ class LocalRun:
     @contextmanager
     def _prepared(self) -> Iterator[tuple[RunFolder, ShardRunner]]:
         interruption = Interruption(lambda grace: self._on_event(Interrupted(grace)))
-        with interruption.handling(), run_folder() as folder:
-            yield (
-                folder,
-                ShardRunner(folder, self._environment, interruption, self._on_event, partial(restarts_of, self._plan)),
-            )
+        restarts = partial(restarts_of, self._plan)
+        with interruption.handling(), run_folder() as folder, closing(WorkerServer(self._environment)) as server:
+            yield folder, ShardRunner(folder, server, self._environment, interruption, self._on_event, restarts)
 
     def _passes(self, runner: ShardRunner) -> Report:
         """Goes over the chain until no sample is missing; returns the report of the last publish."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ast
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from scenewright.execution.events import Outcome
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
 from scenewright_stages.contract.errors import ExitCode
-from scenewright_stages.contract.reports import AWAITING, Report
+from scenewright_stages.contract.reports import AWAITING, Report, StageCounts
 
 Verdict = Literal["done", "retry", "lost", "fail"]
 
@@ -132,11 +131,6 @@ def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None
     return Outcome(COMMAND_REFUSED, "SecretMissing", str(problems[0]), problems) if problems else None
 
 
-def with_times(outcome: Outcome, seconds: float, step_seconds: dict[str, float]) -> Outcome:
-    """The outcome with the times of the run."""
-    return replace(outcome, seconds=seconds, step_seconds=dict(step_seconds))
-
-
 def _nothing_readable(plan: Plan, report: Report) -> Outcome:
     first = report.failures[0]
     message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
@@ -146,8 +140,8 @@ def _nothing_readable(plan: Plan, report: Report) -> Outcome:
 
 def _nothing_was_readable(plan: Plan, report: Report) -> bool:
     """Every sample was rejected by the index or failed in the first stage for a reason of its own."""
-    first = report.stages.get(plan.chain[0].name)
-    if first is None or not report.failures or first.done or first.skipped:
+    first = report.stages.get(plan.chain[0].name, StageCounts())
+    if not report.failures or first.done or first.skipped:
         return False
     reasons = {failure.reason for failure in report.failures}
-    return report.rejected + first.failed >= report.samples > 0 and not reasons & NOT_THE_INPUTS_FAULT
+    return first.failed >= report.samples and not reasons & NOT_THE_INPUTS_FAULT

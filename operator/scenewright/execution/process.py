@@ -1,10 +1,12 @@
-"""One stage process: started, watched and ended. It never outlives the process that started it."""
+"""Stage processes: forked by a server, watched and ended. None outlives the process that started it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,10 +15,69 @@ from typing import Self
 
 from scenewright.execution.folders import ShardFolder
 from scenewright.planning.tasks import task_text
+from scenewright_stages.contract.forks import FORK_SERVER_MODULE, SOCKET_ENVIRONMENT, UNEXPECTED, Request
 from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Task
 
 WORKER_MODULE = "scenewright_stages.worker"
+"""What a Pod runs."""
+WORKER_MAIN = "scenewright_stages.worker.process.main"
+"""What a fork of the server runs."""
 POLL_SECONDS = 0.1
+COUNTING_SECONDS = 1.0
+"""The server has so long to wait for the workers that have ended, so that their processor time counts as ours."""
+
+
+class WorkerServer:
+    """The process that forks the workers of a run; started with the first of them, and again when it is lost.
+
+    Args:
+        environment: of the workers, as far as they share it: thread variables count when a module is imported.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+
+    def start_worker(self, environment: Mapping[str, str], log: int, life_line: int, status: int) -> None:
+        """Asks for a worker; what becomes of it is read from the other end of the status pipe.
+
+        Raises:
+            OSError: no server can be started.
+        """
+        request = Request(WORKER_MAIN, environment, log, life_line, status)
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                request.send(self._connection)
+                return
+        request.send(self._restart(log))
+
+    def close(self) -> None:
+        """Ends the server, whose workers do not depend on it: at once, or when it has counted those that have ended."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(COUNTING_SECONDS)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _restart(self, log: int) -> socket.socket:
+        self.close()
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", FORK_SERVER_MODULE],
+                env={**self._environment, "PYTHONUNBUFFERED": "1", SOCKET_ENVIRONMENT: str(theirs.fileno())},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+            )
+        return self._connection
 
 
 class StageProcess:
@@ -26,51 +87,50 @@ class StageProcess:
     tells it when we are gone, even by SIGKILL.
     """
 
-    def __init__(self, task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str]) -> None:
-        parent_end, self._life_line = os.pipe()
-        self._log = folder.log_file.open("ab")
+    def __init__(
+        self, server: WorkerServer, task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str]
+    ) -> None:
+        self._told = b""
+        self._pending: list[int] = []
+        self._ended: int | None = None
+        worker_end, self._life_line = os.pipe()
+        self._status, status = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", WORKER_MODULE],
-                env=_environment(task, shard, folder, environment, parent_end),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(parent_end,),
-            )
+            with folder.log_file.open("ab") as log:
+                variables = _environment(task, shard, folder, environment)
+                server.start_worker(variables, log.fileno(), worker_end, status)
         except BaseException:
             os.close(self._life_line)
-            self._log.close()
+            os.close(self._status)
             raise
         finally:
-            os.close(parent_end)
+            os.close(worker_end)
+            os.close(status)
 
     def is_running(self) -> bool:
         """Whether the process still runs."""
-        return self._process.poll() is None
+        self._listen(0.0)
+        return self._ended is None
 
     def wait_a_moment(self) -> None:
         """Waits for the process's end, at most a tenth of a second."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(POLL_SECONDS)
+        self._listen(POLL_SECONDS)
 
     @property
     def code(self) -> int:
         """Exit code of the ended process, negative for a signal."""
-        return self._process.wait()
+        while self._ended is None:
+            self._listen(None)
+        return self._ended
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the process; nothing happens when it has ended."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
+        """Sends a signal to the process, as soon as it has begun; nothing happens when it has ended."""
+        self._pending.append(number)
+        self._deliver()
 
     def kill(self) -> None:
         """Ends the process and all that it started, at once."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            self._process.kill()
+        self.signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self
@@ -78,16 +138,52 @@ class StageProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
+        if self._ended is None:
             self.kill()
-        self._process.wait()
+            _ = self.code
         os.close(self._life_line)
-        self._log.close()
+        os.close(self._status)
+
+    def _listen(self, seconds: float | None) -> None:
+        """Reads what the status pipe tells: the process number, then how the process ended."""
+        if self._ended is not None or not select.select([self._status], [], [], seconds)[0]:
+            return
+        told = os.read(self._status, 64)
+        self._told += told
+        worker, *code = [int(line) for line in self._told.split()] or [0]
+        if code:
+            self._ended = code[0]
+        elif not told:
+            self._ended = _end_of_lost(worker) if worker else UNEXPECTED
+        else:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        while self._told and self._ended is None and self._pending:
+            _send(int(self._told.split()[0]), self._pending.pop(0))
 
 
-def _environment(
-    task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str], parent_end: int
-) -> dict[str, str]:
+def _send(worker: int, number: int) -> None:
+    """A signal to a worker; SIGKILL also to all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        if number == signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError):
+                # It has no group of its own in its first moment.
+                os.killpg(worker, number)
+        os.kill(worker, number)
+
+
+def _end_of_lost(worker: int) -> int:
+    """Ends a worker of which nobody will tell any more, and waits until it is gone; its exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(worker)
+        _send(worker, signal.SIGKILL)
+        select.select([descriptor], [], [])
+        os.close(descriptor)
+    return -signal.SIGKILL
+
+
+def _environment(task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str]) -> dict[str, str]:
     return {
         **environment,
         "PYTHONUNBUFFERED": "1",
@@ -96,6 +192,5 @@ def _environment(
         "SCENEWRIGHT_REPORT_DIR": str(folder.path),
         "SCENEWRIGHT_PROGRESS_FILE": str(folder.progress_file),
         "SCENEWRIGHT_TERMINATION_LOG": str(folder.path / "termination.json"),
-        "SCENEWRIGHT_PARENT_FD": str(parent_end),
         "SCENEWRIGHT_HOLDER_PID": str(os.getpid()),
     }

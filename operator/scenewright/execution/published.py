@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
@@ -25,8 +25,10 @@ def completed(report: Report, output_uri: str) -> Report:
     folder = local_path(output_uri)
     if folder is None:
         return report
-    summary = _summary(folder / SUMMARY)
-    failures, warnings = _failures(folder / DROPPED, summary.left_out | {AWAITING}), summary.warnings
+    summary = read_json(folder / SUMMARY)
+    # Samples that a rule left out, or that wait for a person, are no failures.
+    failures = _failures(folder / DROPPED, {AWAITING, *summary.get("leftOut", {})})
+    warnings = [str(warning) for warning in summary.get("warnings", [])]
     changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
     return report.model_copy(update=changes)
 
@@ -37,9 +39,8 @@ def last_retry_token(output_uri: str) -> str | None:
     if folder is None:
         return None
     try:
-        job = json.loads((folder / layout.JOB).read_text(encoding="utf-8"))
-        return str(job["spec"]["execution"]["retryToken"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / layout.JOB)["spec"]["execution"]["retryToken"])
+    except (KeyError, TypeError):
         return None
 
 
@@ -49,19 +50,14 @@ def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None
     if folder is None:
         return None
     try:
-        published = json.loads((folder / layout.PUBLISHED).read_text(encoding="utf-8"))
+        published = read_json(folder / layout.PUBLISHED)
         return ResolvedInput.of(wanted, output_uri, published["hash"], published["chosen"])
-    except (OSError, ValueError, KeyError):
+    except KeyError:
         return None
 
 
 def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[str, ResolvedInput] | ObjectReference:
-    """What the objects that a plan needs have published locally, or the first of them that has published nothing.
-
-    Args:
-        plan: what is to be made.
-        outputs: URIs of the outputs of the other objects.
-    """
+    """What the objects that a plan needs have published into their outputs here, or the first that has not."""
     found: dict[str, ResolvedInput] = {}
     for wanted in plan.inputs:
         if not wanted.kind:
@@ -79,7 +75,16 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
-def _failures(path: Path, reasons: frozenset[str]) -> list[Failure]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty when there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _failures(path: Path, reasons: Collection[str]) -> list[Failure]:
     """The first rows of the list of samples that are not done; rows with one of the reasons are no failures."""
     names = Failure.model_fields
     try:
@@ -88,21 +93,3 @@ def _failures(path: Path, reasons: frozenset[str]) -> list[Failure]:
             return [Failure(**{name: row.get(name) or "" for name in names}) for row in islice(rows, MAXIMUM_FAILURES)]
     except (OSError, csv.Error):
         return []
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """What is read of ``summary.json``: its warnings, and the reasons for which rules left samples out."""
-
-    warnings: list[str]
-    left_out: frozenset[str]
-
-
-def _summary(path: Path) -> _Summary:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _Summary(
-            [str(warning) for warning in content.get("warnings", [])], frozenset(content.get("leftOut", {}))
-        )
-    except (OSError, ValueError, AttributeError):
-        return _Summary([], frozenset())

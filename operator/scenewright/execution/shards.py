@@ -13,7 +13,7 @@ from scenewright.execution.events import Event, Outcome, Retried
 from scenewright.execution.folders import RunFolder
 from scenewright.execution.interruption import Interruption
 from scenewright.execution.outcomes import explanation, verdict
-from scenewright.execution.process import StageProcess
+from scenewright.execution.process import StageProcess, WorkerServer
 from scenewright.execution.steps import StepClock
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import Report
@@ -45,25 +45,19 @@ class _Attempt:
 
 
 class ShardRunner:
-    """Runs the processes of one run, all from the calling thread.
-
-    Args:
-        folder: of the run.
-        environment: of the processes.
-        interruption: whether the user wants to stop.
-        on_event: called with everything that happens.
-        restarts: how often a process of a step is started again.
-    """
+    """Runs the processes of one run, all from the calling thread; `restarts` says how often each step's may restart."""
 
     def __init__(
         self,
         folder: RunFolder,
+        server: WorkerServer,
         environment: Mapping[str, str],
         interruption: Interruption,
         on_event: Callable[[Event], None],
         restarts: Callable[[str], int],
     ) -> None:
         self._folder = folder
+        self._server = server
         self._environment = environment
         self._interruption = interruption
         self._on_event = on_event
@@ -107,10 +101,12 @@ class ShardRunner:
     def _start(self, task: Task, shard: int, number: int, slot: Slot) -> _Attempt:
         folder = self._folder.shard(task.step, shard)
         folder.clear()
-        clock = StepClock(folder, self._on_event, self.step_seconds, self._indexed)
-        clock.begin(_steps(task), shard, task.shards, number)
+        position = (shard, task.shards)
+        clock = StepClock(folder, _steps(task), position, number, self._on_event, self.step_seconds, self._indexed)
         resources = ExitStack()
-        process = resources.enter_context(StageProcess(task, shard, folder, {**self._environment, **slot}))
+        process = resources.enter_context(
+            StageProcess(self._server, task, shard, folder, {**self._environment, **slot})
+        )
         resources.enter_context(self._interruption.watching(process))
         return _Attempt(shard, number, slot, process, clock, resources)
 

@@ -18,8 +18,8 @@ class StepClock:
     A step that its process passes through too quickly to be seen in the progress file is still reported.
 
     Args:
-        folder: of the shard.
-        on_event: called with what happens.
+        steps: that the process, which starts now, goes through.
+        shard: which one of how many.
         totals: seconds by step, of all processes of the run; steps that were up to date are not added.
         indexed: how many samples have to run by stage, once the index is known; shared by all processes of the run.
     """
@@ -27,20 +27,17 @@ class StepClock:
     def __init__(
         self,
         folder: ShardFolder,
+        steps: Sequence[str],
+        shard: tuple[int, int],
+        attempt: int,
         on_event: Callable[[Event], None],
         totals: MutableMapping[str, float],
         indexed: MutableMapping[str, int],
     ) -> None:
         self._folder, self._on_event = folder, on_event
         self._totals, self._indexed = totals, indexed
-        self._steps: Sequence[str] = ()
-        self._position = 0
-        self._shard, self._shards = 0, 1
-        self._began = 0.0
-
-    def begin(self, steps: Sequence[str], shard: int, shards: int, attempt: int) -> None:
-        """A process started that goes through these steps."""
-        self._steps, self._position, self._shard, self._shards = steps, 0, shard, shards
+        self._steps, self._position = steps, 0
+        self._shard, self._shards = shard
         self._start(attempt)
 
     def advance(self, progress: dict[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""Backends of a chain: whether their licences are accepted, and which revision they run."""
+"""Backends of a chain: whether their licences are accepted, which revision they run, and in which image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scenewright_stages.backends.registry import find_backend
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.pipeline import CPU_IMAGE, IMAGES, StageSpec
 
 RevisionOf = Callable[[Weights], str]
 
@@ -50,3 +50,15 @@ def licence_problems(
         except ConfigurationError as error:
             problems.setdefault(str(error), from_configuration_error(error))
     return list(problems.values())
+
+
+def image_of(stage: StageSpec, *, on_gpu: bool) -> str:
+    """Name of the image in which a stage runs: the smallest that has what the stage and its backends need.
+
+    An image that is not one of ours is taken as it is: a pipeline or a backend of the user's own may bring one.
+    """
+    found = [facts for choice in stage.backend_choices() if (facts := find_backend(*choice)) is not None]
+    needed = [stage.image if on_gpu or stage.image not in IMAGES else CPU_IMAGE]
+    needed += [facts.image for facts in found if facts.image]
+    foreign = [image for image in needed if image not in IMAGES]
+    return foreign[0] if foreign else max(needed, key=IMAGES.index)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os.path import normpath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic.alias_generators import to_camel
@@ -58,10 +59,9 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
         SpecError: it is not one of ours.
     """
     kind = document.get("kind")
-    for known in KINDS:
-        if kind == known:
-            return known
-    raise SpecError([Problem("kind", kind, suggestion(str(kind), list(KINDS)))])
+    if kind not in KINDS:
+        raise SpecError([Problem("kind", kind, suggestion(str(kind), list(KINDS)))])
+    return cast(Kind, kind)
 
 
 def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -88,8 +88,17 @@ def absolute_uri(uri: str, folder: Path) -> str:
     if "://" in uri or not uri:
         return uri
     path = Path(uri).expanduser()
-    absolute = path if path.is_absolute() else folder.absolute() / path
-    return _normalised(absolute).as_uri() + ("/" if uri.endswith("/") else "")
+    # As text alone: links are not followed, nothing is looked up.
+    return Path(normpath(folder.absolute() / path)).as_uri() + ("/" if uri.endswith("/") else "")
+
+
+def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of the raw tree with one leaf set; blocks on the way are made where they are missing."""
+    if not path:
+        return value
+    base = dict(node) if isinstance(node, dict) else {}
+    base[path[0]] = with_value(base.get(path[0]), path[1:], value)
+    return base
 
 
 def _with_absolute_uri(block: Any, folder: Path) -> Any:
@@ -107,17 +116,6 @@ def _with_absolute_value(block: Any, path: Sequence[str], folder: Path) -> Any:
     if below:
         return {**block, name: _with_absolute_value(value, below, folder)}
     return {**block, name: absolute_uri(value, folder)} if isinstance(value, str) else block
-
-
-def _normalised(path: Path) -> Path:
-    """Without ``..``, as text alone: links are not followed, nothing is looked up."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == "..":
-            parts = parts[:-1] if len(parts) > 1 else parts
-        else:
-            parts.append(part)
-    return Path(*parts)
 
 
 def _load(text: str) -> list[Any]:

@@ -1,15 +1,15 @@
-"""What is in effect once the overrides of single stages are applied to the pipeline's parameters."""
+"""What is in effect: the overrides of single stages in the pipeline's parameters, and the stages that may run."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
-from scenewright.api.execution import StageOverride
+from scenewright.api.execution import StageOverride, Stages
+from scenewright.planning.documents import with_value
 from scenewright.planning.problems import Problem, SpecError, suggestion
 from scenewright.planning.validation import problems_of
 from scenewright_stages.contract.params import Params
@@ -29,7 +29,8 @@ def effective_parameters(
     block: dict[str, Any] = params.model_dump(by_alias=True, exclude_unset=True)
     problems: list[Problem] = []
     for name, override in overrides.items():
-        problems += _apply(block, chain, name, override)
+        block, found = _apply(block, chain, name, override)
+        problems += found
     if problems:
         raise SpecError(problems)
     if not any(override.backend for override in overrides.values()):
@@ -41,26 +42,22 @@ def effective_parameters(
     return effective, pipeline.stages(effective)
 
 
-def _apply(block: dict[str, Any], chain: tuple[StageSpec, ...], name: str, override: StageOverride) -> list[Problem]:
-    """Sets the backend of one stage in the raw block; the problems that prevent it."""
+def _apply(
+    block: dict[str, Any], chain: tuple[StageSpec, ...], name: str, override: StageOverride
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The raw block with the backend of one stage set, and the problems that prevent it."""
     field = f"spec.execution.stageOverrides.{name}"
     stage = next((stage for stage in chain if stage.name == name), None)
     if stage is None:
-        return [Problem(field, name, f"no such stage; {suggestion(name, [stage.name for stage in chain])}")]
+        names = [stage.name for stage in chain]
+        return block, [Problem(field, name, f"no such stage; {suggestion(name, names)}")]
     if not override.backend:
-        return []
+        return block, []
     if not stage.backend_parameters:
-        return [Problem(f"{field}.backend", override.backend, "this stage has no backend; remove the field")]
+        return block, [Problem(f"{field}.backend", override.backend, "this stage has no backend; remove the field")]
     for path in stage.backend_parameters.values():
-        _set(block, [to_camel(part) for part in path.split(".")], override.backend)
-    return []
-
-
-def _set(block: dict[str, Any], path: list[str], value: str) -> None:
-    for part in path[:-1]:
-        block[part] = copy.copy(block.get(part, {}))
-        block = block[part]
-    block[path[-1]] = value
+        block = with_value(block, [to_camel(part) for part in path.split(".")], override.backend)
+    return block, []
 
 
 def _as_overrides(
@@ -74,3 +71,28 @@ def _as_overrides(
         for path in stage.backend_parameters.values()
     }
     return [Problem(origin.get(each.field, each.field), each.value, each.remedy) for each in problems]
+
+
+def selected_stages(chain: Sequence[StageSpec], stages: Stages) -> tuple[str, ...]:
+    """Names of the stages that may run, in the order of the chain.
+
+    Raises:
+        SpecError: a name that the chain lacks.
+    """
+    names = [stage.name for stage in chain]
+    problems = [
+        Problem(field, name, f"no such stage with these parameters; {suggestion(name, names)}")
+        for field, name in _given(stages)
+        if name not in names
+    ]
+    if problems:
+        raise SpecError(problems)
+    if stages.start_from is not None:
+        return tuple(names[names.index(stages.start_from) :])
+    return tuple(name for name in names if not stages.only or name in stages.only)
+
+
+def _given(stages: Stages) -> list[tuple[str, str]]:
+    field = "spec.execution.stages"
+    start = [(f"{field}.startFrom", stages.start_from)] if stages.start_from is not None else []
+    return start + [(f"{field}.only[{position}]", name) for position, name in enumerate(stages.only)]

@@ -46,13 +46,7 @@ class ResolvedInput:
 
     @classmethod
     def of(cls, wanted: NamedInput, uri: str, publication: str, chosen: Mapping[str, str]) -> ResolvedInput:
-        """What a named input is, given what the other object published.
-
-        Args:
-            wanted: the input.
-            uri: of the other object's output.
-            publication: hash of its publication.
-            chosen: the files that it offers by name, as ``path@hash``.
+        """What a named input is, given the other object's output, its hash, and the files ``path@hash`` that it offers.
 
         Raises:
             KeyError: it offers no file of that name.

@@ -7,7 +7,6 @@ in the schema's own defaults, so that a value which equals its built-in default 
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from scenewright.api.execution import Execution
 from scenewright.api.kinds import KINDS
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.storage import Storage
+from scenewright.planning.documents import with_value
 from scenewright.planning.problems import Problem, SpecError
 from scenewright.planning.validation import block_of, field_of, problems_of
 from scenewright_stages.contract.params import BROKEN_RULES
@@ -61,7 +61,7 @@ def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
 
 def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
     """The document with the lab's values where it says nothing, and those values by path below ``spec``."""
-    spec: dict[str, Any] = copy.deepcopy(dict(document["spec"]))
+    spec: dict[str, Any] = document["spec"]
     models, taken = _models(), dict[str, Any]()
     for name, block in defaults.items():
         is_pipeline = name not in COMMON
@@ -70,7 +70,7 @@ def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], d
         for path, value in _leaves(models[name], block, (name,)):
             if _is_given(spec, path, models[name]):
                 continue
-            _set(spec, path, copy.deepcopy(value))
+            spec = with_value(spec, path, value)
             taken[".".join(path)] = value
     return {**document, "spec": spec}, taken
 
@@ -91,7 +91,7 @@ def in_status(status: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults with which the work of a status has begun, as blocks."""
     spec: dict[str, Any] = {}
     for path, value in ((status.get("effective") or {}).get("defaults") or {}).items():
-        _set(spec, tuple(path.split(".")), json.loads(value))
+        spec = with_value(spec, path.split("."), json.loads(value))
     return spec
 
 
@@ -148,11 +148,3 @@ def _field(model: type[BaseModel], alias: str) -> FieldInfo:
     if field is None:
         raise KeyError(f"{model.__name__} has no field {alias}")
     return field
-
-
-def _set(spec: dict[str, Any], path: Path, value: Any) -> None:
-    block = spec
-    for part in path[:-1]:
-        block[part] = dict(block.get(part) or {})
-        block = block[part]
-    block[path[-1]] = value

@@ -9,7 +9,9 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from scenewright.planning.problems import ABSENT, Problem, SpecError, suggestion
+from scenewright.planning.documents import with_value
+from scenewright.planning.problems import ABSENT, Problem, SpecError
+from scenewright.planning.validation import block_of, field_of, no_such_field
 
 _ROOTS = ("spec", "metadata")
 
@@ -70,38 +72,12 @@ def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
             continue
-        block = block_in(annotation)
-        fields = fields_by_alias(block) if block else {}
-        if part not in fields:
-            return Problem(f"--set {'.'.join(path[:position])}", ABSENT, _remedy(part, fields))
-        annotation = fields[part]
+        block = block_of(annotation)
+        field = field_of(block, part) if block else None
+        if field is None:
+            return Problem(f"--set {'.'.join(path[:position])}", ABSENT, no_such_field(part, block))
+        annotation = field.annotation
     return None
-
-
-def _remedy(part: str, fields: Mapping[str, Any]) -> str:
-    return f"no such field; {suggestion(part, sorted(fields))}"
-
-
-def fields_by_alias(model: type[BaseModel]) -> dict[str, Any]:
-    """Annotation of every field by its name in manifests."""
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-
-
-def block_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that is a block or an optional block, else None."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy of the raw tree with one leaf set; blocks on the way are made where they are missing."""
-    if not path:
-        return value
-    base = dict(node) if isinstance(node, dict) else {}
-    base[path[0]] = with_value(base.get(path[0]), path[1:], value)
-    return base
 
 
 def _camel(part: str) -> str:

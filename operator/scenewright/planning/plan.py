@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scenewright.api.execution import Retries, effective_retries
-from scenewright.api.kinds import API_VERSION, CommonSpec, JobSpec, given_pipeline, manifest_model
+from scenewright.api.kinds import CommonSpec, JobSpec, given_pipeline, manifest_model
+from scenewright.api.names import API_VERSION
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
-from scenewright.planning.effective import effective_parameters
+from scenewright.planning.effective import effective_parameters, selected_stages
 from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs, references
 from scenewright.planning.lab import with_lab_defaults
 from scenewright.planning.problems import Problem, SpecError
-from scenewright.planning.selection import selected_stages
 from scenewright.planning.validation import validated
 from scenewright_stages.contract.keys import short_hash, stage_keys
 from scenewright_stages.contract.params import Params

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
+from scenewright.planning import backends
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.reports import Report, StageCounts
 
@@ -38,6 +39,14 @@ def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bo
     return not later and shards == 1 and not needs_gpu
 
 
+def needs_models(plan: Plan) -> bool:
+    """Whether a step has to see to it that the model cache holds the weights of the stages that may run."""
+    if not plan.spec.models.cache_claim:
+        return False
+    selected = [stage for stage in plan.chain if stage.name in plan.selected]
+    return any(backends.revisions(selected).values())
+
+
 def has_work(counts: StageCounts) -> bool:
     """Whether a stage has anything to do in this pass."""
     return counts.todo > 0
@@ -55,18 +64,6 @@ def restarts_of(plan: Plan, step: str) -> int:
 
 
 def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:
-    """Whether another pass follows: samples are missing, and passes are left.
-
-    Args:
-        report: of publish.
-        passes_done: passes so far, this one included.
-        allowed: ``retries.passes``: further passes after the first.
-    """
+    """Whether another pass follows: samples are missing, and passes are left of those `allowed` after the first."""
     missing = sum(counts.missing for counts in report.stages.values())
     return "again" if missing and passes_done <= allowed else "finished"
-
-
-def queue_of(plan: Plan, *, needs_gpu: bool) -> str:
-    """The queue in which a step's Job waits, empty for none."""
-    scheduling = plan.spec.scheduling
-    return scheduling.queue_name if needs_gpu else scheduling.cpu_queue_name

@@ -28,18 +28,12 @@ _REMEDIES: dict[str, Callable[[Context], str]] = {
     "string_too_long": lambda ctx: f"must have at most {ctx['max_length']} characters",
     "string_too_short": lambda ctx: f"must have at least {ctx['min_length']} characters",
     "too_long": lambda ctx: f"must have at most {ctx['max_length']} entries",
-    "int_type": lambda ctx: "must be an integer",
-    "int_parsing": lambda ctx: "must be an integer",
-    "int_from_float": lambda ctx: "must be an integer",
-    "float_type": lambda ctx: "must be a number",
-    "float_parsing": lambda ctx: "must be a number",
-    "bool_type": lambda ctx: "must be true or false",
-    "bool_parsing": lambda ctx: "must be true or false",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), lambda ctx: "must be an integer"),
+    **dict.fromkeys(("float_type", "float_parsing"), lambda ctx: "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), lambda ctx: "must be true or false"),
     "string_type": lambda ctx: "must be text; put it in quotes",
     "list_type": lambda ctx: "must be a list",
-    "dict_type": lambda ctx: "must be an object",
-    "model_type": lambda ctx: "must be an object",
-    "model_attributes_type": lambda ctx: "must be an object",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), lambda ctx: "must be an object"),
 }
 
 
@@ -87,7 +81,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list
             for name, message in context["broken"]
         ]
     if detail["type"] == "extra_forbidden":
-        return [Problem(field, ABSENT, f"no such field; {_fields_allowed(path, owner)}")]
+        return [Problem(field, ABSENT, no_such_field(path.rpartition(".")[2], owner))]
     if detail["type"] in ("literal_error", "enum"):
         return [Problem(field, detail["input"], _choices(detail["input"], context))]
     if detail["type"] in ("missing", "value_error"):
@@ -106,10 +100,10 @@ def _choices(value: Any, context: Context) -> str:
     return suggestion(value, allowed) if isinstance(value, str) else f"allowed: {', '.join(allowed)}"
 
 
-def _fields_allowed(path: str, owner: type[BaseModel] | None) -> str:
-    name = path.rpartition(".")[2]
-    fields = [field.alias or key for key, field in owner.model_fields.items()] if owner else []
-    return suggestion(name, sorted(fields))
+def no_such_field(name: str, block: type[BaseModel] | None) -> str:
+    """The remedy for a field that a block does not have, with near matches."""
+    fields = [field.alias or key for key, field in block.model_fields.items()] if block else []
+    return f"no such field; {suggestion(name, sorted(fields))}"
 
 
 def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:

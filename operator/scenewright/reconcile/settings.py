@@ -26,7 +26,6 @@ class LeaseSettings(Params):
     namespace: str = Field(default="scenewright-system", description="Namespace of the lease.")
     name: str = Field(default="scenewright-operator", description="Its name; one for each set of watched namespaces.")
     seconds: int = Field(default=30, ge=5, le=300, description="For how long it holds without being renewed.")
-    enabled: bool = Field(default=True, description="False only where nothing else can run beside it.")
 
 
 class ProgressSettings(Params):
@@ -36,16 +35,6 @@ class ProgressSettings(Params):
     url: str = Field(default="", description="As Pods reach it; empty: no progress while a stage runs.")
     audience: str = Field(default="scenewright-progress", description="Audience of the Pods' tokens.")
     port: int = Field(default=8081, ge=0, le=65535, description="Port that it listens on; 0 for none.")
-
-
-class RateSettings(Params):
-    """How fast the operator may write."""
-
-    creates_per_second: float = Field(default=60.0, gt=0.0, le=1000.0, description="Jobs a second, sustained.")
-    progress_writes_per_second: float = Field(
-        default=5.0, gt=0.0, le=1000.0, description="Status writes of mere progress a second, over all objects."
-    )
-    create_burst: int = Field(default=120, ge=1, le=10_000, description="Jobs at once after a quiet time.")
 
 
 class OperatorSettings(Params):
@@ -62,7 +51,6 @@ class OperatorSettings(Params):
     metrics_max_objects: int = Field(default=200, ge=0, le=5000, description="Objects named in metrics, at most.")
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
-    rates: RateSettings = RateSettings()
     pods: PodSettings = PodSettings()
     defaults: dict[str, Any] = Field(
         default_factory=dict, description="Parts of a spec that objects need not say: see planning.lab."

@@ -1,10 +1,11 @@
 """Prometheus metrics of the operator: what it does, what it costs the API server, and how the jobs go.
 
-No metric has an unbounded label: objects are named only in :mod:`scenewright.telemetry.job_metrics`, up to a cap.
+No metric has an unbounded label: objects are named only in :mod:`scenewright.reconcile.status.gauges`, up to a cap.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
@@ -27,134 +28,71 @@ _BYTES = (1024, 2048, 4096, 8192, 16384, 24576, 32768)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-BUILD_INFO = Gauge("scenewright_build_info", "Version of the operator; always 1.", ["version"], registry=REGISTRY)
-LEADER = Gauge("scenewright_leader", "1 while this process holds the lease and acts.", registry=REGISTRY)
+counter = partial(Counter, namespace="scenewright", registry=REGISTRY)
+gauge = partial(Gauge, namespace="scenewright", registry=REGISTRY)
+histogram = partial(Histogram, namespace="scenewright", registry=REGISTRY)
 
-RECONCILES = Counter(
-    "scenewright_reconcile_total", "Reconciliations by result: ok, retry, error.", ["kind", "result"], registry=REGISTRY
+BUILD_INFO = gauge("build_info", "Version of the operator; always 1.", ["version"])
+LEADER = gauge("leader", "1 while this process holds the lease and acts.")
+
+RECONCILES = counter("reconcile_total", "Reconciliations by result: ok, retry, error.", ["kind", "result"])
+RECONCILE_SECONDS = histogram(
+    "reconcile_duration_seconds", "Duration of one reconciliation, API calls included.", ["kind"], buckets=_SHORT
 )
-RECONCILE_SECONDS = Histogram(
-    "scenewright_reconcile_duration_seconds",
-    "Duration of one reconciliation, API calls included.",
-    ["kind"],
-    buckets=_SHORT,
-    registry=REGISTRY,
-)
-QUEUE_DEPTH = Gauge("scenewright_workqueue_depth", "Objects that are due.", registry=REGISTRY)
-QUEUE_OLDEST = Gauge(
-    "scenewright_workqueue_oldest_seconds", "How long the longest waiting of them has been due.", registry=REGISTRY
-)
-QUEUE_WAIT = Histogram(
-    "scenewright_workqueue_wait_seconds",
-    "Time from being due to being worked on.",
-    ["priority"],
-    buckets=_QUEUED,
-    registry=REGISTRY,
+QUEUE_DEPTH = gauge("workqueue_depth", "Objects that are due.")
+QUEUE_OLDEST = gauge("workqueue_oldest_seconds", "How long the longest waiting of them has been due.")
+QUEUE_WAIT = histogram(
+    "workqueue_wait_seconds", "Time from being due to being worked on.", ["priority"], buckets=_QUEUED
 )
 
-API_REQUESTS = Counter(
-    "scenewright_api_requests_total",
-    "Requests to the API server; code 0 when there was no answer.",
-    ["verb", "resource", "code"],
-    registry=REGISTRY,
-)
-API_SECONDS = Histogram(
-    "scenewright_api_request_duration_seconds",
-    "Duration of requests to the API server, watches left out.",
-    ["verb"],
-    buckets=_SHORT,
-    registry=REGISTRY,
-)
-CREATE_RATE = Gauge(
-    "scenewright_create_rate_limit", "Creations a second that are allowed now; falls after errors.", registry=REGISTRY
+API_REQUESTS = counter(
+    "api_requests_total", "Requests to the API server; code 0 when there was no answer.", ["verb", "resource", "code"]
 )
 
-WATCH_AGE = Gauge(
-    "scenewright_watch_last_event_age_seconds",
+WATCH_AGE = gauge(
+    "watch_last_event_age_seconds",
     "Time since the last event or bookmark of a watch; one for each namespace that the operator is told to serve. "
     "Of our own kinds: time since the oldest write of this operator that their watch has not reported.",
     ["resource", "watched_namespace"],
-    registry=REGISTRY,
 )
-WATCH_RELISTS = Counter(
-    "scenewright_watch_relists_total", "Full lists of a watched resource.", ["resource", "reason"], registry=REGISTRY
-)
-CACHED = Gauge("scenewright_informer_objects", "Objects in memory.", ["resource"], registry=REGISTRY)
-SWEEP_DIFFERENCES = Counter(
-    "scenewright_sweep_differences_total",
-    "What the sweep found and the watches had missed.",
-    ["resource"],
-    registry=REGISTRY,
-)
-SWEEP_TIME = Gauge(
-    "scenewright_sweep_last_success_timestamp_seconds", "When the last complete sweep ended.", registry=REGISTRY
-)
-MALFORMED = Counter(
-    "scenewright_malformed_total",
-    "Objects that could not be read and were skipped.",
-    ["resource"],
-    registry=REGISTRY,
-)
-HEARTBEAT_AGE = Gauge(
-    "scenewright_loop_heartbeat_age_seconds", "Time since a loop last showed life.", ["loop"], registry=REGISTRY
-)
+WATCH_RELISTS = counter("watch_relists_total", "Full lists of a watched resource.", ["resource", "reason"])
+SWEEP_DIFFERENCES = counter("sweep_differences_total", "What the sweep found and the watches had missed.", ["resource"])
+SWEEP_TIME = gauge("sweep_last_success_timestamp_seconds", "When the last complete sweep ended.")
+MALFORMED = counter("malformed_total", "Objects that could not be read and were skipped.", ["resource"])
 
-STATUS_BYTES = Histogram("scenewright_status_bytes", "Size of written statuses.", buckets=_BYTES, registry=REGISTRY)
-STATUS_WRITES = Counter(
-    "scenewright_status_writes_total",
+STATUS_BYTES = histogram("status_bytes", "Size of written statuses.", buckets=_BYTES)
+STATUS_WRITES = counter(
+    "status_writes_total",
     "Status writes by result: written, progress (written for mere progress), unchanged, held, conflict, gone, error.",
     ["result"],
-    registry=REGISTRY,
 )
 
-FINISHED = Counter(
-    "scenewright_finished_total", "Objects that ended.", ["kind", "pipeline", "result", "reason"], registry=REGISTRY
+FINISHED = counter("finished_total", "Objects that ended.", ["kind", "pipeline", "result", "reason"])
+STAGE_SECONDS = histogram(
+    "stage_duration_seconds", "Time from a stage's first Pod to its end.", ["kind", "pipeline", "stage"], buckets=_LONG
 )
-OBJECT_SECONDS = Histogram(
-    "scenewright_object_duration_seconds",
-    "Time from an object's creation to its first end.",
-    ["kind", "pipeline", "result"],
-    buckets=_LONG,
-    registry=REGISTRY,
-)
-STAGE_SECONDS = Histogram(
-    "scenewright_stage_duration_seconds",
-    "Time from a stage's first Pod to its end.",
-    ["kind", "pipeline", "stage"],
-    buckets=_LONG,
-    registry=REGISTRY,
-)
-STAGE_QUEUE_SECONDS = Histogram(
-    "scenewright_stage_queue_seconds",
+STAGE_QUEUE_SECONDS = histogram(
+    "stage_queue_seconds",
     "Time from the creation of a stage's Job to the start of its first Pod.",
     ["kind", "stage"],
     buckets=_LONG,
-    registry=REGISTRY,
 )
-SAMPLES = Counter(
-    "scenewright_samples_total",
+SAMPLES = counter(
+    "samples_total",
     "Samples that ended in a run: done, failed, skipped.",
     ["namespace", "kind", "pipeline", "stage", "result"],
-    registry=REGISTRY,
 )
-SAMPLE_FAILURES = Counter(
-    "scenewright_sample_failures_total",
+SAMPLE_FAILURES = counter(
+    "sample_failures_total",
     "Failures that status names (at most 20 an object), by reason.",
     ["kind", "pipeline", "stage", "reason"],
-    registry=REGISTRY,
 )
-RELEASED = Counter("scenewright_pods_released_total", "Pods released because their node was lost.", registry=REGISTRY)
-ATTEMPTS = Counter(
-    "scenewright_attempts_total",
-    "Pods that ended: success, app, config, timeout, oom, infra.",
-    ["step", "class"],
-    registry=REGISTRY,
-)
-GPU_SECONDS = Counter(
-    "scenewright_gpu_seconds_total",
+RELEASED = counter("pods_released_total", "Pods released because their node was lost.")
+ATTEMPTS = counter("attempts_total", "Pods that ended: success, app, config, timeout, oom, infra.", ["step", "class"])
+GPU_SECONDS = counter(
+    "gpu_seconds_total",
     "GPU time in which samples ran (busy) and did not (waiting), as Pods push it or tell at their end.",
     ["namespace", "kind", "pipeline", "stage", "state"],
-    registry=REGISTRY,
 )
 
 
@@ -164,6 +102,11 @@ def announce_version() -> None:
         BUILD_INFO.labels(version("scenewright")).set(1)
     except PackageNotFoundError:
         BUILD_INFO.labels("unknown").set(1)
+
+
+def observe_request(verb: str, resource: str, status: int) -> None:
+    """Counts a request to the API server."""
+    API_REQUESTS.labels(verb, resource, str(status)).inc()
 
 
 def register_process_metrics() -> None:

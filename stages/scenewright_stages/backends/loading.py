@@ -23,7 +23,7 @@ from scenewright_stages.contract.backends import BackendFacts, Weights, at_revis
 from scenewright_stages.contract.stage import ModelSettings
 
 # Packages that only an option needs; a backend's own extra installs the rest.
-_EXTRA_OF_PACKAGE = {"bitsandbytes": "quantised", "torchao": "quantised"}
+_EXTRA_OF_PACKAGE = {"bitsandbytes": "quantised"}
 
 
 @dataclass(frozen=True)

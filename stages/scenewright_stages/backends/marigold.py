@@ -1,7 +1,7 @@
 """Marigold (Ke et al. 2024, 2025) by diffusers: albedo by intrinsic image decomposition, and surface normals.
 
-A latent diffusion model; its first latents are drawn on the CPU from the sample's seed, so that they depend neither on
-the device nor on which images share a batch.
+A latent diffusion model; all its noise, that of the first latents and what the LCM weights add at each step, is drawn
+on the CPU from the sample's seed, so that it depends neither on the device nor on which images share a batch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from scenewright_stages.backends.tensors import Returning, device_batch, free_me
 
 # Marigold's camera looks along -z with y up (docs of diffusers); ours looks along z with y down.
 _CAMERA_FROM_MARIGOLD = (1.0, -1.0, -1.0)
+
+_FULL_LIGHT = 85.0  # percentile of the shading that counts as full light, as for the classic albedo
+_DARK = 0.01
 
 
 @dataclass(frozen=True)
@@ -97,17 +100,14 @@ class MarigoldModel:
         resolution = settings.resolution
         if resolution is None:
             resolution = int(pipeline.default_processing_resolution)
-        shape = latent_shape(tuple(images.shape[-2:]), resolution, pipeline.vae_scale_factor)
-        latents = torch.stack(
-            [_first_latents(question.seed, int(pipeline.unet.config.out_channels), shape) for question in questions]
-        )
+        generators = [torch.Generator("cpu").manual_seed(question.seed % 2**63) for question in questions]
         prediction = pipeline(
             images.contiguous(),
             num_inference_steps=settings.steps,
             processing_resolution=resolution,
             match_input_resolution=True,
             batch_size=len(questions),
-            latents=latents.to(self._device, pipeline.dtype),
+            generator=generators,
             output_type="pt",
             return_dict=False,
         )[0]
@@ -115,18 +115,18 @@ class MarigoldModel:
         return returning(targets.float().permute(0, 2, 3, 1).contiguous())
 
 
-def latent_shape(size: tuple[int, ...], resolution: int, factor: int) -> tuple[int, int]:
-    """Rows and columns of the latents of an image of that size: fitted to the resolution, padded to whole latents."""
-    height, width = size
-    if resolution > 0:
-        longer = max(height, width)
-        height, width = height * resolution // longer, width * resolution // longer
-    return -(-height // factor), -(-width // factor)
+def scale_of(albedo_linear: FloatImage, image_linear: FloatImage, alpha: FloatImage) -> float:
+    """The factor that brings an albedo of unknown scale where the subject's brightest shading is full light.
 
-
-def _first_latents(seed: int, channels: int, shape: tuple[int, int]) -> Tensor:
-    generator = torch.Generator("cpu").manual_seed(seed % 2**63)
-    return torch.randn((channels, *shape), generator=generator)
+    Args:
+        albedo_linear, image_linear: (H, W, 3) float32 linear.
+        alpha: (H, W) float32, the subject's matte.
+    """
+    inside = (alpha > 0.5) & (albedo_linear.mean(axis=2) > _DARK)
+    if not inside.any():
+        return 1.0
+    shading = image_linear[inside].mean(axis=1) / albedo_linear[inside].mean(axis=1)
+    return float(np.percentile(shading, _FULL_LIGHT))
 
 
 class MarigoldAlbedo(MarigoldModel):
@@ -138,14 +138,21 @@ class MarigoldAlbedo(MarigoldModel):
         if "albedo" not in names:
             raise BrokenWeights(record.weights_id, "model_index.json", f"it predicts {names}, no albedo")
         super().__init__(pipeline, record, device, settings, names.index("albedo"))
-        self._is_linear = properties.get("albedo", {}).get("prediction_space", "srgb") == "linear"
+        about = properties.get("albedo", {})
+        self._is_linear = about.get("prediction_space", "srgb") == "linear"
+        self._is_up_to_scale = bool(about.get("up_to_scale", False))
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
         """See ``AlbedoEstimator.estimate``."""
-        from scenewright_stages.vision.colour import srgb_from_linear
+        from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear
 
         values = self.predict(srgb, seed)
-        return check_albedo(srgb_from_linear(values) if self._is_linear else values, srgb), None
+        linear = values if self._is_linear else linear_from_srgb(values)
+        if self._is_up_to_scale:
+            linear = linear * scale_of(linear, linear_from_srgb(srgb), alpha)
+        elif not self._is_linear:
+            return check_albedo(values, srgb), None
+        return check_albedo(srgb_from_linear(np.clip(linear, 0, 1)), srgb), None
 
 
 class MarigoldNormals(MarigoldModel):

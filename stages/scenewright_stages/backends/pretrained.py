@@ -12,16 +12,18 @@ from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.tensors import free_memory, torch_dtype
 
 
-def load_transformer(class_name: str, request: LoadRequest) -> tuple[Any, BackendRecord]:
+def load_transformer(class_name: str, request: LoadRequest, on_gpu: str = "fp32") -> tuple[Any, BackendRecord]:
     """A model of transformers from its folder, ready to run, and its record with the precision filled in.
 
     Args:
         class_name: a class that ``transformers`` exports.
         request: its weights' folder, device and options.
+        on_gpu: precision on a GPU where no option names one; depth and normals need the whole of fp32.
     """
     transformers: Any = importlib.import_module("transformers")
     transformers.utils.logging.disable_progress_bar()
-    precision = str(request.context.option("precision", "fp32"))
+    default = "fp32" if request.context.device == "cpu" else on_gpu
+    precision = str(request.context.option("precision", default))
     model = getattr(transformers, class_name).from_pretrained(
         request.folder, local_files_only=True, use_safetensors=True, dtype=torch_dtype(precision)
     )

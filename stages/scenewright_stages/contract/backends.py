@@ -83,7 +83,7 @@ class BackendFacts:
         gpu_memory_by: what to ask for instead, by ``variant precision``, by variant or by precision.
         precisions: allowed values of the option ``precision``; empty when there is no such option.
         offload_modes: allowed values of the option ``offload``; empty when there is no such option.
-        image: name of the stage image that has its packages; empty: the stage's own.
+        image: name of the stage image that has its packages; empty: any has them.
         extra: extra of the distribution that installs its packages; empty if none is needed.
         options: further options that a spec may set, each with its allowed values (no values: free).
     """

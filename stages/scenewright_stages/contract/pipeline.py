@@ -101,6 +101,11 @@ class Resources:
     gpu_memory_gib: float = 0.0
 
 
+IMAGES = ("cpu", "gaussians", "perception", "diffusion")
+"""The stage images. Each one holds what the ones before it hold; only the first has nothing for GPUs."""
+CPU_IMAGE = IMAGES[0]
+
+
 @dataclass(frozen=True)
 class StageSpec:
     """One stage of a pipeline.
@@ -111,11 +116,11 @@ class StageSpec:
         implementation: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Stage`.
         reads: upstream stages and outputs. The stage gets the files that it declares here and no others.
         outputs: contracts of the files that it writes.
-        parameters: dotted paths of the parameters that its results depend on.
+        parameters: dotted paths of the parameters that its results depend on, or of properties that follow from them.
         attributes: names of the sample's attributes that it reads; they are part of the sample's fingerprint.
         inputs: names of the named inputs that it reads.
         keyed_by: stages that it does not read and whose keys nevertheless are part of its own.
-        image: name of the stage image (a folder of ``images/``).
+        image: name of the stage image that it needs on a GPU: one of `IMAGES`, or the pipeline's own.
         backends: backend in use by capability, such as ``{"depth": "classic"}``.
         backend_parameters: dotted path of the parameter that names the backend, by capability.
         weight_parameters: the same of a parameter that only has variant and revision of a backend beside it
@@ -143,7 +148,7 @@ class StageSpec:
     attributes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     keyed_by: tuple[str, ...] = ()
-    image: str = "scene"
+    image: str = CPU_IMAGE
     backends: dict[str, str] = field(default_factory=dict)
     backend_parameters: dict[str, str] = field(default_factory=dict)
     weight_parameters: dict[str, str] = field(default_factory=dict)

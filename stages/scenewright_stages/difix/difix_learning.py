@@ -8,7 +8,8 @@ place in the batch, so it does not matter which process works on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,21 @@ from scenewright_stages.difix.fixer_params import DifixLossParams, FixerParams
 from scenewright_stages.difix.learning import CHECKPOINT, Learner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, load_reference
 from scenewright_stages.difix.team import Team
+
+
+@dataclass(frozen=True, eq=False)
+class _Example:
+    """A picture to learn from.
+
+    Attributes:
+        views: (1, V, 3, H', W') render and reference, padded.
+        truth: (1, 3, H, W) the photograph.
+        corner: where the crop lies whose textures count, (2,) in [0, 1).
+    """
+
+    views: torch.Tensor
+    truth: torch.Tensor
+    corner: NDArray[np.float64]
 
 
 class DifixLearner(Learner[DifixNetwork]):
@@ -50,28 +66,25 @@ class DifixLearner(Learner[DifixNetwork]):
         if params.needs_perception and perception is None:
             raise ValueError("the loss compares pictures by a perception network, which is not given")
         self._facts, self._perception = dict(facts), perception
-        self._number = 0
+        self._loading = ThreadPoolExecutor(1, "pairs")
+        self._preloaded: dict[int, Future[list[_Example]]] = {}
 
-    def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
-        """See ``Learner.step``; textures count from some step on."""
-        self._number = number
-        return super().step(number, pairs)
-
-    def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
-        """See ``Learner.gradients``."""
+    def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
+        """See ``Learner.gradients``; textures count from some step on."""
         self._optimiser.zero_grad()
-        batch, total = self.params.batch, 0.0
-        chosen, flips = random.integers(len(pairs), size=batch), random.integers(2, size=batch)
-        corners = random.random((batch, 2))
-        for place in self.team.share(batch):
-            files = pairs[chosen[place]]
-            view, target = self._seen(files), load_pair(files).target
-            if flips[place]:
-                view, target = _flipped(view), target[:, ::-1].copy()
-            loss = self._loss(view, target, corners[place]) / batch
+        examples = self._preloaded.pop(number, None) or self._loading.submit(self._examples, pairs, number)
+        # The host reads the next step's pictures while the device works on these.
+        self._preloaded = {number + 1: self._loading.submit(self._examples, pairs, number + 1)}
+        total = torch.zeros((), device=self.network.prompt.device)
+        for example in examples.result():
+            loss = self._loss(example, number) / self.params.batch
             torch.autograd.backward(loss)
-            total += float(loss.detach())
+            total += loss.detach()
         return total
+
+    def compile(self, cache_dir: Path | None, backend: str = "inductor") -> None:
+        """Compiles the network that learns, not the mean, which is used too seldom; see ``compile_network``."""
+        self.network.compile_parts(cache_dir, backend)
 
     def fix(self, pair: PairFiles) -> FloatImage:
         """See ``Learner.fix``."""
@@ -86,17 +99,36 @@ class DifixLearner(Learner[DifixNetwork]):
             moments = {each: state[value] for each, value in self.network.named_parameters() if value in state}
         torch.save(upstream_checkpoint(self.mean, self.params.learning_rate, moments), folder / f"{name}.pkl")
 
-    def _loss(self, view: FlawedView, target: FloatImage, corner: NDArray[np.float64]) -> torch.Tensor:
+    def _examples(self, pairs: Sequence[PairFiles], number: int) -> list[_Example]:
+        """The team's share of a step's batch, in host memory from which a device copies without waiting."""
+        batch, random = self.params.batch, self.random(number)
+        chosen, flips = random.integers(len(pairs), size=batch), random.integers(2, size=batch)
+        corners = random.random((batch, 2))
+        found = []
+        for place in self.team.share(batch):
+            files = pairs[chosen[place]]
+            view, target = self._seen(files), load_pair(files).target
+            if flips[place]:
+                view, target = _flipped(view), target[:, ::-1]
+            views = padded(views_of(view)[None], self.network.multiple())
+            truth = torch.from_numpy(target.transpose(2, 0, 1).copy())[None]
+            if self.network.prompt.is_cuda:
+                views, truth = views.pin_memory(), truth.pin_memory()
+            found.append(_Example(views, truth, corners[place]))
+        return found
+
+    def _loss(self, example: _Example, number: int) -> torch.Tensor:
         """Over the render alone: the reference is right already."""
         device = self.network.prompt.device
-        height, width = target.shape[:2]
-        views = padded(views_of(view)[None].to(device), self.network.multiple())
+        views, truth = (each.to(device, non_blocking=True) for each in (example.views, example.truth))
+        height, width = truth.shape[-2:]
         with torch.autocast(device.type, torch.bfloat16):
             fixed = self.network(views)
-        truth = torch.from_numpy(target.transpose(2, 0, 1).copy())[None].to(device)
         losses = self.params.difix.losses
-        textures = self._number > losses.gram_after
-        return difix_loss(fixed[..., :height, :width].float(), truth, losses, self._perception, textures, corner)
+        textures = number > losses.gram_after
+        return difix_loss(
+            fixed[..., :height, :width].float(), truth, losses, self._perception, textures, example.corner
+        )
 
     def _seen(self, pair: PairFiles) -> FlawedView:
         view = load_pair(pair).view

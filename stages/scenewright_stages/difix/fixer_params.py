@@ -8,6 +8,8 @@ from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule
 
+COMPILED_FROM = 1000
+"""Steps from which the time that compiling takes is won back, by a wide margin."""
 _LARGEST_RATE = 5e-4
 _TWO_GPUS = {"gpus": 2}
 _ONE_PICTURE = {"batch": 1, "learningRate": _LARGEST_RATE, "difix": _TWO_GPUS}
@@ -69,6 +71,11 @@ class DifixTuningParams(Params):
         "the result, up to rounding.",
     )
     nodes: int = Field(default=1, ge=1, le=64, description="Machines. Only 1 is supported for now.")
+    compile: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether the network is compiled, which makes every step faster after a first one of two minutes: "
+        "auto does so on a GPU when 1000 steps or more are left.",
+    )
     keep_optimiser: bool = Field(
         default=False,
         description="Whether the .pkl holds the optimiser's moments, with which DiFix's own trainer can resume. The "
@@ -79,6 +86,11 @@ class DifixTuningParams(Params):
     def several(self) -> bool:
         """Whether more than one process trains."""
         return self.gpus > 1
+
+    def compiles(self, device: str, steps: int) -> bool:
+        """Whether to compile for so many steps on a device."""
+        worth = device != "cpu" and steps >= COMPILED_FROM
+        return self.compile == "always" or (self.compile == "auto" and worth)
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -77,8 +77,8 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
         gates: what it must meet.
 
     Raises:
-        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, Blurred, TooFar,
-            Foreign, TooGood, Misregistered.
+        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, TooFar, Foreign,
+            Blurred, TooGood, Misregistered.
     """
     render, alpha, target, reference = pair.render, pair.alpha, pair.target, pair.reference
     if not (np.isfinite(render).all() and np.isfinite(alpha).all()):
@@ -92,8 +92,6 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     if covered < gates.coverage:
         raise SampleRejected("Uncovered", f"{covered:.0%} of the render is covered, at least {gates.coverage:.0%}")
     sharp = sharpness(target) / max(usual_sharpness, 1e-9)
-    if sharp < gates.blur:
-        raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
     truth = (target / 255).astype(np.float32)
     gain = shift_gain(render, truth)
     found = Measured(array_psnr(render, truth), gain, sharp, covered, agreement(pair, truth))
@@ -105,6 +103,9 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
             f"the target agrees with render and warped reference by {found.agreement:.2f} at most: it shows another "
             "place, or its pose is wrong",
         )
+    # After the agreement: another place may have less detail than is usual here.
+    if sharp < gates.blur:
+        raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
     if found.psnr > gates.psnr[1]:
         raise SampleRejected("TooGood", f"{found.psnr:.1f} dB: there is nothing to learn")
     if gain > gates.registration:
@@ -113,9 +114,13 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
 
 
 def sharpness(picture: Bytes) -> float:
-    """Mean absolute Laplacian of the brightness relative to its deviation."""
+    """Deviation of the brightness's Laplacian relative to that of the brightness.
+
+    A mean of absolute values would hardly fall where most of a picture is smooth: there rounding to levels is all that
+    is left of it, sharp or blurred.
+    """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / max(1.0, float(grey.std())))
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std() / max(1.0, float(grey.std())))
 
 
 def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:

@@ -54,13 +54,18 @@ class Learner(ABC, Generic[NetworkT]):
         self.mean: NetworkT = deepcopy(network).requires_grad_(False)
         self.rows: list[Row] = []
         self._learning = [each for each in network.parameters() if each.requires_grad]
-        self._optimiser = torch.optim.AdamW(self._learning, lr=params.learning_rate, weight_decay=params.weight_decay)
+        self._optimiser = torch.optim.AdamW(
+            self._learning,
+            lr=params.learning_rate,
+            weight_decay=params.weight_decay,
+            fused=self.team.device.startswith("cuda"),
+        )
 
     @abstractmethod
-    def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
+    def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
         """Draws the batch of a step, replaces the network's gradients by those of the team's share, returns its loss.
 
-        Shares add up: loss and gradients of the whole batch are the sums over the team.
+        Shares add up: loss and gradients of the whole batch are the sums over the team. The loss stays on the device.
         """
 
     @abstractmethod
@@ -80,18 +85,22 @@ class Learner(ABC, Generic[NetworkT]):
         """Takes step `number`, from 1, and returns its loss."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
-        own = self.gradients(pairs, np.random.default_rng([self.seed % 2**63, number]))
+        own = self.gradients(pairs, number)
         self.team.add_up([each.grad for each in self._learning if each.grad is not None])
-        loss = self.team.total(own)
         torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
         self._optimiser.step()
         # Early on the mean would still be what the weights began with.
         keep = min(self.params.ema, number / (number + 10))
         with torch.no_grad():
-            for mean, value in zip(self.mean.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+            torch._foreach_lerp_(list(self.mean.parameters()), list(self.network.parameters()), 1 - keep)
+        # Last, for it waits until the device has done all of the above.
+        loss = self.team.total(float(own))
         self.rows.append((number, loss, math.nan))
         return loss
+
+    def random(self, number: int) -> np.random.Generator:
+        """Draws everything of step `number`."""
+        return np.random.default_rng([self.seed % 2**63, number])
 
     def validate(self, pairs: Sequence[PairFiles]) -> float:
         """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
@@ -117,6 +126,11 @@ class Learner(ABC, Generic[NetworkT]):
         self.network.load_state_dict(state["network"])
         self.mean.load_state_dict(state["mean"])
         self._optimiser.load_state_dict(state["optimiser"])
+        # Compiled networks lie otherwise in memory, and the fused optimiser wants moments to lie as their weights do.
+        for value, moments in self._optimiser.state.items():
+            for name, moment in moments.items():
+                if moment.shape == value.shape:
+                    moments[name] = torch.empty_like(value).copy_(moment)
         self.rows = [(int(step), float(loss), float(value)) for step, loss, value in state["rows"]]
 
 
@@ -129,13 +143,13 @@ class ClassicLearner(Learner[FixNetwork]):
             network = FixNetwork(params.use_reference)
         super().__init__(network, params, seed)
 
-    def gradients(self, pairs: Sequence[PairFiles], random: np.random.Generator) -> float:
+    def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
         """See ``Learner.gradients``."""
-        *seen, target = batch_of(pairs, self.params, random)
+        *seen, target = batch_of(pairs, self.params, self.random(number))
         loss = loss_of(self.network(*seen), target, self.params.losses)
         self._optimiser.zero_grad()
         torch.autograd.backward(loss)
-        return float(loss.detach())
+        return loss.detach()
 
     def fix(self, pair: PairFiles) -> FloatImage:
         """See ``Learner.fix``."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
@@ -18,12 +17,11 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.difix.gates import Bytes, Candidate, Measured, measure, sharpness
 from scenewright_stages.difix.params import PairsParams, SourceParams
+from scenewright_stages.scenes.captures import flawed_view
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
-from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.warping import warp_reference
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 97, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
@@ -41,9 +39,8 @@ class PairStage(Stage[PairsParams]):
         scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
         target = photographs.photographs[int(sample.attributes["target"])]
         reference = photographs.photographs[int(sample.attributes["reference"])]
-        view = look(scene, target, self.renderer)
-        warped, valid = reference_seen_by(scene, target, view, reference, self.renderer)
-        candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, warped, valid)
+        view = flawed_view(scene, target.camera, reference, self.renderer)
+        candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, view.warped, view.valid)
         measured = measure(candidate, _usual_sharpness(photographs), inputs.params.gates)
         return self._result(sample, inputs, (target, reference), candidate, measured)
 
@@ -73,33 +70,6 @@ class PairStage(Stage[PairsParams]):
         outputs["meta"] = inputs.workspace / "meta.json"
         outputs["meta"].write_text(json.dumps(meta, indent=1) + "\n")
         return StageResult(outputs, metrics={**facts, **measured.to_json()})
-
-
-class Look:
-    """What a camera sees of a scene: srgb (H, W, 3), depth and alpha (H, W), float32 on the CPU."""
-
-    def __init__(self, srgb: torch.Tensor, depth: torch.Tensor, alpha: torch.Tensor) -> None:
-        self.srgb: NDArray[np.float32] = srgb.clamp(0, 1).cpu().numpy()
-        self.depth: NDArray[np.float32] = depth.cpu().numpy()
-        self.alpha: NDArray[np.float32] = alpha.clamp(0, 1).cpu().numpy()
-
-
-@torch.no_grad()
-def look(scene: GaussianScene, photograph: Photograph, renderer: Renderer) -> Look:
-    """The scene from a photograph's camera."""
-    rendering = renderer.render(scene, [photograph.camera])
-    return Look(rendering.rgb[0], rendering.depth[0], rendering.alpha[0])
-
-
-def reference_seen_by(
-    scene: GaussianScene, target: Photograph, view: Look, reference: Photograph, renderer: Renderer
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The reference warped into the target's view by the scene's own depth, and where it shows something."""
-    behind = look(scene, reference, renderer)
-    depth = np.where(view.alpha > 0.3, view.depth, 0)
-    hidden = np.where(behind.alpha > 0.3, behind.depth, np.inf)
-    srgb = (reference.srgb / 255).astype(np.float32)
-    return warp_reference(depth, target.camera, srgb, reference.camera, hidden)
 
 
 def pair_facts(sample: Sample, params: PairsParams, target: Photograph, reference: Photograph) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.captures import TrainingParams
+from scenewright_stages.captures import Exposure, TrainingParams, exposure_field
 from scenewright_stages.contract.params import Params, Rule, ordered
 
 Percent = Annotated[int, Field(ge=1, le=100)]
@@ -33,8 +33,8 @@ class StrategyParams(Params):
     cycle: list[Percent] = Field(
         default=[],
         max_length=8,
-        description="Train, render from cameras that are shifted by this percentage of the capture's spread, train "
-        "on those pictures and render back.",
+        description="Train, render from cameras that all moved ahead and to one side by this percentage of the "
+        "distance to what they see, train on those pictures and render back. 40 suits most captures; 10 hardly shows.",
     )
     cross_camera: bool = Field(
         default=False, description="Train on the photographs of one camera of several and render the others."
@@ -77,7 +77,8 @@ class GateParams(Params):
         default=0.35,
         ge=0.0,
         le=1.0,
-        description="Least sharpness of the target relative to the median of its capture.",
+        description="Least sharpness of the target relative to the median of its capture: deviation of the Laplacian "
+        "relative to that of the brightness. Sound photographs lie above 0.6, blurred ones below 0.3.",
     )
     coverage: float = Field(default=0.5, ge=0.0, le=1.0, description="Least share of the render that is covered.")
 
@@ -204,6 +205,7 @@ class PairsParams(Params):
     max_resolution: int = Field(
         default=576, ge=32, le=2048, description="Longest side of the photographs and renders in pixels."
     )
+    exposure: Exposure = exposure_field()
     training: TrainingParams = TrainingParams()
     strategies: StrategyParams = StrategyParams()
     reference: ReferenceParams = ReferenceParams()

@@ -40,8 +40,9 @@ def spoil_stage(params: PairsParams) -> StageSpec:
     return StageSpec(
         name="spoil",
         title="Train a spoilt scene",
-        version=1,
+        version=2,
         implementation="scenewright_stages.difix.spoil:SpoilStage",
+        image="gaussians",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         # Which trainings and pairs there are is in the samples: another level makes none of the others again.
@@ -58,7 +59,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
     return StageSpec(
         name="pair",
         title="Make pairs",
-        version=2,
+        version=3,
         implementation="scenewright_stages.difix.pair:PairStage",
         reads=(Read("capture"), Read("spoil")),
         outputs=(
@@ -93,7 +94,7 @@ PAIRS = Pipeline(
     params=PairsParams,
     input=CAPTURES,
     stages=pairs_stages,
-    examples=({"strategies": {"cycle": [10], "crossCamera": True}},),
+    examples=({"strategies": {"cycle": [40], "crossCamera": True}},),
     reporter="scenewright_stages.difix.report:PairsReporter",
     sample_pages=False,
     catalogue="scenewright_stages.difix.catalogue:index_files",
@@ -108,6 +109,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
         title="Tune the fixer",
         version=2,
         implementation="scenewright_stages.difix.tune:TuneStage",
+        image="gaussians",
         reads=(),
         outputs=(
             OutputContract("checkpoints", "checkpoints/", "bytes", form="folder", minimum_files=2),
@@ -125,7 +127,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "weight_decay",
             "ema",
             "losses",
-            # How many GPUs share the work is left out: it changes the pace alone.
+            # How many GPUs share the work and whether it is compiled are left out: they change the pace alone.
             "difix.losses",
             "difix.keep_optimiser",
             "use_reference",
@@ -148,6 +150,7 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
         title="Evaluate",
         version=2,
         implementation="scenewright_stages.difix.evaluate:EvaluateStage",
+        image="gaussians",
         reads=(Read("tune", ("checkpoints", "loss")),),
         outputs=(
             OutputContract("metrics", "eval/metrics.json", "json", json_keys=("all", "groups", "checkpoint")),

@@ -1,12 +1,14 @@
-"""Trains scenes that show artefacts: too few photographs, too few steps, or photographs of a scene's own renders."""
+"""Trains scenes that show artefacts: too few photographs, too few steps, or a scene's own renders instead of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from scenewright_stages.captures import spread
-from scenewright_stages.contract.errors import Abandoned
+from scenewright_stages.contract.errors import Abandoned, SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.difix.params import PairsParams
@@ -16,8 +18,12 @@ from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+
+_LEAST_SEEN = 0.5
+"""A camera from which less of a picture is covered teaches nothing."""
 
 
 class SpoilStage(Stage[PairsParams]):
@@ -39,7 +45,7 @@ class SpoilStage(Stage[PairsParams]):
         rounds = 2 if strategy == "cycle" else 1
         scene = self._train(start.scene(), views, settings, inputs, 0, rounds)
         if strategy == "cycle":
-            renders = self._shifted(scene, views, level / 100 * spread(shots_facts(photographs)), inputs.seed)
+            renders = seen_from_beside(scene, views, level / 100, inputs.seed, self.renderer)
             scene = self._train(start.scene(), renders, settings, inputs, 1, rounds)
         path = inputs.workspace / "scene.npz"
         scene.to("cpu").save_npz(path)
@@ -77,23 +83,42 @@ class SpoilStage(Stage[PairsParams]):
 
         return train(scene, views, settings, inputs.seed + number, self.renderer, done=done, on_segment=keep)
 
-    @torch.no_grad()
-    def _shifted(self, scene: GaussianScene, views: list[View], distance: float, seed: int) -> list[View]:
-        """What the scene looks like from cameras beside those of the views, where it shows something."""
-        random = np.random.default_rng(seed)
-        found = []
-        for view in views:
-            camera = shifted(view.camera, random, distance)
-            rendering = self.renderer.render(scene, [camera])
-            covered = (rendering.alpha[0] > 0.5).cpu()
-            if float(covered.float().mean()) > 0.5:
-                found.append(View(camera, rendering.rgb[0].clamp(0, 1).cpu(), covered))
-        return found or views
+
+@torch.no_grad()
+def seen_from_beside(
+    scene: GaussianScene, views: Sequence[View], share: float, seed: int, renderer: Renderer
+) -> list[View]:
+    """What the scene shows to cameras that all move alike: ahead, and to the left or to the right.
+
+    Args:
+        scene: trained on the views.
+        views: whose cameras move.
+        share: of the distance to what a camera sees, by which it moves.
+        seed: decides between left and right.
+
+    Raises:
+        SampleError: no camera sees the scene from there (NothingSeen).
+    """
+    side = np.random.default_rng(seed).choice([-1, 1])
+    direction = np.array([side, 0, 1]) / np.sqrt(2)
+    found = []
+    for view in views:
+        here = renderer.render(scene, [view.camera])
+        seen = here.depth[0][here.alpha[0] > _LEAST_SEEN]
+        if not len(seen):
+            continue
+        camera = moved(view.camera, share * float(seen.median()) * direction)
+        rendering = renderer.render(scene, [camera])
+        covered = (rendering.alpha[0] > _LEAST_SEEN).cpu()
+        if float(covered.float().mean()) > _LEAST_SEEN:
+            found.append(View(camera, rendering.rgb[0].clamp(0, 1).cpu(), covered))
+    if not found:
+        raise SampleError("NothingSeen", f"no camera sees the scene {share:.0%} closer to it: lower cycle's level")
+    return found
 
 
-def shifted(camera: Camera, random: np.random.Generator, distance: float) -> Camera:
-    """The camera moved by a distance in a random direction."""
-    direction = random.normal(size=3)
+def moved(camera: Camera, step: NDArray[np.float64]) -> Camera:
+    """The camera moved by a step in its own axes, without turning."""
     pose = camera.camera_from_world.copy()
-    pose[:3, 3] += distance * direction / np.linalg.norm(direction)
+    pose[:3, 3] -= step
     return camera.with_pose(pose)

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from scenewright_stages.backends.acceleration import COMPILE, NETWORK, NONE
 from scenewright_stages.backends.fix.difix import base_network
 from scenewright_stages.backends.fix.interface import FIX
 from scenewright_stages.backends.loading import LoadRequest, ModelContext, load, prepare
@@ -92,7 +93,12 @@ class TuneStage(Stage[FixerParams]):
         if base is None:
             return ClassicLearner(params, inputs.seed), [USE]
         models = replace(self.context.models, device=team.device)
-        perception = load(PERCEPTION, LPIPS, ModelContext.from_settings(models)) if params.needs_perception else None
+        assert inputs.state is not None
+        compiles = params.difix.compiles(team.device, params.steps - inputs.state.step)
+        perception = None
+        if params.needs_perception:
+            options = {COMPILE: NETWORK if compiles else NONE}
+            perception = load(PERCEPTION, LPIPS, ModelContext.from_settings(models, options=options))
         network = base_network(base.folder, inputs.seed).to(team.device)
         facts = {
             "variant": base.record.variant,
@@ -104,7 +110,10 @@ class TuneStage(Stage[FixerParams]):
         uses = [replace(base.record.use(), notes="Tuned on the data set's pairs.")]
         if perception is not None:
             uses.append(perception.record.use())
-        return DifixLearner(network, params, inputs.seed, facts, perception, team), uses
+        learner = DifixLearner(network, params, inputs.seed, facts, perception, team)
+        if compiles:
+            learner.compile(base.context.cache_dir)
+        return learner, uses
 
     def _learn(
         self,

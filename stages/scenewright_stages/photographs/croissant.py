@@ -42,6 +42,7 @@ class ImageKind:
         description: a sentence.
         includes: glob pattern of their paths.
         path: regular expression of their paths, whose one group is the id.
+        records: name of their record set; empty: the name with an s.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ImageKind:
     description: str
     includes: str = ""
     path: str = ""
+    records: str = ""
 
 
 def croissant(
@@ -119,7 +121,7 @@ def _column_field(column: Column) -> dict[str, Any]:
 
 def _image_set(kind: ImageKind) -> dict[str, Any]:
     """Images by the id that their file name holds."""
-    name = f"{kind.name}s"
+    name = kind.records or f"{kind.name}s"
     of_path = {
         "fileSet": {_ID: _set_name(kind)},
         "extract": {"fileProperty": "fullpath"},

@@ -17,13 +17,13 @@ AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
 
-def chain_or_backend(other: str) -> Rule:
+def chain_or_backend(other: str, default: str = "classic") -> Rule:
     """A block names one backend or a chain of them; `other` is one that is not the default."""
     return Rule(
         "backends",
-        "size(self.backends) == 0 || self.backend == 'classic'",
+        f"size(self.backends) == 0 || self.backend == '{default}'",
         "contradicts backend: give either",
-        lambda block: not block.backends or block.backend == "classic",
+        lambda block: not block.backends or block.backend == default,
         ({"backends": ["classic"], "backend": other},),
     )
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
@@ -24,9 +23,9 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import DifixParams, ReconstructParams
 from scenewright_stages.reconstruct.pipeline import FIXER
-from scenewright_stages.reconstruct.train import capture_roles
+from scenewright_stages.reconstruct.train import capture_roles, scene_settings
 from scenewright_stages.reconstruct.views import Roles, cameras_between, cameras_towards
-from scenewright_stages.scenes.captures import shot_facts, shots_facts, training_settings, views_of
+from scenewright_stages.scenes.captures import flawed_view, shot_facts, shots_facts, views_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.cameras import Camera
@@ -36,11 +35,8 @@ from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train, weighted
-from scenewright_stages.vision.warping import warp_reference
 
 _SHOWN = 6
-_DRAWN = 0.3
-"""Least alpha at which a depth means a surface."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def run_round(
 
 def round_settings(params: ReconstructParams) -> TrainingSettings:
     """A round continues at a tenth of the means' rate, and may add Gaussians where views are still wrong."""
-    settings = training_settings(params.training)
+    settings = scene_settings(params.training)
     steps = params.difix.round_steps
     return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
 
@@ -178,23 +174,9 @@ def repaired(
     for camera in cameras:
         place = nearest([*shots, shot_facts(camera)], len(shots), roles.train)
         assert place is not None
-        flawed = flawed_view(scene, camera, photographs, place, renderer)
+        flawed = flawed_view(scene, camera, photographs.photographs[place], renderer)
         found.append(Repair(camera, flawed, fixer.fix(flawed)))
     return found
-
-
-@torch.no_grad()
-def flawed_view(
-    scene: GaussianScene, camera: Camera, photographs: PosedPhotographs, reference: int, renderer: Renderer
-) -> FlawedView:
-    """A render with what is known of it, as pairs have it."""
-    photograph = photographs.photographs[reference]
-    rgb, depth, alpha = _look(scene, camera, renderer)
-    _, behind_depth, behind_alpha = _look(scene, photograph.camera, renderer)
-    srgb = (photograph.srgb / 255).astype(np.float32)
-    hidden = np.where(behind_alpha > _DRAWN, behind_depth, np.inf)
-    warped, valid = warp_reference(np.where(alpha > _DRAWN, depth, 0), camera, srgb, photograph.camera, hidden)
-    return FlawedView(rgb, alpha, warped, valid, srgb)
 
 
 def strips(repairs: Sequence[Repair]) -> FloatImage:
@@ -203,11 +185,3 @@ def strips(repairs: Sequence[Repair]) -> FloatImage:
     height, width = (max(row.shape[axis] for row in rows) for axis in (0, 1))
     padded = [np.pad(row, ((0, height - row.shape[0]), (0, width - row.shape[1]), (0, 0))) for row in rows]
     return np.concatenate(padded).astype(np.float32)
-
-
-def _look(
-    scene: GaussianScene, camera: Camera, renderer: Renderer
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    rendering = renderer.render(scene, [camera])
-    colour, alpha = rendering.rgb[0].clamp(0, 1), rendering.alpha[0].clamp(0, 1)
-    return colour.cpu().numpy(), rendering.depth[0].cpu().numpy(), alpha.cpu().numpy()

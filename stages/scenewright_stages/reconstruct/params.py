@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.captures import PosesParams, TrainingParams
+from scenewright_stages.captures import Exposure, PosesParams, TrainingParams, exposure_field
 from scenewright_stages.contract.params import Params, Rule
 
 _RELEASED = ("difix", "difix_ref")
@@ -125,6 +125,7 @@ class ReconstructParams(Params):
     max_resolution: int = Field(
         default=640, ge=32, le=4096, description="Longest side of the photographs in training, in pixels."
     )
+    exposure: Exposure = exposure_field()
     held_out_every: int = Field(
         default=6,
         ge=2,
@@ -136,8 +137,13 @@ class ReconstructParams(Params):
         default=6,
         ge=2,
         le=1000,
-        description="Of the others, every n-th does not train but decides whether repaired views help.",
+        description="Where rounds repair views, every n-th of the others does not train but decides whether they help.",
     )
     training: TrainingParams = TrainingParams()
     difix: DifixParams = DifixParams()
     render: RenderParams = RenderParams()
+
+    @property
+    def deciding_every(self) -> int:
+        """``gate_every`` where rounds ask for a decision, else 0: no photograph is kept from training for it."""
+        return self.gate_every if self.difix.rounds else 0

@@ -23,11 +23,12 @@ def train_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="train",
         title="Train the scene",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reconstruct.train:TrainStage",
+        image="gaussians",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/trained_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
-        parameters=("training", "held_out_every", "gate_every"),
+        parameters=("training", *_roles(params)),
         keeps_state=True,
         seconds_per_sample=0.05 * params.training.steps,
     )
@@ -38,8 +39,9 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="difix",
         title="Repair views",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
+        image="gaussians",
         reads=(Read("capture"), Read("train")),
         outputs=(
             OutputContract("scene", f"{WORK}/fixed_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
@@ -48,8 +50,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
         ),
         parameters=(
             "training",
-            "held_out_every",
-            "gate_every",
+            *_roles(params),
             "difix.variant",
             "difix.rounds",
             "difix.round_steps",
@@ -70,8 +71,9 @@ def render_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
+        image="gaussians",
         reads=(Read("capture"), Read(last, ("scene",))),
         outputs=(
             OutputContract("ply", "{sample}/gf.ply", "ply", minimum_bytes=500),
@@ -79,12 +81,11 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("depth_video", "{sample}/flight_depth.mp4", "video"),
             OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
             OutputContract("held_out", "{sample}/held_out.png", "image"),
-            OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "gate", "train")),
+            OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "train")),
             *((FIXED_VIDEO,) if params.difix.final_pass else ()),
         ),
         parameters=(
-            "held_out_every",
-            "gate_every",
+            *_roles(params),
             "render",
             "difix.final_pass",
             *(("difix.variant",) if params.difix.final_pass else ()),
@@ -92,6 +93,11 @@ def render_stage(params: ReconstructParams) -> StageSpec:
         **_fixing(params, params.difix.final_pass),
         seconds_per_sample=20.0,
     )
+
+
+def _roles(params: ReconstructParams) -> tuple[str, ...]:
+    """What says which photographs train, decide and judge; without rounds `gateEvery` changes nothing."""
+    return ("held_out_every", "gate_every", "deciding_every") if params.difix.rounds else ("held_out_every",)
 
 
 def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:

@@ -25,12 +25,13 @@ from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.captures.exposure import exposure_span
 from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.metrics import array_psnr, psnr
 from scenewright_stages.vision.video import write_mp4
 
 _SHOWN = 4
@@ -52,6 +53,7 @@ class RenderStage(Stage[ReconstructParams]):
         metrics = {
             **measured(scene, photographs, roles, self.renderer),
             "nearest_photograph": against_nearest_photograph(photographs, roles, partial(drawn, scene, self.renderer)),
+            **exposure_facts(scene, photographs, roles, self.renderer),
             "gaussians": len(scene),
             "renderer": self.renderer.name,
         }
@@ -105,12 +107,32 @@ def levels(srgb: NDArray[np.float32]) -> NDArray[np.uint8]:
 def measured(
     scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, renderer: Renderer
 ) -> dict[str, dict[str, Any]]:
-    """PSNR, SSIM and coverage over the photographs of each role."""
+    """PSNR, SSIM and coverage over the photographs of each role that some have."""
     found = {}
     for name, numbers in vars(roles).items():
+        if not numbers:
+            continue
         quality = evaluate(scene, views_of(photographs, numbers), renderer)
         found[name] = {"views": [photographs.photographs[number].name for number in numbers], **quality.to_json()}
     return found
+
+
+def exposure_facts(
+    scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, renderer: Renderer
+) -> dict[str, dict[str, float]]:
+    """Where photographs were matched: how far they were apart, and PSNR in dB over the held-out ones as taken."""
+    if photographs.gains is None:
+        return {}
+    scores = [
+        array_psnr(drawn(scene, renderer, each.camera), np.clip(each.srgb / 255 * gain, 0, 1).astype(np.float32))
+        for each, gain in ((photographs.photographs[number], photographs.gains[number]) for number in roles.held_out)
+    ]
+    return {
+        "exposure": {
+            "span": round(exposure_span(photographs.gains), 3),
+            "held_out_psnr_as_taken": round(float(np.mean(scores)), 3),
+        }
+    }
 
 
 @torch.no_grad()

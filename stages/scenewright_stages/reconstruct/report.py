@@ -94,7 +94,7 @@ def _splats(files: _Files, photographs: PosedPhotographs | None, params: Reconst
     if (LAST_STAGE, "ply") not in files or photographs is None:
         return None
     cameras = photographs.cameras
-    train = roles_of(len(cameras), params.held_out_every, params.gate_every).train
+    train = roles_of(len(cameras), params.held_out_every, params.deciding_every).train
     path = along([cameras[number] for number in train], params.render.frames)
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
@@ -133,6 +133,9 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
             note += f". On the {found['shown']:.0%} that it shows it has {found['psnr_shown']:.1f} dB"
             note += f" and the scene {found['scene_psnr_shown']:.1f}; elsewhere it has its mean colour"
         yield Metric("Nearest photograph, warped", found["psnr"], "dB", "neither", None, 1, note)
+    if found := metrics.get("exposure"):
+        note = f"Before exposure was matched, one photograph was {found['span']:.2f} times as bright as another"
+        yield Metric("Held-out photographs as taken", found["held_out_psnr_as_taken"], "dB", "higher", None, 1, note)
     if found := metrics.get("final_pass"):
         note = "Held-out photographs against renders that the fixer repaired; the Gaussians stay as they are"
         yield Metric("Held-out photographs, final pass", found["psnr"], "dB", "higher", None, 1, note)

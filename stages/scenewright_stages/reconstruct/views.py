@@ -23,7 +23,7 @@ class Roles:
 
     Attributes:
         train: the scene learns from these.
-        gate: these decide which of two scenes is kept.
+        gate: these decide which of two scenes is kept; empty where nothing is decided.
         held_out: these judge the result, and nothing else.
     """
 
@@ -32,11 +32,11 @@ class Roles:
     held_out: tuple[int, ...]
 
 
-def roles_of(count: int, held_out_every: int, gate_every: int) -> Roles:
-    """Every n-th photograph judges, from the middle of the first n; of the others every m-th decides."""
+def roles_of(count: int, held_out_every: int, deciding_every: int) -> Roles:
+    """Every n-th photograph judges, from the middle of the first n; of the others every m-th decides (0: none)."""
     judging = tuple(range(count))[held_out_every // 2 :: held_out_every]
     others = [number for number in range(count) if number not in judging]
-    deciding = tuple(others[gate_every // 2 :: gate_every])
+    deciding = tuple(others[deciding_every // 2 :: deciding_every]) if deciding_every else ()
     return Roles(tuple(number for number in others if number not in deciding), deciding, judging)
 
 

@@ -31,6 +31,10 @@ Floats = NDArray[np.float32]
 ENDINGS = (".png", ".webp")
 _LARGEST = 512
 _LEAST_PIXELS = 64
+_ALIKE, _HALF_HIDDEN = 0.5, 0.3
+"""Share of the drawn decoys in the object's colours, and of those that the object partly hides. Without them a network
+learns that whatever has these colours, or touches the object, belongs to it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +129,20 @@ def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArr
 
 
 def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
-    """A decoy next to the object or behind it; a third of the drawn ones in its colours."""
-    x = float(rng.choice([-1, 1]) * rng.uniform(0.62, 1.15)) * side
-    # Where the ground of a photo ends nobody knows: what is far behind would float.
-    room = min(side, setting.edge * 0.8) if setting.photo is None else 0.25 * side
-    z = float(rng.uniform(-0.15, 0.6)) * room
+    """A decoy next to the object or behind it, some of the drawn ones in its colours."""
+    room = min(side, setting.edge * 0.8)
+    if setting.photo is not None:
+        # Where the ground of a photo ends nobody knows: what is far behind would float.
+        away, across = (-0.04, 0.15), (0.62, 1.15)
+    elif rng.uniform() < _HALF_HIDDEN:
+        away, across = (0.55 * room / side, 0.8 * room / side), (0.15, 0.62)
+    else:
+        away, across = (-0.15 * room / side, 0.6 * room / side), (0.62, 1.15)
+    x = float(rng.choice([-1, 1]) * rng.uniform(*across)) * side
+    z = float(rng.uniform(*away)) * side
     inside = placed.cutout.alpha > 0.9
     colours = placed.cutout.colours[inside]
-    alike = np.asarray(colours[rng.integers(len(colours))]) if rng.uniform() < 0.35 and len(colours) else None
+    alike = np.asarray(colours[rng.integers(len(colours))]) if rng.uniform() < _ALIKE and len(colours) else None
     return thing_at(setting, (x, z), float(rng.uniform(0.3, 0.75)) * side, things, rng, alike)
 
 

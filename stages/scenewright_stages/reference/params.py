@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from scenewright_stages.contract.params import Params, Rule, ordered
 from scenewright_stages.photographs.params import PositiveRange, Share, ShareRange
@@ -21,12 +23,13 @@ CameraView = Literal["front", "front-right", "right", "back-right", "back", "bac
 CameraElevation = Literal["low-angle", "eye-level", "elevated", "high-angle"]
 CameraDistance = Literal["close-up", "medium", "wide"]
 Variant = Annotated[str, Field(max_length=64, description="Which weights of a model; empty: its default.")]
+_REVISION = r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$"
 Revision = Annotated[
     str,
     Field(
         max_length=200,
-        pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$",
-        description="Branch, tag or commit of a model's weights; empty: main.",
+        description="Branch, tag or commit of a model's weights; empty: main. Never a path: weights of your "
+        "own lie in the model cache under the repository's name.",
     ),
 ]
 PaintingPrecision = Annotated[
@@ -65,6 +68,19 @@ ZERO123_VIEWS = 6
 def painting_options(block: Any) -> dict[str, Any]:
     """What a block sets of a model that paints, as options of a backend; None: its default."""
     return {"precision": block.precision or None, "steps": block.steps, "guidance": block.guidance}
+
+
+def _published(name: str = "revision") -> Rule:
+    """A path is refused as a revision, with where weights of one's own belong."""
+    field = to_camel(name)
+    return Rule(
+        field,
+        f"self.{field}.matches('{_REVISION}')",
+        "must be a branch, tag or commit; weights of your own lie in the model cache as <organisation>/<name> of the "
+        "repository that they stand for, or where the chart's stages.modelCache.source points",
+        lambda block: re.fullmatch(_REVISION, getattr(block, name)) is not None,
+        tuple({field: path} for path in ("/models/mine", "s3://models/mine")),
+    )
 
 
 _WHITE_PRECISION = Rule(
@@ -110,10 +126,11 @@ class WhiteParams(Params):
         default=None,
         ge=0.0,
         le=80.0,
-        description="Degrees by which the photo looks down on the object; none: estimated from its lower outline.",
+        description="Degrees by which the photo looks down on the object; none: estimated from its lower outline, 16 "
+        "where that is straight.",
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = (_WHITE_PRECISION,)
+    rules: ClassVar[tuple[Rule, ...]] = (_WHITE_PRECISION, _published())
 
 
 _VIEW_PRECISION = Rule(
@@ -179,6 +196,7 @@ class PerspectivesParams(Params):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        _published(),
         Rule(
             "angles",
             "self.allowPseudoViews || self.angles.all(angle, angle >= -30.0 && angle <= 30.0)",
@@ -340,6 +358,7 @@ class ScenesParams(Params):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        _published(),
         *ordered(object_scale=(0.5, 0.4), decoys=(2, 1)),
         Rule(
             "photos",
@@ -394,6 +413,8 @@ class VaryParams(Params):
         default=list(WEATHERS), min_length=1, max_length=len(WEATHERS), description="What classic draws from."
     )
     count: int = Field(default=1, ge=1, le=10, description="Variations of each image.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (_published(),)
 
 
 _REFINES = Rule(
@@ -464,6 +485,8 @@ class AnnotateParams(Params):
             ({"splitRatio": 0.8, "testShare": 0.2},),
         ),
         _REFINES,
+        _published(),
+        _published("refine_revision"),
     )
 
     def options(self) -> dict[str, Any]:

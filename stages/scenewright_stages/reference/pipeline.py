@@ -49,7 +49,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="white",
         title="White background",
-        version=2,
+        version=3,
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -165,7 +165,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=3 if params.scenes.background == "own" else 2,
+        version=4 if params.scenes.background == "own" else 3,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,

@@ -47,6 +47,8 @@ USE = BackendUse(
     notes="Table, light and other things are drawn; what lies around is a 360-degree photograph (Blender, CC0).",
 )
 _ATTEMPTS = 12
+_PITCH_VARIES = 4.0
+"""Degrees by which a scene is looked down on more or less than the object was."""
 _MARGIN = 6
 """Pixels between the object and the border of the image."""
 _GREY = surfaces.TableTop(np.full((4, 4, 3), 0.3, np.float32), 0.0, np.full(3, 0.3, np.float32))
@@ -210,11 +212,12 @@ def setting_of(
     around = panorama.place(fields.place)
     turn = fields.light_degrees - around.azimuth_of_brightest() + float(rng.uniform(-25, 25))
     side = extent_of(view.alpha) * scale
+    # People do not notice a few degrees, and a little less shows more of what lies around.
+    lowered = view.base.pitch - (6 if view.base.pitch > 25 else 0)
     setting = Setting(
         width=width,
         height=height,
-        # People do not notice a few degrees, and a little less shows more of what lies around.
-        pitch=float(np.clip(view.base.pitch - (6 if view.base.pitch > 25 else 0) + rng.uniform(-2, 2), 4, 75)),
+        pitch=float(np.clip(lowered + rng.uniform(-_PITCH_VARIES, _PITCH_VARIES), 4, 75)),
         column=column,
         row=row,
         panorama=around.turned(turn),

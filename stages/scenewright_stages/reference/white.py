@@ -31,7 +31,7 @@ from scenewright_stages.reference.params import ReferenceObjectParams, painting_
 from scenewright_stages.vision.cutting import cut_by_box, cut_from_border, touches_border
 from scenewright_stages.vision.matting import NoSubject, refine_matte
 from scenewright_stages.vision.regions import overlap
-from scenewright_stages.vision.scenery.standing import base_of
+from scenewright_stages.vision.scenery.standing import Base, base_of
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -69,6 +69,12 @@ class _Cut:
     use: BackendUse
 
 
+_FLAT_OUTLINE, _TYPICAL_PITCH = 10.0, 16.0
+"""Degrees. A lower outline this flat is that of a straight edge as often as that of something seen from the side. Then
+the pitch at which product photos are usually taken is the better guess.
+"""
+
+
 class WhiteStage(Stage[ReferenceObjectParams]):
     """Cuts the object out."""
 
@@ -99,7 +105,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         _check_cut(inside)
         layers = split_layers(cut.pixels, matte)
         white = composite(layers.whole, plain_background(cut.pixels.shape, 255), matte)
-        base = base_of(inside, inputs.params.white.camera_pitch)
+        base = _standing(inside, inputs.params.white.camera_pitch)
         facts: dict[str, Any] = {
             "mask_from": cut.found,
             "score": round(cut.score, 4),
@@ -288,3 +294,9 @@ def _softened(srgb: Floats, mask: Bytes, radius: int) -> Floats:
     if soft or radius < 1:
         return mask.astype(np.float32) / np.float32(255)
     return refine_matte(srgb, mask >= 128, radius)
+
+
+def _standing(inside: Mask, pitch: float | None) -> Base:
+    """Where the object stands, seen from a known pitch in degrees or, for None, from the likeliest one."""
+    found = base_of(inside, pitch)
+    return base_of(inside, _TYPICAL_PITCH) if pitch is None and found.pitch <= _FLAT_OUTLINE else found

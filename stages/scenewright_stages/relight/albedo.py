@@ -35,7 +35,12 @@ class AlbedoStage(Stage[RelightParams]):
         super().__init__(context)
         one_thread_each()
         block, names = self.params.albedo, self.params.albedo_methods()
-        options = {**block.options(), "scales": tuple(block.scales), "steps": block.steps or None}
+        options = {
+            **block.options(),
+            "scales": tuple(block.scales),
+            "chroma": block.chroma,
+            "steps": block.steps or None,
+        }
         self.chain = BackendChain(ALBEDO, names, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:

@@ -1,7 +1,12 @@
-"""Stage 3: the albedo in a new light, and the truth about that light."""
+"""Stage 3: the albedo in a new light, and the truth about that light.
+
+The surface comes from the normals backend; where it knows faces, their noses and chins cast shadows. The light is made
+as strong as its draw says, so that a pair tells nothing about which of the two is the brighter one.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -9,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.chain import BackendChain
-from scenewright_stages.backends.normals.interface import NORMALS
+from scenewright_stages.backends.normals.interface import NORMALS, FaceShapeEstimator, NormalEstimator
+from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import (
     bytes_from_linear,
+    bytes_from_unit,
     linear_from_bytes,
     one_thread_each,
     read_rgb,
@@ -22,11 +29,33 @@ from scenewright_stages.photographs.pictures import (
     write_json,
 )
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
-from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.vision.shading import shade
+from scenewright_stages.relight.params import PairGatesParams, RelightParams
+from scenewright_stages.vision.normals.face_heights import cast_shadows
+from scenewright_stages.vision.shading import estimate_light, gain_for, mean_luminance, shade
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+SAME_LIGHT = "same-light"
+_SMALL_SIDE = 128
+"""Longer side of the copy on which the exposure and the photograph's own light are worked out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What the light falls on.
+
+    Attributes:
+        albedo: (H, W, 3) uint8 sRGB.
+        alpha: (H, W) uint8, the person's matte.
+        normals: (H, W, 3) float32 unit vectors, camera frame.
+        meshes: (468, 3) points of each known face, pixels.
+    """
+
+    albedo: Bytes
+    alpha: Bytes
+    normals: Floats
+    meshes: tuple[NDArray[np.float64], ...] = ()
 
 
 class DegradeStage(Stage[RelightParams]):
@@ -40,15 +69,25 @@ class DegradeStage(Stage[RelightParams]):
         self.chain = BackendChain(NORMALS, (name,), context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
-        """Writes the person in the new light, black where no person is, and the light."""
+        """Writes the person in the new light, black where no person is, and the light.
+
+        Raises:
+            SampleRejected: the light changes less than the spec asks for (``same-light``).
+        """
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         albedo = read_rgb(inputs.path("albedo", "albedo"))
         srgb, matte = unit_from_bytes(photograph), unit_from_bytes(alpha)
-        normals, use = self.chain.call(lambda backend: backend.estimate(srgb, matte))
+        (normals, meshes), use = self.chain.call(lambda backend: _shape(backend, srgb, matte))
+        surface = Surface(albedo, alpha, normals, meshes if self.params.degradation.shadow.cast else ())
         draw = drawn(self.params.degradation, inputs.seed)
-        degraded = relit(albedo, alpha, normals, draw)
+        arrives = arriving(surface, draw)
+        draw = exposed(draw, surface, photograph, arrives)
+        degraded = relit(surface, draw, arrives)
+        seen = measures(photograph, degraded, surface)
+        check_gate(self.params.gates, seen["light_change"])
         truth = {
             **draw.as_dict(),
+            **seen,
             "weights": normalised(self.params.degradation.weights),
             "seed": inputs.seed,
             "normals": use.to_json(),
@@ -58,31 +97,96 @@ class DegradeStage(Stage[RelightParams]):
         outputs: dict[str, Any] = {"degraded": Pixels(degraded), "params": light}
         if self.params.keeps("stage_3"):
             # Pixels of their own: what is kept is compressed, what the next stage reads is not.
-            outputs |= {"kept_degraded": Pixels(degraded), "kept_params": light}
-        return StageResult(outputs, _metrics(draw, photograph, degraded, alpha), (), [use])
+            outputs |= {
+                "kept_degraded": Pixels(degraded),
+                "kept_params": light,
+                "kept_normals": Pixels(bytes_from_unit(normals * np.float32(0.5) + np.float32(0.5))),
+                "kept_light": Pixels(bytes_from_unit(arrives)),
+            }
+        return StageResult(outputs, {**draw.as_dict(), **seen}, (), [use])
 
 
-def relit(albedo: Bytes, alpha: Bytes, normals: Floats, draw: Draw) -> Bytes:
+def _shape(backend: NormalEstimator, srgb: Floats, matte: Floats) -> tuple[Floats, tuple[NDArray[np.float64], ...]]:
+    """Normals, and the faces that the backend knows."""
+    if isinstance(backend, FaceShapeEstimator):
+        normals, meshes = backend.estimate_with_faces(srgb, matte)
+        return normals, tuple(meshes)
+    return backend.estimate(srgb, matte), ()
+
+
+def check_gate(gates: PairGatesParams, change: float) -> None:
+    """Raises SampleRejected (``same-light``) for a pair that shows hardly another light."""
+    if change < gates.least_light_change:
+        raise SampleRejected(
+            SAME_LIGHT, f"the light changes the person by {change:.2f} levels, less than {gates.least_light_change:g}"
+        )
+
+
+def arriving(surface: Surface, draw: Draw) -> Floats:
+    """(H, W) float32 in [0, 1]: the share of the direct light that patterns and faces let through."""
+    shape = surface.alpha.shape
+    arrives = np.ones(shape, np.float32) if draw.shadow is None else draw.shadow.arrives(shape)
+    cast = cast_shadows(shape, surface.meshes, draw.light.direction, draw.light.hardness)
+    return arrives if cast is None else arrives * cast
+
+
+def exposed(draw: Draw, surface: Surface, photograph: Bytes, arrives: Floats) -> Draw:
+    """The draw with the gain that gives its luminance ratio; as it is when it has none."""
+    if draw.luminance_ratio is None:
+        return draw
+    step = _step(surface.alpha.shape)
+    inside = surface.alpha[::step, ::step] == 255
+    wanted = draw.luminance_ratio * mean_luminance(_small(photograph, step), inside)
+    gain = gain_for(
+        wanted,
+        _small(surface.albedo, step),
+        np.ascontiguousarray(surface.normals[::step, ::step]),
+        inside,
+        draw.light,
+        np.ascontiguousarray(arrives[::step, ::step]),
+    )
+    return replace(draw, light=replace(draw.light, gain=round(gain, 6)))
+
+
+def relit(surface: Surface, draw: Draw, arrives: Floats) -> Bytes:
     """(H, W, 3) uint8 sRGB: the person in the new light; black where alpha is 0.
 
     Args:
-        albedo: (H, W, 3) uint8 sRGB.
-        alpha: (H, W) uint8.
-        normals: (H, W, 3) float32 unit vectors, camera frame.
+        surface: what the light falls on.
         draw: the light.
+        arrives: see :func:`arriving`.
     """
-    left, top, width, height = cv2.boundingRect(alpha)
+    left, top, width, height = cv2.boundingRect(surface.alpha)
     window = np.s_[top : top + height, left : left + width]
-    shadow = None if draw.shadow is None else np.ascontiguousarray(draw.shadow.arrives(alpha.shape)[window])
     shaded = shade(
-        linear_from_bytes(np.ascontiguousarray(albedo[window])),
-        np.ascontiguousarray(normals[window]),
+        linear_from_bytes(np.ascontiguousarray(surface.albedo[window])),
+        np.ascontiguousarray(surface.normals[window]),
         draw.light,
-        shadow,
+        np.ascontiguousarray(arrives[window]),
     )
-    out = np.zeros_like(albedo)
-    out[window] = cv2.copyTo(bytes_from_linear(shaded), np.ascontiguousarray(alpha[window]))
+    out = np.zeros_like(surface.albedo)
+    out[window] = cv2.copyTo(bytes_from_linear(shaded), np.ascontiguousarray(surface.alpha[window]))
     return out
+
+
+def measures(photograph: Bytes, degraded: Bytes, surface: Surface) -> dict[str, Any]:
+    """What the pair shows: how far the light changed, how bright it got, and the light that the photograph had.
+
+    ``target_light`` is fitted to photograph and albedo; null where they do not tell.
+    """
+    alpha, step = surface.alpha, _step(surface.alpha.shape)
+    inside = alpha[::step, ::step] == 255
+    before, after = (_small(picture, step) for picture in (photograph, degraded))
+    ratio = mean_luminance(after, inside) / max(mean_luminance(before, inside), 1e-6)
+    try:
+        own = estimate_light(before, _small(surface.albedo, step), surface.normals[::step, ::step], inside).as_dict()
+    except ValueError:
+        own = None
+    return {
+        "light_change": light_change(photograph, degraded, (alpha == 255).view(np.uint8)),
+        "luminance_ratio": round(ratio, 4),
+        "target_light": own,
+    }
 
 
 def light_change(photograph: Bytes, degraded: Bytes, alpha: Bytes) -> float:
@@ -91,5 +195,11 @@ def light_change(photograph: Bytes, degraded: Bytes, alpha: Bytes) -> float:
     return round(sum(difference[:3]) / 3, 3)
 
 
-def _metrics(draw: Draw, photograph: Bytes, degraded: Bytes, alpha: Bytes) -> dict[str, Any]:
-    return {**draw.as_dict(), "light_change": light_change(photograph, degraded, (alpha == 255).view(np.uint8))}
+def _step(shape: tuple[int, ...]) -> int:
+    """Every so many pixels are looked at."""
+    return max(1, max(shape) // _SMALL_SIDE)
+
+
+def _small(picture: Bytes, step: int) -> Floats:
+    """(h, w, 3) float32 linear."""
+    return linear_from_bytes(np.ascontiguousarray(picture[::step, ::step]))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.relight.params import Degradation, DegradationParams, ShadowPattern, WeightsParams
-from scenewright_stages.vision.shading import Light, LightRanges, sample_light, shadow_pattern
+from scenewright_stages.relight.light_params import Degradation, DegradationParams, ShadowPattern, WeightsParams
+from scenewright_stages.vision.shading import Light, LightRanges, colour_of_kelvin, sample_light, shadow_pattern
 
 Floats = NDArray[np.float32]
 
@@ -43,11 +43,19 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Draw:
-    """The new light of one sample."""
+    """The new light of one sample.
+
+    Attributes:
+        degradation: its kind.
+        light: its gain is 1 until the stage knows the person.
+        shadow: a pattern in the direct light.
+        luminance_ratio: wanted mean luminance of the person over that in the photograph; None: as the light is.
+    """
 
     degradation: Degradation
     light: Light
     shadow: Shadow | None
+    luminance_ratio: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` takes them back."""
@@ -55,13 +63,19 @@ class Draw:
             "degradation": self.degradation,
             "light": self.light.as_dict(),
             "shadow": None if self.shadow is None else dict(vars(self.shadow)),
+            "drawn_luminance_ratio": self.luminance_ratio,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Draw:
         """The draw that a ``params.json`` holds."""
         shadow = values["shadow"]
-        return cls(values["degradation"], Light.from_dict(values["light"]), Shadow(**shadow) if shadow else None)
+        return cls(
+            values["degradation"],
+            Light.from_dict(values["light"]),
+            Shadow(**shadow) if shadow else None,
+            values["drawn_luminance_ratio"],
+        )
 
 
 def normalised(weights: WeightsParams) -> dict[Degradation, float]:
@@ -84,18 +98,29 @@ def drawn(params: DegradationParams, seed: int) -> Draw:
     kind = _chosen(list(probabilities), list(probabilities.values()), choices[0])
     light = _light(params, kind, generator)
     shadow = _shadow(params, kind, choices[1:], int(generator.integers(2**63)))
-    return Draw(kind, light, shadow)
+    # A stream of its own, so that what it draws left the directions and patterns of older data sets alone.
+    more = np.random.default_rng([seed, 1])
+    shares = more.random(4)
+    ratio = None if params.exposure == "asLit" else _between(params.luminance_ratio_range, shares[0])
+    around = (
+        params.advanced.ambient_temperature_range if kind == "advancedShading" else params.ambient_temperature_range
+    )
+    light = replace(light, ambient_colour_linear=_colour(around, shares[1]))
+    if shares[2] < params.second_light.probability:
+        light = _with_second(light, params, more, shares[3])
+    return Draw(kind, light, shadow, ratio)
 
 
 def _light(params: DegradationParams, kind: Degradation, generator: np.random.Generator) -> Light:
+    own = params.advanced if kind == "advancedShading" else params
     light = sample_light(
         generator,
         LightRanges(
             azimuth_degrees=_pair(params.azimuth_range),
             elevation_degrees=_pair(params.elevation_range),
-            ambient=_pair(params.ambient_range),
-            kelvin=_pair(params.temperature_range),
-            hardness=_pair(params.hardness_range),
+            ambient=_pair(own.ambient_range),
+            kelvin=_pair(own.temperature_range),
+            hardness=_pair(own.hardness_range),
             specular=_pair(params.specular_range) if kind in SHINING else (0.0, 0.0),
             shininess=_pair(params.shininess_range),
         ),
@@ -104,6 +129,26 @@ def _light(params: DegradationParams, kind: Degradation, generator: np.random.Ge
         # Even light, so that only the pattern changes the person.
         return Light(FROM_THE_CAMERA, light.ambient, light.colour_linear, 0.0)
     return light
+
+
+def _with_second(light: Light, params: DegradationParams, generator: np.random.Generator, share: float) -> Light:
+    ranges = LightRanges(
+        azimuth_degrees=(0.0, 360.0),
+        elevation_degrees=_pair(params.elevation_range),
+        kelvin=_pair(params.second_light.temperature_range),
+    )
+    second = sample_light(generator, ranges)
+    return replace(
+        light,
+        second_direction=second.direction,
+        second_colour_linear=second.colour_linear,
+        second_strength=_between(params.second_light.strength_range, share),
+    )
+
+
+def _colour(kelvin: list[float], share: float) -> tuple[float, float, float]:
+    """Evenly in the inverse temperature, as colours look evenly spaced then."""
+    return colour_of_kelvin(1.0 / _between([1.0 / kelvin[0], 1.0 / kelvin[1]], share))
 
 
 def _shadow(params: DegradationParams, kind: Degradation, choices: NDArray[np.float64], seed: int) -> Shadow | None:

@@ -8,41 +8,51 @@ from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule, ordered
 from scenewright_stages.photographs.params import (
-    AngleRange,
     ModelParams,
-    PositiveRange,
     Share,
     ShareRange,
     chain_or_backend,
 )
+from scenewright_stages.relight.light_params import DegradationParams
 
 Segmenter = Literal["classic", "selfie", "mask", "sam3", "sam2"]
 AlbedoMethod = Literal["classic", "retinex", "lab", "marigold-iid", "intrinsic-anything"]
 NormalMethod = Literal["classic", "face-mesh", "dpt", "marigold-normals"]
-Degradation = Literal["softShading", "hardShadow", "specular", "advancedShading"]
-ShadowPattern = Literal["perlin", "geometric", "blob"]
 Background = Literal["original", "gray", "black"]
 Folder = Literal["stage_1", "stage_2", "stage_3", "stage_3_5", "outputs"]
 
-SHADOW_PATTERNS: tuple[ShadowPattern, ...] = ("perlin", "geometric", "blob")
 FOLDERS: tuple[Folder, ...] = ("stage_1", "stage_2", "stage_3", "stage_3_5", "outputs")
+
+
+SEE_SEVERAL: tuple[Segmenter, ...] = ("selfie", "sam3")
+"""Segmenters that know one person from another."""
 
 
 class SegmentationParams(ModelParams):
     """Stage 1: who finds the person."""
 
     backend: Segmenter = Field(
-        default="classic",
-        description="Who finds the person: classic (a face or the box, then GrabCut and a matte; no weights), selfie "
-        "(everybody, by a small model that is part of the installation, where it sees a face; else as classic), mask "
-        "(supplied beside each image, face.mask.png for face.jpg), sam3 (from the prompt) or sam2 (from a face or the "
-        "box).",
+        default="selfie",
+        description="Who finds the person: selfie (everybody, by a small model that is part of the installation, where "
+        "it sees a face; else as classic), classic (the clearest face or the box, then GrabCut and a matte; no "
+        "weights), mask (supplied beside each image, face.mask.png for face.jpg), sam3 (from the prompt) or sam2 (from "
+        "a face or the box).",
     )
     backends: list[Segmenter] = Field(
         default=[],
         max_length=5,
         description="A chain in place of backend, such as [sam3, sam2]: the next one serves where one is not "
         "available, and the record says which did. Without it there is no fallback.",
+    )
+    people: Literal["all", "largest"] = Field(
+        default="all",
+        description="Whom selfie and sam3 cut out: everybody they see, or the one who covers most of the picture. "
+        "Other backends find one person.",
+    )
+    held: bool = Field(
+        default=True,
+        description="Whether selfie counts what is held in front of the body as part of the person; false leaves it "
+        "out where its colours differ.",
     )
     prompt: str = Field(default="person", min_length=1, max_length=200, description="Text prompt of sam3.")
     box: list[Share] = Field(
@@ -72,7 +82,24 @@ class SegmentationParams(ModelParams):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        chain_or_backend("mask"),
+        chain_or_backend("mask", default="selfie"),
+        Rule(
+            "people",
+            "self.people == 'all' || self.backends.exists(name, name in ['selfie', 'sam3']) || "
+            "(size(self.backends) == 0 && self.backend in ['selfie', 'sam3'])",
+            "is a choice of selfie and sam3: no other backend makes it",
+            lambda block: (
+                block.people == "all" or any(name in SEE_SEVERAL for name in block.backends or [block.backend])
+            ),
+            ({"people": "largest", "backend": "classic"}, {"people": "largest", "backends": ["mask", "classic"]}),
+        ),
+        Rule(
+            "held",
+            "self.held || 'selfie' in self.backends || (size(self.backends) == 0 && self.backend == 'selfie')",
+            "is a choice of selfie: no other backend makes it",
+            lambda block: block.held or "selfie" in (block.backends or [block.backend]),
+            ({"held": False, "backend": "classic"},),
+        ),
         Rule(
             "box",
             "size(self.box) == 0 || (size(self.box) == 4 && self.box[0] < self.box[2] && self.box[1] < self.box[3])",
@@ -107,6 +134,12 @@ class AlbedoParams(ModelParams):
         max_length=5,
         description="Widths of retinex's surrounds: standard deviations in pixels.",
     )
+    chroma: Literal["keep", "original"] = Field(
+        default="keep",
+        description="Colours of retinex: keep leaves the photograph's hue and saturation and levels the brightness "
+        "alone; original levels each channel by itself over the whole picture, as the original data generation does, "
+        "which turns skin grey.",
+    )
     steps: int = Field(
         default=0, ge=0, le=1000, description="Denoising steps of a diffusion model; 0: the backend's default."
     )
@@ -121,10 +154,10 @@ class NormalsParams(ModelParams):
     """The shape on which the new light falls."""
 
     backend: NormalMethod = Field(
-        default="classic",
-        description="classic (a surface inflated from the silhouette with detail of the picture; a stated prior), "
-        "face-mesh (the same with nose, sockets, lips and chin by a small model that is part of the installation), "
-        "dpt (MiDaS depth) or marigold-normals (models).",
+        default="face-mesh",
+        description="face-mesh (nose, sockets, lips and chin by a small model that is part of the installation, all "
+        "else as classic), classic (a surface inflated from the silhouette with detail of the picture; a stated "
+        "prior), dpt (MiDaS depth) or marigold-normals (models).",
     )
     steps: int = Field(
         default=0, ge=0, le=1000, description="Denoising steps of a diffusion model; 0: the backend's default."
@@ -134,97 +167,37 @@ class NormalsParams(ModelParams):
     )
 
 
-class WeightsParams(Params):
-    """How often each kind of new light is drawn; normalised, so that one of them always applies."""
+class PairGatesParams(Params):
+    """What a pair must reach to be in the data set; what does not is left out, counted by photograph."""
 
-    soft_shading: float = Field(default=0.8, ge=0.0, le=1000.0, description="Lambert with much ambient light.")
-    hard_shadow: float = Field(default=0.0, ge=0.0, le=1000.0, description="A shadow pattern under even light.")
-    specular: float = Field(default=0.0, ge=0.0, le=1000.0, description="Soft shading with a Phong highlight.")
-    advanced_shading: float = Field(
-        default=0.0, ge=0.0, le=1000.0, description="Coloured, harder light with a highlight and a shadow pattern."
+    least_score: Share = Field(
+        default=0.0, description="Score of the segmentation. Each backend has its own scale: look at the report first."
     )
+    largest_edge_error: float = Field(
+        default=255.0,
+        ge=0.0,
+        le=255.0,
+        description="What person and background do not explain of the photograph's outline, levels of 255.",
+    )
+    least_light_change: float = Field(
+        default=0.0, ge=0.0, le=255.0, description="Mean difference of relit and photographed person, levels of 255."
+    )
+
+
+class HeldOutParams(Params):
+    """Which pairs are kept from training. All pairs of one photograph, or of one `person` of a list, stay together."""
+
+    validation: Share = Field(default=0.0, description="Share of the photographs, drawn by name.")
+    test: Share = Field(default=0.0, description="Share of the photographs, drawn by name.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "softShading",
-            "self.softShading + self.hardShadow + self.specular + self.advancedShading > 0.0",
-            "at least one weight must be above 0: no sample stays without new light",
-            lambda block: block.soft_shading + block.hard_shadow + block.specular + block.advanced_shading > 0,
-            ({"softShading": 0.0},),
+            "test",
+            "self.validation + self.test < 1.0",
+            "leaves nothing to train on: validation and test together must be below 1",
+            lambda block: block.validation + block.test < 1,
+            ({"validation": 0.5, "test": 0.5},),
         ),
-    )
-
-
-class ShadowParams(Params):
-    """Procedural shadow patterns; they only ever darken."""
-
-    probability: float = Field(
-        default=0.5, ge=0.0, le=1.0, description="How often soft shading and specular get a subtle pattern as well."
-    )
-    patterns: list[ShadowPattern] = Field(
-        default=list(SHADOW_PATTERNS),
-        min_length=1,
-        max_length=3,
-        description="Kinds of patterns to draw from.",
-    )
-    subtle_opacity_range: ShareRange = Field(
-        default=[0.15, 0.4],
-        description="Share of the direct light that a subtle pattern takes away where it is darkest.",
-    )
-    hard_opacity_range: ShareRange = Field(
-        default=[0.7, 1.0],
-        description="The same for hardShadow and advancedShading. With the default ambient light, 10 to 40 % of all "
-        "light.",
-    )
-    softness_range: Annotated[list[Annotated[float, Field(ge=0.0, le=0.5)]], Field(min_length=2, max_length=2)] = Field(
-        default=[0.03, 0.11], description="Width of a pattern's edge as a share of the longer side."
-    )
-
-    rules: ClassVar[tuple[Rule, ...]] = ordered(
-        subtle_opacity_range=(0.5, 0.1), hard_opacity_range=(0.5, 0.1), softness_range=(0.2, 0.1)
-    )
-
-
-class DegradationParams(Params):
-    """Stage 3: the new light. Every range is drawn from evenly, for each sample."""
-
-    weights: WeightsParams = WeightsParams()
-    ambient_range: ShareRange = Field(default=[0.6, 0.85], description="Share of the light that comes from everywhere.")
-    azimuth_range: AngleRange = Field(
-        default=[0.0, 360.0],
-        description="Direction of the light around the viewing axis, degrees: 0 from the right, 90 from above.",
-    )
-    elevation_range: Annotated[list[Annotated[float, Field(ge=0.0, le=90.0)]], Field(min_length=2, max_length=2)] = (
-        Field(
-            default=[10.0, 80.0],
-            description="Angle of the light above the image plane, degrees: 90 comes from the camera.",
-        )
-    )
-    temperature_range: Annotated[
-        list[Annotated[float, Field(ge=1667.0, le=25000.0)]], Field(min_length=2, max_length=2)
-    ] = Field(
-        default=[6500.0, 6500.0],
-        description="Colour temperature of the light, kelvin; 6500 is white.",
-    )
-    hardness_range: ShareRange = Field(
-        default=[1.0, 1.0],
-        description="1 is a point-like light (Lambert's cosine); below it the light wraps around the edge of its "
-        "shadow as that of a large source does, half way round at 0.",
-    )
-    specular_range: ShareRange = Field(
-        default=[0.3, 0.3], description="Strength of the Phong highlight (specular, advancedShading)."
-    )
-    shininess_range: PositiveRange = Field(default=[32.0, 32.0], description="Exponent of the Phong highlight.")
-    shadow: ShadowParams = ShadowParams()
-
-    rules: ClassVar[tuple[Rule, ...]] = ordered(
-        ambient_range=(0.6, 0.5),
-        azimuth_range=(90.0, -90.0),
-        elevation_range=(80.0, 10.0),
-        temperature_range=(9000.0, 3000.0),
-        hardness_range=(1.0, 0.5),
-        specular_range=(0.4, 0.3),
-        shininess_range=(64.0, 16.0),
     )
 
 
@@ -272,6 +245,8 @@ class RelightParams(Params):
     albedo: AlbedoParams = AlbedoParams()
     normals: NormalsParams = NormalsParams()
     degradation: DegradationParams = DegradationParams()
+    gates: PairGatesParams = PairGatesParams()
+    split: HeldOutParams = HeldOutParams()
     caption: CaptionParams = CaptionParams()
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -285,8 +260,8 @@ class RelightParams(Params):
         Rule(
             "preset",
             "self.preset == '' || (size(self.segmentation.backends) == 0 && size(self.albedo.backends) == 0 && "
-            "self.segmentation.backend == 'classic' && self.albedo.backend == 'classic' && "
-            "self.normals.backend == 'classic')",
+            "self.segmentation.backend == 'selfie' && self.albedo.backend == 'classic' && "
+            "self.normals.backend == 'face-mesh')",
             "names the backends: leave those of the blocks out",
             lambda block: not block.preset or block.backends_are_defaults(),
             (
@@ -298,10 +273,9 @@ class RelightParams(Params):
 
     def backends_are_defaults(self) -> bool:
         """Whether no block names a backend."""
+        blocks = (self.segmentation, self.albedo, self.normals)
         named = (self.segmentation.backends, self.albedo.backends)
-        return not any(named) and all(
-            block.backend == "classic" for block in (self.segmentation, self.albedo, self.normals)
-        )
+        return not any(named) and all(block.backend == type(block)().backend for block in blocks)
 
     def segmenters(self) -> tuple[Segmenter, ...]:
         """The backends that may segment, in the order in which they are asked."""

@@ -14,8 +14,8 @@ SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
 WORK = ".scenewright/work/{sample}"
 KEPT = "kept_"
 """Prefix of the outputs that exist only for `keep`."""
-MAY_BE_FLAT = frozenset({"background"})
-"""A person may fill the picture, or stand before a wall of one colour."""
+MAY_BE_FLAT = frozenset({"background", "alpha", "light", "normals"})
+"""A person may fill the picture or stand before a wall of one colour; all may face the camera and be lit."""
 BEHIND = ArrayContract("behind", "uint8", 2, may_be_constant=True, may_be_empty=True)
 """The background's own colours along the outline; a supplied mask may have no soft edge."""
 MODEL_THREADS = 16
@@ -29,12 +29,13 @@ def segment_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="segment",
         title="Find the person",
-        version=2,
+        version=3,
         implementation="scenewright_stages.relight.segment:SegmentStage",
         reads=(Read(INPUT),),
         outputs=(
             _image("input", "outputs/{sample}_input.png"),
             _image("foreground", "outputs/{sample}_foreground.png", channels=4),
+            _image("alpha", "outputs/{sample}_alpha.png", channels=1),
             _between("layers", channels=4),
             OutputContract("outline", f"{WORK}/outline.npz", "arrays", result=False, arrays=(BEHIND,)),
             _facts("segmentation"),
@@ -43,7 +44,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
             *_kept(params, "stage_1", "alpha", channels=1),
             *_kept(params, "stage_1", "background"),
         ),
-        parameters=("segmentation",),
+        parameters=("segmentation", "gates.least_score", "gates.largest_edge_error"),
         attributes=("box",),
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
@@ -61,7 +62,7 @@ def albedo_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="albedo",
         title="Albedo",
-        version=2,
+        version=3,
         implementation="scenewright_stages.relight.albedo:AlbedoStage",
         reads=(Read("segment", ("layers",)),),
         outputs=(
@@ -86,16 +87,18 @@ def degrade_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="degrade",
         title="New light",
-        version=2,
+        version=3,
         implementation="scenewright_stages.relight.degrade:DegradeStage",
         reads=(Read("segment", ("layers",)), Read("albedo", ("albedo",))),
         outputs=(
             _between("degraded"),
             _light("params", f"{WORK}/params.json", result=False),
             *_kept(params, "stage_3", "degraded"),
+            *_kept(params, "stage_3", "normals"),
+            *_kept(params, "stage_3", "light", channels=1),
             *((_light(f"{KEPT}params", "stage_3/{sample}_params.json"),) if params.keeps("stage_3") else ()),
         ),
-        parameters=("degradation", "normals"),
+        parameters=("degradation", "normals", "gates.least_light_change"),
         expands=_variants(params),
         backends={"normals": backend},
         backend_parameters={"normals": "normals.backend"},
@@ -112,7 +115,7 @@ def recombine_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="recombine",
         title="Back on the background",
-        version=1,
+        version=2,
         implementation="scenewright_stages.relight.recombine:RecombineStage",
         reads=(
             Read("segment", ("layers", "outline", "facts")),
@@ -124,7 +127,8 @@ def recombine_stage(params: RelightParams) -> StageSpec:
             OutputContract("metadata", metadata, "json", result=not captioned, json_keys=("light", "files")),
             *_kept(params, "stage_3_5", "composite"),
         ),
-        parameters=("background", "caption.backend"),
+        parameters=("background", "caption.backend", "split"),
+        attributes=("person",),
         seconds_per_sample=0.2,
         threads=0,
     )
@@ -137,7 +141,7 @@ def caption_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="caption",
         title="Caption",
-        version=1,
+        version=2,
         implementation="scenewright_stages.relight.caption:CaptionStage",
         reads=(Read("recombine", ("output", "metadata")),),
         outputs=(OutputContract("metadata", "outputs/{sample}_metadata.json", "json", json_keys=("light", "caption")),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, composite, plain_background
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, write_json
-from scenewright_stages.relight.params import Background, RelightParams
+from scenewright_stages.relight.params import Background, HeldOutParams, RelightParams
 
 Bytes = NDArray[np.uint8]
 
@@ -40,7 +41,7 @@ class RecombineStage(Stage[RelightParams]):
         }
         if self.params.keeps("stage_3_5"):
             outputs["kept_composite"] = made
-        return StageResult(outputs)
+        return StageResult(outputs, {name: metadata[name] for name in ("photograph", "person", "split")})
 
     def _background(self, inputs: StageInputs[RelightParams], whole: Bytes, alpha: Bytes) -> Bytes:
         if self.params.background != "original":
@@ -51,11 +52,15 @@ class RecombineStage(Stage[RelightParams]):
     def _metadata(self, sample: Sample, inputs: StageInputs[RelightParams]) -> dict[str, Any]:
         truth = _read_json(inputs.path("degrade", "params"))
         parent = sample.at_level(0).id
+        person = str(sample.attributes.get("person") or parent)
         return {
             "id": sample.id,
+            "photograph": parent,
+            "person": person,
+            "split": split_of(person, self.params.split),
             "source": sample.source.uri.rpartition("/")[2] if sample.source else "",
             "files": {
-                **{name: f"outputs/{parent}_{name}.png" for name in ("input", "albedo", "foreground")},
+                **{name: f"outputs/{parent}_{name}.png" for name in ("input", "albedo", "alpha", "foreground")},
                 "output": f"outputs/{sample.id}_output.png",
             },
             "background": self.params.background,
@@ -63,6 +68,15 @@ class RecombineStage(Stage[RelightParams]):
             "albedo": _read_json(inputs.path("albedo", "facts")),
             **truth,
         }
+
+
+def split_of(person: str, shares: HeldOutParams) -> str:
+    """Train, validation or test: drawn by the name alone, so that further photographs move none into another split."""
+    digest = hashlib.blake2b(f"split\0{person}".encode(), digest_size=8).digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    if place < shares.test:
+        return "test"
+    return "validation" if place < shares.test + shares.validation else "train"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

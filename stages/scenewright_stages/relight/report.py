@@ -65,6 +65,9 @@ def _distributions(overview: Overview, lights: Sequence[Mapping[str, Any]]) -> t
         distribution("Person in the picture", [100 * area for area in overview.metrics("segment", "area")], "%", 1),
         distribution("Longer side", sizes, "px", 0),
         distribution("Height of the light", [light["elevation_degrees"] for light in lights], "°", 0),
+        distribution(
+            "Brightness", overview.metrics("degrade", "luminance_ratio"), "", 2, "Of the photographed person's"
+        ),
         distribution("Change of light", overview.metrics("degrade", "light_change"), "levels", 1),
         distribution(
             "Photograph kept in the albedo", [100 * blend for blend in overview.metrics("albedo", "blend")], "%", 1

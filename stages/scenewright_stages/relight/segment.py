@@ -23,11 +23,11 @@ from scenewright_stages.photographs.pictures import (
     with_alpha,
     write_json,
 )
-from scenewright_stages.relight.params import RelightParams
+from scenewright_stages.relight.params import PairGatesParams, RelightParams
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.matting import SubjectMatte, refine_matte
 
-NO_SUBJECT = "no-subject"
+NO_SUBJECT, LOW_SCORE, ROUGH_OUTLINE = "no-subject", "low-score", "rough-outline"
 SOFT_LEVELS = (5, 250)
 """A supplied mask with values between these is a matte already."""
 SUPPLIED = BackendUse("segment", "mask", notes="The mask was supplied beside the image.")
@@ -49,14 +49,20 @@ class SegmentStage(Stage[RelightParams]):
         self.chain: BackendChain[Segmenter] | None = None
         if others:
             block = self.params.segmentation
-            options = {**block.options(), "threshold": block.score_threshold}
+            options = {
+                **block.options(),
+                "threshold": block.score_threshold,
+                "people": block.people,
+                "held": block.held,
+            }
             self.chain = BackendChain(SEGMENT, others, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
         """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
 
         Raises:
-            SampleRejected: no person is in the picture (reason ``no-subject``).
+            SampleRejected: no person is in the picture (reason ``no-subject``), or a gate of the spec is not passed
+                (``low-score``, ``rough-outline``).
             SampleError: the photograph or its supplied mask cannot be used.
         """
         photograph = read_photograph(inputs.source)
@@ -66,6 +72,7 @@ class SegmentStage(Stage[RelightParams]):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
         pixels, alpha = photograph.pixels, bytes_from_unit(person.alpha)
         layers = split_layers(pixels, alpha)
+        check_gates(self.params.gates, person.score, layers.edge_error)
         facts = {
             **use.to_json(),
             "method": person.method,
@@ -122,6 +129,7 @@ class SegmentStage(Stage[RelightParams]):
         save_arrays(outline, {"behind": layers.behind})
         outputs: dict[str, Path | Pixels] = {
             "input": photograph,
+            "alpha": Pixels(alpha),
             "foreground": person,
             "layers": Pixels(with_alpha(layers.whole, alpha)),
             "outline": outline,
@@ -136,6 +144,16 @@ class SegmentStage(Stage[RelightParams]):
                 "kept_background": Pixels(background_of(layers.whole, layers.behind, alpha)),
             }
         return outputs
+
+
+def check_gates(gates: PairGatesParams, score: float, edge_error: float) -> None:
+    """Raises SampleRejected (``low-score``, ``rough-outline``) for a person that was not cut out well enough."""
+    if score < gates.least_score:
+        raise SampleRejected(LOW_SCORE, f"the score {score:.3f} is below {gates.least_score:g}")
+    if edge_error > gates.largest_edge_error:
+        raise SampleRejected(
+            ROUGH_OUTLINE, f"the outline is {edge_error:.2f} levels off, more than {gates.largest_edge_error:g}"
+        )
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:

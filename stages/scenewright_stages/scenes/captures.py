@@ -1,13 +1,16 @@
-"""The stage that reads a capture, and how stages make views of its photographs and train on them."""
+"""The stage that reads a capture, how stages train on its photographs, and what a fixer sees of a scene."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.captures import POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError
 from scenewright_stages.contract.pipeline import INPUT
@@ -17,6 +20,7 @@ from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.captures.camera_files import is_image
 from scenewright_stages.vision.captures.capture import CaptureError
 from scenewright_stages.vision.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.captures.exposure import exposure_gains, exposure_span, matched
 from scenewright_stages.vision.captures.finding import photograph_name, read_capture
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
 from scenewright_stages.vision.gaussians.objective import View
@@ -24,18 +28,16 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+from scenewright_stages.vision.warping import warp_reference
 
-
-class CaptureBlock(Protocol):
-    """Parameters of pipelines over captures."""
-
-    @property
-    def max_resolution(self) -> int:
-        """Longest side of the photographs in pixels."""
+_SURFACE = 0.3
+"""Least coverage at which a depth means a surface."""
+_SPAN_TO_TELL = 1.25
+"""Differences in exposure that a user will see in the scene."""
 
 
 class CaptureStage(Stage[Any]):
-    """Undistorts and scales the photographs of a capture."""
+    """Undistorts and scales the photographs of a capture, and matches their exposure where that is asked for."""
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes ``photographs.npz``."""
@@ -45,10 +47,32 @@ class CaptureStage(Stage[Any]):
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
+        gains = exposure_gains(found)
+        span = exposure_span(gains)
+        notes = list(capture.notes)
+        if inputs.params.exposure == "matched":
+            notes += _unmatched(found, gains)
+            found = matched(found, gains)
+        elif span > _SPAN_TO_TELL:
+            notes.append(f"one photograph is {span:.2f} times as bright as another: exposure: matched evens that out")
+        facts = {
+            "photographs": len(found.photographs),
+            "points": len(found.points),
+            "exposure_span": round(span, 3),
+        }
         path = inputs.workspace / "photographs.npz"
         found.save(path)
-        facts = {"photographs": len(found.photographs), "points": len(found.points)}
-        return StageResult({"photographs": path}, metrics=facts, warnings=capture.notes)
+        return StageResult({"photographs": path}, metrics=facts, warnings=notes)
+
+
+def _unmatched(photographs: PosedPhotographs, gains: NDArray[np.float64]) -> list[str]:
+    """Warns of photographs that stay as taken. Raises SampleError when all do."""
+    unknown = [
+        each.name for each, gain in zip(photographs.photographs, gains, strict=True) if not np.isfinite(gain).all()
+    ]
+    if len(unknown) == len(gains):
+        raise SampleError("TooFewPoints", "exposure: matched needs points that several photographs show")
+    return [f"exposure not matched, for lack of points that others show: {', '.join(unknown)}"] if unknown else []
 
 
 def _described(sample: Sample, inputs: StageInputs[Any], estimated: bool) -> tuple[str, str, dict[str, Path]]:
@@ -96,6 +120,7 @@ def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSet
         harmonics_degree=params.harmonics_degree,
         growth=params.growth,
         exploration=params.exploration,
+        coarse=params.coarse,
     )
 
 
@@ -126,6 +151,28 @@ def train_resumably(
 
     begun = GaussianScene.load_npz(state.files["state.npz"]) if state.step else start
     return train(begun, views, settings, inputs.seed, renderer, done=state.step, on_segment=keep)
+
+
+@torch.no_grad()
+def flawed_view(scene: GaussianScene, camera: Camera, reference: Photograph, renderer: Renderer) -> FlawedView:
+    """A render and what a fixer may know of it, in pairs as in use.
+
+    The reference is warped by the scene's own depth, and left out where the scene hides it.
+    """
+    srgb, depth, alpha = _drawn(scene, camera, renderer)
+    _, reference_depth, reference_alpha = _drawn(scene, reference.camera, renderer)
+    hidden = np.where(reference_alpha > _SURFACE, reference_depth, np.inf)
+    photograph = (reference.srgb / 255).astype(np.float32)
+    surface = np.where(alpha > _SURFACE, depth, 0)
+    warped, valid = warp_reference(surface, camera, photograph, reference.camera, hidden)
+    return FlawedView(srgb, alpha, warped, valid, photograph)
+
+
+def _drawn(scene: GaussianScene, camera: Camera, renderer: Renderer) -> tuple[NDArray[np.float32], ...]:
+    """Colours in [0, 1], depth and coverage on the CPU."""
+    rendering = renderer.render(scene, [camera])
+    planes = rendering.rgb[0].clamp(0, 1), rendering.depth[0], rendering.alpha[0].clamp(0, 1)
+    return tuple(plane.cpu().numpy() for plane in planes)
 
 
 def shots_facts(photographs: PosedPhotographs) -> list[ShotFacts]:

@@ -1,13 +1,9 @@
-"""The flight through a scene: its path, the pictures along it, and the holes that a moved camera reveals.
-
-The same path formula proposes the candidate views of a pipeline and flies its final video.
-"""
+"""The flight through a scene: the pictures along a path, and the holes that a moved camera reveals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,9 +14,8 @@ from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import unproject
 from scenewright_stages.vision.gpu import HostCopy, arrived
-from scenewright_stages.vision.trajectories import Trajectory, spiral
+from scenewright_stages.vision.trajectories import Trajectory
 
 CAMERAS_PER_BATCH = 25
 COVERED_ALPHA = 0.7
@@ -30,37 +25,6 @@ _SPECK_PIXELS = 3
 _GAP_PIXELS = 40
 _SMALL_GROWTH = np.ones((3, 3), np.uint8)
 _LARGE_GROWTH = np.ones((5, 5), np.uint8)
-
-
-class PathSettings(Protocol):
-    """How large a path is, relative to the scene: a pipeline's parameter block has these fields."""
-
-    @property
-    def min_percentage(self) -> float:
-        """Lower percentile of the point positions that the scene's radius is taken from."""
-
-    @property
-    def max_percentage(self) -> float:
-        """Upper percentile of them."""
-
-    def ratios(self) -> tuple[float, float]:
-        """Forward and backward motion relative to the radius."""
-
-
-def scene_trajectory(frames: Sequence[Frame], settings: PathSettings, count: int) -> Trajectory:
-    """`count` poses around the first frame, sized by its points and by the ratios in effect."""
-    first = frames[0]
-    points = unproject(first.depth, first.camera)[first.depth > 0]
-    forward, backward = settings.ratios()
-    return spiral(
-        points,
-        count,
-        forward_ratio=forward,
-        backward_ratio=backward,
-        minimum_percentage=settings.min_percentage,
-        maximum_percentage=settings.max_percentage,
-        portrait=first.camera.height > first.camera.width,
-    )
 
 
 def cameras_along(frames: Sequence[Frame], trajectory: Trajectory) -> list[Camera]:

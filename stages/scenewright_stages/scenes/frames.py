@@ -7,7 +7,7 @@ pipeline hand frames to each other as one ``.npz`` file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
-_FIELDS = ("srgb", "depth", "inpaint", "inpaint_without_edge", "confident")
+_FIELDS = ("srgb", "depth", "inpaint", "inpaint_without_edge", "confident", "far")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Frame:
             become Gaussians.
         confident: (H, W) bool; where the depth estimate is trusted.
         camera: intrinsics and `camera_from_world`.
+        far: (H, W) bool; sky and other points on the far shell, which no measure of the scene counts. None by default.
 
     Raises:
         ValueError: a buffer has not the camera's size, or a depth is negative or not finite.
@@ -50,9 +51,12 @@ class Frame:
     inpaint_without_edge: NDArray[np.bool_]
     confident: NDArray[np.bool_]
     camera: Camera
+    far: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
 
     def __post_init__(self) -> None:
         shape = (self.camera.height, self.camera.width)
+        if not self.far.size:
+            object.__setattr__(self, "far", np.zeros(shape, np.bool_))
         if self.srgb.shape != (*shape, 3):
             raise ValueError(f"srgb has shape {self.srgb.shape}, the camera sees {shape}")
         for name in _FIELDS[1:]:
@@ -60,6 +64,19 @@ class Frame:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, the camera sees {shape}")
         if not np.isfinite(self.depth).all() or (self.depth < 0).any():
             raise ValueError("the depth of a frame is finite and not negative; 0 marks pixels without depth")
+
+    @property
+    def near(self) -> NDArray[np.bool_]:
+        """(H, W) bool: pixels with a depth that are not far; all pixels with a depth when there is nothing else."""
+        seen = self.depth > 0
+        near = seen & ~self.far
+        return near if near.any() else seen
+
+    @property
+    def median_depth(self) -> float:
+        """Of the near pixels, metres; 1 without any depth. Lengths of a fit are relative to it."""
+        near = self.near
+        return float(np.median(self.depth[near])) if near.any() else 1.0
 
 
 def save_frames(path: Path, frames: Sequence[Frame]) -> None:

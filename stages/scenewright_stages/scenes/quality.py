@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scenewright_stages.report.data import Metric
 from scenewright_stages.scenes.flight import Flight
 from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.stray_colours import stray_share
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -25,6 +26,7 @@ MAXIMUM_MEAN_UNCOVERED = 0.01
 MAXIMUM_FRAME_UNCOVERED = 0.04
 MINIMUM_CLEARANCE = 0.5
 MINIMUM_INPUT_PSNR = 30.0
+MAXIMUM_STRAY = 2e-4
 
 _POINTS_PER_CHUNK = 65536
 
@@ -38,6 +40,7 @@ class FlightQuality:
         worst_frame: number of that frame.
         clearance: distance of the nearest Gaussian to any camera, relative to the input's 5th percentile of depth.
         input_psnr: of the photograph rendered again from its own pose, dB.
+        stray: share of pixels whose colour neither the photograph nor a fill has at their place.
     """
 
     uncovered_mean: float
@@ -45,6 +48,7 @@ class FlightQuality:
     worst_frame: int
     clearance: float
     input_psnr: float
+    stray: float
 
     def failures(self) -> list[str]:
         """Sentences on what a viewer will not like; empty when the flight is good."""
@@ -63,6 +67,11 @@ class FlightQuality:
             )
         if self.input_psnr < MINIMUM_INPUT_PSNR:
             found.append(f"The photograph is reproduced at {self.input_psnr:.1f} dB only (good: at least 30 dB).")
+        if self.stray > MAXIMUM_STRAY:
+            found.append(
+                f"{self.stray:.3%} of the video are blobs of a colour that neither the photograph nor a fill has there "
+                f"(good: at most {MAXIMUM_STRAY:.2%}): reduce the motion, or fewer views."
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -72,21 +81,28 @@ class FlightQuality:
             "uncovered_max": MAXIMUM_FRAME_UNCOVERED,
             "clearance": MINIMUM_CLEARANCE,
             "input_psnr": MINIMUM_INPUT_PSNR,
+            "stray": MAXIMUM_STRAY,
         }
         return {**asdict(self), "limits": limits, "good": not self.failures()}
 
 
-def flight_quality(scene: GaussianScene, first: Frame, flight: Flight, renderer: Renderer) -> FlightQuality:
-    """Measures what a viewer sees: holes, collisions, and how well the photograph itself is reproduced."""
+def flight_quality(scene: GaussianScene, frames: Sequence[Frame], flight: Flight, renderer: Renderer) -> FlightQuality:
+    """Measures what a viewer sees: holes, collisions, colours of nowhere, and the photograph itself.
+
+    Args:
+        frames: the views that the scene was built from, the photograph first.
+    """
+    first = frames[0]
     with torch.no_grad():
         again = renderer.render(scene, [first.camera]).rgb[0].cpu()
-    near = float(np.percentile(first.depth[first.depth > 0], 5))
+    near = float(np.percentile(first.depth[first.near], 5))
     return FlightQuality(
         uncovered_mean=float(np.mean(flight.uncovered)),
         uncovered_max=float(np.max(flight.uncovered)),
         worst_frame=int(np.argmax(flight.uncovered)),
         clearance=nearest_distance(scene.means.detach().cpu().numpy(), flight.cameras) / near,
         input_psnr=float(psnr(again, torch.as_tensor(first.srgb))),
+        stray=stray_share(scene, flight.cameras, frames, renderer),
     )
 
 
@@ -118,4 +134,8 @@ def quality_rows(quality: Mapping[str, Any]) -> Iterator[Metric]:
     yield Metric(
         "Photograph again", quality["input_psnr"], "dB", "higher", MINIMUM_INPUT_PSNR, 1,
         "PSNR of the photograph rendered from its own pose",
+    )  # fmt: skip
+    yield Metric(
+        "Stray colours", 100 * quality["stray"], "%", "lower", 100 * MAXIMUM_STRAY, 3,
+        "Share of the video's pixels in colours that neither the photograph nor a fill has at their place",
     )  # fmt: skip

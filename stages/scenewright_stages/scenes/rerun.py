@@ -33,7 +33,13 @@ _VIDEO_DEPTH_LEVELS = 4095
 # Discs of this many standard deviations leave no gaps between splats of neighbouring pixels.
 _COVERING_RADIUS = 1.4
 _BACKGROUND = (18, 20, 24)
-_PANELS = {"rgb": "RGB", "depth": "Depth", "confidence": "Confidence", "inpaint_mask": "Inpaint mask"}
+_PANELS = {
+    "rgb": "RGB",
+    "depth": "Depth",
+    "confidence": "Confidence",
+    "inpaint_mask": "Inpaint mask",
+    "inpaint_wo_edge": "Inpaint mask without edges",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,7 @@ class RerunView:
         depth: (H, W) float metres; not finite or not positive where unknown.
         confidence: (H, W) float in [0, 1] or bool.
         inpaint_mask: (H, W) bool, the pixels that this view supervises.
+        inpaint_wo_edge: (H, W) bool, those of them that became Gaussians.
     """
 
     name: str
@@ -54,6 +61,7 @@ class RerunView:
     depth: NDArray[np.floating] | None = None
     confidence: NDArray[np.generic] | None = None
     inpaint_mask: NDArray[np.bool_] | None = None
+    inpaint_wo_edge: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +86,8 @@ class RerunScene:
 
 def rerun_view(name: str, frame: Frame) -> RerunView:
     """A frame of the scene as a view of the recording."""
-    return RerunView(name, frame.camera, frame.srgb, frame.depth, frame.confident, frame.inpaint)
+    masks = (frame.confident, frame.inpaint, frame.inpaint_without_edge)
+    return RerunView(name, frame.camera, frame.srgb, frame.depth, *masks)
 
 
 def rerun_frames(flight: Flight) -> tuple[RerunFrame, ...]:
@@ -118,7 +127,7 @@ def rrd_bytes(scene: RerunScene) -> bytes:
     recording.set_log_tick_enabled(False)
     stream = rr.binary_stream(recording=recording)
     recording.send_blueprint(layout(scene))
-    _log_scene(recording, scene)
+    log_scene(recording, scene, frustum_size(scene))
     data = stream.read(flush=True)
     recording.disconnect()
     return data or b""
@@ -133,9 +142,9 @@ def _check(scene: RerunScene) -> None:
             raise ValueError(f"view names must differ: {names}")
 
 
-def _log_scene(recording: rr.RecordingStream, scene: RerunScene) -> None:
+def log_scene(recording: rr.RecordingStream, scene: RerunScene, frustum: float) -> None:
+    """Logs views, splats and frames; cameras are drawn that many metres long."""
     recording.log("/world", rr.ViewCoordinates.RDF, static=True)
-    frustum = _frustum_size(scene)
     for tab, views in (("initialization", scene.initial_views), ("coarse", scene.coarse_views)):
         for view in views:
             _log_view(recording, _camera_path(tab, view.name), view, frustum)
@@ -157,10 +166,10 @@ def _log_view(recording: rr.RecordingStream, path: str, view: RerunView, frustum
         recording.log(f"{path}/depth", _depth_image(view.depth), static=True)
         points = path.replace("/cameras/", "/points/", 1)
         recording.log(points, _unprojected(view, view.depth), static=True)
-    if view.confidence is not None:
-        recording.log(f"{path}/confidence", _grey(view.confidence), static=True)
-    if view.inpaint_mask is not None:
-        recording.log(f"{path}/inpaint_mask", _grey(view.inpaint_mask), static=True)
+    for panel in ("confidence", "inpaint_mask", "inpaint_wo_edge"):
+        values = getattr(view, panel)
+        if values is not None:
+            recording.log(f"{path}/{panel}", _grey(values), static=True)
 
 
 def _log_camera(recording: rr.RecordingStream, path: str, camera: Camera, frustum: float, *, static: bool) -> None:
@@ -179,7 +188,7 @@ def _camera_path(tab: str, name: str) -> str:
     return f"/world/{tab}/cameras/{rr.escape_entity_path_part(name)}"
 
 
-def _frustum_size(scene: RerunScene) -> float:
+def frustum_size(scene: RerunScene) -> float:
     """A tenth of the scene's median depth: visible, yet not in the way."""
     depth = scene.initial_views[0].depth
     known = depth[np.isfinite(depth) & (depth > 0)] if depth is not None else np.empty(0)
@@ -283,7 +292,7 @@ def _space_view(scene: RerunScene, shown: Iterable[str], cameras: Iterable[str])
     """Points, frusta and their photographs; no depth or mask tensors. Opens behind the input camera."""
     hidden = [f"- {camera}/{panel}" for camera in cameras for panel in _PANELS if panel != "rgb"]
     contents = ["+ /world", *(f"+ {path}" for path in shown), *hidden]
-    eye = _eye_behind(scene.initial_views[0].camera, 3 * _frustum_size(scene))
+    eye = _eye_behind(scene.initial_views[0].camera, 3 * frustum_size(scene))
     return rrb.Spatial3DView(name="Scene", origin="/world", contents=contents, eye_controls=eye, background=_BACKGROUND)
 
 
@@ -296,11 +305,9 @@ def _eye_behind(camera: Camera, distance: float) -> rrb.EyeControls3D:
 
 
 def _camera_panel(view: RerunView, path: str) -> rrb.Grid:
-    present = {"rgb": True, "depth": view.depth is not None, "confidence": view.confidence is not None}
-    present["inpaint_mask"] = view.inpaint_mask is not None
     pictures = [
         rrb.Spatial2DView(name=f"{view.name}: {title}", origin=path, contents=f"{path}/{panel}", background=_BACKGROUND)
         for panel, title in _PANELS.items()
-        if present[panel]
+        if panel == "rgb" or getattr(view, panel) is not None
     ]
     return rrb.Grid(*pictures, grid_columns=2, name=view.name)

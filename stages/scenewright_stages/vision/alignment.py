@@ -1,9 +1,10 @@
 """Connecting predicted depth to depth that is already known.
 
-A prediction is brought to the known depth by a robust affine fit. What the fit leaves over on the known
-pixels is continued into the unknown ones by a membrane: the solution of Laplace's equation with the
-residual as boundary value (after the smooth connection of LucidDreamer, arXiv 2311.13384, which stops a
-repeated blur after 100 rounds; here the solution is converged). Known depth is returned bit for bit.
+A prediction is brought to the known depth by a robust affine fit, in depth or in inverse depth: models that are
+trained on disparity are right up to scale and shift of *inverse* depth, and no affine map of their depth is right.
+What the fit leaves over on the known pixels is continued into the unknown ones by a membrane: the solution of Laplace's
+equation with the residual as boundary value (after the smooth connection of LucidDreamer, arXiv 2311.13384, which stops
+a repeated blur after 100 rounds; here the solution is converged). Known depth is returned bit for bit.
 """
 
 from __future__ import annotations
@@ -27,30 +28,44 @@ RESIDUAL_TOLERANCE = 1e-6
 _ROBUST_ROUNDS = 10
 _HUBER_SIGMAS = 1.5
 _LEAST_SHARE_OF_NEAREST = 0.2
+_MOST_TIMES_FARTHEST = 5.0
+_ERROR_LIMIT = 0.5
 _COARSEST_PIXELS = 64
 
 
 @dataclass(frozen=True)
 class AffineFit:
-    """reference = scale * predicted + shift, and how it was found.
+    """reference = scale * predicted + shift (of "inverse": the same of their inverses), and how it was found.
 
     Attributes:
-        kind: "affine"; "ratio" if an affine fit would turn the order of depths around or make some of
+        kind: "affine" or "inverse"; "ratio" if an affine fit would turn the order of depths around or make some of
             them negative; "none" if 10 pixels or fewer overlap.
         overlap: number of pixels the fit rests on.
     """
 
     scale: float
     shift: float
-    kind: Literal["affine", "ratio", "none"]
+    kind: Literal["affine", "inverse", "ratio", "none"]
     overlap: int
 
+    def coordinate(self, depth: Floats) -> Float64Array:
+        """Depths as the fit sees them: inverted if it is one of inverse depth; NaN where invalid."""
+        values = np.where(valid_depth(depth), depth, np.nan).astype(np.float64)
+        return 1 / values if self.kind == "inverse" else values
 
-def smooth_connect(predicted: Floats, reference: Floats) -> Float32Array:
+    def aligned(self, predicted: Floats) -> Float64Array:
+        """Predictions (H, W) in the reference's unit, in the fit's coordinate."""
+        return self.scale * self.coordinate(predicted) + self.shift
+
+
+def smooth_connect(predicted: Floats, reference: Floats, binding: Mask | None = None) -> Float32Array:
     """Depth (H, W) float32: reference where it is valid, connected prediction elsewhere.
 
     Both arguments are (H, W) depths; NaN, infinite and non-positive values mean unknown. Where neither is
     known the result is NaN.
+
+    Args:
+        binding: (H, W) bool, the known pixels whose residual is continued; all by default. The fit rests on all.
 
     Raises:
         ValueError: if the shapes differ.
@@ -58,13 +73,39 @@ def smooth_connect(predicted: Floats, reference: Floats) -> Float32Array:
     if predicted.shape != reference.shape:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} differ in shape")
     known, usable = valid_depth(reference), valid_depth(predicted)
-    fit = fit_affine(predicted, reference)
-    aligned = np.where(usable, fit.scale * predicted.astype(np.float64) + fit.shift, np.nan)
-    bound = known & usable
-    residual = np.where(bound, np.where(bound, reference, 0) - np.where(bound, aligned, 0), 0)
+    fit = fit_prediction(predicted, reference)
+    aligned = fit.aligned(predicted)
+    bound = known & usable if binding is None else known & usable & binding
+    residual = np.where(bound, fit.coordinate(reference) - aligned, 0)
     connected = aligned + membrane(residual, bound)
-    connected = np.maximum(connected, _floor(reference, known))
+    nearest, farthest = _limits(reference, known)
+    if fit.kind == "inverse":
+        # Below zero lies what the prediction puts farther than infinity.
+        connected = 1 / np.maximum(connected, 1 / farthest)
+    connected = np.maximum(connected, nearest)
     return np.where(known, reference, connected).astype(np.float32)
+
+
+def fit_prediction(predicted: Floats, reference: Floats) -> AffineFit:
+    """The fit in depth or in inverse depth, whichever explains the common pixels better."""
+    in_depth = fit_affine(predicted, reference)
+    if in_depth.kind == "none":
+        return in_depth
+    common = valid_depth(predicted) & valid_depth(reference)
+    source, target = (values[common].astype(np.float64) for values in (predicted, reference))
+    scale, shift = _huber_line(1 / source, 1 / target)
+    if scale <= 0:
+        return in_depth
+    inverse = AffineFit(scale, shift, "inverse", in_depth.overlap)
+    return min(in_depth, inverse, key=lambda fit: _relative_error(fit, source, target))
+
+
+def _relative_error(fit: AffineFit, source: Float64Array, target: Float64Array) -> float:
+    """Mean relative error of the aligned depths; gross outliers count half."""
+    aligned = fit.aligned(source)
+    if fit.kind == "inverse":
+        aligned = 1 / np.maximum(aligned, 1 / (_MOST_TIMES_FARTHEST * target.max()))
+    return float(np.minimum(np.abs(aligned / target - 1), _ERROR_LIMIT).mean())
 
 
 def fit_affine(predicted: Floats, reference: Floats) -> AffineFit:
@@ -111,9 +152,11 @@ def warm_up() -> None:
     membrane(np.ones((16, 16)), known)
 
 
-def _floor(reference: Floats, known: Mask) -> float:
-    """Connected depth stays positive: never below a fifth of the nearest known depth."""
-    return _LEAST_SHARE_OF_NEAREST * float(reference[known].min()) if known.any() else 0.0
+def _limits(reference: Floats, known: Mask) -> tuple[float, float]:
+    """Connected depth stays positive and finite: a fifth of the nearest known depth, five times the farthest."""
+    if not known.any():
+        return 0.0, np.inf
+    return _LEAST_SHARE_OF_NEAREST * float(reference[known].min()), _MOST_TIMES_FARTHEST * float(reference[known].max())
 
 
 def _huber_line(source: Float64Array, target: Float64Array) -> tuple[float, float]:

@@ -2,16 +2,18 @@
 
 The world is the first camera's coordinate frame (OpenCV axes, metres): every path starts and ends there,
 unmoved. A path is sized by the scene: its radius is the extent of the scene's points, averaged over the
-three axes.
+three axes. `through` needs no scene: it visits given poses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, Slerp
 
 from scenewright_stages.vision.cameras import look_at
 
@@ -20,6 +22,7 @@ Float64Array = NDArray[np.float64]
 
 PORTRAIT_DAMPING = 0.6  # sideways motion of portrait images, whose sides are close
 _VERTICAL_SHARE = 0.3  # "try not to change up and down, for floor and sky"
+_ORIGINAL_SWING = 0.3  # VistaDream's "rot_ratio", which all three axes share
 _TARGET_SHARE = 0.5  # the cameras look at this share of the radius ahead of the first one
 _TARGET_LEAD = 1.25  # and at least this much farther than the camera that goes farthest
 _NEAR_PERCENTAGE = 5.0
@@ -86,18 +89,124 @@ def spiral(
     _check_ratios(forward_ratio, backward_ratio)
 
     def positions(t: Float64Array, radius: float) -> Float64Array:
-        swing = np.sin(2 * np.pi * t)
-        sideways = forward_ratio * radius * swing * np.cos(2 * np.pi * t)
-        vertical = _VERTICAL_SHARE * forward_ratio * radius * swing * np.sin(2 * np.pi * t)
-        depth = -radius * swing
-        depth = depth * np.where(depth > 0, forward_ratio, backward_ratio)
-        damping = PORTRAIT_DAMPING if portrait else 1.0
-        return np.stack([damping * sideways, vertical, depth], axis=-1)
+        return _spiral_positions(t, radius, forward_ratio, backward_ratio, portrait)
 
     return _path(points, count, positions, (minimum_percentage, maximum_percentage))
 
 
-def orbit(points: NDArray[np.floating], count: int, *, ratio: float = 0.1, portrait: bool = False) -> Trajectory:
+def _spiral_positions(t: Float64Array, radius: float, forward: float, backward: float, portrait: bool) -> Float64Array:
+    """(n, 3) camera centres of the spiral at t in [0, 1]."""
+    swing = np.sin(2 * np.pi * t)
+    sideways = forward * radius * swing * np.cos(2 * np.pi * t)
+    vertical = _VERTICAL_SHARE * forward * radius * swing * np.sin(2 * np.pi * t)
+    depth = -radius * swing
+    depth = depth * np.where(depth > 0, forward, backward)
+    damping = PORTRAIT_DAMPING if portrait else 1.0
+    return np.stack([damping * sideways, vertical, depth], axis=-1)
+
+
+def original_spiral(
+    points: NDArray[np.floating],
+    count: int,
+    *,
+    forward_ratio: float = 0.3,
+    backward_ratio: float = 0.4,
+    percentages: tuple[float, float] = (5.0, 50.0),
+    portrait: bool = False,
+) -> Trajectory:
+    """The spiral exactly as VistaDream's single-image pipeline computes it.
+
+    With r = 0.3 R sin(2 pi t) the camera is at ``x = r cos(2 pi t)``, ``y = 0.3 r sin(2 pi t)`` and ``z = -r``
+    times the "forward" ratio where z < 0, which is away from the scene, and times the "backward" ratio where z > 0.
+    It looks at (0, 0, R / 2); nothing is clamped. Arguments as in `spiral`; R is measured between the percentages.
+    """
+    _check_ratios(forward_ratio, backward_ratio)
+    _check_count(count)
+    radius = scene_radius(points, percentages)
+    t = np.linspace(1.0, 0.0, count) if count > 1 else np.zeros(1)
+    swing = _ORIGINAL_SWING * radius * np.sin(2 * np.pi * t)
+    damping = PORTRAIT_DAMPING if portrait else 1.0
+    sideways = damping * swing * np.cos(2 * np.pi * t)
+    vertical = _VERTICAL_SHARE * swing * np.sin(2 * np.pi * t)
+    depth = -swing * np.where(swing > 0, forward_ratio, backward_ratio)
+    path = np.stack([sideways, vertical, depth], axis=-1)
+    path[np.abs(path) < _ROUNDING * radius] = 0.0
+    return Trajectory(np.stack([look_at(at, (0.0, 0.0, _TARGET_SHARE * radius)) for at in path]), radius)
+
+
+def wobble(
+    points: NDArray[np.floating],
+    count: int,
+    *,
+    forward_ratio: float = 0.3,
+    backward_ratio: float = 0.7,
+    percentages: tuple[float, float] = (5.0, 95.0),
+    portrait: bool = False,
+) -> Trajectory:
+    """The spiral run the other way round, dipping where the spiral rises (VistaDream's wobble); arguments as there."""
+    _check_ratios(forward_ratio, backward_ratio)
+
+    def positions(t: Float64Array, radius: float) -> Float64Array:
+        at = _spiral_positions(1.0 - t, radius, forward_ratio, backward_ratio, portrait)
+        return at * (1.0, -1.0, 1.0)
+
+    return _path(points, count, positions, percentages)
+
+
+def rotate(points: NDArray[np.floating], count: int, *, degrees: float = 10.0) -> Trajectory:
+    """The camera stays and turns: to the right, to the left, and back, by at most `degrees` to either side."""
+    _check_ratios(degrees)
+    _check_count(count)
+    t = np.linspace(0.0, 1.0, count) if count > 1 else np.zeros(1)
+    angles = np.radians(degrees) * np.sin(2 * np.pi * t)
+    targets = np.stack([np.sin(angles), np.zeros_like(angles), np.cos(angles)], axis=-1)
+    poses = np.stack([look_at((0.0, 0.0, 0.0), target) for target in targets])
+    return Trajectory(poses, scene_radius(points))
+
+
+def through(camera_from_world: Sequence[Float64Array], points: NDArray[np.floating], count: int) -> Trajectory:
+    """A smooth closed flight through poses, (4, 4) each, from the first one: always on to the nearest that is left.
+
+    Positions follow a periodic cubic spline, rotations turn evenly from pose to pose.
+
+    Raises:
+        ValueError: for fewer than two different positions.
+    """
+    _check_count(count)
+    order = _nearest_first(np.stack([np.linalg.inv(pose)[:3, 3] for pose in camera_from_world]))
+    stops = [np.linalg.inv(camera_from_world[number]) for number in [*order, order[0]]]
+    places = np.stack([pose[:3, 3] for pose in stops])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    if len(steps) < 2 or not (steps > 0).all():
+        raise ValueError("a flight through poses needs at least two different positions")
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    wanted = np.linspace(0.0, times[-1], count) if count > 1 else np.zeros(1)
+    world_from_camera = np.tile(np.eye(4), (count, 1, 1))
+    world_from_camera[:, :3, 3] = CubicSpline(times, places, bc_type="periodic")(wanted)
+    rotations = Rotation.from_matrix(np.stack([pose[:3, :3] for pose in stops]))
+    world_from_camera[:, :3, :3] = Slerp(times, rotations)(wanted).as_matrix()
+    return Trajectory(np.linalg.inv(world_from_camera).astype(np.float64), scene_radius(points))
+
+
+def _nearest_first(places: Float64Array) -> list[int]:
+    """Numbers of (N, 3) places: from the first one always on to the nearest that is left; doubles are left out."""
+    order, left = [0], list(range(1, len(places)))
+    while left:
+        distance = np.linalg.norm(places[left] - places[order[-1]], axis=1)
+        number = left.pop(int(np.argmin(distance)))
+        if distance.min() > 0:
+            order.append(number)
+    return order
+
+
+def orbit(
+    points: NDArray[np.floating],
+    count: int,
+    *,
+    ratio: float = 0.1,
+    percentages: tuple[float, float] = (5.0, 95.0),
+    portrait: bool = False,
+) -> Trajectory:
     """One flat loop through the first camera: right, up, left and back, always looking at the scene.
 
     ``x = ratio R sin(2 pi t)``, ``y = -0.3 ratio R (1 - cos(2 pi t))``; the other arguments as in `spiral`.
@@ -110,11 +219,16 @@ def orbit(points: NDArray[np.floating], count: int, *, ratio: float = 0.1, portr
         vertical = -_VERTICAL_SHARE * ratio * radius * (1 - np.cos(2 * np.pi * t))
         return np.stack([sideways, vertical, np.zeros_like(t)], axis=-1)
 
-    return _path(points, count, positions, (5.0, 95.0))
+    return _path(points, count, positions, percentages)
 
 
 def dolly(
-    points: NDArray[np.floating], count: int, *, forward_ratio: float = 0.1, backward_ratio: float = 0.1
+    points: NDArray[np.floating],
+    count: int,
+    *,
+    forward_ratio: float = 0.1,
+    backward_ratio: float = 0.1,
+    percentages: tuple[float, float] = (5.0, 95.0),
 ) -> Trajectory:
     """Straight towards the scene, back, behind the start and back; arguments as in `spiral`.
 
@@ -127,7 +241,7 @@ def dolly(
         depth = depth * np.where(depth > 0, forward_ratio, backward_ratio)
         return np.stack([np.zeros_like(t), np.zeros_like(t), depth], axis=-1)
 
-    return _path(points, count, positions, (5.0, 95.0))
+    return _path(points, count, positions, percentages)
 
 
 def scene_radius(points: NDArray[np.floating], percentages: tuple[float, float] = (5.0, 95.0)) -> float:
@@ -149,8 +263,7 @@ def _path(
     positions: Callable[[Float64Array, float], Float64Array],
     percentages: tuple[float, float],
 ) -> Trajectory:
-    if count < 1:
-        raise ValueError(f"number of poses {count} must be at least 1")
+    _check_count(count)
     radius = scene_radius(points, percentages)
     path = positions(np.linspace(1.0, 0.0, count) if count > 1 else np.zeros(1), radius)
     path[np.abs(path) < _ROUNDING * radius] = 0.0
@@ -170,6 +283,11 @@ def _clamped(path: Float64Array, limit: float) -> tuple[Float64Array, ForwardCla
     return path * np.stack([np.ones_like(factor), np.ones_like(factor), factor], axis=-1), ForwardClamp(
         requested, limit
     )
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"number of poses {count} must be at least 1")
 
 
 def _check_ratios(*ratios: float) -> None:

@@ -18,6 +18,7 @@ from scenewright_stages.scenes.preparation import Layout, read_png
 from scenewright_stages.vision.alignment import smooth_connect
 from scenewright_stages.vision.archives import save_arrays
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.depth.far_points import FarPoints, place_far_points
 from scenewright_stages.vision.geometry import valid_depth
 from scenewright_stages.vistadream.params import VistaDreamParams
 
@@ -35,12 +36,14 @@ class CanvasDepth:
     Attributes:
         depth: (H, W) float32 metres, NaN where invalid.
         confidence: (H, W) float32 in [0, 1], 0 where invalid.
+        far: (H, W) bool, sky and other points that were put on the far shell.
         camera: of the canvas, at the world's origin.
         notes: what was assumed.
     """
 
     depth: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    far: NDArray[np.bool_]
     camera: Camera
     notes: tuple[str, ...]
 
@@ -69,7 +72,12 @@ class DepthStage(Stage[VistaDreamParams]):
         outputs = {"depth": inputs.workspace / "depth.npz", "preview": inputs.workspace / "depth.png"}
         save_arrays(
             outputs["depth"],
-            {"depth": result.depth, "confidence": result.confidence, "intrinsics": result.camera.intrinsics},
+            {
+                "depth": result.depth,
+                "confidence": result.confidence,
+                "far": result.far,
+                "intrinsics": result.camera.intrinsics,
+            },
         )
         preview = depth_picture(result.depth, "")
         outputs["preview"].write_bytes(preview.picture.data)
@@ -77,6 +85,7 @@ class DepthStage(Stage[VistaDreamParams]):
             "valid_share": round(float(valid_depth(result.depth).mean()), 4),
             "near_metres": round(preview.near, 4),
             "far_metres": round(preview.far, 4),
+            "far_share": round(float(result.far.mean()), 4),
             "horizontal_degrees": round(layout.canvas.inner_camera(result.camera).field_of_view[0], 2),
         }
         use = self.estimator.record.use("depth")
@@ -112,7 +121,7 @@ MISSING_MAP = (
 def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDreamParams]) -> DepthEstimator:
     """The depth backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
-    if params.depth.backend == "classic":
+    if params.depth.is_relative:
         options = {"far_near_ratio": params.depth.far_near_ratio, "near_metres": params.depth.near_metres}
     settings = ModelContext.from_settings(context.models, params.depth.variant or None, options)
     return load(DEPTH, params.depth.backend, settings)
@@ -125,30 +134,48 @@ def known_degrees(params: VistaDreamParams, layout: Layout) -> float | None:
 
 def estimated_depth(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
     """The estimate of a backend that has seen the whole canvas, with its intrinsics, else for 60 degrees."""
-    depth = np.where(estimate.valid, estimate.depth, np.nan).astype(np.float32)
+    placed = place_far_points(estimate.depth)
     if estimate.intrinsics is not None:
         camera = Camera(estimate.intrinsics, layout.canvas.width, layout.canvas.height)
-        return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
-    camera = layout.canvas_camera(layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES)
-    return CanvasDepth(depth, estimate.confidence, camera, estimate.notes)
+    else:
+        camera = layout.canvas_camera(layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES)
+    notes = (*estimate.notes, *far_notes(placed))
+    return CanvasDepth(placed.depth, placed_confidence(estimate, placed), placed.far, camera, notes)
+
+
+def placed_confidence(estimate: DepthEstimate, placed: FarPoints) -> NDArray[np.float32]:
+    """(H, W) float32: the estimate's own, but low on the shell."""
+    return np.where(placed.far, np.float32(EXTRAPOLATED_CONFIDENCE), estimate.confidence).astype(np.float32)
+
+
+def far_notes(placed: FarPoints) -> tuple[str, ...]:
+    """What the record says of the shell."""
+    if not placed.far.any():
+        return ()
+    share = float(placed.far.mean())
+    return (f"sky and far points ({share:.0%} of the picture) lie on a shell at {placed.shell:.4g} m: extrapolated",)
 
 
 def on_canvas(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:
     """An estimate of the photograph alone, continued over the border by a membrane of low confidence."""
     canvas = layout.canvas
     shape = (canvas.height, canvas.width)
+    placed = place_far_points(estimate.depth)
     known = np.full(shape, np.nan, np.float32)
-    known[canvas.inner] = np.where(estimate.valid, estimate.depth, np.nan)
+    known[canvas.inner] = placed.depth
     confidence = np.zeros(shape, np.float32)
-    confidence[canvas.inner] = estimate.confidence
+    confidence[canvas.inner] = placed_confidence(estimate, placed)
+    far = np.zeros(shape, np.bool_)
+    far[canvas.inner] = placed.far
     ring = canvas.hole()
     depth = np.where(ring, continued(known), known).astype(np.float32)
     confidence[ring] = EXTRAPOLATED_CONFIDENCE
+    notes = (*estimate.notes, *far_notes(placed))
     if estimate.intrinsics is not None:
         inner = Camera(estimate.intrinsics, canvas.inner_width, canvas.inner_height)
-        return CanvasDepth(depth, confidence, canvas.camera(inner), estimate.notes)
+        return CanvasDepth(depth, confidence, far, canvas.camera(inner), notes)
     degrees = layout.horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES
-    return CanvasDepth(depth, confidence, layout.canvas_camera(degrees), estimate.notes)
+    return CanvasDepth(depth, confidence, far, layout.canvas_camera(degrees), notes)
 
 
 def continued(known: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -166,4 +193,4 @@ def filled(result: CanvasDepth) -> CanvasDepth:
     """Invalid pixels continue their surroundings, at low confidence."""
     invalid = ~valid_depth(result.depth)
     confidence = np.where(invalid, np.float32(EXTRAPOLATED_CONFIDENCE), result.confidence)
-    return CanvasDepth(continued(result.depth), confidence, result.camera, result.notes)
+    return replace(result, depth=continued(result.depth), confidence=confidence)

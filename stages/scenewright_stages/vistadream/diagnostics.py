@@ -11,7 +11,11 @@ from scenewright_stages.vistadream.selection import Band, eligible_indices
 
 TOP_COUNT = 5
 
+NOTHING_LEFT = "NothingLeft"
+"""Cause of an end that is a success."""
+
 REMEDIES = {
+    NOTHING_LEFT: "None needed: every hole of the band is filled.",
     "HolesTooSmall": "Increase camera motion (trajectory.forwardRatio, trajectory.backwardRatio, a larger "
     "motionPreset, or a higher trajectory.maxPercentage), increase coarse.margin, or lower coarse.minInpaintRatio.",
     "HolesTooLarge": "Increase coarse.maxInpaintRatio, or reduce motion (a smaller motionPreset) or coarse.margin.",
@@ -52,8 +56,15 @@ class SelectionDiagnosis:
     in_range_without_adjacency: int
     top: tuple[tuple[int, float], ...]
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the loop ended because nothing was left to fill."""
+        return self.cause == NOTHING_LEFT
+
     def text(self) -> str:
-        """The log lines, each prefixed ``[COARSE][DIAG]``."""
+        """The log lines, each prefixed ``[COARSE][DIAG]``; of a loop that filled everything, one that says so."""
+        if self.is_success:
+            return f"[COARSE][DIAG] round {self.round}: {self.cause}: every hole of the band is filled"
         top = ", ".join(f"{index}:{ratio:.4f}" for index, ratio in self.top)
         lines = (
             f"round {self.round}: no pose in the band: {self.cause}",
@@ -74,6 +85,9 @@ def diagnose(ratios: Sequence[float], chosen: Collection[int], band: Band, round
     unexcluded = [ratio for index, ratio in enumerate(ratios) if index not in chosen]
     without_adjacency = sum(band.contains(ratio) for ratio in unexcluded)
     cause = _cause(valid, below, above, without_adjacency)
+    left = [ratio for ratio in unexcluded if math.isfinite(ratio)]
+    if chosen and left and max(left) < band.minimum:
+        cause = NOTHING_LEFT
     finite = sorted(((r, -i) for i, r in enumerate(ratios) if math.isfinite(r)), reverse=True)
     return SelectionDiagnosis(
         round=round_number,
@@ -156,7 +170,18 @@ class CoarseSummary:
         return len(self.frames)
 
     def warnings(self) -> list[str]:
-        """Sentences that the user must see: nothing added, fewer than asked, outside of the band."""
+        """Sentences on what a user should change: nothing added, fewer than asked, outside of the band.
+
+        A loop that stops because every hole is filled has done its work: it warns of nothing.
+        """
+        found = [] if self.diagnosis is not None and self.diagnosis.is_success else self._shortfall()
+        by_fallback = sum(frame.by_fallback for frame in self.frames)
+        if by_fallback:
+            found.append(f"{by_fallback} view(s) lie outside of the wanted band (fallbackMode: closest).")
+        return found
+
+    def _shortfall(self) -> list[str]:
+        """What was asked for and not added, and why."""
         found: list[str] = []
         if not self.frames:
             rest = "only small gaps were closed" if self.gap_views else "the scene is what the initialisation made"
@@ -165,9 +190,6 @@ class CoarseSummary:
             found.append(f"Coarse expansion added {len(self.frames)} of {self.requested_extra_frames} views.")
         if self.diagnosis is not None:
             found.append(f"{self.diagnosis.cause}: {self.diagnosis.remedy}")
-        by_fallback = sum(frame.by_fallback for frame in self.frames)
-        if by_fallback:
-            found.append(f"{by_fallback} view(s) lie outside of the wanted band (fallbackMode: closest).")
         return found
 
     def to_json(self) -> dict[str, Any]:

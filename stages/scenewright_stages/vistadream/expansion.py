@@ -6,6 +6,7 @@ of a synthetic world.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
+log = logging.getLogger(__name__)
+
 SMALLEST_GAP = 0.001
 """Share of a view that must be uncovered to be worth closing."""
 
@@ -42,6 +45,8 @@ LAG_BEHIND_PHOTOGRAPH = 0.02
 SWELLING = 2.0
 """How far a new Gaussian may grow: what no view supervises would swell behind surfaces and show from elsewhere."""
 
+TINTING = 0.03
+"""How far its colour may move from its pixel: what a view hardly sees would take any, and show it from elsewhere."""
 
 CANDIDATES_PER_BATCH = 16
 """Views drawn while the holes of the last batch are looked at."""
@@ -71,7 +76,7 @@ class FillColour(Protocol):
 
 
 class PredictDepth(Protocol):
-    """Predicts the depth of a filled view, (H, W) float32 in any unit, NaN where unknown."""
+    """Predicts the depth of a filled view, (H, W) float32 in any unit, NaN where unknown or not trusted."""
 
     def __call__(self, view: HoledView, srgb: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
@@ -89,14 +94,22 @@ class ExpansionSettings:
     gap_views: int = 0
 
 
+def _nobody_watches(scene: GaussianScene, frames: Sequence[Frame]) -> None:
+    """Shows nothing."""
+
+
 @dataclass(frozen=True)
 class ExpansionTools:
-    """Functions that render, fill and predict (None: depth continues what is around a hole), and report progress."""
+    """Functions that render, fill and predict (None: depth continues what is around a hole), and report progress.
+
+    ``on_growth`` gets the scene and its frames after every view that was added.
+    """
 
     renderer: Renderer
     fill_colour: FillColour
     predict_depth: PredictDepth | None
     on_progress: Callable[[float, str], None]
+    on_growth: Callable[[GaussianScene, Sequence[Frame]], None] = _nobody_watches
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,7 @@ def expand(
         if choice is None:
             break
         chosen.append(choice.index)
+        log.info("%s", selection_line(number, settings.frames, choice))
         holed = render_holed_view(scene, views[choice.index], scored.holes[choice.index].pixels, tools.renderer)
         tools.on_progress((number + 0.2) / settings.frames, f"view {number + 1}/{settings.frames}: filling")
         frame, occluded = fill_view(holed, frames, settings, tools, seed + number)
@@ -182,6 +196,7 @@ def expand(
         tools.on_progress((number + 0.3) / settings.frames, f"view {number + 1}/{settings.frames}: optimising")
         scene, loss, added = grow(scene, frames, pictures, settings, tools, seed + number)
         extra.append(_extra_frame(choice, holed, frame, occluded, added, loss))
+        tools.on_growth(scene, frames)
     coverage.append(score_candidates(scene, views, tools.renderer).coverage)
     scene, gaps = close_gaps(scene, frames, views, settings, tools, seed + settings.frames)
     summary = CoarseSummary(
@@ -195,6 +210,15 @@ def expand(
         gap_views=gaps,
     )
     return Expansion(scene, frames, summary)
+
+
+def selection_line(number: int, requested: int, choice: Choice) -> str:
+    """The log line of one selection; number counts from 0."""
+    mode = " (fallback_mode=closest)" if choice.by_fallback else ""
+    return (
+        f"[COARSE] selected view {number + 1}/{requested}: dense_pose_index={choice.index} "
+        f"inpaint_ratio={choice.ratio:.4f}{mode}"
+    )
 
 
 def close_gaps(
@@ -314,15 +338,14 @@ def fill_depth(
 def connect_depth(holed: HoledView, predicted: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """Depth of the whole view: rendered where known (to the last bit), connected to it in the hole.
 
-    Only the background of the rim binds the hole; without any, the whole rim does.
+    Only the background of the rim binds the hole; without any, the whole rim does. A prediction is fitted to all that
+    is known: the background alone, often one plane, would leave its scale open.
     """
     known = ~holed.hole & (holed.depth > 0)
     background = known & background_side(holed.depth, holed.hole)
-    binding = background if background.any() else known
-    rendered = np.where(binding, holed.depth, np.nan).astype(np.float32)
+    rendered = np.where(known, holed.depth, np.nan).astype(np.float32)
     guess = predicted if predicted is not None else np.full_like(holed.depth, float(np.nanmedian(rendered)))
-    connected = smooth_connect(guess, rendered)
-    return np.where(known, holed.depth, connected).astype(np.float32)
+    return smooth_connect(guess, rendered, background if background.any() else known)
 
 
 def grow(

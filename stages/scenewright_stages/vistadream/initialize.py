@@ -12,6 +12,7 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.frames import Frame, gaussians_of, save_frames, stage_renderer, training_view
+from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.preparation import Layout, read_png
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
@@ -20,14 +21,19 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.vistadream.render import recorded_scene
+
+RELATIVE_MEANS_RATE = 1e-4
+"""Adam's rate for positions, in median depths of the photograph: a depth in other units gives the same scene."""
 
 
 @dataclass(frozen=True, eq=False)
 class DepthPass:
-    """The one depth pass: (H, W) depth in metres (NaN where invalid), (H, W) confidence, (3, 3) intrinsics."""
+    """The one depth pass: (H, W) depth in metres (NaN where invalid), (H, W) confidence, (H, W) far, intrinsics."""
 
     depth: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    far: NDArray[np.bool_]
     intrinsics: NDArray[np.float64]
 
 
@@ -42,10 +48,13 @@ class InitializeStage(Stage[VistaDreamParams]):
         """Writes the first scene and the first frames."""
         layout = Layout.load(inputs.path("outpaint", "layout"))
         with np.load(inputs.path("depth", "depth")) as arrays:
-            depth_pass = DepthPass(arrays["depth"], arrays["confidence"], arrays["intrinsics"])
+            depth_pass = DepthPass(*(arrays[name] for name in ("depth", "confidence", "far", "intrinsics")))
         frames = first_frames(read_png(inputs.path("outpaint", "image")), depth_pass, layout, self.params)
         self.context.progress(0.1, f"{sum(int(f.inpaint_without_edge.sum()) for f in frames)} Gaussians")
         scene, losses = initialize_scene(frames, self.params, self.renderer, inputs.seed)
+        viewer = LiveViewer(self.params.live_viewer)
+        if viewer.watches:
+            viewer.show(recorded_scene(sample.id, scene, frames))
         outputs = {"scene": inputs.workspace / "initial_scene.npz", "frames": inputs.workspace / "initial_frames.npz"}
         scene.save_npz(outputs["scene"])
         save_frames(outputs["frames"], frames)
@@ -58,9 +67,10 @@ def first_frames(
 ) -> list[Frame]:
     """The input frame, cropped from the single depth pass with its principal point moved along, and the border's.
 
-    The input supervises all of its pixels, the border only its ring. Estimated near surfaces are extended a little
-    over what is behind. Pixels at depth edges are snapped to one of the two surfaces that meet there, so that they
-    stay covered; of the border, those that still float make no Gaussian. Nor do pixels without valid depth.
+    The input supervises all of its pixels, the border only its ring. Estimated near surfaces take what looks like them
+    beside their outline, and are extended a little over what is behind. Pixels at depth edges are snapped to one of the
+    two surfaces that meet there, so that they stay covered; of the border, those that still float make no Gaussian.
+    Nor do pixels without valid depth.
 
     Args:
         canvas_srgb: (H, W, 3) float32 of the outpainted image.
@@ -84,10 +94,12 @@ def first_frames(
         inpaint_without_edge=np.ascontiguousarray(valid[inner]),
         confident=np.ascontiguousarray(confident[inner]),
         camera=layout.canvas.inner_camera(outer),
+        far=np.ascontiguousarray(depth_pass.far[inner]),
     )
     if not ring.any():
         return [input_frame]
-    border = Frame("outpaint", canvas_srgb, snapped, ring, ring & confident & on_surface(snapped), confident, outer)
+    usable = ring & confident & on_surface(snapped)
+    border = Frame("outpaint", canvas_srgb, snapped, ring, usable, confident, outer, depth_pass.far)
     return [input_frame, border]
 
 
@@ -103,7 +115,9 @@ def initialize_scene(
     scene = GaussianScene.concatenate([gaussians_of(frame, params.initialize.opacity, device) for frame in frames])
     if len(scene) == 0:
         raise SampleError("NoValidDepth", "no pixel has a valid depth; check the depth map or the depth backend")
-    settings = OptimisationSettings(iterations=params.initialize.iterations)
+    settings = OptimisationSettings(
+        iterations=params.initialize.iterations, means_rate=RELATIVE_MEANS_RATE * frames[0].median_depth
+    )
     views = [training_view(frame, device) for frame in frames]
     result = optimise(scene, views, settings, seed=seed, renderer=renderer)
     if not len(result.losses):

@@ -64,5 +64,6 @@ def load_inpainter(
     """The inpainting backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
     if params.backend == "flux-fill":
-        options = {"steps": params.steps, "guidance": params.guidance, "precision": params.precision}
+        names = ("steps", "guidance", "precision", "offload")
+        options = {name: getattr(params, name) for name in names}
     return load(capability, params.backend, ModelContext.from_settings(context.models, options=options))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule
 
 Mode = Literal["noOutpaint", "outpaint", "fine", "coarse"]
-MotionPreset = Literal["", "small", "indoor", "outdoor"]
+MotionPreset = Literal["", "small", "indoor", "outdoor", "original"]
 
-SEED_FORWARD_RATIO = 0.3
-SEED_BACKWARD_RATIO = 0.7
+MOTION_PRESETS: dict[MotionPreset, tuple[float, float]] = {
+    "small": (0.18, 0.25),
+    "indoor": (0.24, 0.45),
+    "outdoor": (0.3, 0.7),
+    "original": (0.3, 0.4),
+}
+"""Forward and backward ratio by preset; `original` also has another formula and other percentiles."""
 
 
 class InpaintParams(Params):
@@ -31,6 +37,21 @@ class InpaintParams(Params):
     precision: Literal["bf16", "fp8"] = Field(
         default="bf16",
         description="Arithmetic of flux-fill's transformer on the GPU: bf16, or fp8 with half of its memory.",
+    )
+    offload: Literal["none", "model"] = Field(
+        default="none",
+        description="model keeps only the running part of flux-fill on the GPU, for small GPUs: slower, and steps are "
+        "not compiled.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "offload",
+            "self.offload == 'none' || self.backend == 'flux-fill'",
+            "has an effect on flux-fill alone",
+            lambda block: block.offload == "none" or block.backend == "flux-fill",
+            ({"offload": "model"},),
+        ),
     )
 
 
@@ -60,6 +81,22 @@ class ProvidedDepthParams(Params):
     )
 
 
+_MEASURING = ({"backend": "depth-pro"}, {"backend": "depth-anything", "variant": "metric-indoor-small"})
+"""Examples of backends that know their own depth."""
+
+
+def _relative_only(field: str, default: float, holds: Callable[[Any], bool]) -> Rule:
+    """A field of depth that has an effect on relative backends alone."""
+    return Rule(
+        field,
+        f"self.{field} == {default} || self.backend == 'classic' || "
+        "(self.backend == 'depth-anything' && !self.variant.startsWith('metric-'))",
+        "has no effect on a backend that measures its own depth: leave it out, or use a relative backend",
+        holds,
+        tuple({**measuring, field: 2.0} for measuring in _MEASURING),
+    )
+
+
 class DepthParams(Params):
     """The single depth pass on the outpainted image."""
 
@@ -83,10 +120,11 @@ class DepthParams(Params):
         default=3.0,
         ge=1.2,
         le=20.0,
-        description="Farthest over nearest depth of the classic prior; above 3 the camera tears the scene apart.",
+        description="Farthest over nearest depth of relative backends (classic, depth-anything without metric "
+        "variant), whose range is assumed; above 3 the camera tears the classic prior's scenes apart.",
     )
     near_metres: float = Field(
-        default=1.0, gt=0.0, le=1000.0, description="Depth in metres that the classic prior gives the nearest pixels."
+        default=1.0, gt=0.0, le=1000.0, description="Depth in metres that relative backends give the nearest pixels."
     )
     edge_threshold: float = Field(
         default=0.01,
@@ -96,9 +134,25 @@ class DepthParams(Params):
         "exceeds this share of its own inverse depth (0 on every plane, the jump at a jump).",
     )
     confidence_threshold: float = Field(
-        default=0.0, ge=0.0, le=1.0, description="Pixels of lower depth confidence make no Gaussians outside the input."
+        default=0.1,
+        ge=0.0,
+        le=1.0,
+        description="Pixels of lower depth confidence make no Gaussians: of the border, and of holes whose depth is "
+        "predicted. The photograph's own always do.",
     )
     provided: ProvidedDepthParams = ProvidedDepthParams()
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        _relative_only("nearMetres", 1.0, lambda block: block.near_metres == 1.0 or block.is_relative),
+        _relative_only("farNearRatio", 3.0, lambda block: block.far_near_ratio == 3.0 or block.is_relative),
+    )
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the backend answers a relief without a scale, to which a range has to be assumed."""
+        if self.backend == "depth-anything":
+            return not self.variant.startswith("metric-")
+        return self.backend == "classic"
 
 
 class InitializeParams(Params):
@@ -111,21 +165,33 @@ class InitializeParams(Params):
 class TrajectoryParams(Params):
     """The camera path on which candidate views are looked for and the final video is made."""
 
-    type: Literal["spiral"] = Field(default="spiral", description="Shape of the path.")
+    type: Literal["spiral", "orbit", "dolly", "rotate", "wobble", "interpolate"] = Field(
+        default="spiral",
+        description="Shape of the path. spiral: out towards the scene, back behind the start. orbit: a flat loop to "
+        "the sides. dolly: straight in and out. rotate: turns on the spot. wobble: the spiral the other way round. "
+        "interpolate: the final flight goes through the views that the coarse loop added.",
+    )
     motion_preset: MotionPreset = Field(
         default="",
-        description="Replaces both ratios: small (.18/.25, for prior depth), indoor (.24/.45), outdoor (.3/.7, "
-        "for metric depth of open scenes). Empty: the ratios below hold.",
+        description="How far the camera goes: small (.18/.25, for prior depth), indoor (.24/.45), outdoor (.3/.7, "
+        "for metric depth of open scenes), original (VistaDream's own formula). Empty: small for relative depth, else "
+        "outdoor under a sky and indoor without one, unless ratios are given.",
     )
-    forward_ratio: float = Field(
-        default=SEED_FORWARD_RATIO,
+    forward_ratio: float | None = Field(
+        default=None,
         ge=0.0,
         le=2.0,
-        description="Forward motion relative to the scene's radius; clamped to half of the scene's 5th percentile "
-        "of depth, and the clamp is recorded.",
+        description="Forward motion relative to the scene's radius, and sideways motion; clamped to half of the "
+        "scene's 5th percentile of depth, and the clamp is recorded. Unset: the preset's.",
     )
-    backward_ratio: float = Field(
-        default=SEED_BACKWARD_RATIO, ge=0.0, le=2.0, description="Backward motion relative to the scene's radius."
+    backward_ratio: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=2.0,
+        description="Backward motion relative to the scene's radius. Unset: the preset's.",
+    )
+    turn_degrees: float = Field(
+        default=10.0, gt=0.0, le=180.0, description="How far the path rotate turns to either side, degrees."
     )
     min_percentage: float = Field(
         default=5.0, ge=0.0, lt=50.0, description="Lower percentile of point positions that the radius is taken from."
@@ -140,28 +206,30 @@ class TrajectoryParams(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "motionPreset",
-            "self.motionPreset == '' || "
-            f"(self.forwardRatio == {SEED_FORWARD_RATIO} && self.backwardRatio == {SEED_BACKWARD_RATIO})",
+            "self.motionPreset == '' || (!has(self.forwardRatio) && !has(self.backwardRatio))",
             "contradicts forwardRatio and backwardRatio: give either the preset or the ratios",
-            lambda block: (
-                not block.motion_preset
-                or (block.forward_ratio, block.backward_ratio) == (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO)
-            ),
+            lambda block: not block.motion_preset or (block.forward_ratio is None and block.backward_ratio is None),
             ({"motionPreset": "small", "forwardRatio": 0.1},),
         ),
+        Rule(
+            "motionPreset",
+            "self.motionPreset != 'original' || "
+            "(self.type == 'spiral' && self.minPercentage == 5.0 && self.maxPercentage == 95.0)",
+            "original is VistaDream's spiral with its own percentiles: leave type, minPercentage and maxPercentage out",
+            lambda block: (
+                block.motion_preset != "original"
+                or (block.type == "spiral" and (block.min_percentage, block.max_percentage) == (5.0, 95.0))
+            ),
+            ({"motionPreset": "original", "type": "orbit"}, {"motionPreset": "original", "maxPercentage": 60.0}),
+        ),
+        Rule(
+            "turnDegrees",
+            "self.turnDegrees == 10.0 || self.type == 'rotate'",
+            "has an effect on the path rotate alone: set type to rotate",
+            lambda block: block.turn_degrees == 10.0 or block.type == "rotate",
+            ({"turnDegrees": 20.0},),
+        ),
     )
-
-    def ratios(self) -> tuple[float, float]:
-        """Forward and backward ratio in effect."""
-        return MOTION_PRESETS.get(self.motion_preset, (self.forward_ratio, self.backward_ratio))
-
-
-MOTION_PRESETS: dict[str, tuple[float, float]] = {
-    "small": (0.18, 0.25),
-    "indoor": (0.24, 0.45),
-    "outdoor": (SEED_FORWARD_RATIO, SEED_BACKWARD_RATIO),
-}
-"""Forward and backward ratio by preset."""
 
 
 class CoarseParams(Params):
@@ -218,6 +286,11 @@ class RenderParams(Params):
     )
     frames_per_second: int = Field(default=25, ge=1, le=120, description="Frame rate of the videos in 1/s.")
     rerun: bool = Field(default=True, description="Write scene.rrd for the Rerun viewer.")
+    gaussians_ply_degree: Literal[0, 3] = Field(
+        default=0,
+        description="Degree of the spherical harmonics in the PLY file. 3 adds 45 zeros (f_rest_*) to each "
+        "Gaussian, for viewers that insist on them.",
+    )
     gaussians_ply_path: str = Field(
         default="",
         max_length=200,
@@ -261,3 +334,10 @@ class VistaDreamParams(Params):
     trajectory: TrajectoryParams = TrajectoryParams()
     coarse: CoarseParams = CoarseParams()
     render: RenderParams = RenderParams()
+    live_viewer: str = Field(
+        default="",
+        max_length=200,
+        pattern=r"^(rerun(\+https?)?://[^/ ]+:[0-9]+/proxy)?$",
+        description="Address of a Rerun viewer, such as rerun+http://10.0.0.5:9876/proxy, that shows the scene while "
+        "it grows. Changes no result and fails no run.",
+    )

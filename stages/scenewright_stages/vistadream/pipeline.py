@@ -69,7 +69,7 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="depth",
         title="Depth",
-        version=1,
+        version=2,  # sky and far points lie on a shell
         implementation="scenewright_stages.vistadream.depth:DepthStage",
         reads=(Read(INPUT), Read("outpaint", ("image", "mask", "layout"))),
         outputs=(
@@ -81,6 +81,7 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
                 arrays=(
                     ArrayContract("depth", "float32", 2, finite=0.05, minimum=0.0),
                     ArrayContract("confidence", "float32", 2, minimum=0.0, maximum=1.0, may_be_constant=True),
+                    ArrayContract("far", "bool", 2, may_be_constant=True),
                     ArrayContract("intrinsics", "float64", 2),
                 ),
             ),
@@ -99,8 +100,9 @@ def initialize_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="initialize",
         title="Initialise Gaussians",
-        version=1,
+        version=2,  # lengths of the fit follow the median depth
         implementation="scenewright_stages.vistadream.initialize:InitializeStage",
+        image="gaussians",
         reads=(Read("outpaint"), Read("depth", ("depth",))),
         outputs=(
             OutputContract("scene", f"{WORK}/initial_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
@@ -117,8 +119,9 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=2,  # the classic fill continues the colours around a hole
+        version=3,  # added Gaussians keep their colour; predictions are aligned in inverse depth; new default motion
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
+        image="gaussians",
         reads=(Read("initialize"),),
         keyed_by=("depth",),
         outputs=(
@@ -133,6 +136,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
             "depth.edge_threshold",
             "depth.confidence_threshold",
             "depth.far_near_ratio",
+            "depth.near_metres",
         ),
         backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
         backend_parameters={"inpaint": "coarse.inpaint.backend"},
@@ -148,8 +152,9 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=3,  # the rrd names no exact Python any more; 2: depth levels are rounded, no longer cut off
+        version=4,  # stray colours are measured, two views make a whole video, quaternions have unit length
         implementation="scenewright_stages.vistadream.render:RenderStage",
+        image="gaussians",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
         outputs=(
             OutputContract("ply", f"{{sample}}/{params.render.ply_name()}", "ply", minimum_bytes=500),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.scenes.flight import Flight, cameras_along, fly, scene_trajectory
+from scenewright_stages.scenes.flight import Flight, cameras_along, fly
 from scenewright_stages.scenes.frames import Frame, load_frames, stage_renderer
+from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.quality import flight_quality
 from scenewright_stages.scenes.rerun import RerunScene, rerun_frames, rerun_view, write_rrd
 from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vistadream.motion import flight_path, scene_motion
 from scenewright_stages.vistadream.params import RenderParams, VistaDreamParams
 
 
@@ -33,9 +38,9 @@ class RenderStage(Stage[VistaDreamParams]):
         render = self.params.render
         frames = load_frames(inputs.path(self.last_stage, "frames"))
         scene = GaussianScene.load_npz(inputs.path(self.last_stage, "scene")).to(self.renderer.device)
-        trajectory = scene_trajectory(frames, self.params.trajectory, frame_count(len(frames), render))
+        trajectory = flight_path(frames, self.params, frame_count(len(frames), render))
         flight = fly(scene, cameras_along(frames, trajectory), self.renderer, self.context.progress)
-        quality = flight_quality(scene, frames[0], flight, self.renderer)
+        quality = flight_quality(scene, frames, flight, self.renderer)
         outputs = self._write(sample.id, scene, frames, flight, inputs.workspace)
         metrics: dict[str, Any] = {
             "frames": len(flight.cameras),
@@ -43,6 +48,7 @@ class RenderStage(Stage[VistaDreamParams]):
             "gaussians": len(scene),
             "renderer": self.renderer.name,
             "radius": trajectory.radius,
+            "motion": asdict(scene_motion(frames[0], self.params)),
             "quality": quality.to_json(),
         }
         outputs["metrics"] = inputs.workspace / "metrics.json"
@@ -55,28 +61,42 @@ class RenderStage(Stage[VistaDreamParams]):
         names = {"ply": "gf.ply", "video": "orbit.mp4", "depth_video": "orbit_depth.mp4"}
         names |= {"contact_sheet": "contact_sheet.jpg"}
         outputs = {name: workspace / file for name, file in names.items()}
-        write_ply(scene, outputs["ply"])
+        write_ply(published(scene, self.params.render), outputs["ply"])
         write_videos(flight, outputs["video"], outputs["depth_video"], self.params.render.frames_per_second)
         write_flight_sheet(flight, outputs["contact_sheet"])
         if self.params.render.rerun:
             self.context.progress(0.85, "writing the Rerun recording")
             outputs["rerun"] = workspace / "scene.rrd"
             write_rrd(outputs["rerun"], recorded_scene(sample_id, scene, frames, flight))
+        viewer = LiveViewer(self.params.live_viewer)
+        if viewer.watches:
+            viewer.show(recorded_scene(sample_id, scene, frames, flight))
         return outputs
 
 
+def published(scene: GaussianScene, render: RenderParams) -> GaussianScene:
+    """The scene as its PLY holds it: unit quaternions, harmonics of the degree that was asked for."""
+    whole = scene.with_harmonics((render.gaussians_ply_degree + 1) ** 2)
+    return replace(whole, quaternions=torch.nn.functional.normalize(whole.quaternions, dim=1))
+
+
 def frame_count(views: int, render: RenderParams) -> int:
-    """Frames of the final path: 25 for each view of the scene, at most 150 (the seed pipeline's rule)."""
-    return min(render.max_frames, render.frames_per_view * views)
+    """Frames of the final path: so many for each view of the scene, at most so many; of one or two views, all of them.
+
+    VistaDream's 25 a view would leave a video of a second.
+    """
+    return render.max_frames if views <= 2 else min(render.max_frames, render.frames_per_view * views)
 
 
-def recorded_scene(sample_id: str, scene: GaussianScene, frames: Sequence[Frame], flight: Flight) -> RerunScene:
-    """The Rerun recording: the first frames, the views of the coarse loop, the splats and the final flight."""
+def recorded_scene(
+    sample_id: str, scene: GaussianScene, frames: Sequence[Frame], flight: Flight | None = None
+) -> RerunScene:
+    """The Rerun recording: first frames, views of the coarse loop, splats, and the final flight when it was flown."""
     added = [frame for frame in frames if frame.kind == "coarse"]
     return RerunScene(
         recording_id=f"vistadream-{sample_id}",
         initial_views=tuple(rerun_view(frame.kind, frame) for frame in frames if frame.kind != "coarse"),
         coarse_views=tuple(rerun_view(f"view {number}", frame) for number, frame in enumerate(added, start=1)),
         splats=SplatCloud.of(scene),
-        frames=rerun_frames(flight),
+        frames=rerun_frames(flight) if flight is not None else (),
     )

@@ -14,7 +14,7 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.report.data import Evidence, IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, depth_picture, photograph, thumbnail
-from scenewright_stages.scenes.flight import cameras_along, scene_trajectory
+from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
 from scenewright_stages.scenes.page import (
     ChosenView,
@@ -30,6 +30,7 @@ from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vistadream.motion import flight_path
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 _TITLE = "VistaDream"
@@ -100,7 +101,7 @@ def _splats(files: _Files, frames: list[Frame], params: VistaDreamParams, count:
     if (LAST_STAGE, "ply") not in files or not frames:
         return None
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
-    path = cameras_along(frames, scene_trajectory(frames, params.trajectory, count)) if count else []
+    path = cameras_along(frames, flight_path(frames, params, count)) if count else []
     return SplatScene(cloud, frames[0].camera, tuple(path), len(path) / params.render.frames_per_second)
 
 

@@ -279,6 +279,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
         title="Train the scene",
         version=2,
         implementation="scenewright_stages.worldexplorer.train:TrainStage",
+        image="gaussians",
         reads=(Read("points"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         parameters=("training",),
@@ -295,6 +296,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
         title="Export",
         version=3,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
+        image="gaussians",
         reads=(
             Read("points", ("capture",)),
             Read("train", ("scene",)),

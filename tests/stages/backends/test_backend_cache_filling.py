@@ -8,6 +8,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,8 @@ from scenewright_stages.backends.cache.filling import WORK_PREFIX, fill_cache
 from scenewright_stages.backends.cache.sources import FetchFailed, HubSource, StoreSource, WeightSource, source_of
 from scenewright_stages.backends.cache.weights import weights_status
 from scenewright_stages.backends.errors import MissingWeights
-from scenewright_stages.contract.backends import Weights
+from scenewright_stages.backends.registry import backends
+from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.errors import ConfigurationError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -50,6 +52,22 @@ def test_a_mirror_in_a_folder_fills_the_cache(tmp_path: Path) -> None:
     marker = json.loads((cache / "models--lab--model" / "scenewright" / f"{filled.status.revision}.json").read_text())
     assert sorted(marker["files"]) == ["a.safetensors", "config.json", "tokenizer/vocab.json"]
     assert not leftovers(cache)
+
+
+@pytest.mark.parametrize("facts", [each for each in backends() if each.weights], ids=lambda each: each.name)
+def test_own_copies_of_a_backends_weights_serve_by_their_place(facts: BackendFacts, tmp_path: Path) -> None:
+    """In the cache itself, or where a source points to; the copies may have no revision of their own."""
+    copies, cache = tmp_path / "copies", tmp_path / "cache"
+    for weights in (each for sets in facts.weights.values() for each in sets):
+        for pattern in weights.required_files:
+            file = copies / weights.id / pattern.replace("*", "x")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
+        named = replace(weights, revision="v1.0")
+        here = weights_status(named, copies)
+        assert (here.state, here.path) == ("present", copies / weights.id)
+        assert fill_cache(named, cache, source_of(copies.as_uri(), None), ignore).status == weights_status(named, cache)
+        assert weights_status(named, cache).state == "present"
 
 
 def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
@@ -93,7 +111,7 @@ def test_a_mirror_that_lacks_files_leaves_the_cache_as_it_was(tmp_path: Path) ->
 
 
 def test_a_mirror_without_the_repository_is_a_configuration_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"models\.source"):
+    with pytest.raises(ConfigurationError, match=r"modelCache\.source"):
         fill_cache(WEIGHTS, tmp_path / "cache", StoreSource(tmp_path.as_uri()), ignore)
 
 
@@ -153,7 +171,7 @@ def test_what_a_killed_filler_left_is_removed_and_a_living_ones_is_not(
 
 @pytest.mark.parametrize("uri", ["ftp://mirror", "mirror/folder"])
 def test_sources_of_other_kinds_are_refused(uri: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"models\.source"):
+    with pytest.raises(ConfigurationError, match=r"modelCache\.source"):
         source_of(uri, None)
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from benchmarks import load_benchmark
 from diffusers import AutoencoderKL, FluxTransformer2DModel
+from tiny_flux import zero_embeddings
 
 from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, FluxFillSettings
-from scenewright_stages.backends.inpaint.flux_prompts import zero_prompts
+from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,11 @@ def test_random_weights_fill_finitely_and_by_their_seed(benchmark: ModuleType) -
     for seed in (0, 0, 1):
         pipeline = benchmark.random_pipeline(transformer, autoencoder, "cpu", seed)
         record = BackendRecord("inpaint", "flux-fill", "model")
-        fills.append(FluxFillInpainter(pipeline, zero_prompts(32, 32), settings, record).fill(image, hole, seed=1))
+        fills.append(
+            FluxFillInpainter(
+                pipeline, FluxPrompts("zeros", None, {"": zero_embeddings(32, 32)}), settings, record
+            ).fill(image, hole, seed=1)
+        )
     np.testing.assert_array_equal(fills[0], fills[1])
     assert not np.array_equal(fills[0], fills[2])
     np.testing.assert_array_equal(fills[0][~hole], image[~hole])

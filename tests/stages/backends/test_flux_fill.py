@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 import torch
 from tiny_flux import LATENT_CHANNELS, POOLED_WIDTH, SEQUENCE_WIDTH, save_tiny_flux
 
+from scenewright.cli.commands.models import empty_prompt_command
+from scenewright_stages.backends.acceleration import compile_blocks, is_block_linear, keep_compile_cache
 from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.inpaint.flux_acceleration import compile_blocks, is_block_linear, keep_compile_cache
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, pad_to_multiple
 from scenewright_stages.backends.inpaint.flux_prompts import EMPTY_PROMPT_FILE, encode_prompt, store_empty_prompt
 from scenewright_stages.backends.inpaint.interface import OUTPAINT
@@ -29,7 +32,7 @@ HOLE[16:40, 24:56] = True
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model cache that holds the required files only."""
+    """A model cache that holds the required files and the empty prompt's embedding."""
     root = tmp_path_factory.mktemp("cache")
     save_tiny_flux(root / FOLDER)
     return root
@@ -68,6 +71,28 @@ def test_same_seed_same_bytes_another_seed_others(inpainter: FluxFillInpainter) 
     first = inpainter.fill(IMAGE, HOLE, seed=2**70 + 1)
     np.testing.assert_array_equal(first, inpainter.fill(IMAGE, HOLE, seed=2**70 + 1))
     assert not np.array_equal(first, inpainter.fill(IMAGE, HOLE, seed=2))
+
+
+def test_a_fill_waits_for_that_of_another_thread(inpainter: FluxFillInpainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = [inpainter.fill(IMAGE, HOLE, seed=seed) for seed in (1, 2)]
+    real, running, beside, found = inpainter._sample, [0], [], {}
+
+    def sample(*request: Any) -> Any:
+        running[0] += 1
+        beside.append(running[0])
+        if len(beside) == 1:
+            other.start()
+            other.join(0.5)
+        filled = real(*request)
+        running[0] -= 1
+        return filled
+
+    monkeypatch.setattr(inpainter, "_sample", sample)
+    other = threading.Thread(target=lambda: found.update(other=inpainter.fill(IMAGE, HOLE, seed=2)))
+    np.testing.assert_array_equal(inpainter.fill(IMAGE, HOLE, seed=1), alone[0])
+    other.join()
+    np.testing.assert_array_equal(found["other"], alone[1])
+    assert beside == [1, 1]
 
 
 def test_what_lies_under_the_hole_is_not_seen_but_what_lies_around_it_is(inpainter: FluxFillInpainter) -> None:
@@ -145,7 +170,13 @@ def test_the_record_names_weights_licence_and_text_conditioning(inpainter: FluxF
     assert (record.backend, record.weights_id) == ("flux-fill", "black-forest-labs/FLUX.1-Fill-dev")
     assert (record.licence, record.non_commercial, record.precision) == (LICENCE, True, "fp32")
     assert record.revision.startswith("local-")
-    assert "zeros" in record.notes
+    assert "stored embeddings of the empty prompt" in record.notes
+
+
+def test_without_encoders_and_without_the_empty_prompts_embedding_the_weights_are_refused(tmp_path: Path) -> None:
+    (save_tiny_flux(tmp_path / FOLDER) / EMPTY_PROMPT_FILE).unlink()
+    with pytest.raises(ConfigurationError, match=r"--store-empty-prompt black-forest-labs/FLUX\.1-Fill-dev"):
+        _load(tmp_path)
 
 
 def test_a_prompt_without_text_encoders_is_refused_not_ignored(inpainter: FluxFillInpainter) -> None:
@@ -174,6 +205,26 @@ def test_stored_embeddings_of_the_empty_prompt_replace_the_encoders(cache_with_e
     assert torch.equal(found.pooled, truth.pooled)
     assert found.sequence.shape == (1, 512, SEQUENCE_WIDTH)
     assert found.sequence.abs().max() > 0
+
+
+def test_the_command_stores_the_embedding_and_refuses_where_there_are_no_encoders(
+    cache: Path, cache_with_encoders: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def process(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        assert command[1:3] == ["-m", store_empty_prompt.__module__]
+        store_empty_prompt(Path(command[3]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("scenewright.cli.commands.models.subprocess.run", process)
+    monkeypatch.setenv("SCENEWRIGHT_MODEL_CACHE", str(cache))
+    assert empty_prompt_command(str(FOLDER)) == 10
+    assert "--fetch" in capfd.readouterr().err
+    monkeypatch.setenv("SCENEWRIGHT_MODEL_CACHE", str(cache_with_encoders))
+    stored = cache_with_encoders / FOLDER / EMPTY_PROMPT_FILE
+    stored.unlink(missing_ok=True)
+    assert empty_prompt_command(str(FOLDER)) == 0
+    assert stored.is_file()
+    stored.unlink()
 
 
 def test_weights_that_answer_nan_are_a_failure_of_the_sample(cache: Path) -> None:

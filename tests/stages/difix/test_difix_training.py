@@ -155,6 +155,33 @@ def test_a_loss_whose_weights_are_missing_is_refused(cache: Path, base: Path, da
         DifixLossParams(l2=0, lpips=0, gram=0)
 
 
+def test_compiling_changes_the_pace_and_not_the_steps(base: Path, data: Path, tmp_path: Path) -> None:
+    pairs, chosen = read_pairs(data, "train"), params(losses={"lpips": 0, "gram": 0})
+    plain, fast = (DifixLearner(base_network(base, 1), chosen, 3, FACTS) for _ in range(2))
+    fast.compile(None, backend="eager")
+    losses = [[each.step(number, pairs) for number in (1, 2)] for each in (plain, fast)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert fast.network.unet._compiled_call_impl is not None
+    assert fast.mean.unet._compiled_call_impl is None
+    # Fused optimisers want moments that lie as the weights do, also those of a state that was saved before.
+    plain.save(tmp_path / "state.pt")
+    fast.restore(tmp_path / "state.pt")
+    moments = [(value, fast._optimiser.state[value]["exp_avg"]) for value in fast._learning]
+    assert all(value.stride() == moment.stride() for value, moment in moments)
+    assert any(not value.is_contiguous() for value, _ in moments)
+    assert fast.step(3, pairs) == pytest.approx(plain.step(3, pairs), rel=1e-3)
+
+
+def test_long_runs_on_a_gpu_are_compiled() -> None:
+    auto, always, never = (params(compile=how).difix for how in ("auto", "always", "never"))
+    assert auto.compiles("cuda", 1000)
+    assert auto.compiles("cuda:1", 5000)
+    assert not auto.compiles("cuda", 999)
+    assert not auto.compiles("cpu", 5000)
+    assert always.compiles("cuda", 1)
+    assert not never.compiles("cuda", 5000)
+
+
 @contextmanager
 def second_rank(*arguments: str) -> Iterator[None]:
     """Rank 1 beside this process, which has to end well."""
@@ -196,7 +223,7 @@ def test_the_shares_of_two_processes_add_up_to_the_gradient_of_one(base: Path, d
     found = []
     for team in (Team(), Team(0, 2), Team(1, 2)):
         learner = DifixLearner(base_network(base, 1), chosen, 3, FACTS, team=team)
-        loss = learner.gradients(pairs, np.random.default_rng(5))
+        loss = float(learner.gradients(pairs, 5))
         learned = [each.grad for each in learner.network.parameters() if each.grad is not None]
         found.append((loss, torch.cat([each.flatten() for each in learned])))
     (loss, whole), *shares = found

@@ -146,7 +146,7 @@ def test_a_tuning_that_is_killed_loses_an_interval_at_most(data: Path, tmp_path:
     assert contents(tune("killed", 5)) == contents(whole)
 
 
-@pytest.mark.parametrize(("strategy", "level"), [("cycle", 10), ("sparse", 2)])
+@pytest.mark.parametrize(("strategy", "level"), [("cycle", 40), ("sparse", 2)])
 def test_a_spoilt_training_goes_on_where_it_was(photographs: Path, tmp_path: Path, strategy: str, level: int) -> None:
     params = PairsParams.model_validate({"training": TRAINING})
     spec = next(stage for stage in pairs_stages(params) if stage.name == "spoil")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from capture_folders import write_rooms
+from toy_packages import COMMAND
 
-ROOT = Path(__file__).parents[3]
 TRAINING = {"steps": 40, "segment": 20, "startPoints": 800, "maximum": 1500}
 
 
@@ -22,10 +20,8 @@ def manifest(kind: str, name: str, output: Path, **spec: object) -> str:
 
 
 def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tests/support/forked_workers.py"), *map(str, arguments)]
-    path = os.pathsep.join([str(ROOT / "operator"), str(ROOT / "stages"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
 
 
 @pytest.fixture(scope="module")

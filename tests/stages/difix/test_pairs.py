@@ -8,14 +8,16 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from capture_folders import room_views
-from synthetic.world import box_room
+from synthetic.world import box_room, cylinder_room
 
 from scenewright_stages.captures import ShotFacts, nearest, pose_distance, shots_of, spread
-from scenewright_stages.contract.errors import ConfigurationError, SampleRejected
+from scenewright_stages.contract.errors import ConfigurationError, SampleError, SampleRejected
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Family, Sample
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
@@ -24,13 +26,19 @@ from scenewright_stages.difix.gates import Candidate, agreement, measure, sharpn
 from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
+from scenewright_stages.difix.spoil import moved, seen_from_beside
 from scenewright_stages.difix.strategies import pairs, select, shot_names, trainings
 from scenewright_stages.vision.captures.pictures import Photograph
+from scenewright_stages.vision.gaussians.objective import View
+from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.metrics import array_psnr
 
 PARAMS = PairsParams.model_validate(
     {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}
 )
+
+ROOM = room_views(box_room(3), 5, (96, 72), 3)
 
 
 def capture(name: str = "room", count: int = 12, cameras: int = 2, seed: int = 0) -> Sample:
@@ -162,9 +170,41 @@ def test_a_capture_that_does_not_say_its_group_gives_no_pair() -> None:
     assert group_of(params, None, "kitchen", {"pair_id": 7}) == "7"
 
 
+# Spoilt trainings.
+
+
+def wall(distance: float) -> GaussianScene:
+    """Opaque Gaussians on a plane before the first camera of a room."""
+    camera = ROOM[0].camera
+    across = np.linspace(-2 * distance, 2 * distance, 40)
+    grid = np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2)
+    local = np.concatenate([grid, np.full((len(grid), 1), distance)], axis=1)
+    means = local @ camera.world_from_camera[:3, :3].T + camera.position
+    colours = torch.full((len(means), 3), 0.5)
+    return GaussianScene.from_points(torch.from_numpy(means), colours, torch.full((len(means),), 0.1 * distance), 0.99)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_a_cycle_cameras_move_towards_what_they_see_without_turning(seed: int) -> None:
+    view = View(ROOM[0].camera, torch.zeros(72, 96, 3))
+    (seen,) = seen_from_beside(wall(3.0), [view], 0.4, seed, renderer_for("cpu"))
+    step = view.camera.world_from_camera[:3, :3].T @ (seen.camera.position - view.camera.position)
+    # Two fifths of three metres, as far ahead as to the side.
+    np.testing.assert_allclose(np.abs(step), [1.2 / np.sqrt(2), 0, 1.2 / np.sqrt(2)], atol=0.03)
+    assert step[2] > 0
+    np.testing.assert_array_equal(seen.camera.camera_from_world[:3, :3], view.camera.camera_from_world[:3, :3])
+
+
+def test_a_cycle_that_would_see_nothing_is_refused_with_the_remedy() -> None:
+    away = View(moved(ROOM[0].camera, np.array([0.0, 0.0, 10.0])), torch.zeros(72, 96, 3))
+    with pytest.raises(SampleError, match="lower cycle's level") as refused:
+        seen_from_beside(wall(3.0), [away], 0.4, 0, renderer_for("cpu"))
+    assert refused.value.reason == "NothingSeen"
+
+
 # Gates.
 
-VIEWS = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(box_room(3), 5, (96, 72), 3)]
+VIEWS = [np.round(view.srgb * 255).astype(np.uint8) for view in ROOM]
 USUAL = float(np.median([sharpness(view) for view in VIEWS]))
 
 
@@ -190,8 +230,6 @@ def test_a_sound_pair_passes(seed: int) -> None:
 
 
 def _blur(picture: np.ndarray) -> np.ndarray:
-    import cv2
-
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), 4), np.uint8)
 
 
@@ -223,12 +261,21 @@ def test_planted_faults_are_dropped_with_their_reason(reason: str, seed: int) ->
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize("sigma", [2, 4])
+def test_a_blurred_photograph_of_a_smooth_room_is_told_from_a_sharp_one(sigma: int) -> None:
+    sharp = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(cylinder_room(200), 9, (96, 72), 0)]
+    usual = float(np.median([sharpness(each) for each in sharp]))
+    assert min(sharpness(each) for each in sharp) / usual > 0.6
+    assert max(sharpness(np.asarray(cv2.GaussianBlur(each, (0, 0), sigma))) for each in sharp) / usual < 0.3
+
+
 OTHERS = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(box_room(4), 5, (96, 72), 4)]
 
 
+@pytest.mark.parametrize("smooth", [False, True], ids=["sharp", "with less detail"])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_photograph_of_another_room_is_foreign_though_its_psnr_passes(seed: int) -> None:
-    target, other = VIEWS[seed], OTHERS[seed]
+def test_a_photograph_of_another_room_is_foreign_though_its_psnr_passes(seed: int, smooth: bool) -> None:
+    target, other = VIEWS[seed], _blur(OTHERS[seed]) if smooth else OTHERS[seed]
     render = 0.5 * flawed(target, seed) + 0.5 * other.mean() / 255
     assert array_psnr(render, (other / 255).astype(np.float32)) > 12
     with pytest.raises(SampleRejected) as refused:

@@ -188,7 +188,11 @@ def test_the_stages_read_estimated_poses_whatever_is_beside_the_photographs(tmp_
     result = CaptureStage(StageContext(reading, params, settings)).process(
         given, StageInputs({**files, **model}, params, 3, tmp_path)
     )
-    assert result.metrics == {"photographs": 6, "points": made.metrics["points"]}
+    assert {name: result.metrics[name] for name in ("photographs", "points")} == {
+        "photographs": 6,
+        "points": made.metrics["points"],
+    }
+    assert 1.1 < result.metrics["exposure_span"] < 1.4
 
 
 def test_given_poses_that_are_not_there_are_asked_for(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from synthetic import box_room, cameras_inside, render
 from synthetic.rendering import SyntheticView
 
 from scenewright_stages.captures import nearest, spread
+from scenewright_stages.contract.keys import stage_keys
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.samples import Sample
@@ -19,6 +20,7 @@ from scenewright_stages.difix.catalogue import chosen_checkpoints
 from scenewright_stages.reconstruct.fix import round_cameras, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
+from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
 from scenewright_stages.scenes.captures import shots_facts, views_of
 from scenewright_stages.vision.cameras import Camera
@@ -76,6 +78,27 @@ def test_every_photograph_has_one_role() -> None:
         everything = sorted((*roles.train, *roles.gate, *roles.held_out))
         assert everything == list(range(count))
     assert roles_of(18, 6, 6).held_out == (3, 9, 15)
+
+
+def test_no_photograph_is_kept_from_training_to_decide_where_nothing_is_decided(photographs: PosedPhotographs) -> None:
+    plain, rounds, finer = with_rounds(0), with_rounds(1), with_rounds(1, gate_every=3)
+    alone, deciding = capture_roles(photographs, plain), capture_roles(photographs, rounds)
+    assert alone.gate == ()
+    assert deciding.gate
+    assert set(alone.train) == {*deciding.train, *deciding.gate}
+    assert len({train_key(each) for each in (plain, rounds, finer)}) == 3
+    # What does not matter trains nothing again.
+    assert train_key(with_rounds(0, gate_every=3)) == train_key(plain)
+    assert train_key(with_rounds(2)) == train_key(rounds)
+
+
+def with_rounds(rounds: int, gate_every: int = 6) -> ReconstructParams:
+    block = {"gateEvery": gate_every, "difix": {"rounds": rounds, "checkpoint": "x.safetensors"}}
+    return ReconstructParams.model_validate(block)
+
+
+def train_key(params: ReconstructParams) -> str:
+    return stage_keys(PIPELINE, params, {}, 0)["train"]
 
 
 def test_cameras_between_photographs_know_nothing_of_those_that_judge(

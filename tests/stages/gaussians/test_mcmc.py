@@ -17,7 +17,7 @@ from scenewright_stages.vision.gaussians.training import TrainingSettings
 @pytest.mark.parametrize("count", [2, 3, 10, 51])
 def test_sharing_is_equation_nine_of_the_paper(count: int) -> None:
     opacity = np.array([0.01, 0.3, 0.9, 0.999])
-    each, factor = mcmc.shared(opacity, np.full(4, count))
+    each, factor = (found.numpy() for found in mcmc.shared(torch.from_numpy(opacity), torch.full((4,), count)))
     np.testing.assert_allclose(1 - (1 - each) ** count, opacity, rtol=1e-9)
     total = sum(
         comb(i - 1, k) * (-1) ** k * each ** (k + 1) / np.sqrt(k + 1) for i in range(1, count + 1) for k in range(i)
@@ -34,7 +34,7 @@ def test_dead_gaussians_move_onto_living_ones_and_more_are_added_to_the_number()
     assert float(torch.sigmoid(moved.opacity_logits).min()) > 0.99 * mcmc.DEAD_OPACITY
     assert len(mcmc.multiplied(moved, 37, np.random.default_rng(0))) == 237
     settings = TrainingSettings(maximum=210)
-    assert [settings.room(count) for count in (100, 200, 210, 300)] == [31, 10, 0, 0]
+    assert [settings.room(count, 0) for count in (100, 200, 210, 300)] == [31, 10, 0, 0]
 
 
 def test_noise_moves_transparent_gaussians_by_their_shape_and_spares_opaque_ones() -> None:

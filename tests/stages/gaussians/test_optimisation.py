@@ -17,6 +17,7 @@ from synthetic import box_room, cameras_inside, render
 from scenewright_stages.vision.gaussians import cpu_fitting
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
 from scenewright_stages.vision.gaussians.evaluation import evaluate
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise, trainable_rows
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -94,7 +95,7 @@ def test_a_fitted_room_is_right_from_views_it_never_saw() -> None:
         OptimisationSettings(iterations=12),
         L1_ONLY,
         OptimisationSettings(iterations=12, depth_weight=0.3, means_decay=0.1, smooth_l1_beta=0.05),
-        OptimisationSettings(iterations=12, largest_growth=1.02),
+        OptimisationSettings(iterations=12, largest_growth=1.02, largest_colour_change=0.005),
         OptimisationSettings(iterations=12, opacity_weight=0.5, scale_weight=0.5, noise=1e3),
     ],
 )
@@ -169,6 +170,18 @@ def test_gaussians_grow_no_further_than_allowed() -> None:
         grown.append(float((fitted.log_scales - scene.log_scales).max().exp()))
     assert grown[0] <= 1.05 * (1 + 1e-6)
     assert grown[1] > 1.1
+
+
+def test_colours_stay_as_near_their_first_value_as_they_are_told() -> None:
+    scene, views = random_scene(100), random_views()
+    moved = []
+    for limit in (0.02, math.inf):
+        settings = OptimisationSettings(iterations=40, largest_colour_change=limit)
+        fitted = optimise(scene, views, settings, 0, RENDERER).scene
+        change = fitted.spherical_harmonics[:, 0] - scene.spherical_harmonics[:, 0]
+        moved.append(float(C0 * change.abs().max()))
+    assert moved[0] == pytest.approx(0.02, abs=1e-5)
+    assert moved[1] > 0.022
 
 
 def test_the_loss_falls_and_progress_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from scenewright_stages.vision.gaussians.optimisation import optimise, view_sequ
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, start_points
-from scenewright_stages.vision.gaussians.torch_fitting import Target
-from scenewright_stages.vision.gaussians.training import TrainingSettings, relocated, train, weighted
-from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.gaussians.torch_fitting import Descent, Momentum, Target
+from scenewright_stages.vision.gaussians.training import TrainingSettings, relocated, shrunk, train, weighted
+from scenewright_stages.vision.geometry import project, unproject
 
 SIZE = (48, 36)
 SETTINGS = TrainingSettings(steps=90, segment=30, maximum=2500, harmonics_degree=1)
@@ -56,6 +57,52 @@ def test_training_improves_views_that_it_has_never_seen(views: list[View], start
     before, after = (evaluate(each, views[1::2], CPU).psnr for each in (start.scene(), scene))
     assert after > before + 1.5
     assert scene.harmonics_degree == 1
+
+
+def test_early_steps_see_small_pictures_and_few_gaussians() -> None:
+    settings = TrainingSettings(steps=80, segment=10, maximum=400, growth=9.0, coarse=4)
+    assert [settings.shrinkage(number) for number in range(8)] == [4, 4, 2, 2, 1, 1, 1, 1]
+    assert [settings.room(50, number) for number in (0, 1, 2, 3)] == [50, 150, 150, 350]
+    assert {TrainingSettings(steps=80, segment=10).shrinkage(number) for number in range(8)} == {1}
+
+
+def test_a_smaller_view_shows_the_same_place(views: list[View], start: Start) -> None:
+    mask = torch.ones(SIZE[::-1], dtype=torch.bool)
+    mask[:10, :10] = False
+    whole = replace(views[0], mask=mask, depth=torch.full(SIZE[::-1], 2.0), weight=0.5)
+    small = shrunk(whole, 4, torch.device("cpu"))
+    assert (small.camera.width, small.camera.height, small.weight) == (12, 9, 0.5)
+    torch.testing.assert_close(small.srgb[1, 2], whole.srgb[4:8, 8:12].mean(dim=(0, 1)))
+    assert small.mask is not None
+    # Blocks 0 to 2 reach into the ten pixels that do not count.
+    assert int((~small.mask).sum()) == 9
+    assert not bool(small.mask[:3, :3].any())
+    places = [project(start.points, each.camera)[0] for each in (whole, small)]
+    np.testing.assert_allclose(places[1], places[0] / 4, rtol=1e-9, atol=1e-9)
+    assert shrunk(whole, 1, torch.device("cpu")).camera is whole.camera
+
+
+def test_training_from_coarse_to_fine_ends_as_well(views: list[View], start: Start) -> None:
+    scenes = [train(start, views[::2], replace(SETTINGS, coarse=coarse), 1, CPU) for coarse in (1, 2)]
+    before, plain, coarse = (evaluate(each, views[1::2], CPU).psnr for each in (start.scene(), *scenes))
+    assert coarse > before + 1.5
+    assert coarse > plain - 0.7
+    assert not torch.equal(scenes[0].means, scenes[1].means)
+
+
+def test_with_a_weight_on_coverage_nothing_shines_through(views: list[View], start: Start) -> None:
+    """Dark pictures tell least of what is before the black background."""
+    dark = [View(each.camera, each.srgb * 0.2) for each in views]
+    dim = Start(start.points, start.srgb * 0.2, 0)
+    open_share, psnr = [], []
+    for weight in (0.0, 0.05):
+        scene = train(dim, dark[::2], replace(SETTINGS, coverage_weight=weight), 1, CPU)
+        alphas = [CPU.render(scene, [each.camera]).alpha for each in dark[1::2]]
+        open_share.append(float(1 - torch.stack(alphas).mean()))
+        psnr.append(evaluate(scene, dark[1::2], CPU).psnr)
+    print(f"\nuncovered {open_share}, held out {psnr} dB")
+    assert open_share[1] < 0.75 * open_share[0]
+    assert psnr[1] > psnr[0] - 0.5
 
 
 def test_a_training_that_was_stopped_continues_with_the_same_bytes(
@@ -142,3 +189,52 @@ def test_the_means_rate_falls_over_all_segments() -> None:
     for end, following in pairwise(zip(ends, rates, strict=True)):
         assert end[0] == pytest.approx(following[1].means_rate)
     assert ends[-1] == pytest.approx(2.0 * SETTINGS.means_rate / 100)
+
+
+def test_a_fit_with_the_momentum_of_the_one_before_is_one_long_fit(start: Start) -> None:
+    scene, settings = start.scene().with_harmonics(4), OptimisationSettings()
+    goals = {name: tensor + 0.3 for name, tensor in scene.tensors.items()}
+
+    def descend(begin: GaussianScene, steps: int, momentum: Momentum | None) -> tuple[GaussianScene, Momentum]:
+        descent = Descent(begin, settings, momentum=momentum)
+        for number in range(steps):
+            descent.begin(number + 1)
+            loss = sum((tensor - goals[name]).square().sum() for name, tensor in descent.gaussians.tensors.items())
+            assert isinstance(loss, torch.Tensor)
+            torch.autograd.backward(loss)
+            descent.step()
+        return descent.gaussians.detach(), descent.momentum()
+
+    whole, _ = descend(scene, 8, None)
+    half, momentum = descend(scene, 4, None)
+    blind, _ = descend(half, 4, None)
+    split, _ = descend(half, 4, momentum)
+    assert momentum.steps == 4
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(tensor, split.tensors[name]), name
+    assert not torch.equal(whole.means, blind.means)
+
+
+def test_gaussians_that_are_new_or_moved_have_no_momentum(start: Start) -> None:
+    scene = start.scene().with_harmonics(4)
+    momentum = Momentum(3.0, {"means": (torch.ones(len(scene), 3), torch.ones(len(scene), 3)),
+                              "higher": (torch.ones(len(scene), 3, 3), torch.ones(len(scene), 3, 3))})  # fmt: skip
+    after = scene.clone()
+    after.means[4] += 1.0
+    after.opacity_logits[7] -= 1.0
+    momentum.follow(scene, GaussianScene.concatenate([after, after.select(slice(0, 5))]))
+    for first, second in momentum.moments.values():
+        assert len(first) == len(second) == len(scene) + 5
+        gone = torch.nonzero(first.flatten(1).sum(dim=1) == 0)[:, 0]
+        assert gone.tolist() == [4, 7, *range(len(scene), len(scene) + 5)]
+    # A higher degree begins without a past of its own.
+    descent = Descent(scene.with_harmonics(9), OptimisationSettings(), momentum=momentum_of(scene))
+    held = descent.momentum().moments["higher"][0]
+    assert held.shape[1:] == (8, 3)
+    assert bool((held[:, :3] == 1).all())
+    assert not bool(held[:, 3:].any())
+
+
+def momentum_of(scene: GaussianScene) -> Momentum:
+    pair = torch.ones(len(scene), 3, 3), torch.ones(len(scene), 3, 3)
+    return Momentum(2.0, {"higher": pair})

@@ -1,5 +1,6 @@
 """What `complete` promises whatever the picture: known pixels, no pixel left, clear refusals, same bytes."""
 
+import cv2
 import numba
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from fill_quality import distance_to
 from photograph_holes import outpaint, uncovered_case
 
 from scenewright_stages.vision.inpainting import FillError, complete
-from scenewright_stages.vision.inpainting.background import background_side
+from scenewright_stages.vision.inpainting.background import background_side, clear_of_silhouettes
 from scenewright_stages.vision.inpainting.continuation import continued, continued_alike
 
 
@@ -123,6 +124,23 @@ def test_an_object_that_only_the_border_of_a_picture_cuts_off_continues_and_a_mo
     moved = np.zeros((60, 80), bool)
     moved[20:40, 40:50] = True
     assert not background_side(depth, moved)[20:40, 50:70].any()
+
+
+def test_the_dark_rim_of_an_object_is_not_copied_into_the_hole_beside_it() -> None:
+    depth, hole = np.full((60, 80), 3.0, np.float32), np.zeros((60, 80), bool)
+    depth[8:18, 24:60] = depth[18:44, 24:40] = 1.0
+    hole[20:46, 40:52] = True
+    rim = (cv2.dilate((depth == 1.0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & (depth == 3.0)
+    picture = np.where(rim[..., None], np.float32(0.1), np.float32(0.8)).repeat(3, axis=2)
+    picture[depth == 1.0] = (0.5, 0.1, 0.1)
+    clear = clear_of_silhouettes(depth, hole)
+    assert not clear[rim & ~hole].any() and clear[:, 64:].all()
+    seen = np.where(hole, 0, depth).astype(np.float32)
+    filled = complete(picture, hole, seed=0, allowed_source=clear_of_silhouettes(seen, hole), depth_guide=seen)[hole]
+    copied = complete(picture, hole, seed=0, depth_guide=seen)[hole]
+    print(f"clear {filled.min():.3f}, whole background side {copied.min():.3f}")
+    assert filled.min() > 0.78
+    assert copied.min() < 0.75, "the whole background side, rims included, must lose"
 
 
 def test_a_continued_sky_is_not_darkened_by_the_trees_below_it() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from scenewright_stages.reference.params import PLACES
+from scenewright_stages.reference.companions import companions
+from scenewright_stages.reference.params import PLACES, ScenesParams
+from scenewright_stages.reference.wording import Fields
 from scenewright_stages.vision.relief import turned
 from scenewright_stages.vision.scenery.composition import Cutout, Placed, Setting, draw
 from scenewright_stages.vision.scenery.panorama import Panorama, illumination, place
 from scenewright_stages.vision.scenery.props import draw_prop
-from scenewright_stages.vision.scenery.standing import base_of
+from scenewright_stages.vision.scenery.standing import base_of, softened
 from scenewright_stages.vision.scenery.surfaces import table_top
 
 SIDE = 240
@@ -81,6 +84,15 @@ def test_the_shadow_touches_the_base_and_a_soft_sky_gives_a_soft_one() -> None:
     assert lost[0] > 2 * lost[1]
 
 
+@pytest.mark.parametrize("sigma", [0.8, 4.0, 9.0, 16.0, 60.0])
+def test_shadows_that_are_softened_at_a_fraction_of_the_resolution_look_the_same(sigma: float) -> None:
+    shade = np.zeros((240, 304), np.float32)
+    cv2.ellipse(shade, (130, 150), (60, 30), 20, 0, 360, 1.0, -1)
+    shade[60:90, 200:280] = 1
+    wanted = cv2.GaussianBlur(shade, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(softened(shade, sigma) - wanted).max() < 0.02
+
+
 def test_masks_are_what_the_picture_shows() -> None:
     where = setting(sky(94))
     thing = Placed(cylinder(), where.column, where.row, 1.0)
@@ -94,6 +106,21 @@ def test_masks_are_what_the_picture_shows() -> None:
     assert 0 < both.covers[0].sum() < alone.covers[0].sum()
     hidden = (both.covers[1] > 0.99) & (alone.covers[0] > 0)
     assert not both.covers[0][hidden].max(initial=0) > 0.01
+
+
+def test_the_object_hides_a_part_of_some_decoys_and_none_hides_it() -> None:
+    where = setting(sky(94))
+    thing = Placed(cylinder(), where.column, where.row, 0.5)
+    fields = Fields("", "interior", "stone", "left", -90.0, 0.5, 1.0)
+    block = ScenesParams(decoys=[6, 6], occluder_probability=0.0)
+    beside, occluded = companions(block, where, thing, fields, [], np.random.default_rng(3))
+    assert (len(beside), occluded) == (6, 0)
+    parts = []
+    for decoy in beside:
+        both = draw(where, [thing, decoy])
+        assert both.covers[0].sum() > 0.7 * both.whole[0].sum()
+        parts.append(float(both.covers[1].sum() / max(float(both.whole[1].sum()), 1)))
+    assert sum(0.2 < part < 0.95 for part in parts) >= 1
 
 
 def test_a_red_room_makes_a_white_thing_red() -> None:

@@ -17,14 +17,14 @@ from teaching_world import photo, room
 
 from scenewright_stages.photographs.pictures import bytes_from_linear
 from scenewright_stages.reference.augment import chances
-from scenewright_stages.reference.params import PLACES, AugmentParams
+from scenewright_stages.reference.params import PLACES, AugmentParams, Place
 from scenewright_stages.vision.degradation import degraded, drawn
 from scenewright_stages.vision.scenery.panorama import place
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-IMAGES, ROOMS = 320, 120
+IMAGES, EMPTY, ROOMS = 320, 40, 120
 SEEDS = (0, 1, 2)
 BLOCK: dict[str, Any] = {
     "perspectives": {"angles": [-30.0, -15.0, 0.0, 15.0, 30.0], "elevations": [0.0, 4.0, -4.0]},
@@ -32,7 +32,7 @@ BLOCK: dict[str, Any] = {
     "scenes": {
         "iterations": 7,
         "size": [160, 160],
-        "emptyShare": 40 / 280,
+        "emptyShare": EMPTY / (IMAGES - EMPTY),
         "decoys": [1, 4],
         "objectScale": [0.3, 0.65],
     },
@@ -43,7 +43,7 @@ DEGRADED = AugmentParams(motion_blur_range=[4, 11], compression_iterations_range
 
 def made_by_the_pipeline(folder: Path, seed: int) -> tuple[Bytes, Mask]:
     """The 320 images of a data set with exact masks, at the network's size."""
-    steps = Steps(folder, *photo(), BLOCK, seed)
+    steps = Steps(folder, *product(), BLOCK, seed)
     pairs = [
         (reduced(scene.image, SIDE), reduced(scene.mask.astype(np.float32), SIDE) > 0.5) for scene in steps.scenes()
     ]
@@ -51,22 +51,22 @@ def made_by_the_pipeline(folder: Path, seed: int) -> tuple[Bytes, Mask]:
     return stacked(pairs)
 
 
-def copied_and_pasted(seed: int) -> tuple[Bytes, Mask]:
-    """The front of the object anywhere on unrelated photographs, as many images, as many of them empty."""
+def copied_and_pasted(seed: int, by_hand: bool) -> tuple[Bytes, Mask]:
+    """The front of the object anywhere on photographs of the pipeline's places, as many images.
+
+    Args:
+        seed: of all draws.
+        by_hand: all on one photograph of each place. Else on another part of a place each time, and with as many
+            images without the object as the pipeline makes.
+    """
     random = np.random.default_rng([seed, 5])
-    picture, mask = photo()
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    thing, inside = picture[window], mask[window].astype(np.float32)
+    photographs = [part_of(name, 128, 384, 256) for name in PLACES]
     pairs = []
     for number in range(IMAGES):
-        image = backdrop(random)
+        image = photographs[number % len(PLACES)].copy() if by_hand else backdrop(random)
         shown = np.zeros((SIDE, SIDE), bool)
-        if number >= 40:
-            scale = random.uniform(0.3, 0.65) * SIDE / max(inside.shape)
-            size = (round(inside.shape[1] * scale), round(inside.shape[0] * scale))
-            small = cv2.resize(thing, size, interpolation=cv2.INTER_AREA)
-            cover = cv2.resize(inside, size, interpolation=cv2.INTER_AREA) > 0.5
+        if by_hand or number >= EMPTY:
+            small, cover = front(random.uniform(0.3, 0.65) * SIDE)
             top, left = (int(random.integers(0, SIDE - extent + 1)) for extent in cover.shape)
             shown[top : top + cover.shape[0], left : left + cover.shape[1]] = cover
             image[shown] = small[cover]
@@ -74,12 +74,29 @@ def copied_and_pasted(seed: int) -> tuple[Bytes, Mask]:
     return stacked(pairs)
 
 
+def front(side: float) -> tuple[Bytes, Mask]:
+    """The object cut out of its photo, its longer side that many pixels."""
+    picture, mask = product()
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    thing, inside = picture[window], mask[window].astype(np.float32)
+    scale = side / max(inside.shape)
+    size = (round(inside.shape[1] * scale), round(inside.shape[0] * scale))
+    small = np.asarray(cv2.resize(thing, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return small, np.asarray(cv2.resize(inside, size, interpolation=cv2.INTER_AREA) > 0.5)
+
+
 def backdrop(random: np.random.Generator) -> Bytes:
     """A part of one of the places' photographs."""
-    around = place(PLACES[random.integers(len(PLACES))]).picture
+    name = PLACES[random.integers(len(PLACES))]
     extent = int(random.integers(100, 260))
     top, left = int(random.integers(120, 400 - extent // 2)), int(random.integers(0, 1024 - extent))
-    part = np.clip(around[top : top + extent, left : left + extent], 0, 1).astype(np.float32)
+    return part_of(name, top, left, extent)
+
+
+def part_of(name: Place, top: int, left: int, extent: int) -> Bytes:
+    """A square part of a place's photograph at the network's size."""
+    part = np.clip(place(name).picture[top : top + extent, left : left + extent], 0, 1).astype(np.float32)
     return np.asarray(cv2.resize(bytes_from_linear(part), (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -87,6 +104,12 @@ def worn(images: Bytes, seed: int) -> Bytes:
     """Every image with a degradation of its own."""
     how = chances(DEGRADED)
     return np.stack([degraded(image, drawn(how, 10_000 * seed + number)) for number, image in enumerate(images)])
+
+
+@cache
+def product() -> tuple[Bytes, Mask]:
+    """The object's photo and mask."""
+    return photo()
 
 
 @cache
@@ -116,16 +139,19 @@ def test_a_small_network_learns_the_object_from_classic_scenes(seed: int) -> Non
     ours = score(predicted(learned(seed), rooms), truths)
     answers = (table.predicted(rooms, least) for least in np.linspace(0.1, 0.9, 17))
     colours = max((score(answer, truths) for answer in answers), key=lambda found: found.overlap)
-    pasted = score(predicted(trained(*copied_and_pasted(seed), seed), rooms), truths)
-    print(f"seed {seed}: pipeline {ours}, colour table {colours}, copy and paste {pasted}")
+    plain, pasted = (
+        score(predicted(trained(*copied_and_pasted(seed, by_hand), seed), rooms), truths) for by_hand in (True, False)
+    )
+    print(f"seed {seed}: pipeline {ours}, colour table {colours}, copy and paste {plain}, varied {pasted}")
     assert ours.overlap >= 0.75
     assert ours.overlap >= colours.overlap + 0.1
     assert ours.alarms <= 0.1
-    # Copy and paste draws the outline of what it finds well enough, but finds it in rooms without the object too.
-    # Wanted were 0.3 more; seeds 0 to 2 read 0.386, 0.225 and 0.373 over all rooms, and 0.179, 0.145 and 0.241 in those
-    # with the object.
-    assert ours.overlap >= pasted.overlap + 0.1
+    # Copy and paste draws the outline of what it finds well enough, but finds it in rooms without the object too: what
+    # it lacks shows over all rooms. Seeds 0 to 2 read 0.482, 0.353 and 0.482 more than by hand, and 0.391, 0.232 and
+    # 0.315 more than the varied one.
+    assert ours.over_all >= plain.over_all + 0.3
     assert ours.over_all >= pasted.over_all + 0.2
+    assert ours.overlap >= max(plain.overlap, pasted.overlap) + 0.1
 
 
 @pytest.mark.proof

@@ -12,10 +12,11 @@ from sklearn.datasets import load_sample_image
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.reference.params import WhiteParams
-from scenewright_stages.reference.white import _check_cut, read_object_mask
+from scenewright_stages.reference.white import _check_cut, _standing, read_object_mask
 from scenewright_stages.vision.cutting import cut_by_box, cut_from_border
 from scenewright_stages.vision.matting import refine_matte
 from scenewright_stages.vision.scenery.props import draw_prop
+from scenewright_stages.vision.scenery.standing import base_of
 
 ROOT = Path(__file__).parents[3]
 PHOTOS = 30
@@ -118,3 +119,16 @@ def test_an_object_that_the_border_cuts_off_is_refused() -> None:
     inside[20:40, 40:] = True
     with pytest.raises(SampleError, match="cuts the object off"):
         _check_cut(inside)
+
+
+def test_a_straight_lower_edge_does_not_put_the_camera_on_the_table() -> None:
+    box, cup = np.zeros((200, 160), bool), np.zeros((200, 160), bool)
+    box[40:180, 30:130] = True
+    rows, columns = np.mgrid[:200, :160]
+    cup[60:150, 40:120] = True
+    for row in (60, 150):
+        # 40 pixels of radius, seen from 30 degrees above.
+        cup |= ((columns - 79.5) / 40) ** 2 + ((rows - row) / 20) ** 2 <= 1
+    assert base_of(box).pitch < 8 < _standing(box, None).pitch < 25
+    assert _standing(cup, None) == base_of(cup)
+    assert _standing(box, 5.0).pitch == 5.0

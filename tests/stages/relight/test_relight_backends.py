@@ -47,7 +47,9 @@ def test_pods_are_as_large_as_the_facts_say() -> None:
     assert caption_stage(RelightParams(caption=CaptionParams(backend="classic"))).resources.gpus == 0
 
 
-@pytest.mark.parametrize(("backends", "threads"), [(["classic"], 0), (["mask"], 0), (["sam3", "classic"], 16)])
+@pytest.mark.parametrize(
+    ("backends", "threads"), [(["classic"], 0), (["selfie"], 0), (["mask"], 0), (["sam3", "classic"], 16)]
+)
 def test_samples_are_worked_on_beside_each_other_for_a_model(backends: list[Any], threads: int) -> None:
     assert segment_stage(RelightParams(segmentation=SegmentationParams(backends=backends))).threads == threads
 

@@ -31,6 +31,7 @@ class Facing:
 def test_a_photograph_goes_the_whole_way(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "SIDE", 96)
     (picture,) = benchmark.pictures(1)
-    sizes = {seed: benchmark.relight(picture, seed, benchmark.Models(Nobody(), Facing())) for seed in (0, 0, 1)}
+    models, host = benchmark.Models(Nobody(), Facing()), benchmark.HostTime()
+    sizes = {seed: benchmark.relight(picture, seed, models, host) for seed in (0, 0, 1)}
     assert all(size > 4 * 96 for size in sizes.values())
     assert sizes[0] != sizes[1], "another light is another picture"

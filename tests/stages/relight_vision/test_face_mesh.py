@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hopper
 import numpy as np
 import pytest
 import skimage.data
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from scenewright_stages.backends.loading import load
 from scenewright_stages.backends.normals.interface import NORMALS
 from scenewright_stages.vision.normals import inflated_normals
+from scenewright_stages.vision.normals.face_heights import cast_shadows
 from scenewright_stages.vision.normals.faces import normals_with_faces
 from scenewright_stages.vision.people.face_mesh import face_meshes
 from scenewright_stages.vision.people.learned import find_people
+from scenewright_stages.vision.shading import direction_of
 
 Floats = NDArray[np.float32]
 NOSE, CHIN, RIGHT_EYE, LEFT_EYE = 1, 152, 33, 263
@@ -80,3 +83,68 @@ def test_normals_are_unit_vectors_and_the_backend_names_its_model(alpha: Floats)
     assert np.allclose(np.linalg.norm(normals, axis=2), 1, atol=1e-5)
     assert np.array_equal(normals[0, 0], [0, 0, -1])
     assert "@mediapipe/face_mesh" in backend.record.use().model
+
+
+def _dark_around(light: Floats, mesh: NDArray[np.float64], point: int, across: float, down: float) -> float:
+    """Share of the light that is missing about a place that lies so many widths of the face from a point of it."""
+    size = float(np.ptp(mesh[:, 0]))
+    x, y = mesh[point, 0] + across * size, mesh[point, 1] + down * size
+    reach = 0.05 * size
+    rows, columns = slice(round(y - reach), round(y + reach)), slice(round(x - reach), round(x + reach))
+    return float(1 - light[rows, columns].mean())
+
+
+@pytest.mark.parametrize("side", [1, -1], ids=["right", "left"])
+def test_the_nose_casts_its_shadow_away_from_a_low_light(mesh: NDArray[np.float64], side: int) -> None:
+    light = cast_shadows((512, 512), [mesh], direction_of(90 - 80 * side, 15), 1.0)
+    assert light is not None and light.min() >= 0 and light.max() <= 1
+    away, toward = (_dark_around(light, mesh, NOSE, step * side * 0.13, 0.0) for step in (-1, 1))
+    print(f"{away:.2f} of the light is missing behind the nose, {toward:.2f} before it")
+    assert away > 0.4
+    assert toward < 0.1
+
+
+def test_the_chin_darkens_the_neck_below_and_hair_and_hands_far_away_stay_as_they_are(
+    mesh: NDArray[np.float64],
+) -> None:
+    light = cast_shadows((512, 512), [mesh], direction_of(90, 30), 1.0)
+    assert light is not None
+    assert _dark_around(light, mesh, CHIN, 0.0, 0.12) > 0.4
+    assert _dark_around(light, mesh, NOSE, 0.0, -0.05) < 0.2
+    assert (light[:40] == 1).all() and (light[300:] == 1).all()
+
+
+def test_a_high_light_casts_less_and_one_from_the_camera_nothing(mesh: NDArray[np.float64]) -> None:
+    low, high = (cast_shadows((512, 512), [mesh], direction_of(0, height), 1.0) for height in (15, 60))
+    assert low is not None and high is not None
+    assert (1 - high).sum() < 0.3 * (1 - low).sum()
+    assert cast_shadows((512, 512), [mesh], (0.0, 0.0, -1.0), 1.0) is None
+    assert cast_shadows((512, 512), [], direction_of(0, 15), 1.0) is None
+
+
+def test_a_face_that_the_pictures_edge_cuts_casts_its_shadow_inside_the_picture(mesh: NDArray[np.float64]) -> None:
+    moved = mesh - (200.0, 60.0, 0.0)
+    light = cast_shadows((150, 120), [moved], direction_of(0, 15), 1.0)
+    whole = cast_shadows((512, 512), [mesh], direction_of(0, 15), 1.0)
+    assert light is not None and whole is not None and light.shape == (150, 120)
+    assert np.abs(light - whole[60:210, 200:320]).mean() < 0.03
+    assert light.min() < 0.5
+
+
+def test_glasses_are_no_ridge() -> None:
+    picture = hopper.photograph()
+    (found,) = face_meshes(picture)
+    cover = find_people(picture).alpha
+    luminance = np.ascontiguousarray(picture[..., 1])
+    x, y = found[[RIGHT_EYE, LEFT_EYE], 0], found[[RIGHT_EYE, LEFT_EYE], 1]
+    window = np.s_[round(y.mean() - 30) : round(y.mean() + 40), round(x.min()) : round(x.max())]
+    with_face, without = (
+        np.abs(np.diff(normals[window][..., :2], axis=0)).max()
+        for normals in (
+            normals_with_faces(cover, luminance, 0.3, [found]),
+            inflated_normals(cover, luminance, 1.0),
+        )
+    )
+    print(f"steepest change of the normal about the glasses: {with_face:.3f}, of the picture's relief {without:.3f}")
+    assert with_face < 0.12
+    assert without > 0.12

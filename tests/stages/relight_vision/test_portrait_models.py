@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from astronaut import photograph
+from diffusers import LCMScheduler
 from numpy.typing import NDArray
-from tiny_portrait_models import save_tiny_dpt, save_tiny_marigold, save_tiny_sam2, save_tiny_sam3
-from transformers import DPTForDepthEstimation, Sam2Model, Sam3Model
+from tiny_portrait_models import SAM2_SIZES, save_tiny_dpt, save_tiny_marigold, save_tiny_sam2, save_tiny_sam3
+from transformers import DPTForDepthEstimation, Sam3Model
 
 from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
 from scenewright_stages.backends.capability import Capability
@@ -25,9 +28,11 @@ from scenewright_stages.backends.errors import (
     UnsupportedSubject,
 )
 from scenewright_stages.backends.loading import ModelContext, ModelPool
-from scenewright_stages.backends.marigold import latent_shape
+from scenewright_stages.backends.marigold import scale_of
 from scenewright_stages.backends.normals.dpt import normals_of_relief
 from scenewright_stages.backends.normals.interface import NORMALS, NormalEstimator
+from scenewright_stages.backends.registry import backend
+from scenewright_stages.backends.segment import sam2
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject, SubjectPoint
 from scenewright_stages.backends.segment.sam3 import overlap
 from scenewright_stages.vision.matting import NoSubject
@@ -136,6 +141,18 @@ def test_sam3_with_a_box_takes_the_instance_that_fits_it(load: Callable[..., Any
     assert segmenter._chosen(scores, boxes, [question], (90, 120)).tolist() == [0]
 
 
+@pytest.mark.parametrize(("people", "columns"), [("", [1]), ("all", [0, 1]), ("largest", [0])])
+def test_sam3_takes_the_best_all_or_the_largest_of_several_people(
+    load: Callable[..., Any], people: str, columns: list[int]
+) -> None:
+    segmenter = load(SEGMENT, "sam3", threshold=0.5, **({"people": people} if people else {}))
+    logits = torch.full((1, 3, 4, 3), -20.0)
+    logits[0, 0, :, 0], logits[0, 1, 1:, 1], logits[0, 2, :, 2] = 20.0, 20.0, 20.0
+    question = type("Question", (), {"box": None})
+    found = segmenter._masks(logits, torch.tensor([[0.7, 0.9, 0.2]]), torch.tensor([1]), [question])[0]
+    assert np.flatnonzero((found > 0.5).any(dim=0).numpy()).tolist() == columns
+
+
 def test_sam3_needs_its_licence_by_name(cache: Path) -> None:
     with pytest.raises(LicenceNotAccepted, match="sam-license"):
         ModelPool().load(SEGMENT, "sam3", ModelContext(cache, "cpu"))
@@ -144,20 +161,51 @@ def test_sam3_needs_its_licence_by_name(cache: Path) -> None:
 # --- SAM 2
 
 
+def _published_sam2(cache: Path, *corners: tuple[float, float]) -> tuple[float, Floats]:
+    """The likelihood and mask of a box in the model's pixels, by the steps of the package's tracking of videos."""
+    model = sam2.load_network(cache / FOLDERS["sam2"], FOLDERS["sam2"])
+    pixels = _square(IMAGE, 128, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    prompt = {"point_coords": torch.tensor([corners]), "point_labels": torch.tensor([[2, 3]], dtype=torch.int32)}
+    with torch.inference_mode():
+        _, features, _, sizes = model._prepare_backbone_features(model.forward_image(pixels))
+        features[-1] = features[-1] + model.no_mem_embed
+        *fine, coarse = (row.permute(1, 2, 0).view(1, -1, *size) for row, size in zip(features, sizes, strict=True))
+        model.pred_obj_scores = False  # whether a video still shows the object
+        _, _, likely, logits, *_ = model._forward_sam_heads(coarse, prompt, None, fine)
+    full = torch.nn.functional.interpolate(logits, IMAGE.shape[:2], mode="bilinear", align_corners=False)
+    return float(likely), full[0, 0].sigmoid().numpy()
+
+
 def test_sam2_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
     segmenter = load(SEGMENT, "sam2", threshold=0.0)
-    box = (12.0, 9.0, 96.0, 81.0)
-    found = segmenter.segment(IMAGE, Subject(box=box))
-    model = Sam2Model.from_pretrained(cache / FOLDERS["sam2"]).eval()
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    scaled = torch.tensor([[[12 * 128 / 120, 9 * 128 / 90, 96 * 128 / 120, 81 * 128 / 90]]])
-    with torch.inference_mode():
-        pixels = _square(IMAGE, 128, mean, deviation)
-        answer = model(pixel_values=pixels, input_boxes=scaled, multimask_output=False)
-        unscaled = model(pixel_values=pixels, input_boxes=torch.tensor([[list(box)]]), multimask_output=False)
-    assert found.score == pytest.approx(float(answer.iou_scores), abs=1e-3)
-    assert float(unscaled.iou_scores) != pytest.approx(float(answer.iou_scores), abs=1e-6)
-    assert found.method == "sam2"
+    question = sam2._Question(torch.from_numpy(IMAGE), (12.0, 9.0, 96.0, 81.0), ())
+    ((mask, likely),) = segmenter._answer([question])
+    expected, full = _published_sam2(cache, (12 * 128 / 120, 9 * 128 / 90), (96 * 128 / 120, 81 * 128 / 90))
+    assert float(likely.array()) == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(mask.array(), full, atol=1e-4)
+    unscaled, _ = _published_sam2(cache, (12.0, 9.0), (96.0, 81.0))
+    assert unscaled != pytest.approx(expected, abs=1e-5)
+    assert segmenter.segment(IMAGE, Subject(box=question.box)).method == "sam2"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another network", "no size"])
+def test_a_checkpoint_of_something_else_is_told(tmp_path: Path, damage: str) -> None:
+    folder = save_tiny_sam2(tmp_path / "model")
+    if damage == "truncated":
+        path = folder / "sam2.1_hiera_large.pt"
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        sizes = SAM2_SIZES | ({"image_encoder.neck.d_model": 64} if damage == "another network" else {"_target_": "x"})
+        (folder / "network.json").write_text(json.dumps(sizes))
+    with pytest.raises(BrokenWeights, match="fetch it again"):
+        sam2.load_network(folder, FOLDERS["sam2"])
+
+
+def test_every_published_checkpoint_has_the_name_that_the_package_gives_it() -> None:
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
+
+    for (weights,) in backend("segment", "sam2").weights.values():
+        assert weights.required_files == (HF_MODEL_ID_TO_FILENAMES[weights.id][1],)
 
 
 def test_sam2_asks_for_the_face_it_finds_and_rejects_pictures_without_one(load: Callable[..., Any]) -> None:
@@ -173,64 +221,66 @@ def test_sam2_asks_for_the_face_it_finds_and_rejects_pictures_without_one(load: 
 
 
 @pytest.fixture
-def asked(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[dict[str, Any]]]:
-    """SAM 2, and the prompts of each of its batches."""
+def asked(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[tuple[Any, Any]]]:
+    """SAM 2, and the places and labels of each of its batches."""
     segmenter = load(SEGMENT, "sam2", threshold=0.0)
-    found: list[dict[str, Any]] = []
-    forward = segmenter.model.forward
+    found: list[tuple[Any, Any]] = []
+    encoder = segmenter.model.sam_prompt_encoder
+    forward = encoder.forward
 
-    def noted(pixel_values: torch.Tensor, **prompts: Any) -> Any:
-        given = {name: value for name, value in prompts.items() if name != "multimask_output"}
-        found.append({name: np.round(value.double().numpy(), 3).tolist() for name, value in given.items()})
-        return forward(pixel_values=pixel_values, **prompts)
+    def noted(points: tuple[torch.Tensor, torch.Tensor], **others: Any) -> Any:
+        places, labels = points
+        found.append((np.round(places.double().numpy(), 3).tolist(), labels.tolist()))
+        return forward(points=points, **others)
 
-    monkeypatch.setattr(segmenter.model, "forward", noted)
+    monkeypatch.setattr(encoder, "forward", noted)
     return segmenter, found
 
 
-def test_sam2_is_asked_by_points_in_the_models_pixels(asked: tuple[Any, list[dict[str, Any]]]) -> None:
+Asked = tuple[Any, list[tuple[Any, Any]]]
+
+
+def test_sam2_is_asked_by_points_in_the_models_pixels(asked: Asked) -> None:
     segmenter, prompts = asked
     points = (SubjectPoint(30.0, 45.0), SubjectPoint(105.0, 0.0, inside=False))
     matte = segmenter.segment(IMAGE, Subject(points=points))
     assert matte.alpha.shape == (90, 120)
     # The model sees 128x128 pixels of 120x90.
-    assert prompts == [{"input_points": [[[[32.0, 64.0], [112.0, 0.0]]]], "input_labels": [[[1, 0]]]}]
+    assert prompts == [([[[32.0, 64.0], [112.0, 0.0]]], [[1, 0]])]
 
 
-def test_sam2_takes_box_and_middle_of_a_rough_mask(asked: tuple[Any, list[dict[str, Any]]]) -> None:
+def test_sam2_takes_box_and_middle_of_a_rough_mask(asked: Asked) -> None:
     segmenter, prompts = asked
     segmenter.segment(IMAGE, Subject(mask=ALPHA > 0))
-    (prompt,) = prompts
-    left, top, right, bottom = prompt["input_boxes"][0][0]
+    ((((left, top), (right, bottom), _),), labels) = prompts[0]
     # The model sees 128x128 pixels of 120x90; the mask reaches from (20, 10) to (100, 80).
     assert left < 20 * 128 / 120 < 100 * 128 / 120 < right and top < 10 * 128 / 90 < 80 * 128 / 90 < bottom
-    assert prompt["input_labels"] == [[[1]]]
+    assert labels == [[2, 3, 1]]
     with pytest.raises(NoSubject, match="empty"):
         segmenter.segment(IMAGE, Subject(mask=ALPHA < 0))
 
 
-def test_sam2_gets_a_box_and_points_together_and_batches_hold_what_is_asked_alike(
-    asked: tuple[Any, list[dict[str, Any]]],
-) -> None:
+def test_sam2_gets_a_box_and_points_together_and_batches_hold_what_is_asked_alike(asked: Asked) -> None:
     segmenter, prompts = asked
     box, point = (30.0, 45.0, 105.0, 90.0), (SubjectPoint(60.0, 45.0),)
     subjects = [Subject(box=box), Subject(points=point), Subject(box=box, points=point)] * 3
     segmenter._ask._largest = 8  # as on a GPU
     with ThreadPoolExecutor(9) as threads:
         list(threads.map(lambda subject: segmenter.segment(IMAGE, subject), subjects))
-    boxes, points = [[32.0, 64.0, 112.0, 128.0]], [[[64.0, 64.0]]]
-    kinds = [
-        {"input_boxes": boxes},
-        {"input_points": points, "input_labels": [[1]]},
-        {"input_boxes": boxes, "input_points": points, "input_labels": [[1]]},
-    ]
-    found = [0, 0, 0]
-    for batch in prompts:
-        (kind,) = (place for place, expected in enumerate(kinds) if expected.keys() == batch.keys())
-        for name, values in batch.items():
-            assert all(value == kinds[kind][name] for value in values)
-        found[kind] += len(next(iter(batch.values())))
-    assert found == [3, 3, 3]
+    corners, middle = [[32.0, 64.0], [112.0, 128.0]], [[64.0, 64.0]]
+    kinds = [(corners, [2, 3]), (middle, [1]), (corners + middle, [2, 3, 1])]
+    found = [kinds.index((place, label)) for batch in prompts for place, label in zip(*batch, strict=True)]
+    assert sorted(found) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_sam2_answers_alike_alone_and_in_a_batch(load: Callable[..., Any]) -> None:
+    segmenter = load(SEGMENT, "sam2", threshold=0.0)
+    pictures = [torch.from_numpy(IMAGE), torch.from_numpy(np.ascontiguousarray(IMAGE[::-1]))]
+    questions = [sam2._Question(picture, (12.0, 9.0, 96.0, 81.0), ()) for picture in pictures]
+    together = [mask.array() for mask, _ in segmenter._answer(questions)]
+    alone = [segmenter._answer([question])[0][0].array() for question in questions]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert np.abs(alone[0] - alone[1]).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -325,7 +375,7 @@ def test_marigold_albedo_is_its_albedo_target_at_full_size(cache: Path, load: Ca
     assert (albedo.shape, albedo.dtype, shading) == (IMAGE.shape, np.float32, None)
     pipeline = MarigoldIntrinsicsPipeline.from_pretrained(cache / FOLDERS["marigold-iid"])
     pipeline.set_progress_bar_config(disable=True)
-    latents = torch.randn((8, *latent_shape((90, 120), 64, 8)), generator=torch.Generator().manual_seed(5))[None]
+    latents = torch.randn((8, 6, 8), generator=torch.Generator().manual_seed(5))[None]
     image = torch.from_numpy(IMAGE).permute(2, 0, 1)[None]
     expected = pipeline(image, latents=latents, match_input_resolution=True, output_type="np").prediction
     np.testing.assert_allclose(albedo, expected[0], atol=1e-5)
@@ -364,15 +414,66 @@ def test_marigold_normals_are_turned_into_the_cameras_frame(cache: Path, load: C
     normals = load(NORMALS, "marigold-normals").estimate(IMAGE, ALPHA)
     pipeline = MarigoldNormalsPipeline.from_pretrained(cache / FOLDERS["marigold-normals"])
     pipeline.set_progress_bar_config(disable=True)
-    latents = torch.randn((4, *latent_shape((90, 120), 64, 8)), generator=torch.Generator().manual_seed(0))[None]
+    latents = torch.randn((4, 6, 8), generator=torch.Generator().manual_seed(0))[None]
     theirs = pipeline(torch.from_numpy(IMAGE).permute(2, 0, 1)[None], latents=latents, output_type="np").prediction[0]
     np.testing.assert_allclose(normals, theirs * np.array([1, -1, -1]), atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "resolution", "shape"), [((90, 120), 64, (6, 8)), ((90, 120), 0, (12, 15)),
-                                                          ((1024, 1024), 768, (96, 96))])  # fmt: skip
-def test_latents_fit_the_picture_that_the_model_sees(size: Any, resolution: int, shape: Any) -> None:
-    assert latent_shape(size, resolution, 8) == shape
+def test_the_noise_of_every_step_comes_from_the_seed(tmp_path: Path) -> None:
+    folder = save_tiny_marigold(tmp_path / "prs-eth/marigold-normals-lcm-v0-1", "normals")
+    shutil.rmtree(folder / "scheduler")
+    LCMScheduler(prediction_type="v_prediction", timestep_spacing="trailing").save_pretrained(folder / "scheduler")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "LCMScheduler"))
+    context = ModelContext(tmp_path, "cpu", variant="lcm-v0-1", options={"steps": 3})
+    estimator = ModelPool().load(NORMALS, "marigold-normals", context)
+    first, again = (estimator.estimate(IMAGE, ALPHA) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_an_albedo_of_unknown_scale_is_brought_to_the_photographs() -> None:
+    random = np.random.default_rng(2)
+    albedo = random.uniform(0.1, 0.6, (40, 40, 3)).astype(np.float32)
+    shading = np.linspace(0.2, 1.0, 40, dtype=np.float32)[None, :, None]
+    scale = scale_of(albedo * 0.2, albedo * shading, np.ones((40, 40), np.float32))
+    assert scale == pytest.approx(5 * 0.88, rel=0.03)
+
+
+def test_gpus_run_language_and_masks_in_bf16_and_depth_in_fp32(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: moved.append(device) or self)
+    for capability, name, precision in ((SEGMENT, "sam3", "bf16"), (SEGMENT, "sam2", "bf16"), (NORMALS, "dpt", "fp32")):
+        context = ModelContext(cache, "cuda", frozenset({"sam-license"}))
+        assert ModelPool().load(capability, name, context).record.precision == precision
+    assert [device for device in moved if device != "cpu"] == ["cuda"] * 3
+
+
+def test_places_keep_their_precision_when_the_model_has_less(
+    load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    for precision in ("fp32", "bf16"):
+        segmenter = load(SEGMENT, "sam2", threshold=0.0, precision=precision)
+        decoder = segmenter.model.sam_mask_decoder
+        forward = decoder.forward
+
+        def noted(forward: Any = forward, **given: Any) -> Any:
+            seen.append(given["sparse_prompt_embeddings"])
+            return forward(**given)
+
+        monkeypatch.setattr(decoder, "forward", noted)
+        segmenter.segment(IMAGE, Subject(box=(12.0, 9.0, 96.0, 81.0)))
+    full, half = seen
+    assert half.dtype == torch.float32 and torch.equal(full, half)
+
+
+def test_sam2_answers_in_bf16(load: Callable[..., Any]) -> None:
+    box = (12.0, 9.0, 96.0, 81.0)
+    full, half = (
+        load(SEGMENT, "sam2", threshold=0.0, precision=precision).segment(IMAGE, Subject(box=box))
+        for precision in ("fp32", "bf16")
+    )
+    assert half.score == pytest.approx(full.score, abs=0.05) and half.score != full.score
 
 
 # --- shared

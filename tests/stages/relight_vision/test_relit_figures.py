@@ -7,7 +7,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from light_estimation import estimate_light
 from numpy.typing import NDArray
 from synthetic import Light as WorldLight
 from synthetic import World, box_room, cameras_inside, cylinder_room, render
@@ -23,6 +22,7 @@ from scenewright_stages.vision.shading import (
     LightRanges,
     colour_of_kelvin,
     direction_of,
+    estimate_light,
     sample_light,
     shade,
     shadow_pattern,
@@ -44,8 +44,8 @@ def _albedo_errors(seed: int) -> dict[str, float]:
     linear = _lit(person, seed)
     srgb = srgb_from_linear(linear)
     errors = {"photograph": local_error(linear, person.albedo_linear, person.mask)}
-    for method in ("classic", "retinex", "lab"):
-        albedo = linear_from_srgb(estimate_albedo(srgb, person.alpha, method)[0])
+    for method, options in (("classic", {}), ("retinex", {"chroma": "original"}), ("lab", {})):
+        albedo = linear_from_srgb(estimate_albedo(srgb, person.alpha, method, options)[0])
         errors[method] = local_error(albedo, person.albedo_linear, person.mask)
     return errors
 
@@ -66,7 +66,7 @@ def test_gradient_albedo_keeps_the_chromaticity() -> None:
     srgb = srgb_from_linear(_lit(person, 1))
     albedo, shading = estimate_albedo(srgb, person.alpha, "classic")
     assert chroma_degrees(linear_from_srgb(albedo), person.albedo_linear, person.mask) < 2
-    retinex = linear_from_srgb(estimate_albedo(srgb, person.alpha, "retinex")[0])
+    retinex = linear_from_srgb(estimate_albedo(srgb, person.alpha, "retinex", {"chroma": "original"})[0])
     assert chroma_degrees(retinex, person.albedo_linear, person.mask) > 2
     product = linear_from_srgb(albedo) * shading[..., None]
     whole = person.mask & (albedo.max(axis=-1) < 1)

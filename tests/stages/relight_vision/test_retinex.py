@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import astronaut
 import cv2
+import hopper
 import numpy as np
 import pytest
 from astronaut import enlarged, photograph
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.albedo import multi_scale_retinex, retinex_blurs
+from scenewright_stages.vision.albedo import estimate_albedo, multi_scale_retinex, retinex_blurs
 from scenewright_stages.vision.albedo.retinex import SCALES
 
 Floats = NDArray[np.float32]
@@ -100,3 +102,41 @@ def test_the_result_has_one_percent_black_and_one_percent_white() -> None:
     for channel in range(3):
         assert (result[..., channel] == 0).mean() == pytest.approx(0.01, abs=0.002)
         assert (result[..., channel] == 1).mean() == pytest.approx(0.01, abs=0.002)
+
+
+SKIN = {"astronaut": (95, 150, 190, 260), "hopper": (180, 300, 190, 340)}
+"""Rows and columns of the face."""
+
+
+def _hue_and_saturation(srgb: Floats, name: str) -> tuple[float, float]:
+    """Of the skin: mean hue in degrees, weighted by saturation, and median saturation."""
+    top, bottom, left, right = SKIN[name]
+    values = cv2.cvtColor(np.ascontiguousarray(srgb[top:bottom, left:right]), cv2.COLOR_RGB2HSV).reshape(-1, 3)
+    angles = np.radians(values[:, 0])
+    direction = (values[:, 1] * np.sin(angles)).sum(), (values[:, 1] * np.cos(angles)).sum()
+    return float(np.degrees(np.arctan2(*direction))), float(np.median(values[:, 1]))
+
+
+@pytest.mark.parametrize("name", ["astronaut", "hopper"])
+def test_skin_keeps_its_hue_and_saturation_and_the_original_formula_turns_it_grey(name: str) -> None:
+    picture = hopper.photograph() if name == "hopper" else astronaut.photograph()
+    mask = hopper.outline() if name == "hopper" else astronaut.outline()
+    hue, saturation = _hue_and_saturation(picture, name)
+    found = {
+        chroma: _hue_and_saturation(estimate_albedo(picture, mask, "retinex", {"chroma": chroma})[0], name)
+        for chroma in ("keep", "original")
+    }
+    print(f"{name}: hue {hue:.1f}, saturation {saturation:.2f}; {found}")
+    kept, original = found["keep"], found["original"]
+    assert abs(kept[0] - hue) <= 6 and kept[1] >= 0.8 * saturation
+    assert original[1] < 0.8 * saturation
+
+
+def test_a_bright_background_does_not_darken_the_face() -> None:
+    picture, mask = astronaut.photograph(), astronaut.outline()
+    behind = np.where(mask[..., None], picture, np.float32(1))
+    black = np.where(mask[..., None], picture, np.float32(0))
+    one, other = (estimate_albedo(each, mask, "retinex")[0][mask] for each in (behind, black))
+    assert np.abs(one - other).max() < 0.01
+    one, other = (estimate_albedo(each, mask, "retinex", {"chroma": "original"})[0][mask] for each in (behind, black))
+    assert np.abs(one - other).mean() > 0.01

@@ -14,14 +14,13 @@ from diffusers import (
     MarigoldNormalsPipeline,
     UNet2DConditionModel,
 )
+from sam2.build_sam import build_sam2
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
     DPTConfig,
     DPTForDepthEstimation,
-    Sam2Config,
-    Sam2Model,
     Sam3Config,
     Sam3Model,
 )
@@ -71,28 +70,35 @@ def save_tiny_sam3(folder: Path) -> Path:
     return folder
 
 
+SAM2_SIZES = {
+    "image_size": 128,
+    "image_encoder.trunk.embed_dim": 8,
+    "image_encoder.trunk.stages": [1, 1, 2, 1],
+    "image_encoder.trunk.global_att_blocks": [3],
+    "image_encoder.trunk.window_pos_embed_bkg_spatial_size": [4, 4],
+    "image_encoder.trunk.window_spec": [8, 4, 4, 2],
+    "image_encoder.neck.d_model": 32,
+    "image_encoder.neck.backbone_channel_list": [64, 32, 16, 8],
+    "image_encoder.neck.position_encoding.num_pos_feats": 32,
+    "memory_attention.num_layers": 1,
+    "memory_attention.d_model": 32,
+    "memory_attention.layer.d_model": 32,
+    "memory_attention.layer.dim_feedforward": 32,
+    "memory_attention.layer.self_attention.embedding_dim": 32,
+    "memory_attention.layer.cross_attention.embedding_dim": 32,
+    "memory_encoder.fuser.layer.dim": 32,
+    "memory_encoder.fuser.num_layers": 1,
+}
+
+
 def save_tiny_sam2(folder: Path) -> Path:
-    """Model and configuration as in facebook/sam2.1-hiera-tiny, at 128 pixels."""
+    """A checkpoint as in facebook/sam2.1-hiera-large, of a network that sees 128 pixels."""
     torch.manual_seed(0)
-    config = Sam2Config(
-        vision_config={
-            "model_type": "sam2_vision_model",
-            "fpn_hidden_size": 32,
-            "backbone_channel_list": [64, 32, 16, 8],
-            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1,
-                "image_size": [128, 128], "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64],
-                "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [8, 4, 4, 2],
-                "global_attention_blocks": [3], "window_positional_embedding_background_size": [4, 4],
-            },
-        },
-        prompt_encoder_config={"hidden_size": 32, "image_size": 128, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
-        },
-    )  # fmt: skip
-    Sam2Model(config).eval().save_pretrained(folder)
+    folder.mkdir(parents=True)
+    sizes = [f"++model.{name}={json.dumps(value)}" for name, value in SAM2_SIZES.items()]
+    model = build_sam2("configs/sam2.1/sam2.1_hiera_l.yaml", None, "cpu", hydra_overrides_extra=sizes)
+    torch.save({"model": model.state_dict()}, folder / "sam2.1_hiera_large.pt")
+    (folder / "network.json").write_text(json.dumps(SAM2_SIZES))
     return folder
 
 

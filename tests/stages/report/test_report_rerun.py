@@ -24,7 +24,7 @@ def view(name: str, camera: Camera = CAMERA) -> RerunView:
     depth = 2 + picture[..., 0]
     depth[:20] = np.nan
     mask = picture[..., 1] > 0.5
-    return RerunView(name, camera, picture, depth, np.ones_like(depth), mask)
+    return RerunView(name, camera, picture, depth, np.ones_like(depth), mask, mask & (picture[..., 0] > 0.2))
 
 
 def scene(camera: Camera = CAMERA, frames: int = 3, coarse: int = 2) -> RerunScene:
@@ -65,7 +65,7 @@ def layout(recorded: Path) -> dict[str, dict[str, list[Any]]]:
 def test_every_camera_has_its_panels_and_the_splats_are_one_entity(recorded: Path) -> None:
     data = chunks_of(recorded, "recording")
     for camera in ("initialization/cameras/input", "initialization/cameras/outpaint", "coarse/cameras/view\\ 2"):
-        for panel in ("rgb", "depth", "confidence", "inpaint_mask"):
+        for panel in ("rgb", "depth", "confidence", "inpaint_mask", "inpaint_wo_edge"):
             assert f"/world/{camera}/{panel}" in data
         assert "Pinhole:image_from_camera" in data[f"/world/{camera}"]
         assert "Transform3D:translation" in data[f"/world/{camera}"]
@@ -134,7 +134,7 @@ def test_3d_views_show_frusta_and_points_but_no_depth_or_masks(layout: dict[str,
     ]
     assert len(queries) == 3
     for query in queries:
-        for hidden in ("depth", "confidence", "inpaint_mask"):
+        for hidden in ("depth", "confidence", "inpaint_mask", "inpaint_wo_edge"):
             assert any(rule.startswith("- ") and rule.endswith(f"/{hidden}") for rule in query)
         assert not any(rule.startswith("- ") and rule.endswith(("/rgb", "/input", "/splats")) for rule in query)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -57,7 +57,14 @@ def black_holes(view: HoledView, seed: int) -> NDArray[np.float32]:
     return np.where(view.hole[..., None], np.float32(0), view.srgb)
 
 
-def run(frame: Frame, trajectory: Trajectory, fill: object, depth: object, frames: int = 3) -> Expansion:
+def run(
+    frame: Frame,
+    trajectory: Trajectory,
+    fill: object,
+    depth: object,
+    frames: int = 3,
+    shown: Callable[[GaussianScene, Sequence[Frame]], None] = lambda scene, frames: None,
+) -> Expansion:
     settings = ExpansionSettings(
         frames=frames,
         band=Band(minimum=0.002, maximum=0.5, adjacent_exclusion=1),
@@ -66,7 +73,7 @@ def run(frame: Frame, trajectory: Trajectory, fill: object, depth: object, frame
         edge_threshold=0.01,
         opacity=OPACITY,
     )
-    tools = ExpansionTools(RENDERER, fill, depth, lambda fraction, message: None)  # type: ignore[arg-type]
+    tools = ExpansionTools(RENDERER, fill, depth, lambda fraction, message: None, shown)  # type: ignore[arg-type]
     cameras = [frame.camera.with_pose(pose) for pose in trajectory.camera_from_world]
     return expand(gaussians_of(frame, OPACITY), [frame], cameras, settings, tools, seed=3)
 
@@ -96,7 +103,16 @@ def test_coverage_grows_every_round_and_unseen_poses_are_right_with_an_oracle(na
     world = box_room(0)
     frame = first_frame(world)
     trajectory = TRAJECTORIES[name](unproject(frame.depth, frame.camera).reshape(-1, 3))
-    expansion = run(frame, trajectory, oracle_colour(world), oracle_depth(world))
+    shown: list[tuple[int, int]] = []
+    expansion = run(
+        frame,
+        trajectory,
+        oracle_colour(world),
+        oracle_depth(world),
+        shown=lambda scene, frames: shown.append((len(scene), len(frames))),
+    )
+    assert [views for _, views in shown] == list(range(2, 2 + expansion.summary.selected_extra_frames))
+    assert all(later > earlier for (earlier, _), (later, _) in pairwise(shown))
     coverage = expansion.summary.coverage
     before = unseen_psnr(world, gaussians_of(frame, OPACITY), frame, trajectory)
     after = unseen_psnr(world, expansion.scene, frame, trajectory)

@@ -66,9 +66,13 @@ def pair() -> Pair:
     return Pair(*(resample(picture, window) for picture in as_float), disparity, layout)
 
 
+def depth_pass(depth: NDArray[np.float32], camera: Camera) -> DepthPass:
+    return DepthPass(depth, np.ones_like(depth), np.zeros(depth.shape, np.bool_), camera.intrinsics)
+
+
 def rendered(pair: Pair, depth: NDArray[np.float32], camera: Camera) -> tuple[Any, Any]:
     """The right view, (H, W, 3) and alpha (H, W), of the scene that the pipeline makes of the left one."""
-    frames = first_frames(pair.left, DepthPass(depth, np.ones_like(depth), camera.intrinsics), pair.layout, PARAMS)
+    frames = first_frames(pair.left, depth_pass(depth, camera), pair.layout, PARAMS)
     scene, _ = initialize_scene(frames, PARAMS, RENDERER, seed=5)
     with torch.no_grad():
         rendering = RENDERER.render(scene, [pair.right_camera(camera)])
@@ -105,8 +109,7 @@ def test_edge_pixels_of_the_input_stay_covered_where_dropping_them_opens_holes(p
     edges = depth_edges(depth)
     shares = []
     for used in (depth, np.where(edges, np.float32(np.nan), depth)):
-        confidence = np.ones_like(used)
-        frames = first_frames(pair.left, DepthPass(used, confidence, camera.intrinsics), pair.layout, PARAMS)
+        frames = first_frames(pair.left, depth_pass(used, camera), pair.layout, PARAMS)
         with torch.no_grad():
             alpha = RENDERER.render(gaussians_of(frames[0], 0.8), [camera]).alpha[0].numpy()
         shares.append(float((alpha >= 0.7)[edges].mean()))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from scenewright_stages.vistadream.diagnostics import CoarseSummary, diagnose
+from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, diagnose
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 
@@ -96,6 +97,17 @@ def test_diagnosis_counts_match_the_seed_format() -> None:
     diagnosis = diagnose([0.01, 0.04, 0.3, 0.2], [3], Band(adjacent_exclusion=0), 2)
     assert "counts(valid): below_min=2 in_range=0 above_max=1 (in_range_without_adj=0)" in diagnosis.text()
     assert "top4(idx:ratio)=2:0.3000, 3:0.2000, 1:0.0400, 0:0.0100" in diagnosis.text()
+
+
+def test_a_loop_that_filled_everything_is_a_success_and_warns_of_nothing() -> None:
+    added = ExtraFrame(1, 0.2, 100, 90, 0, 90, by_fallback=False, final_loss=0.1)
+    filled = diagnose([0.01, 0.0, 0.02, 0.04], [1], Band(), 1)
+    assert filled.cause == "NothingLeft" and "every hole of the band is filled" in filled.text()
+    summary = CoarseSummary(3, (added,), filled, scene_frames=3, gaussian_frames=3, total_splats=10)
+    assert summary.warnings() == []
+    assert "selected_extra_frames=1/3" in summary.text()
+    open_hole = diagnose([0.01, 0.0, 0.02, 0.5], [1], Band(), 1)
+    assert replace(summary, diagnosis=open_hole).warnings()
 
 
 def test_zero_extra_frames_is_a_warning_never_quiet() -> None:

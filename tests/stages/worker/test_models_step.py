@@ -38,12 +38,12 @@ class Step:
     def cache(self) -> Path:
         return self.folder / "cache"
 
-    def copy_of(self, repository: str, size: int = 10) -> None:
+    def copy_of(self, repository: str, size: int = 10, checkpoint: str = "model.safetensors") -> None:
         """Puts the files of a repository into the mirror."""
         target = self.folder / "mirror" / repository
         target.mkdir(parents=True)
         (target / "config.json").write_text("{}")
-        (target / "model.safetensors").write_bytes(b"x" * size)
+        (target / checkpoint).write_bytes(b"x" * size)
 
     def run(
         self, block: dict[str, Any], cache: Path | None = None, pipeline: Pipeline = PIPELINE, **environment: str
@@ -124,7 +124,7 @@ def test_a_licence_that_is_not_accepted_ends_the_job_before_anything_is_fetched(
 
 
 def test_the_step_goes_past_a_licence_that_was_not_accepted_where_an_alternative_serves(step: Step) -> None:
-    step.copy_of("facebook/sam2.1-hiera-large")
+    step.copy_of("facebook/sam2.1-hiera-large", checkpoint="sam2.1_hiera_large.pt")
     block = {"segmentation": {"backends": ["sam3", "sam2"]}}
     code, report = step.run(block, pipeline=RELIGHT)
     assert code == 0 and list(report.outputs) == ["facebook/sam2.1-hiera-large"]
@@ -133,7 +133,7 @@ def test_the_step_goes_past_a_licence_that_was_not_accepted_where_an_alternative
 
 
 def test_an_accepted_licence_brings_the_weights_of_the_whole_chain(step: Step) -> None:
-    step.copy_of("facebook/sam2.1-hiera-large")
+    step.copy_of("facebook/sam2.1-hiera-large", checkpoint="sam2.1_hiera_large.pt")
     step.copy_of("facebook/sam3")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (step.folder / "mirror" / "facebook" / "sam3" / name).write_text("{}")
@@ -163,7 +163,7 @@ def test_the_variant_of_a_chain_is_that_of_its_backends(step: Step) -> None:
 
 def test_a_mirror_without_the_weights_ends_the_job_with_a_remedy(step: Step) -> None:
     code, report = step.run({"mode": "coarse", "depth": {"backend": "depth-anything"}})
-    assert code == 10 and SMALL in report.message and "models.source" in report.message
+    assert code == 10 and SMALL in report.message and "stages.modelCache.source" in report.message
 
 
 def test_a_full_volume_ends_the_job_with_a_remedy(step: Step, small_disk: Path) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import crd_lint as lint
 import pytest
 import yaml
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
 
 from scenewright.api.crds import crd, crd_files
 from scenewright.api.kinds import KINDS
-from scenewright.api.schema import INT_OR_STRING, structural_schema
-from scenewright_stages.contract.params import Params
+from scenewright.api.schema import INT_OR_STRING, VALIDATIONS, structural_schema
+from scenewright_stages.contract.params import Params, ordered
 from scenewright_stages.contract.pipeline import Kind
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -117,6 +117,22 @@ def test_forms_that_structural_schemas_lack_are_translated() -> None:
     assert schema["inner"]["default"] == {"size": 1.0}
     assert schema["inner"]["properties"]["size"]["minimum"] == 0.0
     assert schema["inner"]["properties"]["size"]["exclusiveMinimum"] is True
+
+
+def test_blocks_whose_classes_have_the_same_name_keep_their_own_rules() -> None:
+    """As two pipelines may bring that know nothing of each other."""
+
+    def block(field: str) -> type[Params]:
+        described = (tuple[float, float], Field(default=(1.0, 2.0), description="A range."))
+        base = create_model("Base", __base__=Params, __doc__="A block.", **{field: described})
+        return type("Light", (base,), {"rules": ordered(**{field: (2.0, 1.0)}), "__doc__": "A block."})
+
+    near, far = block("near"), block("far")
+    blocks = {name: (each, Field(default=each(), description="A light.")) for name, each in (("a", near), ("b", far))}
+    outer = create_model("Outer", __base__=Params, __doc__="Both.", **blocks)
+    rules = {name: each[VALIDATIONS] for name, each in structural_schema(outer)["properties"].items()}
+    assert [rule["fieldPath"] for rule in rules["a"]] == [".near"]
+    assert [rule["fieldPath"] for rule in rules["b"]] == [".far"]
 
 
 def test_a_default_that_leaves_a_default_out_is_found() -> None:

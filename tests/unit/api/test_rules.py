@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from rule_examples import PLACES, Block, Breach, Path, blocks, breaches, dotted, placed, right_spec
 
 from scenewright.api.crds import crd
-from scenewright.api.kinds import API_VERSION, KINDS, manifest_model
+from scenewright.api.kinds import KINDS, manifest_model
+from scenewright.api.names import API_VERSION
 from scenewright.planning.problems import SpecError
 from scenewright.planning.validation import validated
 from scenewright_stages.contract.pipeline import Kind

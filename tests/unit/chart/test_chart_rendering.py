@@ -11,11 +11,11 @@ import pod_security
 import pytest
 import yaml
 from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes, render
-from operator_process import ALLOCATOR
 
-from scenewright.execution.jobs import labels
+from scenewright.execution.jobs import names
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.reconcile.settings import OperatorSettings
+from scenewright_stages.contract.pipeline import IMAGES
 
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
 KINDS = ("SceneJob", "DatasetJob", "TuningRun")
@@ -41,13 +41,6 @@ def test_every_object_is_named_once_and_carries_the_release(everything: list[Obj
     for each in everything:
         if each["kind"] != "CustomResourceDefinition":
             assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "scenewright", each["metadata"]["name"]
-
-
-def test_the_operator_allocates_as_the_one_that_is_measured(default: list[Object]) -> None:
-    deployment = next(each for each in default if each["kind"] == "Deployment")
-    environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    found = {each["name"]: each.get("value") for each in environment if each["name"].startswith("MALLOC_")}
-    assert found == ALLOCATOR
 
 
 def test_nothing_optional_is_rendered_by_default(default: list[Object]) -> None:
@@ -120,7 +113,7 @@ def test_the_operator_accepts_its_configuration(default: list[Object], everythin
 
 def test_the_configuration_says_what_the_values_say(everything: list[Object]) -> None:
     found = configuration(everything)
-    assert found["pods"]["images"] == {"scene": "docker.io/scenewright/scene:0.1.0"}
+    assert found["pods"]["images"] == {name: f"docker.io/scenewright/{name}:0.1.0" for name in IMAGES}
     assert found["watchNamespaces"] == ["lab-a", "lab-b"]
     assert found["progress"]["url"] == "http://scenewright-progress.system.svc:8081"
     assert found["lease"] == {"namespace": "system", "name": "scenewright-operator", "seconds": 30}
@@ -128,8 +121,8 @@ def test_the_configuration_says_what_the_values_say(everything: list[Object]) ->
 
 def test_images_are_named_by_digest_where_one_is_given() -> None:
     digest = f"sha256:{'a' * 64}"
-    objects = render({"stages.images.scene.digest": digest, "operator.image.digest": digest})
-    assert configuration(objects)["pods"]["images"]["scene"] == f"docker.io/scenewright/scene@{digest}"
+    objects = render({"stages.images.gaussians.digest": digest, "operator.image.digest": digest})
+    assert configuration(objects)["pods"]["images"]["gaussians"] == f"docker.io/scenewright/gaussians@{digest}"
     container = named(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == f"docker.io/scenewright/operator@{digest}"
 
@@ -205,7 +198,7 @@ def test_metrics_are_for_the_release_s_namespace_alone_once_policies_are_on() ->
 def test_only_the_pods_that_ask_for_a_range_by_its_name_reach_it(everything: list[Object]) -> None:
     for namespace in ("lab-a", "lab-b"):
         policy = named(everything, "NetworkPolicy", "system-scenewright-egress-language-model", namespace)["spec"]
-        assert policy["podSelector"]["matchLabels"] == {labels.MANAGED: "true", labels.EGRESS: "language-model"}
+        assert policy["podSelector"]["matchLabels"] == {names.MANAGED: "true", names.EGRESS: "language-model"}
         assert policy["policyTypes"] == ["Egress"]
         assert policy["egress"] == [
             {"to": [{"ipBlock": {"cidr": "10.3.0.0/16"}}, {"ipBlock": {"cidr": "fd00::/8"}}], "ports": [{"port": 8443}]}
@@ -269,7 +262,6 @@ def test_schema_and_values_name_the_same_things() -> None:
         ("operator.resyncSeconds", "resyncSeconds"),
         ("operator.statusSeconds", "statusSeconds"),
         ("operator.lease.seconds", "lease.seconds"),
-        ("operator.rates.createBurst", "rates.createBurst"),
         ("stages.jobTtlSeconds", "pods.jobTtlSeconds"),
         ("stages.graceSeconds", "pods.graceSeconds"),
         ("stages.stepDeadlineSeconds", "pods.stepDeadlineSeconds"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.cli.board import Board
 from scenewright.cli.plain import PlainProgress
 from scenewright.cli.texts import duration, size

@@ -10,9 +10,8 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
-from scenewright.api import kinds
 from scenewright.api.status import Phase, StageStatus, Status
-from scenewright.cli.cluster import access, pictures
+from scenewright.cli.cluster import pictures
 from scenewright.cli.cluster.access import Reference, is_reference, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
 from scenewright.planning.problems import SpecError
@@ -81,11 +80,6 @@ def drawn(renderable: Any, width: int = 120) -> str:
 @pytest.mark.parametrize("word", ["scenejob", "SceneJob", "scenejobs", "scene", "scenejobs.scenewright.io"])
 def test_every_name_of_a_kind_names_it(word: str) -> None:
     assert parse(f"{word}/courtyard") == Reference("SceneJob", "courtyard")
-
-
-def test_the_names_are_those_of_the_api() -> None:
-    assert (access.PLURALS, access.SHORT_NAMES) == (kinds.PLURALS, kinds.SHORT_NAMES)
-    assert (access.GROUP, access.VERSION) == (kinds.GROUP, kinds.VERSION)
 
 
 @pytest.mark.parametrize(

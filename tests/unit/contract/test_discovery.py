@@ -12,7 +12,8 @@ from plugins import plugins
 
 import scenewright_stages
 from scenewright.api.crds import crd
-from scenewright.api.kinds import API_VERSION, spec_model
+from scenewright.api.kinds import spec_model
+from scenewright.api.names import API_VERSION
 from scenewright.planning.plan import make_plan
 from scenewright.planning.problems import SpecError
 from scenewright_stages import pipelines as discovery

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.execution import process
 from scenewright.execution.events import Event, Outcome
 from scenewright.execution.local import LocalRun
@@ -46,9 +46,14 @@ def plan_of(tmp_path: Path, **changes: Any) -> Plan:
 
 
 @pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plan_of(tmp_path)
+
+
+@pytest.fixture
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ran]]:
     """Runs a plan of three stages (outpaint, depth, initialize, render) with scripted processes."""
-    monkeypatch.setattr(process, "WORKER_MODULE", "stub_worker")
+    monkeypatch.setattr(process, "WORKER_MAIN", "stub_worker")
     monkeypatch.setattr(process, "POLL_SECONDS", 0.02)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 

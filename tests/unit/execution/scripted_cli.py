@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenewright.cli.main import main
 from scenewright.execution import process
 
-process.WORKER_MODULE = "stub_worker"
+process.WORKER_MAIN = "stub_worker"
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
 """A stage process that follows a script instead of working: it shows what the executor does about its end.
 
 The script (path in STUB_SCRIPT) is a JSON object: ``behaviours`` maps a step to the list of what its successive
-processes do (``exit``, ``signal``, ``sleep``, ``todo`` by stage, ``missing``, ``report``); the last entry repeats.
-Every process appends a line to STUB_LOG.
+processes do (``exit``, ``signal``, ``sleep``, ``burn``, ``todo`` by stage, ``missing``, ``report``); the last entry
+repeats. Every process appends a line to STUB_LOG.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def behave(task: dict[str, Any], behaviour: dict[str, Any]) -> int:
     progress(task, task["step"])
     if "sleep" in behaviour:
         wait_for_parent_or_signal(behaviour)
+    while time.process_time() < behaviour.get("burn", 0):
+        pass
     if "signal" in behaviour:
         os.kill(os.getpid(), behaviour["signal"])
     code = int(behaviour.get("exit", 0))
@@ -54,7 +56,9 @@ def stages(task: dict[str, Any], todo: dict[str, int]) -> dict[str, Any]:
 def tell(log: Path, task: dict[str, Any], shard: int) -> None:
     facts = {name: task.get(name, False) for name in ("foldIndex", "foldPublish", "retryFailed")}
     environment = {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    line = {"step": task["step"], "shard": shard, "run": task["run"], "pid": os.getpid(), **facts, **environment}
+    loaded = f"scenewright_stages.vistadream.{task['step']}" in sys.modules
+    line = {"step": task["step"], "shard": shard, "run": task["run"], "pid": os.getpid(), "loaded": loaded}
+    line |= {**facts, **environment}
     with log.open("a") as file:
         file.write(json.dumps(line) + "\n")
 

@@ -50,6 +50,12 @@ def test_nothing_left_is_no_success_and_not_that_nothing_could_be_read() -> None
     assert ending(StageCounts(total=2, failed=2), 2, 0, "ImageTruncated") == (10, "NothingReadable")
 
 
+def test_a_sole_empty_file_ends_as_a_truncated_one_does() -> None:
+    assert ending(StageCounts(), 0, 1, "EmptyFile") == (10, "NothingReadable")
+    assert ending(StageCounts(total=1, failed=1), 1, 1, "EmptyFile") == (10, "NothingReadable")
+    assert ending(StageCounts(total=1, done=1), 1, 1, "EmptyFile") == (1, "SamplesFailed")
+
+
 def test_samples_that_wait_for_a_choice_count_once_though_later_stages_wait_for_them() -> None:
     stages = {
         "segment": StageCounts(total=3, done=3),

@@ -14,11 +14,11 @@ from job_building import Owned
 from local_kubelet import Kubelet, published_files, run_locally
 from plugins import plugins
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.execution.jobs import PodSettings
 
 TOY = {"toy": "toy_pipeline:PIPELINE"}
-SETTINGS = PodSettings(images={"scene": "none"})
+SETTINGS = PodSettings(images={"cpu": "none"})
 
 
 @pytest.fixture(autouse=True)

@@ -28,16 +28,18 @@ from job_building import (
 )
 
 from scenewright.execution.devices import thread_environment
-from scenewright.execution.jobs import PodSettings, job_manifest, labels
+from scenewright.execution.jobs import PodSettings, job_manifest, names
 from scenewright.execution.jobs.environment import STORAGE_KEYS
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.execution.jobs.quantities import gibibytes
+from scenewright.execution.jobs.resources import gibibytes
+from scenewright.planning.backends import image_of
 from scenewright.planning.plan import make_plan
 from scenewright.planning.protocol import RESTARTS_WITH_STATE
 from scenewright.planning.tasks import RunSettings, task_of
-from scenewright.reconcile.projection import observed_job
-from scenewright_stages.backends.registry import backend
-from scenewright_stages.contract.pipeline import Resources, SecretKey
+from scenewright.reconcile.cache.projection import observed_job
+from scenewright_stages.backends.registry import backend, backends
+from scenewright_stages.contract.backends import BackendFacts
+from scenewright_stages.contract.pipeline import IMAGES, Resources, SecretKey
 
 AT = "2026-11-21T11:00:00Z"
 GOLDEN = Path(__file__).parent / "golden"
@@ -79,7 +81,7 @@ def test_whole_jobs_are_as_reviewed(case: str) -> None:
     for entry in container_of(job)["env"]:
         if entry["name"] == "SCENEWRIGHT_TASK":
             entry["value"] = "<task>"
-    job["metadata"]["annotations"][labels.TEMPLATE] = "<hash>"
+    job["metadata"]["annotations"][names.TEMPLATE] = "<hash>"
     assert yaml.safe_load(path.read_text()) == job, f"to accept: write it to {path}\n{yaml.safe_dump(job)}"
 
 
@@ -130,8 +132,8 @@ def _relight_job(step: str, **block: Any) -> dict[str, Any]:
 def test_a_pod_asks_for_the_gpu_memory_that_the_facts_of_its_backend_state() -> None:
     template = _relight_job("segment", segmentation={"backend": "sam3"})["spec"]["template"]
     sam3 = backend("segment", "sam3")
-    assert template["metadata"]["annotations"] == {labels.GPU_MEMORY: gibibytes(sam3.gpu_memory_gib)}
-    assert template["metadata"]["annotations"][labels.GPU_MEMORY] == "12Gi"
+    assert template["metadata"]["annotations"] == {names.GPU_MEMORY: gibibytes(sam3.gpu_memory_gib)}
+    assert template["metadata"]["annotations"][names.GPU_MEMORY] == "12Gi"
     assert template["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
@@ -150,7 +152,7 @@ def test_nothing_of_the_objects_metadata_reaches_its_children() -> None:
     }
     tracked = job_manifest(plan_of(metadata=foreign), Owned(), Create("depth"), SETTINGS)
     assert tracked == job_of(Create("depth"))
-    assert set(tracked["metadata"]["annotations"]) == {labels.TEMPLATE, labels.OUTPUT, labels.GPUS}
+    assert set(tracked["metadata"]["annotations"]) == {names.TEMPLATE, names.OUTPUT, names.GPUS}
     assert "annotations" not in tracked["spec"]["template"]["metadata"]
 
 
@@ -158,15 +160,15 @@ def test_jobs_and_pods_carry_the_labels_that_the_informers_select_by() -> None:
     job = job_of(Create("depth", run="0badcafe-2"))
     found = job["metadata"]["labels"]
     assert found == job["spec"]["template"]["metadata"]["labels"]
-    assert found[labels.MANAGED] == "true" and found[labels.OWNER_UID] == UID
-    assert (found[labels.STEP], found[labels.RUN]) == ("depth", "0badcafe-2")
-    assert found[labels.WORK_HASH] == plan_of().work_hash
+    assert found[names.MANAGED] == "true" and found[names.OWNER_UID] == UID
+    assert (found[names.STEP], found[names.RUN]) == ("depth", "0badcafe-2")
+    assert found[names.WORK_HASH] == plan_of().work_hash
 
 
 def test_the_users_labels_cannot_change_ours() -> None:
-    added = {labels.MANAGED: "false", "batch.kubernetes.io/job-name": "x", "team": "vision"}
+    added = {names.MANAGED: "false", "batch.kubernetes.io/job-name": "x", "team": "vision"}
     found = job_of(Create("depth"), scheduling={"labels": added})["metadata"]["labels"]
-    assert found[labels.MANAGED] == "true" and found["team"] == "vision" and "batch.kubernetes.io/job-name" not in found
+    assert found[names.MANAGED] == "true" and found["team"] == "vision" and "batch.kubernetes.io/job-name" not in found
 
 
 def test_the_owner_reference_stops_everything_when_the_object_goes() -> None:
@@ -281,24 +283,24 @@ def test_steps_without_overrides_fit_beside_the_operator_on_a_node_of_two_cores(
 def test_a_queue_makes_the_job_suspended_and_only_gpu_stages_join_it() -> None:
     scheduling = {"queueName": "gpus"}
     stage = job_of(Create("outpaint"), scheduling=scheduling, **ON_GPU)
-    assert stage["spec"]["suspend"] is True and stage["metadata"]["labels"][labels.QUEUE] == "gpus"
+    assert stage["spec"]["suspend"] is True and stage["metadata"]["labels"][names.QUEUE] == "gpus"
     for step in ("index", "depth"):
         job = job_of(Create(step), scheduling=scheduling, **ON_GPU)
-        assert "suspend" not in job["spec"] and labels.QUEUE not in job["metadata"]["labels"]
+        assert "suspend" not in job["spec"] and names.QUEUE not in job["metadata"]["labels"]
     index = job_of(Create("index"), scheduling={**scheduling, "cpuQueueName": "cpus"}, **ON_GPU)
-    assert index["spec"]["suspend"] is True and index["metadata"]["labels"][labels.QUEUE] == "cpus"
+    assert index["spec"]["suspend"] is True and index["metadata"]["labels"][names.QUEUE] == "cpus"
 
 
 def test_a_queue_that_the_users_labels_name_admits_every_job() -> None:
-    scheduling = {"labels": {labels.QUEUE: "lab"}}
+    scheduling = {"labels": {names.QUEUE: "lab"}}
     for step in ("index", "outpaint"):
         job = job_of(Create(step), scheduling=scheduling, **ON_GPU)
-        assert job["spec"]["suspend"] is True and job["metadata"]["labels"][labels.QUEUE] == "lab"
+        assert job["spec"]["suspend"] is True and job["metadata"]["labels"][names.QUEUE] == "lab"
 
 
 def gpus_noted(step: str = "outpaint", **spec: Any) -> str:
     """How many GPUs the operator counts for each Pod of a step's Job."""
-    found: str = job_of(Create(step), **ON_GPU, **spec)["metadata"]["annotations"][labels.GPUS]
+    found: str = job_of(Create(step), **ON_GPU, **spec)["metadata"]["annotations"][names.GPUS]
     return found
 
 
@@ -334,12 +336,12 @@ def test_a_gpu_resource_of_another_vendor_is_counted_and_its_parts_are_not() -> 
 
 
 def made_from(configured: PodSettings = SETTINGS, run: str = "0badcafe-1", **spec: Any) -> str:
-    found: str = job_of(Create("depth", run=run), configured, **spec)["metadata"]["annotations"][labels.TEMPLATE]
+    found: str = job_of(Create("depth", run=run), configured, **spec)["metadata"]["annotations"][names.TEMPLATE]
     return found
 
 
 def test_a_job_tells_from_what_it_was_made() -> None:
-    other_images = SETTINGS.model_copy(update={"images": {"scene": "scene:2"}})
+    other_images = SETTINGS.model_copy(update={"images": {"cpu": "cpu:2"}})
     others = [
         made_from(scheduling={"nodeSelector": {"pool": "a"}}),
         made_from(scheduling={"cpuQueueName": "lab"}),
@@ -350,19 +352,35 @@ def test_a_job_tells_from_what_it_was_made() -> None:
     assert made_from() == made_from()
 
 
-def test_images_come_from_the_override_the_family_or_the_cpu_image() -> None:
-    configured = SETTINGS.model_copy(update={"images": {"scene": "scene:1", "cpu": "cpu:1"}})
-    execution = {"stageOverrides": {"depth": {"image": "mine:2"}}}
-    images = {
-        step: container_of(job_of(Create(step), configured, execution=execution))["image"]
-        for step in ("index", "depth", "render", "publish")
-    }
-    assert images == {"index": "cpu:1", "depth": "mine:2", "render": "scene:1", "publish": "cpu:1"}
-    assert container_of(job_of(Create("index")))["image"] == "registry.example/scene:0.1"
+def image_names(*steps: str, **spec: Any) -> list[str]:
+    images = {name: name for name in IMAGES}
+    return [container_of(job_of(Create(step), PodSettings(images=images), **spec))["image"] for step in steps]
 
 
-def test_a_family_without_an_image_is_refused_by_name() -> None:
-    with pytest.raises(UnknownImageError, match=r"images\.scene: not in the operator's configuration, which has other"):
+def test_a_step_runs_in_the_smallest_image_that_has_what_it_needs() -> None:
+    steps = ("index", "outpaint", "depth", "coarse", "publish")
+    assert image_names(*steps) == ["cpu"] * 5, "without models nobody pulls CUDA"
+    accepted = {"models": {"acceptLicenses": ["apple-amlr", "flux-1-dev-non-commercial"]}}
+    depth = {"vistadream": {"mode": "coarse", "depth": {"backend": "depth-pro"}}, **accepted}
+    assert image_names(*steps, "render", **depth) == ["cpu", "cpu", "perception", "perception", "cpu", "gaussians"]
+    assert image_names("outpaint", "depth", "coarse", **ON_GPU) == ["diffusion", "cpu", "cpu"]
+    override = {"execution": {"stageOverrides": {"depth": {"image": "mine:2"}}}}
+    assert image_names("depth", "render", **override) == ["mine:2", "cpu"]
+
+
+def test_an_image_of_a_pipelines_own_is_taken_as_it_is() -> None:
+    stage = next(each for each in plan_of().chain if each.name == "depth")
+    assert image_of(replace(stage, image="lab-depth"), on_gpu=False) == "lab-depth"
+    assert image_of(replace(stage, image="lab-depth", backends={"depth": "depth-pro"}), on_gpu=True) == "lab-depth"
+
+
+@pytest.mark.parametrize("facts", [each for each in backends() if each.family == "model"], ids=lambda each: each.name)
+def test_every_model_has_an_image_with_cuda(facts: BackendFacts) -> None:
+    assert facts.image in IMAGES[1:]
+
+
+def test_an_image_that_is_not_configured_is_refused_by_name() -> None:
+    with pytest.raises(UnknownImageError, match=r"images\.cpu: not in the operator's configuration, which has other"):
         job_of(Create("depth"), PodSettings(images={"other": "x"}))
 
 
@@ -496,9 +514,9 @@ def test_scratch_can_be_a_volume_of_its_own() -> None:
 def test_a_pod_holds_the_gpus_of_all_its_processes() -> None:
     job = stage_job_of("coarse", processes=4, resources=Resources(gpus=2, gpu_memory_gib=20.0))
     assert container_of(job)["resources"]["limits"]["nvidia.com/gpu"] == "8"
-    assert job["metadata"]["annotations"][labels.GPUS] == "8", "what their time is accounted by"
+    assert job["metadata"]["annotations"][names.GPUS] == "8", "what their time is accounted by"
     assert literal_environment(job)["SCENEWRIGHT_GPUS"] == "8"
-    assert job["spec"]["template"]["metadata"]["annotations"][labels.GPU_MEMORY] == "20Gi", "of each"
+    assert job["spec"]["template"]["metadata"]["annotations"][names.GPU_MEMORY] == "20Gi", "of each"
 
 
 @pytest.mark.parametrize(("cpu", "processes", "threads"), [(8.0, 1, "8"), (8.0, 4, "2"), (8.0, 3, "2"), (2.0, 4, "1")])
@@ -510,7 +528,7 @@ def test_processes_that_work_together_share_the_cores(cpu: float, processes: int
 def test_processes_on_a_cpu_ask_for_no_gpu() -> None:
     job = stage_job_of("coarse", processes=4)
     assert "nvidia.com" not in str(container_of(job)["resources"])
-    assert task_in(job).models.device == "cpu" and job["metadata"]["annotations"][labels.GPUS] == "0"
+    assert task_in(job).models.device == "cpu" and job["metadata"]["annotations"][names.GPUS] == "0"
 
 
 @pytest.mark.parametrize(("processes", "size"), [(1, "2Gi"), (8, "16Gi")])
@@ -533,10 +551,10 @@ def test_a_stage_gets_its_secret_and_no_other_step_does() -> None:
 
 def test_only_the_pods_of_a_stage_with_egress_carry_its_label_which_users_cannot_set() -> None:
     job = stage_job_of("coarse", egress="language-model")
-    assert job["spec"]["template"]["metadata"]["labels"][labels.EGRESS] == "language-model"
-    plain = job_of(Create("coarse"), scheduling={"labels": {labels.EGRESS: "language-model"}})
+    assert job["spec"]["template"]["metadata"]["labels"][names.EGRESS] == "language-model"
+    plain = job_of(Create("coarse"), scheduling={"labels": {names.EGRESS: "language-model"}})
     for metadata in (plain["metadata"], plain["spec"]["template"]["metadata"]):
-        assert labels.EGRESS not in metadata["labels"]
+        assert names.EGRESS not in metadata["labels"]
 
 
 def test_no_clock_of_the_pod_ends_work_that_keeps_state() -> None:
@@ -554,6 +572,6 @@ def test_a_job_says_in_which_folders_of_its_output_others_may_publish() -> None:
     plan = plan_of()
     hosting = replace(plan, pipeline=replace(plan.pipeline, hosts=("tuning_runs/", "more/")))
     found = job_manifest(hosting, Owned(), Create("depth"), SETTINGS)
-    assert found["metadata"]["annotations"][labels.HOSTS] == "tuning_runs/,more/"
+    assert found["metadata"]["annotations"][names.HOSTS] == "tuning_runs/,more/"
     seen = observed_job({**found, "metadata": {**found["metadata"], "uid": "u", "creationTimestamp": AT}})
     assert seen is not None and seen.hosts == ("tuning_runs/", "more/")

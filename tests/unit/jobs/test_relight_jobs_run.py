@@ -11,7 +11,7 @@ from job_building import Owned
 from local_kubelet import Kubelet, published_files, run_locally
 from portraits import FAULTS, write_portraits
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.execution.jobs import PodSettings
 
 STAGES = ("segment", "albedo", "degrade", "recombine")
@@ -34,7 +34,7 @@ def document(folder: Path, output: str, **relight: Any) -> dict[str, Any]:
 
 
 def kubelet_of(folder: Path, job: dict[str, Any]) -> Kubelet:
-    return Kubelet(folder, job, Owned(kind="DatasetJob", name="portraits"), PodSettings(images={"scene": "none"}))
+    return Kubelet(folder, job, Owned(kind="DatasetJob", name="portraits"), PodSettings(images={"cpu": "none"}))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from plugins import plugins
 
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of

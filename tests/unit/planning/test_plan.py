@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plugins import plugins
 
 from scenewright.api.execution import Retries, effective_retries
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scenewright.api import kinds
-from scenewright.api.kinds import API_VERSION
+from scenewright.api.names import API_VERSION
 from scenewright.planning.documents import parse_documents
 from scenewright.planning.plan import make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError

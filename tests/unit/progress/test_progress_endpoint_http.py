@@ -14,8 +14,9 @@ import pytest
 from fake_cluster import AUDIENCE, Cluster, Pod, Signer, claims_of
 
 from scenewright.telemetry.metrics import REGISTRY
-from scenewright.telemetry.progress import ProgressEndpoint, ProgressStore, SigningKeys, TokenVerifier
-from scenewright.telemetry.progress.pacing import Pacer
+from scenewright.telemetry.progress.endpoint import Pacer, ProgressEndpoint
+from scenewright.telemetry.progress.store import ProgressStore
+from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 
 POD = Pod()
 BODY = {"run": "r-1", "step": "depth", "shard": 0, "samples": {"total": 9, "done": 4}, "busySeconds": 3.5}
@@ -33,10 +34,10 @@ class Served:
         self.store = ProgressStore(POD.created_at)
         self.pushed: list[str] = []
         verifier = TokenVerifier(SigningKeys(Cluster(signer()).fetch), AUDIENCE)
-        known = {(POD.namespace, POD.uid): POD}
+        known = {(POD.namespace, POD.name): POD}
         self.endpoint = ProgressEndpoint(
             verifier,
-            lambda namespace, uid: known.get((namespace, uid)),
+            lambda namespace, name: known.get((namespace, name)),
             self.store,
             lambda pod: self.pushed.append(pod.uid),
         )

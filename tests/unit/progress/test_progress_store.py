@@ -11,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scenewright.telemetry.counters import StepProgress
-from scenewright.telemetry.progress.rates import RateWindow
-from scenewright.telemetry.progress.store import ProgressStore
+from scenewright.telemetry.progress.store import ProgressStore, RateWindow, StepProgress
 from scenewright_stages.contract.reports import Push, PushedSamples
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -80,14 +78,6 @@ def test_loading_is_told_once() -> None:
     store = ProgressStore(BEGIN)
     loads = [store.take(pod(), push(load_seconds=seconds), 0.0) for seconds in (0.0, 7.0, 7.0)]
     assert loads == [0.0, 7.0, 0.0]
-
-
-def test_a_new_run_starts_afresh_and_the_old_one_never_comes_back() -> None:
-    store = ProgressStore(BEGIN)
-    store.take(pod(), push(50, run="r-1"), 0.0)
-    store.take(pod(attempt=1), push(1, run="r-2"), 1.0)
-    store.take(pod(), push(51, run="r-1"), 2.0)
-    assert totals(store).done == 1
 
 
 def test_a_next_pass_starts_the_step_afresh() -> None:

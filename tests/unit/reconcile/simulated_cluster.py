@@ -14,13 +14,12 @@ from typing import Any
 
 from simulated_storage import Storage
 
-from scenewright.execution.jobs import PodSettings, job_manifest
+from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.protocol import restarts_of
-from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
-from scenewright.reconcile.decide import retry_token
-from scenewright.reconcile.observation import (
+from scenewright.reconcile.act.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
+from scenewright.reconcile.cache.observation import (
     Answer,
     Dependency,
     Inspection,
@@ -31,10 +30,11 @@ from scenewright.reconcile.observation import (
     ObservedPod,
     Refusal,
 )
-from scenewright.reconcile.projection import observed_job
+from scenewright.reconcile.cache.projection import observed_job
+from scenewright_stages.contract.pipeline import IMAGES
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report
 
-PODS = PodSettings(images={"scene": "scene:1"})
+PODS = PodSettings(images={name: f"{name}:1" for name in IMAGES})
 BEGIN = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TICK = 5.0
 EXIT_OK = 0
@@ -133,7 +133,7 @@ class Cluster:
 
     def work(self) -> Plan | Refusal:
         """The plan as the operator makes it."""
-        token = retry_token(self.object)
+        token = self.object.retry_token
         if (self.generation, token) not in self.plans:
             self.plans[self.generation, token] = self._planned(token)
         return self.plans[self.generation, token]

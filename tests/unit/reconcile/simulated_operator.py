@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from simulated_cluster import PODS, Cluster
 
 from scenewright.api.status import Status
-from scenewright.reconcile.actions import CreateJob, Decision, EmitEvent
+from scenewright.execution.jobs import CreateJob
+from scenewright.reconcile.act.actions import Decision, EmitEvent
 from scenewright.reconcile.decide import DecideSettings, decide
 
 SETTLED = 12

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import pairwise
 
 from scenewright.api.status import SampleCounts, StageStatus, Status
-from scenewright.reconcile.accounting import account
-from scenewright.reconcile.observation import ObjectKey
+from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.status.accounting import account
 from scenewright.telemetry.metrics import REGISTRY
-
-BORN = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def status(pipeline: str, run: str = "r-1", **stage: float) -> Status:
@@ -21,7 +18,7 @@ def status(pipeline: str, run: str = "r-1", **stage: float) -> Status:
 def counted(pipeline: str, *statuses: Status) -> tuple[float | None, float | None]:
     """GPU seconds, busy and waiting, after the statuses have been written one after the other."""
     for old, new in pairwise(statuses):
-        account(ObjectKey("SceneJob", "lab", "scene"), old.model_dump(by_alias=True), new, BORN)
+        account(ObjectKey("SceneJob", "lab", "scene"), old.model_dump(by_alias=True), new)
     labels = {"namespace": "lab", "kind": "SceneJob", "pipeline": pipeline, "stage": "paint"}
     name = "scenewright_gpu_seconds_total"
     busy = REGISTRY.get_sample_value(name, {**labels, "state": "busy"})

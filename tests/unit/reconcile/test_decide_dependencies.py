@@ -8,9 +8,9 @@ from simulated_operator import Operator
 from scenewright.api.status import SampleCounts, StageStatus
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.observation import Dependency, ObjectKey
+from scenewright.reconcile.decide.context import condition_of
 from scenewright.reconcile.decide.counts import finished_of_all, published_stages
-from scenewright.reconcile.decide.turns import condition_of
-from scenewright.reconcile.observation import Dependency, ObjectKey
 from scenewright_stages.contract.reports import Report, StageCounts
 
 FIXER = ObjectKey("TuningRun", "lab", "fixer")

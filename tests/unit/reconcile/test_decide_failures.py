@@ -11,8 +11,8 @@ from simulated_cluster import Cluster, Fate, spec_of
 from simulated_operator import Operator
 
 from scenewright.planning.problems import Problem
+from scenewright.reconcile.cache.observation import Dependency, Inspection, ObjectKey, Refusal
 from scenewright.reconcile.decide import DecideSettings, endings
-from scenewright.reconcile.observation import Dependency, Inspection, ObjectKey, Refusal
 from scenewright_stages.contract.reports import Report, StageCounts
 
 TUNING = ObjectKey("TuningRun", "lab", "fixer")
@@ -190,13 +190,13 @@ def test_an_output_that_somebody_else_has_locked_is_waited_for_until_the_lock_ha
     cluster.lock_ends = cluster.now + timedelta(seconds=280)
     operator = Operator(cluster)
     until_step(operator, "index", ended=True)
-    turn = operator.settle()
+    partial = operator.settle()
     assert (operator.status.phase, *why(operator, "Waiting")) == (
         "Waiting",
         "OutputInUse",
         "in use by a laptop",
     )
-    assert turn.again_after == pytest.approx((cluster.lock_ends - cluster.now).total_seconds())
+    assert partial.again_after == pytest.approx((cluster.lock_ends - cluster.now).total_seconds())
     assert operator.run().phase == "Complete"
     assert operator.status.restarts == 1
     assert [create.step for create in operator.created].count("index") == 2

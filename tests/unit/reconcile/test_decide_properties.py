@@ -14,9 +14,10 @@ from simulated_cluster import Cluster, Fate, spec_of
 from simulated_operator import Operator
 
 from scenewright.api.status import StageStatus, Status
-from scenewright.reconcile.actions import CreateJob, DeleteJob, EmitEvent
+from scenewright.execution.jobs import CreateJob
+from scenewright.reconcile.act.actions import DeleteJob, EmitEvent
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.decide.summary import MAXIMUM_STATUS_BYTES, size_of
+from scenewright.reconcile.decide.decision import MAXIMUM_STATUS_BYTES, size_of
 
 pytestmark = pytest.mark.slow
 TICKS = 1500

@@ -7,9 +7,10 @@ from dataclasses import replace
 from simulated_cluster import Cluster, spec_of
 from simulated_operator import Operator
 
-from scenewright.reconcile.actions import CreateJob, DeleteJob, SetParallelism
+from scenewright.execution.jobs import CreateJob
+from scenewright.reconcile.act.actions import DeleteJob, SetParallelism
+from scenewright.reconcile.cache.observation import Dependency, ObjectKey, ObservedPod
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.observation import Dependency, ObjectKey, ObservedPod
 
 CHAIN = ["outpaint", "depth", "initialize", "coarse", "render"]
 CPU = {"execution": {"samplesPerShard": 4}}

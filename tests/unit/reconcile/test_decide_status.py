@@ -12,11 +12,11 @@ from simulated_cluster import BEGIN, Cluster, spec_of
 from simulated_operator import Operator
 
 from scenewright.api.status import Condition, Status
-from scenewright.reconcile.actions import DeleteObject
+from scenewright.reconcile.act.actions import DeleteObject
+from scenewright.reconcile.cache.observation import Observed
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.decide.summary import MAXIMUM_STATUS_BYTES, bounded, is_urgent, size_of
-from scenewright.reconcile.observation import Observed
-from scenewright.telemetry.counters import StepProgress
+from scenewright.reconcile.decide.decision import MAXIMUM_STATUS_BYTES, bounded, is_urgent, size_of
+from scenewright.telemetry.progress.store import StepProgress
 from scenewright_stages.contract.reports import Failure, Report, StageCounts
 
 SETTINGS = DecideSettings(progress_after=0.0)

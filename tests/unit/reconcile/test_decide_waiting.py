@@ -12,14 +12,15 @@ import pytest
 from simulated_cluster import PODS, Cluster, SimulatedJob, spec_of
 from simulated_operator import Operator
 
-from scenewright.execution.jobs import job_name
+from scenewright.execution.jobs import CreateJob, job_name
+from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.actions import CreateJob, Inspect, ReleasePod
-from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.store import Store
+from scenewright.reconcile.act.actions import Inspect, ReleasePod
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.cache.observation import Answer, Inspection, ObjectKey
+from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings
-from scenewright.reconcile.inspecting import Inspector
-from scenewright.reconcile.observation import Answer, Inspection, ObjectKey
+from scenewright_stages.contract.pipeline import IMAGES
 
 PATIENCE = DecideSettings()
 DEADLINE = 1800.0
@@ -319,7 +320,9 @@ def test_a_corrected_image_of_the_configuration_reaches_a_job_that_cannot_start(
     held = Held().with_pods(waiting_reason="ImagePullBackOff", waiting_message="not found")
     assert held.after(30)[:2] == ("Waiting", "ImagePullBackOff")
     assert not held.job.seen.deleting
-    held.operator.settings = DecideSettings(pods=PODS.model_copy(update={"images": {"scene": "scene:2"}}))
+    held.operator.settings = DecideSettings(
+        pods=PODS.model_copy(update={"images": {name: f"{name}:2" for name in IMAGES}})
+    )
     held.after(1)
     assert held.job.seen.deleting
 

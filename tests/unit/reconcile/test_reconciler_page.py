@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from scenewright.reconcile.observation import DependencyState
+from scenewright.reconcile.cache.observation import DependencyState
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reconciler.md"

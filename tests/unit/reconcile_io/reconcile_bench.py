@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import api_objects as raw
 
 from scenewright.api.status import Status
-from scenewright.reconcile.acting import Actor
-from scenewright.reconcile.actions import Action, CreateJob
-from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.deciding import planner
-from scenewright.reconcile.events import Events
-from scenewright.reconcile.inspecting import Inspector
-from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey, Observed, ObservedJob, ObservedObject
-from scenewright.reconcile.observing import Observer
-from scenewright.reconcile.outputs import OutputIndex
-from scenewright.reconcile.planning_cache import PlanningCache
-from scenewright.reconcile.projection import CachedPod
-from scenewright.reconcile.queue import WorkQueue
-from scenewright.reconcile.reconciler import Reconciler
-from scenewright.reconcile.routing import Router
-from scenewright.reconcile.status_writer import StatusWriter, status_document
-
-
-class NoCounters:
-    def of_owner(self, _uid: str) -> dict[str, Any]:
-        return {}
+from scenewright.execution.jobs import CreateJob
+from scenewright.reconcile.act.acting import Actor
+from scenewright.reconcile.act.actions import Action
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.act.queue import WorkQueue
+from scenewright.reconcile.act.reconciler import Reconciler
+from scenewright.reconcile.cache.observation import ObjectKey, Observed, ObservedObject
+from scenewright.reconcile.cache.observing import Observer
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.cache.store import ObjectStore
+from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.status.writing import StatusWriter, status_document
+from scenewright.reconcile.watch.routing import Router
+from scenewright.telemetry.progress.store import ProgressStore
 
 
 @dataclass
@@ -52,35 +46,24 @@ class Notes:
 
     async def write(self, value: ObservedObject, status: Status, _urgent: bool) -> None:
         await asyncio.sleep(0)
-        version = str(int(value.resource_version) + 1)
-        document = {**value.__dict__, "resource_version": version, "status": status_document(status)}
-        self.objects.put(ObservedObject(**document))
+        self.objects.put(replace(value, resource_version=str(value.version + 1), status=status_document(status)))
 
 
 class Bench:
     """Everything around the planner but the API server."""
 
     def __init__(self) -> None:
-        self.objects = ObjectStore()
-        self.jobs: Store[ObservedJob] = Store()
-        self.pods: Store[CachedPod] = Store()
-        self.outputs = OutputIndex()
         self.queue: WorkQueue[ObjectKey] = WorkQueue(time.monotonic)
-        self.router = Router(self.queue, self.objects, self.jobs, self.pods, self.outputs)
-        self.objects.changed = self.router.object_changed
-        self.jobs.changed = self.router.job_changed
-        self.pods.changed = self.router.pod_changed
+        self.router = Router(self.queue)
+        self.objects, self.jobs, self.pods = self.router.objects, self.router.jobs, self.router.pods
         self.notes = Notes(self.objects)
         inspector = Inspector(cast(Any, None), self.pods)
-        self.observer = Observer(
-            self.objects, self.jobs, self.pods, self.outputs, inspector, NoCounters(), PlanningCache()
-        )
+        self.observer = Observer(self.router, inspector, ProgressStore(), PlanningCache())
         self.reconciler = Reconciler(
             queue=self.queue,
-            objects=self.objects,
+            known=self.router,
             observer=self.observer,
-            outputs=self.outputs,
-            decide=planner(),
+            decide=lambda observed, now: decide(observed, DecideSettings(), now),
             actor=cast(Actor, self.notes),
             writer=cast(StatusWriter, self.notes),
             events=cast(Events, None),

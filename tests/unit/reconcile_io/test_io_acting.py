@@ -11,21 +11,20 @@ from typing import Any, cast
 import api_objects as raw
 import pytest
 
-from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs import CreateJob, PodSettings
+from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.acting import Actor, NameTakenError, RefusedError, Surroundings
-from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, DeleteObject, ReleasePod, SetParallelism
-from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.ending import EndingNamespaces
-from scenewright.reconcile.events import Events
-from scenewright.reconcile.inspecting import Inspector
-from scenewright.reconcile.lease import Leadership, NotLeading
-from scenewright.reconcile.observation import Inspection, Observed, ObservedJob
-from scenewright.reconcile.planning_cache import PlanningCache
-from scenewright.reconcile.progressing import Progress
-from scenewright.reconcile.projection import CachedPod, observed_job, observed_object
-from scenewright.reconcile.rates import CreateRate
+from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
+from scenewright.reconcile.act.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
+from scenewright.reconcile.act.deletion import EndingNamespaces
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.act.lease import Leadership, NotLeading
+from scenewright.reconcile.cache.observation import Inspection, Observed, ObservedJob
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.cache.projection import CachedPod, observed_job, observed_object
+from scenewright.reconcile.cache.store import Store
+from scenewright.telemetry.progress.store import ProgressStore
 
 
 class JobServer:
@@ -91,11 +90,6 @@ class Leading:
             raise NotLeading
 
 
-class NoCounters:
-    def forget_step(self, _uid: str, _step: str) -> None:
-        """Nothing was counted."""
-
-
 class Bench:
     """An actor on a fake API server, and the object that it acts for."""
 
@@ -105,21 +99,17 @@ class Bench:
         self.jobs: Store[ObservedJob] = Store()
         client = cast(Client, self.server)
         self.inspector = Inspector(client, Store())
-        self.rate = CreateRate(1000.0, 1000)
         ending = EndingNamespaces(client, cast(Leadership, self.leading), self.jobs)
-        surroundings = Surroundings(
+        self.actor = Actor(
             client=client,
             leadership=cast(Leadership, self.leading),
             jobs=self.jobs,
-            pods=Store[CachedPod](),
             inspector=self.inspector,
-            progress=cast(Progress, NoCounters()),
+            progress=ProgressStore(),
             events=Events(client, cast(Leadership, self.leading), ending, "operator-0"),
             ending=ending,
-            rate=self.rate,
-            pod_settings=PodSettings(images={"scene": "scene:1"} if images is None else images),
+            pod_settings=PodSettings(images={"cpu": "cpu:1"} if images is None else images),
         )
-        self.actor = Actor(surroundings)
         value = observed_object(raw.scene(), "SceneJob")
         work = PlanningCache().plan(value)
         assert isinstance(work, Plan)
@@ -225,17 +215,13 @@ def test_only_a_job_that_the_api_server_finds_invalid_is_refused_for_good(status
     assert answer.invalid is invalid
 
 
-def test_an_overloaded_server_slows_creation_down_and_a_refusal_does_not() -> None:
+def test_an_overloaded_server_is_no_refusal_and_its_wish_for_a_pause_reaches_the_queue() -> None:
     bench = Bench()
-    bench.server.refuse = ApiError(429, "TooManyRequests", "busy", retry_after=1.0)
-    with pytest.raises(ApiError):
+    bench.server.refuse = ApiError(429, "TooManyRequests", "busy", retry_after=7.0)
+    with pytest.raises(ApiError) as caught:
         bench.act(CREATE)
-    assert bench.rate.rate == 500.0
-    bench = Bench()
-    bench.server.refuse = ApiError(403, "Forbidden", "exceeded quota: few")
-    with pytest.raises(RefusedError):
-        bench.act(CREATE)
-    assert bench.rate.rate == 1000.0
+    assert caught.value.retry_after == 7.0
+    assert not bench.inspector.answers("yard-uid")
 
 
 def test_a_refused_job_is_an_answer_for_the_planner() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,11 @@ from plugins import plugins
 from reconcile_bench import Bench
 
 from scenewright.planning.inputs import ResolvedInput
-from scenewright.reconcile.dependencies import dependencies_of
-from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import Dependency, ObjectKey
-from scenewright.reconcile.planning_cache import PlanningCache
-from scenewright.reconcile.projection import observed_object
+from scenewright.reconcile.cache.observation import Dependency, ObjectKey
+from scenewright.reconcile.cache.observing import dependencies_of
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.cache.projection import observed_object
+from scenewright.reconcile.cache.store import ObjectStore
 
 CLUSTER = {"secretName": "keys"}
 SCENE = ObjectKey("SceneJob", "lab", "scene")
@@ -45,7 +46,7 @@ def document(name: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[st
     return found
 
 
-def standing(scene: dict[str, Any], *others: tuple[str, dict[str, Any]]) -> tuple[Dependency, ...]:
+def seen(scene: dict[str, Any], *others: tuple[str, dict[str, Any]]) -> tuple[Dependency, ...]:
     store, plans = ObjectStore(), PlanningCache()
     for kind, each in (("SceneJob", scene), *others):
         store.put(observed_object(each, kind))
@@ -71,18 +72,18 @@ def standing(scene: dict[str, Any], *others: tuple[str, dict[str, Any]]) -> tupl
     ],
 )
 def test_where_a_dependency_stands(run: dict[str, Any], state: str) -> None:
-    (found,) = standing(fitted(), ("TuningRun", run))
+    (found,) = seen(fitted(), ("TuningRun", run))
     assert (found.key, found.state, found.input) == (ObjectKey("TuningRun", "lab", "fixer"), state, "checkpoint")
     assert (found.published is not None) == (state == "Complete")
 
 
 def test_a_complete_dependency_gives_the_place_and_the_hash_of_what_is_wanted() -> None:
-    (found,) = standing(fitted(), ("TuningRun", tuning(phase="Complete", publication=PUBLISHED)))
+    (found,) = seen(fitted(), ("TuningRun", tuning(phase="Complete", publication=PUBLISHED)))
     assert found.published == ResolvedInput("s3://out/fixer", "abc", "checkpoints/3.pt")
 
 
 def test_a_dependency_that_is_not_there_is_missing() -> None:
-    assert [each.state for each in standing(fitted())] == ["Missing"]
+    assert [each.state for each in seen(fitted())] == ["Missing"]
 
 
 def test_a_circle_through_other_objects_is_found() -> None:
@@ -100,7 +101,7 @@ def test_a_circle_through_other_objects_is_found() -> None:
 
 
 def test_an_object_that_refers_to_nothing_has_no_dependency() -> None:
-    assert standing(document("scene", {"input": {"uri": "s3://photos/in"}, "fitting": {}}, {})) == ()
+    assert seen(document("scene", {"input": {"uri": "s3://photos/in"}, "fitting": {}}, {})) == ()
 
 
 def test_who_uses_a_publication_is_woken_when_another_one_takes_its_place_and_by_nothing_else() -> None:
@@ -113,9 +114,10 @@ def test_who_uses_a_publication_is_woken_when_another_one_takes_its_place_and_by
     def woken_by(version: int, digest: str) -> bool:
         added: list[ObjectKey] = []
         bench.queue.add = lambda key, *_: added.append(key)  # type: ignore[method-assign]
-        run["metadata"]["resourceVersion"] = str(version)
-        run["status"]["publication"] = {"hash": digest}
-        bench.router.take("TuningRun", "MODIFIED", run)
+        changed = copy.deepcopy(run)
+        changed["metadata"]["resourceVersion"] = str(version)
+        changed["status"]["publication"] = {"hash": digest}
+        bench.router.take("TuningRun", "MODIFIED", changed)
         return SCENE in added
 
     assert not woken_by(20, "whole")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import api_objects as raw
 
-from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.job_gauges import _Gauges
-from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.projection import CachedPod, observed_object
+from scenewright.reconcile.cache.projection import CachedPod, observed_object
+from scenewright.reconcile.cache.store import ObjectStore, Store
+from scenewright.reconcile.status.gauges import ObjectGauges
 
 NUMBERS = {"loss": 0.125, "step": 400.0}
 
@@ -19,7 +18,7 @@ def scraped(cap: int = 10, objects: int = 1) -> dict[tuple[str, ...], float]:
         stages = [{"name": "index"}, {"name": "train", "state": "Running", "numbers": NUMBERS}]
         document = raw.scene(f"yard-{position}", status={"pipeline": "vistadream", "stages": stages})
         store.put(observed_object(document, "SceneJob"))
-    (family,) = [each for each in _Gauges(store, pods, cap).collect() if each.name == "scenewright_job_number"]
+    (family,) = [each for each in ObjectGauges(store, pods, cap).collect() if each.name == "scenewright_job_number"]
     labels = ("kind", "namespace", "name", "stage", "number")
     return {tuple(sample.labels[label] for label in labels): sample.value for sample in family.samples}
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from pydantic_core import to_json
 
-from scenewright.reconcile.cluster import client
-from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.informer import Informer
-from scenewright.reconcile.cluster.resources import PODS
-from scenewright.reconcile.cluster.store import Store
+from scenewright.kube import client
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import PODS
+from scenewright.reconcile.cache.store import Store
+from scenewright.reconcile.watch.informer import Informer
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,6 @@ def test_a_list_of_nothing_may_have_no_items(monkeypatch: pytest.MonkeyPatch) ->
     empty = {"metadata": {"resourceVersion": "5"}, "items": None}
     names, calls, _ = played([empty], [event("ADDED", thing("a", 6))], monkeypatch=monkeypatch)
     assert (names, calls[:2]) == (["a"], [("list", ""), ("watch", "5")])
-    store: Store[Thing] = Store()
-    asyncio.run(Informer(cast(Client, Script([empty])), PODS, store, project, "managed=true").verify())
 
 
 class PagedServer(Client):

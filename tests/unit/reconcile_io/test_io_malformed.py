@@ -14,12 +14,12 @@ import pytest
 from pydantic_core import to_json
 from reconcile_bench import Bench
 
-from scenewright.reconcile.cluster.client import Client
-from scenewright.reconcile.cluster.informer import Informer
-from scenewright.reconcile.cluster.resources import JOBS, PODS
-from scenewright.reconcile.observation import ObjectKey
-from scenewright.reconcile.projection import observed_job, observed_pod
-from scenewright.reconcile.sweep import Sweep
+from scenewright.kube.client import Client
+from scenewright.kube.resources import JOBS, PODS
+from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.projection import observed_job, observed_pod
+from scenewright.reconcile.watch.informer import Informer
+from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.metrics import REGISTRY
 
 Raw = dict[str, Any]
@@ -52,7 +52,7 @@ async def operate(bench: Bench, server: Server) -> list[asyncio.Task[None]]:
     """Runs informers, sweep and workers until all is told and worked on; the loops, which should still run."""
     client = cast(Client, server)
     bench.router.counting = True
-    objects = Sweep(client, bench.objects, bench.router, [""], [], 1000.0, lambda: None)
+    objects = Sweep(client, bench.router, [""], 1000.0, lambda: None)
     await objects._compare()
     informers: list[Informer[Any]] = [
         Informer(client, JOBS, bench.jobs, observed_job, "managed=true"),
@@ -67,7 +67,7 @@ async def operate(bench: Bench, server: Server) -> list[asyncio.Task[None]]:
     for _ in range(3):
         bench.router.resync(0.0)
         await asyncio.sleep(0.05)
-        while bench.queue._ready and not any(loop.done() for loop in loops):
+        while bench.queue._due() and not any(loop.done() for loop in loops):
             await asyncio.sleep(0.01)
     return loops
 

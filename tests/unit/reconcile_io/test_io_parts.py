@@ -1,4 +1,4 @@
-"""Rates, Events, dependencies, plans, settings and heartbeats of the operator."""
+"""Events, dependencies, plans, settings and heartbeats of the operator."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from typing import Any, cast
 import api_objects as raw
 import pytest
 
+from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
-from scenewright.reconcile.actions import EmitEvent
-from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.ending import EndingNamespaces
-from scenewright.reconcile.events import Events
-from scenewright.reconcile.heartbeats import Heartbeats
-from scenewright.reconcile.lease import Leadership, NotLeading
-from scenewright.reconcile.objects import ObjectStore, packed
-from scenewright.reconcile.observation import ObjectKey, Refusal
-from scenewright.reconcile.planning_cache import PlanningCache
-from scenewright.reconcile.projection import observed_object
-from scenewright.reconcile.rates import CreateRate
+from scenewright.reconcile.act.actions import EmitEvent
+from scenewright.reconcile.act.deletion import EndingNamespaces
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.lease import Leadership, NotLeading
+from scenewright.reconcile.cache.observation import ObjectKey, Refusal
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.cache.projection import observed_object
+from scenewright.reconcile.cache.store import ObjectStore, Store
 from scenewright.reconcile.settings import load_settings
+from scenewright.telemetry.health import Heartbeats
 
 
 class Clock:
@@ -32,60 +30,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_a_burst_is_followed_by_the_sustained_rate() -> None:
-    clock = Clock()
-    rate = CreateRate(10.0, 5, clock)
-    assert [rate.delay() for _ in range(5)] == [0.0] * 5
-    assert rate.delay() == pytest.approx(0.1)
-    clock.now += 0.1
-    assert rate.delay() == 0.0
-
-
-def test_errors_slow_creation_down_and_successes_bring_it_back() -> None:
-    clock = Clock()
-    rate = CreateRate(64.0, 5, clock)
-    for _ in range(3):
-        rate.failed()
-        clock.now += 1.0
-    assert rate.rate == 8.0
-    for _ in range(20):
-        rate.failed()
-        clock.now += 1.0
-    assert rate.rate == 1.0
-    for _ in range(60):
-        rate.succeeded()
-    assert rate.rate == 64.0
-
-
-def test_errors_of_requests_that_were_under_way_together_slow_creation_down_once() -> None:
-    rate = CreateRate(64.0, 5, Clock())
-    for _ in range(16):
-        rate.failed()
-    assert rate.rate == 32.0
-
-
-def test_a_server_that_refuses_one_request_in_five_is_not_left_idle() -> None:
-    """A minute of it: creation settles at a pace, and not at the slowest."""
-    clock, asked = Clock(), 0
-    rate = CreateRate(60.0, 1, clock)
-    while clock.now < 110.0:
-        if (delay := rate.delay()) > 0.0:
-            clock.now += max(delay, 0.001)
-            continue
-        asked += 1
-        rate.succeeded() if asked % 5 else rate.failed()
-    assert asked > 60 * 5
-
-
-def test_retry_after_is_obeyed_by_all_creations() -> None:
-    clock = Clock()
-    rate = CreateRate(64.0, 5, clock)
-    rate.failed(retry_after=4.0)
-    assert rate.delay() == pytest.approx(4.0)
-    clock.now += 4.0
-    assert rate.delay() == 0.0
 
 
 class EventServer:
@@ -257,18 +201,6 @@ def test_work_that_was_begun_under_older_rules_is_not_held_against_them() -> Non
     assert isinstance(PlanningCache().plan(edited), Refusal)
 
 
-def test_the_cache_is_bounded() -> None:
-    cache = PlanningCache(capacity=3)
-    plans = [cache.plan(observed_object(raw.scene(f"yard-{number}"), "SceneJob")) for number in range(5)]
-    assert cache.plan(observed_object(raw.scene("yard-0"), "SceneJob")) is not plans[0]
-    assert cache.plan(observed_object(raw.scene("yard-4"), "SceneJob")) is plans[4]
-
-
-def test_a_packed_object_unpacks_to_itself() -> None:
-    value = observed_object(raw.scene(), "SceneJob")
-    assert packed(value).unpacked() == value
-
-
 def test_an_object_keeps_its_newest_version() -> None:
     store = ObjectStore()
     for version in (5, 9, 7):
@@ -287,11 +219,11 @@ def test_a_removed_predecessor_does_not_take_its_successor_along() -> None:
 
 def test_settings_are_read_and_the_progress_address_reaches_the_pods(tmp_path: Path) -> None:
     file = tmp_path / "operator.yaml"
-    file.write_text("workers: 3\nprogress: {url: 'http://operator:8081'}\npods: {images: {scene: 'scene:1'}}\n")
+    file.write_text("workers: 3\nprogress: {url: 'http://operator:8081'}\npods: {images: {cpu: 'cpu:1'}}\n")
     settings = load_settings(str(file))
     assert settings.workers == 3
     assert settings.pod_settings().progress.url == "http://operator:8081"
-    assert settings.pod_settings().images == {"scene": "scene:1"}
+    assert settings.pod_settings().images == {"cpu": "cpu:1"}
 
 
 def test_pods_push_nothing_where_the_endpoint_is_off(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import api_objects as raw
 import pytest
 
-from scenewright.reconcile.projection import count_indexes, observed_job, observed_object, observed_pod
+from scenewright.reconcile.cache.projection import count_indexes, observed_job, observed_object, observed_pod
 from scenewright_stages.contract.reports import Report, StageCounts
 
 

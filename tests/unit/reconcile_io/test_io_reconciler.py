@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import api_objects as raw
 import pytest
 from plugins import plugins
 from reconcile_bench import Bench
 
-from scenewright.reconcile.cluster.client import Client
-from scenewright.reconcile.observation import ObjectKey
-from scenewright.reconcile.progressing import Progress
-from scenewright.reconcile.projection import observed_job, observed_pod
-from scenewright.reconcile.settings import ProgressSettings
+from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.projection import observed_job, observed_pod
 
 OLD, YOUNG = ObjectKey("SceneJob", "lab", "old"), ObjectKey("SceneJob", "lab", "young")
 
@@ -106,11 +102,9 @@ def test_what_a_pod_says_counts_only_when_it_belongs_to_a_job_of_ours(changes: d
             bench.pods.put(pod, 2)
     observed = bench.observed(ObjectKey("SceneJob", "lab", "yard"))
     assert [pod.name for pod in observed.pods] == [raw.POD["metadata"]["name"]]
-    settings = ProgressSettings(enabled=False)
-    client = cast(Client, SimpleNamespace(document=None))
-    progress = Progress(settings, client, bench.objects, bench.pods, bench.router.job_of, lambda _key: None)
-    assert progress.known(changes.get("namespace", "lab"), "forged-uid") is None, "its counters are not taken either"
-    known = progress.known("lab", "pod-uid")
+    forged = bench.router.pushing_pod(changes.get("namespace", "lab"), "forged")
+    assert forged is None, "its counters are not taken either"
+    known = bench.router.pushing_pod("lab", raw.POD["metadata"]["name"])
     assert known is not None and known.owner_uid == "object-uid"
 
 

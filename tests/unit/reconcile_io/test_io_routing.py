@@ -7,13 +7,10 @@ from typing import Any
 import api_objects as raw
 import pytest
 
-from scenewright.reconcile.cluster.store import Store
-from scenewright.reconcile.objects import ObjectStore
-from scenewright.reconcile.observation import ObjectKey, ObservedJob
-from scenewright.reconcile.outputs import OutputIndex
-from scenewright.reconcile.projection import CachedPod, observed_job, observed_pod
-from scenewright.reconcile.queue import Priority
-from scenewright.reconcile.routing import CALM_SECONDS, NOISE_SECONDS, Router
+from scenewright.reconcile.act.queue import Priority
+from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.projection import observed_job, observed_pod
+from scenewright.reconcile.watch.routing import NOISE_SECONDS, Router
 
 YARD = ObjectKey("SceneJob", "lab", "yard")
 COMPLETE = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-21T11:00:00Z"}
@@ -34,15 +31,8 @@ class Bench:
 
     def __init__(self, **changes: Any) -> None:
         self.queue = Asked()
-        self.objects = ObjectStore()
-        self.jobs: Store[ObservedJob] = Store()
-        self.pods: Store[CachedPod] = Store()
-        self.router = Router(self.queue, self.objects, self.jobs, self.pods, OutputIndex())  # type: ignore[arg-type]
-        self.objects.changed = self.router.object_changed
-        self.jobs.changed = self.router.job_changed
-        self.pods.changed = self.router.pod_changed
-        self.pods.wanted = self.router.pod_wanted
-        self.pods.outlives = self.router.pod_outlives
+        self.router = Router(self.queue)  # type: ignore[arg-type]
+        self.objects, self.jobs, self.pods = self.router.objects, self.router.jobs, self.router.pods
         self.take(**changes)
         self.queue.adds.clear()
 
@@ -50,6 +40,7 @@ class Bench:
         document = {**raw.scene(**changes), "kind": "SceneJob"}
         document["metadata"]["resourceVersion"] = str(version)
         document["metadata"]["uid"] = "object-uid"
+        document["status"].setdefault("run", "1a2b3c4d-1")
         if own:
             self.router.take_own_write(document)
         else:
@@ -128,37 +119,15 @@ def test_a_job_of_an_ended_object_that_expires_asks_for_nothing() -> None:
     assert bench.queue.adds == []
 
 
-def test_pods_that_come_and_go_are_gathered() -> None:
+def test_jobs_and_pods_that_come_and_go_are_gathered() -> None:
     bench = Bench()
     bench.put_job(1)
     bench.queue.adds.clear()
     bench.put_pod(1)
     bench.put_pod(2, phase="Failed", containerStatuses=raw.terminated(1))
-    assert bench.queue.adds == [(YARD, Priority.RUNNING, CALM_SECONDS), (YARD, Priority.RUNNING, NOISE_SECONDS)]
-
-
-def test_pods_and_jobs_of_a_running_object_that_do_well_can_wait_longer_than_trouble() -> None:
-    bench = Bench()
-    bench.put_job(1)
-    bench.put_pod(1)
-    bench.queue.adds.clear()
-    bench.put_pod(2, phase="Succeeded", containerStatuses=raw.terminated(0))
     bench.put_job(3, ready=3)
-    assert bench.queue.adds == [(YARD, Priority.RUNNING, CALM_SECONDS)] * 2
-    bench.queue.adds.clear()
-    bench.put_job(4, failed=7)
-    bench.put_pod(5, phase="Pending", containerStatuses=[{"state": {"waiting": {"reason": "ImagePullBackOff"}}}])
-    bench.put_pod(6, reason="Evicted", phase="Failed")
     bench.pods.remove("lab", raw.POD["metadata"]["name"])
     assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)] * 4
-
-
-def test_an_object_that_waits_is_looked_at_soon_when_its_pods_start() -> None:
-    bench = Bench(status={"phase": "Waiting"})
-    bench.put_job(1)
-    bench.queue.adds.clear()
-    bench.put_pod(1)
-    assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)]
 
 
 def test_a_report_that_an_ended_job_was_waited_for_is_urgent() -> None:

@@ -11,14 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenewright.api.status import Condition, FailureStatus, Status
-from scenewright.reconcile.cluster.client import ApiError, Client
-from scenewright.reconcile.lease import Leadership, NotLeading
-from scenewright.reconcile.projection import observed_object
-from scenewright.reconcile.status_writer import (
-    MAXIMUM_STATUS_BYTES,
-    Pacing,
-    StatusTooLargeError,
+from scenewright.api.status import Condition, Status
+from scenewright.kube.client import ApiError, Client
+from scenewright.reconcile.act.lease import Leadership, NotLeading
+from scenewright.reconcile.cache.projection import observed_object
+from scenewright.reconcile.status.writing import (
     StatusWriter,
     merge_patch,
     status_document,
@@ -61,13 +58,13 @@ class Leading:
 class Bench:
     """A writer with all that it needs."""
 
-    def __init__(self, seconds: float = 10.0, per_second: float = 1000.0) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
         self.api = FakeApi()
         self.leading = Leading()
         self.written: list[dict[str, Any]] = []
-        pacing = Pacing(seconds, per_second, lambda: self.now)
-        self.writer = StatusWriter(cast(Client, self.api), cast(Leadership, self.leading), self.written.append, pacing)
+        api, leadership = cast(Client, self.api), cast(Leadership, self.leading)
+        self.writer = StatusWriter(api, leadership, self.written.append, 10.0, lambda: self.now)
 
     def write(self, status: Status, before: dict[str, Any] | None = None, urgent: bool = True) -> float | None:
         document = raw.scene()
@@ -134,24 +131,6 @@ def test_writes_of_mere_progress_are_counted_apart() -> None:
     bench.now = 60.0
     bench.write(Status(progress="2/2"), before={"progress": "1/2"}, urgent=False)
     assert [now - then for now, then in zip(counted(), before, strict=True)] == [1.0, 1.0]
-
-
-def test_progress_of_many_objects_is_spread() -> None:
-    pacing = Pacing(10.0, 5.0, lambda: 100.0)
-    waits = [pacing.wait(f"uid-{number}") for number in range(11)]
-    assert waits[0] == 0.0
-    assert waits[10] == pytest.approx(2.0)
-    assert pacing.wait("uid-10") == pytest.approx(2.0)
-
-
-def test_a_status_above_the_limit_is_a_bug_and_not_written() -> None:
-    bench = Bench()
-    failures = [FailureStatus(sample="s" * 200, stage="coarse", message="€" * 300)] * 20
-    large = Status(failures=failures, warnings=["w" * 1000] * 10)
-    assert len(str(status_document(large))) < MAXIMUM_STATUS_BYTES
-    with pytest.raises(StatusTooLargeError):
-        bench.write(large.model_copy(update={"warnings": ["w" * 40_000]}))
-    assert bench.api.patches == []
 
 
 def test_a_conflict_is_told_to_the_caller() -> None:

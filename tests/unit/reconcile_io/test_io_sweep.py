@@ -10,9 +10,9 @@ import api_objects as raw
 import pytest
 from reconcile_bench import Bench
 
-from scenewright.reconcile.cluster.client import Client
-from scenewright.reconcile.observation import ObjectKey
-from scenewright.reconcile.sweep import Sweep
+from scenewright.kube.client import Client
+from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.metrics import REGISTRY
 
 YARD = ObjectKey("SceneJob", "lab", "yard")
@@ -32,7 +32,7 @@ class Lister:
 
 
 def compared(bench: Bench, lister: Lister) -> int:
-    sweep = Sweep(cast(Client, lister), bench.objects, bench.router, [""], [], 1000.0, lambda: None)
+    sweep = Sweep(cast(Client, lister), bench.router, [""], 1000.0, lambda: None)
     return asyncio.run(sweep._compare())
 
 
@@ -89,7 +89,7 @@ def test_the_watch_of_our_kinds_has_an_age_that_grows_while_it_does_not_tell_of_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench, now = Bench(), [1000.0]
-    monkeypatch.setattr("scenewright.reconcile.routing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("scenewright.reconcile.watch.routing.time.monotonic", lambda: now[0])
     bench.router.take_watched("SceneJob", "ADDED", scene("yard", 300))
     now[0] += 600.0
     assert age() == 0.0, "nobody has changed anything"

@@ -16,7 +16,7 @@ from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import WHOLE_ID, Child, Sample
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.index.work import refuse_shared_paths
-from scenewright_stages.worker.publish.manifests import sample_ends, stage_counts
+from scenewright_stages.worker.publish.manifests import SampleEnd, left_out, sample_ends, stage_counts, warnings_of
 from scenewright_stages.worker.stage.shard_plan import ShardPlan, ShardPlanner
 from scenewright_stages.worker.states import (
     AWAITING,
@@ -27,6 +27,7 @@ from scenewright_stages.worker.states import (
     UPSTREAM_MISSING,
     UPSTREAM_RUNS,
     Evidence,
+    SampleState,
     States,
     judge,
 )
@@ -371,3 +372,19 @@ def test_nothing_is_asked_of_a_sample_without_options() -> None:
     assert judged(chain(PAINT, silent), *views)["choose"]["s"].state == "todo"
     (item,) = planned(chain(PAINT, silent), "choose", "s", *views).items
     assert item.answer == ""
+
+
+def test_what_a_rule_left_out_is_counted_by_the_inputs_samples_however_many_children_each_has() -> None:
+    def left_out_child(root: str, view: str) -> SampleEnd:
+        return SampleEnd(
+            Sample(f"{root}_{view}", parent=Sample(root)),
+            "rejected",
+            {"paint": SampleState("skipped", ended(root, "paint", "rejected"), "no-subject")},
+            stage="paint",
+            reason="no-subject",
+        )
+
+    done = SampleEnd(Sample("c_v0", parent=Sample("c")), "done", {"paint": SampleState("done")})
+    ends = [*(left_out_child(root, view) for root in ("a", "b") for view in VIEWS), done]
+    assert left_out(ends) == {"no-subject": 2}
+    assert warnings_of(ends) == ["2 of 3 samples rejected: no-subject"]

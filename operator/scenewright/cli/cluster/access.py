@@ -5,26 +5,29 @@ The rights are those of the user: kubeconfig as kubectl finds it, else the Pod's
 
 from __future__ import annotations
 
-import json
+import asyncio
+import atexit
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from scenewright.api.names import GROUP, PLURALS, SHORT_NAMES
+from scenewright.kube.resources import OBJECTS, SECRETS
 from scenewright.planning.problems import Problem, SpecError, suggestion
 
-Json = dict[str, Any]
+if TYPE_CHECKING:
+    # Both load the official client, for which only a command on a cluster can wait.
+    from scenewright.kube.client import ApiError
+    from scenewright.kube.connection import Connection
 
-_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_CONNECT_SECONDS = 5
+Json = dict[str, Any]
+T = TypeVar("T")
+
 _WATCH_SECONDS = 300
-_MERGE_PATCH = "application/merge-patch+json"
-# The names of scenewright.api.kinds, whose models take a third of a second to load; a test compares them.
-PLURALS = {"SceneJob": "scenejobs", "DatasetJob": "datasetjobs", "TuningRun": "tuningruns"}
-SHORT_NAMES = {"SceneJob": "scene", "DatasetJob": "dsj", "TuningRun": "tune"}
-GROUP, VERSION = "scenewright.io", "v1alpha1"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -34,11 +37,6 @@ class Reference:
 
     kind: str
     name: str
-
-    @property
-    def plural(self) -> str:
-        """As the API's paths have it."""
-        return PLURALS[self.kind]
 
     def __str__(self) -> str:
         return f"{self.kind.lower()}/{self.name}"
@@ -100,59 +98,56 @@ def connect(place: Place) -> Cluster:
         ClusterError: the client library is missing, or there are no credentials.
     """
     try:
-        from kubernetes import config
+        from kubernetes.aio import config
+
+        from scenewright.kube import connection
     except ImportError:
         remedy = "needs the Kubernetes client: pip install 'scenewright[cluster]'"
         raise ClusterError([Problem("cluster", place.context or "default", remedy)]) from None
+    runner = asyncio.Runner()
     try:
-        client, namespace = _credentials(config, place)
+        return Cluster(runner, runner.run(connection.connect(place.context)), place.namespace)
     except (config.ConfigException, OSError) as error:
         where = os.environ.get("KUBECONFIG", "~/.kube/config")
         remedy = f"no usable credentials ({_line(error)}); set KUBECONFIG or give --context"
         raise ClusterError([Problem("kubeconfig", where, remedy)]) from None
-    return Cluster(client, place.namespace or namespace)
-
-
-def _credentials(config: Any, place: Place) -> tuple[Any, str]:
-    """The client and its namespace: inside a Pod without a kubeconfig those of the Pod's account."""
-    from kubernetes import client
-
-    has_file = bool(os.environ.get("KUBECONFIG")) or Path(config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser().exists()
-    if not has_file and _POD_NAMESPACE.exists():
-        config.load_incluster_config()
-        return client.ApiClient(), _POD_NAMESPACE.read_text(encoding="utf-8").strip()
-    contexts, active = config.list_kube_config_contexts()
-    chosen = next((each for each in contexts if each["name"] == place.context), active)
-    if place.context and chosen["name"] != place.context:
-        names = ", ".join(each["name"] for each in contexts)
-        raise config.ConfigException(f"no context {place.context!r}: there are {names}")
-    api = config.new_client_from_config(context=chosen["name"])
-    return api, chosen["context"].get("namespace") or "default"
 
 
 class Cluster:
-    """What the commands need of a cluster: plain JSON over the official client's connection."""
+    """What the commands need of a cluster: the operator's own client, waited for.
 
-    def __init__(self, api: Any, namespace: str) -> None:
-        self._api = api
-        self.namespace = namespace
+    Args:
+        runner: of the event loop to which the connection belongs.
+        namespace: that the user has named; empty: the connection's own.
+    """
+
+    def __init__(self, runner: asyncio.Runner, connection: Connection, namespace: str) -> None:
+        from scenewright.kube.client import Client
+
+        self._runner = runner
+        self._host = connection.configuration.host
+        self._client = Client(connection)
+        self.namespace = namespace or connection.namespace
+        atexit.register(self._close, connection)
 
     def get(self, reference: Reference) -> Json:
         """One object."""
-        return self._call("GET", self._path(reference), str(reference))
+        return self._wait(self._client.get(OBJECTS[reference.kind], self.namespace, reference.name), str(reference))
 
     def list(self, all_namespaces: bool) -> list[Json]:
         """The objects of all kinds, by kind, namespace and name."""
         found: list[Json] = []
-        for kind, plural in PLURALS.items():
-            page = self._call("GET", self._collection(plural, all_namespaces), plural, {"resourceVersion": "0"})
+        namespace = "" if all_namespaces else self.namespace
+        for kind, resource in OBJECTS.items():
+            page = self._wait(self._client.list(resource, namespace, resourceVersion="0"), resource.plural)
             found += [{**item, "kind": kind} for item in page["items"]]
         return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["kind"], each["metadata"]["name"]))
 
     def annotate(self, reference: Reference, annotations: dict[str, str]) -> Json:
         """Sets annotations; the spec is left alone."""
         body = {"metadata": {"annotations": annotations}}
-        return self._call("PATCH", self._path(reference), str(reference), body=body)
+        request = self._client.patch(OBJECTS[reference.kind], self.namespace, reference.name, body)
+        return self._wait(request, str(reference))
 
     def watch(self, reference: Reference) -> Iterator[Json]:
         """The object now, and after each of its changes; Gone once it is deleted."""
@@ -165,85 +160,65 @@ class Cluster:
         """The values of a Secret, which the user must be allowed to read."""
         from base64 import b64decode
 
-        found = self._call("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}", f"secret/{name}")
+        found = self._wait(self._client.get(SECRETS, self.namespace, name), f"secret/{name}")
         return {key: b64decode(value).decode() for key, value in found.get("data", {}).items()}
 
     def _changes(self, reference: Reference, version: str) -> Iterator[Json]:
         """Changes after `version`; ends when the server ends the watch or knows that version no more."""
-        query = {
-            "watch": "true",
-            "fieldSelector": f"metadata.name={reference.name}",
-            "resourceVersion": version,
-            "timeoutSeconds": str(_WATCH_SECONDS),
-        }
-        answer = self._open(
-            "GET", self._collection(reference.plural, False), str(reference), query, read_seconds=_WATCH_SECONDS + 30
+        from pydantic_core import from_json
+
+        lines = self._client.watch(
+            OBJECTS[reference.kind],
+            self.namespace,
+            _WATCH_SECONDS + 30,
+            fieldSelector=f"metadata.name={reference.name}",
+            resourceVersion=version,
+            timeoutSeconds=str(_WATCH_SECONDS),
         )
         try:
-            for line in _lines(answer):
-                event = json.loads(line)
+            while (line := self._wait(anext(lines, None), str(reference))) is not None:
+                event = from_json(line)
                 if event["type"] == "ERROR":
                     return
                 if event["type"] == "DELETED":
                     raise Gone
                 yield event["object"]
         finally:
-            answer.release_conn()
+            self._runner.run(lines.aclose())
 
-    def _path(self, reference: Reference) -> str:
-        return f"{self._collection(reference.plural, False)}/{reference.name}"
+    def _wait(self, request: Awaitable[T], what: str) -> T:
+        """The answer to a request.
 
-    def _collection(self, plural: str, all_namespaces: bool) -> str:
-        space = "" if all_namespaces else f"/namespaces/{self.namespace}"
-        return f"/apis/{GROUP}/{VERSION}{space}/{plural}"
+        Raises:
+            ClusterError: there is none, or the API server refuses.
+        """
+        from scenewright.kube.client import ApiError
 
-    def _call(self, method: str, path: str, what: str, query: dict[str, str] | None = None, body: Any = None) -> Json:
-        answer: Json = json.loads(self._open(method, path, what, query or {}, body).data)
-        return answer
-
-    def _open(
-        self, method: str, path: str, what: str, query: dict[str, str], body: Any = None, read_seconds: int = 30
-    ) -> Any:
-        """The answer of the API server with its body still to be read."""
-        from urllib3.exceptions import HTTPError
-
-        headers = {"Accept": "application/json", **({"Content-Type": _MERGE_PATCH} if body is not None else {})}
-        request = self._api.param_serialize(
-            method,
-            path,
-            query_params=list(query.items()),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
         try:
-            answer = self._api.call_api(*request, _request_timeout=(_CONNECT_SECONDS, read_seconds)).response
-        except (HTTPError, OSError) as error:
-            host = self._api.configuration.host
-            raise ClusterError([Problem("cluster", host, f"cannot be reached: {_line(error)}")]) from None
-        if answer.status >= 400:
-            raise ClusterError([_refusal(answer.status, answer.data, what, self.namespace)])
-        return answer
+            return self._runner.run(_awaited(request))
+        except ApiError as error:
+            if error.status:
+                raise ClusterError([_refusal(error, what, self.namespace)]) from None
+            raise ClusterError([Problem("cluster", self._host, f"cannot be reached: {_line(error)}")]) from None
+
+    def _close(self, connection: Connection) -> None:
+        # A thread that follows an object to the process's end still holds the loop.
+        with contextlib.suppress(RuntimeError):
+            self._runner.run(connection.close())
+            self._runner.close()
 
 
-def _lines(answer: Any) -> Iterator[bytes]:
-    rest = b""
-    for chunk in answer.stream(amt=None, decode_content=True):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line for line in lines if line)
+async def _awaited(request: Awaitable[T]) -> T:
+    return await request
 
 
-def _refusal(status: int, body: bytes, what: str, namespace: str) -> Problem:
+def _refusal(error: ApiError, what: str, namespace: str) -> Problem:
     """What the API server said, and what to do about it."""
-    try:
-        message = json.loads(body)["message"]
-    except (TypeError, ValueError, KeyError):
-        message = body[:200].decode(errors="replace")
-    if status == 404 and "could not find the requested resource" in message.lower():
+    if error.status == 404 and "could not find the requested resource" in error.message.lower():
         return Problem(what, namespace, "this cluster does not know the kind: is the Scenewright chart installed?")
-    if status == 404:
+    if error.status == 404:
         return Problem(what, namespace, "not found in this namespace; `scenewright status -A` shows all objects")
-    return Problem(what, namespace, f"the API server refused ({status}): {message}")
+    return Problem(what, namespace, f"the API server refused ({error.status}): {error.message}")
 
 
 def _line(error: BaseException) -> str:

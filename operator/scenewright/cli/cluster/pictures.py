@@ -12,6 +12,7 @@ from rich.text import Text
 
 from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.cluster.views import ObjectView, StageView, facts
+from scenewright.cli.results import MOST_FAILURES, failure_table, place_table
 from scenewright.cli.texts import age, duration
 
 STYLES = {
@@ -46,7 +47,6 @@ _COLUMNS: dict[str, Callable[[ObjectView], RenderableType]] = {
 _NUMBERS = ("done", "failed", "rate", "age")
 _WIDE = 100
 _LEFT_OUT = ("pipeline", "rate")
-MOST_FAILURES = 10
 MOST_REASONS = 20
 
 
@@ -83,7 +83,7 @@ def picture(view: ObjectView) -> RenderableType:
         told = ", ".join(f"{path} = {value}" for path, value in view.lab.items())
         parts += [Text(""), Text(f"from the lab's defaults: {told}", "dim")]
     if view.outputs:
-        parts += [Text(""), _places(view)]
+        parts += [Text(""), place_table(view.outputs.items())]
     if hint := _hint(view):
         parts += [Text(""), hint]
     title = Text.assemble((f" {view.kind} ", "bold"), f"{view.namespace}/", (f"{view.name} ", "bold"))
@@ -154,18 +154,7 @@ def _details(stage: StageView) -> list[str]:
 
 
 def _failures(view: ObjectView) -> RenderableType:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("sample", "stage", "reason", "message"):
-        table.add_column(name, overflow="fold")
-    for each in view.failures[:MOST_FAILURES]:
-        reason = Text(each.get("reason", ""), "red")
-        table.add_row(each["sample"], each["stage"], reason, Text(each.get("message", "")))
+    told = ((each["sample"], each["stage"], each.get("reason", ""), each.get("message", "")) for each in view.failures)
     more = max(view.failed, len(view.failures)) - MOST_FAILURES
-    return Group(table, Text(f"and {more} more in dropped.csv beside the results", "dim")) if more > 0 else table
-
-
-def _places(view: ObjectView) -> RenderableType:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for label, where in view.outputs.items():
-        table.add_row(Text(label, "bold"), Text(where, "cyan", overflow="fold"))
-    return table
+    hint = [Text(f"and {more} more in dropped.csv beside the results", "dim")] if more > 0 else []
+    return Group(failure_table(told), *hint)

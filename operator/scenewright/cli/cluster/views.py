@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from scenewright.api.status import number_texts, rate_text
-from scenewright.cli.texts import count, duration
+from scenewright.api.status import ENDS, number_texts, rate_text
+from scenewright.cli.texts import count, counted, duration
 
 Json = Mapping[str, Any]
 Mark = Literal["pending", "waiting", "running", "done", "current", "failed"]
 
-ENDS = ("Complete", "Failed")
 _MARKS: dict[str, Mark] = {
     "Pending": "pending",
     "Waiting": "waiting",
@@ -176,8 +175,7 @@ def plain_lines(view: ObjectView) -> list[str]:
 
 def _stage_line(stage: StageView) -> str:
     parts = [f"{stage.done}/{stage.total} done"] if stage.total else []
-    parts += [f"{stage.failed} failed"] if stage.failed else []
-    parts += [f"{stage.skipped} skipped"] if stage.skipped else []
+    parts += counted((stage.failed, "failed"), (stage.skipped, "skipped"))
     parts += [stage.shards] if stage.shards else []
     parts += [rate_text(stage.rate)] if stage.rate else []
     parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []

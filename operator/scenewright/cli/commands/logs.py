@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scenewright.api.status import ENDS
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.reading import StorageError, last_line, reader_command, storage_environment
-from scenewright.cli.cluster.views import ENDS
-from scenewright.cli.texts import refuse
+from scenewright.cli.texts import refusing
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.contract import layout
 
@@ -62,17 +62,17 @@ class Labels:
         return label, {"step": step, "shard": int(shard), "pod": pod, "attempt": attempt}
 
 
-def logs_command(target: str, place: Place, selection: Selection, follow: bool, use_secret: bool, as_json: bool) -> int:
+@refusing
+def logs_command(
+    target: str, place: Place, selection: Selection, *, follow: bool, use_secret: bool, as_json: bool
+) -> int:
     """Prints the logs of one run; with `follow` until the object ends."""
+    reference, cluster = parse(target), connect(place)
+    raw = cluster.get(reference)
+    prefix = logs_prefix(raw, selection)
+    environment = storage_environment(cluster, raw, use_secret)
     try:
-        reference = parse(target)
-        cluster = connect(place)
-        raw = cluster.get(reference)
-        prefix = logs_prefix(raw, selection)
-        environment = storage_environment(cluster, raw, use_secret)
         return _print(cluster, reference, prefix, selection, environment, follow, as_json)
-    except SpecError as error:
-        return refuse(error, as_json)
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

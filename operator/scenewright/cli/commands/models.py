@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,15 @@ from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.backends import registry
 from scenewright_stages.backends.cache.weights import default_cache_dir, fetch_weights, weights_status
 from scenewright_stages.backends.errors import MissingPackage, MissingWeights
+from scenewright_stages.backends.inpaint.facts import FLUX_FILL
 from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH_OF_PIPES = 160
+PROMPTED_WEIGHTS = {FLUX_FILL.id: FLUX_FILL}
+"""Weights that need no text encoders once the empty prompt's embedding lies beside them."""
 
 
 def models_command(as_json: bool) -> int:
@@ -52,6 +56,20 @@ def fetch_command(weights_id: str, accepted: str) -> int:
         return 1
     print(f"{weights.id}: {status.path}")
     return 0
+
+
+def empty_prompt_command(weights_id: str) -> int:
+    """Embeds the empty prompt with the text encoders of cached weights, and stores the embedding beside them."""
+    option = "--store-empty-prompt"
+    if weights_id not in PROMPTED_WEIGHTS:
+        return _refused(Problem(option, weights_id, f"must be one of {', '.join(PROMPTED_WEIGHTS)}"))
+    status = weights_status(PROMPTED_WEIGHTS[weights_id], default_cache_dir())
+    if status.path is None or status.state != "present" or not status.optional_present:
+        remedy = f"its text encoders are not in the model cache: scenewright models --fetch {weights_id}"
+        return _refused(Problem(option, weights_id, remedy))
+    # A process of its own: the command line loads no model code.
+    command = [sys.executable, "-m", "scenewright_stages.backends.inpaint.flux_prompts", str(status.path)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _refused(problem: Problem) -> int:

@@ -8,17 +8,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scenewright.cli.texts import refuse
-from scenewright.planning.problems import SpecError
+from scenewright.cli.texts import refusing
 from scenewright.reconcile.settings import OperatorSettings, load_settings
 
 
+@refusing
 def operator_command(config: Path | None) -> int:
     """Runs the operator until a signal; 0 after a signal, 1 when it cannot go on, 10 for a wrong configuration."""
-    try:
-        settings = load_settings(str(config) if config else None)
-    except SpecError as error:
-        return refuse(error, as_json=False)
+    settings = load_settings(str(config) if config else None)
     _configure_logging(settings)
     import uvloop
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenewright.api.kinds import RETRY_ANNOTATION
+from scenewright.api.names import RETRY_ANNOTATION
 from scenewright.cli.cluster.access import Place, connect, is_reference, parse
 from scenewright.cli.cluster.reading import storage_environment
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, place, print_json, print_problems, refuse
+from scenewright.cli.texts import count, place, print_json, print_problems, refusing
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import resolved_from
 from scenewright.planning.inputs import ObjectReference
@@ -29,15 +29,12 @@ from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract.task import TaskPick
 
 
-def retry_object(target: str, place: Place, as_json: bool) -> int:
+@refusing
+def retry_object(target: str, place: Place, *, as_json: bool) -> int:
     """Asks the operator to try again what failed; what is done is not made again."""
     token = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-    try:
-        reference = parse(target)
-        cluster = connect(place)
-        raw = cluster.annotate(reference, {RETRY_ANNOTATION: token})
-    except SpecError as error:
-        return refuse(error, as_json)
+    reference, cluster = parse(target), connect(place)
+    raw = cluster.annotate(reference, {RETRY_ANNOTATION: token})
     if as_json:
         print_json({"kind": reference.kind, "name": reference.name, "namespace": cluster.namespace, "token": token})
         return 0
@@ -47,11 +44,13 @@ def retry_object(target: str, place: Place, as_json: bool) -> int:
     return 0
 
 
+@refusing
 def pick_command(
     target: str,
     sample: str,
     choices: Sequence[str],
-    where: Any,
+    where: Place,
+    *,
     use_secret: bool,
     as_json: bool,
     others: Sequence[Path] = (),
@@ -67,14 +66,11 @@ def pick_command(
         as_json: print one JSON document.
         others: manifests of the objects that a manifest refers to.
     """
-    try:
-        plan, environment, finish = _target(target, where, use_secret, others)
-        run = LocalRun(plan, run_settings(plan), lambda event: None, environment)
-        outcome, questions = run.pick([])
-        if not outcome.exit_code and sample:
-            outcome, questions = run.pick([TaskPick(sample=sample, answer=_answer(sample, choices, questions))])
-    except SpecError as error:
-        return refuse(error, as_json)
+    plan, environment, finish = _target(target, where, use_secret, others)
+    run = LocalRun(plan, run_settings(plan), lambda event: None, environment)
+    outcome, questions = run.pick([])
+    if not outcome.exit_code and sample:
+        outcome, questions = run.pick([TaskPick(sample=sample, answer=_answer(sample, choices, questions))])
     if outcome.exit_code:
         print_problems(outcome.problems)
         return outcome.exit_code
@@ -87,7 +83,7 @@ def pick_command(
     return 0
 
 
-def _target(target: str, where: Any, use_secret: bool, others: Sequence[Path]) -> tuple[Plan, Mapping[str, str], Any]:
+def _target(target: str, where: Place, use_secret: bool, others: Sequence[Path]) -> tuple[Plan, Mapping[str, str], Any]:
     """The plan, the environment of its process, and what to do once a choice is stored."""
     if not is_reference(target):
         plan = _local_plan(Path(target), others)

@@ -10,24 +10,21 @@ from typing import Any
 
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, duration, print_json, print_problems, refuse
+from scenewright.cli.texts import count, duration, print_json, print_problems, refusing
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import resolved_from
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
-from scenewright.planning.problems import SpecError
 
 WIDTH_OF_PIPES = 160
 WAITS = "WaitingForDependency"
 
 
-def plan_command(files: Sequence[Path], changes: Changes, as_json: bool, force: bool = False) -> int:
+@refusing
+def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, force: bool = False) -> int:
     """Shows what a run would do; the index step looks at input and output and writes nothing."""
-    try:
-        plans = load_plans(files, changes, complete=False)
-    except SpecError as error:
-        return refuse(error, as_json)
+    plans = load_plans(files, changes, complete=False)
     outputs = {reference_to(plan): plan.spec.output.uri for plan in plans}
     results = [_planned(plan, outputs, force) for plan in plans]
     code = max(outcome.exit_code for _, outcome, _ in results)
@@ -124,12 +121,10 @@ def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def validate_command(files: Sequence[Path], changes: Changes, as_json: bool) -> int:
+@refusing
+def validate_command(files: Sequence[Path], changes: Changes, *, as_json: bool) -> int:
     """Tells every problem that can be seen without the input."""
-    try:
-        plans = load_plans(files, changes, complete=False)
-    except SpecError as error:
-        return refuse(error, as_json)
+    plans = load_plans(files, changes, complete=False)
     if as_json:
         jobs = [{"kind": plan.kind, "name": plan.name, "workHash": plan.work_hash} for plan in plans]
         print_json({"exitCode": 0, "jobs": jobs, "problems": []})

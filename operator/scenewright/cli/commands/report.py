@@ -14,7 +14,7 @@ from scenewright.cli.cluster.access import Place, connect, parse
 from scenewright.cli.cluster.reading import StorageError, copy_object, storage_environment
 from scenewright.cli.cluster.views import plain_lines, summary, view_of
 from scenewright.cli.manifests import Changes, load_documents
-from scenewright.cli.texts import count, place, print_json, refuse
+from scenewright.cli.texts import count, counted, place, print_json, refusing
 from scenewright.execution.published import completed, local_path
 from scenewright.planning.documents import absolute_uri
 from scenewright.planning.problems import Problem, SpecError
@@ -25,13 +25,11 @@ from scenewright_stages.contract.task import PUBLISH_STEP
 PAGE = "report.html"
 
 
-def report_command(target: str, output_uri: str, open_page: bool, as_json: bool) -> int:
+@refusing
+def report_command(target: str, output_uri: str, open_page: bool, *, as_json: bool) -> int:
     """Tells how the last published run ended; opens its page when asked to."""
-    try:
-        folder = _results_folder(target, output_uri)
-        report = _last_report(folder)
-    except SpecError as error:
-        return refuse(error, as_json)
+    folder = _results_folder(target, output_uri)
+    report = _last_report(folder)
     page = folder / PAGE
     if as_json:
         shown = {"page": str(page) if page.is_file() else "", **report.model_dump(by_alias=True)}
@@ -78,9 +76,8 @@ def _last_report(folder: Path) -> Report:
 def _print_report(report: Report, page: Path) -> None:
     print(f"{count(report.samples, 'sample')}, run {report.run}")
     for name, counts in report.stages.items():
-        facts: dict[str, Any] = {"failed": counts.failed, "skipped": counts.skipped, "missing": counts.missing}
-        rest = "".join(f", {number} {word}" for word, number in facts.items() if number)
-        print(f"  {name}: {counts.done} done{rest}")
+        rest = counted((counts.failed, "failed"), (counts.skipped, "skipped"), (counts.missing, "missing"))
+        print(f"  {name}: {', '.join([f'{counts.done} done', *rest])}")
     for warning in report.warnings:
         print(f"warning: {warning}")
     for failure in report.failures:
@@ -91,22 +88,20 @@ def _print_report(report: Report, page: Path) -> None:
         sys.stderr.write("no report page was made for this run\n")
 
 
-def report_object(target: str, place: Place, open_page: bool, use_secret: bool, as_json: bool) -> int:
+@refusing
+def report_object(target: str, place: Place, *, open_page: bool, use_secret: bool, as_json: bool) -> int:
     """Tells what the status knows of the last run; `open_page` copies the page here and shows it."""
+    reference, cluster = parse(target), connect(place)
+    raw = cluster.get(reference)
+    view = view_of(raw, datetime.now(UTC))
+    page = view.outputs.get("report", "")
+    if as_json:
+        print_json({"page": page, **summary(raw)})
+    else:
+        print("\n".join(plain_lines(view)))
     try:
-        reference = parse(target)
-        cluster = connect(place)
-        raw = cluster.get(reference)
-        view = view_of(raw, datetime.now(UTC))
-        page = view.outputs.get("report", "")
-        if as_json:
-            print_json({"page": page, **summary(raw)})
-        else:
-            print("\n".join(plain_lines(view)))
         if open_page:
             _open(page, storage_environment(cluster, raw, use_secret))
-    except SpecError as error:
-        return refuse(error, as_json)
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -16,7 +16,7 @@ from typing import Protocol
 from scenewright.cli.board import Board
 from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.results import outcome_json
-from scenewright.cli.texts import print_json, print_problems, refuse
+from scenewright.cli.texts import print_json, print_problems, refusing
 from scenewright.execution.devices import available_cpus, thread_environment
 from scenewright.execution.events import Event, Outcome
 from scenewright.execution.local import LocalRun
@@ -24,7 +24,6 @@ from scenewright.execution.outcomes import COMMAND_INTERRUPTED, COMMAND_SAMPLES_
 from scenewright.execution.published import last_retry_token
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
-from scenewright.planning.problems import SpecError
 from scenewright.planning.tasks import RunSettings
 from scenewright_stages.backends.cache.weights import default_cache_dir
 
@@ -36,12 +35,12 @@ class Display(Protocol):
         """Takes one event in."""
 
 
-def run_command(files: Sequence[Path], changes: Changes, as_json: bool, retry_failed: bool, force: bool = False) -> int:
+@refusing
+def run_command(
+    files: Sequence[Path], changes: Changes, *, as_json: bool, retry_failed: bool, force: bool = False
+) -> int:
     """Runs every document of the files, each after those that it needs; the exit code is that of the worst one."""
-    try:
-        plans = load_plans(files, changes)
-    except SpecError as error:
-        return refuse(error, as_json)
+    plans = load_plans(files, changes)
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
     for given in plans:
         plan = given
@@ -114,7 +113,7 @@ def _run_one(plan: Plan, settings: RunSettings, as_json: bool) -> Outcome:
     if sys.stdout.isatty():
         return _run_live(plan, settings)
     from scenewright.cli.plain import PlainProgress
-    from scenewright.cli.summary import print_plain_summary
+    from scenewright.cli.results import print_plain_summary
 
     outcome = _run_shown(plan, settings, PlainProgress(Board.of(plan), sys.stdout))
     print_problems(outcome.problems)
@@ -126,7 +125,7 @@ def _run_live(plan: Plan, settings: RunSettings) -> Outcome:
     from rich.console import Console
 
     from scenewright.cli.live import LiveProgress
-    from scenewright.cli.summary import print_rich_summary
+    from scenewright.cli.results import print_rich_summary
 
     console = Console(highlight=False)
     outcome = _run_shown(plan, settings, LiveProgress(Board.of(plan), console))

@@ -11,23 +11,20 @@ from typing import Any
 
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
-from scenewright.cli.texts import print_json, refuse
-from scenewright.planning.problems import SpecError
+from scenewright.cli.texts import print_json, refusing
 
 SECONDS_BETWEEN_LISTS = 3.0
 WIDTH_OF_PIPES = 200
 
 
-def status_command(target: str, place: Place, all_namespaces: bool, watch: bool, as_json: bool) -> int:
+@refusing
+def status_command(target: str, place: Place, *, all_namespaces: bool, watch: bool, as_json: bool) -> int:
     """Shows one object, or all of them; with `watch` until the object ends or the user stops."""
-    try:
-        reference = parse(target) if target else None
-        cluster = connect(place)
-        if reference is None:
-            return _show_all(cluster, all_namespaces, watch, as_json)
-        return _watch_one(cluster, reference, as_json) if watch else _show_one(cluster, reference, as_json)
-    except SpecError as error:
-        return refuse(error, as_json)
+    reference = parse(target) if target else None
+    cluster = connect(place)
+    if reference is None:
+        return _show_all(cluster, all_namespaces, watch, as_json)
+    return _watch_one(cluster, reference, as_json) if watch else _show_one(cluster, reference, as_json)
 
 
 def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
@@ -92,24 +89,21 @@ def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool
             document = {"objects": [summary(raw) for raw in found]}
             print(json.dumps(document, ensure_ascii=False), flush=True) if watch else print_json(document)
         return 0
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
 
     from scenewright.cli.cluster.pictures import overview
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
-    where = "the cluster" if all_namespaces else f"namespace {cluster.namespace}"
+    nothing = f"no objects in {'the cluster' if all_namespaces else f'namespace {cluster.namespace}'}"
+    views = ([_view(raw) for raw in found] for found in lists)
+    tables = (overview(each, all_namespaces, console.width) if each else nothing for each in views)
     if not watch:
-        views = [_view(raw) for raw in next(lists)]
-        console.print(overview(views, all_namespaces, console.width) if views else f"no objects in {where}")
+        console.print(next(tables))
         return 0
     with Live(console=console, auto_refresh=False) as live:
-        for found in lists:
-            views = [_view(raw) for raw in found]
-            live.update(
-                overview(views, all_namespaces, console.width) if views else Group(f"no objects in {where}"),
-                refresh=True,
-            )
+        for table in tables:
+            live.update(table, refresh=True)
     return 0
 
 

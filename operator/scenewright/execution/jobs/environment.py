@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenewright.execution.devices import thread_environment
-from scenewright.execution.jobs import paths
+from scenewright.execution.jobs import volumes
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.layout import STORAGE_KEYS
@@ -16,12 +16,12 @@ REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FLUSH_SECONDS = 5
 """Part of the grace period that is left when the worker has to be gone: the log is stored in it."""
 
-_CACHE = f"{paths.SCRATCH}/cache"
+_CACHE = f"{volumes.SCRATCH}/cache"
 _WRITABLE = {
-    "HOME": f"{paths.SCRATCH}/home",
-    "TMPDIR": paths.TEMPORARY,
+    "HOME": f"{volumes.SCRATCH}/home",
+    "TMPDIR": volumes.TEMPORARY,
     "XDG_CACHE_HOME": _CACHE,
-    "XDG_CONFIG_HOME": f"{paths.SCRATCH}/config",
+    "XDG_CONFIG_HOME": f"{volumes.SCRATCH}/config",
     "HF_HOME": f"{_CACHE}/huggingface",
     "NUMBA_CACHE_DIR": f"{_CACHE}/numba",
     "MPLCONFIGDIR": f"{_CACHE}/matplotlib",
@@ -63,13 +63,13 @@ def _values(request: JobRequest) -> dict[str, str]:
 
 
 def _compiled(request: JobRequest) -> dict[str, str]:
-    folder = paths.COMPILED if request.shares_compiled else _CACHE
+    folder = volumes.COMPILED if request.shares_compiled else _CACHE
     return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor", "TRITON_CACHE_DIR": f"{folder}/triton"}
 
 
 def _worker(request: JobRequest) -> dict[str, str]:
     found = {
-        "SCENEWRIGHT_SCRATCH": f"{paths.SCRATCH}/work",
+        "SCENEWRIGHT_SCRATCH": f"{volumes.SCRATCH}/work",
         "SCENEWRIGHT_GRACE_SECONDS": str(request.settings.grace_seconds - FLUSH_SECONDS),
         "SCENEWRIGHT_GPUS": str(request.needs.gpus),
         "SCENEWRIGHT_STORAGE_PATIENCE": str(request.settings.storage_patience_seconds),
@@ -81,7 +81,7 @@ def _worker(request: JobRequest) -> dict[str, str]:
 
 
 def _models(request: JobRequest) -> dict[str, str]:
-    found = {"SCENEWRIGHT_MODEL_CACHE": paths.MODELS} if request.model_claim else {}
+    found = {"SCENEWRIGHT_MODEL_CACHE": volumes.MODELS} if request.model_claim else {}
     if not request.fills_models:
         return {**found, "HF_HUB_OFFLINE": "1"}
     source = request.settings.model_cache.source
@@ -92,7 +92,7 @@ def _progress(request: JobRequest) -> dict[str, str]:
     target = request.settings.progress
     if not target.url:
         return {}
-    return {"SCENEWRIGHT_PROGRESS_URL": target.url, "SCENEWRIGHT_PROGRESS_TOKEN": paths.TOKEN}
+    return {"SCENEWRIGHT_PROGRESS_URL": target.url, "SCENEWRIGHT_PROGRESS_TOKEN": volumes.TOKEN}
 
 
 def _task(request: JobRequest) -> str:
@@ -100,7 +100,7 @@ def _task(request: JobRequest) -> str:
     settings = RunSettings(
         run=create.run,
         holder=request.owner.uid,
-        model_cache=paths.MODELS if request.model_claim else "",
+        model_cache=volumes.MODELS if request.model_claim else "",
         # A stage that was given a GPU must not fall back to the CPU in silence.
         device="cuda" if request.needs.gpus else "cpu",
         retry_failed=create.retry_failed,

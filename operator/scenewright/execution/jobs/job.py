@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenewright.api.kinds import API_VERSION
-from scenewright.execution.jobs import labels
+from scenewright.api.names import API_VERSION
+from scenewright.execution.jobs import names
 from scenewright.execution.jobs.names import job_name, output_place
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
-from scenewright.execution.jobs.quantities import gibibytes
-from scenewright.execution.jobs.request import Creation, JobRequest, Owner
-from scenewright.execution.jobs.resources import needs_of
+from scenewright.execution.jobs.request import CreateJob, JobRequest, Owner
+from scenewright.execution.jobs.resources import gibibytes, needs_of
 from scenewright.execution.jobs.settings import PodSettings
-from scenewright.planning import protocol
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import restarts_of
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
 
-__all__ = ["Creation", "Owner", "job_manifest"]
 
-
-def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettings) -> dict[str, Any]:
+def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> dict[str, Any]:
     """The Job as the API server takes it; the same arguments give the same Job.
-
-    Args:
-        plan: of the object's work.
-        owner: the object; only its kind, name, namespace and uid are used.
-        create: step, run, shards and flags.
-        settings: what the operator's configuration says about Pods.
 
     Raises:
         UnknownImageError: the configuration has no image for the step.
         ValueError: the task does not fit into its environment variable.
     """
     request = JobRequest(plan, owner, create, needs_of(plan, create.step, settings), settings)
-    own = labels.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
-    found = labels.with_own(own, plan.spec.scheduling.labels)
+    own = names.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
+    found = names.with_own(own, plan.spec.scheduling.labels)
     queue = queue_of(request)
     template = {
         "metadata": {"labels": {**found, **_egress(request)}, **_annotations(request)},
@@ -48,8 +38,8 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
         "metadata": {
             "name": job_name(owner.kind, owner.name, owner.uid, plan.work_hash, create.step),
             "namespace": owner.namespace,
-            "labels": {**found, **({labels.QUEUE: queue} if queue else {})},
-            "annotations": {labels.TEMPLATE: short_hash([template, queue]), **_notes(request)},
+            "labels": {**found, **({names.QUEUE: queue} if queue else {})},
+            "annotations": {names.TEMPLATE: short_hash([template, queue]), **_notes(request)},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": {
@@ -62,30 +52,31 @@ def job_manifest(plan: Plan, owner: Owner, create: Creation, settings: PodSettin
 
 def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
-    named = protocol.queue_of(request.plan, needs_gpu=request.needs.gpus > 0)
-    return named or request.plan.spec.scheduling.labels.get(labels.QUEUE, "")
+    scheduling = request.plan.spec.scheduling
+    named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
+    return named or scheduling.labels.get(names.QUEUE, "")
 
 
 def _notes(request: JobRequest) -> dict[str, str]:
     """What the operator later needs to know: GPUs of one Pod, and where the Pods write."""
     spec = request.plan.spec
     place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
-    found = {labels.GPUS: str(request.needs.gpus)}
+    found = {names.GPUS: str(request.needs.gpus)}
     if not request.create.plan_only:
-        found[labels.OUTPUT] = place
+        found[names.OUTPUT] = place
         if hosts := request.plan.pipeline.hosts:
-            found[labels.HOSTS] = ",".join(hosts)
+            found[names.HOSTS] = ",".join(hosts)
     return found
 
 
 def _egress(request: JobRequest) -> dict[str, str]:
     name = request.stage.egress if request.stage else ""
-    return {labels.EGRESS: labels.label_value(name)} if name else {}
+    return {names.EGRESS: names.label_value(name)} if name else {}
 
 
 def _annotations(request: JobRequest) -> dict[str, Any]:
     memory = request.needs.gpu_memory_gib
-    return {"annotations": {labels.GPU_MEMORY: gibibytes(memory)}} if memory else {}
+    return {"annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else {}
 
 
 def _job_spec(request: JobRequest) -> dict[str, Any]:

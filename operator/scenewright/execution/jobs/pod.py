@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
-from scenewright.api.scheduling import ResourceClaim, Scheduling
-from scenewright.execution.jobs.deadlines import pod_deadline
+from scenewright.api.scheduling import ResourceClaim, Toleration
 from scenewright.execution.jobs.environment import environment_of
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.execution.jobs.volumes import mounts_of, volumes_of
 from scenewright.execution.process import WORKER_MODULE
+from scenewright.planning import backends
+from scenewright_stages.contract.pipeline import CPU_IMAGE, StageSpec
+
+SHARD_SECONDS = 900.0
+"""What the worker aims at for a shard whose size the object does not set."""
+LOADING_SECONDS = 3600
+MAXIMUM_SHARDS = 10_000
+MAXIMUM_SECONDS = 2**31 - 1
+
+
+def pod_deadline(request: JobRequest) -> int | None:
+    """Seconds after which the kubelet ends the Pod; above all that its samples may take when every one of them uses
+    its whole time at every attempt.
+
+    None for a stage that keeps state: the time of its samples starts again with every state that they save, which
+    only the worker knows.
+    """
+    beside = request.settings.step_deadline_seconds
+    if request.stage is None:
+        return beside
+    if request.stage.keeps_state:
+        return None
+    execution = request.plan.spec.execution
+    attempts = request.plan.retries.per_sample + 1
+    seconds = LOADING_SECONDS + _samples_per_shard(request, request.stage) * execution.sample_timeout_seconds * attempts
+    folded = request.create.fold_index + request.create.fold_publish
+    return min(MAXIMUM_SECONDS, seconds + folded * beside)
+
+
+def _samples_per_shard(request: JobRequest, stage: StageSpec) -> int:
+    size = request.plan.spec.execution.samples_per_shard or ceil(SHARD_SECONDS / max(stage.seconds_per_sample, 1e-3))
+    # At the cap, shards are larger than asked for, by a factor that only the index knows.
+    return size * 100 if request.create.shards >= MAXIMUM_SHARDS else size
+
 
 CONTAINER = "worker"
-CPU_FAMILY = "cpu"
-"""Name under which the configuration may give an image of its own to models, index and publish."""
 
 
 class UnknownImageError(ValueError):
-    """The operator's configuration has no image for a stage family."""
+    """The operator's configuration has no image of a name."""
 
 
 def pod_spec(request: JobRequest) -> dict[str, Any]:
@@ -42,22 +74,19 @@ def pod_spec(request: JobRequest) -> dict[str, Any]:
 
 
 def image_of(request: JobRequest) -> str:
-    """The image of the step: the override's, the stage family's, or the one of steps without a GPU.
+    """The image of the step: the override's, or that of the configuration for what the stage and its backends need.
 
     Raises:
         UnknownImageError: there is none.
     """
-    images, plan, step = request.settings.images, request.plan, request.create.step
-    if not request.is_stage:
-        return images.get(CPU_FAMILY) or _family_image(plan.chain[0].image, request.settings)
-    return request.own_image or _family_image(plan.stage(step).image, request.settings)
-
-
-def _family_image(family: str, settings: PodSettings) -> str:
-    if family not in settings.images:
-        known = ", ".join(sorted(settings.images)) or "none"
-        raise UnknownImageError(f"images.{family}: not in the operator's configuration, which has {known}")
-    return settings.images[family]
+    if request.own_image:
+        return request.own_image
+    images, stage = request.settings.images, request.stage
+    name = backends.image_of(stage, on_gpu=request.needs.gpus > 0) if stage is not None else CPU_IMAGE
+    if name not in images:
+        known = ", ".join(sorted(images)) or "none"
+        raise UnknownImageError(f"images.{name}: not in the operator's configuration, which has {known}")
+    return images[name]
 
 
 def _container(request: JobRequest) -> dict[str, Any]:
@@ -116,19 +145,15 @@ def _placement(request: JobRequest) -> dict[str, Any]:
     found = {
         "priorityClassName": scheduling.priority_class_name,
         "nodeSelector": {**settings.node_selector, **scheduling.node_selector},
-        "tolerations": [*settings.tolerations, *_tolerations(scheduling)],
+        "tolerations": [*settings.tolerations, *map(_as_given, scheduling.tolerations)],
         "affinity": dict(scheduling.affinity),
         "runtimeClassName": scheduling.runtime_class_name if on_gpu else "",
-        "resourceClaims": [_claim(claim) for claim in scheduling.resource_claims] if on_gpu else [],
+        "resourceClaims": list(map(_as_given, scheduling.resource_claims)) if on_gpu else [],
     }
     return {name: value for name, value in found.items() if value}
 
 
-def _tolerations(scheduling: Scheduling) -> list[dict[str, Any]]:
-    dumped = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in scheduling.tolerations]
-    return [{name: value for name, value in each.items() if value != ""} for each in dumped]
-
-
-def _claim(claim: ResourceClaim) -> dict[str, Any]:
-    dumped = claim.model_dump(mode="json", by_alias=True)
-    return {name: value for name, value in dumped.items() if value}
+def _as_given(block: Toleration | ResourceClaim) -> dict[str, Any]:
+    """A block of the spec as Kubernetes takes it, without what the object leaves empty."""
+    dumped = block.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {name: value for name, value in dumped.items() if value != ""}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from scenewright.execution.jobs.resources import StepNeeds
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.backends import revisions
+from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
@@ -26,40 +28,35 @@ class Owner(Protocol):
     def uid(self) -> str: ...
 
 
-class Creation(Protocol):
-    """Which step is to be carried out, and how."""
+@dataclass(frozen=True)
+class CreateJob:
+    """Create the Job of one step of a run; on 409 the owner's uid and the work hash decide whether it is ours.
 
-    @property
-    def step(self) -> str: ...
-    @property
-    def run(self) -> str: ...
-    @property
-    def shards(self) -> int: ...
-    @property
-    def fold_index(self) -> bool: ...
-    @property
-    def fold_publish(self) -> bool: ...
-    @property
-    def retry_failed(self) -> bool: ...
-    @property
-    def plan_only(self) -> bool: ...
+    Attributes:
+        step: ``models``, ``index``, a stage's name or ``publish``.
+        run: id of the run.
+        shards: completions.
+        fold_index, fold_publish, retry_failed, plan_only: as in the worker's task.
+        resolved: what the named inputs of the run were at its start.
+    """
+
+    step: str
+    run: str
+    shards: int = 1
+    fold_index: bool = False
+    fold_publish: bool = False
+    retry_failed: bool = False
+    plan_only: bool = False
+    resolved: Mapping[str, ResolvedInput] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One Job to be built.
-
-    Attributes:
-        plan: of the object's work.
-        owner: the object.
-        create: the step.
-        needs: what one of its Pods asks for.
-        settings: from the operator's configuration.
-    """
+    """One Job to be built; `needs` is what one of its Pods asks for."""
 
     plan: Plan
     owner: Owner
-    create: Creation
+    create: CreateJob
     needs: StepNeeds
     settings: PodSettings
 

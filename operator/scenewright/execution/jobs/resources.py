@@ -8,11 +8,36 @@ from math import ceil
 from typing import Any
 
 from scenewright.api.execution import ResourceRequirements
-from scenewright.execution.jobs.quantities import cores, gibibytes, number_of
 from scenewright.execution.jobs.settings import PodSettings, StepResources
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.pipeline import Resources, StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
+
+_FACTORS = {
+    **{"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18},
+    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60},
+}
+
+
+def number_of(quantity: str | int | float) -> float:
+    """The number that a quantity stands for: cores, bytes or pieces.
+
+    Raises:
+        ValueError: not a quantity.
+    """
+    text = str(quantity)
+    suffix = next((suffix for suffix in sorted(_FACTORS, key=len, reverse=True) if text.endswith(suffix)), "")
+    return float(text.removesuffix(suffix)) * _FACTORS.get(suffix, 1.0)
+
+
+def cores(count: float) -> str:
+    """CPU cores: whole ones as such, else thousandths."""
+    return str(int(count)) if count == int(count) else f"{ceil(count * 1000)}m"
+
+
+def gibibytes(count: float) -> str:
+    """Memory or disk space given in GiB."""
+    return f"{int(count)}Gi" if count == int(count) else f"{ceil(count * 1024)}Mi"
 
 
 @dataclass(frozen=True)
@@ -50,10 +75,15 @@ class StepNeeds:
 def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
     """What a Pod of the step asks for; only stages that the plan puts on a GPU get one."""
     if step in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP):
-        return _without_gpu(_defaults(settings, step))
+        return _without_gpu({MODELS_STEP: settings.models, INDEX_STEP: settings.index}.get(step, settings.publish))
     stage = plan.stage(step)
     override = plan.spec.execution.stage_overrides.get(step)
     return _of_stage(plan, stage, override.resources if override else ResourceRequirements())
+
+
+def asks_for_gpu(plan: Plan, stage: str) -> bool:
+    """Whether a Pod of the stage asks for a GPU, which the plan alone decides."""
+    return needs_of(plan, stage, PodSettings()).gpus > 0
 
 
 def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> StepNeeds:
@@ -62,7 +92,8 @@ def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> S
     asked = {name: limits[name] for name in limits if _is_gpu(name, scheduling.gpu_resource)}
     gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.gpus
     if not gpus:
-        return StepNeeds(requests, _without(limits, asked), 0, (), resources.scratch_gib)
+        others = {name: limits[name] for name in limits if name not in asked}
+        return StepNeeds(requests, others, 0, (), resources.scratch_gib)
     if scheduling.resource_claims:
         claims = tuple(claim.name for claim in scheduling.resource_claims)
         return StepNeeds(requests, limits, gpus, claims, resources.scratch_gib, resources.gpu_memory_gib)
@@ -80,7 +111,8 @@ def _is_gpu(name: str, gpu_resource: str) -> bool:
 def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str, str], dict[str, str]]:
     """Requests and limits that the API server accepts: no request above its limit, extended resources in limits."""
     given_requests = {name: str(value) for name, value in override.requests.items() if "/" not in name}
-    limits = {name: str(value) for name, value in {**_extended(override.requests), **override.limits}.items()}
+    extended = {name: value for name, value in override.requests.items() if "/" in name}
+    limits = {name: str(value) for name, value in {**extended, **override.limits}.items()}
     memory = gibibytes(stage.memory_gib)
     requests = {"cpu": cores(stage.cpu), "memory": limits.get("memory", memory), **given_requests}
     limits.setdefault("memory", requests["memory"])
@@ -90,19 +122,7 @@ def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str,
     return requests, limits
 
 
-def _extended(resources: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in resources.items() if "/" in name}
-
-
-def _without(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if name not in names}
-
-
 def _without_gpu(resources: StepResources) -> StepNeeds:
     memory = gibibytes(resources.memory_gib)
     requests = {"cpu": cores(resources.cpu), "memory": memory}
     return StepNeeds(requests, {"memory": memory}, 0, (), resources.scratch_gib)
-
-
-def _defaults(settings: PodSettings, step: str) -> StepResources:
-    return {MODELS_STEP: settings.models, INDEX_STEP: settings.index, PUBLISH_STEP: settings.publish}[step]

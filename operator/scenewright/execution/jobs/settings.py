@@ -50,7 +50,8 @@ class PodSettings(Params):
 
     images: dict[str, str] = Field(
         default_factory=dict,
-        description="Image by the name of a stage family, such as scene; `cpu`, if given, runs models, index, publish.",
+        description="Image by name: `cpu` (models, index, publish and what needs no GPU), `gaussians`, `perception`, "
+        "`diffusion`, and those of pipelines of your own.",
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = Field(default_factory=list, description="Besides those of the object.")

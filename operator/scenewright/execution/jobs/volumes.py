@@ -1,12 +1,24 @@
-"""Volumes of a step's Pod: scratch, shared memory, the model cache, and the token for pushing progress."""
+"""Volumes of a step's Pod: scratch, shared memory, the model cache, and the token for pushing progress.
+
+Everything else of the container's file system is read-only.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from scenewright.execution.jobs import paths
-from scenewright.execution.jobs.quantities import gibibytes
 from scenewright.execution.jobs.request import JobRequest
+from scenewright.execution.jobs.resources import gibibytes
+
+SCRATCH = "/scratch"
+TEMPORARY = "/tmp"  # A part of the scratch volume, for libraries that know no other place
+SHARED_MEMORY = "/dev/shm"
+MODELS = "/models"
+COMPILED = "/compiled"
+COMPILED_IN_CLAIM = "compile"
+TOKEN_FOLDER = "/var/run/secrets/scenewright/progress"
+TOKEN = f"{TOKEN_FOLDER}/token"
+
 
 _SCRATCH, _SHARED, _MODELS, _TOKEN = "scratch", "shared-memory", "models", "progress-token"
 
@@ -31,16 +43,16 @@ def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
 def mounts_of(request: JobRequest) -> list[dict[str, Any]]:
     """The container's ``volumeMounts``."""
     found: list[dict[str, Any]] = [
-        {"name": _SCRATCH, "mountPath": paths.SCRATCH},
-        {"name": _SCRATCH, "mountPath": paths.TEMPORARY, "subPath": "tmp"},
-        {"name": _SHARED, "mountPath": paths.SHARED_MEMORY},
+        {"name": _SCRATCH, "mountPath": SCRATCH},
+        {"name": _SCRATCH, "mountPath": TEMPORARY, "subPath": "tmp"},
+        {"name": _SHARED, "mountPath": SHARED_MEMORY},
     ]
     if request.model_claim:
-        found.append({"name": _MODELS, "mountPath": paths.MODELS, "readOnly": not request.fills_models})
+        found.append({"name": _MODELS, "mountPath": MODELS, "readOnly": not request.fills_models})
     if request.shares_compiled:
-        found.append({"name": _MODELS, "mountPath": paths.COMPILED, "subPath": paths.COMPILED_IN_CLAIM})
+        found.append({"name": _MODELS, "mountPath": COMPILED, "subPath": COMPILED_IN_CLAIM})
     if request.settings.progress.url:
-        found.append({"name": _TOKEN, "mountPath": paths.TOKEN_FOLDER, "readOnly": True})
+        found.append({"name": _TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True})
     return found
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from scenewright.api.status import StageStatus
-from scenewright.planning.protocol import folds_index, folds_publish
-from scenewright.reconcile.actions import CreateJob
-from scenewright.reconcile.decide import counts, endings, folding, reporting
-from scenewright.reconcile.decide.restarting import begin_again, cleared
+from scenewright.execution.jobs import CreateJob
+from scenewright.execution.jobs.resources import asks_for_gpu
+from scenewright.planning.protocol import folds_index, folds_publish, needs_models
+from scenewright.reconcile.cache.observation import ObservedJob
+from scenewright.reconcile.decide import counts, endings
+from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between
+from scenewright.reconcile.decide.endings import begin_again, cleared
 from scenewright.reconcile.decide.starting import created, watched
-from scenewright.reconcile.decide.times import seconds_between
-from scenewright.reconcile.decide.turns import Run, Standing, Turn
-from scenewright.reconcile.observation import ObservedJob
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
 MODELS_STEP = "models"
 
 
-def proceed(run: Run) -> Turn:
+def proceed(run: Run) -> PartialDecision:
     """The next step of a run, as far as what is observed allows to go."""
     if run.memory.clearing:
         return _clear(run)
@@ -30,20 +30,20 @@ def proceed(run: Run) -> Turn:
     return _stages(run)
 
 
-def _clear(run: Run) -> Turn:
+def _clear(run: Run) -> PartialDecision:
     """Waits until no Job of the last pass is left, then begins at the index."""
     if run.jobs:
-        return cleared(run, run.situation.standing_before)
+        return cleared(run, run.context.state_before)
     return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0))
 
 
-def _models(run: Run) -> Turn:
+def _models(run: Run) -> PartialDecision:
     """Fills the model cache in the first pass of a run, on a CPU."""
     first = run.plan.selected[0]
     is_past = INDEX_STEP in run.jobs or first in run.jobs or run.memory.passes > 1 or run.memory.plan_only
-    if is_past or not folding.needs_models(run.plan):
+    if is_past or not needs_models(run.plan):
         return _index(run)
-    doing = Standing("Indexing", "FillingModelCache", "a CPU Pod sees to it that the model cache is complete")
+    doing = ObjectState("Indexing", "FillingModelCache", "a CPU Pod sees to it that the model cache is complete")
     job = run.jobs.get(MODELS_STEP)
     if job is None or job.deleting or not job.ended:
         return _running(run, MODELS_STEP, job, doing)
@@ -52,29 +52,29 @@ def _models(run: Run) -> Turn:
     return _index(run)
 
 
-def _index(run: Run) -> Turn:
+def _index(run: Run) -> PartialDecision:
     """Lists and counts the samples, in a Job of its own or in the first stage's."""
     first = run.plan.selected[0]
     memory = run.memory
     earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
     folds = not memory.plan_only and folds_index(
-        run.plan, needs_gpu=folding.asks_for_gpu(run.plan, first), earlier_runs=earlier
+        run.plan, needs_gpu=asks_for_gpu(run.plan, first), earlier_runs=earlier
     )
     folded = INDEX_STEP not in run.jobs and (first in run.jobs or folds)
     step = first if folded else INDEX_STEP
     job = run.jobs.get(step)
     if job is None or job.deleting or not job.ended:
-        doing = Standing("Indexing", "Indexing", "the input is listed and compared with what is there")
+        doing = ObjectState("Indexing", "Indexing", "the input is listed and compared with what is there")
         return _running(run, step, job, doing, fold_index=folded)
-    report = reporting.last_report(run, job) if folded else reporting.report_of(run, job, (INDEX_STEP,))
-    if reporting.has_index(run, report) and report is not None and (folded or job.ended == "Complete"):
+    report = endings.last_report(run, job) if folded else endings.report_of(run, job, (INDEX_STEP,))
+    if endings.has_index(run, report) and report is not None and (folded or job.ended == "Complete"):
         return _indexed(run, report, folded)
     if job.ended == "Failed":
         return endings.step_failed(run, job, "IndexFailed")
     return endings.report_lost(run, job)
 
 
-def _indexed(run: Run, report: Report, folded: bool) -> Turn:
+def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
     """Goes on with the counts of the index."""
     stages = counts.indexed_stages(run.plan, report)
     if folded:
@@ -93,7 +93,7 @@ def _position(run: Run) -> int:
     return [stage.name for stage in run.plan.chain].index(run.plan.selected[0])
 
 
-def _stages(run: Run) -> Turn:
+def _stages(run: Run) -> PartialDecision:
     """The first stage that has not ended; publish when there is none."""
     for name in run.plan.selected:
         stage = run.stages[name]
@@ -104,7 +104,7 @@ def _stages(run: Run) -> Turn:
             return endings.job_lost(run, name)
         if job is None or job.deleting or not job.ended:
             return _stage_running(run, stage, job)
-        pods = run.situation.pods_of(job)
+        pods = run.context.pods_of(job)
         if job.ended == "Failed" and not endings.goes_on(run, job):
             return endings.step_failed(run.with_stage(counts.progressed(stage, job, pods, None)), job, "StageFailed")
         ended = run.with_stage(counts.ended(stage, job, pods, run.now))
@@ -116,10 +116,10 @@ def _stages(run: Run) -> Turn:
 
 def _folds_publish(run: Run, stage: StageStatus) -> bool:
     left = [name for name in run.plan.selected if name != stage.name and run.stages[name].state == "Pending"]
-    return folds_publish(left, stage.shards.total, needs_gpu=folding.asks_for_gpu(run.plan, stage.name))
+    return folds_publish(left, stage.shards.total, needs_gpu=asks_for_gpu(run.plan, stage.name))
 
 
-def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Turn:
+def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> PartialDecision:
     """Creates the stage's Job, or looks after it; progress is told once the stage has taken a while."""
     if stage.state == "Pending":
         stage = stage.model_copy(update={"state": "Waiting"})
@@ -127,31 +127,31 @@ def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Tur
     if job is not None and not job.deleting:
         shy = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
         if shy <= 0:
-            progress = run.situation.observed.progress.get(stage.name)
-            stage = counts.progressed(stage, job, run.situation.pods_of(job), progress)
+            progress = run.context.observed.progress.get(stage.name)
+            stage = counts.progressed(stage, job, run.context.pods_of(job), progress)
     shards = stage.shards.total
     text = f"{stage.name}: {stage.indexed.todo} samples in {shards} {'shards' if shards > 1 else 'shard'}"
-    doing = Standing("Running", "RunningStage", text)
+    doing = ObjectState("Running", "RunningStage", text)
     fold = _folds_publish(run, stage)
-    turn = _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
-    return turn.also(again_after=shy) if shy > 0 else turn
+    partial = _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
+    return partial.also(again_after=shy) if shy > 0 else partial
 
 
-def _publish(run: Run) -> Turn:
+def _publish(run: Run) -> PartialDecision:
     """Writes the manifests and counts for good, in a Job of its own unless the last stage's process did."""
-    doing = Standing("Publishing", "Publishing", "manifests and report are being written")
+    doing = ObjectState("Publishing", "Publishing", "manifests and report are being written")
     job = run.jobs.get(PUBLISH_STEP)
     if job is None or job.deleting or not job.ended:
         return _running(run, PUBLISH_STEP, job, doing)
     if job.ended == "Failed":
         return endings.step_failed(run, job, "PublishFailed")
-    report = reporting.report_of(run, job, (PUBLISH_STEP,))
+    report = endings.report_of(run, job, (PUBLISH_STEP,))
     return endings.report_lost(run, job) if report is None else endings.published(run, report)
 
 
-def _published_by(run: Run, job: ObservedJob, ended: Run) -> Turn:
+def _published_by(run: Run, job: ObservedJob, ended: Run) -> PartialDecision:
     """Ends with the report of publish that a stage's Pod left; publishes again when that is gone for good."""
-    report = reporting.report_of(run, job, (PUBLISH_STEP,))
+    report = endings.report_of(run, job, (PUBLISH_STEP,))
     if report is not None:
         return endings.published(ended, report)
     return endings.waiting_for_report(run, job) or _publish(ended)
@@ -161,11 +161,11 @@ def _running(
     run: Run,
     step: str,
     job: ObservedJob | None,
-    doing: Standing,
+    doing: ObjectState,
     shards: int = 1,
     fold_index: bool = False,
     fold_publish: bool = False,
-) -> Turn:
+) -> PartialDecision:
     """Creates a step's Job, waits for one that is being deleted, or looks after the live one."""
     run = run.remembering(stage=step)
     memory = run.memory
@@ -182,5 +182,5 @@ def _running(
     if job is None:
         return created(run, create, doing)
     if job.deleting:
-        return run.turn(doing, again_after=run.settings.look_again)
+        return run.decided(doing, again_after=run.settings.look_again)
     return watched(run, job, create, doing)

@@ -1,4 +1,4 @@
-"""Conditions: how the object stands, in the form that `kubectl wait`, Argo CD and alerts read."""
+"""What the status and its Events say: conditions for `kubectl wait`, Argo CD and alerts, and the warning among them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from scenewright.api.status import Condition
-from scenewright.reconcile.decide.times import text_of
-from scenewright.reconcile.decide.turns import ENDS, Standing
-from scenewright_stages.contract.reports import cut
+from scenewright.api.status import ENDS, Condition, Status
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.act.actions import EmitEvent, Inspect
+from scenewright.reconcile.cache.observation import Inspection
+from scenewright.reconcile.decide.context import DecisionContext, ObjectState, condition_of, state_of, text_of
+from scenewright.reconcile.decide.finished import refuses_expiry
+from scenewright_stages.contract.reports import OUTPUT_IN_USE, cut
 
 LONGEST_MESSAGE = 700
 """Bytes of a condition's message; the API server counts characters, the status's limit counts bytes."""
@@ -31,40 +34,37 @@ class Told:
 
 
 def conditions_of(
-    standing: Standing, warning: tuple[str, str] | None, before: Iterable[Condition], generation: int, now: datetime
+    state: ObjectState, warning: tuple[str, str] | None, before: Iterable[Condition], generation: int, now: datetime
 ) -> list[Condition]:
     """All conditions; the time of a transition moves only when a condition's truth does.
 
     Args:
-        standing: how the object stands.
         warning: reason and message of something that the user should know, None for nothing.
         before: conditions of the last status.
-        generation: of the spec that they are about.
-        now: time of the transitions of this moment.
     """
     known = {condition.type: condition for condition in before}
-    told = [*_told(standing), *_warned(warning, "Warning" in known)]
+    told = [*_told(state), *_warned(warning, "Warning" in known)]
     return [_condition(each, known.get(each.type), generation, now) for each in told]
 
 
-def _told(standing: Standing) -> list[Told]:
-    phase, reason, message = standing.phase, standing.reason, standing.message
+def _told(state: ObjectState) -> list[Told]:
+    phase, reason, message = state.phase, state.reason, state.message
     refused = reason in SPEC_REFUSED
     over = phase in ENDS
     progressing = not over and phase not in ("Waiting", "Suspended")
     return [
         Told("Accepted", not refused, reason if refused else "Accepted", message if refused else ""),
         Told("Progressing", progressing, reason, message if progressing else ""),
-        _if("Waiting", phase == "Waiting", standing, "NotWaiting"),
-        _if("Suspended", reason == "Suspended", standing, "Suspending" if phase == "Suspended" else "NotSuspended"),
-        _if("Complete", phase == "Complete", standing, reason if phase == "Failed" else "NotFinished"),
-        _if("Failed", phase == "Failed", standing, "NotFailed"),
+        _if("Waiting", phase == "Waiting", state, "NotWaiting"),
+        _if("Suspended", reason == "Suspended", state, "Suspending" if phase == "Suspended" else "NotSuspended"),
+        _if("Complete", phase == "Complete", state, reason if phase == "Failed" else "NotFinished"),
+        _if("Failed", phase == "Failed", state, "NotFailed"),
         Told("Finished", over, reason if over else "NotFinished"),
     ]
 
 
-def _if(kind: Kind, holds: bool, standing: Standing, otherwise: str) -> Told:
-    return Told(kind, True, standing.reason, standing.message) if holds else Told(kind, False, otherwise)
+def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> Told:
+    return Told(kind, True, state.reason, state.message) if holds else Told(kind, False, otherwise)
 
 
 def _warned(warning: tuple[str, str] | None, was_there: bool) -> list[Told]:
@@ -85,3 +85,94 @@ def _condition(told: Told, before: Condition | None, generation: int, now: datet
         reason=told.reason,
         message=cut(told.message, LONGEST_MESSAGE),
     )
+
+
+EXPIRY_REFUSED = "ExpiryRefused"
+CACHE_NOT_SHARED = "ModelCacheNotShared"
+DEPENDENCY_CHANGED = "DependencyChanged"
+
+
+def warning_of(context: DecisionContext, plan: Plan) -> tuple[tuple[str, str] | None, list[Inspect]]:
+    """Reason and message of the warning, and what has to be asked to know it."""
+    expiry = refuses_expiry(context.observed.object)
+    unshared, asks = _unshared_cache(context, plan)
+    found = {
+        DEPENDENCY_CHANGED: _changed_inputs(context),
+        EXPIRY_REFUSED: expiry,
+        CACHE_NOT_SHARED: unshared,
+    }
+    told = {reason: text for reason, text in found.items() if text}
+    return ((next(iter(told)), "; ".join(told.values())) if told else None), asks
+
+
+def _changed_inputs(context: DecisionContext) -> str:
+    """What other objects have published since the run started: nothing starts for it by itself."""
+    now = {each.input: each.published for each in context.observed.dependencies}
+    changed = [
+        each.object
+        for each in context.before.inputs
+        if (latest := now.get(each.name)) is not None and latest.hash != each.hash
+    ]
+    if not changed:
+        return ""
+    return f"{', '.join(changed)} has published something else since this run started; a retry takes it in"
+
+
+def _unshared_cache(context: DecisionContext, plan: Plan) -> tuple[str, list[Inspect]]:
+    """A claim that one node at a time can mount keeps all Pods on that node."""
+    claim = plan.spec.models.cache_claim
+    if not claim or plan.spec.execution.max_parallelism == 1:
+        return "", []
+    text = (
+        f"the claim {claim} can be mounted by one node at a time: the Pods of a stage share that node; "
+        "use a ReadWriteMany or ReadOnlyMany claim, or maxParallelism 1"
+    )
+    inspection = Inspection("cache-claim", claim)
+    answer = context.observed.answers.get(inspection)
+    if answer is not None:
+        return (text if answer.holds is False else ""), []
+    before = condition_of(context.before.conditions, "Warning")
+    was_so = before is not None and before.status == "True" and text in before.message
+    is_over = context.before.phase in ENDS
+    return (text if was_so else ""), ([] if was_so or is_over else [Inspect(inspection)])
+
+
+EXPECTED = frozenset(
+    {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity"}
+)
+"""Reasons that ask nobody to do anything."""
+_WORKING = {
+    "Indexing": "the input is listed",
+    "Running": "stage {stage} runs",
+    "Publishing": "the results are published",
+}
+"""Phases that an object comes to by itself, and what is done in them."""
+
+
+def events_of(before: Status, after: Status) -> list[EmitEvent]:
+    """The Events of the change from one status to the next."""
+    events: list[EmitEvent] = []
+    if after.run and after.run != before.run:
+        events.append(EmitEvent("Normal", "Started", f"run {after.run} has started"))
+    elif after.phase in _WORKING and after.phase != before.phase:
+        events.append(EmitEvent("Normal", after.phase, _WORKING[after.phase].format(stage=after.stage)))
+    if after.passes > max(1, before.passes) or after.restarts > before.restarts:
+        state = state_of(after)
+        events.append(EmitEvent("Warning", state.reason, state.message))
+    for kind in ("Suspended", "Warning", "Waiting", *ENDS):
+        told = _became(kind, before.conditions, after.conditions)
+        if told is not None and kind == "Complete":
+            events.append(EmitEvent("Normal", kind, told.message))
+        elif told is not None:
+            events.append(EmitEvent("Normal" if told.reason in EXPECTED else "Warning", told.reason, told.message))
+    return events
+
+
+def _became(kind: str, before: Iterable[Condition], after: Iterable[Condition]) -> Condition | None:
+    """The condition when it has come true, or is true for another reason than before."""
+    told, known = condition_of(after, kind), condition_of(before, kind)
+    if told is None or told.status != "True":
+        return None
+    if known is not None and (known.status, known.reason) == (told.status, told.reason):
+        return None
+    return told

@@ -8,9 +8,9 @@ from typing import Any
 
 from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.decide.times import text_of
-from scenewright.reconcile.observation import ObservedJob, ObservedPod
-from scenewright.telemetry.counters import StepProgress
+from scenewright.reconcile.cache.observation import ObservedJob, ObservedPod
+from scenewright.reconcile.decide.context import text_of
+from scenewright.telemetry.progress.store import StepProgress
 from scenewright_stages.contract.reports import Report, StageCounts
 
 STARTED = ("Waiting", "Running")
@@ -41,7 +41,9 @@ def progressed(
     alone.
     """
     pods = list(pods)
-    pushed = progress if progress is not None and _is_of(progress, job) else None
+    # Counters of the Job of an earlier pass do not count.
+    is_news = progress is not None and progress.at is not None and progress.at >= job.created_at
+    pushed = progress if is_news else None
     samples = _samples(stage, pods, pushed)
     shards = _shards(stage, job)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
@@ -52,11 +54,6 @@ def progressed(
     if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
         update |= _rates(stage, samples, job, pods, pushed)
     return stage.model_copy(update=update)
-
-
-def _is_of(progress: StepProgress, job: ObservedJob) -> bool:
-    """Whether counters are of this Job, not of the one of an earlier pass."""
-    return progress.at is not None and progress.at >= job.created_at
 
 
 def _rates(
@@ -110,11 +107,8 @@ def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
 
 def published_stages(stages: Iterable[StageStatus], counts: Mapping[str, StageCounts]) -> list[StageStatus]:
     """The stages with the counts of publish, which read every record."""
-    return [_published_stage(stage, counts[stage.name]) if stage.name in counts else stage for stage in stages]
-
-
-def _published_stage(stage: StageStatus, counts: StageCounts) -> StageStatus:
-    return stage.model_copy(update={"samples": SampleCounts(total=counts.total, **_ends(counts))})
+    samples = {name: SampleCounts(total=each.total, **_ends(each)) for name, each in counts.items()}
+    return [stage.model_copy(update={"samples": samples.get(stage.name, stage.samples)}) for stage in stages]
 
 
 def _ends(counts: StageCounts) -> dict[str, int]:
@@ -135,17 +129,15 @@ def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
 def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None) -> SampleCounts:
     """The largest of what is known already, what was pushed and what finished Pods reported."""
     before, known = stage.indexed, stage.samples
-    reported = _reported(stage.name, pods)
-    pushed = progress or StepProgress()
-    done = max(known.done, before.done + pushed.done, before.done + reported.done)
-    failed = max(known.failed, before.failed + pushed.failed, before.failed + reported.failed)
-    skipped = max(known.skipped, before.skipped + pushed.skipped, before.skipped + reported.skipped)
-    awaiting = max(known.awaiting, before.awaiting + reported.awaiting)
-    failed = min(failed, known.total)
-    skipped = min(skipped, known.total - failed)
-    awaiting = min(awaiting, known.total - failed - skipped)
-    done = min(done, known.total - failed - skipped - awaiting)
-    return SampleCounts(total=known.total, done=done, failed=failed, skipped=skipped, awaiting=awaiting)
+    reported, pushed = _reported(stage.name, pods), progress or StepProgress()
+    found: dict[str, int] = {}
+    left = known.total
+    # Together they are at most all samples: what is told first is kept, and `done` gives way.
+    for name in ("failed", "skipped", "awaiting", "done"):
+        told = max(getattr(reported, name), getattr(pushed, name, 0))
+        found[name] = min(left, max(getattr(known, name), getattr(before, name) + told))
+        left -= found[name]
+    return SampleCounts(total=known.total, **found)
 
 
 def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
@@ -154,14 +146,8 @@ def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
     for pod in pods:
         if pod.exit_code == 0 and pod.report is not None and stage in pod.report.stages:
             latest[pod.index] = pod.report.stages[stage]
-    counts = latest.values()
-    return StageCounts(
-        done=sum(each.done for each in counts),
-        failed=sum(each.failed for each in counts),
-        skipped=sum(each.skipped for each in counts),
-        awaiting=sum(each.awaiting for each in counts),
-        gpu_seconds=sum(each.gpu_seconds for each in counts),
-    )
+    names = ("done", "failed", "skipped", "awaiting", "gpu_seconds")
+    return StageCounts(**{name: sum(getattr(each, name) for each in latest.values()) for name in names})
 
 
 def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:

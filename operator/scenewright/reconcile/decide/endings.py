@@ -1,20 +1,92 @@
-"""How steps, passes and runs end."""
+"""How steps, passes and runs end: what Pods reported, what is repeated, and what is taken away before that."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
+from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import end_of_pass
-from scenewright.reconcile.actions import DeleteJob, Inspect
-from scenewright.reconcile.decide import counts, folding, reporting
-from scenewright.reconcile.decide.restarting import begin_again, deletions
-from scenewright.reconcile.decide.times import seconds_between, text_of
-from scenewright.reconcile.decide.turns import Run, Standing, Turn
-from scenewright.reconcile.observation import Inspection, ObservedJob
+from scenewright.reconcile.act.actions import DeleteJob, Inspect
+from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
+from scenewright.reconcile.decide import counts
+from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between, text_of
+from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
+
+
+def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
+    """Takes the Jobs of the pass away; once they are gone, the pass begins at its index.
+
+    The status says so before anything is deleted for good, so that an operator that starts in between goes on.
+    """
+    stages = [counts.at_rest(stage) for stage in run.memory.stages]
+    run = run.remembering(clearing=True, stages=stages, **changes)
+    return cleared(run, ObjectState("Indexing", reason, message))
+
+
+def cleared(run: Run, state: ObjectState) -> PartialDecision:
+    """Deletes what is left of the pass."""
+    again_after = run.settings.look_again if run.jobs else run.settings.answer_soon
+    return run.decided(state, *deletions(run.jobs.values(), state.message), again_after=again_after)
+
+
+def deletions(jobs: Iterable[ObservedJob], why: str) -> list[DeleteJob]:
+    """Deletes the Jobs that are not being deleted yet."""
+    return [DeleteJob(job.name, job.uid, why) for job in jobs if not job.deleting]
+
+
+ENDS_THE_RUN = (ExitCode.CONFIGURATION, ExitCode.SAMPLE_FAILED)
+NO_WORDS = "the process ended without saying why; see its log"
+
+
+def report_of(run: Run, job: ObservedJob, steps: Collection[str]) -> Report | None:
+    """The report of one of the steps that a Job went through, as its last Pod that ended well tells it."""
+    reports = [
+        pod.report
+        for pod in _by_age(run, job)
+        if pod.exit_code == 0 and pod.report is not None and pod.report.step in steps
+    ]
+    return reports[-1] if reports else None
+
+
+def has_index(run: Run, report: Report | None) -> bool:
+    """Whether a report tells the counts of the whole chain."""
+    return report is not None and all(stage.name in report.stages for stage in run.plan.chain)
+
+
+def last_report(run: Run, job: ObservedJob) -> Report | None:
+    """The report of the Pod that ended last and left one, however it ended."""
+    reports = [pod.report for pod in _by_age(run, job) if pod.report is not None]
+    return reports[-1] if reports else None
+
+
+def ending_pod(run: Run, job: ObservedJob) -> ObservedPod | None:
+    """The Pod whose exit code ended the whole Job; the Job's own message is never parsed for it."""
+    return next((pod for pod in run.context.pods_of(job) if pod.exit_code in ENDS_THE_RUN), None)
+
+
+def why_ended(pod: ObservedPod) -> tuple[str, str]:
+    """Reason and message of the run that a Pod ended."""
+    message = (pod.report.message if pod.report else "") or NO_WORDS
+    if pod.exit_code == ExitCode.SAMPLE_FAILED:
+        return "SampleFailed", message
+    return condition_reason(pod.report.reason if pod.report else "", "ConfigurationError"), message
+
+
+def condition_reason(text: str, otherwise: str) -> str:
+    """A text as the reason of a condition, which the API server wants as one word."""
+    word = re.sub(r"[^A-Za-z0-9]", "", text)[:64]
+    return word if word[:1].isalpha() else otherwise
+
+
+def _by_age(run: Run, job: ObservedJob) -> list[ObservedPod]:
+    return sorted(run.context.pods_of(job), key=lambda pod: (pod.finished_at or pod.created_at, pod.name))
+
 
 ENDED_BY_A_POD = "PodFailurePolicy"
 SHARDS_LOST = "FailedIndexes"
@@ -22,18 +94,18 @@ FIRST_SHARD_LOST = "MaxFailedIndexesExceeded"
 """Reason of a Job under ``onSampleError: Fail``, which ends with its first lost shard."""
 
 
-def failed(run: Run, reason: str, message: str) -> Turn:
+def failed(run: Run, reason: str, message: str) -> PartialDecision:
     """The run has failed: whatever still runs is ended."""
-    live = [job for job in run.situation.observed.jobs if not job.ended]
+    live = [job for job in run.context.observed.jobs if not job.ended]
     stages = [counts.at_rest(stage, "Failed") for stage in run.memory.stages]
     run = run.remembering(stages=stages, finished_at=text_of(run.now))
-    return run.turn(Standing("Failed", reason, message), *deletions(live, f"the run has failed: {reason}"))
+    return run.decided(ObjectState("Failed", reason, message), *deletions(live, f"the run has failed: {reason}"))
 
 
-def complete(run: Run, reason: str, message: str) -> Turn:
+def complete(run: Run, reason: str, message: str) -> PartialDecision:
     """The run is complete."""
     run = run.remembering(finished_at=text_of(run.now), stage="")
-    return run.turn(Standing("Complete", reason, message))
+    return run.decided(ObjectState("Complete", reason, message))
 
 
 def goes_on(run: Run, job: ObservedJob) -> bool:
@@ -41,15 +113,9 @@ def goes_on(run: Run, job: ObservedJob) -> bool:
     return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
 
 
-def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
-    """The Job of a step failed in a way that ends the run; the Pod that knows why says why.
-
-    Args:
-        run: the run.
-        job: the failed Job.
-        otherwise: reason where no Pod gave one; a stage has that of its Job.
-    """
-    pod = reporting.ending_pod(run, job)
+def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
+    """The Job of a step failed in a way that ends the run; the Pod that knows why says why, else it is `otherwise`."""
+    pod = ending_pod(run, job)
     in_use = _in_use(run, job, pod.report if pod is not None else None)
     if in_use is not None:
         return in_use
@@ -60,56 +126,56 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> Turn:
     if pod is not None:
         if pod.report is not None and pod.report.failures:
             run = run.remembering(failures=notes(pod.report)["failures"])
-        return failed(run, *reporting.why_ended(pod))
-    report = reporting.last_report(run, job)
+        return failed(run, *why_ended(pod))
+    report = last_report(run, job)
     told = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
-    message = f"{job.step}: {told or job.message or reporting.NO_WORDS}"
+    message = f"{job.step}: {told or job.message or NO_WORDS}"
     if job.step in run.stages:
-        return failed(run, reporting.condition_reason(job.reason, otherwise), message)
+        return failed(run, condition_reason(job.reason, otherwise), message)
     return _repeated(run, job, otherwise, message)
 
 
-def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Turn:
+def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> PartialDecision:
     """A CPU step failed, most probably for want of something that comes back: it runs again after a while."""
     repeats = run.memory.restarts
     if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not _may_repeat(run):
         return failed(run, otherwise, message)
     phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
-    standing = Standing(phase, otherwise, f"{message}; it runs again")
+    state = ObjectState(phase, otherwise, f"{message}; it runs again")
     left = run.settings.repeat * 2**repeats - seconds_between(job.ended_at or job.created_at, run.now)
     run = run.remembering(stage=job.step)
     if left > 0:
-        return run.turn(standing, again_after=left)
-    return run.remembering(restarts=repeats + 1).turn(standing, DeleteJob(job.name, job.uid, standing.message))
+        return run.decided(state, again_after=left)
+    return run.remembering(restarts=repeats + 1).decided(state, DeleteJob(job.name, job.uid, state.message))
 
 
-def _in_use(run: Run, job: ObservedJob, report: Report | None) -> Turn | None:
+def _in_use(run: Run, job: ObservedJob, report: Report | None) -> PartialDecision | None:
     """Waits while somebody else has the output's lock; None when nobody has.
 
     Once the lock may have ended, the pass begins again at its index: the other holder may have written whatever this
     run has read. Without the report, whose Pod may go before that time, the wait is the longest one.
     """
-    before, ended_at = run.situation.standing_before, job.ended_at or job.created_at
+    before, ended_at = run.context.state_before, job.ended_at or job.created_at
     if report is not None and report.reason == OUTPUT_IN_USE:
-        standing = Standing("Waiting", OUTPUT_IN_USE, report.message)
+        state = ObjectState("Waiting", OUTPUT_IN_USE, report.message)
         pause = min(max(report.retry_at - ended_at.timestamp(), run.settings.repeat), run.settings.in_use)
     elif report is None and (before.phase, before.reason) == ("Waiting", OUTPUT_IN_USE):
-        standing, pause = before, run.settings.in_use
+        state, pause = before, run.settings.in_use
     else:
         return None
     if not _may_repeat(run):
-        return failed(run, OUTPUT_IN_USE, standing.message)
+        return failed(run, OUTPUT_IN_USE, state.message)
     left = pause - seconds_between(ended_at, run.now)
     if left > 0:
-        return run.remembering(stage=job.step).turn(standing, again_after=left)
-    return begin_again(run, OUTPUT_IN_USE, standing.message, restarts=run.memory.restarts + 1)
+        return run.remembering(stage=job.step).decided(state, again_after=left)
+    return begin_again(run, OUTPUT_IN_USE, state.message, restarts=run.memory.restarts + 1)
 
 
 def _may_repeat(run: Run) -> bool:
     return run.memory.restarts < run.settings.repeats and run.plan.spec.execution.retries.passes > 0
 
 
-def report_lost(run: Run, job: ObservedJob) -> Turn:
+def report_lost(run: Run, job: ObservedJob) -> PartialDecision:
     """A CPU Job is complete but its report is gone with its Pod: it runs again, which changes nothing."""
     waiting = waiting_for_report(run, job)
     if waiting is not None:
@@ -120,10 +186,10 @@ def report_lost(run: Run, job: ObservedJob) -> Turn:
     run = run.remembering(restarts=restarts, stage=job.step)
     message = f"the report of {job.step} was gone before it could be read; it runs again"
     phase: Phase = "Publishing" if job.step == PUBLISH_STEP else "Indexing"
-    return run.turn(Standing(phase, "ReportLost", message), DeleteJob(job.name, job.uid, message))
+    return run.decided(ObjectState(phase, "ReportLost", message), DeleteJob(job.name, job.uid, message))
 
 
-def job_lost(run: Run, stage: str) -> Turn:
+def job_lost(run: Run, stage: str) -> PartialDecision:
     """The Job of a stage that ran is gone: the pass begins again, and its index finds what is left to do."""
     restarts = run.memory.restarts + 1
     if restarts > run.settings.restarts:
@@ -132,7 +198,7 @@ def job_lost(run: Run, stage: str) -> Turn:
     return begin_again(run, "JobLost", message, restarts=restarts)
 
 
-def planned(run: Run) -> Turn:
+def planned(run: Run) -> PartialDecision:
     """Everything is counted, and nothing more was asked for."""
     todo = {stage.name: stage.indexed.todo for stage in run.memory.stages if stage.indexed.todo}
     listed = ", ".join(f"{name} {count}" for name, count in todo.items()) or "nothing"
@@ -141,7 +207,7 @@ def planned(run: Run) -> Turn:
     return complete(run, "Planned", f"planned only; samples to make: {listed}{estimate}")
 
 
-def published(run: Run, report: Report) -> Turn:
+def published(run: Run, report: Report) -> PartialDecision:
     """Publish has read every record: the run is complete, has failed, or goes over the job once more."""
     stages = counts.published_stages(run.memory.stages, report.stages)
     outputs = {name: cut(report.outputs.get(name, ""), 1024) for name in Outputs.model_fields}
@@ -177,7 +243,7 @@ def notes(report: Report) -> dict[str, Any]:
     return {"failures": failures, "warnings": warnings, "rejected": report.rejected}
 
 
-def _missing(run: Run, report: Report, missing: int) -> Turn:
+def _missing(run: Run, report: Report, missing: int) -> PartialDecision:
     passes = run.memory.passes
     if end_of_pass(report, passes, run.plan.spec.execution.retries.passes) == "finished":
         text = f"{missing} samples have no result after {passes} passes; the logs tell why their processes ended"
@@ -186,12 +252,12 @@ def _missing(run: Run, report: Report, missing: int) -> Turn:
     return begin_again(run, "NextPass", text, passes=passes + 1)
 
 
-def _awaiting(run: Run, awaiting: int) -> Turn:
+def _awaiting(run: Run, awaiting: int) -> PartialDecision:
     """All is done that does not need a person's choice: no Pod is left, and nothing runs until a retry."""
-    owner = run.situation.observed.object
+    owner = run.context.observed.object
     command = f"scenewright pick {owner.kind.lower()}/{owner.name} -n {owner.namespace}"
     text = f"{awaiting} {'sample waits' if awaiting == 1 else 'samples wait'} for a choice: `{command}`"
-    return run.remembering(stage="").turn(Standing("Waiting", AWAITING, text))
+    return run.remembering(stage="").decided(ObjectState("Waiting", AWAITING, text))
 
 
 def _any_done(plan: Plan, report: Report) -> bool:
@@ -219,22 +285,22 @@ def _why(report: Report) -> str:
 
 
 def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
-    stages = [plan.stage(name) for name in todo if folding.asks_for_gpu(plan, name)]
+    stages = [plan.stage(name) for name in todo if asks_for_gpu(plan, name)]
     return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
 
 
-def waiting_for_report(run: Run, job: ObservedJob) -> Turn | None:
+def waiting_for_report(run: Run, job: ObservedJob) -> PartialDecision | None:
     """Leaves everything as it was while the news of the Pod may still be on their way; None when there are none.
 
     When they are late they are asked for: that a watch has stalled is no reason to run a step again.
     """
-    ended_at, standing = job.ended_at or job.created_at, run.situation.standing_before
+    ended_at, state = job.ended_at or job.created_at, run.context.state_before
     run = run.remembering(stage=job.step)
     wait = run.settings.report_grace - seconds_between(ended_at, run.now)
     if wait > 0:
-        return run.turn(standing, again_after=wait)
+        return run.decided(state, again_after=wait)
     inspection = Inspection("pods", job.name)
-    answer = run.situation.answer(inspection)
+    answer = run.context.answer(inspection)
     if answer is None or answer.at < ended_at:
-        return run.turn(standing, Inspect(inspection), again_after=run.settings.answer_soon)
+        return run.decided(state, Inspect(inspection), again_after=run.settings.answer_soon)
     return None

@@ -8,17 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scenewright.api.kinds import RETRY_ANNOTATION
-from scenewright.api.status import Effective, InputStatus, Outputs, Status
+from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status
 from scenewright.planning.inputs import ResolvedInput
-from scenewright.planning.lab import in_status, to_status
+from scenewright.planning.lab import to_status
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.decide.turns import ENDS
-from scenewright.reconcile.observation import Dependency, ObservedObject
+from scenewright.reconcile.cache.observation import Dependency
 from scenewright_stages.contract.keys import short_hash
 
 REMEMBERED_TOKENS = 10
-_LONGEST_TOKEN = 63
 
 
 def read_status(raw: Mapping[str, Any]) -> Status:
@@ -31,51 +28,6 @@ def read_status(raw: Mapping[str, Any]) -> Status:
         return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
     except ValidationError:
         return Status()
-
-
-def retry_token(observed: ObservedObject) -> str:
-    """The retry token in effect: that of the spec and that of the annotation together.
-
-    One that was there before starts nothing: Git may take the annotation or the field back at any time. The plan has
-    to be made with this token.
-    """
-    execution = observed.spec.get("execution") or {}
-    parts = (str(execution.get("retryToken") or ""), observed.annotations.get(RETRY_ANNOTATION, ""))
-    token = "+".join(part for part in parts if part)
-    if len(token) > _LONGEST_TOKEN:
-        token = short_hash(token)
-    seen = [str(each) for each in observed.status.get("retryTokens") or []]
-    return seen[-1] if seen and (not token or token in seen) else token
-
-
-def asks_again(observed: ObservedObject) -> bool:
-    """Whether a retry token that was not seen before asks for the same work again, which changes no generation."""
-    seen = [str(each) for each in observed.status.get("retryTokens") or [""]]
-    return bool(_recorded_hash(observed)) and retry_token(observed) != seen[-1]
-
-
-def begun_work(observed: ObservedObject) -> str:
-    """Work hash under which this generation began; empty if it has not begun or a retry asks for it again."""
-    is_known = observed.status.get("observedGeneration") == observed.generation
-    return _recorded_hash(observed) if is_known and not asks_again(observed) else ""
-
-
-def lab_in_effect(observed: ObservedObject, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The lab's defaults for an object: those with which this generation has begun, else those of today."""
-    is_known = observed.status.get("observedGeneration") == observed.generation
-    kept = recorded_defaults(observed)
-    return kept if kept is not None and is_known else defaults
-
-
-def recorded_defaults(observed: ObservedObject) -> Mapping[str, Any] | None:
-    """The lab's defaults of the work that is under way or has ended; None before the first run."""
-    if not observed.status.get("starts") or not _recorded_hash(observed):
-        return None
-    return in_status(observed.status)
-
-
-def _recorded_hash(observed: ObservedObject) -> str:
-    return str((observed.status.get("effective") or {}).get("workHash") or "")
 
 
 def remembered(before: Status, plan: Plan) -> Status:

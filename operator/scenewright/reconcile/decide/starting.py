@@ -6,14 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scenewright.execution.jobs import job_manifest, job_name, labels
-from scenewright.reconcile.actions import Action, CreateJob, DeleteJob, Inspect, SetParallelism
+from scenewright.execution.jobs import CreateJob, job_manifest, job_name, names
+from scenewright.reconcile.act.actions import Action, DeleteJob, Inspect, SetParallelism
+from scenewright.reconcile.cache.observation import Answer, Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import endings
-from scenewright.reconcile.decide.findings import NOTHING, Finding
-from scenewright.reconcile.decide.queueing import NO_QUEUE, queued
-from scenewright.reconcile.decide.times import moment_of, seconds_between
-from scenewright.reconcile.decide.turns import Run, Standing, Turn, condition_of
-from scenewright.reconcile.observation import Answer, Inspection, ObservedJob, ObservedPod
+from scenewright.reconcile.decide.context import (
+    ObjectState,
+    PartialDecision,
+    Run,
+    condition_of,
+    moment_of,
+    seconds_between,
+)
+from scenewright.reconcile.decide.holdups import NO_QUEUE, NOTHING, Finding, queued
 
 CONFIGURATION_ERRORS = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
@@ -23,63 +28,57 @@ WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "Pod
 """Reasons for a Job that has no Pods."""
 
 
-def created(run: Run, create: CreateJob, doing: Standing) -> Turn:
+def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
     """Creates a Job; when the API server refuses it (a quota of Jobs, a policy), until the start deadline."""
-    owner = run.situation.observed.object
+    owner = run.context.observed.object
     name = job_name(owner.kind, owner.name, owner.uid, run.plan.work_hash, create.step)
-    answer = run.situation.answer(Inspection("failed-creates", name), run.settings.refusal_age)
+    answer = run.context.answer(Inspection("failed-creates", name), run.settings.refusal_age)
     if answer is None or not answer.holds:
-        return run.turn(doing, create)
+        # Nothing reports a Pod that a quota or a policy refuses: look whether there is one.
+        return run.decided(doing, create, again_after=run.settings.without_pods)
     if answer.invalid:
         return endings.failed(run, "ConfigurationError", f"the API server refuses the Job {name}: {answer.message}")
     reason = _refusal(answer.message)
     if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
         return endings.failed(run, reason, answer.message)
-    waiting = Standing("Waiting", reason, _steady(run, Finding(reason, answer.message)))
-    return run.turn(waiting, create, again_after=run.settings.without_pods)
+    waiting = ObjectState("Waiting", reason, _steady(run, Finding(reason, answer.message)))
+    return run.decided(waiting, create, again_after=run.settings.without_pods)
 
 
 def _waiting_since(run: Run) -> datetime:
     """Since when the object waits; now when it does not."""
-    condition = condition_of(run.situation.before.conditions, "Waiting")
+    condition = condition_of(run.context.before.conditions, "Waiting")
     if condition is None or condition.status != "True":
         return run.now
     return moment_of(condition.last_transition_time) or run.now
 
 
-def watched(run: Run, job: ObservedJob, create: CreateJob, doing: Standing) -> Turn:
-    """Looks after a live Job.
-
-    Args:
-        run: the run.
-        job: its Job that has neither ended nor is being deleted.
-        create: how it would be created now.
-        doing: how the object stands while nothing holds the Job up.
-    """
+def watched(run: Run, job: ObservedJob, create: CreateJob, doing: ObjectState) -> PartialDecision:
+    """Looks after a live Job; `create` is how it would be created now, `doing` how the object stands if all is well."""
     look = Look.at(run, job)
     finding = queued(run, job, look.started) if job.suspended else _first_finding(look)
     is_held = job.suspended and finding.reason != NO_QUEUE
     if finding.reason and not look.started and not is_held and _is_outdated(look, create):
         again_after = run.settings.look_again
-        return run.turn(doing, DeleteJob(job.name, job.uid, "edited before it could start"), again_after=again_after)
+        return run.decided(doing, DeleteJob(job.name, job.uid, "edited before it could start"), again_after=again_after)
     if finding.fatal:
         return endings.failed(run, finding.reason, finding.message)
-    standing = Standing("Waiting", finding.reason, _steady(run, finding)) if finding.reason else doing
-    turn = run.turn(standing, *_parallelism(run, job), again_after=finding.again_after)
+    state = ObjectState("Waiting", finding.reason, _steady(run, finding)) if finding.reason else doing
+    partial = run.decided(state, *_parallelism(run, job), again_after=finding.again_after)
     if finding.ask is None:
-        return turn
-    return turn.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
+        return partial
+    return partial.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
 
 
 def _is_outdated(look: Look, create: CreateJob) -> bool:
     """Whether the Job would be built differently now: the object or the operator's configuration has been edited."""
-    owner = look.run.situation.observed.object
+    owner = look.run.context.observed.object
     try:
         manifest = job_manifest(look.run.plan, owner, create, look.run.settings.pods)
     except ValueError:
         # It could not be built at all.
         return False
-    return bool(manifest["metadata"]["annotations"][labels.TEMPLATE] != look.job.template)
+    return bool(manifest["metadata"]["annotations"][names.TEMPLATE] != look.job.template)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Look:
     @classmethod
     def at(cls, run: Run, job: ObservedJob) -> Look:
         """Collects it."""
-        pods = run.situation.pods_of(job)
+        pods = run.context.pods_of(job)
         stage = run.stages.get(job.step)
         known = bool(job.succeeded or job.ready or (stage is not None and stage.started_at))
         return cls(
@@ -167,9 +166,9 @@ def _no_pods(look: Look) -> Finding:
     if job.started_at is None:
         return _not_taken_up(look)
     inspection = Inspection("failed-creates", job.name)
-    answer = look.run.situation.answer(inspection)
+    answer = look.run.context.answer(inspection)
     if answer is None or answer.at < look.since:
-        return replace(_standing_wait(look), ask=inspection)
+        return replace(_current_wait(look), ask=inspection)
     if not answer.holds:
         return _unexplained(look, answer, last, patience + look.run.settings.notice, is_fatal=not had_pods)
     left = look.deadline - waited
@@ -182,7 +181,7 @@ def _not_taken_up(look: Look) -> Finding:
     The run is not at fault, and fails of it never.
     """
     settings = look.run.settings
-    is_told = look.run.situation.standing_before.reason == "PodsNotCreated"
+    is_told = look.run.context.state_before.reason == "PodsNotCreated"
     soon = Finding(again_after=settings.without_pods)
     if not is_told and look.waited(_let_go_at(look)) < settings.not_taken_up:
         return soon
@@ -192,7 +191,7 @@ def _not_taken_up(look: Look) -> Finding:
 
 def _let_go_at(look: Look) -> datetime:
     """Since when only the Job controller can hold the Job up: before, a queue or a person may have."""
-    waiting = condition_of(look.run.situation.before.conditions, "Waiting")
+    waiting = condition_of(look.run.context.before.conditions, "Waiting")
     if waiting is None:
         return look.job.created_at
     if waiting.status == "True":
@@ -205,9 +204,9 @@ def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *,
     job = look.job
     waited = look.waited(last)
     if waited < patience:
-        return replace(_standing_wait(look), again_after=patience - waited)
+        return replace(_current_wait(look), again_after=patience - waited)
     if seconds_between(last, answer.at) < patience:
-        return replace(_standing_wait(look), ask=Inspection("failed-creates", job.name))
+        return replace(_current_wait(look), ask=Inspection("failed-creates", job.name))
     left = look.deadline - waited
     text = f"the Job {job.name} has no Pods, and no Event tells why; does the Job controller run?"
     return Finding("PodsNotCreated", text, left <= 0 and is_fatal, again_after=_look_again(look, left))
@@ -227,7 +226,7 @@ def _unschedulable(look: Look) -> Finding:
     if look.started or left > 0:
         return replace(wait, again_after=None if look.started else left)
     inspection = Inspection("capacity", look.job.name)
-    answer = look.run.situation.answer(inspection)
+    answer = look.run.context.answer(inspection)
     if answer is None:
         return replace(wait, ask=inspection)
     if answer.holds is not False:
@@ -281,16 +280,16 @@ def _look_again(look: Look, left: float) -> float:
     return min(left, age) if left > 0 else age
 
 
-def _standing_wait(look: Look) -> Finding:
+def _current_wait(look: Look) -> Finding:
     """The wait as it stood before, so that a question in between changes nothing."""
-    before = look.run.situation.standing_before
+    before = look.run.context.state_before
     is_waiting = before.phase == "Waiting" and before.reason in WITHOUT_PODS
     return Finding(before.reason, before.message) if is_waiting else NOTHING
 
 
 def _steady(run: Run, finding: Finding) -> str:
     """The message of a wait; it stays while the reason does, for those of Pods differ from attempt to attempt."""
-    before = run.situation.standing_before
+    before = run.context.state_before
     is_same = before.phase == "Waiting" and before.reason == finding.reason and not finding.tells_news
     return before.message if is_same else finding.message
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from math import ceil
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from scenewright.telemetry.progress.metrics import LOAD_SECONDS, PUSHES
-from scenewright.telemetry.progress.pacing import Pacer
-from scenewright.telemetry.progress.refusals import RefusedPush
+from scenewright.telemetry.health import HttpServer
+from scenewright.telemetry.metrics import counter, histogram
 from scenewright.telemetry.progress.store import KnownPod, ProgressStore
-from scenewright.telemetry.progress.tokens import PodIdentity, TokenVerifier
+from scenewright.telemetry.progress.tokens import PodIdentity, RefusedPush, TokenVerifier
 from scenewright_stages.contract.reports import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
@@ -21,15 +21,11 @@ BODY_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 
 FindPod = Callable[[str, str], KnownPod | None]
-"""The Pod of a namespace with a uid, as the operator knows it."""
+"""The Pod of a namespace and name, as the operator knows it."""
 OnPush = Callable[[KnownPod], None]
 
 
-def _ignore(pod: KnownPod) -> None:
-    """Where nobody wants to know."""
-
-
-class ProgressEndpoint:
+class ProgressEndpoint(HttpServer):
     """The HTTP server to which stage Pods push.
 
     Args:
@@ -40,32 +36,21 @@ class ProgressEndpoint:
     """
 
     def __init__(
-        self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_push: OnPush = _ignore
+        self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_push: OnPush = lambda _pod: None
     ) -> None:
         self._verifier, self._find_pod, self._store, self._on_push = verifier, find_pod, store, on_push
         self._pacer = Pacer()
-        self._runner: web.AppRunner | None = None
-
-    def application(self) -> web.Application:
-        """The application with its one route."""
         application = web.Application(client_max_size=MAXIMUM_PUSH_BYTES)
         application.router.add_post(PROGRESS_PATH, self._handle)
-        return application
+        super().__init__(application, CONNECTION_SECONDS)
 
-    async def start(self, port: int, host: str | None = None) -> int:
-        """Listens; returns the port, which the system chooses for 0."""
-        self._runner = web.AppRunner(
-            self.application(), access_log=None, keepalive_timeout=CONNECTION_SECONDS, handle_signals=False
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        return int(self._runner.addresses[0][1])
-
-    async def stop(self) -> None:
-        """Stops listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+    async def run(self, port: int) -> None:
+        """Listens until it is cancelled."""
+        await self.start(port)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
 
     async def _handle(self, request: web.Request) -> web.Response:
         try:
@@ -80,8 +65,8 @@ class ProgressEndpoint:
         return web.Response(status=204, headers={"Retry-After": str(pause)})
 
     def _known(self, identity: PodIdentity) -> KnownPod:
-        pod = self._find_pod(identity.namespace, identity.uid)
-        if pod is None or pod.name != identity.name:
+        pod = self._find_pod(identity.namespace, identity.name)
+        if pod is None or pod.uid != identity.uid:
             raise RefusedPush("unknown-pod", 404, "no Pod of this operator, or not known to it yet")
         return pod
 
@@ -119,3 +104,37 @@ def _checked(pod: KnownPod, push: Push) -> Push:
     if push.shard != pod.index or push.step not in (pod.step, INDEX_STEP, PUBLISH_STEP):
         raise RefusedPush("wrong-pod", 403, "a Pod pushes the progress of its own step and shard only")
     return push
+
+
+PUSHES_PER_SECOND = 100
+SHORTEST_SECONDS = 2
+REMEMBERED_SECONDS = 90.0
+"""Longer than the longest pause that Pods make."""
+LONGEST_SECONDS = 60
+
+
+class Pacer:
+    """Counts the Pods that push, and spreads them over time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+        self._swept_at = 0.0
+
+    def pause(self, uid: str, now: float) -> int:
+        """Seconds until the Pod should push again."""
+        self._seen[uid] = now
+        if now - self._swept_at >= REMEMBERED_SECONDS / 3:
+            self._seen = {uid: at for uid, at in self._seen.items() if now - at < REMEMBERED_SECONDS}
+            self._swept_at = now
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, ceil(len(self._seen) / PUSHES_PER_SECOND)))
+
+
+PUSHES = counter(
+    "progress_pushes_total", "Pushes of progress by result: accepted, or why they were refused.", ["result"]
+)
+LOAD_SECONDS = histogram(
+    "model_load_seconds",
+    "Time from a stage process's start of loading until it is ready for its first sample.",
+    ["stage"],
+    buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)

@@ -1,20 +1,72 @@
-"""The newest counters of every shard, added up by object and step as they come in."""
+"""The newest counters of every shard, added up by object and step, and how fast samples end now."""
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
 
-from scenewright.telemetry.counters import StepProgress
-from scenewright.telemetry.progress.rates import RateWindow
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS, Push
 
-MAXIMUM_ATTEMPTS = 8
-"""Attempts of one shard that are told apart; GPU time of older ones is kept in one sum."""
-PAST_RUNS = 8
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Counters of one step over all shards that have pushed: advisory, may be empty or old.
+
+    Attributes:
+        done, failed, skipped: samples of this run's worklist that have ended, over all shards.
+        samples_per_minute: recent rate over all shards.
+        busy_seconds, waiting_seconds: GPU time of all attempts in which samples ran, and in which they did not.
+        numbers: what the stage's code measures of itself, at most 16; of several shards that name the same, the newest.
+        at: when the newest push came in.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    samples_per_minute: float = 0.0
+    busy_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    at: datetime | None = None
+
+
+WINDOW_SECONDS = 120.0
+ENOUGH_SAMPLES = 4
+"""A window with fewer ends in it is extended backwards: two hours a sample still make a rate."""
+SPACING_SECONDS = 1.0
+MAXIMUM_POINTS = 256
+
+
+class RateWindow:
+    """Ends of samples over time; methods take seconds of one clock that never goes back."""
+
+    def __init__(self, now: float) -> None:
+        self._points: deque[tuple[float, int]] = deque([(now, 0)], MAXIMUM_POINTS)
+        self._total = 0
+
+    def add(self, ended: int, now: float) -> None:
+        """Further samples ended."""
+        if ended <= 0:
+            return
+        self._total += ended
+        at, _ = self._points[-1]
+        if len(self._points) > 1 and now - at < SPACING_SECONDS:
+            self._points[-1] = (at, self._total)
+        else:
+            self._points.append((now, self._total))
+
+    def per_minute(self, now: float) -> float:
+        """The recent rate; it falls while nothing ends."""
+        start, before = self._points[0]
+        for at, total in reversed(self._points):
+            if now - at >= WINDOW_SECONDS and self._total - total >= ENOUGH_SAMPLES:
+                start, before = at, total
+                break
+        return (self._total - before) / max(now - start, SPACING_SECONDS) * 60.0
 
 
 class KnownPod(Protocol):
@@ -38,44 +90,18 @@ class KnownPod(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What a Pod said last: as little as possible, for there may be thousands of them."""
+    """What a Pod said last."""
 
     created_at: datetime
-    done: int
-    failed: int
-    skipped: int
-    ended_here: int
-    busy_seconds: float
-    waiting_seconds: float
-    load_seconds: float
-
-    @classmethod
-    def of(cls, pod: KnownPod, push: Push) -> _Attempt:
-        samples = push.samples
-        return cls(
-            pod.created_at,
-            samples.done,
-            samples.failed,
-            samples.skipped,
-            push.ended_here,
-            push.busy_seconds,
-            push.waiting_seconds,
-            push.load_seconds,
-        )
-
-
-_Shard = dict[str, _Attempt]
-"""Attempts by Pod uid, in the order in which they were first heard of."""
+    push: Push
 
 
 class _Step:
     """One step of one run."""
 
     def __init__(self, now: float) -> None:
-        self._shards: dict[int, _Shard] = {}
+        self._shards: dict[int, dict[str, _Attempt]] = {}
         self._rate = RateWindow(now)
-        self._done, self._failed, self._skipped = 0, 0, 0
-        self._busy, self._waiting = 0.0, 0.0
         self._numbers: dict[str, float] = {}
         self._at: datetime | None = None
 
@@ -85,58 +111,30 @@ class _Step:
     def take(self, pod: KnownPod, push: Push, now: float, at: datetime, *, is_old: bool) -> float:
         """How long loading took, if this is news; nothing that an old Pod, new to us, did is recent or news."""
         shard = self._shards.setdefault(pod.index, {})
-        before, attempt = shard.get(pod.uid), _Attempt.of(pod, push)
-        self._count(shard, -1)
-        shard[pod.uid] = attempt
-        if len(shard) > MAXIMUM_ATTEMPTS:
-            del shard[next(iter(shard))]
-        self._count(shard, +1)
+        before = shard[pod.uid].push if pod.uid in shard else None
+        shard[pod.uid] = _Attempt(pod.created_at, push)
         if not is_old:
-            self._rate.add(attempt.ended_here - (before.ended_here if before else 0), now)
-        self._busy += max(0.0, attempt.busy_seconds - (before.busy_seconds if before else 0.0))
-        self._waiting += max(0.0, attempt.waiting_seconds - (before.waiting_seconds if before else 0.0))
-        if all(other.created_at <= attempt.created_at for other in shard.values()):
+            self._rate.add(push.ended_here - (before.ended_here if before else 0), now)
+        if all(other.created_at <= pod.created_at for other in shard.values()):
             older = {name: value for name, value in self._numbers.items() if name not in push.numbers}
             self._numbers = dict(islice({**push.numbers, **older}.items(), MAXIMUM_NUMBERS))
         self._at = at
-        return 0.0 if is_old or (before and before.load_seconds) else attempt.load_seconds
+        return 0.0 if is_old or (before and before.load_seconds) else push.load_seconds
 
     def totals(self, now: float) -> StepProgress:
+        """GPU time of all attempts; samples of each shard's newest one, which counts those of the earlier ones too."""
+        newest = [max(shard.values(), key=lambda each: each.created_at).push for shard in self._shards.values()]
+        pushes = [attempt.push for shard in self._shards.values() for attempt in shard.values()]
         return StepProgress(
-            done=self._done,
-            failed=self._failed,
-            skipped=self._skipped,
+            done=sum(push.samples.done for push in newest),
+            failed=sum(push.samples.failed for push in newest),
+            skipped=sum(push.samples.skipped for push in newest),
             samples_per_minute=round(self._rate.per_minute(now), 2),
-            busy_seconds=round(self._busy, 1),
-            waiting_seconds=round(self._waiting, 1),
+            busy_seconds=round(sum(push.busy_seconds for push in pushes), 1),
+            waiting_seconds=round(sum(push.waiting_seconds for push in pushes), 1),
             numbers={name: float(f"{value:.6g}") for name, value in sorted(self._numbers.items())},
             at=self._at,
         )
-
-    def _count(self, shard: _Shard, sign: int) -> None:
-        if shard:
-            newest = max(shard.values(), key=lambda attempt: attempt.created_at)
-            self._done += sign * newest.done
-            self._failed += sign * newest.failed
-            self._skipped += sign * newest.skipped
-
-
-class _Run:
-    """The steps of an object's current run."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self.past: list[str] = []
-        self.steps: dict[str, _Step] = {}
-
-    def enter(self, run: str) -> bool:
-        """Whether pushes of this run count; a new one ends the one before for good."""
-        if run in self.past:
-            return False
-        if run != self.run:
-            self.past = [*self.past, self.run][-PAST_RUNS:]
-            self.run, self.steps = run, {}
-        return True
 
 
 class ProgressStore:
@@ -147,7 +145,7 @@ class ProgressStore:
     """
 
     def __init__(self, began_at: datetime | None = None) -> None:
-        self._runs: dict[str, _Run] = {}
+        self._steps: defaultdict[str, dict[str, _Step]] = defaultdict(dict)
         self._began_at = began_at or datetime.now(UTC)
 
     def take(self, pod: KnownPod, push: Push, now: float) -> float:
@@ -159,28 +157,24 @@ class ProgressStore:
         Returns:
             How long loading took, where this push is the first to say so, else 0.
         """
-        run = self._runs.setdefault(pod.owner_uid, _Run(push.run))
-        if push.step != pod.step or not run.enter(push.run):
-            # The index or publish part of a folded process, or a Pod that outlived its run.
+        if push.step != pod.step:
+            # The index or publish part of a folded process.
             return 0.0
-        step = run.steps.setdefault(push.step, _Step(now))
+        step = self._steps[pod.owner_uid].setdefault(push.step, _Step(now))
         is_old = pod.created_at < self._began_at and not step.knows(pod)
         return step.take(pod, push, now, datetime.now(UTC), is_old=is_old)
 
     def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
         """The counters of an object by step; empty when there are none."""
-        run = self._runs.get(owner_uid)
-        return {name: step.totals(now) for name, step in run.steps.items()} if run else {}
+        return {name: step.totals(now) for name, step in self._steps.get(owner_uid, {}).items()}
 
     def forget_step(self, owner_uid: str, step: str) -> None:
-        """A Job of this step is about to be created: what Pods of an earlier pass said is over."""
-        run = self._runs.get(owner_uid)
-        if run is not None:
-            run.steps.pop(step, None)
+        """A Job of this step was created, after those of an earlier pass or run and their Pods were gone."""
+        self._steps.get(owner_uid, {}).pop(step, None)
 
     def forget(self, owner_uid: str) -> None:
         """The run has ended, or the object is gone."""
-        self._runs.pop(owner_uid, None)
+        self._steps.pop(owner_uid, None)
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._steps)

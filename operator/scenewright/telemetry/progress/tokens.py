@@ -1,26 +1,81 @@
-"""Which Pod a projected service-account token belongs to, found out without asking the API server."""
+"""Which Pod a projected service-account token belongs to, found out without asking the API server.
+
+The keys with which the cluster signs such tokens are fetched rarely and kept.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 
-from scenewright.telemetry.progress.keys import SigningKeys
-from scenewright.telemetry.progress.refusals import RefusedPush
+logger = logging.getLogger(__name__)
 
-__all__ = ["PodIdentity", "RefusedPush", "TokenVerifier"]
-
+KEYS_PATH = "/openid/v1/jwks"
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+REFRESH_SECONDS = 30.0
+"""At most one request in this time, however many tokens name keys that nobody knows."""
 ALGORITHMS = ("RS256", "ES256", "ES384", "ES512")
 """What API servers sign with; ``none`` and shared secrets are not among them."""
 LEEWAY_SECONDS = 10.0
 MAXIMUM_TOKEN_BYTES = 4096
-REMEMBERED = 4096
+
+FetchJson = Callable[[str], Awaitable[Mapping[str, Any]]]
+
+
+class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
+    """A push that is not taken.
+
+    Args:
+        reason: a word for the metric's label.
+        status: the HTTP status that the Pod gets.
+        message: for people.
+    """
+
+    def __init__(self, reason: str, status: int, message: str) -> None:
+        self.reason, self.status = reason, status
+        super().__init__(message)
+
+
+class SigningKeys:
+    """The cluster's public keys by id, and the issuer that its tokens name.
+
+    Args:
+        fetch: the JSON at a path of the API server, asked with the operator's own token.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, fetch: FetchJson, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch, self._clock = fetch, clock
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self.issuer = ""
+
+    async def key(self, key_id: str) -> jwt.PyJWK | None:
+        """The key of that id; None when the cluster has none. An unknown one is asked for, but not often."""
+        if key_id not in self._keys:
+            await self.refresh()
+        return self._keys.get(key_id)
+
+    async def refresh(self) -> None:
+        """Fetches the keys and the issuer unless that was tried a moment ago. A failure leaves what is known."""
+        async with self._lock:
+            if self._clock() - self._fetched_at < REFRESH_SECONDS:
+                return
+            self._fetched_at = self._clock()
+            try:
+                self.issuer = str((await self._fetch(DISCOVERY_PATH))["issuer"])
+                found = jwt.PyJWKSet.from_dict(dict(await self._fetch(KEYS_PATH)))
+                self._keys = {key.key_id: key for key in found.keys if key.algorithm_name in ALGORITHMS}
+            except Exception as problem:
+                # Whatever the client raises: progress is advisory, and the next unknown key asks again.
+                logger.warning("the cluster's token keys could not be fetched: %s", problem)
 
 
 @dataclass(frozen=True)
@@ -32,18 +87,12 @@ class PodIdentity:
     uid: str
 
 
+@dataclass(frozen=True)
 class TokenVerifier:
-    """Verifies tokens by the cluster's public keys, and remembers those that it has verified until they expire.
+    """Verifies by the cluster's public keys that tokens were made for an audience."""
 
-    Args:
-        keys: of the cluster.
-        audience: that tokens must have been made for.
-        clock: seconds since the epoch.
-    """
-
-    def __init__(self, keys: SigningKeys, audience: str, clock: Callable[[], float] = time.time) -> None:
-        self._keys, self._audience, self._clock = keys, audience, clock
-        self._verified: OrderedDict[bytes, tuple[PodIdentity, float]] = OrderedDict()
+    keys: SigningKeys
+    audience: str
 
     async def verify(self, token: str) -> PodIdentity:
         """The Pod that the token is bound to.
@@ -53,73 +102,36 @@ class TokenVerifier:
         """
         if not token or len(token) > MAXIMUM_TOKEN_BYTES:
             raise _refused("malformed", "no bearer token of a plausible length")
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._verified.get(digest)
-        if known is not None and known[1] > self._clock():
-            return known[0]
-        claims = _claims(token, await self._key_of(token), self._audience, self._keys.issuer, self._clock())
-        identity = _identity(claims)
-        self._remember(digest, identity, float(claims["exp"]))
-        return identity
-
-    async def _key_of(self, token: str) -> jwt.PyJWK:
         try:
-            header = jwt.get_unverified_header(token)
+            key = await self.keys.key(str(jwt.get_unverified_header(token).get("kid", "")))
+            if key is None:
+                raise _refused("unknown-key", "signed by a key that the cluster does not have")
+            return _identity(self._claims(token, key))
+        except jwt.ExpiredSignatureError:
+            raise _refused("expired", "the token has expired") from None
+        except jwt.InvalidAudienceError:
+            raise _refused("audience", f"the token was not made for {self.audience}") from None
+        except jwt.InvalidIssuerError:
+            raise _refused("issuer", "the token was made by another issuer") from None
+        except jwt.InvalidSignatureError:
+            raise _refused("forged", "the signature does not fit") from None
         except jwt.PyJWTError as problem:
             raise _refused("malformed", str(problem)) from None
-        key = await self._keys.key(str(header.get("kid", "")))
-        if key is None:
-            raise _refused("unknown-key", "signed by a key that the cluster does not have")
-        return key
 
-    def _remember(self, digest: bytes, identity: PodIdentity, expires: float) -> None:
-        self._verified[digest] = (identity, expires)
-        self._verified.move_to_end(digest)
-        if len(self._verified) > REMEMBERED:
-            self._verified.popitem(last=False)
-
-
-def _claims(token: str, key: jwt.PyJWK, audience: str, issuer: str, now: float) -> dict[str, Any]:
-    # Times are compared here, against the given clock; the library's own is the wall clock.
-    options: Any = {
-        "require": ["exp", "iat", "aud", "iss"],
-        "verify_exp": False,
-        "verify_iat": False,
-        "verify_nbf": False,
-    }
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            token, key.key, algorithms=_algorithms(key), audience=audience, issuer=issuer, options=options
+    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            # The one algorithm of the key, so that the token's header has no say in it.
+            algorithms=[key.algorithm_name],
+            audience=self.audience,
+            issuer=self.keys.issuer,
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp", "iat", "aud", "iss"]},
         )
-    except jwt.InvalidAudienceError:
-        raise _refused("audience", f"the token was not made for {audience}") from None
-    except jwt.InvalidIssuerError:
-        raise _refused("issuer", "the token was made by another issuer") from None
-    except jwt.InvalidSignatureError:
-        raise _refused("forged", "the signature does not fit") from None
-    except jwt.PyJWTError as problem:
-        raise _refused("malformed", str(problem)) from None
-    _check_times(claims, now)
-    return claims
 
 
-def _algorithms(key: jwt.PyJWK) -> list[str]:
-    """The one algorithm of the key, so that the token's header has no say in it."""
-    return [name for name in ALGORITHMS if name == key.algorithm_name]
-
-
-def _check_times(claims: dict[str, Any], now: float) -> None:
-    try:
-        begins, ends = float(claims.get("nbf", claims["iat"])), float(claims["exp"])
-    except (TypeError, ValueError):
-        raise _refused("malformed", "times must be numbers") from None
-    if ends + LEEWAY_SECONDS < now:
-        raise _refused("expired", "the token has expired")
-    if begins - LEEWAY_SECONDS > now:
-        raise _refused("malformed", "the token is not valid yet")
-
-
-def _identity(claims: dict[str, Any]) -> PodIdentity:
+def _identity(claims: Mapping[str, Any]) -> PodIdentity:
     try:
         bound = claims["kubernetes.io"]
         return PodIdentity(str(bound["namespace"]), str(bound["pod"]["name"]), str(bound["pod"]["uid"]))

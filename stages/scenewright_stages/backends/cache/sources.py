@@ -17,7 +17,8 @@ from scenewright_stages.contract.errors import ConfigurationError, ScenewrightEr
 from scenewright_stages.store import StoreError, open_store
 
 SOURCE_ENVIRONMENT = "SCENEWRIGHT_MODEL_SOURCE"
-SOURCE_FIELD = "models.source"
+SOURCE_FIELD = "stages.modelCache.source"
+"""Of the chart."""
 TOKEN_FIELD = "spec.models.tokenSecretName"
 
 OnProgress = Callable[[float, str], None]

@@ -88,8 +88,9 @@ def load_qwen_vl(request: LoadRequest) -> QwenCaptioner:
     tokens = int(request.context.option("tokens", _TOKENS))
     if tokens < 1:
         raise UnsupportedOption("qwen-vl.tokens", tokens, ["1 and above"])
-    model, record = load_transformer("AutoModelForImageTextToText", request)
+    model, record = load_transformer("AutoModelForImageTextToText", request, on_gpu="bf16")
     transformers: Any = importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(request.folder, local_files_only=True)
-    images = transformers.AutoImageProcessor.from_pretrained(request.folder, local_files_only=True)
+    # By name: with torchvision installed, another implementation would make other pixels.
+    images = transformers.AutoImageProcessor.from_pretrained(request.folder, local_files_only=True, backend="pil")
     return QwenCaptioner(model, tokenizer, images, record, request.context.device, tokens)

@@ -1,7 +1,7 @@
 """Depth Anything V2 (Yang et al. 2024) by transformers, relative and metric.
 
 The relative weights answer inverse depth up to an unknown scale and shift. To become depth it is spread over
-a range that is assumed, not measured: the nearest pixel lies at ``near_metres``, the farthest at ``far_metres``.
+a range that is assumed, not measured: near pixels lie at ``near_metres``, the farthest ``far_near_ratio`` times as far.
 """
 
 from __future__ import annotations
@@ -24,21 +24,26 @@ from scenewright_stages.backends.pretrained import TransformerModel, load_transf
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
+_PERCENTAGES = (1.0, 99.0)
+
 
 @dataclass(frozen=True)
 class AssumedRange:
-    """Where the nearest and the farthest pixel are put, in metres, when only relative depth is known."""
+    """Where near pixels are put, in metres, and how many times as far the farthest, when only relative depth is known.
+
+    Both are percentiles of the picture, so that a single stray pixel does not set the scale.
+    """
 
     near_metres: float = 1.0
-    far_metres: float = 10.0
+    far_near_ratio: float = 3.0
 
     @classmethod
     def from_context(cls, context: ModelContext) -> AssumedRange:
-        """The backend's options. Raises UnsupportedOption unless 0 < near < far < infinity."""
-        chosen = cls(float(context.option("near_metres", 1.0)), float(context.option("far_metres", 10.0)))
-        if not 0 < chosen.near_metres < chosen.far_metres < np.inf:
-            values = (chosen.near_metres, chosen.far_metres)
-            raise UnsupportedOption("depth.near_metres, depth.far_metres", values, ["0 < near < far"])
+        """The backend's options. Raises UnsupportedOption unless the range is finite, positive and not empty."""
+        chosen = cls(float(context.option("near_metres", 1.0)), float(context.option("far_near_ratio", 3.0)))
+        if not (0 < chosen.near_metres < np.inf and 1 < chosen.far_near_ratio < np.inf):
+            values = (chosen.near_metres, chosen.far_near_ratio)
+            raise UnsupportedOption("depth.nearMetres, depth.farNearRatio", values, ["near > 0, ratio > 1"])
         return chosen
 
 
@@ -79,7 +84,8 @@ class DepthAnythingEstimator(TransformerModel):
         if is_metric:
             return answer, ()
         assumed = self._assumed
-        note = f"relative depth, spread over an assumed {assumed.near_metres:g} to {assumed.far_metres:g} m"
+        far = assumed.near_metres * assumed.far_near_ratio
+        note = f"relative depth, spread over an assumed {assumed.near_metres:g} to {far:g} m"
         return depth_from_relative(answer, assumed), (note,)
 
 
@@ -90,16 +96,17 @@ def model_size(height: int, width: int, short_side: int, patch: int) -> tuple[in
 
 
 def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImage:
-    """Depth from inverse depth of unknown scale and shift; strictly decreasing in it.
+    """Depth from inverse depth of unknown scale and shift.
 
-    ``1 / depth`` runs linearly from ``1 / far`` at the smallest value to ``1 / near`` at the largest.
+    ``1 / depth`` runs linearly through ``1 / far`` at the first percentile of the values and ``1 / near`` at the last;
+    what lies below the first is at far, too.
 
     Args:
         inverse: (H, W) larger = nearer; values that are not finite become NaN.
         assumed: the range.
 
     Returns:
-        (H, W) float32 in metres, within the range.
+        (H, W) float32 in metres; at most the far end, and nearer than the near end for the last percent.
 
     Raises:
         BackendContractError: no finite value, or all the same.
@@ -108,11 +115,12 @@ def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImag
     if not finite.any():
         raise BackendContractError("the model answered no finite depth")
     values = inverse.astype(np.float64)
-    low, high = values[finite].min(), values[finite].max()
+    low, high = np.percentile(values[finite], _PERCENTAGES)
     if high <= low:
         raise BackendContractError("the model answered one depth for all pixels")
-    share = np.where(finite, (values - low) / (high - low), np.nan)
-    nearest, farthest = 1 / assumed.near_metres, 1 / assumed.far_metres
+    share = np.where(finite, np.maximum(values - low, 0) / (high - low), np.nan)
+    nearest = 1 / assumed.near_metres
+    farthest = nearest / assumed.far_near_ratio
     depth: FloatImage = (1 / (farthest + share * (nearest - farthest))).astype(np.float32)
     return depth
 

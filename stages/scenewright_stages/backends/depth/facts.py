@@ -86,6 +86,7 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=8.0,
         precisions=_PRECISIONS,
+        image="perception",
         extra="diffusion",
     ),
     BackendFacts(
@@ -99,8 +100,9 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=4.0,
         precisions=_PRECISIONS,
+        image="perception",
         extra="diffusion",
-        options={"near_metres": (), "far_metres": ()},
+        options={"near_metres": (), "far_near_ratio": ()},
     ),
     BackendFacts(
         name="moge",
@@ -119,6 +121,7 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=6.0,
         precisions=_PRECISIONS,
+        image="perception",
         extra="stages",
         options={"resolution_level": ()},
     ),

@@ -65,7 +65,8 @@ BACKENDS = (
         gpu_memory_by=QWEN_MEMORY,
         precisions=QWEN_PRECISIONS,
         offload_modes=("none", "model"),
+        image="diffusion",
         extra="diffusion",
-        options={"steps": (), "guidance": ()},
+        options={"compile": ("none", "blocks"), "steps": (), "guidance": ()},
     ),
 )

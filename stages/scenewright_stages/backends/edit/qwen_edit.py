@@ -19,11 +19,18 @@ import cv2
 import numpy as np
 import torch
 
+from scenewright_stages.backends.acceleration import (
+    BLOCKS,
+    NONE,
+    compile_blocks,
+    compile_option,
+    quantise_to_float8,
+)
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.edit.interface import check_edit_request, check_edited
+from scenewright_stages.backends.edit.qwen_attention import use_real_rotations
 from scenewright_stages.backends.edit.qwen_instructions import AREA, Instructions, sides_of
 from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.inpaint.flux_acceleration import quantise_to_float8
 from scenewright_stages.backends.loading import LoadRequest, ModelContext
 from scenewright_stages.backends.pretrained import quiet_diffusers
 from scenewright_stages.backends.tensors import free_memory, torch_dtype
@@ -42,6 +49,8 @@ class QwenSettings:
     Attributes:
         precision: ``bf16``; ``fp8`` = float8 weights and inputs in the transformer's blocks; ``fp32`` for tests.
             Weights that were published in 4 bits stay so.
+        compile: ``blocks`` compiles the transformer's block once for all sixty; ``none`` runs eagerly, as do
+            weights that were published in 4 bits.
         offload: ``model`` keeps only the running part on the GPU; ``none`` keeps all there.
         steps: denoising steps.
         guidance: true classifier-free guidance; at 1 or below the model runs once a step.
@@ -49,6 +58,7 @@ class QwenSettings:
     """
 
     precision: str = "bf16"
+    compile: str = NONE
     offload: str = "none"
     steps: int = 20
     guidance: float = 4.0
@@ -59,11 +69,14 @@ class QwenSettings:
         """The backend options of a stage.
 
         Raises:
-            UnsupportedOption: steps below 2, a negative guidance, or fp8 or offloading on the CPU.
+            UnsupportedOption: steps below 2, a negative guidance, fp8 or offloading on the CPU, or compiled blocks
+                together with offloading.
         """
+        offload = str(context.option("offload", "none"))
         settings = cls(
             precision=str(context.option("precision", "bf16")),
-            offload=str(context.option("offload", "none")),
+            compile=compile_option(context, BLOCKS, offload),
+            offload=offload,
             steps=int(context.option("steps", 20)),
             guidance=float(context.option("guidance", 4.0)),
             area=AREA,
@@ -77,6 +90,8 @@ class QwenSettings:
             raise UnsupportedOption(f"{name}.precision", "fp8", ["bf16 or fp32 on the CPU"])
         if context.device == "cpu" and settings.offload != "none":
             raise UnsupportedOption(f"{name}.offload", settings.offload, ["none on the CPU"])
+        if settings.offload != "none" and settings.compile != NONE:
+            raise UnsupportedOption(f"{name}.compile", settings.compile, ["none together with offload"])
         return settings
 
 
@@ -158,11 +173,11 @@ def load_qwen_edit(request: LoadRequest) -> QwenEditor:
 
     Raises:
         UnsupportedOption: a combination of options that cannot work.
-        ModuleNotFoundError: diffusers, transformers, torchao (for fp8) or bitsandbytes (for 4 bits) is not installed.
+        ModuleNotFoundError: diffusers, transformers or bitsandbytes (for 4 bits) is not installed.
     """
     settings = QwenSettings.from_context(request.context, request.facts.name)
     pipeline = load_pipeline(request.folder, settings, request.context.device)
-    place_pipeline(pipeline, settings, request.context.device)
+    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     record = replace(request.record, precision=precision_of(pipeline, settings))
     return QwenEditor(pipeline, Instructions(request.folder), settings, record)
 
@@ -197,19 +212,26 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
     )
 
 
-def place_pipeline(pipeline: Any, settings: QwenSettings, device: str) -> None:
-    """Quantise the transformer and move everything to the device, in place."""
+def place_pipeline(pipeline: Any, settings: QwenSettings, device: str, cache_dir: Path) -> None:
+    """Quantise the transformer, move everything to the device and compile, in place."""
     if settings.precision == "fp8":
         quantise_to_float8(pipeline.transformer, device)
     if settings.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif getattr(pipeline, "hf_device_map", None) is None:
         pipeline.to(device)
+    if settings.compile == BLOCKS and not _in_four_bits(pipeline):
+        use_real_rotations(pipeline.transformer)
+        compile_blocks(pipeline.transformer, cache_dir)
 
 
 def precision_of(pipeline: Any, settings: QwenSettings) -> str:
     """How the transformer's weights are held, for the record."""
-    return "4bit" if getattr(pipeline.transformer, "is_quantized", False) else settings.precision
+    return "4bit" if _in_four_bits(pipeline) else settings.precision
+
+
+def _in_four_bits(pipeline: Any) -> bool:
+    return bool(getattr(pipeline.transformer, "is_quantized", False))
 
 
 def _is_quantised(folder: Path) -> bool:

@@ -35,7 +35,10 @@ class Instructions:
 
     def __init__(self, folder: Path) -> None:
         transformers: Any = importlib.import_module("transformers")
-        self._images = transformers.AutoImageProcessor.from_pretrained(folder / "processor", local_files_only=True)
+        # By name: with torchvision installed, another implementation would make other pixels.
+        self._images = transformers.AutoImageProcessor.from_pretrained(
+            folder / "processor", local_files_only=True, backend="pil"
+        )
         self._known: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 
     def read(self, pipeline: Any, picture: Any, instruction: str) -> tuple[Tensor, Tensor]:

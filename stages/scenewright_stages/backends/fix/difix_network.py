@@ -8,11 +8,14 @@ Names of parameters are upstream's, and a checkpoint of either is read by the ot
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from scenewright_stages.backends.acceleration import compile_function, compile_network
 
 TIMESTEP = 199
 RANK = 4
@@ -101,6 +104,13 @@ class DifixNetwork(nn.Module):
         first = slice(None, None, count)
         decoded = self._decoded(clean[first], [each[first] for each in kept])
         return (decoded + 1) / 2
+
+    def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
+        """Compiles the U-Net and both halves of the autoencoder; see :func:`compile_network`. Copies of it are not."""
+        compile_network(self.unet, cache_dir, backend)
+        self.vae.to(memory_format=torch.channels_last)
+        self._encoded = compile_function(self._encoded, cache_dir, backend)  # type: ignore[method-assign]
+        self._decoded = compile_function(self._decoded, cache_dir, backend)  # type: ignore[method-assign]
 
     def multiple(self) -> int:
         """What both sides of a picture have to be multiples of."""

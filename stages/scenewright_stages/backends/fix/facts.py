@@ -56,6 +56,7 @@ BACKENDS = (
         weights={"sd-turbo": (_SD_TURBO,), "difix": _released("difix"), "difix_ref": _released("difix_ref")},
         device="cuda",
         gpu_memory_gib=40.0,
+        image="diffusion",
         extra="diffusion",
         options={"checkpoint": ()},
     ),

@@ -38,6 +38,7 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=24.0,
         precisions=("bf16", "fp16", "fp32"),
+        image="perception",
         extra="stages",
     ),
 )

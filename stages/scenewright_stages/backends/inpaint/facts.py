@@ -73,6 +73,7 @@ def _flux_fill(capability: str) -> BackendFacts:
         gpu_memory_by={"fp8": 24.0, "fp32": 68.0},
         precisions=("bf16", "fp8", "fp32"),
         offload_modes=("none", "model"),
+        image="diffusion",
         extra="diffusion",
         options={"compile": ("none", "blocks"), "steps": (), "guidance": ()},
     )
@@ -90,6 +91,7 @@ def _sd2_inpaint() -> BackendFacts:
         gpu_memory_gib=6.0,
         gpu_memory_by={"fp32": 10.0},
         precisions=("fp16", "fp32"),
+        image="diffusion",
         extra="diffusion",
         options={"steps": (), "guidance": (), "negative": ()},
     )

@@ -6,6 +6,7 @@ on the CPU from the sample's seed, so that they do not depend on the device.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from scenewright_stages.backends.acceleration import (
+    BLOCKS,
+    NONE,
+    compile_blocks,
+    compile_option,
+    quantise_to_float8,
+    replay_steps,
+)
 from scenewright_stages.backends.capability import BackendRecord, FloatImage, Mask
 from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.inpaint.flux_acceleration import compile_blocks, quantise_to_float8, replay_steps
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, load_prompts
 from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
 from scenewright_stages.backends.loading import LoadRequest, ModelContext
@@ -40,7 +48,7 @@ class FluxFillSettings:
     """
 
     precision: str = "bf16"
-    compile: str = "blocks"
+    compile: str = BLOCKS
     offload: str = "none"
     steps: int = 25
     guidance: float = 30.0
@@ -56,7 +64,7 @@ class FluxFillSettings:
         offload = str(context.option("offload", "none"))
         settings = cls(
             precision=str(context.option("precision", "bf16")),
-            compile=str(context.option("compile", "blocks" if on_gpu and offload == "none" else "none")),
+            compile=compile_option(context, BLOCKS, offload),
             offload=offload,
             steps=int(context.option("steps", 25)),
             guidance=float(context.option("guidance", 30.0)),
@@ -72,18 +80,20 @@ class FluxFillSettings:
             raise UnsupportedOption("flux-fill.precision", "fp8", ["bf16 or fp32 on the CPU"])
         if self.offload != "none" and not on_gpu:
             raise UnsupportedOption("flux-fill.offload", self.offload, ["none on the CPU"])
-        if self.offload != "none" and self.compile != "none":
+        if self.offload != "none" and self.compile != NONE:
             raise UnsupportedOption("flux-fill.compile", self.compile, ["none together with offload"])
 
 
 class FluxFillInpainter:
-    """An ``Inpainter`` around a ready ``FluxFillPipeline``; one fill at a time."""
+    """An ``Inpainter`` around a ready ``FluxFillPipeline``; threads that fill wait for each other."""
 
     def __init__(self, pipeline: Any, prompts: FluxPrompts, settings: FluxFillSettings, record: BackendRecord) -> None:
         self._held: Any = pipeline
         self._prompts = prompts
         self._settings = settings
         self._record = replace(record, precision=settings.precision)
+        # The scheduler counts its steps, and a new prompt loads the text encoders.
+        self._lock = threading.Lock()
         pipeline.set_progress_bar_config(disable=True)
 
     @property
@@ -101,7 +111,8 @@ class FluxFillInpainter:
         padded, padded_hole = pad_to_multiple(srgb, hole, self._multiple)
         height, width = hole.shape
         guidance = (guide.guidance if guide is not None else 0.0) or self._settings.guidance
-        filled = self._sample(padded, padded_hole, prompt, seed, guidance)
+        with self._lock:
+            filled = self._sample(padded, padded_hole, prompt, seed, guidance)
         return paste_known(filled[:height, :width], srgb, hole)
 
     def release(self) -> None:
@@ -177,7 +188,7 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
 
     Raises:
         UnsupportedOption: a combination of options that cannot work.
-        ModuleNotFoundError: diffusers, transformers or (for fp8) torchao is not installed.
+        ModuleNotFoundError: diffusers or transformers is not installed.
     """
     settings = FluxFillSettings.from_context(request.context)
     pipeline = _load_pipeline(request.folder, settings)
@@ -185,8 +196,6 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
     prompts = load_prompts(
         request.folder,
         encoders_present=request.optional_files_present,
-        sequence_width=int(pipeline.transformer.config.joint_attention_dim),
-        pooled_width=int(pipeline.transformer.config.pooled_projection_dim),
         device=request.context.device,
         dtype=torch_dtype(settings.precision),
     )
@@ -201,7 +210,7 @@ def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-    if settings.compile == "blocks":
+    if settings.compile == BLOCKS:
         compile_blocks(pipeline.transformer, cache_dir)
         replay_steps(pipeline.transformer)
 

@@ -1,15 +1,17 @@
 """Text conditioning of FLUX: T5 and CLIP embeddings, made once per prompt and then kept.
 
-VistaDream conditions its fills on an empty prompt. Three sources are possible and recorded:
+VistaDream conditions its fills on an empty prompt. Two sources are possible and recorded:
 
 * the text encoders, when the cache has them: loaded for the moment of encoding, then freed;
 * an ``empty_prompt.safetensors`` beside ``model_index.json`` (made by :func:`store_empty_prompt`), so that a
-  cache without the 10 GB of encoders still has the true embedding of the empty prompt;
-* zeros, when there is neither.
+  cache without the 10 GB of encoders still has the true embedding of the empty prompt.
+
+With neither, loading is refused: the model was never trained on an embedding of zeros.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,28 +75,16 @@ class FluxPrompts:
         return self._known[prompt].to(device, dtype)
 
 
-def zero_prompts(sequence_width: int, pooled_width: int) -> FluxPrompts:
-    """The empty prompt as zeros: no text conditioning at all."""
-    embeddings = PromptEmbeddings(torch.zeros(1, _SEQUENCE_LENGTH, sequence_width), torch.zeros(1, pooled_width))
-    return FluxPrompts("zeros (no text encoders in the cache)", None, {"": embeddings})
-
-
-def load_prompts(
-    folder: Path,
-    *,
-    encoders_present: bool,
-    sequence_width: int,
-    pooled_width: int,
-    device: str,
-    dtype: torch.dtype,
-) -> FluxPrompts:
+def load_prompts(folder: Path, *, encoders_present: bool, device: str, dtype: torch.dtype) -> FluxPrompts:
     """The best source of embeddings that the folder has.
 
     Args:
         folder: the pipeline's folder.
         encoders_present: the text encoders and tokenizers are in it.
-        sequence_width, pooled_width: widths that the transformer expects.
         device, dtype: where and in which type the encoders run.
+
+    Raises:
+        ConfigurationError: it has none.
     """
     stored = folder / EMPTY_PROMPT_FILE
     if encoders_present:
@@ -103,7 +93,13 @@ def load_prompts(
         )
     if stored.is_file():
         return FluxPrompts("stored embeddings of the empty prompt", None, {"": _read_stored(stored)})
-    return zero_prompts(sequence_width, pooled_width)
+    raise ConfigurationError(
+        "prompt",
+        "",
+        f"{folder.name} has neither its text encoders nor {EMPTY_PROMPT_FILE}, the embedding of the empty prompt. "
+        "Fetch the weights with their optional files, or make the embedding once where the encoders are: "
+        f"scenewright models --store-empty-prompt {folder.parent.name}/{folder.name}",
+    )
 
 
 @torch.no_grad()
@@ -154,3 +150,7 @@ def _read_stored(path: Path) -> PromptEmbeddings:
 
     tensors = load_file(path)
     return PromptEmbeddings(tensors["sequence"], tensors["pooled"])
+
+
+if __name__ == "__main__":
+    print(store_empty_prompt(Path(sys.argv[1])))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scenewright_stages.backends.bundled import BundledModels
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage
@@ -29,6 +30,14 @@ class NormalEstimator(Backend, Protocol):
         Raises:
             BackendContractError: the answer is not finite or of another shape.
         """
+
+
+@runtime_checkable
+class FaceShapeEstimator(NormalEstimator, Protocol):
+    """Knows the faces in the picture too, which cast shadows."""
+
+    def estimate_with_faces(self, srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, list[NDArray[np.float64]]]:
+        """As ``estimate``, and (468, 3) points of each face, pixels of the picture, see ``face_meshes``."""
 
 
 NORMALS = Capability("normals", NormalEstimator)
@@ -72,4 +81,16 @@ class FaceMeshNormals(BundledModels):
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
         """See ``NormalEstimator.estimate``; where no face is found the silhouette alone."""
-        return normals_with_faces(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail, face_meshes(srgb))
+        return self.estimate_with_faces(srgb, alpha)[0]
+
+    def estimate_with_faces(self, srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, list[NDArray[np.float64]]]:
+        """See ``FaceShapeEstimator``; only faces inside the matte count."""
+        meshes = [mesh for mesh in face_meshes(srgb) if _shown(mesh, alpha)]
+        return normals_with_faces(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail, meshes), meshes
+
+
+def _shown(mesh: NDArray[np.float64], alpha: FloatImage) -> bool:
+    """Whether the middle of a face belongs to somebody who was cut out."""
+    column, row = np.rint(mesh[:, :2].mean(axis=0)).astype(int)
+    height, width = alpha.shape
+    return 0 <= row < height and 0 <= column < width and bool(alpha[row, column] > 0.5)

@@ -44,6 +44,8 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=24.0,
         precisions=("fp16", "bf16", "fp32"),
+        image="diffusion",
         extra="diffusion",
+        options={"compile": ("none", "network")},
     ),
 )

@@ -59,8 +59,9 @@ BACKENDS = (
         gpu_memory_by={name: memory for name, memory in QWEN_MEMORY.items() if name != "4bit"},
         precisions=QWEN_PRECISIONS,
         offload_modes=("none", "model"),
+        image="diffusion",
         extra="diffusion",
-        options={"steps": (), "guidance": (), "strength": ()},
+        options={"compile": ("none", "blocks"), "steps": (), "guidance": (), "strength": ()},
     ),
     BackendFacts(
         name="zero123",
@@ -74,6 +75,7 @@ BACKENDS = (
         gpu_memory_gib=8.0,
         gpu_memory_by={"fp32": 14.0},
         precisions=("fp16", "bf16", "fp32"),
+        image="diffusion",
         extra="diffusion",
         options={"steps": (), "guidance": ()},
     ),

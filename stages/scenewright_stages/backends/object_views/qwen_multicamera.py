@@ -84,7 +84,7 @@ def load_qwen_multicamera(request: LoadRequest) -> QwenCameras:
     Raises:
         UnsupportedOption: a combination of options that cannot work, or a strength outside [0, 2].
         ConfigurationError: a folder holds another kind of model.
-        ModuleNotFoundError: diffusers, transformers, torchao (for fp8) or bitsandbytes (for 4 bits) is not installed.
+        ModuleNotFoundError: diffusers, transformers or bitsandbytes (for 4 bits) is not installed.
     """
     settings = QwenSettings.from_context(request.context, request.facts.name)
     strength = float(request.context.option("strength", _STRENGTH))
@@ -93,6 +93,6 @@ def load_qwen_multicamera(request: LoadRequest) -> QwenCameras:
     base, angles = request.folders
     pipeline = load_pipeline(base, settings, request.context.device)
     add_lora(pipeline, angles, ANGLES_LORA.required_files[0], strength)
-    place_pipeline(pipeline, settings, request.context.device)
+    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     record = replace(request.record, precision=precision_of(pipeline, settings))
     return QwenCameras(QwenEditor(pipeline, Instructions(base), settings, record), record)

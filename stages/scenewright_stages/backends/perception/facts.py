@@ -32,5 +32,7 @@ BACKENDS = (
         bundled=(_LPIPS,),
         device="cuda",
         gpu_memory_gib=4.0,
+        image="gaussians",
+        options={"compile": ("none", "network")},
     ),
 )

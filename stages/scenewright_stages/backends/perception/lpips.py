@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from scenewright_stages.backends.acceleration import COMPILE, NETWORK, NONE, compile_network
 from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.errors import BackendContractError, BrokenWeights
 from scenewright_stages.backends.loading import LoadRequest
@@ -114,6 +115,8 @@ def load_lpips(request: LoadRequest) -> Lpips:
             features.load_published({name: file.get_tensor(name) for name in file.keys() if "features." in name})  # noqa: SIM118
     except (ValueError, safetensors.SafetensorError) as problem:
         raise BrokenWeights(request.record.weights_id, path, str(problem)) from problem
+    if request.context.option(COMPILE, NONE) == NETWORK:
+        compile_network(features, request.context.cache_dir)
     return Lpips(features, read_layers(LAYERS), request.record)
 
 

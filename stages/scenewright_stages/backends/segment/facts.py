@@ -44,8 +44,7 @@ def _sam2(variant: str, size: int) -> tuple[Weights, ...]:
         licence="apache-2.0",
         licence_url="https://www.apache.org/licenses/LICENSE-2.0",
         approximate_bytes=size,
-        required_files=("config.json", "*.safetensors"),
-        optional_files=("processor_config.json", "preprocessor_config.json"),
+        required_files=(f"sam2.1_hiera_{variant.replace('-', '_')}.pt",),
     )
     return (weights,)
 
@@ -67,6 +66,7 @@ BACKENDS = (
         notes="Everybody in the picture, with what they wear and hold, by MediaPipe's small models where they see a "
         "face; else as classic.",
         bundled=(FACE_DETECTION, SELFIE_SEGMENTATION),
+        options={"people": ("all", "largest"), "held": ()},
     ),
     BackendFacts(
         name="mask",
@@ -80,13 +80,15 @@ BACKENDS = (
         capability="segment",
         family="model",
         implementation=f"{_PACKAGE}.sam3:load_sam3",
-        notes="Segmented by SAM 3 from a text prompt: the best scored instance, or the one that fits a given box.",
+        notes="Segmented by SAM 3 from a text prompt: the best scored instance, all or the largest of them, or the one "
+        "that fits a given box.",
         weights={"default": (SAM3,)},
         device="cuda",
         gpu_memory_gib=12.0,
         precisions=_PRECISIONS,
+        image="perception",
         extra="diffusion",
-        options={"batch": (), "threshold": ()},
+        options={"batch": (), "threshold": (), "people": ("all", "largest")},
     ),
     BackendFacts(
         name="sam2",
@@ -104,7 +106,8 @@ BACKENDS = (
         device="cuda",
         gpu_memory_gib=8.0,
         precisions=_PRECISIONS,
-        extra="diffusion",
+        image="perception",
+        extra="sam2",
         options={"batch": (), "threshold": (), "without_face": ("reject", "centre")},
     ),
 )

@@ -16,7 +16,7 @@ import numpy as np
 from scenewright_stages.backends.bundled import BundledModels
 from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
 from scenewright_stages.backends.errors import BackendContractError, UnsupportedSubject
-from scenewright_stages.backends.loading import WeightlessBackend
+from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, refine_matte
 from scenewright_stages.vision.people import find_person
 from scenewright_stages.vision.people.learned import find_people
@@ -175,11 +175,16 @@ class SelfieSegmenter(BundledModels):
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
 
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__(request)
+        self._people = request.context.option("people", "all")
+        self._held = bool(request.context.option("held", True))
+
     def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``."""
         check_subject(self, srgb, subject)
         try:
-            return find_people(srgb, subject.box)
+            return find_people(srgb, subject.box, self._people, self._held, seed)
         except NoSubject:
             return find_person(srgb, subject.box, seed)
 

@@ -1,4 +1,4 @@
-"""SAM 2.1 (Ravi et al. 2024) by transformers: a subject from a box, from points, or from a rough mask.
+"""SAM 2.1 (Ravi et al. 2024) by the package ``sam2``: a subject from a box, from points, or from a rough mask.
 
 It understands no text. Of a rough mask it takes the box and the place deepest inside. With nothing given it is asked
 for head and shoulders around the clearest face; without a face the picture is rejected, or, with
@@ -7,7 +7,11 @@ for head and shoulders around the clearest face; without a face the picture is r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+import json
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +19,10 @@ from torch import Tensor
 
 from scenewright_stages.backends.batching import Batcher
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
+from scenewright_stages.backends.checkpoints import network_shape
+from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import TransformerModel, batch_size, load_transformer
+from scenewright_stages.backends.pretrained import TransformerModel, batch_size
 from scenewright_stages.backends.segment.interface import (
     Box,
     Subject,
@@ -27,13 +32,23 @@ from scenewright_stages.backends.segment.interface import (
     matte_of,
     subject_of,
 )
-from scenewright_stages.backends.tensors import Returning, device_batch, normalised, resized, returning, staged
+from scenewright_stages.backends.tensors import (
+    Returning,
+    device_batch,
+    normalised,
+    resized,
+    returning,
+    staged,
+    torch_dtype,
+)
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.people import portrait_box
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LIKELY = 0.5
 _MASK_GRID = 256
+_TOLD_AT_MOST = 300
+_OUTSIDE, _INSIDE, _CORNERS = 0, 1, (2, 3)
 
 
 @dataclass(frozen=True)
@@ -109,52 +124,98 @@ class Sam2Segmenter(TransformerModel):
 
     @torch.inference_mode()
     def _answer(self, questions: list[_Question]) -> list[tuple[Returning, Returning]]:
-        model = self.model
         images = device_batch([question.image for question in questions], self.device)
         height, width = images.shape[-2:]
-        rows, columns = model_size(model)
-        pixels = normalised(resized(images, rows, columns), _MEAN, _DEVIATION).to(model.dtype)
-        prompts = _prompts(questions, (columns / width, rows / height), self.device, model.dtype)
-        outputs = model(pixel_values=pixels, **prompts, multimask_output=False)
+        side = self.model.image_size
+        pixels = normalised(resized(images, side, side), _MEAN, _DEVIATION)
+        places, labels = _prompts(questions, (side / width, side / height), self.device)
+        logits, likely = self._masks(pixels, places, labels)
         probability = torch.nn.functional.interpolate(
-            outputs.pred_masks[:, 0].float(), (height, width), mode="bilinear", align_corners=False
+            logits[:, :1].float(), (height, width), mode="bilinear", align_corners=False
         ).sigmoid()
-        return list(zip(returning(probability[:, 0]), returning(outputs.iou_scores[:, 0, 0]), strict=True))
+        return list(zip(returning(probability[:, 0]), returning(likely[:, 0]), strict=True))
+
+    def _masks(self, pixels: Tensor, places: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, h, w) logits and (N, 1) likelihoods, by the steps of the package's ``SAM2ImagePredictor``.
+
+        It decodes one image at a time and needs torchvision; these decode a batch. Prompts are encoded in float32:
+        bf16 knows a place only to four pixels of 1,024.
+        """
+        model, dtype = self.model, torch_dtype(self.record.precision)
+        sparse, dense = model.sam_prompt_encoder(points=(places, labels), boxes=None, masks=None)
+        with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype != torch.float32):
+            *fine, coarse = model.forward_image(pixels)["backbone_fpn"]
+            logits, likely, _, _ = model.sam_mask_decoder(
+                image_embeddings=coarse + model.no_mem_embed.reshape(1, -1, 1, 1),
+                image_pe=model.sam_prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+                repeat_image=False,
+                high_res_features=fine,
+            )
+        return logits, likely
 
 
-def _prompts(
-    questions: list[_Question], scale: tuple[float, float], device: str, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Boxes and points of a batch, all given in the same way, in pixels of the picture that the model sees."""
-    prompts: dict[str, Tensor] = {}
-    boxes = [question.box for question in questions if question.box is not None]
-    if boxes:
-        scaled = torch.tensor(boxes) * torch.tensor([*scale, *scale])
-        prompts["input_boxes"] = scaled[:, None].to(device, dtype)
-    if questions[0].points:
-        places = [[(point.x, point.y) for point in question.points] for question in questions]
-        labels = [[int(point.inside) for point in question.points] for question in questions]
-        prompts["input_points"] = (torch.tensor(places) * torch.tensor(scale))[:, None].to(device, dtype)
-        prompts["input_labels"] = torch.tensor(labels, dtype=torch.int32)[:, None].to(device)
-    return prompts
+def _prompts(questions: list[_Question], scale: tuple[float, float], device: str) -> tuple[Tensor, Tensor]:
+    """(N, P, 2) float32 places, in pixels of the square that the model sees, and (N, P) int32 labels.
 
-
-def model_size(model: Any) -> tuple[int, int]:
-    """Rows and columns of the picture that the model sees."""
-    size = model.config.vision_config.backbone_config.image_size
-    return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    All questions of a batch have as many points; a box is two of them.
+    """
+    places, labels = [], []
+    for question in questions:
+        corners = [] if question.box is None else [question.box[:2], question.box[2:]]
+        places.append([*corners, *((point.x, point.y) for point in question.points)])
+        kinds = [_INSIDE if point.inside else _OUTSIDE for point in question.points]
+        labels.append([*_CORNERS[: len(corners)], *kinds])
+    scaled = torch.tensor(places, dtype=torch.float32) * torch.tensor(scale)
+    return scaled.to(device), torch.tensor(labels, dtype=torch.int32).to(device)
 
 
 def load_sam2(request: LoadRequest) -> Sam2Segmenter:
-    """Load the published weights from their folder.
+    """Load the published checkpoint from its folder.
 
     Raises:
         UnsupportedOption: a batch below 1 or a threshold outside [0, 1].
+        BrokenWeights: the checkpoint is not that of the network.
     """
     threshold = float(request.context.option("threshold", _LIKELY))
     if not 0 <= threshold <= 1:
         raise UnsupportedOption("sam2.threshold", threshold, ["0 to 1"])
     without_face = str(request.context.option("without_face", "reject"))
     settings = Sam2Settings(batch_size(request, 8), threshold, without_face)
-    model, record = load_transformer("Sam2Model", request)
-    return Sam2Segmenter(model, record, request.context.device, settings)
+    device = request.context.device
+    precision = str(request.context.option("precision", "fp32" if device == "cpu" else "bf16"))
+    network = load_network(request.folder, request.record.weights_id).to(device)
+    return Sam2Segmenter(network, replace(request.record, precision=precision), device, settings)
+
+
+def load_network(folder: Path, weights_id: str) -> Any:
+    """The package's network with the weights of a published checkpoint, on the CPU.
+
+    Args:
+        folder: with the checkpoint (``{"model": state dict}``); ``network.json`` beside it may name other sizes, as
+            ``{"image_encoder.trunk.embed_dim": 8}``.
+        weights_id: which of the published models it is.
+
+    Raises:
+        BrokenWeights: the checkpoint cannot be read, or a tensor's name or shape is not the network's.
+    """
+    package: Any = importlib.import_module("sam2.build_sam")
+    configuration, checkpoint = package.HF_MODEL_ID_TO_FILENAMES[weights_id]
+    sizes: list[str] = network_shape(folder, weights_id, [], _other_sizes)
+    path = folder / checkpoint
+    try:
+        return package.build_sam2(configuration, str(path), "cpu", hydra_overrides_extra=sizes)
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        problem = " ".join(str(error).split())[:_TOLD_AT_MOST]
+        raise BrokenWeights(weights_id, path, f"it is not the network's checkpoint: {problem}") from error
+
+
+def _other_sizes(path: Path) -> list[str]:
+    """Overrides of the package's configuration. Raises ValueError or TypeError unless they are sizes."""
+    sizes: dict[str, object] = dict(json.loads(path.read_text(encoding="utf-8")))
+    for name in sizes:
+        if any(part.startswith("_") for part in name.split(".")):
+            raise ValueError(f"{name} is not a size")
+    return [f"++model.{name}={json.dumps(value)}" for name, value in sizes.items()]

@@ -38,7 +38,7 @@ class _Found:
 
 
 class Sam3Segmenter(TransformerModel):
-    """The best scored instance of a prompt; with a box, the likely instance that fits it best.
+    """The best scored instance of a prompt, or all or the largest; with a box, the likely instance that fits it best.
 
     Args:
         model: a ``Sam3Model``.
@@ -47,15 +47,23 @@ class Sam3Segmenter(TransformerModel):
         device: where it runs.
         batch: most images at a time.
         threshold: score from which an instance counts.
+        people: ``all`` likely instances together, the ``largest`` of them, or, when empty, the best scored one.
     """
 
     reads: frozenset[SubjectKind] = frozenset({"text", "box"})
 
     def __init__(
-        self, model: Any, tokenizer: Any, record: BackendRecord, device: str, batch: int = 8, threshold: float = _LIKELY
+        self,
+        model: Any,
+        tokenizer: Any,
+        record: BackendRecord,
+        device: str,
+        batch: int = 8,
+        threshold: float = _LIKELY,
+        people: str = "",
     ) -> None:
         super().__init__(model, record, device)
-        self._tokenizer, self._threshold = tokenizer, threshold
+        self._tokenizer, self._threshold, self._people = tokenizer, threshold, people
         self._texts: dict[str, tuple[Any, Tensor]] = {}
         largest = batch if device != "cpu" else 1
         self._ask: Batcher[_Question, _Found] = Batcher(
@@ -99,8 +107,8 @@ class Sam3Segmenter(TransformerModel):
             scores = scores * outputs.presence_logits.float().sigmoid().reshape(-1, 1)
         chosen = self._chosen(scores, outputs.pred_boxes.float(), questions, (height, width))
         rows = torch.arange(len(questions), device=chosen.device)
-        coarse = outputs.pred_masks[rows, chosen].float().sigmoid()[:, None]
-        probability = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        coarse = self._masks(outputs.pred_masks, scores, chosen, questions)
+        probability = functional.interpolate(coarse[:, None], (height, width), mode="bilinear", align_corners=False)
         pairs = zip(returning(probability[:, 0]), returning(scores[rows, chosen]), strict=True)
         return [_Found(probability, score) for probability, score in pairs]
 
@@ -114,6 +122,20 @@ class Sam3Segmenter(TransformerModel):
                 fit = torch.tensor(fits, device=scores.device)
                 best[row] = torch.where(scores[row] > self._threshold, fit, fit - 2).argmax()
         return best
+
+    def _masks(self, logits: Tensor, scores: Tensor, chosen: Tensor, questions: list[_Question]) -> Tensor:
+        """(N, h, w) probability of each image's subject, from (N, instances, h, w) logits."""
+        found = []
+        for row, question in enumerate(questions):
+            instances = logits[row].float().sigmoid()
+            likely = instances * (scores[row] > self._threshold)[:, None, None]
+            if question.box is not None or not self._people:
+                found.append(instances[chosen[row]])
+            elif self._people == "all":
+                found.append(likely.amax(dim=0))
+            else:
+                found.append(likely[likely.mean(dim=(1, 2)).argmax()])
+        return torch.stack(found)
 
     def _text(self, prompt: str) -> tuple[Any, Tensor]:
         """Features and mask of a prompt, encoded once."""
@@ -144,10 +166,11 @@ def load_sam3(request: LoadRequest) -> Sam3Segmenter:
     batch, threshold = batch_size(request, 8), float(request.context.option("threshold", _LIKELY))
     if not 0 <= threshold <= 1:
         raise UnsupportedOption("sam3.threshold", threshold, ["0 to 1"])
-    model, record = load_transformer("Sam3Model", request)
+    model, record = load_transformer("Sam3Model", request, on_gpu="bf16")
     transformers: Any = importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(request.folder, local_files_only=True)
-    return Sam3Segmenter(model, tokenizer, record, request.context.device, batch, threshold)
+    people = str(request.context.option("people", ""))
+    return Sam3Segmenter(model, tokenizer, record, request.context.device, batch, threshold, people)
 
 
 def overlap(box: Box, other: Box) -> float:

@@ -21,6 +21,7 @@ BACKENDS = (
         implementation="scenewright_stages.backends.similarity.clip:load_clip",
         notes="Rated by CLIP ViT-B/16: a high rating means that a picture suits a text, not that it is sound.",
         weights={"vit-b-16": (CLIP_B16,)},
+        image="perception",
         extra="diffusion",
     ),
 )

@@ -40,6 +40,7 @@ BACKENDS = (
         gpu_memory_gib=34.0,
         gpu_memory_by={"fp32": 68.0},
         precisions=("bf16", "fp32"),
+        image="diffusion",
         extra="diffusion",
         options={"steps": (), "guidance": ()},
     ),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.albedo import kernels
-from scenewright_stages.vision.albedo.retinex import SCALES, multi_scale_retinex
+from scenewright_stages.vision.albedo.retinex import SCALES, chroma_keeping_retinex, multi_scale_retinex
 from scenewright_stages.vision.resampling import reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
@@ -31,6 +31,7 @@ _TOLERANCE = 1e-4
 Estimate = tuple[Float32Array, Float32Array]
 
 METHODS = ("retinex", "lab", "classic")
+CHROMAS = ("keep", "original")
 
 _REDUCED_SIDE = 256
 _DIAMETER, _SIGMA_VALUE, _SIGMA_SPACE = 9, 75.0, 75.0
@@ -79,11 +80,13 @@ class AlbedoOptions:
         blend: in [0, 1], share of the photograph that is mixed into the albedo (15 to 25 % keep it from getting too
             bright).
         scales: standard deviations of the Retinex surrounds, pixels.
+        chroma: of Retinex: ``keep`` levels the subject's intensity alone, ``original`` each channel over the picture.
         gradients: what the gradient-domain method takes for an edge of the albedo.
     """
 
     blend: float = 0.0
     scales: tuple[float, ...] = SCALES
+    chroma: str = "keep"
     gradients: GradientSettings = field(default_factory=GradientSettings)
 
     @classmethod
@@ -107,26 +110,34 @@ def estimate_albedo(
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
         mask: (H, W) bool or float32 matte: the subject. Outside it the values only continue smoothly.
-        method: ``retinex`` and ``lab`` as the relighting seed has them, ``classic`` = gradient domain.
+        method: ``retinex`` and ``lab`` after the relighting seed, ``classic`` = gradient domain.
         options: see :class:`AlbedoOptions`.
 
     Returns:
         (H, W, 3) float32 albedo in sRGB values, [0, 1], and (H, W) float32 shading in linear light.
 
     Raises:
-        ValueError: unknown method or a blend outside [0, 1].
+        ValueError: unknown method or chroma, or a blend outside [0, 1].
     """
     chosen = options if isinstance(options, AlbedoOptions) else AlbedoOptions.from_mapping(options or {})
     if not 0 <= chosen.blend <= 1:
         raise ValueError(f"a blend of {chosen.blend} is not between 0 and 1")
+    if chosen.chroma not in CHROMAS:
+        raise ValueError(f"{chosen.chroma!r} is not one of {', '.join(CHROMAS)}")
     estimates: dict[str, Callable[[], Estimate]] = {
-        "retinex": lambda: _with_shading(srgb, multi_scale_retinex(srgb, chosen.scales), chosen.blend),
+        "retinex": lambda: _with_shading(srgb, _retinex(srgb, mask, chosen), chosen.blend),
         "lab": lambda: _with_shading(srgb, lightness_albedo(srgb), chosen.blend),
         "classic": lambda: _divided(srgb, _subject_shading(srgb, mask, chosen), chosen.blend),
     }
     if method not in estimates:
         raise ValueError(f"{method!r} is not an albedo method: {', '.join(estimates)}")
     return estimates[method]()
+
+
+def _retinex(srgb: Float32Array, mask: NDArray[Any], options: AlbedoOptions) -> Float32Array:
+    if options.chroma == "original":
+        return multi_scale_retinex(srgb, options.scales)
+    return chroma_keeping_retinex(srgb, np.asarray(mask, np.float32), options.scales)
 
 
 def _subject_shading(srgb: Float32Array, mask: NDArray[Any], options: AlbedoOptions) -> Float32Array:

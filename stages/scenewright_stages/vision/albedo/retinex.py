@@ -8,6 +8,9 @@ A wide Gaussian is so smooth that it can be taken on a reduced copy: means over 
 blocks whose variance is smaller by what the block means and the linear enlargement add, and that enlargement. The
 picture is mirrored about the middle of its outermost pixels (OpenCV's reflect101) *before* the reduction: a mirrored
 reduced copy would be half a block off.
+
+Per channel and over the whole picture, as the relighting seed has it, Retinex pulls every colour toward grey. Where the
+subject is known its intensity alone can be levelled, inside its matte.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ Float32Array = NDArray[np.float32]
 SCALES = (15.0, 80.0, 250.0)
 BALANCE_PERCENT = 1.0
 _BINS = 1 << 15
+_BRIGHTEST = 3.0  # times as bright as in the photograph: black cloth would be torn up into its noise
 
 _TRUNCATION = 4.0  # standard deviations that cv2.GaussianBlur takes for float images
 _BLOCKS_PER_SIGMA = 3.6  # coarser blocks show in the result, finer ones cost time
@@ -49,6 +53,38 @@ def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) 
     limits = [_limits(counts[channel], low, high) for channel in range(3)]
     stretched: Float32Array = kernels.stretched(ratio, image, np.array(limits, np.float32))
     return stretched
+
+
+def chroma_keeping_retinex(srgb: Float32Array, mask: Float32Array, scales: tuple[float, ...] = SCALES) -> Float32Array:
+    """The subject without slow changes of brightness, in its own colours (Petro et al. 2014, algorithm 2).
+
+    Only the intensity is levelled; surrounds and stretch know the subject alone, so that a dark background makes no
+    face bright. All channels of a pixel get the same factor, which keeps hue and saturation.
+
+    Args:
+        srgb: (H, W, 3) float32 in [0, 1].
+        mask: (H, W) float32, the subject's matte.
+        scales: standard deviations of the surrounds, pixels.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
+    inside = mask > 0.5
+    if not inside.any():
+        return srgb
+    intensity = srgb.mean(axis=2, dtype=np.float32) * np.float32(255)
+    weighted = np.dstack([intensity * mask, mask, np.zeros_like(mask)])
+    ratio = len(scales) * np.log2(intensity + 1)
+    for blurred in retinex_blurs(weighted, scales):
+        ratio -= np.log2(blurred[..., 0] / np.maximum(blurred[..., 1], np.float32(1e-3)) + 1)
+    low, high = np.percentile(ratio[inside], (BALANCE_PERCENT, 100 - BALANCE_PERCENT))
+    if high - low < 1e-5:
+        return srgb
+    wanted = np.clip((ratio - np.float32(low)) / np.float32(high - low), 0, 1) * np.float32(255)
+    factor = np.minimum(wanted / np.maximum(intensity, 1), _BRIGHTEST)
+    factor = np.minimum(factor, 1 / np.maximum(srgb.max(axis=2), np.float32(1 / 255)))
+    levelled: Float32Array = np.clip(srgb * factor[..., None].astype(np.float32), 0, 1)
+    return levelled
 
 
 def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32Array, np.float32, np.float32]:

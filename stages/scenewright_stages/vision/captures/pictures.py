@@ -41,11 +41,18 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class PosedPhotographs:
-    """The photographs of a capture and the points of its scene."""
+    """The photographs of a capture and the points of its scene.
+
+    Attributes:
+        photographs: in the capture's order.
+        points, colours: (P, 3) world coordinates and uint8 sRGB.
+        gains: (N, 3) by which the photographs' colours were divided so that they match; None: they are as taken.
+    """
 
     photographs: tuple[Photograph, ...]
     points: NDArray[np.float64]
     colours: Bytes
+    gains: NDArray[np.float64] | None = None
 
     @property
     def cameras(self) -> list[Camera]:
@@ -64,6 +71,8 @@ class PosedPhotographs:
         }
         for number, each in enumerate(self.photographs):
             arrays[f"srgb_{number}"] = each.srgb
+        if self.gains is not None:
+            arrays["gains"] = self.gains
         save_arrays(path, arrays)
 
     @classmethod
@@ -77,7 +86,8 @@ class PosedPhotographs:
                     arrays["intrinsics"][number], srgb.shape[1], srgb.shape[0], arrays["camera_from_world"][number]
                 )
                 photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb))
-            return cls(tuple(photographs), arrays["points"], arrays["colours"])
+            gains = arrays.get("gains")
+            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains)
 
 
 def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_side: int) -> PosedPhotographs:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.gaussians import cpu_renderer
 from scenewright_stages.vision.gaussians.cpu_renderer import Canvas, Splats, scene_arrays
 from scenewright_stages.vision.gaussians.kernels import loss as kernels
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.kernels.layout import TILE, Array, SceneArrays, Viewpoint
 from scenewright_stages.vision.gaussians.mcmc import explore, noise_draws
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
@@ -85,6 +86,8 @@ class _Adam:
         self._first, self._second = values.zeros(), values.zeros()
         self._rates = _column_rates(values, settings)
         self._largest = values.log_scales + _REAL(np.log(settings.largest_growth))
+        colour, reach = values.harmonics[:, 0], _REAL(settings.largest_colour_change / C0)
+        self._colours = (colour - reach, colour + reach) if np.isfinite(reach) else None
         self._draws = noise_draws(len(values.means), torch.device("cpu"), seed)
 
     def step(self, number: int) -> None:
@@ -99,6 +102,8 @@ class _Adam:
             kernels.adam(value, gradient, first, second, rates, number, beta1, beta2, self._settings.adam_epsilon)
             arrays[1][:] = 0
         np.minimum(self._values.log_scales, self._largest, out=self._values.log_scales)
+        if self._colours is not None:
+            np.clip(self._values.harmonics[:, 0], *self._colours, out=self._values.harmonics[:, 0])
         if self._settings.noise > 0:
             leaves = [torch.from_numpy(array) for array in self._values[:4]]
             explore(self._draws(), self._settings.noise * self._settings.means_rate_at(number), *leaves)

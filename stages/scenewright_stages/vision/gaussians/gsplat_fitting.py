@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cuda_graphs import RoundTrip, Runner, TensorFunction, graph_runner
+from scenewright_stages.vision.cuda_graphs import PlainRunner, RoundTrip, Runner, TensorFunction, graph_runner
 from scenewright_stages.vision.gaussians.gsplat_kernels import (
     Splats,
     paint,
@@ -34,7 +34,10 @@ from scenewright_stages.vision.gaussians.kernels.layout import COVARIANCE_BLUR, 
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View
 from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, descend, rows_of, with_rows
+from scenewright_stages.vision.gaussians.torch_fitting import Descent, Momentum, Target, descend, rows_of, with_rows
+
+_RECORDED_VISITS = 8
+"""Recording a function takes as long as some calls of it."""
 
 
 def fit(
@@ -46,17 +49,20 @@ def fit(
     rows: NDArray[np.int64],
     on_progress: Progress | None,
     seed: int = 0,
+    momentum: Momentum | None = None,
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
     """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change.
 
-    The seed is that of the noise on the means.
+    The seed is that of the noise on the means. A momentum is that of all rows, and is brought up to date.
     """
     others = np.ones(len(scene), np.bool_)
     others[rows] = False
     frozen = scene.select(torch.from_numpy(others).to(scene.device))
-    descent = Descent(rows_of(scene, rows), settings, seed)
+    descent = Descent(rows_of(scene, rows), settings, seed, momentum)
     with graph_runner(renderer.device) as run:
-        states = [ViewState(Target.of(view, settings, renderer.device), frozen, run) for view in views]
+        # Every view's loss would be a recording of its own.
+        judge = run if len(sequence) >= _RECORDED_VISITS * len(views) else PlainRunner()
+        states = [ViewState(Target.of(view, settings, renderer.device), frozen, judge) for view in views]
         # Views of one size share one: the camera is an argument.
         moving = {
             projector: run.round_trip(projector.of(descent), descent.step)
@@ -68,6 +74,8 @@ def fit(
             return state.step(moving[state.projector]) if len(rows) else state.untouched_loss()
 
         losses = descend(descent, step, sequence, on_progress)
+    if momentum is not None:
+        vars(momentum).update(vars(descent.momentum()))
     return with_rows(scene, rows, descent.gaussians).detach().clone(), losses
 
 

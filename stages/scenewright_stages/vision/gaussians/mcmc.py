@@ -13,7 +13,6 @@ from math import comb
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
@@ -43,7 +42,8 @@ def explore(
     """
     share = torch.sigmoid(_STEEPNESS * (DEAD_OPACITY - torch.sigmoid(opacity_logits)))
     rotation = torch.nn.functional.normalize(quaternions, dim=1)
-    backwards = rotation * rotation.new_tensor([1.0, -1.0, -1.0, -1.0])
+    # No tensor is made of numbers here: a CUDA graph cannot record that.
+    backwards = torch.cat([rotation[:, :1], -rotation[:, 1:]], dim=1)
     local = _rotated(backwards, draws * (share * reach)[:, None])
     means += _rotated(rotation, local * (2 * log_scales).exp())
 
@@ -55,22 +55,22 @@ def noise_draws(count: int, device: torch.device, seed: int) -> Callable[[], tor
     return lambda: draws.normal_(generator=generator)
 
 
-def shared(opacity: NDArray[np.float64], count: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def shared(opacity: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Opacity and factor of the standard deviations of each of `count` Gaussians that take the place of one.
 
     Equation 9 of the paper: along a ray through their middle they are as opaque as the one, and the integral of their
     opacity over the rays is the same.
 
     Args:
-        opacity: (N,) of the one, in (0, 1).
+        opacity: (N,) float64 of the one, in (0, 1).
         count: (N,) how many take its place, itself included; more than 51 count as 51.
     """
-    count = np.minimum(count, LARGEST_SHARING)
-    each = 1 - (1 - np.minimum(opacity, _LARGEST_OPACITY)) ** (1 / count)
-    total = np.zeros_like(opacity)
-    for number in np.unique(count):
-        rows = count == number
-        total[rows] = np.polynomial.polynomial.polyval(each[rows], _sharing_series(int(number)))
+    count = count.clamp(max=LARGEST_SHARING)
+    each = 1 - (1 - opacity.clamp(max=_LARGEST_OPACITY)) ** (1 / count.double())
+    series = _sharing_series().to(opacity.device)[count]
+    total = torch.zeros_like(opacity)
+    for column in range(LARGEST_SHARING, -1, -1):
+        total = total * each + series[:, column]
     return each, opacity / total
 
 
@@ -78,51 +78,59 @@ def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScen
     """The scene with its dead Gaussians on living ones, drawn by their opacity; the picture stays."""
     opacity = opacities(scene)
     living = opacity > DEAD_OPACITY
-    dead, alive = np.flatnonzero(~living), np.flatnonzero(living)
-    if not len(dead) or not len(alive):
+    dead = torch.nonzero(~living)[:, 0]
+    if not len(dead) or len(dead) == len(scene):
         return scene
-    chosen = alive[random.choice(len(alive), size=len(dead), p=opacity[alive] / opacity[alive].sum())]
+    chosen = _drawn(opacity * living, len(dead), random)
     scene = _sharing(scene, opacity, chosen)
-    source, target = (torch.from_numpy(rows).to(scene.device) for rows in (chosen, dead))
     for tensor in scene.tensors.values():
-        tensor[target] = tensor[source]
+        tensor[dead] = tensor[chosen]
     return scene
 
 
 def multiplied(scene: GaussianScene, count: int, random: np.random.Generator) -> GaussianScene:
     """The scene with `count` more Gaussians on living ones, drawn by their opacity; the picture stays."""
     opacity = opacities(scene)
-    if count <= 0 or not opacity.sum() > 0:
+    if count <= 0 or not bool(opacity.sum() > 0):
         return scene
-    chosen = random.choice(len(opacity), size=count, p=opacity / opacity.sum())
+    chosen = _drawn(opacity, count, random)
     scene = _sharing(scene, opacity, chosen)
-    return GaussianScene.concatenate([scene, scene.select(torch.from_numpy(chosen).to(scene.device))])
+    return GaussianScene.concatenate([scene, scene.select(chosen)])
 
 
-def opacities(scene: GaussianScene) -> NDArray[np.float64]:
-    """(N,) opacity; 0 where it is not a number."""
-    found = torch.sigmoid(scene.opacity_logits.detach()).cpu().numpy().astype(np.float64)
-    return np.asarray(np.nan_to_num(found))
+def opacities(scene: GaussianScene) -> torch.Tensor:
+    """(N,) float64 opacity; 0 where it is not a number."""
+    return torch.sigmoid(scene.opacity_logits.detach()).double().nan_to_num()
 
 
-def _sharing(scene: GaussianScene, opacity: NDArray[np.float64], chosen: NDArray[np.int64]) -> GaussianScene:
+def _drawn(weights: torch.Tensor, count: int, random: np.random.Generator) -> torch.Tensor:
+    """(count,) rows, drawn by their weights. A million of them are too many for the host."""
+    sums = weights.cumsum(dim=0)
+    draws = torch.from_numpy(random.random(count)).to(weights.device)
+    return torch.searchsorted(sums / sums[-1], draws, right=True)
+
+
+def _sharing(scene: GaussianScene, opacity: torch.Tensor, chosen: torch.Tensor) -> GaussianScene:
     """A copy in which each chosen Gaussian has the opacity and size of as many as will lie on its place."""
-    rows, times = np.unique(chosen, return_counts=True)
+    rows, times = torch.unique(chosen, return_counts=True)
     each, factor = shared(opacity[rows], times + 1)
-    each = np.clip(each, DEAD_OPACITY, _LARGEST_OPACITY)
+    each = each.clamp(DEAD_OPACITY, _LARGEST_OPACITY)
     scene = scene.detach().clone()
-    index = torch.from_numpy(rows).to(scene.device)
-    logits, growth = np.log(each / (1 - each)), np.log(factor)[:, None]
-    scene.opacity_logits[index] = torch.from_numpy(logits).to(scene.opacity_logits)
-    scene.log_scales[index] += torch.from_numpy(growth).to(scene.log_scales)
+    scene.opacity_logits[rows] = torch.log(each / (1 - each)).to(scene.opacity_logits)
+    scene.log_scales[rows] += torch.log(factor)[:, None].to(scene.log_scales)
     return scene
 
 
-@lru_cache(maxsize=LARGEST_SHARING)
-def _sharing_series(count: int) -> NDArray[np.float64]:
-    """Coefficients c of sum_k c_k o^k = sum_{i=1..n} sum_{k=0..i-1} binom(i-1, k) (-1)^k o^(k+1) / sqrt(k+1)."""
-    inner = [sum(comb(i - 1, k) for i in range(k + 1, count + 1)) for k in range(count)]
-    return np.array([0.0, *((-1) ** k * inner[k] / np.sqrt(k + 1) for k in range(count))])
+@lru_cache(maxsize=1)
+def _sharing_series() -> torch.Tensor:
+    """(52, 52): row n has the coefficients c of sum_k c_k o^k = sum_{i=1..n} sum_{k=0..i-1} binom(i-1, k) (-1)^k
+    o^(k+1) / sqrt(k+1)."""
+    series = torch.zeros(LARGEST_SHARING + 1, LARGEST_SHARING + 1, dtype=torch.float64)
+    for count in range(1, LARGEST_SHARING + 1):
+        for k in range(count):
+            inner = sum(comb(i - 1, k) for i in range(k + 1, count + 1))
+            series[count, k + 1] = (-1) ** k * inner / (k + 1) ** 0.5
+    return series
 
 
 def _rotated(quaternions: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

@@ -78,6 +78,8 @@ class OptimisationSettings:
             1/20).
         means_decay: factor by which means_rate has fallen at the end, exponentially (gsplat uses 0.01).
         largest_growth: factor by which an axis of a Gaussian may grow beyond its first size.
+        largest_colour_change: how far a channel of a Gaussian's view-independent colour may move from its first value
+            (sRGB in [0, 1]).
         opacity_weight, scale_weight: of the mean opacity and the mean standard deviation of the Gaussians that may
             change (3DGS-MCMC). They shape the gradients and are not part of the reported losses.
         noise: after every step the means of nearly transparent Gaussians move by their covariance times normal draws,
@@ -101,6 +103,7 @@ class OptimisationSettings:
     higher_harmonics_factor: float = 1 / 20
     means_decay: float = 1.0
     largest_growth: float = math.inf
+    largest_colour_change: float = math.inf
     opacity_weight: float = 0.0
     scale_weight: float = 0.0
     noise: float = 0.0
@@ -135,6 +138,8 @@ class OptimisationSettings:
             raise ValueError(f"means_decay {self.means_decay} must lie in (0, 1]")
         if not self.largest_growth >= 1:
             raise ValueError(f"largest_growth {self.largest_growth} must be at least 1")
+        if not self.largest_colour_change >= 0:
+            raise ValueError(f"largest_colour_change {self.largest_colour_change} must not be negative")
 
     @property
     def beta(self) -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.torch_fitting import Momentum
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ def optimise(
     renderer: Renderer,
     trainable: slice | torch.Tensor | None = None,
     on_progress: Progress | None = None,
+    momentum: Momentum | None = None,
 ) -> OptimisationResult:
     """Fit the scene to the views; the argument is left as it is.
 
@@ -46,6 +48,8 @@ def optimise(
     Args:
         scene: on the renderer's device.
         trainable: rows to change (slice, or bool (N,) or integer tensor); the others stay bit-identical.
+        momentum: from an earlier fit of all rows, with which this one goes on; it is brought up to date. The CPU's loop
+            leaves it alone, since what is stored between two fits does not hold it.
         on_progress: called with (iterations done, iterations) about every tenth iteration and at the end.
 
     Raises:
@@ -58,11 +62,15 @@ def optimise(
     started = time.perf_counter()
     rows = trainable_rows(len(scene), trainable)
     sequence = view_sequence(views, settings.iterations, seed)
+    arguments = (scene.detach(), views, settings, sequence, renderer, rows, on_progress, seed)
     if renderer.name == "cpu":
-        from scenewright_stages.vision.gaussians.cpu_fitting import fit
+        from scenewright_stages.vision.gaussians import cpu_fitting
+
+        result, losses = cpu_fitting.fit(*arguments)
     else:
-        from scenewright_stages.vision.gaussians.gsplat_fitting import fit
-    result, losses = fit(scene.detach(), views, settings, sequence, renderer, rows, on_progress, seed)
+        from scenewright_stages.vision.gaussians import gsplat_fitting
+
+        result, losses = gsplat_fitting.fit(*arguments, momentum)
     return OptimisationResult(result, losses, time.perf_counter() - started)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.mcmc import explore, noise_draws
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
 from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Rendering
@@ -24,6 +25,29 @@ from scenewright_stages.vision.metrics import SSIM_C1, SSIM_C2, blur
 _HALF_WINDOW = 5
 
 
+@dataclass
+class Momentum:
+    """Adam's moments of all Gaussians between two fits: without them every fit begins with a few blind steps.
+
+    Attributes:
+        steps: that they have seen.
+        moments: first and second by the leaf's name, (N, ...) each.
+    """
+
+    steps: float = 0.0
+    moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def follow(self, before: GaussianScene, after: GaussianScene) -> None:
+        """Goes on with the rows of `after`: those that are new or elsewhere than before have no past."""
+        kept = len(before)
+        same = (before.means == after.means[:kept]).all(dim=1) & (before.opacity_logits == after.opacity_logits[:kept])
+        for name, pair in self.moments.items():
+            shape = (len(after) - kept, *pair[0].shape[1:])
+            own = same.view(-1, *[1] * (pair[0].dim() - 1))
+            first, second = (torch.cat([each * own, each.new_zeros(shape)]) for each in pair)
+            self.moments[name] = first, second
+
+
 class Descent:
     """Gaussians on their way down a loss: leaf tensors, Adam with a rate for each group of them, and noise.
 
@@ -31,17 +55,43 @@ class Descent:
         start: where they begin.
         settings: rates, regularisers and noise.
         seed: of the noise.
+        momentum: Adam's moments of the same Gaussians.
     """
 
-    def __init__(self, start: GaussianScene, settings: OptimisationSettings, seed: int = 0) -> None:
+    def __init__(
+        self, start: GaussianScene, settings: OptimisationSettings, seed: int = 0, momentum: Momentum | None = None
+    ) -> None:
         self._settings = settings
         self._leaves = _leaves(start)
         # A tensor: in a recorded step a number would stay what it was.
         self._means_rate = torch.tensor(settings.means_rate, device=start.device)
         self._optimiser = _adam(self._leaves, settings, self._means_rate)
         self._largest = self._leaves["log_scales"].detach() + math.log(settings.largest_growth)
+        base, reach = self._leaves["base"].detach(), settings.largest_colour_change / C0
+        self._colours = base - reach, base + reach
         self._draw = noise_draws(len(start), start.device, seed)
         self._draws = torch.zeros_like(start.means)
+        if momentum is not None:
+            self._go_on(momentum)
+
+    def _go_on(self, momentum: Momentum) -> None:
+        for name, pair in momentum.moments.items():
+            leaf, steps = self._leaves[name], torch.tensor(momentum.steps, device=self._means_rate.device)
+            # Harmonics of a higher degree than before have no past.
+            first, second = (torch.zeros_like(leaf) for _ in range(2))
+            for whole, each in zip((first, second), pair, strict=True):
+                whole.view(len(leaf), -1)[:, : each[0].numel()] = each.view(len(leaf), -1)
+            self._optimiser.state[leaf] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
+
+    def momentum(self) -> Momentum:
+        """Adam's moments as they are now."""
+        found = Momentum()
+        for name, leaf in self._leaves.items():
+            state = self._optimiser.state.get(leaf)
+            if state:
+                found.steps = float(state["step"])
+                found.moments[name] = state["exp_avg"], state["exp_avg_sq"]
+        return found
 
     @property
     def gaussians(self) -> GaussianScene:
@@ -63,6 +113,7 @@ class Descent:
         self._optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             self._leaves["log_scales"].clamp_(max=self._largest)
+            self._leaves["base"].clamp_(*self._colours)
         if self._settings.noise > 0:
             names = ("means", "log_scales", "quaternions", "opacity_logits")
             moved = [self._leaves[name].detach() for name in names]

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from scenewright_stages.vision.gaussians import mcmc
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
@@ -21,12 +23,15 @@ from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, points_of_pixels, scene_extent
+from scenewright_stages.vision.gaussians.torch_fitting import Momentum
 
 _DEAD_OPACITY = 0.005
 _SPLIT_SHRINKAGE = 1.6
 """Gaussians that share a place are this much smaller than the one before (3DGS)."""
 _NEW_OPACITY = 0.5
 _VIEWS_PER_GROWTH = 8
+_FULL_FROM = 0.5
+"""Share of the steps after which pictures have their full size."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ class TrainingSettings:
         means_rate: learning rate of the means relative to the scene's extent (gsplat's).
         exploration: train as 3DGS-MCMC does (see `mcmc`), with noise, regularisers, and new Gaussians on living ones.
             Without it new ones are put where the pictures are still wrong.
+        coarse: how many times smaller the first pictures are. Their size doubles in equal times until
+            half of the steps are done, and there are at most as many times fewer Gaussians as a side has fewer pixels
+            (in the manner of DashGaussian, Chen et al. 2025): early steps have nothing fine to learn yet.
+        coverage_weight: of what is not covered (see `OptimisationSettings`). Without it dark places wear thin.
     """
 
     steps: int = 2000
@@ -53,6 +62,8 @@ class TrainingSettings:
     harmonics_degree: int = 1
     means_rate: float = 1.6e-4
     exploration: bool = False
+    coarse: int = 1
+    coverage_weight: float = 0.0
 
     def segments(self) -> int:
         """Number of segments."""
@@ -72,14 +83,20 @@ class TrainingSettings:
             means_rate=self.means_rate * extent * 0.01 ** (start / self.steps),
             means_decay=0.01 ** (steps / self.steps),
             loss="l1",
-            coverage_weight=0.0,
+            coverage_weight=self.coverage_weight,
             # Longer memories overshoot in the first steps of a segment.
             adam_betas=(0.9, 0.99),
         )
 
-    def room(self, count: int) -> int:
-        """How many Gaussians a change may add to `count`."""
-        return max(0, min(self.maximum - count, int(self.growth * count) + 1))
+    def shrinkage(self, number: int) -> int:
+        """How many times smaller the pictures of a segment are."""
+        levels = self.coarse.bit_length() - 1
+        share = number * self.segment / self.steps
+        return max(1, self.coarse >> int(share / _FULL_FROM * levels))
+
+    def room(self, count: int, number: int) -> int:
+        """How many Gaussians the change after a segment may add to `count`."""
+        return max(0, min(self.maximum // self.shrinkage(number + 1) - count, int(self.growth * count) + 1))
 
     def degree(self, number: int) -> int:
         """Degree of the harmonics in a segment."""
@@ -115,19 +132,28 @@ def train(
     scene = start.scene() if isinstance(start, Start) else start
     scene = scene.to(renderer.device)
     extent = scene_extent([view.camera for view in views])
+    # Kept while the process lives: a GPU's sums are never the same twice, so a continued training need not be either.
+    momentum = Momentum() if renderer.name != "cpu" else None
+    smaller = lru_cache(maxsize=1)(lambda times: [shrunk(view, times, renderer.device) for view in views])
     for number in range(done // settings.segment, settings.segments()):
         scene = scene.with_harmonics((settings.degree(number) + 1) ** 2)
-        result = optimise(scene, views, settings.optimisation(number, extent), _seed(seed, number, 0), renderer)
-        scene = result.scene
+        seen = smaller(settings.shrinkage(number))
+        chosen = settings.optimisation(number, extent)
+        if momentum is not None:
+            chosen = replace(chosen, adam_betas=(0.9, 0.999))
+        result = optimise(scene, seen, chosen, _seed(seed, number, 0), renderer, momentum=momentum)
+        scene = before = result.scene
         steps = min(settings.steps, (number + 1) * settings.segment)
         if steps < settings.steps * settings.growth_until:
             random = np.random.default_rng(_seed(seed, number, 1))
             if settings.exploration:
                 scene = mcmc.relocated(scene, random)
-                scene = mcmc.multiplied(scene, settings.room(len(scene)), random)
+                scene = mcmc.multiplied(scene, settings.room(len(scene), number), random)
             else:
                 scene = relocated(scene, random)
-                scene = grown(scene, views, settings, random, renderer)
+                scene = grown(scene, seen, settings.room(len(scene), number), random, renderer)
+        if momentum is not None:
+            momentum.follow(before, scene)
         if on_segment is not None:
             on_segment(steps, scene, float(result.losses.mean()))
     return scene
@@ -161,12 +187,11 @@ def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScen
 def grown(
     scene: GaussianScene,
     views: Sequence[View],
-    settings: TrainingSettings,
+    room: int,
     random: np.random.Generator,
     renderer: Renderer,
 ) -> GaussianScene:
-    """The scene with new Gaussians on the surfaces that are seen wrong in some of the views."""
-    room = settings.room(len(scene))
+    """The scene with `room` new Gaussians on the surfaces that are seen wrong in some of the views."""
     if room == 0:
         return scene
     picked = random.permutation(len(views))[:_VIEWS_PER_GROWTH]
@@ -193,6 +218,21 @@ def _added(
     colours = view.srgb.reshape(-1, 3)[torch.from_numpy(pixels)].cpu()
     sigma = torch.from_numpy(depth.ravel()[pixels] / view.camera.focal[0])
     return GaussianScene.from_points(torch.from_numpy(points), colours, sigma, _NEW_OPACITY).to(scene.device)
+
+
+def shrunk(view: View, times: int, device: torch.device) -> View:
+    """The view on a device, `times` smaller; pixels that are supervised only in part are left out."""
+    width, height = (max(1, side // times) for side in (view.camera.width, view.camera.height))
+    mask, depth = (None if each is None else each.to(device) for each in (view.mask, view.depth))
+    srgb = view.srgb.to(device)
+    if times > 1:
+        srgb = interpolate(srgb.permute(2, 0, 1)[None], (height, width), mode="area")[0].permute(1, 2, 0).contiguous()
+        if mask is not None:
+            mask = interpolate(mask[None, None].float(), (height, width), mode="area")[0, 0] == 1
+        if depth is not None:
+            depth = interpolate(depth[None, None], (height, width), mode="nearest")[0, 0]
+    camera = view.camera.scaled(width, height) if times > 1 else view.camera
+    return replace(view, camera=camera, srgb=srgb, mask=mask, depth=depth)
 
 
 def weighted(views: Sequence[View], weight: float, share: float) -> list[View]:

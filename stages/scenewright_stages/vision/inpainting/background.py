@@ -13,6 +13,9 @@ LARGEST_REACH = 16
 OBJECT_REACH = 48
 """Distance (pixels) from a hole up to which foreground is excluded; what is farther away is another thing."""
 
+OUTLINE_REACH = 3
+"""Distance (pixels) from an object's outline up to which the background holds a trace of it."""
+
 DISCONTINUITY = 1.2
 """Ratio of the far to the near depth at a hole from which on they count as two surfaces."""
 
@@ -35,6 +38,19 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
     distance, nearest_hole = _nearest(hole)
     foreground = known & (depth < threshold.ravel()[nearest_hole]) & (distance <= OBJECT_REACH)
     return np.asarray(~hole & ~(foreground & ~_cut_off(foreground, known & ~foreground, hole)))
+
+
+def clear_of_silhouettes(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: the background side without the pixels beside its foreground.
+
+    Next to an outline the background holds a trace of the object: copied into a hole it becomes dark dots at the rim.
+    The whole background side when nothing else would be left; arguments as in `background_side`.
+    """
+    background = background_side(depth, hole)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * OUTLINE_REACH + 1, 2 * OUTLINE_REACH + 1))
+    beside = cv2.dilate((~hole & ~background).astype(np.uint8), window) > 0
+    clear = background & ~beside
+    return np.asarray(clear if clear.any() else background)
 
 
 def _cut_off(

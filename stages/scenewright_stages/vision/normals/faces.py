@@ -11,16 +11,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RBFInterpolator
 
 from scenewright_stages.vision.normals.estimation import inflated_normals
-from scenewright_stages.vision.people.face_mesh import INNER_LIPS
+from scenewright_stages.vision.normals.face_heights import face_heights
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
-_GRID = 72  # a side of the grid that the spline is evaluated on
-_SMOOTHING = 3e-3  # of the spline, for faces of width 1
+_GRID = 56  # a side of the grid that the spline is evaluated on
 _FADE = 0.14  # of the face's width, from its outline inward
 _FINEST = 0.02  # of the face's width
 _STEEPEST = 0.15  # least share of a cushion's normal that faces the camera, where its slope is read
@@ -69,14 +67,8 @@ def _put_face(normals: Float32Array, mesh: Float64Array, alpha: Float32Array) ->
 def _slopes(mesh: Float64Array, size: float, box: tuple[int, int, int, int]) -> tuple[Float32Array, Float32Array]:
     """(h, w) derivatives to the right and down of the face's height toward the camera, in a box of the picture."""
     left, top, right, bottom = box
-    known = np.delete(mesh, INNER_LIPS, axis=0)
-    middle = known.mean(axis=0)
-    points = (known - middle) / size
-    surface = RBFInterpolator(points[:, :2], -points[:, 2], kernel="thin_plate_spline", smoothing=_SMOOTHING)
-    columns = (np.linspace(left, right - 1, _GRID) - middle[0]) / size
-    rows = (np.linspace(top, bottom - 1, _GRID) - middle[1]) / size
-    places = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-    heights = np.asarray(surface(places).reshape(_GRID, _GRID) * size, np.float32)
+    places = np.meshgrid(np.linspace(left, right - 1, _GRID), np.linspace(top, bottom - 1, _GRID))
+    heights = face_heights(mesh, *places)
     large = cv2.resize(heights, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
     smooth = cv2.GaussianBlur(large, (0, 0), max(_FINEST * size, 0.5))
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))

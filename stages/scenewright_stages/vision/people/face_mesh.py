@@ -34,33 +34,33 @@ def face_meshes(srgb: Float32Array) -> list[Float64Array]:
     Raises:
         ModelsNotInstalled: the files are missing from this installation.
     """
-    levels = uint8_from_unit(srgb)
-    found = (_mesh(levels, face.box) for face in find_faces(srgb))
+    found = (_mesh(srgb, face.box) for face in find_faces(srgb))
     return [mesh for mesh in found if mesh is not None]
 
 
-def _mesh(levels: NDArray[np.uint8], box: Box) -> Float64Array | None:
+def _mesh(srgb: Float32Array, box: Box) -> Float64Array | None:
     """The mesh of a face; the model looks twice, the second time at the face upright and in the middle."""
-    rough, score = _look(levels, box, 0.0)
+    rough, score = _look(srgb, box, 0.0)
     if score < _LEAST_SCORE:
         return None
     right, left = rough[list(_OUTER_CORNERS_OF_EYES), :2]
     tilt = float(np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))
     low, high = rough[:, :2].min(axis=0), rough[:, :2].max(axis=0)
-    mesh, score = _look(levels, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), tilt)
+    mesh, score = _look(srgb, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), tilt)
     return mesh if score >= _LEAST_SCORE else None
 
 
-def _look(levels: NDArray[np.uint8], box: Box, tilt: float) -> tuple[Float64Array, float]:
+def _look(srgb: Float32Array, box: Box, tilt: float) -> tuple[Float64Array, float]:
     """The model's answer for a box that it sees turned by so many degrees, and how sure it is of a face."""
     left, top, right, bottom = box
     middle = ((left + right) / 2, (top + bottom) / 2)
     side = _AROUND * max(right - left, bottom - top)
     seen_from_picture = np.asarray(cv2.getRotationMatrix2D(middle, tilt, _SIDE / side), np.float64)
     seen_from_picture[:, 2] += _SIDE / 2 - np.array(middle)
-    crop = cv2.warpAffine(levels, seen_from_picture, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(srgb, seen_from_picture, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR)
+    levels = uint8_from_unit(np.asarray(crop, np.float32))
     net = models.network(models.FACE_MESH)
-    net.setInput(cv2.dnn.blobFromImage(np.asarray(crop, np.float32) / np.float32(255)))
+    net.setInput(cv2.dnn.blobFromImage(np.asarray(levels, np.float32) / np.float32(255)))
     points, certainty = net.forward(["conv2d_21", "conv2d_31"])
     seen = np.asarray(points, np.float64).reshape(-1, 3)
     picture_from_seen = cv2.invertAffineTransform(seen_from_picture)

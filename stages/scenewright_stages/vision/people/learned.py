@@ -7,6 +7,7 @@ alone is no judge of what a picture shows (it cuts out a cat just as well), so t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.matting import NoSubject, SubjectMatte, guided
 from scenewright_stages.vision.people import models
+from scenewright_stages.vision.people.finding import find_person
+from scenewright_stages.vision.resampling import enlarged, reduced, reduced_size
 
 Float32Array = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -24,6 +27,7 @@ _FACE_SIDE = 192
 _FACE_CELLS = 48  # a side of the grid of answers; each cell has one
 _LEAST_FACE = 0.5  # people's photographs told .71 and more, cat, cup and rocket .28 and less
 _SIDE = 256
+_SMALL_SIDE = 512
 _WIDE = (256, 144)  # width and height that the model for wide pictures sees
 _WIDE_FROM = 1.4
 _LEAST_SHARE = 0.005
@@ -42,16 +46,31 @@ class LearnedFace:
     box: Box
     score: float
 
+    def scaled(self, scale: float) -> LearnedFace:
+        """The same face in a copy of the picture."""
+        left, top, right, bottom = (scale * edge for edge in self.box)
+        return LearnedFace((left, top, right, bottom), self.score)
 
-def find_people(srgb: Float32Array, box: Box | None = None) -> SubjectMatte:
+
+def find_people(
+    srgb: Float32Array,
+    box: Box | None = None,
+    people: Literal["all", "largest"] = "all",
+    held: bool = True,
+    seed: int = 0,
+) -> SubjectMatte:
     """Everybody in a photograph, or in a box of it, if a face is seen there.
 
     The model sees each person alone, and the whole picture for what lies beyond; the matte follows the edges at full
-    size. Things that are worn or held belong to the person.
+    size. Things that are worn belong to the person.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
         box: left, top, right, bottom in pixels; nothing outside it is taken. None: the whole picture.
+        people: everybody, or the one who covers most of the picture.
+        held: whether things that are held belong to the person; otherwise they are left out where the search by
+            shape and colour (``find_person``) sees other colours than the person's.
+        seed: of that search.
 
     Returns:
         Matte and mask at the image's size; the score is the face's.
@@ -66,12 +85,20 @@ def find_people(srgb: Float32Array, box: Box | None = None) -> SubjectMatte:
     faces = find_faces(part)
     if not faces:
         raise NoSubject("no face was found; name a box around the person, or use another backend")
+    # The models see 256 pixels of the picture and of each person: of a copy that has as many, nothing is lost.
+    smallest = min(_person_side(face) for face in faces)
+    size, scale = reduced_size(part.shape, max(_SMALL_SIDE, round(max(part.shape[:2]) * _SIDE / smallest)))
+    part, faces = reduced(part, size), [face.scaled(scale) for face in faces]
     likely, grid = _person_probability(part, faces)
+    if people == "largest" and len(faces) > 1:
+        likely, faces = _largest(likely, faces)
+    if not held:
+        likely = likely * _without_held(part, faces, seed)
     rough = np.zeros((height, width), np.float32)
-    rough[top:bottom, left:right] = likely
+    rough[top:bottom, left:right] = enlarged(likely, (right - left, bottom - top))
     if (rough > 0.5).mean() < _LEAST_SHARE:
         raise NoSubject("a face was found, but nobody whom it belongs to")
-    alpha = guided.refine_matte(srgb, rough, max(1, round(1.5 * grid)))
+    alpha = guided.refine_matte(srgb, rough, max(1, round(1.5 * grid / scale)))
     return SubjectMatte(alpha, alpha >= 0.5, round(faces[0].score, 4), "selfie")
 
 
@@ -144,11 +171,47 @@ def _parts_with_faces(likely: Float32Array, faces: list[LearnedFace]) -> Float32
     return np.where(np.isin(parts, sorted(kept - {0})), likely, np.float32(0))
 
 
+def _largest(likely: Float32Array, faces: list[LearnedFace]) -> tuple[Float32Array, list[LearnedFace]]:
+    """The one who covers most of the picture: where people touch, each pixel belongs to whom it lies nearest."""
+    height, width = likely.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    # A body stands below its face, so that distances across count, in units of the face's size.
+    distances = [
+        np.abs(columns - (left + right) / 2) / (right - left) + np.maximum(top - rows, 0) / (bottom - top)
+        for left, top, right, bottom in (face.box for face in faces)
+    ]
+    owner = np.argmin(distances, axis=0)
+    areas = [float(likely[owner == number].sum()) for number in range(len(faces))]
+    largest = int(np.argmax(areas))
+    alone = np.where(owner == largest, likely, np.float32(0))
+    return _parts_with_faces(alone, [faces[largest]]), [faces[largest]]
+
+
+def _without_held(srgb: Float32Array, faces: list[LearnedFace], seed: int) -> Float32Array:
+    """(H, W) what has the shape and the colours of one of the people, 0 to 1; 1 where that is not searched."""
+    height, width = srgb.shape[:2]
+    found, searched = np.zeros((height, width), np.float32), np.zeros((height, width), bool)
+    for face in faces:
+        left, top, right, bottom = _inside(_around(face), width, height)
+        try:
+            np.maximum(found, find_person(srgb, (left, top, right, bottom), seed).alpha, out=found)
+        except NoSubject:
+            continue
+        searched[top:bottom, left:right] = True
+    return np.where(searched, found, np.float32(1))
+
+
 def _around(face: LearnedFace) -> Box:
     """Head, arms and body down to the hips of somebody who stands or sits upright."""
     left, top, right, bottom = face.box
     size = max(right - left, bottom - top)
     return left - 2.5 * size, top - 1.5 * size, right + 2.5 * size, bottom + 5 * size
+
+
+def _person_side(face: LearnedFace) -> float:
+    """Longer side of what is looked at for one person."""
+    left, top, right, bottom = _around(face)
+    return max(right - left, bottom - top)
 
 
 def _look(srgb: Float32Array) -> Float32Array:
@@ -165,7 +228,7 @@ def _look(srgb: Float32Array) -> Float32Array:
 
 def _resized(srgb: Float32Array, size: tuple[int, int]) -> Float32Array:
     """(H, W, 3) at a network's size, on the 256 levels that it was trained on."""
-    levels = cv2.resize(uint8_from_unit(srgb), size, interpolation=cv2.INTER_AREA)
+    levels = uint8_from_unit(np.asarray(cv2.resize(srgb, size, interpolation=cv2.INTER_AREA), np.float32))
     return np.asarray(levels, np.float32) / np.float32(255)
 
 

@@ -29,6 +29,8 @@ _CELLS = 80
 _REACH = 3.2
 """How far the grid reaches beyond the things, in their longer sides."""
 _LAYERS = 3
+_COARSEST = 8
+"""Cells of the grid that a wide blur takes together at most."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,12 @@ def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> G
     points = np.concatenate([each.points for each in solids])
     reach = _REACH * side
     left, near = float(points[:, 0].min()) - reach, float(points[:, 2].min()) - reach
-    shape = (
-        math.ceil((float(points[:, 2].max()) + reach - near) / cell),
-        math.ceil((float(points[:, 0].max()) + reach - left) / cell),
+    rows, columns = (
+        _COARSEST * math.ceil((float(points[:, axis].max()) + reach - first) / cell / _COARSEST)
+        for axis, first in ((2, near), (0, left))
     )
-    total = np.zeros((*shape, 3), np.float32)
+    shape = rows, columns
+    total = np.zeros((3, *shape), np.float32)
     tallest = max(float(points[:, 1].max()), 1e-3)
     layers = [points[(points[:, 1] >= low) & (points[:, 1] <= high)] for low, high in _heights(tallest)]
     for direction, colour, spread in zip(light.directions, light.colours, light.spreads, strict=True):
@@ -140,9 +143,29 @@ def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> G
             if len(layer):
                 shade = _thrown(layer, direction, (left, near, cell), shape)
                 blur = float(layer[:, 1].mean()) * math.tan(min(spread, 0.9)) / float(direction[1]) / cell
-                np.maximum(hidden, _soft(shade, max(blur, 0.8)), out=hidden)
-        total += (1 - hidden)[..., None] * colour
-    return GroundLight(total, left, near, cell, light.on_table)
+                np.maximum(hidden, softened(shade, max(blur, 0.8)), out=hidden)
+        shown = 1 - hidden
+        for channel in range(3):
+            total[channel] += shown * colour[channel]
+    return GroundLight(np.ascontiguousarray(np.moveaxis(total, 0, -1)), left, near, cell, light.on_table)
+
+
+def softened(shade: Floats, sigma: float) -> Floats:
+    """(H, W) float32 blurred by a standard deviation in cells; H and W are multiples of 8.
+
+    A wide blur leaves nothing fine and is done at a fraction of the resolution.
+    """
+    factor = 1
+    while factor < _COARSEST and sigma >= 4 * factor:
+        factor *= 2
+    if factor == 1:
+        return np.asarray(cv2.GaussianBlur(shade, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
+    height, width = shade.shape
+    small = cv2.resize(shade, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    # Making it smaller and larger blurs too: the variance of a box and of a triangle.
+    left = math.sqrt(sigma**2 - factor**2 / 4) / factor
+    small = cv2.GaussianBlur(small, (0, 0), left, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _heights(tallest: float) -> list[tuple[float, float]]:
@@ -161,10 +184,6 @@ def _thrown(points: Floats, direction: Floats, grid: tuple[float, float, float],
     hit[rows[kept], columns[kept]] = 1
     # Points lie up to two cells apart.
     return np.asarray(cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.float32)
-
-
-def _soft(shade: Floats, sigma: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(shade, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _base_at(inside: NDArray[np.bool_], pitch: float) -> tuple[Base, float]:

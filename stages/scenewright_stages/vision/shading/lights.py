@@ -20,18 +20,24 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """One distant light over an ambient level.
+    """One distant light over an ambient level, and perhaps a second one.
 
-    A white surface that faces the light has the linear value ``ambient + (1 - ambient) * colour_linear``.
+    A white surface that faces the light has the linear value
+    ``gain * (ambient * ambient_colour_linear + (1 - ambient) * colour_linear)``.
 
     Attributes:
         direction: unit vector toward the light.
-        ambient: in [0, 1], linear light that arrives from everywhere, white.
+        ambient: in [0, 1], share of the light that arrives from everywhere.
         colour_linear: RGB of the direct light, at most 1 each.
         hardness: in [0, 1]; 1 = a point-like light (Lambert's cosine), below it the light wraps around the
             edge of the shadow as that of a large source does (half way round at 0).
         specular: linear strength of the highlight; 0 = a matt surface.
         shininess: exponent of Phong's (1975) highlight.
+        ambient_colour_linear: RGB of the ambient light, at most 1 each.
+        second_direction: unit vector toward the second light, which has neither shadow nor highlight.
+        second_colour_linear: its RGB, at most 1 each.
+        second_strength: of the second light, as a share of the first; 0 = there is none.
+        gain: how strong all light is.
     """
 
     direction: Vector
@@ -40,6 +46,11 @@ class Light:
     hardness: float = 1.0
     specular: float = 0.0
     shininess: float = 32.0
+    ambient_colour_linear: Vector = (1.0, 1.0, 1.0)
+    second_direction: Vector = (0.0, 0.0, -1.0)
+    second_colour_linear: Vector = (1.0, 1.0, 1.0)
+    second_strength: float = 0.0
+    gain: float = 1.0
 
     @property
     def azimuth_degrees(self) -> float:

@@ -201,13 +201,14 @@ def _shown_counts(counts: StageCounts) -> dict[str, int]:
 
 
 def left_out(ends: Iterable[SampleEnd]) -> dict[str, int]:
-    """How many samples rules of the pipeline left out, by reason."""
-    return dict(sorted(Counter(end.reason for end in ends if end.left_out).items()))
+    """How many of the input's samples rules of the pipeline left out, by reason; all children of one count once."""
+    found = {(end.sample.root.id, end.reason) for end in ends if end.left_out}
+    return dict(sorted(Counter(reason for _, reason in found).items()))
 
 
 def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
     """What rules left out, then all warnings of current records, each with its sample."""
-    samples = sum(bool(end.states) for end in ends)
+    samples = len({end.sample.root.id for end in ends if end.states})
     rejected = [f"{count} of {samples} samples rejected: {reason}" for reason, count in left_out(ends).items()]
     found = (
         f"{record.sample}: {warning}"

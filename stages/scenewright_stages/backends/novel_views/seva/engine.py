@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scenewright_stages.backends.acceleration import NETWORK, compile_network, compile_option
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.loading import LoadRequest
@@ -27,7 +28,7 @@ _SIDE_MULTIPLE = REDUCTION * 8
 
 
 def load_seva(request: LoadRequest) -> SevaViews:
-    """SEVA from its three folders of weights: network, autoencoder, CLIP.
+    """SEVA from its three folders of weights: network, autoencoder, CLIP; on a GPU the network is compiled.
 
     Raises:
         BrokenWeights: a checkpoint does not hold the published network.
@@ -37,7 +38,10 @@ def load_seva(request: LoadRequest) -> SevaViews:
     dtype = torch_dtype(precision)
     network, autoencoder, clip = request.folders
     coder = PictureCoder.load(autoencoder, clip, device, dtype)
-    denoiser = Denoiser(load_network(network, device, dtype), device, dtype)
+    predict = load_network(network, device, dtype)
+    if compile_option(request.context, NETWORK) == NETWORK:
+        compile_network(predict, request.context.cache_dir)
+    denoiser = Denoiser(predict, device, dtype)
     return SevaViews(denoiser, coder, replace(request.record, precision=precision), device)
 
 

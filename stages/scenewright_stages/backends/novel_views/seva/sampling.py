@@ -123,7 +123,8 @@ class Denoiser:
     def __init__(self, predict: PredictNoise, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self._predict = predict
         self._device, self._dtype = device, dtype
-        self._levels = torch.from_numpy(noise_levels().astype(np.float32)).to(device)
+        # On the host: a step that asked the device for a number would wait for the step before it.
+        self._levels = noise_levels().astype(np.float32)
 
     @torch.no_grad()
     def sample(
@@ -155,7 +156,7 @@ class Denoiser:
 
     def denoised(self, values: Tensor, level: float, window: Window) -> Tensor:
         """(T, 4, h, w) the guided estimate of the clean latents from noisy ones."""
-        place = int((self._levels - level).abs().argmin())
+        place = int(np.abs(self._levels - np.float32(level)).argmin())
         sigma = float(self._levels[place])
         known = window.known.to(values.dtype)[:, None, None, None]
         # Without guidance the known latents are withheld, and the mask says that nothing is known.

@@ -1,0 +1,248 @@
+"""Requests to the API server by the official client, which brings credentials, proxies and TLS.
+
+Its generated API builds a model of every object that it reads and writes; we need a handful of fields and send and read
+plain JSON (docs/decisions has the measurements).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException
+from pydantic_core import from_json
+
+from scenewright.kube.connection import Connection
+from scenewright.kube.resources import Resource
+
+Json = dict[str, Any]
+Observe = Callable[[str, str, int], None]
+
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+"""The verbs that do not read."""
+_DOCUMENTS = Resource("", "", "documents", namespaced=False)
+_JSON = {"Accept": "application/json"}
+_CONNECT_SECONDS = 5
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=_CONNECT_SECONDS)
+PAGE = 100
+"""Objects of a page: a Pod has 12 KB as text and ten times that while it is read."""
+_PAGE_PAUSES = (0.2, 0.5, 1.0)
+_LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ConfigException)
+"""No answer; the last one where the credentials cannot be read at the moment."""
+
+
+class ApiError(Exception):
+    """The API server refused a request, or could not be reached.
+
+    Attributes:
+        status: HTTP status, 0 when there was no answer.
+        reason: of the Status object, such as AlreadyExists.
+        message: for people.
+        retry_after: seconds that the server asks for, None when it says nothing.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may well succeed later: overload, an outage, a restart."""
+        return self.status in (0, 408, 429) or self.status >= 500
+
+
+GONE = (404, 409)
+"""Answers to a change of the object of one uid: there is none of that name, or another."""
+
+
+@contextlib.contextmanager
+def but_for(*statuses: int) -> Iterator[None]:
+    """Leaves its body at an ApiError with one of these statuses; all others are raised."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status not in statuses:
+            raise
+
+
+class Client:
+    """Typed by resource, not by model: bodies are plain JSON objects.
+
+    Args:
+        connection: to the API server.
+        observe: called after each request with verb, plural and HTTP status (0 without an answer).
+    """
+
+    def __init__(self, connection: Connection, observe: Observe = lambda *_: None) -> None:
+        self._connection = connection
+        self._observe = observe
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json:
+        """One object."""
+        return await self._request("get", resource, resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str = "", **parameters: str) -> Json:
+        """One page of a collection."""
+        return await self._request("list", resource, resource.path(namespace), parameters)
+
+    async def pages(self, resource: Resource, namespace: str = "", **parameters: str) -> AsyncIterator[Json]:
+        """The whole collection, page by page."""
+        following = ""
+        while True:
+            query = {**parameters, "limit": str(PAGE), **({"continue": following} if following else {})}
+            page = await self._page(resource, namespace, query)
+            yield page
+            following = page.get("metadata", {}).get("continue", "")
+            if not following:
+                return
+
+    async def _page(self, resource: Resource, namespace: str, query: Mapping[str, str]) -> Json:
+        """A page after the first is asked for again: else a list of many pages would hardly ever come to its end."""
+        for pause in _PAGE_PAUSES if "continue" in query else ():
+            try:
+                return await self._request("list", resource, resource.path(namespace), query)
+            except ApiError as error:
+                if not error.passing:
+                    raise
+                await asyncio.sleep(error.retry_after or pause)
+        return await self._request("list", resource, resource.path(namespace), query)
+
+    async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Json:
+        """Creates an object; unknown fields are refused."""
+        return await self._request(
+            "create", resource, resource.path(namespace), {"fieldValidation": "Strict"}, dict(body)
+        )
+
+    async def update(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Json:
+        """Replaces an object."""
+        return await self._request("update", resource, resource.path(namespace, name), None, dict(body))
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+    ) -> Json:
+        """Patches an object; preconditions (uid, resourceVersion) go into the body's metadata."""
+        path = resource.path(namespace, name, subresource)
+        return await self._request("patch", resource, path, None, dict(body), content_type)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str, propagation: str) -> Json:
+        """Deletes the object of this uid and no other."""
+        body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
+        return await self._request("delete", resource, resource.path(namespace, name), None, body)
+
+    async def document(self, path: str) -> Json:
+        """The JSON document at a path that is no resource, such as the keys of service-account tokens."""
+        return await self._request("get", _DOCUMENTS, path, accept="application/jwk-set+json, application/json")
+
+    async def watch(
+        self, resource: Resource, namespace: str, silence: float, **parameters: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Lines of a watch, until the server ends it; `silence` seconds without a byte end it with an error."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
+        query = {"watch": "true", **parameters}
+        rest = b""
+        try:
+            response = await self._open(
+                self._connection.watches, "watch", resource.path(namespace), query, None, dict(_JSON), timeout
+            )
+            try:
+                self._observe("watch", resource.plural, response.status)
+                if response.status >= 400:
+                    raise _error(response.status, response.headers, await response.read())
+                async for chunk in response.content.iter_any():
+                    lines = (rest + chunk).split(b"\n")
+                    rest = lines.pop()
+                    for line in lines:
+                        if line:
+                            yield line
+            finally:
+                response.close()
+        except _LOST as error:
+            raise self._lost("watch", resource, error) from error
+
+    async def _request(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        accept: str = "",
+    ) -> Json:
+        headers = {"Content-Type": content_type, "Accept": accept or "application/json"}
+        try:
+            response = await self._open(
+                self._connection.requests, verb, path, parameters or {}, body, headers, _TIMEOUT
+            )
+            # The body is always read to its end: otherwise the connection cannot be used again.
+            data = await response.read()
+        except _LOST as error:
+            raise self._lost(verb, resource, error) from error
+        self._observe(verb, resource.plural, response.status)
+        if response.status >= 400:
+            raise _error(response.status, response.headers, data)
+        answer: Json = from_json(data)
+        return answer
+
+    async def _open(
+        self,
+        pool: ApiClient,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Json | None,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        """The answer with its body still to be read; where the credentials were refused, after renewing them."""
+        for is_last in (False, True):
+            method, url, sent, _, _ = await pool.param_serialize(
+                _METHODS.get(verb, "GET"),
+                path,
+                query_params=list(query.items()),
+                header_params=dict(headers),
+                auth_settings=["BearerToken"],
+            )
+            # The body is plain JSON already, in which the client would look for models.
+            answer = await pool.call_api(method, url, sent, body, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = answer.response
+            if response.status != 401 or is_last:
+                break
+            response.close()
+            await self._connection.renew()
+        return response
+
+    def _lost(self, verb: str, resource: Resource, error: BaseException) -> ApiError:
+        self._observe(verb, resource.plural, 0)
+        return ApiError(0, "Unreachable", f"{type(error).__name__}: {error}")
+
+
+def _error(status: int, headers: Mapping[str, str], data: bytes) -> ApiError:
+    try:
+        answer = from_json(data)
+    except ValueError:
+        answer = {"message": data[:300].decode(errors="replace")}
+    answer = answer if isinstance(answer, dict) else {}
+    return ApiError(status, answer.get("reason", ""), answer.get("message", ""), _retry_after(headers))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return float(headers["Retry-After"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,37 @@
+"""The resources that the operator and the commands touch, and their paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scenewright.api.names import GROUP, PLURALS, VERSION
+
+USER_AGENT = "scenewright-operator"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A namespaced resource, or a cluster-wide one when `namespaced` is false."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Path of a collection or of an object; without a namespace, of the collection in all namespaces."""
+        parts = ["api", self.version] if not self.group else ["apis", self.group, self.version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/" + "/".join(parts)
+
+
+JOBS = Resource("batch", "v1", "jobs")
+PODS = Resource("", "v1", "pods")
+EVENTS = Resource("", "v1", "events")
+SECRETS = Resource("", "v1", "secrets")
+NODES = Resource("", "v1", "nodes", namespaced=False)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+OBJECTS = {kind: Resource(GROUP, VERSION, plural) for kind, plural in PLURALS.items()}

@@ -1,0 +1,161 @@
+"""Carries out actions. Each is idempotent, addresses the one object of its uid, and is refused when we do not lead."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
+from scenewright.execution.jobs.pod import UnknownImageError
+from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
+from scenewright.kube.resources import JOBS, OBJECTS, PODS
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.act.actions import (
+    Action,
+    DeleteJob,
+    DeleteObject,
+    EmitEvent,
+    Inspect,
+    ReleasePod,
+    SetParallelism,
+)
+from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.act.lease import Leadership
+from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
+from scenewright.reconcile.cache.projection import observed_job, read
+from scenewright.reconcile.cache.store import Store
+from scenewright.telemetry.metrics import RELEASED
+from scenewright.telemetry.progress.store import ProgressStore
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """The API server will not have the Job: quota, a policy, a manifest that it does not take."""
+
+
+class NameTakenError(Exception):
+    """A Job of the wanted name exists and belongs to something else."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Carries out a decision's actions in their order."""
+
+    client: Client
+    leadership: Leadership
+    jobs: Store[ObservedJob]
+    inspector: Inspector
+    progress: ProgressStore
+    events: Events
+    ending: EndingNamespaces
+    pod_settings: PodSettings
+
+    async def act(self, observed: Observed, actions: tuple[Action, ...]) -> bool:
+        """Carries them out; whether one of them has answered a question, so that planning should go on at once.
+
+        Raises:
+            ApiError, NameTakenError, RefusedError: at the first action that failed; the rest waits for the next
+                planning.
+            NotLeading: we must not act.
+        """
+        answered = False
+        for action in actions:
+            self.leadership.check()
+            match action:
+                case Inspect():
+                    answered |= await self.inspector.ask(observed, action.inspection)
+                case EmitEvent():
+                    self.events.post(observed.object, action)
+                case CreateJob():
+                    await self._create_job(observed, action)
+                case DeleteJob():
+                    await self._delete_job(observed.object, action)
+                case SetParallelism():
+                    await self._set_parallelism(observed.object, action)
+                case ReleasePod():
+                    await self._release_pod(observed.object, action)
+                case DeleteObject():
+                    await self._delete_object(observed.object, action)
+        return answered
+
+    async def _create_job(self, observed: Observed, action: CreateJob) -> None:
+        owner, plan = observed.object, observed.work
+        if not isinstance(plan, Plan):
+            raise TypeError("a Job needs a plan")
+        manifest = self._manifest(plan.with_resolved(action.resolved), owner, action)
+        name = manifest["metadata"]["name"]
+        try:
+            raw = await self.client.create(JOBS, owner.namespace, manifest)
+        except ApiError as error:
+            if error.status == 409:
+                await self._adopt(owner, plan, name)
+                return
+            if namespace_ends(error):
+                await self.ending.noticed(owner.namespace)
+            raise self._refused(owner, name, error) from error
+        self.progress.forget_step(owner.uid, action.step)
+        self._keep_job(raw)
+
+    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> dict[str, Any]:
+        try:
+            return job_manifest(plan, owner, action, self.pod_settings)
+        except UnknownImageError as error:
+            # Only a change of the operator's own configuration helps; until then the object says so.
+            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
+            self.inspector.note_refused(owner.uid, name, str(error))
+            raise RefusedError(str(error)) from error
+
+    def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
+        """A refusal by quota or policy is an answer for the planner, too."""
+        if error.passing or namespace_ends(error) or error.status == 401:
+            return error
+        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.status == 422)
+        return RefusedError(error.message)
+
+    async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
+        """The name is taken: by the very Job that we want, which is as good, or by another."""
+        raw = await self.client.get(JOBS, owner.namespace, name)
+        found = read(observed_job, raw, JOBS.plural)
+        if found is None or (found.owner_uid, found.work_hash) != (owner.uid, plan.work_hash):
+            raise NameTakenError(
+                f"Job {owner.namespace}/{name} exists and belongs to something else; delete or rename it"
+            )
+        self._keep_job(raw)
+        if found.deleting:
+            raise ApiError(409, "AlreadyExists", f"Job {owner.namespace}/{name} is still being deleted")
+
+    async def _delete_job(self, owner: ObservedObject, action: DeleteJob) -> None:
+        logger.info("%s: deleting Job %s: %s", owner.key, action.name, action.why)
+        await delete_job(self.client, self.jobs, owner.namespace, action.name, action.uid, "Foreground")
+
+    async def _set_parallelism(self, owner: ObservedObject, action: SetParallelism) -> None:
+        body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
+        self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
+
+    async def _release_pod(self, owner: ObservedObject, action: ReleasePod) -> None:
+        logger.warning("%s: releasing Pod %s, whose node is lost", owner.key, action.name)
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "NodeLost",
+            "message": "The Pod's node is not ready or gone, and the Pod did not end in its grace period.",
+            "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        body = {"metadata": {"uid": action.uid}, "status": {"phase": "Failed", "conditions": [condition]}}
+        with but_for(*GONE):
+            await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
+            RELEASED.inc()
+
+    async def _delete_object(self, owner: ObservedObject, action: DeleteObject) -> None:
+        with but_for(*GONE):
+            await self.client.delete(OBJECTS[owner.kind], owner.namespace, owner.name, action.uid, "Background")
+
+    def _keep_job(self, raw: dict[str, Any]) -> None:
+        job = read(observed_job, raw, JOBS.plural)
+        if job is not None:
+            self.jobs.put(job, int(raw["metadata"]["resourceVersion"]))

@@ -1,0 +1,79 @@
+"""Deletes Jobs, and all of ours in namespaces that are being deleted: otherwise such a namespace would never be gone.
+
+Kubernetes deletes the Pods of a namespace before anything else (feature OrderedNamespaceDeletion), and the Job
+controller lets go of a failed Pod of a Job that retries by index only when its replacement is there (KEP-3850), which
+can no longer be created: each waits for the other until somebody deletes the Job.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from scenewright.kube.client import GONE, ApiError, Client, but_for
+from scenewright.kube.resources import JOBS
+from scenewright.reconcile.act.lease import Leadership
+from scenewright.reconcile.cache.observation import ObservedJob
+from scenewright.reconcile.cache.projection import observed_job, read
+from scenewright.reconcile.cache.store import Store
+
+
+async def delete_job(
+    client: Client, jobs: Store[ObservedJob], namespace: str, name: str, uid: str, propagation: str
+) -> None:
+    """Deletes the Job of this uid and no other. Already deleted counts as success.
+
+    Args:
+        propagation: of the deletion to its Pods, ``Foreground`` or ``Background``.
+
+    Raises:
+        ApiError: it was not deleted.
+    """
+    with but_for(*GONE):
+        raw = await client.delete(JOBS, namespace, name, uid, propagation)
+        job = read(observed_job, raw, JOBS.plural) if raw.get("kind") == "Job" else None
+        if job is not None:
+            jobs.put(job, int(raw["metadata"]["resourceVersion"]))
+            return
+    # Gone, or another Job of the same name has its place.
+    jobs.remove(namespace, name, uid)
+
+
+logger = logging.getLogger(__name__)
+
+_WORDS = "because it is being terminated"
+"""The API server's when it refuses to create anything in such a namespace."""
+
+
+def namespace_ends(error: ApiError) -> bool:
+    """Whether a creation was refused because its namespace is being deleted."""
+    return _WORDS in error.message
+
+
+class EndingNamespaces:
+    """Deletes the Jobs of namespaces that turn out to be ending."""
+
+    def __init__(self, client: Client, leadership: Leadership, jobs: Store[ObservedJob]) -> None:
+        self._client = client
+        self._leadership = leadership
+        self._jobs = jobs
+        self._under_way: set[str] = set()
+
+    async def noticed(self, namespace: str) -> None:
+        """Deletes all of our Jobs there; what could not be deleted is, when the next creation is refused."""
+        # Many objects are refused at the same time, and each tells of it.
+        if namespace in self._under_way:
+            return
+        self._under_way.add(namespace)
+        try:
+            await self._delete_jobs(namespace)
+        finally:
+            self._under_way.discard(namespace)
+
+    async def _delete_jobs(self, namespace: str) -> None:
+        for job in [job for job in self._jobs if job.namespace == namespace and not job.deleting]:
+            self._leadership.check()
+            logger.info("namespace %s is being deleted: deleting Job %s, whose Pods would hold it", namespace, job.name)
+            try:
+                await delete_job(self._client, self._jobs, namespace, job.name, job.uid, "Background")
+            except ApiError as error:
+                logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)

@@ -1,0 +1,226 @@
+"""Questions that cost an API call, asked when the planner needs them; answers are kept for a while."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from scenewright.execution.jobs import names
+from scenewright.execution.jobs.resources import number_of
+from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
+from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
+from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, observed_pod, read
+from scenewright.reconcile.cache.store import Store
+
+logger = logging.getLogger(__name__)
+
+LIFETIME = timedelta(seconds=30)
+_FORGOTTEN = timedelta(minutes=10)
+_KUEUE = "kueue.x-k8s.io"
+_UNWATCHED = "cannot be told: {error}"
+_NEVER = (403, 404)
+"""No right, or no such kind: every other error may pass, and is no answer."""
+
+
+class Inspector:
+    """Asks and remembers, for each object by its uid."""
+
+    def __init__(
+        self,
+        client: Client,
+        pods: Store[CachedPod],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._pods = pods
+        self._now = now
+        self._answers: dict[str, dict[Inspection, Answer]] = {}
+        self._kueue_version = ""
+        self._questions: dict[str, Callable[[Observed, str], Any]] = {
+            "failed-creates": self._failed_creates,
+            "node": self._node,
+            "capacity": self._capacity,
+            "workload": self._workload,
+            "cache-claim": self._cache_claim,
+            "pods": self._pods_of,
+        }
+
+    def answers(self, uid: str) -> Mapping[Inspection, Answer]:
+        """What is known for an object and not too old to be used at all; the planner asks again for what it needs."""
+        known = self._answers.get(uid, {})
+        return {question: answer for question, answer in known.items() if self._now() - answer.at < _FORGOTTEN}
+
+    def forget(self, uid: str) -> None:
+        """The object is gone or has ended."""
+        self._answers.pop(uid, None)
+
+    def note_refused(self, uid: str, job: str, message: str, invalid: bool = False) -> None:
+        """The API server refused to create this very Job (quota, policy): an answer to ``failed-creates``.
+
+        Args:
+            invalid: the same Job will never be accepted.
+        """
+        answer = Answer(True, message, self._now(), invalid)
+        self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = answer
+
+    async def ask(self, observed: Observed, inspection: Inspection) -> bool:
+        """Asks unless a young answer is there; whether there is a new answer."""
+        uid = observed.object.uid
+        known = self._answers.get(uid, {}).get(inspection)
+        if known is not None and self._now() - known.at < LIFETIME:
+            return False
+        self._answers.setdefault(uid, {})[inspection] = await self._answer(observed, inspection)
+        return True
+
+    async def _answer(self, observed: Observed, inspection: Inspection) -> Answer:
+        try:
+            holds, message = await self._questions[inspection.what](observed, inspection.name)
+        except ApiError as error:
+            if error.status not in _NEVER:
+                raise
+            # Without the right to look (namespaced RBAC) the answer is unknown, which must not lead to any action.
+            holds, message = None, _UNWATCHED.format(error=error)
+        return Answer(holds, message, self._now())
+
+    async def _failed_creates(self, observed: Observed, job: str) -> tuple[bool, str]:
+        """Holds when the Job controller could not create Pods of the Job; the message is the newest Event's."""
+        selector = f"involvedObject.uid={_uid_of(observed, job)},reason=FailedCreate"
+        found: list[tuple[str, str]] = []
+        async for page in self._client.pages(EVENTS, observed.object.namespace, fieldSelector=selector):
+            found += [
+                (event.get("lastTimestamp") or event.get("eventTime") or "", event.get("message", ""))
+                for event in page.get("items") or ()
+            ]
+        return bool(found), max(found, default=("", ""))[1]
+
+    async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
+        """Holds while the node is Ready."""
+        with but_for(404):
+            ready = _condition(await self._client.get(NODES, "", name), "Ready")
+            return ready.get("status") == "True", str(ready.get("message", ""))
+        return False, f"node {name} is gone"
+
+    async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
+        """Holds when an empty node that matches a pending Pod's selector could run it."""
+        spec = await self._pending_spec(observed, job)
+        wanted = requested(spec)
+        selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
+        parameters = {"labelSelector": selector} if selector else {}
+        async for page in self._client.pages(NODES, **parameters):
+            if any(_could_run(node, spec, wanted) for node in page.get("items") or ()):
+                return True, ""
+        words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
+        return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+
+    async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
+        """The spec of a Pod that waits for a node, which admission may have changed; else the Job's template."""
+        async for raw in self._raw_pods(observed, job):
+            if not raw["spec"].get("nodeName"):
+                return cast(Mapping[str, Any], raw["spec"])
+        template = await self._client.get(JOBS, observed.object.namespace, job)
+        return cast(Mapping[str, Any], template["spec"]["template"]["spec"])
+
+    async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
+        """Holds when the Job's queue exists and has made its Workload; the message is the queue's own."""
+        selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
+        namespace = observed.object.namespace
+        try:
+            page = await self._client.list(await self._kueue("workloads"), namespace, labelSelector=selector)
+            missing = await self._missing_queue(observed, job)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            # Kueue is not there, or no longer serves this version: the next answer looks for another.
+            self._kueue_version = ""
+            return False, ""
+        if missing:
+            return False, f"the LocalQueue {missing} does not exist"
+        items = page.get("items") or ()
+        if not items:
+            return False, ""
+        condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")
+        return True, str(condition.get("message", ""))
+
+    async def _missing_queue(self, observed: Observed, job: str) -> str:
+        """Name of the Job's queue if it does not exist; empty if it does or cannot be known."""
+        queue = next((each.queue for each in observed.jobs if each.name == job), "")
+        try:
+            await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
+        except ApiError as error:
+            if error.status not in _NEVER:
+                raise
+            return queue if error.status == 404 else ""
+        return ""
+
+    async def _kueue(self, plural: str) -> Resource:
+        """A kind of Kueue's at the version that the cluster prefers: Kueue drops old ones; what is read is in all."""
+        if not self._kueue_version:
+            group = await self._client.document(f"/apis/{_KUEUE}")
+            self._kueue_version = str(group["preferredVersion"]["version"])
+        return Resource(_KUEUE, self._kueue_version, plural)
+
+    async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
+        """Holds when the Job has Pods; they are kept as the watch would have."""
+        found = False
+        async for raw in self._raw_pods(observed, job):
+            pod = read(observed_pod, raw, PODS.plural)
+            if pod is not None:
+                found = True
+                self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
+        return found, ""
+
+    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[dict[str, Any]]:
+        selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
+        async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
+            for raw in page.get("items") or ():
+                yield raw
+
+    async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
+        """Holds when several nodes may mount the claim; the message names its access modes, or that it is missing."""
+        with but_for(404):
+            claim = await self._client.get(CLAIMS, observed.object.namespace, name)
+            modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
+            shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)
+            return shared, f"PersistentVolumeClaim {name} has {', '.join(modes) or 'no access mode'}"
+        return False, f"PersistentVolumeClaim {name} does not exist"
+
+
+def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
+    """What the Pod's containers ask a node for: requests, and limits where they request nothing."""
+    found: dict[str, float] = {}
+    for container in pod_spec.get("containers") or ():
+        resources = container.get("resources") or {}
+        for name, amount in {**(resources.get("limits") or {}), **(resources.get("requests") or {})}.items():
+            found[name] = found.get(name, 0.0) + number_of(amount)
+    return found
+
+
+def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Mapping[str, float]) -> bool:
+    offered = (node.get("status") or {}).get("allocatable") or {}
+    taints = (node.get("spec") or {}).get("taints") or ()
+    has_all = all(number_of(offered.get(name, 0)) >= amount for name, amount in wanted.items())
+    return has_all and all(_tolerates(pod_spec.get("tolerations") or (), taint) for taint in taints)
+
+
+def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
+    """Whether the Pod tolerates a taint; taints of node conditions (not ready, cordoned) are temporary."""
+    if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
+        return True
+    return any(
+        each.get("key", "") in ("", taint["key"])
+        and each.get("effect", "") in ("", taint["effect"])
+        and (each.get("operator") == "Exists" or each.get("value", "") == taint.get("value", ""))
+        for each in tolerations
+    )
+
+
+def _condition(raw: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    conditions = (raw.get("status") or {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == kind), {})
+
+
+def _uid_of(observed: Observed, job: str) -> str:
+    return next((each.uid for each in observed.jobs if each.name == job), names.MANAGED)

@@ -1,0 +1,184 @@
+"""The lease: at most one operator acts, and one that cannot renew stops acting before another may begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.resources import LEASES
+from scenewright.reconcile.settings import LeaseSettings
+from scenewright.telemetry.metrics import LEADER
+
+logger = logging.getLogger(__name__)
+
+_ACTING = 0.8
+"""Part of the lease's duration for which we act after a renewal; the rest covers requests that are under way."""
+_RENEWAL = 0.2
+"""Part of it after which it is renewed."""
+_PATIENCE = 0.25
+"""Part of it that one attempt may take: a request that hangs leaves time for others."""
+_RETRY_SECONDS = 2.0
+"""Pause after a failed attempt, as in client-go's leader election; shorter for a lease of less than 20 s."""
+
+
+class NotLeading(Exception):  # noqa: N818 - a state, not an error
+    """This process must not act now."""
+
+
+class Leadership:
+    """Takes and renews one Lease; a failed renewal is tried again until the lease has really run out.
+
+    Whether another's lease has run out is judged by our own clock from when we saw it change, never by comparing the
+    clocks of two machines.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: LeaseSettings,
+        identity: str,
+        beat: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._identity = identity
+        self._beat = beat
+        self._clock = clock
+        self._until = 0.0
+        self._own: dict[str, Any] | None = None
+        self._has_led = self._replaced = False
+        self._seen: tuple[str, str] = ("", "")
+        self._seen_at = 0.0
+        LEADER.set_function(lambda: float(self.leads))
+
+    @property
+    def leads(self) -> bool:
+        """Whether we may act at this moment."""
+        return self._clock() < self._until
+
+    def check(self) -> None:
+        """Raises NotLeading unless we may act at this moment."""
+        if not self.leads:
+            raise NotLeading
+
+    async def acquire(self) -> None:
+        """Returns once we lead."""
+        while not self.leads:
+            pause = await self._round()
+            if not self.leads:
+                await asyncio.sleep(pause)
+
+    async def keep(self) -> None:
+        """Renews for ever; ends when another has held the lease, with which our knowledge is no longer the newest.
+
+        After an outage we go on with a lease that has run out meanwhile if nobody else has taken it.
+
+        Raises:
+            NotLeading: another operator leads, or has led.
+        """
+        pause = self._interval()
+        while True:
+            await asyncio.sleep(pause)
+            pause = await self._round()
+            if self._replaced:
+                raise NotLeading
+
+    async def release(self) -> None:
+        """Lets the next one in at once."""
+        if not self.leads:
+            return
+        self._until = 0.0
+        try:
+            async with asyncio.timeout(self._settings.seconds * _PATIENCE):
+                lease = await self._read()
+                if lease is not None and _holder(lease) == self._identity:
+                    lease["spec"]["holderIdentity"] = ""
+                    await self._client.update(LEASES, self._settings.namespace, self._settings.name, lease)
+        except (ApiError, TimeoutError) as error:
+            logger.info("the lease was not released: %r", error)
+
+    async def _round(self) -> float:
+        """One attempt to take or to renew; seconds until the next one."""
+        self._beat()
+        began = self._clock()
+        try:
+            async with asyncio.timeout(self._settings.seconds * _PATIENCE):
+                taken = await self._taken()
+        except (ApiError, TimeoutError) as error:
+            left = max(0.0, self._until - self._clock())
+            logger.warning("the lease could not be read or written, it holds for another %.1f s: %r", left, error)
+            return self._soon(error)
+        if taken:
+            self._until = began + self._settings.seconds * _ACTING
+            self._has_led = True
+        return self._interval()
+
+    async def _taken(self) -> bool:
+        """Writes the lease if it is ours, free or run out; a conflict means that somebody else did."""
+        own, self._own = self._own, None
+        # What we wrote last is still so unless somebody has written since: it need not be read to be renewed.
+        if own is not None and await self._written(own):
+            return True
+        lease = await self._read()
+        if lease is None:
+            return await self._written(None)
+        self._note(lease)
+        return self._is_free(lease) and await self._written(lease)
+
+    async def _read(self) -> dict[str, Any] | None:
+        with but_for(404):
+            lease = await self._client.get(LEASES, self._settings.namespace, self._settings.name)
+            # Somebody may have made an empty one.
+            return {**lease, "spec": lease.get("spec") or {}}
+        return None
+
+    def _note(self, lease: dict[str, Any]) -> None:
+        seen = (_holder(lease), lease["spec"].get("renewTime") or "")
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, self._clock()
+        # Nobody but another holder changes the name in a lease that was ours.
+        self._replaced = self._has_led and seen[0] != self._identity
+
+    def _is_free(self, lease: dict[str, Any]) -> bool:
+        if self._replaced:
+            return False
+        if _holder(lease) in ("", self._identity):
+            return True
+        return self._clock() > self._seen_at + (lease["spec"].get("leaseDurationSeconds") or self._settings.seconds)
+
+    async def _written(self, lease: dict[str, Any] | None) -> bool:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        settings = self._settings
+        spec = dict(lease["spec"]) if lease else {}
+        if spec.get("holderIdentity") != self._identity:
+            spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+        spec |= {"holderIdentity": self._identity, "renewTime": now, "leaseDurationSeconds": settings.seconds}
+        with but_for(409):
+            if lease is None:
+                metadata = {"name": settings.name, "namespace": settings.namespace}
+                body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+                self._own = await self._client.create(LEASES, settings.namespace, body)
+            else:
+                body = {**lease, "spec": spec}
+                self._own = await self._client.update(LEASES, settings.namespace, settings.name, body)
+            return True
+        return False
+
+    def _interval(self) -> float:
+        return self._settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
+
+    def _soon(self, error: Exception) -> float:
+        """After a failure, or when the API server asks to be called again, but not later than a usual renewal."""
+        pause = min(_RETRY_SECONDS, self._settings.seconds / 10) * random.uniform(0.8, 1.2)
+        return min(max(pause, getattr(error, "retry_after", None) or 0.0), self._interval())
+
+
+def _holder(lease: dict[str, Any]) -> str:
+    return lease["spec"].get("holderIdentity") or ""

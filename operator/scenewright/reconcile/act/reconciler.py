@@ -1,0 +1,131 @@
+"""One object, once: observe, plan, act, write status, and say when to look again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scenewright.execution.jobs import CreateJob
+from scenewright.kube.client import ApiError
+from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
+from scenewright.reconcile.act.actions import Decision, EmitEvent
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.lease import NotLeading
+from scenewright.reconcile.act.queue import Priority, WorkQueue
+from scenewright.reconcile.cache.observation import ObjectKey, Observed
+from scenewright.reconcile.cache.observing import Observer
+from scenewright.reconcile.decide.context import soonest
+from scenewright.reconcile.status.accounting import account
+from scenewright.reconcile.status.writing import StatusWriter
+from scenewright.reconcile.watch.routing import Router
+from scenewright.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
+
+logger = logging.getLogger(__name__)
+
+Decide = Callable[[Observed, datetime], Decision]
+_NOT_LEADING_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """What a worker does with a key."""
+
+    queue: WorkQueue[ObjectKey]
+    known: Router
+    observer: Observer
+    decide: Decide
+    actor: Actor
+    writer: StatusWriter
+    events: Events
+
+    async def work(self, workers: int, beat: Callable[[], None]) -> None:
+        """Works on keys for ever, on several at once."""
+        free = asyncio.Semaphore(workers)
+        tasks: set[asyncio.Task[None]] = set()
+        while True:
+            beat()
+            await free.acquire()
+            key = await self.queue.get()
+            if key is None:
+                free.release()
+                continue
+            task = asyncio.create_task(self._handle(key))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _task: free.release())
+
+    async def _handle(self, key: ObjectKey) -> None:
+        """Never raises: what went wrong is told, and tried again later."""
+        began = time.perf_counter()
+        try:
+            again_after = await self.reconcile(key)
+        except NotLeading:
+            self.queue.done(key)
+            self.queue.add(key, Priority.RUNNING, _NOT_LEADING_SECONDS)
+            return
+        except (ApiError, NameTakenError, RefusedError) as error:
+            delay = self.queue.failed(key, getattr(error, "retry_after", None))
+            logger.info("%s: %s; again in %.1f s", key, error, delay)
+            RECONCILES.labels(key.kind, "retry").inc()
+        except Exception:
+            logger.exception("%s: planning or acting failed", key)
+            self.queue.failed(key)
+            RECONCILES.labels(key.kind, "error").inc()
+        else:
+            self.queue.done(key)
+            if again_after is not None:
+                self.queue.add(key, Priority.RUNNING, again_after)
+            RECONCILES.labels(key.kind, "ok").inc()
+        RECONCILE_SECONDS.labels(key.kind).observe(time.perf_counter() - began)
+
+    async def reconcile(self, key: ObjectKey) -> float | None:
+        """Brings one object forward; after how many seconds to look again, None when only events matter."""
+        value = self.known.objects.get(key)
+        if value is None:
+            # Owner references have ended the children; nothing outside the cluster is cleaned up.
+            self.queue.forget(key)
+            return None
+        observed = self.observer.observe(value)
+        decision = self.decide(observed, datetime.now(UTC))
+        # No await since the output was seen to be free, so no other object can have claimed it.
+        self._hold_output(key, decision)
+        answered = await self._act(observed, decision)
+        if answered:
+            return 0.0
+        return soonest(decision.again_after, await self._write(observed, decision))
+
+    def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
+        if any(isinstance(action, CreateJob) for action in decision.actions):
+            self.known.outputs.claim(key)
+        elif decision.status is not None and not decision.status.run:
+            self.known.outputs.release(key)
+
+    async def _act(self, observed: Observed, decision: Decision) -> bool:
+        try:
+            return await self.actor.act(observed, decision.actions)
+        except NameTakenError as error:
+            self.events.post(observed.object, EmitEvent("Warning", "JobNameTaken", str(error)))
+            raise
+        except RefusedError as error:
+            # The planner has the answer now; the object's owner is told at once, and status by the next planning.
+            self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))
+            await self._explain_refusal(observed)
+            raise
+
+    async def _explain_refusal(self, observed: Observed) -> None:
+        value = self.known.objects.get(observed.object.key)
+        if value is not None:
+            again = self.observer.observe(value)
+            await self._write(again, self.decide(again, datetime.now(UTC)))
+
+    async def _write(self, observed: Observed, decision: Decision) -> float | None:
+        if decision.status is None or observed.object.deleting:
+            return None
+        held = await self.writer.write(observed.object, decision.status, decision.urgent)
+        if held is None:
+            account(observed.object.key, observed.object.status, decision.status)
+        return held

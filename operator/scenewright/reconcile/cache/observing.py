@@ -1,0 +1,119 @@
+"""Puts together what one planning step looks at, from memory alone: no request is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from scenewright.planning.inputs import ResolvedInput
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.cache.observation import (
+    Dependency,
+    DependencyState,
+    ObjectKey,
+    Observed,
+    ObservedObject,
+    Refusal,
+)
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.cache.store import ObjectStore
+from scenewright.reconcile.decide.memory import read_status
+from scenewright.reconcile.watch.routing import Router
+from scenewright.telemetry.progress.store import ProgressStore
+from scenewright_stages.contract.pipeline import NamedInput
+
+PlanOf = Callable[[ObservedObject], Plan | Refusal]
+
+
+def dependencies_of(
+    key: ObjectKey, plan: Plan | Refusal, objects: ObjectStore, plan_of: PlanOf
+) -> tuple[Dependency, ...]:
+    """Where every object stands that a plan refers to, in the order of its inputs; `plan_of` plans these in turn."""
+    wanted = plan.inputs if isinstance(plan, Plan) else ()
+    return tuple(_dependency(key, each, objects, plan_of) for each in wanted if each.kind and each.object)
+
+
+def _dependency(key: ObjectKey, wanted: NamedInput, objects: ObjectStore, plan_of: PlanOf) -> Dependency:
+    other = ObjectKey(wanted.kind, key.namespace, wanted.object)
+    stored = objects.get(other)
+    if stored is None or stored.deleting:
+        return Dependency(other, "Missing", wanted.name)
+    if _leads_to(key, stored, objects, plan_of):
+        return Dependency(other, "Cycle", wanted.name)
+    if not stored.ended:
+        return Dependency(other, _under_way(stored), wanted.name)
+    if stored.phase != "Complete":
+        return Dependency(other, "Failed", wanted.name)
+    return _published(other, wanted, stored)
+
+
+def _under_way(stored: ObservedObject) -> DependencyState:
+    if stored.suspended:
+        return "Suspended"
+    return "Awaiting" if stored.rests else "Running"
+
+
+def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> Dependency:
+    status = read_status(value.status)
+    if status.plan_only:
+        return Dependency(other, "PlannedOnly", wanted.name)
+    if not status.publication.hash:
+        return Dependency(other, "Unpublished", wanted.name)
+    uri = str((value.spec.get("output") or {}).get("uri", ""))
+    try:
+        found = ResolvedInput.of(wanted, uri, status.publication.hash, status.publication.chosen)
+    except KeyError:
+        offered = ", ".join(sorted(status.publication.chosen)) or "none"
+        return Dependency(other, "NotOffered", wanted.name, f"{wanted.chosen!r}; it offers: {offered}")
+    return Dependency(other, "Complete", wanted.name, published=found)
+
+
+def _leads_to(goal: ObjectKey, stored: ObservedObject, objects: ObjectStore, plan_of: PlanOf) -> bool:
+    """Whether an object, or one that it needs in turn, needs the goal."""
+    seen: set[ObjectKey] = set()
+    waiting = [stored]
+    while waiting:
+        current = waiting.pop()
+        if current.key == goal:
+            return True
+        if current.key not in seen:
+            seen.add(current.key)
+            waiting += _needed(current, objects, plan_of)
+    return False
+
+
+def _needed(stored: ObservedObject, objects: ObjectStore, plan_of: PlanOf) -> Iterator[ObservedObject]:
+    plan = plan_of(stored)
+    for reference in plan.references().values() if isinstance(plan, Plan) else ():
+        found = objects.get(ObjectKey(reference.kind, stored.key.namespace, reference.name))
+        if found is not None:
+            yield found
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Looks at one object and all that belongs to it."""
+
+    known: Router
+    inspector: Inspector
+    progress: ProgressStore
+    plans: PlanningCache
+
+    def observe(self, value: ObservedObject) -> Observed:
+        """The object as the planner sees it."""
+        known = self.known
+        jobs = tuple(job for job in known.jobs.of_owner(value.uid) if job.namespace == value.namespace)
+        pods = (pod for job in jobs for pod in known.pods.of_owner(job.uid) if pod.namespace == job.namespace)
+        work = self.plans.plan(value)
+        return Observed(
+            object=value,
+            work=work,
+            jobs=jobs,
+            pods=tuple(pod.unpacked() for pod in pods),
+            progress=self.progress.of(value.uid, time.monotonic()),
+            output_holder=known.outputs.holder(value.key),
+            dependencies=dependencies_of(value.key, work, known.objects, self.plans.plan),
+            answers=self.inspector.answers(value.uid),
+        )

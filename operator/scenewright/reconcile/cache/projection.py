@@ -1,0 +1,286 @@
+"""Raw API objects to the projections that the planner sees.
+
+Ownership comes from owner references alone. Labels and annotations are hints that the builders of Jobs
+(:mod:`scenewright.execution.jobs`) wrote and anybody in a namespace may change. An object with a missing field, or
+one of the wrong type, is skipped, counted and logged once: it must not end a loop of the operator, which serves
+everybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from sys import intern
+from typing import Any, TypeVar
+
+from scenewright.api.names import GROUP
+from scenewright.execution.jobs import names
+from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
+from scenewright.telemetry.metrics import MALFORMED
+from scenewright_stages.contract.reports import Report
+
+Raw = Mapping[str, Any]
+
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+JOB_LABEL = "batch.kubernetes.io/job-name"
+_DISRUPTED = "DisruptionTarget"
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_LONGEST_MESSAGE = 1024
+
+
+def observed_object(raw: Raw, kind: str) -> ObservedObject:
+    """An object of one of our kinds."""
+    metadata = raw["metadata"]
+    annotations = metadata.get("annotations") or {}
+    found = ObservedObject(
+        kind=intern(kind),
+        namespace=intern(metadata["namespace"]),
+        name=intern(metadata["name"]),
+        uid=intern(metadata["uid"]),
+        generation=_number(metadata, "generation"),
+        resource_version=metadata["resourceVersion"],
+        created_at=moment(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        spec=raw.get("spec") or {},
+        status=raw.get("status") or {},
+        # The applied configuration is the spec once more.
+        annotations={name: value for name, value in annotations.items() if name != _APPLIED},
+        labels=metadata.get("labels") or {},
+    )
+    # What a loop asks of every object must be readable; if not, this is the place to find out.
+    _ = found.version, found.ended, found.rests, found.publication
+    return found
+
+
+def observed_job(raw: Raw) -> ObservedJob | None:
+    """A Job that one of our objects owns; None for any other."""
+    metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    owner = _controller(metadata)
+    if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
+        return None
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    end = _terminal(status)
+    return ObservedJob(
+        namespace=intern(metadata["namespace"]),
+        name=intern(metadata["name"]),
+        uid=intern(metadata["uid"]),
+        owner_uid=intern(owner["uid"]),
+        owner_kind=intern(owner["kind"]),
+        owner_name=intern(owner["name"]),
+        step=intern(labels.get(names.STEP, "")),
+        run=intern(labels.get(names.RUN, "")),
+        work_hash=intern(labels.get(names.WORK_HASH, "")),
+        created_at=moment(metadata["creationTimestamp"]),
+        template=intern(annotations.get(names.TEMPLATE, "")),
+        output=intern(annotations.get(names.OUTPUT, "")),
+        hosts=tuple(filter(None, annotations.get(names.HOSTS, "").split(","))),
+        gpus=_gpus(annotations.get(names.GPUS, "")),
+        queue=intern(labels.get(names.QUEUE, "")),
+        completions=_number(spec, "completions", 1),
+        parallelism=_number(spec, "parallelism", 1),
+        suspended=bool(spec.get("suspend", False)),
+        deleting="deletionTimestamp" in metadata,
+        active=_number(status, "active"),
+        ready=_number(status, "ready"),
+        terminating=_number(status, "terminating"),
+        succeeded=_number(status, "succeeded"),
+        failed=_number(status, "failed"),
+        completed_indexes=count_indexes(status.get("completedIndexes", "")),
+        failed_indexes=count_indexes(status.get("failedIndexes", "")),
+        ended=end.get("type", ""),
+        reason=_text(end, "reason"),
+        message=_text(end, "message"),
+        started_at=_moment_or_none(status.get("startTime")),
+        ended_at=_moment_or_none(end.get("lastTransitionTime")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPod(ObservedPod):
+    """A Pod as it is kept: with its report as text, for a parsed one takes ten times as much memory."""
+
+    report_text: str = ""
+
+    def unpacked(self) -> ObservedPod:
+        """The Pod as the planner takes it."""
+        return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
+
+
+def observed_pod(raw: Raw) -> CachedPod | None:
+    """A Pod of a Job, its report not yet parsed; None if no Job owns it.
+
+    The caller checks whether the Job is one of the operator's.
+    """
+    metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    labels = metadata.get("labels") or {}
+    owner = _controller(metadata)
+    if (owner.get("apiVersion"), owner.get("kind")) != ("batch/v1", "Job"):
+        return None
+    container: Raw = next(iter(status.get("containerStatuses") or ()), {})
+    state = container.get("state") or {}
+    ended = state.get("terminated") or {}
+    waiting = state.get("waiting") or _waiting_to_initialise(status)
+    return CachedPod(
+        namespace=intern(metadata["namespace"]),
+        name=intern(metadata["name"]),
+        uid=intern(metadata["uid"]),
+        job=intern(owner["name"]),
+        step=intern(labels.get(names.STEP, "")),
+        owner_uid=intern(owner["uid"]),
+        index=int(labels.get(INDEX_LABEL, 0)),
+        phase=intern(_text(status, "phase") or "Pending"),
+        created_at=moment(metadata["creationTimestamp"]),
+        node=intern(_text(spec, "nodeName")),
+        reason=intern(_text(status, "reason") or _own_reason(ended)),
+        message=_text(status, "message"),
+        waiting_reason=intern(_text(waiting, "reason")),
+        waiting_message=_text(waiting, "message"),
+        unschedulable=_unschedulable(status),
+        started_at=_started(state),
+        finished_at=_moment_or_none(ended.get("finishedAt")),
+        deleted_at=_moment_or_none(metadata.get("deletionTimestamp")),
+        exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
+        disrupted=_condition(status, _DISRUPTED).get("status") == "True",
+        scheduled_at=_scheduled(status),
+        report_text=_report_text(ended),
+    )
+
+
+def _report_text(ended: Raw) -> str:
+    text = str(ended.get("message", ""))
+    return text if text.startswith("{") else ""
+
+
+@lru_cache(maxsize=1024)
+def parsed_report(text: str) -> Report | None:
+    """The report in a termination message; None when there is none or it does not parse."""
+    try:
+        return Report.from_bytes(text.encode())
+    except ValueError:
+        return None
+
+
+def count_indexes(text: str) -> int:
+    """How many indexes a list such as ``0-3,7`` names."""
+    total = 0
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return total
+
+
+@lru_cache(maxsize=4096)
+def moment(text: str) -> datetime:
+    """A time of the API server (RFC 3339, UTC); equal texts share one object."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return found
+
+
+def _moment_or_none(text: str | None) -> datetime | None:
+    return moment(text) if text else None
+
+
+def _number(fields: Raw, name: str, otherwise: int = 0) -> int:
+    value = fields.get(name, otherwise)
+    if not isinstance(value, int):
+        raise TypeError(f"{name}: {value!r} is not a whole number")
+    return value
+
+
+def _text(fields: Raw, name: str) -> str:
+    value = fields.get(name) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {value!r} is not a text")
+    return value[:_LONGEST_MESSAGE]
+
+
+def _controller(metadata: Raw) -> Raw:
+    """The reference to the object's controller; empty if there is none."""
+    return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
+
+
+def _terminal(status: Raw) -> Raw:
+    """The terminal condition; FailureTarget and SuccessCriteriaMet come while Pods still run and are no ends."""
+    ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
+    return next((each for each in ends if each.get("status") == "True"), {})
+
+
+def _condition(status: Raw, kind: str) -> Raw:
+    return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
+
+
+def _unschedulable(status: Raw) -> str:
+    condition = _condition(status, "PodScheduled")
+    if condition.get("status") != "False":
+        return ""
+    return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
+
+
+def _scheduled(status: Raw) -> datetime | None:
+    condition = _condition(status, "PodScheduled")
+    return _moment_or_none(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+
+
+def _waiting_to_initialise(status: Raw) -> Raw:
+    for container in status.get("initContainerStatuses") or ():
+        waiting: Raw | None = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return waiting
+    return {}
+
+
+def _own_reason(ended: Raw) -> str:
+    """Why the container ended where its exit code does not tell, such as OOMKilled."""
+    reason = _text(ended, "reason")
+    return "" if reason in ("Completed", "Error") else reason
+
+
+def _started(state: Raw) -> datetime | None:
+    """When the container started; a Pod's own startTime is when the kubelet took it, pulling included."""
+    running = state.get("running") or state.get("terminated") or {}
+    return _moment_or_none(running.get("startedAt"))
+
+
+def _gpus(text: str) -> int:
+    """GPUs that each Pod of the Job holds, as its builder noted."""
+    return int(text) if text.isdecimal() else 0
+
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_MOST_REMEMBERED = 10_000
+_logged: set[str] = set()
+
+
+def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], resource: str) -> T | None:
+    """The projection of an object; None if it belongs to somebody else or cannot be read."""
+    try:
+        return project(raw)
+    except Exception as error:
+        skip(resource, raw, error)
+        return None
+
+
+def skip(resource: str, raw: Any, error: Exception) -> None:
+    """Counts an object that cannot be read and logs it once."""
+    MALFORMED.labels(resource).inc()
+    known = _described(raw)
+    if known in _logged:
+        return
+    if len(_logged) >= _MOST_REMEMBERED:
+        _logged.clear()
+    _logged.add(known)
+    logger.warning("%s %s cannot be read and is skipped: %r", resource, known, error)
+
+
+def _described(raw: Any) -> str:
+    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        return repr(raw)[:200]
+    return " ".join(str(metadata.get(name))[:253] for name in ("namespace", "name", "uid"))

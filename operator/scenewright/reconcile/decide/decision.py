@@ -1,0 +1,155 @@
+"""The decision: from everything that is observed of an object to what is done about it, without any I/O.
+
+Ends with the whole status as it should be: bounded, and urgent when more than progress has changed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.act.actions import Decision, Inspect
+from scenewright.reconcile.cache.observation import Observed, Refusal
+from scenewright.reconcile.decide import chain, counts, holdups
+from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
+from scenewright.reconcile.decide.context import DecideSettings, DecisionContext, PartialDecision, Run, soonest
+from scenewright.reconcile.decide.endings import deletions
+from scenewright.reconcile.decide.finished import at_rest, awaits_choice, over
+from scenewright.reconcile.decide.memory import read_status, remembered, with_inputs
+from scenewright.reconcile.decide.preconditions import own_jobs, refused, started, suspended
+from scenewright_stages.contract.reports import cut
+
+
+def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decision:
+    """What to do now about one object.
+
+    The same observation at the same moment gives the same decision, whatever was decided before: all memory is in
+    the status and in the Jobs.
+    """
+    context = DecisionContext(observed, settings, now, read_status(observed.object.status))
+    released, again_after = holdups.releases(context)
+    if observed.object.deleting:
+        return Decision(tuple(released), again_after=again_after)
+    if isinstance(observed.work, Refusal) and _has_ended(context):
+        # This version would refuse the spec, but the work has ended under another one: leave the status alone.
+        partial = over(context, context.before).also(*released, again_after=again_after)
+        return Decision(partial.actions, again_after=partial.again_after)
+    partial = _turn(context).also(*released, again_after=again_after)
+    return _concluded(context, partial)
+
+
+def _has_ended(context: DecisionContext) -> bool:
+    return context.before.phase in ENDS and bool(context.observed.object.begun_work)
+
+
+def _turn(context: DecisionContext) -> PartialDecision:
+    """The part that looks at the work."""
+    work = context.observed.work
+    if isinstance(work, Refusal):
+        return refused(context, context.before, work)
+    memory = remembered(context.before, work)
+    if memory.phase in ENDS:
+        return over(context, memory)
+    if work.spec.suspend:
+        return suspended(context, memory)
+    if awaits_choice(memory):
+        return at_rest(context, memory)
+    if not memory.run:
+        return started(context, work, memory)
+    return _continued(context, work, memory)
+
+
+def _continued(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecision:
+    """Goes on with the run, and ends whatever belongs to another one."""
+    own, others = own_jobs(context.observed.jobs, memory.run, plan.work_hash)
+    partial = chain.proceed(Run(context, with_inputs(plan, memory), memory, own))
+    return partial.also(*deletions(others, "it belongs to another run"))
+
+
+def _concluded(context: DecisionContext, partial: PartialDecision) -> Decision:
+    """Conditions, Events and urgency."""
+    observed, before = context.observed, context.before
+    generation = observed.object.generation
+    warning, asks = warning_of(context, observed.work) if isinstance(observed.work, Plan) else (None, [])
+    conditions = conditions_of(partial.state, warning, before.conditions, generation, context.now)
+    status = status_of(partial, conditions, generation)
+    questions = [*asks, *(each for each in partial.actions if isinstance(each, Inspect))]
+    if questions:
+        # The status is left to the decision that has the answers, and so are its Events.
+        others = [each for each in partial.actions if not isinstance(each, Inspect)]
+        return Decision((*questions, *others), again_after=soonest(partial.again_after, context.settings.answer_soon))
+    return Decision(
+        actions=(*partial.actions, *events_of(before, status)),
+        status=status,
+        urgent=is_urgent(before, status),
+        again_after=partial.again_after,
+    )
+
+
+MAXIMUM_STATUS_BYTES = 32 * 1024
+_IN_PARTS = ("conditions", "stages")
+_PROGRESS = ("progress", "failed", "rate", "message")
+_EXPLAINED = ("Waiting", "Suspended", "Failed")
+LONGEST_LINE = 80
+_ESSENTIAL = tuple(name for name in Status.model_fields if name not in (*_IN_PARTS, *_PROGRESS))
+
+
+def status_of(partial: PartialDecision, conditions: list[Condition], generation: int) -> Status:
+    """The status that should be there, at most 32 KiB of JSON."""
+    memory = partial.memory
+    finished, total, failed = counts.finished_of_all(memory.stages)
+    running = next((stage for stage in memory.stages if stage.name == memory.stage), None)
+    rate = running.samples_per_minute if running is not None else 0.0
+    state = partial.state
+    explained = state.phase in _EXPLAINED
+    measured = ", ".join(number_texts(running.numbers)) if running is not None else ""
+    status = memory.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": state.phase,
+            "reason": state.reason if explained else "",
+            "message": cut(state.message.partition("\n")[0] if explained else measured, LONGEST_LINE),
+            "conditions": conditions,
+            "progress": f"{finished}/{total}" if total else "",
+            "failed": failed + memory.rejected,
+            "rate": rate_text(rate) if rate else "",
+        }
+    )
+    return bounded(status)
+
+
+def bounded(status: Status) -> Status:
+    """The status without what ended stages measured, and its last warnings and failures, as long as it is too large."""
+    if any(stage.numbers for stage in status.stages) and size_of(status) > MAXIMUM_STATUS_BYTES:
+        stages = [stage.model_copy(update={"numbers": {}}) if stage.finished_at else stage for stage in status.stages]
+        status = status.model_copy(update={"stages": stages})
+    while (status.warnings or status.failures) and size_of(status) > MAXIMUM_STATUS_BYTES:
+        kept = {"warnings": []} if status.warnings else {"failures": status.failures[: len(status.failures) // 2]}
+        status = status.model_copy(update=kept)
+    return status
+
+
+def size_of(status: Status) -> int:
+    """Bytes of the status as JSON."""
+    return len(status.model_dump_json(by_alias=True))
+
+
+def is_urgent(before: Status, after: Status) -> bool:
+    """Whether more than progress differs: then it is written at once."""
+    return _essence(before) != _essence(after)
+
+
+def _essence(status: Status) -> tuple[object, ...]:
+    """What of a status may not be written a few seconds later; compared at each decision, so nothing is copied."""
+    return (
+        *(getattr(status, name) for name in _ESSENTIAL),
+        [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
+        [_essence_of_stage(stage) for stage in status.stages],
+    )
+
+
+def _essence_of_stage(stage: StageStatus) -> tuple[object, ...]:
+    """A stage with its state; that a Job's first Pod has started is progress."""
+    state = "Waiting" if stage.state == "Running" else stage.state
+    return stage.name, state, stage.indexed, stage.shards.total, stage.finished_at

@@ -1,0 +1,80 @@
+"""After the end: nothing is started any more, and the object goes when its time to live has passed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from scenewright.api.status import Status
+from scenewright.reconcile.act.actions import DeleteObject
+from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.reconcile.decide.context import DecisionContext, PartialDecision, moment_of, state_of, text_of
+from scenewright.reconcile.decide.endings import deletions
+from scenewright.reconcile.decide.preconditions import own_jobs
+from scenewright_stages.contract.reports import AWAITING
+
+ARGO_PREFIX = "argocd.argoproj.io/"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+HELM_LABEL = "app.kubernetes.io/managed-by"
+FLUX_PREFIXES = ("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")
+
+
+def over(context: DecisionContext, memory: Status) -> PartialDecision:
+    """The end is sticky: vanished Jobs, edits that are not work, and upgrades do not change it."""
+    own, others = own_jobs(context.observed.jobs, memory.run, memory.effective.work_hash)
+    live = [job for job in own.values() if not job.ended]
+    if not memory.finished_at:
+        memory = memory.model_copy(update={"finished_at": text_of(context.now)})
+    partial = PartialDecision(memory, state_of(memory), tuple(deletions([*others, *live], "the work has ended")))
+    left = _seconds_to_live(context, memory)
+    if left is None:
+        return partial
+    if left > 0:
+        return partial.also(again_after=left)
+    return partial.also(DeleteObject(context.observed.object.uid))
+
+
+def awaits_choice(memory: Status) -> bool:
+    """Whether all that could be done without a person's choice is done."""
+    state = state_of(memory)
+    return (state.phase, state.reason) == ("Waiting", AWAITING)
+
+
+def at_rest(context: DecisionContext, memory: Status) -> PartialDecision:
+    """Nothing runs until a retry takes the choices up."""
+    live = [job for job in context.observed.jobs if not job.ended]
+    return PartialDecision(
+        memory, state_of(memory), tuple(deletions(live, "the samples that are left wait for a choice"))
+    )
+
+
+def git_owner(observed: ObservedObject) -> str:
+    """Which GitOps tool made the object, empty for none: what it deletes, that tool would make and run again."""
+    marks = [*observed.labels, *observed.annotations]
+    if any(mark.startswith(FLUX_PREFIXES) for mark in marks):
+        return "Flux"
+    if any(mark.startswith(ARGO_PREFIX) for mark in marks):
+        return "Argo CD"
+    is_helms = observed.labels.get(HELM_LABEL) == "Helm"
+    return "Argo CD" if INSTANCE_LABEL in observed.labels and not is_helms else ""
+
+
+def refuses_expiry(observed: ObservedObject) -> str:
+    """Why the object is kept although it has a time to live, empty when it has none or goes."""
+    owner = git_owner(observed)
+    if _lifetime(observed) is None or not owner:
+        return ""
+    return f"ttlSecondsAfterFinished is ignored: {owner} would make the object again, and it would run again"
+
+
+def _lifetime(observed: ObservedObject) -> int | None:
+    seconds: int | None = observed.spec.get("ttlSecondsAfterFinished")
+    return seconds
+
+
+def _seconds_to_live(context: DecisionContext, memory: Status) -> float | None:
+    lifetime = _lifetime(context.observed.object)
+    finished = moment_of(memory.finished_at)
+    if lifetime is None or finished is None or git_owner(context.observed.object):
+        return None
+    left = (finished + timedelta(seconds=lifetime) - context.now).total_seconds()
+    return max(0.0, left)

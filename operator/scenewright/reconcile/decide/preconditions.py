@@ -1,0 +1,120 @@
+"""What has to be so before a run may start, and how it starts, is suspended or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scenewright.api.status import Status
+from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.observation import DependencyState, ObservedJob, Refusal
+from scenewright.reconcile.decide import chain, counts, endings
+from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, Run, text_of
+from scenewright.reconcile.decide.endings import deletions
+from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs
+
+_HOPELESS: dict[DependencyState, str] = {
+    "Failed": "has failed",
+    "Cycle": "needs this object in turn",
+    "NotOffered": "offers no ",
+}
+_NOT_YET: dict[DependencyState, str] = {
+    "Missing": "is not there",
+    "Running": "is not complete",
+    "Awaiting": "waits for a person's choice",
+    "Suspended": "is suspended",
+    "PlannedOnly": "was only planned",
+    "Unpublished": "was published by an earlier version without a hash; `scenewright retry` of it writes one",
+}
+
+
+def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> PartialDecision:
+    """The spec cannot be carried out: nothing runs until it is changed."""
+    supported = all(problem.field != "kind" for problem in refusal.problems)
+    reason = "InvalidSpec" if supported else "NotSupported"
+    message = "; ".join(str(problem) for problem in refusal.problems)
+    was_so = context.state_before.phase == "Failed" and context.state_before.reason == reason
+    memory = Status(
+        starts=memory.starts,
+        conditions=memory.conditions,
+        outputs=memory.outputs,
+        retry_tokens=memory.retry_tokens,
+        finished_at=memory.finished_at if was_so else text_of(context.now),
+    )
+    actions = deletions(context.observed.jobs, "the spec is refused")
+    return PartialDecision(memory, ObjectState("Failed", reason, message), tuple(actions))
+
+
+def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
+    """Ends the Jobs and starts none; resuming is another run, which finds what is done."""
+    jobs = context.observed.jobs
+    stages = [counts.at_rest(stage) for stage in memory.stages]
+    memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
+    if jobs:
+        state = ObjectState("Suspended", "Suspending", "the Jobs are being ended")
+        ending = tuple(deletions(jobs, "the object is suspended"))
+        return PartialDecision(memory, state, ending, context.settings.look_again)
+    return PartialDecision(memory, ObjectState("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
+
+
+def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecision:
+    """Starts a run, once nothing of an earlier one is left and nothing stands in its way."""
+    start, inputs = memory.starts + 1, current_inputs(context.observed.dependencies)
+    run = run_id(context.observed.object.uid, plan.work_hash, start, inputs)
+    own, others = own_jobs(context.observed.jobs, run, plan.work_hash)
+    ending = deletions(others, "it belongs to an earlier run")
+    candidate = Run(context, plan, memory, own)
+    obstacle = _obstacle(candidate)
+    if obstacle is not None:
+        return obstacle.also(*ending)
+    if others:
+        state = ObjectState("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being ended")
+        return candidate.decided(state, *ending, again_after=context.settings.look_again)
+    begun = replace(candidate, plan=with_inputs(plan, memory.model_copy(update={"inputs": inputs}))).remembering(
+        run=run,
+        inputs=inputs,
+        starts=start,
+        passes=1,
+        restarts=0,
+        clearing=False,
+        stages=[],
+        failures=[],
+        warnings=[],
+        rejected=0,
+        plan_only=plan.spec.execution.plan_only,
+        started_at=text_of(context.now),
+        finished_at="",
+    )
+    return chain.proceed(begun)
+
+
+def own_jobs(jobs: Iterable[ObservedJob], run: str, work_hash: str) -> tuple[dict[str, ObservedJob], list[ObservedJob]]:
+    """The Jobs of a run by step, and all others."""
+    own: dict[str, ObservedJob] = {}
+    others: list[ObservedJob] = []
+    for job in jobs:
+        if job.run == run and job.work_hash == work_hash and job.step not in own:
+            own[job.step] = job
+        else:
+            others.append(job)
+    return own, others
+
+
+def _obstacle(run: Run) -> PartialDecision | None:
+    """What keeps a run from starting: another object, which this one needs or whose output it shares."""
+    observed = run.context.observed
+    for need in observed.dependencies:
+        if need.state in _HOPELESS:
+            return endings.failed(run, f"Dependency{need.state}", f"{need.key} {_HOPELESS[need.state]}{need.detail}")
+    for need in observed.dependencies:
+        if need.state in _NOT_YET:
+            text = f"waits for {need.key}, which {_NOT_YET[need.state]}"
+            return _waits(run, f"Dependency{need.state}", text)
+    if observed.output_holder is not None and not run.plan.spec.execution.plan_only:
+        text = f"waits for {observed.output_holder}, which writes to {run.plan.spec.output.uri} or into it or above it"
+        return _waits(run, "OutputBusy", text)
+    return None
+
+
+def _waits(run: Run, reason: str, message: str) -> PartialDecision:
+    return run.decided(ObjectState("Waiting", reason, message), again_after=run.settings.look_again)

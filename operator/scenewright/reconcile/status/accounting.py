@@ -1,0 +1,107 @@
+"""Counters of objects, stages and Pods: what has changed between two written statuses, or two looks at a Pod.
+
+A restart counts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from scenewright.api.status import ENDS, StageStatus, Status
+from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedPod
+from scenewright.reconcile.cache.projection import CachedPod
+from scenewright.reconcile.cache.store import Store
+from scenewright.telemetry.metrics import (
+    ATTEMPTS,
+    FINISHED,
+    GPU_SECONDS,
+    SAMPLE_FAILURES,
+    SAMPLES,
+    STAGE_QUEUE_SECONDS,
+    STAGE_SECONDS,
+)
+from scenewright_stages.contract.errors import ExitCode
+
+Raw = Mapping[str, Any]
+
+
+def account(key: ObjectKey, old: Raw, new: Status) -> None:
+    """Counts what has happened between the status before a write and the one that was written."""
+    _count_end(key.kind, old, new)
+    _count_failures(key.kind, old, new)
+    same_run = old.get("run", "") == new.run
+    before = {stage["name"]: stage for stage in old.get("stages") or ()} if same_run else {}
+    for stage in new.stages:
+        _count_stage(key, new.pipeline, before.get(stage.name), stage)
+
+
+def _count_end(kind: str, old: Raw, new: Status) -> None:
+    if new.phase not in ENDS or (old.get("phase") in ENDS and old.get("run", "") == new.run):
+        return
+    reason = next((each.reason for each in new.conditions if each.type == new.phase and each.status == "True"), "")
+    FINISHED.labels(kind, new.pipeline, new.phase, reason).inc()
+
+
+def _count_failures(kind: str, old: Raw, new: Status) -> None:
+    known = {(each.get("sample"), each.get("stage")) for each in old.get("failures") or ()}
+    for failure in new.failures:
+        if (failure.sample, failure.stage) not in known:
+            SAMPLE_FAILURES.labels(kind, new.pipeline, failure.stage, failure.reason).inc()
+
+
+def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatus) -> None:
+    """The first sight of a stage is what earlier runs have left, which is not this run's work."""
+    if old is None or not (old.get("samples") or {}).get("total"):
+        return
+    for result in ("done", "failed", "skipped"):
+        more = getattr(new.samples, result) - old["samples"].get(result, 0)
+        if more > 0:
+            SAMPLES.labels(key.namespace, key.kind, pipeline, new.name, result).inc(more)
+    _count_gpu_time(key, pipeline, old, new)
+    ended = ("Done", "Failed")
+    if new.state in ended and old.get("state") not in ended and new.started_at and new.finished_at:
+        seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
+        STAGE_SECONDS.labels(key.kind, pipeline, new.name).observe(max(0.0, seconds.total_seconds()))
+
+
+def _count_gpu_time(key: ObjectKey, pipeline: str, old: Raw, new: StageStatus) -> None:
+    """What the status has learnt from pushes or, where none came through, from the reports of ended Pods."""
+    held = new.gpu_seconds - old.get("gpuSeconds", 0.0)
+    busy = new.gpu_busy_seconds - old.get("gpuBusySeconds", 0.0)
+    labels = (key.namespace, key.kind, pipeline, new.name)
+    GPU_SECONDS.labels(*labels, "busy").inc(max(0.0, busy))
+    GPU_SECONDS.labels(*labels, "waiting").inc(max(0.0, held - max(0.0, busy)))
+
+
+_ENDED = ("Succeeded", "Failed")
+_CLASSES = {
+    0: "success",
+    int(ExitCode.CONFIGURATION): "config",
+    int(ExitCode.SAMPLE_TIMEOUT): "timeout",
+}
+
+
+def count_attempt(step: str, old: ObservedPod | None, new: ObservedPod) -> None:
+    """Counts a Pod when it ends."""
+    if new.phase in _ENDED and (old is None or old.phase not in _ENDED):
+        ATTEMPTS.labels(step, ending_of(new)).inc()
+
+
+def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob, pods: Store[CachedPod]) -> None:
+    """Observes how long a Job has waited for its first Pod to start."""
+    if new.started_at is None or (old is not None and old.started_at is not None):
+        return
+    others = (pod for pod in pods.of_owner(job.uid) if pod.uid != new.uid)
+    if not any(pod.started_at for pod in others):
+        STAGE_QUEUE_SECONDS.labels(kind, job.step).observe((new.started_at - job.created_at).total_seconds())
+
+
+def ending_of(pod: ObservedPod) -> str:
+    """``success``, ``config``, ``timeout``, ``oom``, ``app``, or ``infra`` for what was not the Pod's own doing."""
+    if pod.disrupted or (pod.exit_code is None and pod.phase == "Failed"):
+        return "infra"
+    if pod.exit_code == 137 and "OOM" in (pod.reason + pod.message):
+        return "oom"
+    return _CLASSES.get(pod.exit_code or 0, "app")

@@ -1,0 +1,104 @@
+"""Gauges of the objects as they stand, worked out at each scrape from what is in memory."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.reconcile.cache.projection import CachedPod
+from scenewright.reconcile.cache.store import ObjectStore, Store
+
+_ACTIVE = ("Running", "Publishing", "Indexing")
+_RESULTS = ("total", "done", "failed", "skipped")
+_SHARDS = ("running", "done", "failed")
+
+
+class ObjectGauges(Collector):
+    """The gauges of all objects; at most `cap` objects are named, running ones first, then the newest."""
+
+    def __init__(self, objects: ObjectStore, pods: Store[CachedPod], cap: int) -> None:
+        self._objects = objects
+        self._pods = pods
+        self._cap = cap
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are known from the first scrape on."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        stored = list(self._objects)
+        phases: Counter[tuple[str, ...]] = Counter((each.key.kind, each.phase or "Pending") for each in stored)
+        yield _counted("scenewright_jobs", "Objects by phase.", ["kind", "phase"], phases)
+        waiting: Counter[tuple[str, ...]] = Counter((each.key.kind, each.waiting) for each in stored if each.waiting)
+        yield _counted("scenewright_waiting", "Objects that wait, by reason.", ["kind", "reason"], waiting)
+        yield from self._pending()
+        yield from _stages([each for each in stored if each.phase in _ACTIVE])
+        ordered = sorted(stored, key=lambda each: (each.phase not in _ACTIVE, -each.created_at.timestamp()))
+        yield from _single(ordered[: self._cap])
+
+    def _pending(self) -> Iterator[Metric]:
+        now = datetime.now(UTC)
+        ages: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        for pod in self._pods:
+            if pod.phase == "Pending":
+                reason = "Unschedulable" if pod.unschedulable else pod.waiting_reason or "Starting"
+                ages[(reason,)].append((now - pod.created_at).total_seconds())
+        oldest = {labels: max(each) for labels, each in ages.items()}
+        yield _counted(
+            "scenewright_pod_pending_seconds", "Age of the oldest Pod that has not started.", ["reason"], oldest
+        )
+
+
+def _stages(active: list[ObservedObject]) -> Iterator[Metric]:
+    """Sums over all objects that run."""
+    rates: Counter[tuple[str, ...]] = Counter()
+    shards: Counter[tuple[str, ...]] = Counter()
+    for stored in active:
+        status = stored.status
+        for stage in status.get("stages") or ():
+            labels = (stored.key.kind, status.get("pipeline", ""), stage["name"])
+            if stage.get("state") == "Running":
+                rates[labels] += stage.get("samplesPerMinute", 0.0)
+            for state in _SHARDS:
+                shards[(*labels, state)] += (stage.get("shards") or {}).get(state, 0)
+    names = ["kind", "pipeline", "stage"]
+    yield _counted("scenewright_stage_samples_per_minute", "Samples a minute of running stages.", names, rates)
+    yield _counted("scenewright_stage_shards", "Shards of objects that run.", [*names, "state"], shards)
+
+
+def _single(chosen: list[ObservedObject]) -> Iterator[Metric]:
+    """One object's own figures."""
+    names = ["kind", "namespace", "name"]
+    samples = GaugeMetricFamily("scenewright_job_samples", "Samples of one object.", labels=[*names, "stage", "result"])
+    rates = GaugeMetricFamily("scenewright_job_samples_per_minute", "Rate of one object.", labels=names)
+    seconds = GaugeMetricFamily(
+        "scenewright_job_gpu_seconds", "Seconds for which one object held GPUs.", labels=[*names, "stage"]
+    )
+    numbers = GaugeMetricFamily(
+        "scenewright_job_number", "What a stage of one object measures of itself.", labels=[*names, "stage", "number"]
+    )
+    for stored in chosen:
+        labels = (stored.key.kind, stored.key.namespace, stored.key.name)
+        stages: list[dict[str, Any]] = list(stored.status.get("stages") or ())
+        for stage in stages:
+            for result in _RESULTS:
+                samples.add_metric([*labels, stage["name"], result], (stage.get("samples") or {}).get(result, 0))
+            seconds.add_metric([*labels, stage["name"]], stage.get("gpuSeconds", 0.0))
+            for number, value in (stage.get("numbers") or {}).items():
+                numbers.add_metric([*labels, stage["name"], number], value)
+        rates.add_metric(labels, sum(stage.get("samplesPerMinute", 0.0) for stage in stages))
+    yield from (samples, rates, seconds, numbers)
+
+
+def _counted(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label_values, value in sorted(values.items()):
+        family.add_metric(list(label_values), value)
+    return family

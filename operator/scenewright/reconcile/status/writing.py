@@ -1,0 +1,121 @@
+"""The one place that writes status: when something changed, at most every few seconds for mere progress, bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from scenewright.api.status import Status
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import OBJECTS
+from scenewright.reconcile.act.lease import Leadership
+from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.telemetry.metrics import STATUS_BYTES, STATUS_WRITES
+
+
+class StatusWriter:
+    """Writes statuses by merge patch with the version that was observed.
+
+    Args:
+        written: called with the raw object after a write.
+        seconds: least time between the last write of an object and one that is not urgent.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        leadership: Leadership,
+        written: Callable[[dict[str, Any]], None],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._leadership = leadership
+        self._written = written
+        self._seconds = seconds
+        self._clock = clock
+        self._written_at: dict[str, float] = {}
+
+    async def write(self, value: ObservedObject, status: Status, urgent: bool) -> float | None:
+        """Writes the status if it differs from what is there.
+
+        Returns:
+            After how many seconds a held status is due, None when none is held.
+
+        Raises:
+            ApiError: the write failed; 409 means that the object has changed and is to be observed again.
+        """
+        now = self._clock()
+        held = self._written_at.get(value.uid, now - self._seconds) + self._seconds - now
+        if held > 0 and not urgent:
+            # Whether there is anything to write is found out then: comparing costs more than looking again.
+            STATUS_WRITES.labels("held").inc()
+            return held
+        wanted = status_document(status)
+        # The API server fills what we leave out with the schema's empty defaults, which are no difference.
+        patch = merge_patch(_without_empty(value.status), wanted)
+        if not patch:
+            STATUS_WRITES.labels("unchanged").inc()
+            return None
+        await self._patch(value, wanted, patch)
+        STATUS_WRITES.labels("written" if urgent else "progress").inc()
+        return None
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._written_at.pop(uid, None)
+
+    async def _patch(self, value: ObservedObject, wanted: dict[str, Any], patch: dict[str, Any]) -> None:
+        self._leadership.check()
+        metadata = {"uid": value.uid, "resourceVersion": value.resource_version}
+        try:
+            raw = await self._client.patch(
+                OBJECTS[value.kind], value.namespace, value.name, {"metadata": metadata, "status": patch}, "status"
+            )
+        except ApiError as error:
+            STATUS_WRITES.labels({404: "gone", 409: "conflict"}.get(error.status, "error")).inc()
+            raise
+        STATUS_BYTES.observe(len(to_json(wanted)))
+        self._written_at[value.uid] = self._clock()
+        self._written(raw)
+
+
+def status_document(status: Status) -> dict[str, Any]:
+    """The status as it is stored: empty texts and lists and what does not hold are left out, numbers stay."""
+    document: dict[str, Any] = _without_empty(status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return document
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7396) that makes `new` of `old`; empty when they are equal."""
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        known = old.get(name)
+        if isinstance(value, Mapping) and isinstance(known, Mapping):
+            inner = merge_patch(known, value)
+            if inner:
+                patch[name] = inner
+        elif name not in old or known != value:
+            patch[name] = value
+    return patch
+
+
+def _without_empty(value: Any) -> Any:
+    # Plain loops over plain types: every write compares two statuses.
+    if isinstance(value, dict):
+        kept = {}
+        for name, each in value.items():
+            bare = _without_empty(each)
+            if not _is_empty(bare):
+                kept[name] = bare
+        return kept
+    if isinstance(value, list):
+        return [_without_empty(each) for each in value]
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    return not value and (value is None or value is False or isinstance(value, (str, list, dict)))

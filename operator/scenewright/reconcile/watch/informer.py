@@ -1,0 +1,175 @@
+"""Lists and watches one resource by label, for ever, and reports what a list shows to be gone.
+
+Survives dropped watches, 410 Gone, 429 and 5xx, and outages of any length. Only projections are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from pydantic_core import from_json
+
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import Resource
+from scenewright.reconcile.cache.projection import read, skip
+from scenewright.reconcile.cache.store import Name, Owned, Store
+from scenewright.telemetry.metrics import WATCH_AGE, WATCH_RELISTS
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T", bound=Owned)
+
+_SILENCE_SECONDS = 100.0
+"""Bookmarks come about once a minute; a watch that is silent for longer is dead."""
+_LONGEST_BACKOFF = 30.0
+_FAILURES_UNTIL_LIST = 3
+"""After so many failed watches in a row the version may be one that the server does not know: list again."""
+
+
+class Expired(Exception):  # noqa: N818 - a state, not an error
+    """The watch cannot go on from its version; the message says why."""
+
+
+class Informer(Generic[T]):
+    """Keeps one store current for one resource in one namespace, or in all.
+
+    Args:
+        project: raw object to projection; None for what is not ours.
+        beat: called whenever the loop shows life.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        store: Store[T],
+        project: Callable[[dict[str, Any]], T | None],
+        selector: str,
+        namespace: str = "",
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._store = store
+        self._project = project
+        self._selector = selector
+        self._namespace = namespace
+        self._beat = beat
+        self._version = 0
+        self._failures = 0
+        self._heard_at = time.monotonic()
+        self.synced = asyncio.Event()
+        WATCH_AGE.labels(resource.plural, namespace).set_function(lambda: time.monotonic() - self._heard_at)
+
+    async def run(self) -> None:
+        """Never returns; cancel it."""
+        reason = "start"
+        while True:
+            self._beat()
+            try:
+                if reason:
+                    await self._list(reason)
+                    reason = ""
+                await self._watch()
+                self._failures = 0
+            except Expired as ended:
+                reason = str(ended)
+            except ApiError as error:
+                reason = reason or self._reason_after(error)
+                await self._pause(error)
+
+    async def _list(self, reason: str) -> None:
+        WATCH_RELISTS.labels(self._resource.plural, reason).inc()
+        names: set[Name] = set()
+        version, forced = 0, False
+        async for page in self._client.pages(self._resource, self._namespace, labelSelector=self._selector):
+            if not version:
+                version = int(page["metadata"]["resourceVersion"])
+                # After a restore from a backup versions begin anew and older ones are the truth.
+                forced = version < self._version
+            for raw in page.get("items") or ():
+                with self._skipping(raw):
+                    names.add(self._put(raw, forced))
+            self._heard()
+        self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
+        self._version = version
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        lines = self._client.watch(
+            self._resource,
+            self._namespace,
+            _SILENCE_SECONDS,
+            labelSelector=self._selector,
+            resourceVersion=str(self._version),
+            allowWatchBookmarks="true",
+            timeoutSeconds=str(random.randint(240, 360)),
+        )
+        async for line in lines:
+            self._failures = 0
+            self._heard()
+            with self._skipping(line):
+                self._take(from_json(line))
+
+    def _take(self, event: dict[str, Any]) -> None:
+        raw = event["object"]
+        if event["type"] == "ERROR":
+            raise _watch_error(raw)
+        if event["type"] == "DELETED":
+            metadata = raw["metadata"]
+            self._store.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+        elif event["type"] != "BOOKMARK":
+            self._put(raw, forced=False)
+        self._version = int(raw["metadata"]["resourceVersion"])
+
+    def _put(self, raw: dict[str, Any], forced: bool) -> Name:
+        name, version = _name(raw), int(raw["metadata"]["resourceVersion"])
+        projected = read(self._project, raw, self._resource.plural)
+        if projected is None:
+            self._store.remove(*name)
+        else:
+            self._store.put(projected, version, forced)
+        return name
+
+    @contextlib.contextmanager
+    def _skipping(self, content: Any) -> Iterator[None]:
+        """Skips one object or event that cannot be read."""
+        try:
+            yield
+        except (Expired, ApiError):
+            raise
+        except Exception as error:
+            skip(self._resource.plural, content, error)
+
+    def _heard(self) -> None:
+        self._heard_at = time.monotonic()
+        self._beat()
+
+    def _reason_after(self, error: ApiError) -> str:
+        self._failures += 1
+        if error.status == 410:
+            return "expired"
+        return "failures" if self._failures >= _FAILURES_UNTIL_LIST else ""
+
+    async def _pause(self, error: ApiError) -> None:
+        longest = min(_LONGEST_BACKOFF, 0.25 * 2 ** min(self._failures, 8))
+        seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
+        level = logging.INFO if error.passing else logging.WARNING
+        logger.log(level, "watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
+        await asyncio.sleep(seconds)
+
+
+def _name(raw: dict[str, Any]) -> Name:
+    return raw["metadata"]["namespace"], raw["metadata"]["name"]
+
+
+def _watch_error(status: dict[str, Any]) -> Exception:
+    code = int(status.get("code", 0))
+    if code == 410:
+        return Expired("expired")
+    return ApiError(code, status.get("reason", ""), status.get("message", ""))

@@ -1,0 +1,225 @@
+"""What is known, and what a change of it means: what the watches report becomes keys in the queue."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from scenewright.kube.resources import OBJECTS
+from scenewright.reconcile.act.queue import Priority, WorkQueue
+from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.cache.outputs import OutputIndex
+from scenewright.reconcile.cache.projection import CachedPod, observed_object, skip
+from scenewright.reconcile.cache.store import ObjectStore, Store
+from scenewright.reconcile.status.accounting import count_attempt, count_start
+from scenewright.telemetry.metrics import WATCH_AGE
+from scenewright.telemetry.progress.store import KnownPod
+
+NOISE_SECONDS = 10.0
+"""Pods come and go many times a second in a large stage; counts in status may be this old."""
+_BEGUN = ("Indexing", "Running", "Publishing")
+
+
+class Router:
+    """Keeps objects, Jobs, Pods and claims of outputs, and finds the object that a change of them concerns.
+
+    Args:
+        queue: gets the keys of objects to look at.
+        defaults: of the lab.
+    """
+
+    def __init__(self, queue: WorkQueue[ObjectKey], defaults: Mapping[str, Any] | None = None) -> None:
+        self._queue = queue
+        self.objects = ObjectStore(self._object_changed)
+        self.jobs: Store[ObservedJob] = Store(self._job_changed)
+        self.pods: Store[CachedPod] = Store(self._pod_changed, self._pod_wanted, self._pod_outlives)
+        self.outputs = OutputIndex(self._output_freed, defaults)
+        self._dependents: set[ObjectKey] = set()
+        self._own_write = ""
+        self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
+        self._forgetters: list[Callable[[str], None]] = []
+        self.counting = False
+        for kind in OBJECTS:
+            WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.unheard_seconds, kind))
+
+    def on_forget(self, forget: Callable[[str], None]) -> None:
+        """Registers a function that is called with the uid of every object that has ended or is gone."""
+        self._forgetters.append(forget)
+
+    def take(self, kind: str, event_type: str | None, raw: dict[str, Any], forced: bool = False) -> None:
+        """An event of kopf, or an object of a list (without type). Skips what cannot be read.
+
+        Args:
+            forced: accept an older version than the known one, as after a restore of etcd.
+        """
+        try:
+            value = observed_object(raw, kind)
+            if event_type == "DELETED":
+                self.objects.remove(value.key, value.uid)
+            else:
+                self.objects.put(value, forced)
+        except Exception as error:
+            skip(OBJECTS[kind].plural, raw, error)
+
+    def take_watched(self, kind: str, event_type: str | None, raw: dict[str, Any]) -> None:
+        """An event of kopf, which proves that its watch works."""
+        metadata = raw["metadata"]
+        version, _ = self._unheard[kind].get(metadata["uid"], (0, 0.0))
+        if event_type == "DELETED" or version <= int(metadata["resourceVersion"]):
+            self._unheard[kind].pop(metadata["uid"], None)
+        self.take(kind, event_type, raw)
+
+    def unheard_seconds(self, kind: str) -> float:
+        """Seconds since the oldest own write that kopf's watch has not reported; 0 if it has reported all.
+
+        The time since the last event would say little: idle objects cause none, and kopf hides bookmarks.
+        """
+        now = time.monotonic()
+        return max((now - since for _, since in self._unheard[kind].values()), default=0.0)
+
+    def take_own_write(self, raw: dict[str, Any]) -> None:
+        """The answer to a status write of ours: known at once, and no reason to plan again."""
+        value = observed_object(raw, raw["kind"])
+        known = self.objects.get(value.key)
+        if known is not None and known.version < value.version:
+            _, since = self._unheard[value.kind].get(value.uid, (0, time.monotonic()))
+            self._unheard[value.kind][value.uid] = (value.version, since)
+        self._own_write = value.uid
+        try:
+            self.objects.put(value)
+        finally:
+            self._own_write = ""
+
+    def _object_changed(self, old: ObservedObject | None, new: ObservedObject | None) -> None:
+        if new is None or (old is not None and old.uid != new.uid):
+            self._forget(old)
+        if new is None:
+            return
+        self.outputs.update(new)
+        self._note_dependency(old, new)
+        if old is None or old.uid != new.uid:
+            self._queue.add(new.key, Priority.RUNNING if new.phase in _BEGUN else Priority.STARTING)
+        elif old.intent != new.intent:
+            self._queue.add(new.key, Priority.RUNNING)
+        elif new.uid != self._own_write:
+            # Somebody else has written our status.
+            self._queue.add(new.key, Priority.RUNNING, NOISE_SECONDS)
+        if new.ended and not (old is not None and old.ended):
+            self._drop_pods(new.uid)
+            self._tell_forgetters(new.uid)
+
+    def _job_changed(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
+        job = new or old
+        if job is None:
+            return
+        self.pods.forget_gone(job.uid)
+        self.outputs.note_job(old, new)
+        stored = self._object_of(job)
+        if stored is None:
+            return
+        key = stored.key
+        if new is None or (old is not None and old.ended != new.ended):
+            if not (new is None and stored.ended):
+                self._queue.add(key, Priority.FINISHING)
+        elif old is not None and not stored.ended:
+            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+
+    def _pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
+        pod = new or old
+        job = self.job_of(pod) if pod else None
+        stored = self._object_of(job) if job else None
+        if job is None or stored is None:
+            return
+        if self.counting and new is not None:
+            count_attempt(job.step, old, new)
+            count_start(stored.key.kind, old, new, job, self.pods)
+        waited_for = new is not None and bool(new.report_text) and not (old and old.report_text)
+        if waited_for and job.ended:
+            self._queue.add(stored.key, Priority.FINISHING)
+        else:
+            self._queue.add(stored.key, Priority.RUNNING, NOISE_SECONDS)
+
+    def job_of(self, pod: ObservedPod) -> ObservedJob | None:
+        """The known Job that owns the Pod by its owner reference, whatever its labels say."""
+        job = self.jobs.get(pod.namespace, pod.job)
+        return job if job is not None and job.uid == pod.owner_uid else None
+
+    def _object_of(self, job: ObservedJob) -> ObservedObject | None:
+        """The object that owns the Job, which must be in the same namespace."""
+        key = self.objects.key_of(job.owner_uid)
+        return self.objects.get(key) if key is not None and key.namespace == job.namespace else None
+
+    def _pod_wanted(self, pod: ObservedPod) -> bool:
+        """Whether a Pod may still matter: those of ended Jobs of ended objects do not."""
+        job = self.job_of(pod)
+        stored = self._object_of(job) if job else None
+        return job is None or stored is None or not (stored.ended and job.ended)
+
+    def _pod_outlives(self, pod: CachedPod) -> bool:
+        """Whether the report of a Pod that is gone is still needed: its Job, which is the reason to read it, goes on.
+
+        A Pod that ends while its node is drained is gone a moment before its Job is complete.
+        """
+        job = self.job_of(pod)
+        stored = self._object_of(job) if job else None
+        if not pod.report_text or job is None or stored is None or stored.ended:
+            return False
+        return not job.deleting
+
+    def pushing_pod(self, namespace: str, name: str) -> KnownPod | None:
+        """A Pod of a known Job, with the Job's object as its owner: only such may push counters."""
+        pod = self.pods.get(namespace, name)
+        job = self.job_of(pod) if pod is not None else None
+        return replace(pod, owner_uid=job.owner_uid, step=job.step) if pod is not None and job is not None else None
+
+    def take_push(self, pod: KnownPod) -> None:
+        """A Pod has pushed its counters: they are looked at soon."""
+        key = self.objects.key_of(pod.owner_uid)
+        if key is not None:
+            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+
+    def _output_freed(self, key: ObjectKey) -> None:
+        """An output that this object may wait for is free."""
+        self._queue.add(key, Priority.STARTING)
+
+    def resync(self, spread: float) -> None:
+        """Queues every object that has not ended, spread over some seconds."""
+        for stored in self.objects:
+            if not stored.ended:
+                self._queue.add(stored.key, Priority.RUNNING, random.uniform(0.0, spread))
+
+    def _forget(self, old: ObservedObject | None) -> None:
+        if old is None:
+            return
+        self.outputs.remove(old.key)
+        # Its Jobs stay known until they are gone: they may still write.
+        self._drop_pods(old.uid)
+        self._unheard[old.key.kind].pop(old.uid, None)
+        self._dependents.discard(old.key)
+        self._wake_dependents(old)
+        self._tell_forgetters(old.uid)
+
+    def _drop_pods(self, uid: str) -> None:
+        for job in self.jobs.of_owner(uid):
+            self.pods.drop_owner(job.uid)
+
+    def _tell_forgetters(self, uid: str) -> None:
+        for forget in self._forgetters:
+            forget(uid)
+
+    def _note_dependency(self, old: ObservedObject | None, new: ObservedObject) -> None:
+        if new.status.get("inputs") or new.waiting.startswith("Dependency"):
+            self._dependents.add(new.key)
+        else:
+            self._dependents.discard(new.key)
+        if old is None or (new.ended and (not old.ended or new.publication != old.publication)):
+            self._wake_dependents(new)
+
+    def _wake_dependents(self, stored: ObservedObject) -> None:
+        for key in self._dependents:
+            if key.namespace == stored.key.namespace:
+                self._queue.add(key, Priority.STARTING)

@@ -1,0 +1,104 @@
+"""Lists our objects every few minutes: what watches have missed is found here, and every live object is planned."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import OBJECTS
+from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject
+from scenewright.reconcile.cache.projection import skip
+from scenewright.reconcile.watch.routing import Router
+from scenewright.telemetry.metrics import SWEEP_DIFFERENCES, SWEEP_TIME
+
+logger = logging.getLogger(__name__)
+
+_SPREAD_SECONDS = 20.0
+_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Lists all objects of our kinds and brings the store in line.
+
+    Attributes:
+        namespaces: to list; ``("",)`` for all.
+    """
+
+    client: Client
+    router: Router
+    namespaces: Sequence[str]
+    mean_seconds: float
+    beat: Callable[[], None]
+
+    async def fill(self) -> int:
+        """Lists everything; waits for the API server and for our resource definitions. Returns what was missing."""
+        while True:
+            self.beat()
+            try:
+                return await self._compare()
+            except ApiError as error:
+                logger.warning("the objects could not be listed yet: %s", error)
+                await asyncio.sleep(error.retry_after or _RETRY_SECONDS)
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            await self._rest(self.mean_seconds * random.uniform(0.8, 1.2))
+            found = await self.fill()
+            if found:
+                logger.warning("the sweep found %d objects whose changes had been missed", found)
+            self.router.resync(_SPREAD_SECONDS)
+            SWEEP_TIME.set_to_current_time()
+
+    async def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.beat()
+            await asyncio.sleep(min(left, 30.0))
+
+    async def _compare(self) -> int:
+        found = 0
+        for kind in OBJECTS:
+            for namespace in self.namespaces:
+                found += await self._compare_kind(kind, namespace)
+        return found
+
+    async def _compare_kind(self, kind: str, namespace: str) -> int:
+        listed: set[ObjectKey] = set()
+        version = found = 0
+        newest = max((stored.version for stored in self._known(kind, namespace)), default=0)
+        async for page in self.client.pages(OBJECTS[kind], namespace):
+            version = version or int(page["metadata"]["resourceVersion"])
+            # After a restore from a backup versions begin anew and older ones are the truth.
+            forced = version < newest
+            for raw in page.get("items") or ():
+                try:
+                    metadata = raw["metadata"]
+                    key = ObjectKey(kind, metadata["namespace"], metadata["name"])
+                    known = self.router.objects.get(key)
+                    found += known is None or int(metadata["resourceVersion"]) > known.version
+                    listed.add(key)
+                except (KeyError, TypeError, ValueError) as error:
+                    skip(OBJECTS[kind].plural, raw, error)
+                else:
+                    self.router.take(kind, None, raw, forced)
+        found += self._remove_missing(kind, namespace, listed, max(version, newest))
+        SWEEP_DIFFERENCES.labels(OBJECTS[kind].plural).inc(found)
+        return found
+
+    def _known(self, kind: str, namespace: str) -> list[ObservedObject]:
+        return [each for each in self.router.objects if each.key.kind == kind and namespace in ("", each.key.namespace)]
+
+    def _remove_missing(self, kind: str, namespace: str, listed: set[ObjectKey], version: int) -> int:
+        gone = [
+            stored for stored in self._known(kind, namespace) if stored.key not in listed and stored.version <= version
+        ]
+        for stored in gone:
+            self.router.objects.remove(stored.key, stored.uid)
+        return len(gone)

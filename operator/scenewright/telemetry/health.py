@@ -1,0 +1,81 @@
+"""Metrics and probes: liveness means that the operator's loops turn, never how much work waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from scenewright.telemetry.metrics import REGISTRY
+
+
+class Heartbeats:
+    """When each loop last showed life."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._beats: dict[str, tuple[float, float]] = {}
+
+    def register(self, loop: str, limit: float) -> Callable[[], None]:
+        """A function that the loop calls at each turn; it counts as dead `limit` seconds after the last one."""
+
+        def beat() -> None:
+            self._beats[loop] = (self._clock(), limit)
+
+        beat()
+        return beat
+
+    def dead(self) -> dict[str, float]:
+        """Seconds since the last beat of each loop that is over its limit."""
+        now = self._clock()
+        return {loop: now - at for loop, (at, limit) in self._beats.items() if now - at > limit}
+
+
+class HttpServer:
+    """Serves an application on a port from start to stop."""
+
+    def __init__(self, application: web.Application, keepalive_seconds: float = 75.0) -> None:
+        # Signals are kopf's business.
+        self._runner = web.AppRunner(
+            application, access_log=None, keepalive_timeout=keepalive_seconds, handle_signals=False
+        )
+
+    async def start(self, port: int, host: str | None = None) -> int:
+        """Listens, on all addresses unless one is given; returns the port, which the system chooses for 0."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        await self._runner.cleanup()
+
+
+class HealthServer(HttpServer):
+    """``/metrics``, ``/healthz`` (the loops turn) and ``/readyz`` (caches are filled and we lead).
+
+    Args:
+        ready: whether the operator has begun its work; one that waits for the lease has not.
+    """
+
+    def __init__(self, heartbeats: Heartbeats, ready: Callable[[], bool]) -> None:
+        self._heartbeats, self._ready = heartbeats, ready
+        application = web.Application()
+        application.router.add_get("/metrics", self._metrics)
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        super().__init__(application)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        dead = self._heartbeats.dead()
+        text = "".join(f"{loop}: no sign of life for {seconds:.0f} s\n" for loop, seconds in dead.items())
+        return web.Response(text=text or "ok\n", status=503 if dead else 200)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready = self._ready()
+        return web.Response(text="ok\n" if ready else "starting\n", status=200 if ready else 503)

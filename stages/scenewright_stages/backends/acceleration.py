@@ -1,0 +1,182 @@
+"""Making networks faster on a GPU: float8 matrices, compiled code, and one launch for all kernels of a step.
+
+Backends and trainers call this, so there is one place that decides when to compile and where compiled code is kept. A
+transformer is compiled by its blocks ("regional compilation" in PyTorch's documentation): FLUX's 19 double and 38
+single blocks are two pieces of code, so two compilations serve all 57, and a new size costs seconds, not minutes.
+Networks without repeated blocks are compiled whole, with channels last, which convolutions take faster.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import nn
+
+from scenewright_stages.backends.loading import ModelContext
+from scenewright_stages.vision.cuda_graphs import ReplayedCalls
+
+BLOCKS, NETWORK, NONE = "blocks", "network", "none"
+"""Values of the option ``compile``: by repeated blocks, as a whole, or not at all."""
+COMPILE = "compile"
+
+# The tensor cores multiply float8 in tiles of 16.
+_FLOAT8_TILE = 16
+_LARGEST_FLOAT8 = 448.0
+_TINY = 1e-12
+# A job sees a few image sizes (outpainted canvas, coarse frames); PyTorch's own limit of 8 counts every block.
+_RECOMPILE_LIMIT = 64
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def compiles_by_default(device: str, offload: str = NONE) -> bool:
+    """Whether a backend compiles unless a spec says otherwise: on a GPU, where the weights stay in place."""
+    return device != "cpu" and offload == NONE
+
+
+def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
+    """The option ``compile`` of a backend: what a spec says, else `how` where it pays, else ``none``."""
+    return str(context.option(COMPILE, how if compiles_by_default(context.device, offload) else NONE))
+
+
+class Float8Linear(nn.Module):
+    """A linear layer with float8 weights, one scale a row; inputs are quantised row by row on the fly.
+
+    Plain tensors, not a tensor type of their own as in torchao: to the compiler all layers of a kind are then the same
+    code, so it compiles one block of each kind and not all of them.
+
+    Args:
+        linear: whose weights it takes.
+        device: where they go.
+    """
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, linear: nn.Linear, device: str) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight, scale = _as_float8(linear.weight.detach().to(device))
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale.T.contiguous())
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(device), False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(..., out) in the type of the values, (..., in)."""
+        rows, scale = _as_float8(values.reshape(-1, self.in_features))
+        made = torch._scaled_mm(
+            rows, self.weight.T, scale, self.scale, bias=self.bias, out_dtype=values.dtype, use_fast_accum=True
+        )
+        return made.view(*values.shape[:-1], self.out_features)
+
+
+def quantise_to_float8(transformer: nn.Module, device: str) -> None:
+    """Hold the blocks' linear layers as float8 and quantise their inputs on the fly.
+
+    Layers are moved to ``device`` and quantised one by one, so that the bf16 model never has to fit there.
+    Embedders and the output projection stay bf16: they are small and the most sensitive.
+    """
+    chosen = [name for name, module in transformer.named_modules() if is_block_linear(module, name)]
+    for name in chosen:
+        parent, _, last = name.rpartition(".")
+        linear = transformer.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        transformer.get_submodule(parent).register_module(last, Float8Linear(linear, device))
+
+
+def _as_float8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, C) float8 and (N, 1) float32 whose product is about the rows, (N, C)."""
+    wide = rows.float()
+    scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=_TINY) / _LARGEST_FLOAT8
+    return (wide / scale).clamp(-_LARGEST_FLOAT8, _LARGEST_FLOAT8).to(torch.float8_e4m3fn), scale
+
+
+def is_block_linear(module: nn.Module, name: str) -> bool:
+    """Whether a module is a linear layer inside a transformer block, with sides that float8 tiles divide."""
+    inside_block = "transformer_blocks." in name
+    if not (inside_block and isinstance(module, nn.Linear)):
+        return False
+    return module.in_features % _FLOAT8_TILE == 0 and module.out_features % _FLOAT8_TILE == 0
+
+
+def compile_blocks(transformer: Any, cache_dir: Path | None, backend: str = "inductor") -> None:
+    """Compile every kind of block on its first use, with the results kept in the model cache.
+
+    Args:
+        transformer: a diffusers model that names its ``_repeated_blocks``.
+        cache_dir: the model cache; None leaves PyTorch's own cache folder.
+        backend: a ``torch.compile`` backend.
+    """
+    _prepare(cache_dir)
+    transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+
+
+def compile_network(network: ModuleT, cache_dir: Path | None, backend: str = "inductor") -> ModuleT:
+    """Compile a whole network on its first use, in place, once for every combination of sizes.
+
+    Args:
+        network: its weights get channels last.
+        cache_dir, backend: as in :func:`compile_blocks`.
+    """
+    _prepare(cache_dir)
+    network.to(memory_format=torch.channels_last)
+    network.compile(backend=backend, dynamic=False)
+    return network
+
+
+def compile_function(
+    function: Callable[Arguments, Result], cache_dir: Path | None, backend: str = "inductor"
+) -> Callable[Arguments, Result]:
+    """A compiled function of tensors; arguments as in :func:`compile_blocks`."""
+    _prepare(cache_dir)
+    return torch.compile(function, backend=backend, dynamic=False)
+
+
+def _prepare(cache_dir: Path | None) -> None:
+    if cache_dir is not None:
+        keep_compile_cache(cache_dir)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILE_LIMIT)
+
+
+def replay_steps(transformer: nn.Module) -> None:
+    """Launch all kernels of a denoising step as one CUDA graph.
+
+    A step launches some 1,500 kernels, which keeps a slow host busier than the GPU. A device other than CUDA is left
+    as it is.
+    """
+    transformer.forward = ReplayedCalls(transformer.forward)
+
+
+def keep_compile_cache(cache_dir: Path) -> Path | None:
+    """Point inductor and Triton at a folder of the model cache, so that the next Pod compiles nothing.
+
+    A value that the environment already has is respected. Compiled kernels are code: the cache must be as
+    trusted as the image.
+
+    Returns:
+        the folder; None if it cannot be written (PyTorch then uses its own, below TMPDIR).
+    """
+    folder = cache_dir / "compiled" / _toolchain()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
+    return folder
+
+
+def _toolchain() -> str:
+    """Compiled code is only good for one PyTorch version and one kind of device."""
+    if not torch.cuda.is_available():
+        return f"torch-{torch.__version__}-cpu"
+    major, minor = torch.cuda.get_device_capability()
+    return f"torch-{torch.__version__}-sm{major}{minor}"

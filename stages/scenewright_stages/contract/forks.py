@@ -1,0 +1,58 @@
+"""How the local executor asks the fork server for a worker: one message with the worker's variables and descriptors."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FORK_SERVER_MODULE = "scenewright_stages.worker.forking"
+SOCKET_ENVIRONMENT = "SCENEWRIGHT_FORK_SOCKET"
+UNEXPECTED = 1
+"""Exit code of a worker that ended in an exception of its own."""
+_LENGTH = struct.Struct("!Q")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One worker that is to be started.
+
+    Attributes:
+        worker: module whose ``main`` it runs.
+        environment: all of its variables.
+        log: descriptor that its standard output and standard error go to.
+        life_line: readable descriptor, closed when the executor is gone.
+        status: pipe that gets a line with the worker's process number and, at its end, one with its exit code.
+    """
+
+    worker: str
+    environment: Mapping[str, str]
+    log: int
+    life_line: int
+    status: int
+
+    def send(self, connection: socket.socket) -> None:
+        """Hands the request and its descriptors to the server at the other end; raises OSError when it is gone."""
+        content = json.dumps([self.worker, dict(self.environment)]).encode()
+        socket.send_fds(connection, [_LENGTH.pack(len(content))], [self.log, self.life_line, self.status])
+        connection.sendall(content)
+
+    @classmethod
+    def receive(cls, connection: socket.socket) -> Request | None:
+        """The next request; None when the other end is closed."""
+        length, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
+        if len(length) < _LENGTH.size:
+            return None
+        content = bytearray()
+        while len(content) < _LENGTH.unpack(length)[0]:
+            content += connection.recv(1 << 16)
+        worker, environment = json.loads(content)
+        return cls(worker, environment, *descriptors)
+
+    def close(self) -> None:
+        """Closes the descriptors."""
+        for descriptor in (self.log, self.life_line, self.status):
+            os.close(descriptor)

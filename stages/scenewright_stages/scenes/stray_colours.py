@@ -1,0 +1,104 @@
+"""Stray colours: what a flight shows although neither the photograph nor any filled view has such a colour there.
+
+Gaussians that a fit has pulled out of their colour show from poses that no view supervises: white or purple blobs
+beside a silhouette, dark dots at its rim. Holes, sharpness and the photograph's own PSNR are blind to them. Here every
+pixel of a flight is carried to the views that the scene was built from, and compared with the colours around its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenewright_stages.scenes.flight import COVERED_ALPHA
+from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.gaussians.rendering import Renderer
+from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry import Mask, project, sample_nearest, unproject
+
+TOLERANCE = 0.06
+"""A channel may leave the range of the colours around its place by this much (sRGB in [0, 1])."""
+
+SAMPLED_CAMERAS = 12
+"""Cameras of a flight that are looked at, evenly spaced."""
+
+_REACH = 2
+_SAME_PLACE = 0.1
+_WINDOW = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
+_BLOB = np.ones((2, 2), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Palette:
+    """What a source view contributed: camera, depth (0 elsewhere), and the range of each channel around a pixel.
+
+    Of a filled view that is the fill alone: the rest of its picture was rendered from the scene, with its faults.
+    """
+
+    camera: Camera
+    depth: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, frame: Frame) -> _Palette:
+        own = frame.inpaint[..., None]
+        low = np.asarray(cv2.erode(np.where(own, frame.srgb, np.float32(1)), _WINDOW), np.float32)
+        high = np.asarray(cv2.dilate(np.where(own, frame.srgb, np.float32(0)), _WINDOW), np.float32)
+        return cls(frame.camera, np.where(frame.inpaint, frame.depth, np.float32(0)), low, high)
+
+    def excess(self, srgb: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(N,) how far colours (N, 3) leave the range at world points (N, 3); infinite where the view shows others."""
+        pixels, distance = project(points, self.camera)
+        shows = np.abs(sample_nearest(self.depth, pixels) / distance - 1) <= _SAME_PLACE
+        columns, rows = pixels[shows].astype(np.intp).T
+        colour, found = srgb[shows], np.full(len(srgb), np.inf, np.float32)
+        leaving = np.maximum(self.low[rows, columns] - colour, colour - self.high[rows, columns])
+        found[shows] = np.maximum(leaving.max(axis=1), 0)
+        return found
+
+
+def stray_share(scene: GaussianScene, cameras: Sequence[Camera], sources: Sequence[Frame], renderer: Renderer) -> float:
+    """Mean share of stray pixels over some of the cameras.
+
+    Args:
+        cameras: of the whole flight.
+        sources: the views that the scene was built from: photograph, border, filled views.
+    """
+    palettes = [_Palette.of(frame) for frame in sources]
+    numbers = np.unique(np.linspace(0, len(cameras) - 1, SAMPLED_CAMERAS).round().astype(int))
+    shares = []
+    for number in numbers:
+        with torch.no_grad():
+            seen = renderer.render(scene, [cameras[number]])
+        srgb, depth, alpha = (values[0].cpu().numpy() for values in (seen.rgb.clamp(0, 1), seen.depth, seen.alpha))
+        shares.append(float(_stray(cameras[number], srgb, np.where(alpha >= COVERED_ALPHA, depth, 0), palettes).mean()))
+    return float(np.mean(shares))
+
+
+def stray_pixels(
+    camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], sources: Sequence[Frame]
+) -> Mask:
+    """(H, W) bool: pixels of one view, (H, W, 3) with depth (H, W), whose colour no source has around their place.
+
+    A pixel counts with at least a 2 x 2 block of its kind: single pixels at silhouettes are a matter of sampling.
+    Pixels without depth, and those of places that no source shows, are not judged.
+    """
+    return _stray(camera, srgb, depth, [_Palette.of(frame) for frame in sources])
+
+
+def _stray(camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], palettes: Sequence[_Palette]) -> Mask:
+    judged = depth > 0
+    points, colours = unproject(depth, camera)[judged], srgb[judged]
+    excess = np.full(len(points), np.inf, np.float32)
+    for palette in palettes:
+        excess = np.minimum(excess, palette.excess(colours, points))
+    stray = np.zeros(depth.shape, np.uint8)
+    stray[judged] = np.isfinite(excess) & (excess > TOLERANCE)
+    return np.asarray(cv2.morphologyEx(stray, cv2.MORPH_OPEN, _BLOB) > 0)

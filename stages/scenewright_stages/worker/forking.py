@@ -1,0 +1,103 @@
+"""A server that starts worker processes as forks of itself: what it has imported they need not import again.
+
+The local executor runs it as ``python -m scenewright_stages.worker.forking``; ``contract/forks.py`` has its requests.
+
+Starting a process with PyTorch takes five seconds; a run has one for each stage. The server imports a stage's module
+before it forks, but not with the first request of a run, whose index may find nothing to do. It starts no thread and no
+kernel, so that its forks are safe. Modules of other packages are left to the workers: what they start nobody knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import NoReturn
+
+from scenewright_stages.contract.forks import SOCKET_ENVIRONMENT, UNEXPECTED, Request
+from scenewright_stages.contract.task import ENVIRONMENT, Task
+from scenewright_stages.worker.chain import RESERVED_STAGE_NAMES, resolve_chain
+
+LIFE_LINE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
+_PACKAGE = str(__package__).partition(".")[0]
+
+
+def main() -> None:
+    """Serves until the executor's end of the socket is closed."""
+    connection = socket.socket(fileno=int(os.environ.pop(SOCKET_ENVIRONMENT)))
+    signal.signal(signal.SIGCHLD, _reap_keepers)
+    while (request := Request.receive(connection)) is not None:
+        _import_stage(request.environment)
+        if not os.fork():
+            connection.close()
+            _keep(request)
+        request.close()
+    # Their processor time counts as the command's once somebody has waited for them, one after the other.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def _reap_keepers(*_: object) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _import_stage(environment: Mapping[str, str]) -> None:
+    """Imports the module of the task's stage, if it is of this package and sure to run."""
+    try:
+        task = Task.model_validate_json(environment[ENVIRONMENT])
+        if task.fold_index or task.step in RESERVED_STAGE_NAMES:
+            return
+        module = resolve_chain(task).stage(task.step).implementation.partition(":")[0]
+        if module.startswith(f"{_PACKAGE}."):
+            importlib.import_module(module)
+    except Exception:
+        # The worker runs into the same and reports it.
+        return
+
+
+def _keep(request: Request) -> NoReturn:
+    """Starts the worker, and passes on how it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    worker = os.fork()
+    if not worker:
+        _become(request)
+    os.write(request.status, f"{worker}\n".encode())
+    os.close(request.life_line)
+    _, status = os.waitpid(worker, 0)
+    os.write(request.status, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(request: Request) -> NoReturn:
+    """Turns this fork into the worker: a session, variables and a log of its own."""
+    os.setsid()
+    for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
+        os.dup2(request.log, descriptor)
+    os.close(request.log)
+    os.close(request.status)
+    os.environ.clear()
+    os.environ.update(request.environment, **{LIFE_LINE_ENVIRONMENT: str(request.life_line)})
+    os._exit(_run(request.worker))
+
+
+def _run(worker: str) -> int:
+    try:
+        return int(importlib.import_module(worker).main() or 0)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else UNEXPECTED
+    except BaseException:
+        # The fork must not return into the server's loop.
+        traceback.print_exc()
+        return UNEXPECTED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""How soon a second process makes its first fp8 fill of FLUX, when the first one left its compiled code in the cache.
+
+    python tests/bench/compile_cache.py [--size 800] [--processes 2] [--folder FOLDER] [--json FILE]
+
+Every process draws the full-size network with the same random weights, quantises and compiles it as the product does,
+and fills the same picture twice. Counted is the time from the loaded weights to the first fill. --folder keeps the
+cache and the pictures, with which later runs go on. Exit code 1 if the last process takes longer than 30 s or fills
+otherwise. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks import show
+
+BAR_SECONDS = 30.0
+
+
+def one_process(size: int, cache: Path, answer: Path, precision: str, profiled: bool) -> dict[str, Any]:
+    """Loads, fills twice and keeps the first filled picture."""
+    import torch
+    from flux_fill import _request, random_flux_fill
+    from torch._dynamo.utils import counters
+
+    began = time.perf_counter()
+    inpainter = random_flux_fill(precision, cache_dir=cache)
+    torch.cuda.synchronize()
+    loaded = time.perf_counter()
+    seconds = []
+    for number in range(2):
+        begin, profile = time.perf_counter(), cProfile.Profile()
+        if profiled and number == 0:
+            profile.enable()
+        filled = inpainter.fill(*_request(size), seed=7)
+        profile.disable()
+        seconds.append(round(time.perf_counter() - begin, 2))
+        if number == 0:
+            np.save(answer, filled)
+            if profiled:
+                pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(90)
+    found = {name: count for kind in ("inductor", "aot_autograd") for name, count in counters[kind].items()}
+    return {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "load_seconds": round(loaded - began, 1),
+        "first_fill_seconds": seconds[0],
+        "second_fill_seconds": seconds[1],
+        "graphs": counters["stats"]["unique_graphs"],
+        "caches": {name: count for name, count in found.items() if "cache" in name},
+    }
+
+
+def main() -> int:
+    """Starts the processes one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=800)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--precision", default="fp8")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--profile", action="store_true", help="say what the host does in the first fill, more slowly")
+    parser.add_argument("--answer", type=Path, help="of a single process, which this script starts itself")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.answer:
+        cache = arguments.folder / "cache"
+        print(json.dumps(one_process(arguments.size, cache, arguments.answer, arguments.precision, arguments.profile)))
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        before = len(list(folder.glob("*.npy")))
+        answers = [folder / f"{number}.npy" for number in range(before + arguments.processes)]
+        runs = [_started(arguments, folder, answer) for answer in answers[before:]]
+        size = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
+        pictures = [np.load(answer) for answer in answers]
+    apart = [float(np.abs(each - pictures[0]).max()) for each in pictures]
+    found = {"processes": runs, "largest_difference": apart, "cache_mib": round(size / 2**20, 1), "bar": BAR_SECONDS}
+    show(found, arguments.json)
+    return int(runs[-1]["first_fill_seconds"] > BAR_SECONDS or max(apart) > 0)
+
+
+def _started(arguments: argparse.Namespace, folder: Path, answer: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--size", str(arguments.size), "--precision", arguments.precision]
+    command += ["--profile"] if arguments.profile else []
+    done = subprocess.run([*command, "--folder", folder, "--answer", answer], check=True, stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    print(found, file=sys.stderr, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

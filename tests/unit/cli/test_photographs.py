@@ -1,0 +1,55 @@
+"""A photograph in place of a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scenewright.cli.main import app
+from scenewright.cli.manifests import Changes, load_plans, photograph_document
+from scenewright.planning.problems import SpecError
+
+
+def photograph(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(b"only its name is read here")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "kind", "block"), [("", "SceneJob", "vistadream"), ("relight", "DatasetJob", "relight")]
+)
+def test_a_photograph_is_a_job_with_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, kind: str, block: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (plan,) = load_plans([photograph(tmp_path, "My Häus 1.JPG")], Changes(pipeline=pipeline))
+    assert (plan.kind, plan.name, plan.pipeline.name) == (kind, "my-h-us-1", block)
+    assert plan.input_uri.endswith("My%20H%C3%A4us%201.JPG") or plan.input_uri.endswith("My Häus 1.JPG")
+    assert plan.spec.output.uri.endswith("/results/my-h-us-1")
+
+
+def test_settings_and_the_output_are_changed_as_those_of_a_manifest(tmp_path: Path) -> None:
+    changes = Changes(assignments=["mode=coarse"], output_uri=str(tmp_path / "elsewhere"))
+    (plan,) = load_plans([photograph(tmp_path, "a.png")], changes)
+    assert "coarse" in [stage.name for stage in plan.chain]
+    assert plan.spec.output.uri.endswith("/elsewhere")
+
+
+def test_a_pipeline_that_takes_no_photograph_is_refused_and_so_is_one_for_a_manifest(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="vistadream"):
+        photograph_document(photograph(tmp_path, "a.png"), "vistadreem")
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text(json.dumps(photograph_document(photograph(tmp_path, "a.png"))))
+    with pytest.raises(SpecError, match="names its own"):
+        load_plans([manifest], Changes(pipeline="vistadream"))
+
+
+def test_a_photograph_that_is_not_there_is_refused_as_the_input(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(app, ["run", str(tmp_path / "nothing.jpg"), "--output", str(tmp_path / "out")])
+    assert ended.exit_code == 10
+    assert "spec.input.uri" in ended.output
+    assert "nothing is there" in ended.output
