@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 FORK_SERVER_MODULE = "scenewright_stages.worker.forking"
 SOCKET_ENVIRONMENT = "SCENEWRIGHT_FORK_SOCKET"
+LIFE_LINE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
+"""Variable of a worker: a readable descriptor that closes when the executor is gone."""
 UNEXPECTED = 1
 """Exit code of a worker that ended in an exception of its own."""
 _LENGTH = struct.Struct("!Q")

@@ -19,11 +19,10 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
-from scenewright_stages.contract.forks import SOCKET_ENVIRONMENT, UNEXPECTED, Request
+from scenewright_stages.contract.forks import LIFE_LINE_ENVIRONMENT, SOCKET_ENVIRONMENT, UNEXPECTED, Request
 from scenewright_stages.contract.task import ENVIRONMENT, Task
 from scenewright_stages.worker.chain import RESERVED_STAGE_NAMES, resolve_chain
 
-LIFE_LINE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
 _PACKAGE = str(__package__).partition(".")[0]
 
 

@@ -7,10 +7,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -43,11 +41,10 @@ def test_every_line_arrives_in_order_however_it_is_cut(encrypted: bool, tmp_path
                 break
         writer.close()
 
-    assert uvloop.run(_lines(answer, server, trusted)) == lines
+    assert asyncio.run(_lines(answer, server, trusted)) == lines
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-def test_a_watch_that_is_cut_is_lost(run: Callable[[Any], Any]) -> None:
+def test_a_watch_that_is_cut_is_lost() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabc\n\r\n")
@@ -56,7 +53,7 @@ def test_a_watch_that_is_cut_is_lost(run: Callable[[Any], Any]) -> None:
         writer.transport.abort()
 
     with pytest.raises(ApiError, match=r"Disconnected|reset|Payload"):
-        run(_lines(answer))
+        asyncio.run(_lines(answer))
 
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -17,11 +18,11 @@ def operator_command(config: Path | None) -> int:
     """Runs the operator until a signal; 0 after a signal, 1 when it cannot go on, 10 for a wrong configuration."""
     settings = load_settings(str(config) if config else None)
     _configure_logging(settings)
-    import uvloop
-
     from scenewright.reconcile.main import run_operator
 
-    return uvloop.run(run_operator(settings))
+    # Not uvloop: after a connection that fails while it is made it may keep the descriptor (its issue 653), and as the
+    # next connection gets the same number, no request succeeds again. An API server's restart did that.
+    return asyncio.run(run_operator(settings))
 
 
 def _configure_logging(settings: OperatorSettings) -> None:
