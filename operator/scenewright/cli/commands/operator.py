@@ -20,8 +20,8 @@ def operator_command(config: Path | None) -> int:
     _configure_logging(settings)
     from scenewright.reconcile.main import run_operator
 
-    # Not uvloop: after a connection that fails while it is made it may keep the descriptor (its issue 653), and as the
-    # next connection gets the same number, no request succeeds again. An API server's restart did that.
+    # Not uvloop: after a connection that fails while it is made it may keep the descriptor (its issue 653). The next
+    # connection gets the same number and is refused, and the operator ends. An API server's restart did that.
     return asyncio.run(run_operator(settings))
 
 
