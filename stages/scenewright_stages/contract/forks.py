@@ -16,6 +16,7 @@ LIFE_LINE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
 UNEXPECTED = 1
 """Exit code of a worker that ended in an exception of its own."""
 _LENGTH = struct.Struct("!Q")
+_LARGEST_READ = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,21 @@ class Request:
 
     @classmethod
     def receive(cls, connection: socket.socket) -> Request | None:
-        """The next request; None when the other end is closed."""
-        length, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
-        if len(length) < _LENGTH.size:
+        """The next request; None when the other end is closed, also in the middle of a request."""
+        header, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
+        if len(header) < _LENGTH.size:
             return None
+        missing: int = _LENGTH.unpack(header)[0]
         content = bytearray()
-        while len(content) < _LENGTH.unpack(length)[0]:
-            content += connection.recv(1 << 16)
+        while missing > 0:
+            # Not a byte more: the next request may wait already, and a plain read would drop its descriptors.
+            part = connection.recv(min(missing, _LARGEST_READ))
+            if not part:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                return None
+            content += part
+            missing -= len(part)
         worker, environment = json.loads(content)
         return cls(worker, environment, *descriptors)
 
