@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -53,14 +54,21 @@ class LiveViewer:
             # The SDK itself would try again for seconds, and log each time.
             place = urlsplit(self._address)
             socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
-            recording = rr.RecordingStream(APPLICATION_ID, recording_id=scene.recording_id, send_properties=False)
+            self._send(scene)
+        except (OSError, RuntimeError, ValueError) as error:
+            log.warning("The Rerun viewer at %s gets nothing more: %s", self._address, error)
+            self._address = ""
+
+    def _send(self, scene: RerunScene) -> None:
+        recording = rr.RecordingStream(APPLICATION_ID, recording_id=scene.recording_id, send_properties=False)
+        try:
             recording.connect_grpc(self._address)
             recording.send_blueprint(layout(scene))
             log_scene(recording, self._unsent(scene), frustum_size(scene))
             recording.flush(timeout_sec=PATIENCE_SECONDS)
-        except (OSError, RuntimeError, ValueError) as error:
-            log.warning("The Rerun viewer at %s gets nothing more: %s", self._address, error)
-            self._address = ""
+        finally:
+            # Closing a recording waits until the viewer has taken all of it, without a limit. So does dropping it.
+            threading.Thread(target=recording.disconnect, name="viewer-close", daemon=True).start()
 
     def _unsent(self, scene: RerunScene) -> RerunScene:
         def new(tab: str, views: tuple[RerunView, ...]) -> tuple[RerunView, ...]:

@@ -6,8 +6,10 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -142,3 +144,20 @@ def test_without_a_viewer_a_stage_goes_on(caplog: pytest.LogCaptureFixture) -> N
     viewer.show(scene())
     assert not viewer.watches and "127.0.0.1:9" in caplog.text
     assert not LiveViewer("").watches
+
+
+def test_a_viewer_that_takes_nothing_holds_no_stage_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "PATIENCE_SECONDS", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        viewer = LiveViewer(f"rerun+http://127.0.0.1:{silent.getsockname()[1]}/proxy")
+        showing = threading.Thread(target=viewer.show, args=(scene(),), daemon=True)
+        showing.start()
+        showing.join(DEADLINE)
+        assert not showing.is_alive(), "still waits for the viewer"
+    for closing in [each for each in threading.enumerate() if each.name == "viewer-close"]:
+        closing.join(DEADLINE)
+    assert not viewer.watches and "gets nothing more" in caplog.text
