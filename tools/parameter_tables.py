@@ -90,7 +90,7 @@ def _values(field: FieldInfo) -> str:
     """What a field accepts: the names, or the kind and its range."""
     annotation, optional = _without_none(field.annotation)
     if get_origin(annotation) is Literal:
-        return ", ".join(f"`{choice}`" if choice else '`""`' for choice in get_args(annotation))
+        return ", ".join('`""`' if choice == "" else f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is list:
         return _list_values(field, get_args(annotation)[0])
     limits = [
