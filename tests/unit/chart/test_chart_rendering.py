@@ -12,7 +12,7 @@ import pytest
 import yaml
 from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes, render
 
-from scenewright.execution.jobs import names
+from scenewright.execution.jobs import PodSettings, names
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.reconcile.settings import OperatorSettings
 from scenewright_stages.contract.pipeline import IMAGES
@@ -254,6 +254,13 @@ def test_schema_and_values_name_the_same_things() -> None:
     assert set(schema["properties"]) - set(values) == {"global"}
 
 
+def test_the_values_name_every_setting_of_pods() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    settings = {field.alias or name for name, field in PodSettings.model_fields.items()}
+    # The chart works out where progress goes.
+    assert settings - {"progress"} == set(values["stages"])
+
+
 @pytest.mark.parametrize(
     ("value", "setting"),
     [
@@ -265,6 +272,7 @@ def test_schema_and_values_name_the_same_things() -> None:
         ("stages.jobTtlSeconds", "pods.jobTtlSeconds"),
         ("stages.graceSeconds", "pods.graceSeconds"),
         ("stages.stepDeadlineSeconds", "pods.stepDeadlineSeconds"),
+        ("stages.storagePatienceSeconds", "pods.storagePatienceSeconds"),
         ("stages.user", "pods.user"),
     ],
 )
