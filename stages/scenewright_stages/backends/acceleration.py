@@ -48,8 +48,8 @@ def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
 class Float8Linear(nn.Module):
     """A linear layer with float8 weights, one scale a row; inputs are quantised row by row on the fly.
 
-    Plain tensors, not a tensor type of their own as in torchao: to the compiler all layers of a kind are then the same
-    code, so it compiles one block of each kind and not all of them.
+    The weights are plain tensors, not a tensor subclass. To the compiler all layers of a kind are then the same code, so
+    it compiles one block of each kind instead of every block.
 
     Args:
         linear: whose weights it takes.
