@@ -1,6 +1,6 @@
-"""A proxy in front of an API server that refuses, delays and cuts as a bad day in production does.
+"""A proxy in front of an API server that refuses and delays requests and cuts connections.
 
-It listens on plain HTTP on this host and passes tokens on; clients need only another server address.
+It listens on plain HTTP on this host and passes tokens on. Clients only change the server's address.
 """
 
 from __future__ import annotations

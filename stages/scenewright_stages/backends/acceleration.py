@@ -1,9 +1,9 @@
-"""Making networks faster on a GPU: float8 matrices, compiled code, and one launch for all kernels of a step.
+"""Makes networks faster on a GPU: float8 matrices, compiled code, and one launch for all kernels of a step.
 
-Backends and trainers call this, so there is one place that decides when to compile and where compiled code is kept. A
-transformer is compiled by its blocks ("regional compilation" in PyTorch's documentation): FLUX's 19 double and 38
-single blocks are two pieces of code, so two compilations serve all 57, and a new size costs seconds, not minutes.
-Networks without repeated blocks are compiled whole, with channels last, which convolutions take faster.
+Backends and trainers call this module. It decides when to compile and where compiled code is kept. A transformer is
+compiled block by block ("regional compilation" in PyTorch's documentation). FLUX has 19 double and 38 single blocks,
+but only two kinds: two compilations serve all 57, and a new size costs seconds instead of minutes. Networks without
+repeated blocks are compiled whole, in the channels-last layout, which makes convolutions faster.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scenewright_stages.backends.loading import ModelContext
 from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 
 BLOCKS, NETWORK, NONE = "blocks", "network", "none"
-"""Values of the option ``compile``: by repeated blocks, as a whole, or not at all."""
+"""Values of the option ``compile``: block by block, as a whole, or not at all."""
 COMPILE = "compile"
 
 # The tensor cores multiply float8 in tiles of 16.
@@ -48,8 +48,8 @@ def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
 class Float8Linear(nn.Module):
     """A linear layer with float8 weights, one scale a row; inputs are quantised row by row on the fly.
 
-    The weights are plain tensors, not a tensor subclass. To the compiler all layers of a kind are then the same code, so
-    it compiles one block of each kind instead of every block.
+    The weights are plain tensors, not a tensor subclass. To the compiler all layers of a kind are then the same code,
+    so it compiles one block of each kind instead of every block.
 
     Args:
         linear: whose weights it takes.
@@ -79,7 +79,7 @@ class Float8Linear(nn.Module):
 def quantise_to_float8(transformer: nn.Module, device: str) -> None:
     """Hold the blocks' linear layers as float8 and quantise their inputs on the fly.
 
-    Layers are moved to ``device`` and quantised one by one, so that the bf16 model never has to fit there.
+    Layers are moved to ``device`` and quantised one by one, so the bf16 model need not fit there.
     Embedders and the output projection stay bf16: they are small and the most sensitive.
     """
     chosen = [name for name, module in transformer.named_modules() if is_block_linear(module, name)]

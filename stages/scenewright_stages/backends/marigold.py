@@ -1,7 +1,7 @@
 """Marigold (Ke et al. 2024, 2025) by diffusers: albedo by intrinsic image decomposition, and surface normals.
 
-A latent diffusion model; all its noise, that of the first latents and what the LCM weights add at each step, is drawn
-on the CPU from the sample's seed, so that it depends neither on the device nor on which images share a batch.
+A latent diffusion model. All noise is drawn on the CPU from the sample's seed: that of the first latents, and what the
+LCM weights add at each step. So it depends neither on the device nor on the other images of a batch.
 """
 
 from __future__ import annotations

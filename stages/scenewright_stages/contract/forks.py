@@ -1,4 +1,4 @@
-"""How the local executor asks the fork server for a worker: one message with the worker's variables and descriptors."""
+"""Requests of the local executor to the fork server: the environment and the descriptors of one worker."""
 
 from __future__ import annotations
 

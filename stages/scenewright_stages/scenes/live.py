@@ -1,8 +1,8 @@
 """Shows a scene in a Rerun viewer while the stages work on it.
 
-Every stage writes into the sample's recording in the viewer, which joins what several processes send under one name.
-The recording of the result is written apart from it (:mod:`scenewright_stages.scenes.rerun`). Never fails a run: a
-viewer that cannot be reached is a line in the log.
+Each stage process sends its data under the sample's recording id, and the viewer joins them. ``scene.rrd`` is written
+separately (:mod:`scenewright_stages.scenes.rerun`). A viewer never fails a run: after one failure or timeout it gets
+nothing more, and the log says so.
 """
 
 from __future__ import annotations

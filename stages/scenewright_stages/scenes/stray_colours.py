@@ -1,8 +1,9 @@
-"""Stray colours: what a flight shows although neither the photograph nor any filled view has such a colour there.
+"""Finds stray colours: pixels of a flight whose colour neither the photograph nor any filled view has at that place.
 
-Gaussians that a fit has pulled out of their colour show from poses that no view supervises: white or purple blobs
-beside a silhouette, dark dots at its rim. Holes, sharpness and the photograph's own PSNR are blind to them. Here every
-pixel of a flight is carried to the views that the scene was built from, and compared with the colours around its place.
+A fit may drive a Gaussian to a wrong colour that only unsupervised poses show: white or purple blobs beside a
+silhouette, dark dots at its rim. Holes, sharpness and the photograph's PSNR do not reveal them. This module projects
+every pixel of a flight into the views that the scene was built from, and compares its colour with the colours around
+that place. `scenes.quality` calls it.
 """
 
 from __future__ import annotations

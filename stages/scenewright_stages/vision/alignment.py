@@ -1,10 +1,10 @@
 """Connecting predicted depth to depth that is already known.
 
-A prediction is brought to the known depth by a robust affine fit, in depth or in inverse depth: models that are
-trained on disparity are right up to scale and shift of *inverse* depth, and no affine map of their depth is right.
-What the fit leaves over on the known pixels is continued into the unknown ones by a membrane: the solution of Laplace's
-equation with the residual as boundary value (after the smooth connection of LucidDreamer, arXiv 2311.13384, which stops
-a repeated blur after 100 rounds; here the solution is converged). Known depth is returned bit for bit.
+A robust affine fit brings the prediction to the known depth, in depth or in inverse depth. Models trained on disparity
+are right up to scale and shift of *inverse* depth, which no affine map of depth can correct. A membrane then continues
+the residual of the known pixels into the unknown ones: the solution of Laplace's equation with the residual as boundary
+value. (LucidDreamer, arXiv 2311.13384, stops a repeated blur after 100 rounds; here the solution has converged.) Known
+depth is returned bit for bit.
 """
 
 from __future__ import annotations

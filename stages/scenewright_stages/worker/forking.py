@@ -1,10 +1,12 @@
-"""A server that starts worker processes as forks of itself: what it has imported they need not import again.
+"""A server that starts worker processes as forks of itself, so that they need not import its modules again.
 
-The local executor runs it as ``python -m scenewright_stages.worker.forking``; ``contract/forks.py`` has its requests.
+The local executor runs it as ``python -m scenewright_stages.worker.forking``; ``contract/forks.py`` defines its
+requests.
 
-Starting a process with PyTorch takes five seconds; a run has one for each stage. The server imports a stage's module
-before it forks, but not with the first request of a run, whose index may find nothing to do. It starts no thread and no
-kernel, so that its forks are safe. Modules of other packages are left to the workers: what they start nobody knows.
+A run has one process for each stage, and starting one with PyTorch takes five seconds. The server therefore imports a
+stage's module before it forks. It does not for the first request of a run, whose index may find nothing to do. The
+server starts no thread and no kernel, so forking is safe. Workers import modules of other packages themselves, because
+these may start threads.
 """
 
 from __future__ import annotations

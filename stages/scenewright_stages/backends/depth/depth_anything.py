@@ -1,7 +1,7 @@
 """Depth Anything V2 (Yang et al. 2024) by transformers, relative and metric.
 
-The relative weights answer inverse depth up to an unknown scale and shift. To become depth it is spread over
-a range that is assumed, not measured: near pixels lie at ``near_metres``, the farthest ``far_near_ratio`` times as far.
+The relative weights give inverse depth up to an unknown scale and shift. It is spread over a range that is assumed, not
+measured: near pixels lie at ``near_metres``, the farthest ``far_near_ratio`` times as far away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The attention of Qwen-Image's blocks, in arithmetic that a compiler can fuse.
 
-diffusers turns queries and keys by complex numbers, for which the compiler has no code: every product becomes kernels
-of its own over the largest tensors of a block. Here a turn is two real products that are fused with the normalisation
-before it. The answer is the same up to rounding.
+diffusers rotates queries and keys by complex numbers. The compiler generates no code for these, so every product
+becomes a separate kernel over the largest tensors of a block. Here a rotation is two real products, which the compiler
+fuses with the normalisation before it. Results are equal up to rounding.
 """
 
 from __future__ import annotations

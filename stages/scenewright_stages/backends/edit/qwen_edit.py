@@ -1,9 +1,9 @@
 """Qwen-Image-Edit through diffusers' ``QwenImageEditPipeline`` and, for 2509 and 2511, ``QwenImageEditPlusPipeline``.
 
-20 steps and a true guidance of 4, as the reference-object script has them. The picture is worked on at a megapixel,
-which the model was trained for, and then brought to the wanted size. The first latents are drawn on the CPU from the
-sample's seed, so that they do not depend on the device. What the text encoder makes of an instruction and a picture is
-kept, so that the next seed of the same pair costs no second look (:mod:`.qwen_instructions`).
+The defaults are those of the reference-object script: 20 steps and a true guidance of 4. The model works at a
+megapixel, for which it was trained; the result is then resized. The first latents are drawn on the CPU from the
+sample's seed, so they do not depend on the device. The text encoder's output for an instruction and a picture is cached
+for the next seed (:mod:`.qwen_instructions`).
 """
 
 from __future__ import annotations

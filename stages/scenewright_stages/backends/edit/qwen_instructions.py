@@ -1,7 +1,7 @@
 """What Qwen-Image-Edit's text encoder, a vision-language model, makes of an instruction and the picture it is about.
 
-Instruction and picture are put together here, in the form that the pipelines state (their template, one placeholder
-for each square of patches), as the library's own processor would need packages for video.
+This module combines instruction and picture as the pipelines do: their template, with one placeholder for each square
+of patches. The library's own processor would need packages for video.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Text conditioning of FLUX: T5 and CLIP embeddings, made once per prompt and then kept.
 
-VistaDream conditions its fills on an empty prompt. Two sources are possible and recorded:
+VistaDream conditions its fills on an empty prompt. Its embedding comes from one of two sources, which is recorded:
 
 * the text encoders, when the cache has them: loaded for the moment of encoding, then freed;
 * an ``empty_prompt.safetensors`` beside ``model_index.json`` (made by :func:`store_empty_prompt`), so that a

@@ -1,8 +1,8 @@
 """SAM 2.1 (Ravi et al. 2024) by the package ``sam2``: a subject from a box, from points, or from a rough mask.
 
-It understands no text. Of a rough mask it takes the box and the place deepest inside. With nothing given it is asked
-for head and shoulders around the clearest face; without a face the picture is rejected, or, with
-``without_face: centre``, what lies in its middle is taken.
+SAM 2 reads no text. From a rough mask it gets the box and the point deepest inside. Without a box, points or a mask it
+is asked for head and shoulders around the clearest face. Without a face the picture is rejected, or its middle is taken
+if ``without_face`` is ``centre``.
 """
 
 from __future__ import annotations

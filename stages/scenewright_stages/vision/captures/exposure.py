@@ -1,9 +1,9 @@
 """Differences in exposure and white balance between the photographs of a capture.
 
-A camera that chooses its exposure by itself shows one place brighter in one photograph than in the next, and a scene
-that has to reproduce both wears thin or hides the difference in colours that depend on direction. The points of a
-capture lie on surfaces that several photographs show: the ratio of their colours tells how photographs differ,
-before any scene is trained. The stage that reads a capture calls this module.
+A camera with automatic exposure shows the same surface brighter in one photograph than in the next. A scene that must
+reproduce both gets thin places, or hides the difference in view-dependent colours. The points of a capture lie on
+surfaces that several photographs show, so ratios of their colours tell how the photographs differ before any training.
+The stage that reads a capture calls this module.
 """
 
 from __future__ import annotations

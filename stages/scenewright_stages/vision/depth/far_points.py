@@ -1,9 +1,9 @@
-"""Sky and other points that are too far to move with the camera: recognised in any depth map, put on one far shell.
+"""Finds sky and other far points in a depth map, and puts them on one shell behind everything else.
 
-Depth models answer sky as "no depth" (MoGe), as infinity, or in kilometres (Depth Pro). The first leaves a third of
-an outdoor photograph without Gaussians, the others make a scene of a kilometre's radius out of a street.
-`place_far_points` treats all of them alike: such pixels get the depth of a plane behind everything else, and the caller
-leaves them out of whatever is measured of the scene.
+Depth sources mark sky in three ways: without a depth, as infinity, or in kilometres. The first leaves a third of an
+outdoor photograph without Gaussians. The last gives a street the radius of a kilometre. `place_far_points` treats all
+three alike: these pixels get the depth of one plane behind the rest. Callers leave them out when they measure the
+scene.
 """
 
 from __future__ import annotations

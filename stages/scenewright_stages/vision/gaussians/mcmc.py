@@ -1,8 +1,8 @@
 """Gaussians as samples of a Markov chain: noise on their places, and moves that leave the picture as it is.
 
-3DGS-MCMC (Kheradmand et al. 2024): nearly transparent Gaussians wander until they find something to explain, and dead
-ones move onto living ones, which share their opacity and size so that together they draw what one drew before. The
-fitting loops call `explore` after every step; `training` calls the moves between two segments.
+This is 3DGS-MCMC (Kheradmand et al. 2024). Nearly transparent Gaussians wander until they explain something. Dead ones
+move onto living ones and share opacity and size with them, so that together they draw what one drew before. The fitting
+loops call `explore` after every step; `training` calls the moves between two segments.
 """
 
 from __future__ import annotations

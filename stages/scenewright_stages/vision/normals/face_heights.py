@@ -1,8 +1,8 @@
 """The height of a face over the image plane, and the shadows that its nose, brows and chin cast.
 
-The light is followed over the face on a small grid: a place lies in shadow where something on the way to the light
-stands higher than the ray. Around the face nothing is measured, so that hair and ears take no shadow. Below the chin
-the surface is taken to fall back to where a neck is.
+Shadows are computed on a small grid. A place is in shadow if something between it and the light is higher than the ray.
+Nothing is measured around the face, so hair and ears take no shadow. Below the chin the surface is assumed to fall back
+to the neck.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Finding people with MediaPipe's small models: a face says that there is somebody, then all of them are cut out.
+"""Finds people with MediaPipe's small models: faces first, then the bodies that belong to them.
 
-OpenCV runs the published files on the CPU; its answers equal MediaPipe's own runtime within 6e-5. The segmentation
-alone is no judge of what a picture shows (it cuts out a cat just as well), so that nothing is found without a face.
+OpenCV runs the published files on the CPU; results equal MediaPipe's own runtime within 6e-5. The segmentation model
+alone cannot tell people from other subjects (it cuts out a cat just as well), so without a face nobody is found.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Things that stand on the table: where their base is, how high they are, and the shadow that they throw.
 
-A cut-out says nothing of its depth. It is taken for what a cylinder on its base shows: every pixel stands for the
-piece of its line of sight that lies inside that cylinder. This is enough for shadows to begin at the base, to have
-the right length, and to soften with the height that they come from.
+A cut-out has no depth, so it is treated as a cylinder that stands on its base: every pixel is the part of its line of
+sight inside that cylinder. With this, shadows begin at the base, have the right length, and soften with the height of
+what casts them.
 """
 
 from __future__ import annotations

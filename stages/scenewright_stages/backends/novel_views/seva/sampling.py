@@ -1,7 +1,7 @@
 """How SEVA turns noise into latents: its noise levels, the denoiser around the network, the guidance and the steps.
 
-A window is a fixed number of frames, some of them known. The network runs twice at each step, once with what is known
-and once without; the difference is multiplied by a guidance that is small for cameras that a known frame all but shows.
+A window is a fixed number of frames, some of them known. The network runs twice at each step, with and without the
+known frames. The difference is multiplied by a guidance, which is small for cameras close to a known frame.
 """
 
 from __future__ import annotations
