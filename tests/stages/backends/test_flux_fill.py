@@ -173,8 +173,14 @@ def test_the_record_names_weights_licence_and_text_conditioning(inpainter: FluxF
     assert "stored embeddings of the empty prompt" in record.notes
 
 
-def test_without_encoders_and_without_the_empty_prompts_embedding_the_weights_are_refused(tmp_path: Path) -> None:
-    (save_tiny_flux(tmp_path / FOLDER) / EMPTY_PROMPT_FILE).unlink()
+@pytest.mark.parametrize("folder", [FOLDER, Path("models--black-forest-labs--FLUX.1-Fill-dev", "snapshots", "0" * 40)])
+def test_without_encoders_and_without_the_empty_prompts_embedding_the_weights_are_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    (save_tiny_flux(tmp_path / folder) / EMPTY_PROMPT_FILE).unlink()
+    if folder != FOLDER:
+        (tmp_path / folder.parts[0] / "refs").mkdir()
+        (tmp_path / folder.parts[0] / "refs" / "main").write_text(folder.name)
     with pytest.raises(ConfigurationError, match=r"--store-empty-prompt black-forest-labs/FLUX\.1-Fill-dev"):
         _load(tmp_path)
 

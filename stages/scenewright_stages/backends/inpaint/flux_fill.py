@@ -195,6 +195,7 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
     place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     prompts = load_prompts(
         request.folder,
+        request.record.weights_id,
         encoders_present=request.optional_files_present,
         device=request.context.device,
         dtype=torch_dtype(settings.precision),

@@ -75,11 +75,14 @@ class FluxPrompts:
         return self._known[prompt].to(device, dtype)
 
 
-def load_prompts(folder: Path, *, encoders_present: bool, device: str, dtype: torch.dtype) -> FluxPrompts:
+def load_prompts(
+    folder: Path, weights_id: str, *, encoders_present: bool, device: str, dtype: torch.dtype
+) -> FluxPrompts:
     """The best source of embeddings that the folder has.
 
     Args:
         folder: the pipeline's folder.
+        weights_id: name of the weights, for messages; the folder of a Hugging Face cache is named after a commit.
         encoders_present: the text encoders and tokenizers are in it.
         device, dtype: where and in which type the encoders run.
 
@@ -96,9 +99,9 @@ def load_prompts(folder: Path, *, encoders_present: bool, device: str, dtype: to
     raise ConfigurationError(
         "prompt",
         "",
-        f"{folder.name} has neither its text encoders nor {EMPTY_PROMPT_FILE}, the embedding of the empty prompt. "
+        f"{weights_id} has neither its text encoders nor {EMPTY_PROMPT_FILE}, the embedding of the empty prompt. "
         "Fetch the weights with their optional files, or make the embedding once where the encoders are: "
-        f"scenewright models --store-empty-prompt {folder.parent.name}/{folder.name}",
+        f"scenewright models --store-empty-prompt {weights_id}",
     )
 
 
