@@ -32,7 +32,7 @@ from scenewright_stages.vision.warping import warp_reference
 
 _SURFACE = 0.3
 """Least coverage at which a depth means a surface."""
-_SPAN_TO_TELL = 1.25
+_NOTABLE_SPAN = 1.25
 """Differences in exposure that a user will see in the scene."""
 
 
@@ -53,7 +53,7 @@ class CaptureStage(Stage[Any]):
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
-        elif span > _SPAN_TO_TELL:
+        elif span > _NOTABLE_SPAN:
             notes.append(f"one photograph is {span:.2f} times as bright as another: exposure: matched evens that out")
         facts = {
             "photographs": len(found.photographs),

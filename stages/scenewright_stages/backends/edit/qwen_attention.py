@@ -58,26 +58,26 @@ def use_real_rotations(transformer: Any) -> None:
             block.attn.set_processor(RealRotations())
 
 
-def turned(values: Tensor, turns: Tensor) -> Tensor:
-    """Neighbouring pairs of channels turned in their plane.
+def rotated(values: Tensor, rotations: Tensor) -> Tensor:
+    """Neighbouring pairs of channels rotated in their plane.
 
     Args:
         values: (B, L, heads, D).
-        turns: (L, D / 2) complex numbers of length 1.
+        rotations: (L, D / 2) complex numbers of length 1.
     """
-    cosine, sine = torch.view_as_real(turns).unsqueeze(1).unbind(-1)
+    cosine, sine = torch.view_as_real(rotations).unsqueeze(1).unbind(-1)
     first, second = values.float().view(*values.shape[:-1], -1, 2).unbind(-1)
     pairs = torch.stack([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
     return pairs.flatten(-2).to(values.dtype)
 
 
 def _projected(
-    tokens: Tensor, to_query: Any, to_key: Any, to_value: Any, norm_query: Any, norm_key: Any, turns: Tensor
+    tokens: Tensor, to_query: Any, to_key: Any, to_value: Any, norm_query: Any, norm_key: Any, rotations: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, (B, L, heads, D)."""
-    width = 2 * turns.shape[-1]
+    width = 2 * rotations.shape[-1]
     query, key, value = (each(tokens).unflatten(-1, (-1, width)) for each in (to_query, to_key, to_value))
-    return turned(norm_query(query), turns), turned(norm_key(key), turns), value
+    return rotated(norm_query(query), rotations), rotated(norm_key(key), rotations), value
 
 
 def _joint(words: Tensor | None, picture: Tensor) -> Tensor | None:

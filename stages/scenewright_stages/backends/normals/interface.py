@@ -85,11 +85,11 @@ class FaceMeshNormals(BundledModels):
 
     def estimate_with_faces(self, srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, list[NDArray[np.float64]]]:
         """See ``FaceShapeEstimator``; only faces inside the matte count."""
-        meshes = [mesh for mesh in face_meshes(srgb) if _shown(mesh, alpha)]
+        meshes = [mesh for mesh in face_meshes(srgb) if _is_cut_out(mesh, alpha)]
         return normals_with_faces(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail, meshes), meshes
 
 
-def _shown(mesh: NDArray[np.float64], alpha: FloatImage) -> bool:
+def _is_cut_out(mesh: NDArray[np.float64], alpha: FloatImage) -> bool:
     """Whether the middle of a face belongs to somebody who was cut out."""
     column, row = np.rint(mesh[:, :2].mean(axis=0)).astype(int)
     height, width = alpha.shape

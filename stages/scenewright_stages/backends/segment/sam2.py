@@ -47,7 +47,7 @@ from scenewright_stages.vision.people import portrait_box
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LIKELY = 0.5
 _MASK_GRID = 256
-_TOLD_AT_MOST = 300
+_LONGEST_MESSAGE = 300
 _OUTSIDE, _INSIDE, _CORNERS = 0, 1, (2, 3)
 
 
@@ -208,7 +208,7 @@ def load_network(folder: Path, weights_id: str) -> Any:
     try:
         return package.build_sam2(configuration, str(path), "cpu", hydra_overrides_extra=sizes)
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        problem = " ".join(str(error).split())[:_TOLD_AT_MOST]
+        problem = " ".join(str(error).split())[:_LONGEST_MESSAGE]
         raise BrokenWeights(weights_id, path, f"it is not the network's checkpoint: {problem}") from error
 
 

@@ -72,9 +72,9 @@ class Descent:
         self._draw = noise_draws(len(start), start.device, seed)
         self._draws = torch.zeros_like(start.means)
         if momentum is not None:
-            self._go_on(momentum)
+            self._resume(momentum)
 
-    def _go_on(self, momentum: Momentum) -> None:
+    def _resume(self, momentum: Momentum) -> None:
         for name, pair in momentum.moments.items():
             leaf, steps = self._leaves[name], torch.tensor(momentum.steps, device=self._means_rate.device)
             # Harmonics of a higher degree than before have no past.
