@@ -215,8 +215,3 @@ def nearest(shots: Sequence[ShotFacts], target: int, candidates: Iterable[int]) 
 def scene_name(sample: Sample) -> str:
     """Name of the scene; several moments of one scene share it."""
     return str(sample.attributes["scene"])
-
-
-def facts_of(sample: Sample, *names: str) -> dict[str, Any]:
-    """Some of a sample's attributes."""
-    return {name: sample.attributes[name] for name in names}
