@@ -104,18 +104,10 @@ class LocalRun:
             "retry_failed": self._settings.retry_failed and first_pass,
             "force": self._settings.force and first_pass,
         }
-        first, *others = self._plan.selected
-        if len(self._slots(first)) > 1:
-            # Several GPUs can share the first stage once the worklist is known.
-            first, others = INDEX_STEP, list(self._plan.selected)
-            runner.finish(self._task(INDEX_STEP, **again))
-        else:
-            fold = self._folds_publish(first, 1, others)
-            runner.finish(self._task(first, fold_index=True, fold_publish=fold, **again))
-        index = _required(runner, first, INDEX_STEP)
-        published = runner.report(first, PUBLISH_STEP)
-        working = [stage for stage in others if has_work(index.stages[stage])]
-        for stage in others:
+        runner.finish(self._task(INDEX_STEP, **again))
+        index, published = _required(runner, INDEX_STEP, INDEX_STEP), None
+        working = [stage for stage in self._plan.selected if has_work(index.stages[stage])]
+        for stage in self._plan.selected:
             later = working[working.index(stage) + 1 :] if stage in working else ()
             self._run_stage(runner, stage, index.stages[stage], later)
             published = runner.report(stage, PUBLISH_STEP) if stage in working else published

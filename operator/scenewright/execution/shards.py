@@ -134,11 +134,8 @@ class ShardRunner:
 
     def _give_up(self, task: Task, shard: int, code: int) -> None:
         """A lost shard leaves samples without a record for the next pass; without an index there is no run."""
-        folder = self._folder.shard(task.step, shard)
-        lacks_index = task.fold_index and folder.report(INDEX_STEP) is None
-        if task.step in (INDEX_STEP, PUBLISH_STEP) or lacks_index:
-            step = INDEX_STEP if lacks_index else task.step
-            raise EndOfRun(outcomes.lost(step, explanation(code), folder.log_tail()))
+        if task.step in (INDEX_STEP, PUBLISH_STEP):
+            raise EndOfRun(outcomes.lost(task.step, explanation(code), self._folder.shard(task.step, shard).log_tail()))
 
     def _last_report(self, task: Task, shard: int) -> Report | None:
         """The report of whichever step of a folded process ended it."""
@@ -149,6 +146,4 @@ class ShardRunner:
 
 def _steps(task: Task) -> tuple[str, ...]:
     """The steps that a process goes through."""
-    before = (INDEX_STEP,) if task.fold_index else ()
-    after = (PUBLISH_STEP,) if task.fold_publish else ()
-    return (*before, task.step, *after)
+    return (task.step, PUBLISH_STEP) if task.fold_publish else (task.step,)

@@ -4,9 +4,8 @@ The local executor runs it as ``python -m scenewright_stages.worker.forking``; `
 requests.
 
 A run has one process for each stage, and starting one with PyTorch takes five seconds. The server therefore imports a
-stage's module before it forks. It does not for the first request of a run, whose index may find nothing to do. The
-server starts no thread and no kernel, so forking is safe. Workers import modules of other packages themselves, because
-these may start threads.
+stage's module before it forks. The server starts no thread and no kernel, so forking is safe. Workers import modules of
+other packages themselves, because these may start threads.
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ def _reap_keepers(*_: object) -> None:
 
 
 def _import_stage(environment: Mapping[str, str]) -> None:
-    """Imports the module of the task's stage, if it is of this package and sure to run."""
+    """Imports the module of the task's stage, if it is of this package."""
     try:
         task = Task.model_validate_json(environment[ENVIRONMENT])
-        if task.fold_index or task.step in RESERVED_STAGE_NAMES:
+        if task.step in RESERVED_STAGE_NAMES:
             return
         module = resolve_chain(task).stage(task.step).implementation.partition(":")[0]
         if module.startswith(f"{_PACKAGE}."):

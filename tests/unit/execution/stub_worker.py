@@ -29,10 +29,9 @@ def main() -> int:
 
 
 def behave(task: dict[str, Any], behaviour: dict[str, Any]) -> int:
-    if task.get("foldIndex"):
-        progress(task, "index")
-        report(task, "index", stages(task, behaviour.get("todo", {})))
     progress(task, task["step"])
+    if task["step"] == "index":
+        report(task, "index", stages(task, behaviour.get("todo", {})))
     if "sleep" in behaviour:
         wait_for_parent_or_signal(behaviour)
     while time.process_time() < behaviour.get("burn", 0):
@@ -54,7 +53,7 @@ def stages(task: dict[str, Any], todo: dict[str, int]) -> dict[str, Any]:
 
 
 def tell(log: Path, task: dict[str, Any], shard: int) -> None:
-    facts = {name: task.get(name, False) for name in ("foldIndex", "foldPublish", "retryFailed")}
+    facts = {name: task.get(name, False) for name in ("foldPublish", "retryFailed")}
     environment = {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     loaded = f"scenewright_stages.vistadream.{task['step']}" in sys.modules
     line = {"step": task["step"], "shard": shard, "run": task["run"], "pid": os.getpid(), "loaded": loaded}

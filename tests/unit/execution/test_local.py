@@ -15,51 +15,49 @@ STAGES = ["outpaint", "depth", "initialize", "render"]
 Scripted = Callable[..., Any]
 
 
-def test_index_folds_into_the_first_stage_and_publish_into_the_last(scripted: Scripted) -> None:
+def test_the_index_is_a_process_of_its_own_and_publish_folds_into_the_last_stage(scripted: Scripted) -> None:
     ran = scripted()
-    assert ran.steps == STAGES
-    assert [line["foldIndex"] for line in ran.processes] == [True, False, False, False]
-    assert [line["foldPublish"] for line in ran.processes] == [False, False, False, True]
+    assert ran.steps == ["index", *STAGES]
+    assert [line["foldPublish"] for line in ran.processes] == [False, False, False, False, True]
     assert ran.outcome.exit_code == 0
     finished = [event.step for event in ran.events if isinstance(event, StepFinished)]
     assert finished == ["index", *STAGES, "publish"]
 
 
 def test_nothing_to_do_starts_no_further_stage_but_publishes(scripted: Scripted) -> None:
-    ran = scripted({"outpaint": [{"todo": dict.fromkeys(STAGES, 0)}]})
-    assert ran.steps == ["outpaint", "publish"]
+    ran = scripted({"index": [{"todo": dict.fromkeys(STAGES, 0)}]})
+    assert ran.steps == ["index", "publish"]
     assert [event.step for event in ran.events if isinstance(event, StepUpToDate)] == STAGES
 
 
 def test_selected_stages_alone_are_started(scripted: Scripted) -> None:
     ran = scripted(execution={"stages": {"only": ["depth"]}})
-    assert ran.steps == ["depth"]
-    assert ran.processes[0]["foldIndex"]
-    assert ran.processes[0]["foldPublish"]
+    assert ran.steps == ["index", "depth"]
+    assert ran.processes[1]["foldPublish"]
 
 
 def test_every_shard_is_run_and_publish_is_a_process_of_its_own_then(scripted: Scripted) -> None:
-    ran = scripted({"outpaint": [{"todo": {"outpaint": 1, "depth": 1, "initialize": 1, "render": 3}}]})
-    assert ran.steps == [*STAGES[:3], "render", "render", "render", "publish"]
-    assert [line["shard"] for line in ran.processes[3:6]] == [0, 1, 2]
+    ran = scripted({"index": [{"todo": {"outpaint": 1, "depth": 1, "initialize": 1, "render": 3}}]})
+    assert ran.steps == ["index", *STAGES[:3], "render", "render", "render", "publish"]
+    assert [line["shard"] for line in ran.processes[4:7]] == [0, 1, 2]
 
 
 def test_publish_never_holds_a_gpu(scripted: Scripted) -> None:
     ran = scripted(vistadream={"depth": {"backend": "moge"}})
-    assert ran.steps == [*STAGES, "publish"]
+    assert ran.steps == ["index", *STAGES, "publish"]
 
 
 @pytest.mark.parametrize("end", [{"exit": 1}, {"signal": 9}, {"exit": 30}, {"exit": 137}])
 def test_a_process_that_ends_early_is_started_again(scripted: Scripted, end: dict[str, int]) -> None:
     ran = scripted({"depth": [end, end, {}]})
-    assert ran.steps == ["outpaint", "depth", "depth", "depth", "initialize", "render"]
+    assert ran.steps == ["index", "outpaint", "depth", "depth", "depth", "initialize", "render"]
     assert [event.attempts_left for event in ran.events if isinstance(event, Retried)] == [3, 2]
     assert ran.outcome.exit_code == 0
 
 
 def test_a_shard_is_given_up_after_its_retries_and_the_chain_goes_on(scripted: Scripted) -> None:
     ran = scripted({"depth": [{"exit": 1}]}, execution={"retries": {"perSample": 0, "perShard": 1}})
-    assert ran.steps == ["outpaint", "depth", "depth", "initialize", "render"]
+    assert ran.steps == ["index", "outpaint", "depth", "depth", "initialize", "render"]
 
 
 def test_a_process_that_keeps_state_may_die_more_often_than_shards_are_retried(scripted: Scripted) -> None:
@@ -81,13 +79,13 @@ def test_a_run_does_not_begin_without_a_secret_that_one_of_its_stages_needs(scri
 
 
 def test_a_lost_shard_is_not_tried_again(scripted: Scripted) -> None:
-    assert scripted({"depth": [{"exit": 21}]}).steps == ["outpaint", "depth", "initialize", "render"]
+    assert scripted({"depth": [{"exit": 21}]}).steps == ["index", "outpaint", "depth", "initialize", "render"]
 
 
 def test_a_configuration_error_ends_the_run_and_names_the_field(scripted: Scripted) -> None:
     report = {"reason": "ConfigurationError", "outputs": {"field": "spec.x", "value": "1", "remedy": "use 2"}}
     ran = scripted({"depth": [{"exit": 10, "report": report}]})
-    assert ran.steps == ["outpaint", "depth"]
+    assert ran.steps == ["index", "outpaint", "depth"]
     assert ran.outcome.exit_code == 10
     assert [str(problem) for problem in ran.outcome.problems] == ["spec.x: 1: use 2"]
 
@@ -95,13 +93,13 @@ def test_a_configuration_error_ends_the_run_and_names_the_field(scripted: Script
 @pytest.mark.parametrize(("code", "reason"), [(20, "SampleFailed"), (10, "TooManyFailures")])
 def test_failed_samples_that_end_the_run_are_no_refusal(scripted: Scripted, code: int, reason: str) -> None:
     ran = scripted({"depth": [{"exit": code, "report": {"reason": reason, "message": "x"}}]})
-    assert ran.steps == ["outpaint", "depth"]
+    assert ran.steps == ["index", "outpaint", "depth"]
     assert (ran.outcome.exit_code, ran.outcome.reason) == (1, reason)
 
 
 def test_missing_samples_start_another_pass_of_the_same_run(scripted: Scripted) -> None:
     ran = scripted({"render": [{"final": {"render": {"missing": 1}}}, {}]})
-    assert ran.steps == [*STAGES, *STAGES]
+    assert ran.steps == ["index", *STAGES, "index", *STAGES]
     assert {line["run"] for line in ran.processes} == {"run-1"}
     assert [event.number for event in ran.events if isinstance(event, PassStarted)] == [2]
     assert ran.outcome.exit_code == 0
@@ -112,13 +110,13 @@ def test_passes_are_bounded_and_end_as_samples_missing(scripted: Scripted) -> No
         {"depth": [{"final": {"depth": {"missing": 2}}}]},
         execution={"stages": {"only": ["depth"]}, "retries": {"passes": 1}},
     )
-    assert ran.steps == ["depth", "depth"]
+    assert ran.steps == ["index", "depth", "index", "depth"]
     assert (ran.outcome.exit_code, ran.outcome.reason) == (1, "SamplesMissing")
 
 
 def test_failed_samples_are_asked_for_in_the_first_pass_only(scripted: Scripted) -> None:
     ran = scripted({"render": [{"final": {"render": {"missing": 1}}}, {}]}, retry_failed=True)
-    assert [line["retryFailed"] for line in ran.processes if line["foldIndex"]] == [True, False]
+    assert [line["retryFailed"] for line in ran.processes if line["step"] == "index"] == [True, False]
 
 
 def test_failed_samples_give_exit_code_1(scripted: Scripted) -> None:
