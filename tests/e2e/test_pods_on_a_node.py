@@ -30,7 +30,7 @@ from scenewright_stages.contract import pipeline as contract
 
 pytestmark = pytest.mark.slow
 
-IMAGES = {name: images.BASE for name in contract.IMAGES}
+IMAGES = dict.fromkeys(contract.IMAGES, images.BASE)
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "c"}
 OTHERS = {"AWS_PROFILE": "d", "LD_PRELOAD": "/evil.so"}
 """In the same Secret, and of no use to a stage."""

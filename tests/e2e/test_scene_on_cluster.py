@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import urllib.request
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from trials import Trial
+from trials import Trial, environment_of_pods
 
 from cluster import chart, trial
 from cluster.whole_cluster import WholeCluster
@@ -21,8 +20,6 @@ from scenewright_stages.contract.records import Record
 
 pytestmark = pytest.mark.slow
 
-THREADS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
-"""As the Pods get them: 1500m of a processor are two threads."""
 VOLATILE = {"report.html"}
 """Holds times and where it was made."""
 
@@ -61,7 +58,7 @@ def made(files: dict[str, bytes]) -> set[tuple[str, float]]:
 def test_every_published_file_has_the_bytes_of_a_local_run(finished: Trial, manifest: Path, tmp_path: Path) -> None:
     local = tmp_path / "local"
     command = [sys.executable, "-m", "scenewright.cli.main", "run", str(manifest), "--output", str(local)]
-    environment = {**os.environ, **finished.storage.environment(), **THREADS}
+    environment = environment_of_pods(finished.storage, threads=2)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     there = finished.stored("china")
