@@ -181,6 +181,8 @@ def namespace(whole_cluster: WholeCluster) -> Iterator[str]:
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "weights"}, "spec": claim},
     )
     yield name
+    # Pods of a Job that retries by index are not let go while the Job is there, and they are deleted first.
+    plane.api.delete(f"/apis/batch/v1/namespaces/{name}/jobs?propagationPolicy=Background")
     plane.api.delete(f"/api/v1/namespaces/{name}")
     plane.api.delete(f"/api/v1/persistentvolumes/{name}")
     shutil.rmtree(folder)
