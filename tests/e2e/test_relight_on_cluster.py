@@ -42,7 +42,9 @@ def portraits_job(ambient: tuple[float, float] = (0.15, 0.4)) -> dict[str, Any]:
         "storage": {"secretName": trial.SECRET},
     }
     job["spec"]["relight"]["variants"] = 1
-    job["spec"]["relight"]["degradation"]["ambientRange"] = list(ambient)
+    # The example's third kind of light, advancedShading, has a range of its own.
+    weights = {"softShading": 0.6, "specular": 0.4}
+    job["spec"]["relight"]["degradation"] |= {"ambientRange": list(ambient), "weights": weights}
     job["spec"]["execution"] |= {
         "samplesPerShard": COUNT // SHARDS,
         "stageOverrides": {stage: {"resources": SMALL} for stage in STAGES},
