@@ -145,12 +145,12 @@ def lasting_files(output: Path, recordings: bool = False) -> dict[str, str]:
         lasting = [path for path in lasting if not path.endswith(".rrd")]
     hashes = {path: hashlib.sha256((output / path).read_bytes()).hexdigest() for path in lasting}
     if not recordings:
-        manifest = _without_recordings((output / "manifest.jsonl").read_bytes())
+        manifest = without_recordings((output / "manifest.jsonl").read_bytes())
         hashes["manifest.jsonl"] = hashlib.sha256(manifest).hexdigest()
     return hashes
 
 
-def _without_recordings(manifest: bytes) -> bytes:
+def without_recordings(manifest: bytes) -> bytes:
     """A ``manifest.jsonl`` in which ``.rrd`` files have neither size nor hash; as it is when it names none."""
     recording = rb'("path":"[^"]*\.rrd"),"size":\d+,"hash":"[0-9a-f]+"'
     return re.sub(recording, rb"\1", manifest)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from pod_faults import delete_pod, evict_pod, kill_the_operator, kill_worker, working_pods
 from portraits import write_portraits
-from trials import Trial
+from trials import Trial, environment_of_pods
 
 from cluster import trial
 from cluster.node import Node
@@ -264,7 +264,8 @@ def test_the_results_are_those_of_an_undisturbed_run(battered: Battered, portrai
     path = portraits.parent / "job.json"
     path.write_text(json.dumps(manifest))
     command = [sys.executable, "-m", "scenewright.cli.main", "run", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = environment_of_pods(battered.storage, threads=1)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     local = json.loads((portraits.parent / "out" / layout.PUBLISHED).read_text())["files"]
     client = battered.storage.client()

@@ -26,9 +26,14 @@ from scenewright.execution.jobs import PodSettings
 from scenewright.telemetry.progress.endpoint import ProgressEndpoint
 from scenewright.telemetry.progress.store import ProgressStore, StepProgress
 from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
+from scenewright_stages.contract import pipeline as contract
 
 pytestmark = pytest.mark.slow
 
+IMAGES = dict.fromkeys(contract.IMAGES, images.BASE)
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "c"}
+OTHERS = {"AWS_PROFILE": "d", "LD_PRELOAD": "/evil.so"}
+"""In the same Secret, and of no use to a stage."""
 HOST = "10.244.0.1"
 """The node's address in the network of the Pods."""
 PROMPT = "a room for $(HOME) and $5"
@@ -67,6 +72,7 @@ found = {
     "temporary": tempfile.gettempdir(),
     "account": pathlib.Path("/var/run/secrets/kubernetes.io").exists(),
     "keys": sorted(name for name in os.environ if name.startswith("AWS_")),
+    "preloaded": os.environ.get("LD_PRELOAD", ""),
     "prompt": task["parameters"]["outpaint"]["prompt"],
     "pod": os.environ["SCENEWRIGHT_POD"],
 }
@@ -152,11 +158,13 @@ class Endpoint:
 
 @pytest.fixture(scope="module")
 def namespace(whole_cluster: WholeCluster) -> Iterator[str]:
-    """A namespace that enforces the restricted standard, with a volume for models."""
+    """A namespace that enforces the restricted standard, with a volume for models and the storage's Secret."""
     images.move_to_node(images.BASE, whole_cluster.containerd)
     plane = whole_cluster.control_plane
     name = f"pods-{uuid.uuid4().hex[:8]}"
     plane.create_namespace(name, {"pod-security.kubernetes.io/enforce": "restricted"})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lab-s3"}, "stringData": {**KEYS, **OTHERS}}
+    plane.api.create(f"/api/v1/namespaces/{name}/secrets", secret)
     folder = Path(f"/var/tmp/scenewright-{name}")
     folder.mkdir()
     folder.chmod(0o777)
@@ -173,6 +181,8 @@ def namespace(whole_cluster: WholeCluster) -> Iterator[str]:
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "weights"}, "spec": claim},
     )
     yield name
+    # Pods of a Job that retries by index are not let go while the Job is there, and they are deleted first.
+    plane.api.delete(f"/apis/batch/v1/namespaces/{name}/jobs?propagationPolicy=Background")
     plane.api.delete(f"/api/v1/namespaces/{name}")
     plane.api.delete(f"/api/v1/persistentvolumes/{name}")
     shutil.rmtree(folder)
@@ -223,7 +233,7 @@ def test_what_a_stages_process_may_write_and_sees(
     whole_cluster: WholeCluster, namespace: str, endpoint: Endpoint
 ) -> None:
     owner = Owned(namespace=namespace, uid=str(uuid.uuid4()))
-    settings = PodSettings(images={"cpu": images.BASE}, progress={"url": endpoint.url})  # type: ignore[arg-type]
+    settings = PodSettings(images=IMAGES, progress={"url": endpoint.url})  # type: ignore[arg-type]
     (filler,) = findings(whole_cluster, namespace, probed(job_of(Create("models"), settings, owner, **SPEC)))
     assert filler["others"]["/models"], "the models step fills the volume"
 
@@ -236,18 +246,41 @@ def test_what_a_stages_process_may_write_and_sees(
         assert found["others"] == {**readable_only, "/dev/shm": True}
         assert found["temporary"] == "/tmp" and found["prompt"] == PROMPT
         assert not found["account"], "no rights in the cluster"
-        assert found["keys"] == [], "keys of a secret that does not exist are left out"
+        assert found["keys"] == sorted(KEYS), "only the named keys of the Secret arrive"
+        assert not found["preloaded"]
         assert len(found["host"]) <= 63 and found["host"].endswith(f"-{found['index']}")
         assert found["pushed"] == 204
     totals = endpoint.totals(owner.uid)
     assert (totals.done, totals.busy_seconds) == (6, 3.0)
 
 
-def test_only_the_named_keys_of_a_secret_arrive(whole_cluster: WholeCluster, namespace: str) -> None:
-    data = {"AWS_ACCESS_KEY_ID": "a", "AWS_REGION": "b", "AWS_PROFILE": "c", "LD_PRELOAD": "/evil.so"}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lab-s3"}, "stringData": data}
-    whole_cluster.control_plane.api.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
-    owner = Owned(namespace=namespace, uid=str(uuid.uuid4()))
-    settings = PodSettings(images={"cpu": images.BASE})
-    (found,) = findings(whole_cluster, namespace, probed(job_of(Create("index"), settings, owner, **SPEC)))
-    assert found["keys"] == ["AWS_ACCESS_KEY_ID", "AWS_REGION"]
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [(None, 'secret "other-s3" not found'), ({"AWS_ACCESS_KEY_ID": "a"}, "couldn't find key AWS_SECRET_ACCESS_KEY")],
+    ids=["no Secret", "half a Secret"],
+)
+def test_without_the_storages_keys_no_process_starts(
+    whole_cluster: WholeCluster, namespace: str, present: dict[str, str] | None, missing: str
+) -> None:
+    """It would use the identity of the node."""
+    api, core = whole_cluster.control_plane.api, f"/api/v1/namespaces/{namespace}"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other-s3"}, "stringData": present}
+    if present is not None:
+        api.create(f"{core}/secrets", secret)
+    owner, spec = Owned(namespace=namespace, uid=str(uuid.uuid4())), {**SPEC, "storage": {"secretName": "other-s3"}}
+    job = probed(job_of(Create("index"), PodSettings(images=IMAGES), owner, **spec))
+    api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs?fieldValidation=Strict", job)
+
+    def waiting() -> dict[str, str]:
+        selector = f"labelSelector=batch.kubernetes.io/job-name={job['metadata']['name']}"
+        pods = api.get(f"{core}/pods?{selector}")["items"]
+        states = [pod["status"].get("containerStatuses", [{}])[0].get("state", {}) for pod in pods]
+        assert not [state for state in states if "terminated" in state or "running" in state], states
+        return next((state["waiting"] for state in states if "message" in state.get("waiting", {})), {})
+
+    deadline = time.monotonic() + 60.0
+    while not (found := waiting()):
+        assert time.monotonic() < deadline, whole_cluster.target.kubectl("-n", namespace, "describe", "pods")
+        time.sleep(0.5)
+    assert found["reason"] == "CreateContainerConfigError"
+    assert missing in found["message"]

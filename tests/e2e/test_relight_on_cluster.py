@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from trials import Trial
+from trials import Trial, environment_of_pods
 
 from cluster import trial
 from cluster.storage import StorageServer
@@ -43,7 +42,9 @@ def portraits_job(ambient: tuple[float, float] = (0.15, 0.4)) -> dict[str, Any]:
         "storage": {"secretName": trial.SECRET},
     }
     job["spec"]["relight"]["variants"] = 1
-    job["spec"]["relight"]["degradation"]["ambientRange"] = list(ambient)
+    # The example's third kind of light, advancedShading, has a range of its own.
+    weights = {"softShading": 0.6, "specular": 0.4}
+    job["spec"]["relight"]["degradation"] |= {"ambientRange": list(ambient), "weights": weights}
     job["spec"]["execution"] |= {
         "samplesPerShard": COUNT // SHARDS,
         "stageOverrides": {stage: {"resources": SMALL} for stage in STAGES},
@@ -91,7 +92,7 @@ def test_the_data_set_has_the_bytes_of_a_local_run(finished: Trial, tmp_path: Pa
     local, manifest = tmp_path / "local", tmp_path / "job.json"
     manifest.write_text(json.dumps(portraits_job()))
     command = [sys.executable, "-m", "scenewright.cli.main", "run", str(manifest), "--output", str(local)]
-    environment = {**os.environ, **finished.storage.environment()}
+    environment = environment_of_pods(finished.storage, threads=1)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     there = finished.stored(NAME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from test_world_batch import TINY, write_panorama
-from trials import Trial
+from trials import Trial, environment_of_pods
 
 from cluster import trial
 from cluster.storage import StorageServer
@@ -27,7 +26,6 @@ MOTIONS = ("in", "right")
 STAGES = ("scaffold", "depth", *(f"expand-{motion}" for motion in MOTIONS), "points", "train", "export")
 SMALL = {"requests": {"cpu": "500m", "memory": "1Gi"}}
 """Two Pods fit beside the operator on two processors."""
-THREADS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
 VOLATILE = {"report.html"}
 """Pages hold times and where they were made."""
 
@@ -83,7 +81,7 @@ def test_the_worlds_have_the_bytes_of_a_local_run(finished: Trial, tmp_path: Pat
     local, manifest = tmp_path / "local", tmp_path / "job.json"
     manifest.write_text(json.dumps(rooms_job()))
     command = [sys.executable, "-m", "scenewright.cli.main", "run", str(manifest), "--output", str(local)]
-    environment = {**os.environ, **finished.storage.environment(), **THREADS}
+    environment = environment_of_pods(finished.storage, threads=1)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     there = finished.stored(NAME)

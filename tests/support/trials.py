@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,19 @@ from typing import Any
 from cluster import trial
 from cluster.chart import Target
 from cluster.storage import StorageServer
+from scenewright.execution.devices import thread_environment
 
 DEADLINE = "1500s"
+
+
+def environment_of_pods(storage: StorageServer, threads: int) -> dict[str, str]:
+    """The environment of a local run that must give the bytes of the Pods on the same machine.
+
+    Pods get their number of threads and no settings of BLAS. A core type set for this machine chooses other kernels,
+    which round a product of two matrices otherwise.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "MKL_", "OMP_"))}
+    return {**own, **storage.environment(), **thread_environment({}, threads)}
 
 
 @dataclass(frozen=True)

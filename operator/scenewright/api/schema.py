@@ -92,7 +92,7 @@ class _Translation:
         out = self.node(self._definitions[source["$ref"].rpartition("/")[2]])
         out.update(_described(source))
         if "default" in source:
-            out["default"] = _written_default(out) if out["type"] == "object" else source["default"]
+            out["default"] = _block_default(out, source["default"]) if out["type"] == "object" else source["default"]
         return out
 
     def _union(self, source: Schema) -> Schema:
@@ -137,9 +137,26 @@ class _Translation:
         return {PRESERVE_UNKNOWN: True}
 
 
-def _written_default(block: Schema) -> Schema:
-    """The defaults of all fields of a block."""
-    return {name: copy.deepcopy(child["default"]) for name, child in block["properties"].items() if "default" in child}
+def _block_default(block: Schema, given: Schema) -> Schema:
+    """The defaults of all fields of a block, which an object that says nothing of it gets from the API server.
+
+    Raises:
+        TypeError: `given`, the default of the field that holds the block, has other values. An object that says a
+            part of the block would get neither.
+    """
+    found = {name: copy.deepcopy(child["default"]) for name, child in block["properties"].items() if "default" in child}
+    given, written = _said(given), _said(found)
+    for name, value in given.items():
+        if written.get(name) != value:
+            raise TypeError(f"{name}: a block's default {value!r} must be that of its field, {written.get(name)!r}")
+    return found
+
+
+def _said(value: Any) -> Any:
+    """A default without what is None or empty, which a schema leaves out."""
+    if not isinstance(value, dict):
+        return value
+    return {name: said for name, each in value.items() if (said := _said(each)) not in (None, [], {})}
 
 
 def _described(source: Schema) -> Schema:

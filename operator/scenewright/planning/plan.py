@@ -116,7 +116,13 @@ def make_plan(
     pipeline = given_pipeline(kind, spec)
     if pipeline is None:
         raise SpecError([Problem("kind", kind, "no pipeline of this kind is installed")])
-    parameters, chain = effective_parameters(pipeline, getattr(spec, pipeline.name), spec.execution.stage_overrides)
+    given: Params = getattr(spec, pipeline.name)
+    overrides = spec.execution.stage_overrides
+    if "execution.stageOverrides" in lab:
+        # A lab's overrides are for the stages of all pipelines. An object takes those of its own.
+        names = {stage.name for stage in pipeline.stages(given)}
+        overrides = {name: override for name, override in overrides.items() if name in names}
+    parameters, chain = effective_parameters(pipeline, given, overrides)
     selected = _checked_selection(spec, parameters, chain)
     revisions = backends.revisions(chain, revision_of)
     return Plan(

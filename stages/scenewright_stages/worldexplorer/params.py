@@ -49,6 +49,17 @@ class SevaParams(Params):
     precision: Literal["fp16", "bf16", "fp32"] = Field(default="fp16", description="Arithmetic on the GPU.")
 
 
+class TurnParams(SevaParams):
+    """How SEVA draws while the camera turns in place."""
+
+    guidance: float = Field(
+        default=4.0, ge=1.0, le=20.0, description="Guidance scale of the frames that are drawn first, along the path."
+    )
+    guidance_between: float = Field(
+        default=2.0, ge=1.0, le=20.0, description="Guidance scale of the frames between those."
+    )
+
+
 class FluxParams(Params):
     """How FLUX.1 draws views from texts."""
 
@@ -134,7 +145,7 @@ class ScaffoldParams(Params):
         multiple_of=8,
         description="Frames of seva's full turn; every eighth part of them is one of the eight views.",
     )
-    seva: SevaParams = SevaParams(guidance=4.0, guidance_between=2.0)
+    seva: TurnParams = TurnParams()
     field_of_view_degrees: float = Field(
         default=0.0,
         ge=0.0,

@@ -142,6 +142,23 @@ def test_a_default_that_leaves_a_default_out_is_found() -> None:
     assert any("the default of inner lacks size" in problem for problem in lint.problems(schema))
 
 
+def test_a_field_whose_block_has_another_default_than_the_blocks_fields_is_refused() -> None:
+    """The API server would fill in the fields' defaults, and a run on a laptop the other."""
+
+    class Drawing(Params):
+        """A block."""
+
+        guidance: float = Field(default=3.0, description="How closely.")
+
+    class Scaffold(Params):
+        """The outer block."""
+
+        drawing: Drawing = Drawing(guidance=4.0)
+
+    with pytest.raises(TypeError, match=r"guidance: a block's default 4\.0"):
+        structural_schema(Scaffold)
+
+
 def test_what_cannot_be_translated_is_told_instead_of_lost() -> None:
     class Mixed(Params):
         """A block."""

@@ -68,6 +68,15 @@ def test_schema_defaults_that_the_api_server_stored_count_as_not_said() -> None:
     assert storage_secret(stored["spec"], LAB) == "lab-s3"
 
 
+def test_overrides_of_a_lab_are_for_the_stages_of_all_pipelines() -> None:
+    small = {"resources": {"requests": {"cpu": "1"}}}
+    overrides = {"stageOverrides": {"coarse": small, "segment": small}}
+    plan = make_plan(document(), defaults={"execution": overrides})
+    assert plan.spec.execution.stage_overrides["coarse"].resources.requests == {"cpu": "1"}
+    with pytest.raises(SpecError, match="segment"):
+        make_plan(document(execution=overrides))
+
+
 def test_a_status_keeps_them() -> None:
     _, taken = with_lab_defaults(document(), LAB)
     kept = in_status({"effective": {"defaults": to_status(taken)}})

@@ -62,6 +62,35 @@ def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
     assert len(store) == 1
 
 
+def test_the_answer_to_a_deletion_that_comes_late_brings_nothing_back() -> None:
+    store, changes = recorded()
+    store.put(Thing("a", "1"), 5)
+    store.remove("lab", "a", "1")
+    changes.clear()
+    store.put(Thing("a", "1", state="deleting"), 6)
+    assert len(store) == 0 and not changes
+    store.put(Thing("a", "2"), 8)
+    assert store.get("lab", "a") == Thing("a", "2"), "a successor of the same name"
+
+
+def test_what_was_deleted_is_there_again_after_a_restore_from_a_backup() -> None:
+    store, _ = recorded()
+    store.put(Thing("a", "1"), 20)
+    store.remove("lab", "a", "1")
+    store.put(Thing("a", "1"), 10, forced=True)
+    store.put(Thing("a", "1", state="x"), 11)
+    assert store.get("lab", "a") == Thing("a", "1", state="x")
+
+
+def test_of_many_deletions_only_the_latest_are_remembered() -> None:
+    store, _ = recorded()
+    for number in range(5000):
+        store.remove("lab", "a", str(number))
+    assert len(store._deleted) == 1000
+    store.put(Thing("a", "4999"), 1)
+    assert len(store) == 0
+
+
 def test_removing_with_a_uid_spares_the_successor_of_that_name() -> None:
     store, _ = recorded()
     store.put(Thing("a", "second"), 5)

@@ -116,6 +116,14 @@ def test_an_object_that_is_gone_is_waited_for_no_longer(event: str | None) -> No
     assert age() == 0.0
 
 
+def test_an_answer_to_a_write_brings_back_no_object_that_is_gone() -> None:
+    bench = Bench()
+    bench.router.take_watched("SceneJob", "ADDED", scene("yard", 300))
+    bench.router.take_watched("SceneJob", "DELETED", scene("yard", 320))
+    bench.router.take_own_write(scene("yard", 310))
+    assert len(bench.router.objects) == 0
+
+
 def test_an_event_that_came_before_the_answer_to_the_write_is_its_report() -> None:
     bench = Bench()
     bench.router.take_watched("SceneJob", "ADDED", scene("yard", 300))

@@ -1,7 +1,8 @@
 """What is known of Jobs and Pods, by name and by owner, and of the objects of our kinds.
 
 Reads and writes happen on one event loop. Our own writes are put in as soon as the API server has answered, so that the
-next planning sees them although the watch has not told of them yet; an older version never replaces a newer one.
+next planning sees them although the watch has not told of them yet. An older version never replaces a newer one, and
+what is gone stays gone: on a busy machine the answer to a deletion is read after the watch has reported its end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Owned(Protocol):
 
 
 T = TypeVar("T", bound=Owned)
+_REMEMBERED = 1000
+"""Uids of deleted objects that are remembered: many more than there are requests under way."""
 Name = tuple[str, str]
 Changed = Callable[[T | None, T | None], None]
 ObjectChanged = Callable[[ObservedObject | None, ObservedObject | None], None]
@@ -51,6 +54,7 @@ class Store(Generic[T]):
         self.wanted: Callable[[T], bool] = wanted or (lambda _value: True)
         self.outlives: Callable[[T], bool] = outlives or (lambda _value: False)
         self._gone: set[Name] = set()
+        self._deleted: dict[str, None] = {}
         self._entries: dict[Name, tuple[int, T]] = {}
         self._owned: defaultdict[str, set[Name]] = defaultdict(set)
 
@@ -70,8 +74,10 @@ class Store(Generic[T]):
         return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
 
     def put(self, value: T, version: int, forced: bool = False) -> None:
-        """Keeps a projection unless a newer version is there; `forced` when versions have begun anew."""
-        if not self.wanted(value):
+        """Keeps a projection unless a newer version is there or was deleted; `forced` when versions have begun anew."""
+        if forced:
+            self._deleted.pop(value.uid, None)
+        if not self.wanted(value) or value.uid in self._deleted:
             return
         name = (value.namespace, value.name)
         old_version, old = self._entries.get(name, (-1, None))
@@ -86,7 +92,12 @@ class Store(Generic[T]):
             self.changed(old, value)
 
     def remove(self, namespace: str, name: str, uid: str = "") -> None:
-        """An object is gone and is forgotten, unless it outlives that; with a uid, that one only and no successor."""
+        """An object is gone and is forgotten, unless it outlives that; with a uid, that one only and no successor.
+
+        Without a uid it may be ours again later.
+        """
+        if uid:
+            self._remember(uid)
         entry = self._entries.get((namespace, name))
         if entry is None or (uid and entry[1].uid != uid):
             return
@@ -121,6 +132,11 @@ class Store(Generic[T]):
     def newest(self) -> int:
         """The newest version that was seen."""
         return max((version for version, _ in self._entries.values()), default=0)
+
+    def _remember(self, uid: str) -> None:
+        self._deleted[uid] = None
+        if len(self._deleted) > _REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
 
     def _forget(self, name: Name, value: T) -> None:
         del self._entries[name]

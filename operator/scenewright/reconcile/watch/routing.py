@@ -82,10 +82,15 @@ class Router:
         return max((now - since for _, since in self._unheard[kind].values()), default=0.0)
 
     def take_own_write(self, raw: dict[str, Any]) -> None:
-        """The answer to a status write of ours: known at once, and no reason to plan again."""
+        """The answer to a status write of ours: known at once, and no reason to plan again.
+
+        The object may be gone by now, or have a successor of the same name.
+        """
         value = observed_object(raw, raw["kind"])
         known = self.objects.get(value.key)
-        if known is not None and known.version < value.version:
+        if known is None or known.uid != value.uid:
+            return
+        if known.version < value.version:
             _, since = self._unheard[value.kind].get(value.uid, (0, time.monotonic()))
             self._unheard[value.kind][value.uid] = (value.version, since)
         self._own_write = value.uid
