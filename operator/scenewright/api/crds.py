@@ -52,7 +52,7 @@ def crd(kind: Kind, *, built_in: bool = False) -> Object:
 
 def crd_files(*, built_in: bool = True) -> dict[str, str]:
     """File name and YAML text of every CRD; the same text for the same models."""
-    form = {"Dumper": _Dumper, "sort_keys": False, "width": 120, "allow_unicode": True}
+    form: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "width": 120, "allow_unicode": True}
     texts = {kind: yaml.dump(crd(kind, built_in=built_in), **form) for kind in KINDS}
     return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + text for kind, text in texts.items()}
 

@@ -65,8 +65,7 @@ class Plan:
 
     def references(self) -> dict[str, ObjectReference]:
         """The objects that it needs, by the name of the input."""
-        needed = (each for each in self.inputs if each.kind and each.object)
-        return {each.name: ObjectReference(each.kind, each.object) for each in needed}
+        return {each.name: ObjectReference(each.kind, each.object) for each in self.inputs if each.kind and each.object}
 
     def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
         """The plan of a run that starts now: what other objects hold is part of the keys."""

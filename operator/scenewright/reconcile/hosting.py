@@ -101,7 +101,7 @@ def _registry(connection: Connection, take: Take, working: _Working) -> kopf.Ope
         await connection.renew()
         return await credentials(connection)
 
-    async def on_event(event: Any, param: Any, **_: Any) -> None:
+    async def on_event(event: Any, param: Any = None, **_: Any) -> None:
         take(param, event["type"], dict(event["object"]))
 
     for kind, plural in PLURALS.items():
