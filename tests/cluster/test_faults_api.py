@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from typing import Any
 
 import operator_process as op
 import pytest
@@ -13,6 +15,9 @@ from cluster import Faults
 
 __all__ = ["bench", "serving"]
 pytestmark = pytest.mark.slow
+AWAY_SECONDS = float(os.environ.get("SCENEWRIGHT_AWAY_SECONDS", "900"))
+"""Of the long outage, which only the soak has."""
+WORKS_AGAIN_SECONDS = 60.0
 
 # A watch of kopf's that is answered with 410 ends the process. It must live longer than a slow machine takes to start
 # it, or it comes to nothing; each of its three watches draws anew whenever it is dropped.
@@ -65,6 +70,44 @@ def test_etcd_is_away_for_twenty_seconds(bench: Bench) -> None:
     bench.cluster.stop_etcd(20.0)
     check(bench, names)
     assert operator.running
+
+
+@pytest.mark.soak
+@pytest.mark.serial
+@pytest.mark.timeout(AWAY_SECONDS + 900)
+def test_the_api_server_is_away_for_a_quarter_of_an_hour(bench: Bench) -> None:
+    """The process waits for it, alive for its probe all the time, and works again within a minute of its return."""
+    operator = bench.operator().start().wait_ready()
+    names = bench.begin()
+    time.sleep(3.0)
+    stop, dead = threading.Event(), list[str]()
+    probe = threading.Thread(target=lambda: _probe(operator, stop, dead))
+    probe.start()
+    try:
+        bench.cluster.restart_api_server(down_seconds=AWAY_SECONDS)
+    finally:
+        stop.set()
+        probe.join()
+    back, late = time.monotonic(), "scene-late"
+    op.create(bench.cluster, bench.namespace, [op.chain_object(late)])
+    op.eventually(lambda: any(_is_of(job, late) for job in bench.jobs()), WORKS_AGAIN_SECONDS, "a new object has a Job")
+    print(f"works {time.monotonic() - back:.1f} s after the return")
+    check(bench, [*names, late])
+    assert operator.running
+    assert not dead
+
+
+def _probe(operator: op.OperatorProcess, stop: threading.Event, dead: list[str]) -> None:
+    """Asks as the kubelet's liveness probe does, and notes what the kubelet would end the container for."""
+    while not stop.wait(10.0):
+        try:
+            operator.wait_alive(seconds=20.0)
+        except AssertionError as error:
+            dead.append(str(error))
+
+
+def _is_of(job: dict[str, Any], name: str) -> bool:
+    return bool(job["metadata"]["labels"]["scenewright.io/object"] == name)
 
 
 def test_watches_are_dropped_while_everything_changes(bench: Bench) -> None:

@@ -52,7 +52,9 @@ def crd(kind: Kind, *, built_in: bool = False) -> Object:
 
 def crd_files(*, built_in: bool = True) -> dict[str, str]:
     """File name and YAML text of every CRD; the same text for the same models."""
-    return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + _yaml(crd(kind, built_in=built_in)) for kind in KINDS}
+    form: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "width": 120, "allow_unicode": True}
+    texts = {kind: yaml.dump(crd(kind, built_in=built_in), **form) for kind in KINDS}
+    return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + text for kind, text in texts.items()}
 
 
 def _names(kind: str, plural: str) -> Object:
@@ -116,8 +118,3 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-def _yaml(content: Object) -> str:
-    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-    return text

@@ -22,7 +22,6 @@ from scenewright.planning.plan import Plan
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
 RowState = Literal["pending", "running", "done", "current", "failed", "stopped", "excluded"]
-_TITLES = {INDEX_STEP: "Read the input", PUBLISH_STEP: "Publish"}
 
 
 @dataclass
@@ -104,13 +103,11 @@ class Board:
     @classmethod
     def of(cls, plan: Plan) -> Board:
         """The board of a plan before it starts."""
-        titles = [(INDEX_STEP, _TITLES[INDEX_STEP])]
-        titles += [(stage.name, stage.title or stage.name) for stage in plan.chain]
-        titles += [(PUBLISH_STEP, _TITLES[PUBLISH_STEP])]
-        rows = {step: Row(step, title) for step, title in titles}
-        for stage in plan.chain:
-            if stage.name not in plan.selected:
-                rows[stage.name].state = "excluded"
+        stages = {stage.name: stage.title or stage.name for stage in plan.chain}
+        titles = {INDEX_STEP: "Read the input", **stages, PUBLISH_STEP: "Publish"}
+        rows = {step: Row(step, title) for step, title in titles.items()}
+        for name in stages.keys() - set(plan.selected):
+            rows[name].state = "excluded"
         return cls(rows)
 
     def update(self, event: Event) -> None:

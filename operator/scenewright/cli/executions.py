@@ -35,7 +35,7 @@ def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str
     folder = Path(unquote(parts.path))
     if wanted == NEW:
         return _below(output_uri, _new_name(folder, time.time() if now is None else now))
-    found = sorted(each for each in folder.iterdir() if _is_execution(each)) if folder.is_dir() else []
+    found = sorted(each.parent for each in folder.glob(f"*/{layout.ROOT}") if each.is_dir())
     if not found:
         raise _refused(wanted, f"{folder} holds no execution; begin with {OPTION} {NEW}")
     if wanted == LAST:
@@ -50,10 +50,6 @@ def _new_name(folder: Path, now: float) -> str:
     while (folder / (name := time.strftime(_STAMP, time.localtime(now)))).exists():
         now += 1
     return name
-
-
-def _is_execution(folder: Path) -> bool:
-    return (folder / layout.ROOT).is_dir()
 
 
 def _modified(folder: Path) -> tuple[float, str]:

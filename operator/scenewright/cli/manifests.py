@@ -13,7 +13,14 @@ from typing import Any
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
 from scenewright.cli.executions import execution_uri
-from scenewright.planning.documents import absolute_uri, kind_of, parse_documents, with_absolute_uris, with_value
+from scenewright.planning.documents import (
+    absolute_uri,
+    kind_of,
+    parse_documents,
+    value_at,
+    with_absolute_uris,
+    with_value,
+)
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.plan import Plan, make_plan, outputs_conflict
@@ -190,8 +197,10 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
         document = with_value(document, ["spec", "input", "uri"], absolute_uri(changes.input_uri, here))
     if changes.output_uri:
         document = with_value(document, ["spec", "output", "uri"], absolute_uri(changes.output_uri, here))
-    if changes.execution:
-        document = _in_execution(document, changes.execution)
+    output = value_at(document, "spec", "output", "uri")
+    # Validation says if there is none.
+    if changes.execution and isinstance(output, str):
+        document = with_value(document, ["spec", "output", "uri"], execution_uri(output, changes.execution))
     if changes.only or changes.start_from:
         stages: dict[str, Any] = {}
         if changes.only:
@@ -202,21 +211,9 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     return document
 
 
-def _in_execution(document: dict[str, Any], wanted: str) -> dict[str, Any]:
-    spec = document.get("spec")
-    output = spec.get("output") if isinstance(spec, dict) else None
-    uri = output.get("uri") if isinstance(output, dict) else None
-    if not isinstance(uri, str):
-        # Validation says what is missing.
-        return document
-    changed: dict[str, Any] = with_value(document, ["spec", "output", "uri"], execution_uri(uri, wanted))
-    return changed
-
-
 def _named(document: dict[str, Any], problem: Problem) -> Problem:
-    metadata = document.get("metadata")
-    name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
-    return Problem(f"{name}: {problem.field}", problem.value, problem.remedy)
+    name = value_at(document, "metadata", "name")
+    return Problem(f"{'?' if name is None else name}: {problem.field}", problem.value, problem.remedy)
 
 
 def _shared_outputs(plans: Sequence[Plan]) -> list[Problem]:

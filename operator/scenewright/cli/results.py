@@ -120,7 +120,9 @@ def print_rich_summary(plan: Plan, outcome: Outcome, retried: bool, console: Con
     if outcome.report is not None and outcome.report.warnings:
         parts += [*(Text(f"! {warning}", "bold yellow") for warning in outcome.report.warnings), Text("")]
     if _failures(outcome):
-        parts.append(_failure_table(plan, outcome))
+        parts.append(failure_table((each.sample, each.stage, each.reason, each.message) for each in _failures(outcome)))
+        dropped = outcome.report.outputs.get("dropped", "") if outcome.report else ""
+        parts.append(Text(f"all of them: {place(dropped)}" if dropped else "", "dim"))
     if hint := retry_hint(outcome, retried):
         parts.append(Text(hint, "dim"))
     if outcome.report is not None and not outcome.problems:
@@ -130,13 +132,6 @@ def print_rich_summary(plan: Plan, outcome: Outcome, retried: bool, console: Con
 
 def _failures(outcome: Outcome) -> list[Failure]:
     return list(outcome.report.failures) if outcome.report else []
-
-
-def _failure_table(plan: Plan, outcome: Outcome) -> RenderableType:
-    table = failure_table((each.sample, each.stage, each.reason, each.message) for each in _failures(outcome))
-    dropped = outcome.report.outputs.get("dropped", "") if outcome.report else ""
-    more = Text(f"all of them: {place(dropped)}", "dim") if dropped else Text("")
-    return Group(table, more)
 
 
 def failure_table(failures: Iterable[tuple[str, str, str, str]]) -> Table:

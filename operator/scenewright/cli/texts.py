@@ -77,16 +77,6 @@ def print_json(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def refuse(error: SpecError, as_json: bool) -> int:
-    """Tells the problems and returns the exit code."""
-    if as_json:
-        problems = [problem.to_json() for problem in error.problems]
-        print_json({"exitCode": COMMAND_REFUSED, "reason": "SpecRefused", "problems": problems})
-    else:
-        print_problems(error.problems)
-    return COMMAND_REFUSED
-
-
 def refusing(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
     """A command that tells why a spec was refused, as JSON when called with `as_json=True`; returns its exit code."""
 
@@ -95,6 +85,11 @@ def refusing(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
         try:
             return command(*args, **kwargs)
         except SpecError as error:
-            return refuse(error, bool(kwargs.get("as_json")))
+            if kwargs.get("as_json"):
+                problems = [problem.to_json() for problem in error.problems]
+                print_json({"exitCode": COMMAND_REFUSED, "reason": "SpecRefused", "problems": problems})
+            else:
+                print_problems(error.problems)
+            return COMMAND_REFUSED
 
     return refusing_command

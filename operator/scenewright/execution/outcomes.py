@@ -77,7 +77,10 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
         waits = f"{wait} for a choice: `scenewright pick` shows and answers them"
         return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
     if _nothing_was_readable(plan, report):
-        return _nothing_readable(plan, report)
+        first = report.failures[0]
+        message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
+        problem = Problem("spec.input.uri", plan.input_uri, message)
+        return Outcome(COMMAND_REFUSED, "NothingReadable", message, (problem,), report)
     if failed:
         message = f"{failed} of {report.samples + report.rejected} samples failed"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesFailed", message, report=report)
@@ -129,13 +132,6 @@ def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None
         if stage.name in plan.selected and stage.secret and not environment.get(stage.secret.variable)
     )
     return Outcome(COMMAND_REFUSED, "SecretMissing", str(problems[0]), problems) if problems else None
-
-
-def _nothing_readable(plan: Plan, report: Report) -> Outcome:
-    first = report.failures[0]
-    message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
-    problem = Problem("spec.input.uri", plan.input_uri, message)
-    return Outcome(COMMAND_REFUSED, "NothingReadable", message, (problem,), report)
 
 
 def _nothing_was_readable(plan: Plan, report: Report) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scenewright.execution.events import Event, Indexed, Progress, StepFinished, StepStarted, StepUpToDate
 from scenewright.execution.folders import ShardFolder
-from scenewright_stages.contract.reports import Report, StageCounts
+from scenewright_stages.contract.reports import StageCounts
 from scenewright_stages.contract.task import INDEX_STEP
 
 
@@ -79,11 +79,8 @@ class StepClock:
         counts = report.stages.get(step) if report else None
         self._on_event(StepFinished(step, seconds, code, self._shard, self._shards, counts))
         if step == INDEX_STEP and code == 0 and report is not None:
-            self._take_index(report)
-
-    def _take_index(self, report: Report) -> None:
-        self._indexed.update({stage: counts.todo for stage, counts in report.stages.items()})
-        self._on_event(Indexed(report))
+            self._indexed.update({stage: counts.todo for stage, counts in report.stages.items()})
+            self._on_event(Indexed(report))
 
     def _is_up_to_date(self, step: str) -> bool:
         return self._indexed.get(step) == 0

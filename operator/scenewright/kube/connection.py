@@ -64,7 +64,8 @@ async def connect(context: str = "") -> Connection:
         config.ConfigException: there are no credentials, or no such context.
     """
     configuration = Configuration()
-    if not _has_kubeconfig() and _POD_NAMESPACE.exists():
+    given = os.environ.get("KUBECONFIG") or Path(config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser().exists()
+    if not given and _POD_NAMESPACE.exists():
 
         async def read_token() -> None:
             config.load_incluster_config(client_configuration=configuration)
@@ -79,10 +80,6 @@ async def connect(context: str = "") -> Connection:
         await loader.load_and_set(configuration)
 
     return Connection(configuration, chosen["context"].get("namespace") or "default", read_again)
-
-
-def _has_kubeconfig() -> bool:
-    return bool(os.environ.get("KUBECONFIG")) or Path(config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser().exists()
 
 
 def _context(name: str) -> dict[str, Any]:

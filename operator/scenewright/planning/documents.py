@@ -72,15 +72,13 @@ def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]
     spec = document.get("spec")
     if not isinstance(spec, dict):
         return document
-    resolved = {name: _with_absolute_uri(spec[name], folder) for name in _URI_BLOCKS if name in spec}
     known = pipelines(kind_of(document)) if document.get("kind") in KINDS else {}
-    for name, pipeline in known.items():
-        if name in spec:
-            block = spec[name]
-            for path in pipeline.uri_parameters:
-                block = _with_absolute_value(block, [to_camel(part) for part in path.split(".")], folder)
-            resolved[name] = block
-    return {**document, "spec": {**spec, **resolved}}
+    paths = [f"{name}.uri" for name in _URI_BLOCKS]
+    paths += [f"{name}.{path}" for name, pipeline in known.items() for path in pipeline.uri_parameters]
+    for path in paths:
+        name, *below = path.split(".")
+        spec = _with_absolute_value(spec, [name, *map(to_camel, below)], folder)
+    return {**document, "spec": spec}
 
 
 def absolute_uri(uri: str, folder: Path) -> str:
@@ -101,10 +99,11 @@ def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
     return base
 
 
-def _with_absolute_uri(block: Any, folder: Path) -> Any:
-    if isinstance(block, dict) and isinstance(block.get("uri"), str):
-        return {**block, "uri": absolute_uri(block["uri"], folder)}
-    return block
+def value_at(node: Any, *path: str) -> Any:
+    """The value at a path of the raw tree; None where there is none."""
+    for name in path:
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _with_absolute_value(block: Any, path: Sequence[str], folder: Path) -> Any:

@@ -79,10 +79,13 @@ def selected_stages(chain: Sequence[StageSpec], stages: Stages) -> tuple[str, ..
     Raises:
         SpecError: a name that the chain lacks.
     """
-    names = [stage.name for stage in chain]
+    field, names = "spec.execution.stages", [stage.name for stage in chain]
+    given = {f"{field}.only[{position}]": name for position, name in enumerate(stages.only)}
+    if stages.start_from is not None:
+        given[f"{field}.startFrom"] = stages.start_from
     problems = [
-        Problem(field, name, f"no such stage with these parameters; {suggestion(name, names)}")
-        for field, name in _given(stages)
+        Problem(path, name, f"no such stage with these parameters; {suggestion(name, names)}")
+        for path, name in given.items()
         if name not in names
     ]
     if problems:
@@ -90,9 +93,3 @@ def selected_stages(chain: Sequence[StageSpec], stages: Stages) -> tuple[str, ..
     if stages.start_from is not None:
         return tuple(names[names.index(stages.start_from) :])
     return tuple(name for name in names if not stages.only or name in stages.only)
-
-
-def _given(stages: Stages) -> list[tuple[str, str]]:
-    field = "spec.execution.stages"
-    start = [(f"{field}.startFrom", stages.start_from)] if stages.start_from is not None else []
-    return start + [(f"{field}.only[{position}]", name) for position, name in enumerate(stages.only)]

@@ -81,11 +81,6 @@ def named_inputs(pipeline: Pipeline, spec: CommonSpec, parameters: Params) -> tu
     return (dataset, *own)
 
 
-def references(inputs: tuple[NamedInput, ...]) -> dict[str, ObjectReference]:
-    """The objects that named inputs refer to, by the input's name."""
-    return {each.name: ObjectReference(each.kind, each.object) for each in inputs if each.kind and each.object}
-
-
 def task_inputs(inputs: tuple[NamedInput, ...], resolved: Mapping[str, ResolvedInput]) -> dict[str, TaskNamedInput]:
     """The named inputs as stage processes get them; those of objects that are not resolved are left out."""
     found: dict[str, TaskNamedInput] = {}

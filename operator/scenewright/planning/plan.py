@@ -12,7 +12,7 @@ from scenewright.api.names import API_VERSION
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters, selected_stages
-from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs, references
+from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs
 from scenewright.planning.lab import with_lab_defaults
 from scenewright.planning.problems import Problem, SpecError
 from scenewright.planning.validation import validated
@@ -65,7 +65,7 @@ class Plan:
 
     def references(self) -> dict[str, ObjectReference]:
         """The objects that it needs, by the name of the input."""
-        return references(self.inputs)
+        return {each.name: ObjectReference(each.kind, each.object) for each in self.inputs if each.kind and each.object}
 
     def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
         """The plan of a run that starts now: what other objects hold is part of the keys."""
@@ -123,7 +123,9 @@ def make_plan(
         names = {stage.name for stage in pipeline.stages(given)}
         overrides = {name: override for name, override in overrides.items() if name in names}
     parameters, chain = effective_parameters(pipeline, given, overrides)
-    selected = _checked_selection(spec, parameters, chain)
+    selected = selected_stages(chain, spec.execution.stages)
+    if problems := backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses):
+        raise SpecError(problems)
     revisions = backends.revisions(chain, revision_of)
     return Plan(
         kind=kind,
@@ -171,15 +173,6 @@ def _retries_apart(given: Retries, pipeline: Pipeline) -> dict[str, Any]:
     usual = effective_retries(Retries(), pipeline.retries_per_sample).model_dump(by_alias=True)
     found = effective_retries(given, pipeline.retries_per_sample).model_dump(by_alias=True)
     return {name: value for name, value in found.items() if value != usual[name]}
-
-
-def _checked_selection(spec: CommonSpec, parameters: Params, chain: tuple[StageSpec, ...]) -> tuple[str, ...]:
-    """The stages that may run, once every licence that they need is accepted."""
-    selected = selected_stages(chain, spec.execution.stages)
-    problems = backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses)
-    if problems:
-        raise SpecError(problems)
-    return selected
 
 
 def _differences(block: Params) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
     """
     spec = plan.spec
     execution = spec.execution
+    given = spec.input if isinstance(spec, JobSpec) else None
     return Task(
         kind=plan.kind,
         name=plan.name,
@@ -63,7 +64,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         run=settings.run,
         work_hash=plan.work_hash,
         keys=dict(plan.keys),
-        input=_task_input(plan),
+        input=TaskInput(uri=given.uri, select=Selection(**given.select.model_dump())) if given else None,
         inputs=task_inputs(plan.inputs, plan.resolved),
         output=TaskOutput(uri=spec.output.uri, prune=spec.output.prune),
         seed=execution.seed,
@@ -93,10 +94,3 @@ def task_text(task: Task) -> str:
     if len(text.encode()) > MAXIMUM_TASK_BYTES:
         raise ValueError(f"the task has {len(text.encode())} bytes, more than {MAXIMUM_TASK_BYTES}")
     return text
-
-
-def _task_input(plan: Plan) -> TaskInput | None:
-    if not isinstance(plan.spec, JobSpec):
-        return None
-    given = plan.spec.input
-    return TaskInput(uri=given.uri, select=Selection(**given.select.model_dump()))

@@ -23,8 +23,9 @@ _REMEDIES: dict[str, Callable[[Context], str]] = {
     "less_than_equal": lambda ctx: f"must be <= {_number(ctx['le'])}",
     "multiple_of": lambda ctx: f"must be a multiple of {_number(ctx['multiple_of'])}",
     "finite_number": lambda ctx: "must be a finite number",
-    "missing": lambda ctx: "is required",
-    "string_pattern_mismatch": lambda ctx: f"must be {_meaning(ctx['pattern'])}",
+    "string_pattern_mismatch": lambda ctx: (
+        f"must be {MEANINGS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
+    ),
     "string_too_long": lambda ctx: f"must have at most {ctx['max_length']} characters",
     "string_too_short": lambda ctx: f"must have at least {ctx['min_length']} characters",
     "too_long": lambda ctx: f"must have at most {ctx['max_length']} entries",
@@ -84,15 +85,13 @@ def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list
         return [Problem(field, ABSENT, no_such_field(path.rpartition(".")[2], owner))]
     if detail["type"] in ("literal_error", "enum"):
         return [Problem(field, detail["input"], _choices(detail["input"], context))]
-    if detail["type"] in ("missing", "value_error"):
-        return [Problem(field, ABSENT, _REMEDIES["missing"](context) if detail["type"] == "missing" else _said(detail))]
+    if detail["type"] == "value_error":
+        # What a validator of the model itself said, without pydantic's introduction.
+        return [Problem(field, ABSENT, detail["msg"].removeprefix("Value error, "))]
+    if detail["type"] == "missing":
+        return [Problem(field, ABSENT, "is required")]
     remedy = _REMEDIES.get(detail["type"])
     return [Problem(field, detail["input"], remedy(context) if remedy else detail["msg"])]
-
-
-def _said(detail: ErrorDetails) -> str:
-    """What a validator of the model itself said, without pydantic's introduction."""
-    return detail["msg"].removeprefix("Value error, ")
 
 
 def _choices(value: Any, context: Context) -> str:
@@ -120,7 +119,7 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str
         elif block is not None:
             field = field_of(block, part)
             owner, path, annotation = block, _joined(path, part), field.annotation if field else None
-        elif _is_mapping(annotation):
+        elif get_origin(annotation) is dict:
             path, annotation, owner = _joined(path, part), _item_of(annotation), None
     return path, owner
 
@@ -132,16 +131,8 @@ def field_of(block: type[BaseModel], alias: str) -> FieldInfo | None:
 
 def block_of(annotation: Any) -> type[BaseModel] | None:
     """The model of a field that is a block; None for values, lists and mappings."""
-    candidates = [annotation, *([] if _is_mapping(annotation) or _is_list(annotation) else get_args(annotation))]
+    candidates = [annotation, *([] if get_origin(annotation) in (dict, list, tuple) else get_args(annotation))]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
-
-
-def _is_mapping(annotation: Any) -> bool:
-    return get_origin(annotation) is dict
-
-
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) in (list, tuple)
 
 
 def _item_of(annotation: Any) -> Any:
@@ -160,10 +151,6 @@ def _lookup(value: Any, path: str) -> Any:
 
 def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
-
-
-def _meaning(pattern: str) -> str:
-    return MEANINGS.get(pattern, f"text that matches {pattern}")
 
 
 def _number(value: Any) -> str:

@@ -101,16 +101,12 @@ def _registry(connection: Connection, take: Take, working: _Working) -> kopf.Ope
         await connection.renew()
         return await credentials(connection)
 
+    async def on_event(event: Any, param: Any = None, **_: Any) -> None:
+        take(param, event["type"], dict(event["object"]))
+
     for kind, plural in PLURALS.items():
-        kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(_handler(take, kind))
+        kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural, param=kind)(on_event)
     return registry
-
-
-def _handler(take: Take, kind: str) -> Any:
-    async def on_event(event: Any, **_: Any) -> None:
-        take(kind, event["type"], dict(event["object"]))
-
-    return on_event
 
 
 async def credentials(connection: Connection) -> kopf.ConnectionInfo:

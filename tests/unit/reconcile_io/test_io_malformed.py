@@ -53,7 +53,7 @@ async def operate(bench: Bench, server: Server) -> list[asyncio.Task[None]]:
     client = cast(Client, server)
     bench.router.counting = True
     objects = Sweep(client, bench.router, [""], 1000.0, lambda: None)
-    await objects._compare()
+    await objects.fill()
     informers: list[Informer[Any]] = [
         Informer(client, JOBS, bench.jobs, observed_job, "managed=true"),
         Informer(client, PODS, bench.pods, observed_pod, "managed=true"),

@@ -33,7 +33,7 @@ class Lister:
 
 def compared(bench: Bench, lister: Lister) -> int:
     sweep = Sweep(cast(Client, lister), bench.router, [""], 1000.0, lambda: None)
-    return asyncio.run(sweep._compare())
+    return asyncio.run(sweep.fill())
 
 
 def scene(name: str, version: int, generation: int = 2) -> dict[str, Any]:

@@ -188,16 +188,9 @@ def _stage_line(stage: StageView) -> str:
 def _why(status: Json) -> tuple[str, str]:
     """Reason and message of the condition that explains the phase."""
     held = {each["type"]: each for each in status.get("conditions", ()) if each.get("status") == "True"}
-    refused = [
-        each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"
-    ]
-    for condition in (
-        *refused,
-        *(held.get(kind) for kind in ("Failed", "Complete", "Suspended", "Waiting", "Progressing")),
-    ):
-        if condition is not None:
-            return condition.get("reason", ""), condition.get("message", "")
-    return "", ""
+    told = [each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"]
+    told += [held[kind] for kind in ("Failed", "Complete", "Suspended", "Waiting", "Progressing") if kind in held]
+    return (told[0].get("reason", ""), told[0].get("message", "")) if told else ("", "")
 
 
 def _notices(status: Json, behind: bool) -> tuple[str, ...]:

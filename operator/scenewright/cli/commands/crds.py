@@ -27,7 +27,7 @@ def crds_command(folders: list[Path], check: bool, installed: bool) -> int:
         if changed:
             return 1
         files |= frozen
-    different = [path for path, text in files.items() if _content(path) != text]
+    different = [path for path, text in files.items() if not (path.is_file() and path.read_text("utf-8") == text)]
     if check:
         for path in different:
             sys.stderr.write(f"error: {path}: differs from the pipelines; run `scenewright crds`\n")
@@ -50,7 +50,3 @@ def _frozen_defaults() -> tuple[dict[Path, str], list[str]]:
             changed += [f"{name}: {each}" for each in found]
         files[path] = json.dumps(tables, indent=1, sort_keys=True) + "\n"
     return files, changed
-
-
-def _content(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -118,28 +118,24 @@ def _print(
         if follow:
             threading.Thread(target=_close_at_the_end, args=(cluster, reference, reader), daemon=True).start()
         try:
-            printed = _print_lines(_lines(reader), selection, as_json)
+            printed = _print_lines(map(json.loads, reader.stdout or ()), selection, as_json)
         except BaseException:
             reader.kill()
             raise
         error = reader.stderr.read() if reader.stderr else ""
     if reader.returncode != 0:
-        raise StorageError(f"{last_line(error)}{_credentials_hint(environment)}")
+        has_keys = environment.get("AWS_ACCESS_KEY_ID") or environment.get("AWS_PROFILE")
+        hint = "" if has_keys else " (set AWS_* variables, or --use-secret to take the keys of the object's Secret)"
+        raise StorageError(f"{last_line(error)}{hint}")
     if not printed:
         sys.stderr.write(f"no logs below {prefix} match\n")
     return 0
 
 
-def _lines(reader: subprocess.Popen[str]) -> Iterator[dict[str, str]]:
-    assert reader.stdout is not None
-    for text in reader.stdout:
-        yield json.loads(text)
-
-
 def _print_lines(lines: Iterator[dict[str, str]], selection: Selection, as_json: bool) -> int:
     """Prints each line with its source, unless there can be only one; the number of lines."""
     labels = Labels(re.compile(selection.pattern()))
-    write = _plain_line if not sys.stdout.isatty() else _coloured_line()
+    write = _coloured_line() if sys.stdout.isatty() else lambda label, line: print(f"{label} | {line}", flush=True)
     number = 0
     for number, found in enumerate(lines, start=1):  # noqa: B007 - counted
         label, facts = labels.of(found["key"])
@@ -148,10 +144,6 @@ def _print_lines(lines: Iterator[dict[str, str]], selection: Selection, as_json:
         else:
             write(label, found["line"])
     return number
-
-
-def _plain_line(label: str, line: str) -> None:
-    print(f"{label} | {line}", flush=True)
 
 
 def _coloured_line() -> Any:
@@ -180,9 +172,3 @@ def _close_at_the_end(cluster: Cluster, reference: Reference, reader: subprocess
     time.sleep(SECONDS_AFTER_THE_END)
     if reader.stdin is not None:
         reader.stdin.close()
-
-
-def _credentials_hint(environment: Mapping[str, str]) -> str:
-    if environment.get("AWS_ACCESS_KEY_ID") or environment.get("AWS_PROFILE"):
-        return ""
-    return " (set AWS_* variables, or --use-secret to take the keys of the object's Secret)"

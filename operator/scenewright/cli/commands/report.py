@@ -16,7 +16,7 @@ from scenewright.cli.cluster.views import plain_lines, summary, view_of
 from scenewright.cli.manifests import Changes, load_documents
 from scenewright.cli.texts import count, counted, place, print_json, refusing
 from scenewright.execution.published import completed, local_path
-from scenewright.planning.documents import absolute_uri
+from scenewright.planning.documents import absolute_uri, value_at
 from scenewright.planning.problems import Problem, SpecError
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.reports import Report
@@ -52,11 +52,10 @@ def _results_folder(target: str, output_uri: str) -> Path:
 
 
 def _output_of(file: Path) -> str:
-    spec = load_documents(file, Changes())[0].get("spec")
-    output = spec.get("output") if isinstance(spec, dict) else None
-    if not isinstance(output, dict) or not isinstance(output.get("uri"), str):
+    uri = value_at(load_documents(file, Changes())[0], "spec", "output", "uri")
+    if not isinstance(uri, str):
         raise SpecError([Problem("spec.output.uri", None, "is required; give it, or name the folder of results")])
-    return str(output["uri"])
+    return uri
 
 
 def _last_report(folder: Path) -> Report:

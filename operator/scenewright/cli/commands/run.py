@@ -9,16 +9,14 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 from scenewright.cli.board import Board
 from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.results import outcome_json
 from scenewright.cli.texts import print_json, print_problems, refusing
 from scenewright.execution.devices import available_cpus, thread_environment
-from scenewright.execution.events import Event, Outcome
+from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.outcomes import COMMAND_INTERRUPTED, COMMAND_SAMPLES_FAILED
 from scenewright.execution.published import last_retry_token
@@ -26,13 +24,6 @@ from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.tasks import RunSettings
 from scenewright_stages.backends.cache.weights import default_cache_dir
-
-
-class Display(Protocol):
-    """Shows events while a run goes on."""
-
-    def show(self, event: Event) -> None:
-        """Takes one event in."""
 
 
 @refusing
@@ -44,7 +35,9 @@ def run_command(
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
     for given in plans:
         plan = given
-        settings = run_settings(plan, retry_failed or has_new_retry_token(plan), force)
+        token = plan.spec.execution.retry_token
+        is_new = bool(token) and last_retry_token(plan.spec.output.uri) not in (None, token)
+        settings = run_settings(plan, retry_failed or is_new, force)
         try:
             plan = given.with_resolved(resolved_inputs(given, ended))
             outcome = _run_one(plan, settings, as_json)
@@ -88,12 +81,6 @@ def resolved_inputs(plan: Plan, ended: Mapping[ObjectReference, tuple[Plan, str,
     return found
 
 
-def has_new_retry_token(plan: Plan) -> bool:
-    """Whether the spec's retry token differs from that of the last run into the same local output."""
-    token = plan.spec.execution.retry_token
-    return bool(token) and last_retry_token(plan.spec.output.uri) not in (None, token)
-
-
 def run_settings(plan: Plan, retry_failed: bool = False, force: bool = False) -> RunSettings:
     """A run of its own for every call: crash counts are kept by run."""
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -115,7 +102,8 @@ def _run_one(plan: Plan, settings: RunSettings, as_json: bool) -> Outcome:
     from scenewright.cli.plain import PlainProgress
     from scenewright.cli.results import print_plain_summary
 
-    outcome = _run_shown(plan, settings, PlainProgress(Board.of(plan), sys.stdout))
+    with PlainProgress(Board.of(plan), sys.stdout) as shown:
+        outcome = LocalRun(plan, settings, shown.show, os.environ).run()
     print_problems(outcome.problems)
     print_plain_summary(plan, outcome, settings.retry_failed)
     return outcome
@@ -128,18 +116,14 @@ def _run_live(plan: Plan, settings: RunSettings) -> Outcome:
     from scenewright.cli.results import print_rich_summary
 
     console = Console(highlight=False)
-    outcome = _run_shown(plan, settings, LiveProgress(Board.of(plan), console))
+    with LiveProgress(Board.of(plan), console) as shown:
+        outcome = LocalRun(plan, settings, shown.show, os.environ).run()
     print_problems(outcome.problems)
     if outcome.exit_code == COMMAND_INTERRUPTED:
         console.print(outcome.message)
     elif not outcome.problems:
         print_rich_summary(plan, outcome, settings.retry_failed, console)
     return outcome
-
-
-def _run_shown(plan: Plan, settings: RunSettings, display: AbstractContextManager[Display]) -> Outcome:
-    with display as shown:
-        return LocalRun(plan, settings, shown.show, os.environ).run()
 
 
 def _user() -> str:

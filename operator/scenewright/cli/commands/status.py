@@ -33,7 +33,11 @@ def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
     if as_json:
         print_json(summary(raw))
     elif sys.stdout.isatty():
-        _print_picture(view)
+        from rich.console import Console
+
+        from scenewright.cli.cluster.pictures import picture
+
+        Console(highlight=False).print(picture(view))
     else:
         print("\n".join(plain_lines(view)))
     return exit_code(view)
@@ -116,11 +120,3 @@ def _lists(cluster: Cluster, all_namespaces: bool, watch: bool) -> Iterator[list
 
 def _view(raw: dict[str, Any]) -> ObjectView:
     return view_of(raw, datetime.now(UTC))
-
-
-def _print_picture(view: ObjectView) -> None:
-    from rich.console import Console
-
-    from scenewright.cli.cluster.pictures import picture
-
-    Console(highlight=False).print(picture(view))

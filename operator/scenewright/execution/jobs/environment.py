@@ -40,13 +40,9 @@ def environment_of(request: JobRequest) -> list[dict[str, Any]]:
     referenced = _referenced(request)
     taken = {entry["name"] for entry in referenced}
     values = {**request.settings.environment, **_values(request)}
-    literal = [{"name": name, "value": _literal(value)} for name, value in values.items() if name not in taken]
-    return [*literal, *referenced]
-
-
-def _literal(value: str) -> str:
-    """A value that the kubelet hands on as it is: it would replace ``$(NAME)``, in a prompt for instance."""
-    return value.replace("$", "$$")
+    # The kubelet would replace ``$(NAME)``, in a prompt for instance; it hands ``$$`` on as ``$``.
+    literal = {name: value.replace("$", "$$") for name, value in values.items() if name not in taken}
+    return [*({"name": name, "value": value} for name, value in literal.items()), *referenced]
 
 
 def _values(request: JobRequest) -> dict[str, str]:

@@ -26,10 +26,11 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
     """
     request = JobRequest(plan, owner, create, needs_of(plan, create.step, settings), settings)
     own = names.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
-    found = names.with_own(own, plan.spec.scheduling.labels)
+    added = plan.spec.scheduling.labels.items()
+    found = {**{key: value for key, value in added if not key.startswith(names.RESERVED)}, **own}
     queue = queue_of(request)
     template = {
-        "metadata": {"labels": {**found, **_egress(request)}, **_annotations(request)},
+        "metadata": _pod_metadata(request, found),
         "spec": pod_spec(request),
     }
     return {
@@ -69,14 +70,10 @@ def _notes(request: JobRequest) -> dict[str, str]:
     return found
 
 
-def _egress(request: JobRequest) -> dict[str, str]:
-    name = request.stage.egress if request.stage else ""
-    return {names.EGRESS: names.label_value(name)} if name else {}
-
-
-def _annotations(request: JobRequest) -> dict[str, Any]:
-    memory = request.needs.gpu_memory_gib
-    return {"annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else {}
+def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> dict[str, Any]:
+    egress, memory = request.stage.egress if request.stage else "", request.needs.gpu_memory_gib
+    found = {"labels": {**labels, names.EGRESS: names.label_value(egress)} if egress else labels}
+    return {**found, "annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else found
 
 
 def _job_spec(request: JobRequest) -> dict[str, Any]:
@@ -88,23 +85,22 @@ def _job_spec(request: JobRequest) -> dict[str, Any]:
         "backoffLimitPerIndex": restarts_of(request.plan, request.create.step),
         **({"maxFailedIndexes": 0} if execution.on_sample_error == "Fail" else {}),
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": _failure_rules()},
+        "podFailurePolicy": {"rules": _FAILURE_RULES},
         "ttlSecondsAfterFinished": request.settings.job_ttl_seconds,
     }
 
 
-def _failure_rules() -> list[dict[str, Any]]:
-    """What the end of a Pod means, in order; every other end counts as a failure of its index."""
-    return [
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        _on_exit("FailJob", ExitCode.CONFIGURATION),
-        _on_exit("FailJob", ExitCode.SAMPLE_FAILED),
-        _on_exit("FailIndex", ExitCode.SHARD_LOST),
-    ]
-
-
 def _on_exit(action: str, code: ExitCode) -> dict[str, Any]:
     return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [int(code)]}}
+
+
+_FAILURE_RULES = [
+    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    _on_exit("FailJob", ExitCode.CONFIGURATION),
+    _on_exit("FailJob", ExitCode.SAMPLE_FAILED),
+    _on_exit("FailIndex", ExitCode.SHARD_LOST),
+]
+"""What the end of a Pod means, in order; every other end counts as a failure of its index."""
 
 
 def _owner_reference(owner: Owner) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from posixpath import normpath
 
 MAXIMUM_INDEX_DIGITS = 4
@@ -89,7 +88,8 @@ publish, GPUs of one Pod."""
 MANAGED_SELECTOR = f"{MANAGED}=true"
 """What informers select by."""
 
-_RESERVED = (PREFIX, "batch.kubernetes.io/", "job-name", "controller-uid")
+RESERVED = (PREFIX, "batch.kubernetes.io/", "job-name", "controller-uid")
+"""How the labels begin that ``scheduling.labels`` cannot set."""
 _MAXIMUM_VALUE = 63
 
 
@@ -104,11 +104,6 @@ def labels_of(kind: str, name: str, uid: str, step: str, run: str, work_hash: st
         RUN: run,
         WORK_HASH: work_hash,
     }
-
-
-def with_own(own: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
-    """The user's further labels (``scheduling.labels``) under ours, which they cannot change."""
-    return {**{key: value for key, value in added.items() if not key.startswith(_RESERVED)}, **own}
 
 
 def label_value(text: str) -> str:

@@ -59,12 +59,13 @@ def pod_spec(request: JobRequest) -> dict[str, Any]:
     Raises:
         UnknownImageError: the configuration names no image for the step.
     """
+    deadline = pod_deadline(request)
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": request.settings.grace_seconds,
-        **_deadline(request),
+        **({} if deadline is None else {"activeDeadlineSeconds": deadline}),
         "securityContext": _pod_security(request.settings),
         **_identity(request),
         **_placement(request),
@@ -131,11 +132,6 @@ def _identity(request: JobRequest) -> dict[str, Any]:
     if secrets:
         found["imagePullSecrets"] = [{"name": name} for name in secrets]
     return found
-
-
-def _deadline(request: JobRequest) -> dict[str, int]:
-    seconds = pod_deadline(request)
-    return {} if seconds is None else {"activeDeadlineSeconds": seconds}
 
 
 def _placement(request: JobRequest) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from scenewright.api.execution import ResourceRequirements
-from scenewright.execution.jobs.settings import PodSettings, StepResources
+from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.pipeline import Resources, StageSpec
 from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_STEP
@@ -75,7 +75,9 @@ class StepNeeds:
 def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
     """What a Pod of the step asks for; only stages that the plan puts on a GPU get one."""
     if step in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP):
-        return _without_gpu({MODELS_STEP: settings.models, INDEX_STEP: settings.index}.get(step, settings.publish))
+        given = {MODELS_STEP: settings.models, INDEX_STEP: settings.index}.get(step, settings.publish)
+        memory = gibibytes(given.memory_gib)
+        return StepNeeds({"cpu": cores(given.cpu), "memory": memory}, {"memory": memory}, 0, (), given.scratch_gib)
     stage = plan.stage(step)
     override = plan.spec.execution.stage_overrides.get(step)
     return _of_stage(plan, stage, override.resources if override else ResourceRequirements())
@@ -120,9 +122,3 @@ def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str,
         if number_of(requests[name]) > number_of(limits[name]):
             requests[name] = limits[name]
     return requests, limits
-
-
-def _without_gpu(resources: StepResources) -> StepNeeds:
-    memory = gibibytes(resources.memory_gib)
-    requests = {"cpu": cores(resources.cpu), "memory": memory}
-    return StepNeeds(requests, {"memory": memory}, 0, (), resources.scratch_gib)

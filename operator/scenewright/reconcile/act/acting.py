@@ -63,24 +63,28 @@ class Actor:
                 planning.
             NotLeading: we must not act.
         """
-        answered = False
+        owner, answered = observed.object, False
         for action in actions:
             self.leadership.check()
             match action:
                 case Inspect():
                     answered |= await self.inspector.ask(observed, action.inspection)
                 case EmitEvent():
-                    self.events.post(observed.object, action)
+                    self.events.post(owner, action)
                 case CreateJob():
                     await self._create_job(observed, action)
                 case DeleteJob():
-                    await self._delete_job(observed.object, action)
+                    logger.info("%s: deleting Job %s: %s", owner.key, action.name, action.why)
+                    await delete_job(self.client, self.jobs, owner.namespace, action.name, action.uid, "Foreground")
                 case SetParallelism():
-                    await self._set_parallelism(observed.object, action)
+                    body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
+                    self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
                 case ReleasePod():
-                    await self._release_pod(observed.object, action)
+                    await self._release_pod(owner, action)
                 case DeleteObject():
-                    await self._delete_object(observed.object, action)
+                    with but_for(*GONE):
+                        path = OBJECTS[owner.kind], owner.namespace, owner.name
+                        await self.client.delete(*path, action.uid, "Background")
         return answered
 
     async def _create_job(self, observed: Observed, action: CreateJob) -> None:
@@ -129,14 +133,6 @@ class Actor:
         if found.deleting:
             raise ApiError(409, "AlreadyExists", f"Job {owner.namespace}/{name} is still being deleted")
 
-    async def _delete_job(self, owner: ObservedObject, action: DeleteJob) -> None:
-        logger.info("%s: deleting Job %s: %s", owner.key, action.name, action.why)
-        await delete_job(self.client, self.jobs, owner.namespace, action.name, action.uid, "Foreground")
-
-    async def _set_parallelism(self, owner: ObservedObject, action: SetParallelism) -> None:
-        body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
-        self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
-
     async def _release_pod(self, owner: ObservedObject, action: ReleasePod) -> None:
         logger.warning("%s: releasing Pod %s, whose node is lost", owner.key, action.name)
         condition = {
@@ -150,10 +146,6 @@ class Actor:
         with but_for(*GONE):
             await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
             RELEASED.inc()
-
-    async def _delete_object(self, owner: ObservedObject, action: DeleteObject) -> None:
-        with but_for(*GONE):
-            await self.client.delete(OBJECTS[owner.kind], owner.namespace, owner.name, action.uid, "Background")
 
     def _keep_job(self, raw: dict[str, Any]) -> None:
         job = read(observed_job, raw, JOBS.plural)

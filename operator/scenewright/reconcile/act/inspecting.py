@@ -126,33 +126,26 @@ class Inspector:
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """Holds when the Job's queue exists and has made its Workload; the message is the queue's own."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
-        namespace = observed.object.namespace
-        try:
-            page = await self._client.list(await self._kueue("workloads"), namespace, labelSelector=selector)
-            missing = await self._missing_queue(observed, job)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            # Kueue is not there, or no longer serves this version: the next answer looks for another.
-            self._kueue_version = ""
-            return False, ""
-        if missing:
-            return False, f"the LocalQueue {missing} does not exist"
-        items = page.get("items") or ()
-        if not items:
-            return False, ""
-        condition = _condition(items[0], "QuotaReserved") or _condition(items[0], "Admitted")
-        return True, str(condition.get("message", ""))
+        with but_for(404):
+            workloads = await self._kueue("workloads")
+            page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
+            if missing := await self._missing_queue(observed, job):
+                return False, f"the LocalQueue {missing} does not exist"
+            found = next(iter(page.get("items") or ()), None)
+            condition = _condition(found, "QuotaReserved") or _condition(found, "Admitted") if found else {}
+            return found is not None, str(condition.get("message", ""))
+        # Kueue is not there, or no longer serves this version: the next answer looks for another.
+        self._kueue_version = ""
+        return False, ""
 
     async def _missing_queue(self, observed: Observed, job: str) -> str:
         """Name of the Job's queue if it does not exist; empty if it does or cannot be known."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
-        try:
-            await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
-        except ApiError as error:
-            if error.status not in _NEVER:
-                raise
-            return queue if error.status == 404 else ""
+        with but_for(403):
+            with but_for(404):
+                await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
+                return ""
+            return queue
         return ""
 
     async def _kueue(self, plural: str) -> Resource:

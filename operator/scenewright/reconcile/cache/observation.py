@@ -153,7 +153,17 @@ class ObjectKey:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedJob:
+class Owned:
+    """What knows its owner; the uids tell namesakes apart."""
+
+    namespace: str
+    name: str
+    uid: str
+    owner_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedJob(Owned):
     """A Job of ours.
 
     Attributes:
@@ -172,10 +182,6 @@ class ObservedJob:
         failed_indexes: number of indexes that were given up.
     """
 
-    namespace: str
-    name: str
-    uid: str
-    owner_uid: str
     step: str
     run: str
     work_hash: str
@@ -206,7 +212,7 @@ class ObservedJob:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedPod:
+class ObservedPod(Owned):
     """A Pod of one of our Jobs.
 
     Attributes:
@@ -221,12 +227,8 @@ class ObservedPod:
         deleted_at: deletion timestamp, when it began to terminate plus its grace period.
     """
 
-    namespace: str
-    name: str
-    uid: str
     job: str
     step: str
-    owner_uid: str
     index: int
     phase: str
     created_at: datetime

@@ -26,7 +26,8 @@ Raw = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
-_DISRUPTED = "DisruptionTarget"
+_TELL_NOTHING = ("Completed", "Error")
+"""Reasons of ended containers that tell no more than the exit code; others, such as OOMKilled, do."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
 
@@ -122,6 +123,8 @@ def observed_pod(raw: Raw) -> CachedPod | None:
     container: Raw = next(iter(status.get("containerStatuses") or ()), {})
     state = container.get("state") or {}
     ended = state.get("terminated") or {}
+    message, reason = str(ended.get("message", "")), _text(ended, "reason")
+    scheduled = _condition(status, "PodScheduled")
     waiting = state.get("waiting") or _waiting_to_initialise(status)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
@@ -134,24 +137,20 @@ def observed_pod(raw: Raw) -> CachedPod | None:
         phase=intern(_text(status, "phase") or "Pending"),
         created_at=moment(metadata["creationTimestamp"]),
         node=intern(_text(spec, "nodeName")),
-        reason=intern(_text(status, "reason") or _own_reason(ended)),
+        reason=intern(_text(status, "reason") or ("" if reason in _TELL_NOTHING else reason)),
         message=_text(status, "message"),
         waiting_reason=intern(_text(waiting, "reason")),
         waiting_message=_text(waiting, "message"),
-        unschedulable=_unschedulable(status),
-        started_at=_started(state),
+        unschedulable=_unschedulable(scheduled),
+        # A Pod's own startTime is when the kubelet took it, pulling included.
+        started_at=_moment_or_none((state.get("running") or ended).get("startedAt")),
         finished_at=_moment_or_none(ended.get("finishedAt")),
         deleted_at=_moment_or_none(metadata.get("deletionTimestamp")),
         exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
-        disrupted=_condition(status, _DISRUPTED).get("status") == "True",
-        scheduled_at=_scheduled(status),
-        report_text=_report_text(ended),
+        disrupted=_holds(_condition(status, "DisruptionTarget")),
+        scheduled_at=_moment_or_none(scheduled.get("lastTransitionTime")) if _holds(scheduled) else None,
+        report_text=message if message.startswith("{") else "",
     )
-
-
-def _report_text(ended: Raw) -> str:
-    text = str(ended.get("message", ""))
-    return text if text.startswith("{") else ""
 
 
 @lru_cache(maxsize=1024)
@@ -207,23 +206,21 @@ def _controller(metadata: Raw) -> Raw:
 def _terminal(status: Raw) -> Raw:
     """The terminal condition; FailureTarget and SuccessCriteriaMet come while Pods still run and are no ends."""
     ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
-    return next((each for each in ends if each.get("status") == "True"), {})
+    return next(filter(_holds, ends), {})
 
 
 def _condition(status: Raw, kind: str) -> Raw:
     return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
 
 
-def _unschedulable(status: Raw) -> str:
-    condition = _condition(status, "PodScheduled")
+def _holds(condition: Raw) -> bool:
+    return bool(condition.get("status") == "True")
+
+
+def _unschedulable(condition: Raw) -> str:
     if condition.get("status") != "False":
         return ""
     return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
-
-
-def _scheduled(status: Raw) -> datetime | None:
-    condition = _condition(status, "PodScheduled")
-    return _moment_or_none(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _waiting_to_initialise(status: Raw) -> Raw:
@@ -232,18 +229,6 @@ def _waiting_to_initialise(status: Raw) -> Raw:
         if waiting:
             return waiting
     return {}
-
-
-def _own_reason(ended: Raw) -> str:
-    """Why the container ended where its exit code does not tell, such as OOMKilled."""
-    reason = _text(ended, "reason")
-    return "" if reason in ("Completed", "Error") else reason
-
-
-def _started(state: Raw) -> datetime | None:
-    """When the container started; a Pod's own startTime is when the kubelet took it, pulling included."""
-    running = state.get("running") or state.get("terminated") or {}
-    return _moment_or_none(running.get("startedAt"))
 
 
 def _gpus(text: str) -> int:

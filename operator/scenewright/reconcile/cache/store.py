@@ -9,23 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject
-
-
-class Owned(Protocol):
-    """What is kept: a projection that knows its name, its uid and its owner's uid."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def owner_uid(self) -> str: ...
-
+from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Owned
 
 T = TypeVar("T", bound=Owned)
 _REMEMBERED = 1000

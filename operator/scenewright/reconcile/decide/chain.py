@@ -67,7 +67,8 @@ def _index(run: Run) -> PartialDecision:
         doing = ObjectState("Indexing", "Indexing", "the input is listed and compared with what is there")
         return _running(run, step, job, doing, fold_index=folded)
     report = endings.last_report(run, job) if folded else endings.report_of(run, job, (INDEX_STEP,))
-    if endings.has_index(run, report) and report is not None and (folded or job.ended == "Complete"):
+    tells_all = report is not None and all(stage.name in report.stages for stage in run.plan.chain)
+    if report is not None and tells_all and (folded or job.ended == "Complete"):
         return _indexed(run, report, folded)
     if job.ended == "Failed":
         return endings.step_failed(run, job, "IndexFailed")
@@ -78,19 +79,12 @@ def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
     """Goes on with the counts of the index."""
     stages = counts.indexed_stages(run.plan, report)
     if folded:
-        stages[_position(run)] = _folded_stage(stages[_position(run)])
+        # The stage whose process indexed: one shard, whose Job is there whatever the counts say.
+        position = [stage.name for stage in stages].index(run.plan.selected[0])
+        shards = stages[position].shards.model_copy(update={"total": 1})
+        stages[position] = stages[position].model_copy(update={"shards": shards, "state": "Pending"})
     run = run.remembering(stages=stages, **endings.notes(report))
     return endings.planned(run) if run.memory.plan_only else proceed(run)
-
-
-def _folded_stage(stage: StageStatus) -> StageStatus:
-    """The stage whose process indexed: one shard, whose Job is there whatever the counts say."""
-    shards = stage.shards.model_copy(update={"total": 1})
-    return stage.model_copy(update={"shards": shards, "state": "Pending"})
-
-
-def _position(run: Run) -> int:
-    return [stage.name for stage in run.plan.chain].index(run.plan.selected[0])
 
 
 def _stages(run: Run) -> PartialDecision:

@@ -43,7 +43,11 @@ def conditions_of(
         before: conditions of the last status.
     """
     known = {condition.type: condition for condition in before}
-    told = [*_told(state), *_warned(warning, "Warning" in known)]
+    told = _told(state)
+    if warning is not None:
+        told.append(Told("Warning", True, *warning))
+    elif "Warning" in known:
+        told.append(Told("Warning", False, "NoWarning"))
     return [_condition(each, known.get(each.type), generation, now) for each in told]
 
 
@@ -65,13 +69,6 @@ def _told(state: ObjectState) -> list[Told]:
 
 def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> Told:
     return Told(kind, True, state.reason, state.message) if holds else Told(kind, False, otherwise)
-
-
-def _warned(warning: tuple[str, str] | None, was_there: bool) -> list[Told]:
-    """The warning; once it was there it stays, as no longer true."""
-    if warning is not None:
-        return [Told("Warning", True, *warning)]
-    return [Told("Warning", False, "NoWarning")] if was_there else []
 
 
 def _condition(told: Told, before: Condition | None, generation: int, now: datetime) -> Condition:

@@ -19,17 +19,17 @@ STARTED = ("Waiting", "Running")
 
 def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
     """The stages as the index found them, in the order of the chain."""
-    return [_indexed_stage(stage.name, report.stages.get(stage.name, StageCounts())) for stage in plan.chain]
-
-
-def _indexed_stage(name: str, counts: StageCounts) -> StageStatus:
-    return StageStatus(
-        name=name,
-        state="Pending" if counts.shards else "UpToDate",
-        indexed=IndexedCounts(todo=counts.todo, **_ends(counts)),
-        samples=SampleCounts(total=counts.total, **_ends(counts)),
-        shards=ShardCounts(total=counts.shards),
-    )
+    found = {stage.name: report.stages.get(stage.name, StageCounts()) for stage in plan.chain}
+    return [
+        StageStatus(
+            name=name,
+            state="Pending" if counts.shards else "UpToDate",
+            indexed=IndexedCounts(todo=counts.todo, **_ends(counts)),
+            samples=SampleCounts(total=counts.total, **_ends(counts)),
+            shards=ShardCounts(total=counts.shards),
+        )
+        for name, counts in found.items()
+    ]
 
 
 def progressed(
@@ -50,25 +50,18 @@ def progressed(
     known = stage.started_at or (text_of(min(started)) if started else "")
     numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
     state = "Running" if known else "Waiting"
-    update = {"state": state, "samples": samples, "shards": shards, "numbers": numbers, "started_at": known}
-    if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
-        update |= _rates(stage, samples, job, pods, pushed)
-    return stage.model_copy(update=update)
-
-
-def _rates(
-    stage: StageStatus,
-    samples: SampleCounts,
-    job: ObservedJob,
-    pods: list[ObservedPod],
-    progress: StepProgress | None,
-) -> dict[str, Any]:
-    rate = progress.samples_per_minute if progress is not None else stage.samples_per_minute
-    return {
-        **_gpu_times(stage, job, pods, progress),
-        "samples_per_minute": round(rate, 2),
-        "eta": _eta(samples, progress),
+    update: dict[str, Any] = {
+        "state": state,
+        "samples": samples,
+        "shards": shards,
+        "numbers": numbers,
+        "started_at": known,
     }
+    if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
+        rate = pushed.samples_per_minute if pushed is not None else stage.samples_per_minute
+        update |= {**_gpu_times(stage, job, pods, pushed), "samples_per_minute": round(rate, 2)}
+        update["eta"] = _eta(samples, pushed)
+    return stage.model_copy(update=update)
 
 
 def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime) -> StageStatus:

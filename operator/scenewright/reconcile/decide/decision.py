@@ -31,16 +31,13 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     released, again_after = holdups.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
-    if isinstance(observed.work, Refusal) and _has_ended(context):
+    has_ended = context.before.phase in ENDS and bool(observed.object.begun_work)
+    if isinstance(observed.work, Refusal) and has_ended:
         # This version would refuse the spec, but the work has ended under another one: leave the status alone.
         partial = over(context, context.before).also(*released, again_after=again_after)
         return Decision(partial.actions, again_after=partial.again_after)
     partial = _turn(context).also(*released, again_after=again_after)
     return _concluded(context, partial)
-
-
-def _has_ended(context: DecisionContext) -> bool:
-    return context.before.phase in ENDS and bool(context.observed.object.begun_work)
 
 
 def _turn(context: DecisionContext) -> PartialDecision:
@@ -57,13 +54,8 @@ def _turn(context: DecisionContext) -> PartialDecision:
         return at_rest(context, memory)
     if not memory.run:
         return started(context, work, memory)
-    return _continued(context, work, memory)
-
-
-def _continued(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecision:
-    """Goes on with the run, and ends whatever belongs to another one."""
-    own, others = own_jobs(context.observed.jobs, memory.run, plan.work_hash)
-    partial = chain.proceed(Run(context, with_inputs(plan, memory), memory, own))
+    own, others = own_jobs(context.observed.jobs, memory.run, work.work_hash)
+    partial = chain.proceed(Run(context, with_inputs(work, memory), memory, own))
     return partial.also(*deletions(others, "it belongs to another run"))
 
 

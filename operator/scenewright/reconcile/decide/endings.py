@@ -54,20 +54,10 @@ def report_of(run: Run, job: ObservedJob, steps: Collection[str]) -> Report | No
     return reports[-1] if reports else None
 
 
-def has_index(run: Run, report: Report | None) -> bool:
-    """Whether a report tells the counts of the whole chain."""
-    return report is not None and all(stage.name in report.stages for stage in run.plan.chain)
-
-
 def last_report(run: Run, job: ObservedJob) -> Report | None:
     """The report of the Pod that ended last and left one, however it ended."""
     reports = [pod.report for pod in _by_age(run, job) if pod.report is not None]
     return reports[-1] if reports else None
-
-
-def ending_pod(run: Run, job: ObservedJob) -> ObservedPod | None:
-    """The Pod whose exit code ended the whole Job; the Job's own message is never parsed for it."""
-    return next((pod for pod in run.context.pods_of(job) if pod.exit_code in ENDS_THE_RUN), None)
 
 
 def why_ended(pod: ObservedPod) -> tuple[str, str]:
@@ -115,7 +105,8 @@ def goes_on(run: Run, job: ObservedJob) -> bool:
 
 def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
     """The Job of a step failed in a way that ends the run; the Pod that knows why says why, else it is `otherwise`."""
-    pod = ending_pod(run, job)
+    # The Pod whose exit code ended the whole Job; the Job's own message is never parsed for it.
+    pod = next((each for each in run.context.pods_of(job) if each.exit_code in ENDS_THE_RUN), None)
     in_use = _in_use(run, job, pod.report if pod is not None else None)
     if in_use is not None:
         return in_use
@@ -202,7 +193,8 @@ def planned(run: Run) -> PartialDecision:
     """Everything is counted, and nothing more was asked for."""
     todo = {stage.name: stage.indexed.todo for stage in run.memory.stages if stage.indexed.todo}
     listed = ", ".join(f"{name} {count}" for name, count in todo.items()) or "nothing"
-    hours = _gpu_hours(run.plan, todo)
+    stages = [run.plan.stage(name) for name in todo if asks_for_gpu(run.plan, name)]
+    hours = sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
     estimate = f"; about {hours:.1f} GPU hours" if hours >= 0.05 else ""
     return complete(run, "Planned", f"planned only; samples to make: {listed}{estimate}")
 
@@ -282,11 +274,6 @@ def _why(report: Report) -> str:
     first = report.failures[0]
     why = ": ".join(text for text in (first.reason, first.message) if text)
     return f"; {first.sample} in {first.stage}: {why}"
-
-
-def _gpu_hours(plan: Plan, todo: dict[str, int]) -> float:
-    stages = [plan.stage(name) for name in todo if asks_for_gpu(plan, name)]
-    return sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
 
 
 def waiting_for_report(run: Run, job: ObservedJob) -> PartialDecision | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from scenewright.reconcile.act.actions import Action, Inspect, ReleasePod
-from scenewright.reconcile.cache.observation import Answer, Inspection, ObservedJob, ObservedPod
+from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.context import DecisionContext, Run, seconds_between, soonest
 
 
@@ -45,7 +45,7 @@ NO_QUEUE = "QueueControllerMissing"
 
 def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     """What is known of a suspended Job. Time in a queue never fails a run; a queue that does not exist does."""
-    settings = run.settings
+    settings, before, waits = run.settings, run.context.state_before, f"waits in the queue {job.queue}"
     waited = seconds_between(job.created_at, run.now)
     if waited < settings.queue_pending:
         return Finding(again_after=settings.queue_pending - waited)
@@ -54,32 +54,17 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     inspection = Inspection("workload", job.name)
     answer = run.context.answer(inspection, settings.queue_answer_age)
     if answer is None or (answer.holds is False and seconds_between(answer.at, run.now) > settings.answer_age):
-        return replace(_queue_finding_before(run, job), ask=inspection)
+        known = before.reason in (PENDING, NO_QUEUE)
+        return Finding(before.reason if known else PENDING, before.message if known else waits, ask=inspection)
     if answer.holds is not False or waited < settings.queue_controller:
         again_after = settings.queue_answer_age if answer.holds else settings.answer_age
-        return Finding(PENDING, _queue_message(answer, job), again_after=again_after, tells_news=True)
+        told = f"{waits}; why {answer.message}" if answer.holds is None else answer.holds and answer.message
+        return Finding(PENDING, told or waits, again_after=again_after, tells_news=True)
     text = answer.message or f"no Workload was made for the queue {job.queue}"
     text = f"{text}: is Kueue installed, and does it serve this namespace?"
-    was_so = run.context.state_before.reason == NO_QUEUE
+    was_so = before.reason == NO_QUEUE
     is_late = waited >= run.plan.spec.execution.start_deadline_seconds
     return Finding(NO_QUEUE, text, fatal=was_so and is_late and not started, again_after=settings.answer_age)
-
-
-def _queue_message(answer: Answer, job: ObservedJob) -> str:
-    if answer.holds is None:
-        return f"{_waits_in_queue(job)}; why {answer.message}"
-    return (answer.message if answer.holds else "") or _waits_in_queue(job)
-
-
-def _waits_in_queue(job: ObservedJob) -> str:
-    return f"waits in the queue {job.queue}"
-
-
-def _queue_finding_before(run: Run, job: ObservedJob) -> Finding:
-    before = run.context.state_before
-    if before.reason in (PENDING, NO_QUEUE):
-        return Finding(before.reason, before.message)
-    return Finding(PENDING, _waits_in_queue(job))
 
 
 def releases(context: DecisionContext) -> tuple[list[Action], float | None]:

@@ -32,7 +32,8 @@ def read_status(raw: Mapping[str, Any]) -> Status:
 
 def remembered(before: Status, plan: Plan) -> Status:
     """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
-    if before.effective.work_hash == plan.work_hash and not _was_only_planned(before, plan):
+    was_only_planned = before.plan_only and before.phase == "Complete" and not plan.spec.execution.plan_only
+    if before.effective.work_hash == plan.work_hash and not was_only_planned:
         return before if before.run else before.model_copy(update={"effective": _effective(plan)})
     token = plan.spec.execution.retry_token
     tokens = [each for each in before.retry_tokens if each != token]
@@ -82,10 +83,6 @@ def current_inputs(dependencies: Iterable[Dependency]) -> list[InputStatus]:
 def with_inputs(plan: Plan, status: Status) -> Plan:
     """The plan of a run with what its named inputs were at its start."""
     return plan.with_resolved({each.name: ResolvedInput(each.uri, each.hash, each.path) for each in status.inputs})
-
-
-def _was_only_planned(before: Status, plan: Plan) -> bool:
-    return before.plan_only and before.phase == "Complete" and not plan.spec.execution.plan_only
 
 
 def _tries_failures_again(before: Status, plan: Plan) -> bool:

@@ -17,8 +17,9 @@ from pydantic_core import from_json
 
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import Resource
+from scenewright.reconcile.cache.observation import Owned
 from scenewright.reconcile.cache.projection import read, skip
-from scenewright.reconcile.cache.store import Name, Owned, Store
+from scenewright.reconcile.cache.store import Name, Store
 from scenewright.telemetry.metrics import WATCH_AGE, WATCH_RELISTS
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,8 @@ class Informer(Generic[T]):
         self._version = int(raw["metadata"]["resourceVersion"])
 
     def _put(self, raw: dict[str, Any], forced: bool) -> Name:
-        name, version = _name(raw), int(raw["metadata"]["resourceVersion"])
+        metadata = raw["metadata"]
+        name, version = (metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
         projected = read(self._project, raw, self._resource.plural)
         if projected is None:
             self._store.remove(*name)
@@ -162,10 +164,6 @@ class Informer(Generic[T]):
         level = logging.INFO if error.passing else logging.WARNING
         logger.log(level, "watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
         await asyncio.sleep(seconds)
-
-
-def _name(raw: dict[str, Any]) -> Name:
-    return raw["metadata"]["namespace"], raw["metadata"]["name"]
 
 
 def _watch_error(status: dict[str, Any]) -> Exception:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ class Router:
         self.objects = ObjectStore(self._object_changed)
         self.jobs: Store[ObservedJob] = Store(self._job_changed)
         self.pods: Store[CachedPod] = Store(self._pod_changed, self._pod_wanted, self._pod_outlives)
-        self.outputs = OutputIndex(self._output_freed, defaults)
+        self.outputs = OutputIndex(lambda key: queue.add(key, Priority.STARTING), defaults)
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
@@ -176,20 +175,18 @@ class Router:
         return not job.deleting
 
     def pushing_pod(self, namespace: str, name: str) -> KnownPod | None:
-        """A Pod of a known Job, with the Job's object as its owner: only such may push counters."""
+        """A Pod of a known Job: only such may push counters."""
         pod = self.pods.get(namespace, name)
         job = self.job_of(pod) if pod is not None else None
-        return replace(pod, owner_uid=job.owner_uid, step=job.step) if pod is not None and job is not None else None
+        if pod is None or job is None:
+            return None
+        return KnownPod(pod.uid, job.owner_uid, job.step, pod.index, pod.created_at)
 
     def take_push(self, pod: KnownPod) -> None:
         """A Pod has pushed its counters: they are looked at soon."""
         key = self.objects.key_of(pod.owner_uid)
         if key is not None:
             self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
-
-    def _output_freed(self, key: ObjectKey) -> None:
-        """An output that this object may wait for is free."""
-        self._queue.add(key, Priority.STARTING)
 
     def resync(self, spread: float) -> None:
         """Queues every object that has not ended, spread over some seconds."""

@@ -41,7 +41,7 @@ class Sweep:
         while True:
             self.beat()
             try:
-                return await self._compare()
+                return sum([await self._compare(kind, each) for kind in OBJECTS for each in self.namespaces])
             except ApiError as error:
                 logger.warning("the objects could not be listed yet: %s", error)
                 await asyncio.sleep(error.retry_after or _RETRY_SECONDS)
@@ -62,14 +62,7 @@ class Sweep:
             self.beat()
             await asyncio.sleep(min(left, 30.0))
 
-    async def _compare(self) -> int:
-        found = 0
-        for kind in OBJECTS:
-            for namespace in self.namespaces:
-                found += await self._compare_kind(kind, namespace)
-        return found
-
-    async def _compare_kind(self, kind: str, namespace: str) -> int:
+    async def _compare(self, kind: str, namespace: str) -> int:
         listed: set[ObjectKey] = set()
         version = found = 0
         newest = max((stored.version for stored in self._known(kind, namespace)), default=0)
@@ -88,17 +81,12 @@ class Sweep:
                     skip(OBJECTS[kind].plural, raw, error)
                 else:
                     self.router.take(kind, None, raw, forced)
-        found += self._remove_missing(kind, namespace, listed, max(version, newest))
+        for stored in self._known(kind, namespace):
+            if stored.key not in listed and stored.version <= max(version, newest):
+                self.router.objects.remove(stored.key, stored.uid)
+                found += 1
         SWEEP_DIFFERENCES.labels(OBJECTS[kind].plural).inc(found)
         return found
 
     def _known(self, kind: str, namespace: str) -> list[ObservedObject]:
         return [each for each in self.router.objects if each.key.kind == kind and namespace in ("", each.key.namespace)]
-
-    def _remove_missing(self, kind: str, namespace: str, listed: set[ObjectKey], version: int) -> int:
-        gone = [
-            stored for stored in self._known(kind, namespace) if stored.key not in listed and stored.version <= version
-        ]
-        for stored in gone:
-            self.router.objects.remove(stored.key, stored.uid)
-        return len(gone)

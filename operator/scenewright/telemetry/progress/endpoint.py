@@ -54,14 +54,15 @@ class ProgressEndpoint(HttpServer):
 
     async def _handle(self, request: web.Request) -> web.Response:
         try:
-            pod = self._known(await self._verifier.verify(_bearer(request)))
-            self._take(pod, _checked(pod, await _body(request)))
-            pause = self._pacer.pause(pod.uid, time.monotonic())
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            pod = self._known(await self._verifier.verify(token.strip() if scheme.lower() == "bearer" else ""))
+            self._take(pod, await _body(request))
         except RefusedPush as refused:
             PUSHES.labels(refused.reason).inc()
             # The body of a refused push is left unread, and so the connection cannot be used again.
             return web.Response(status=refused.status, text=str(refused), headers={"Connection": "close"})
         PUSHES.labels("accepted").inc()
+        pause = self._pacer.pause(pod.uid, time.monotonic())
         return web.Response(status=204, headers={"Retry-After": str(pause)})
 
     def _known(self, identity: PodIdentity) -> KnownPod:
@@ -71,15 +72,13 @@ class ProgressEndpoint(HttpServer):
         return pod
 
     def _take(self, pod: KnownPod, push: Push) -> None:
+        """Takes a push that is about the Pod's own part of the work; a folded process also indexes and publishes."""
+        if push.shard != pod.index or push.step not in (pod.step, INDEX_STEP, PUBLISH_STEP):
+            raise RefusedPush("wrong-pod", 403, "a Pod pushes the progress of its own step and shard only")
         load_seconds = self._store.take(pod, push, time.monotonic())
         if load_seconds:
             LOAD_SECONDS.labels(pod.step).observe(load_seconds)
         self._on_push(pod)
-
-
-def _bearer(request: web.Request) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def _body(request: web.Request) -> Push:
@@ -94,16 +93,6 @@ async def _body(request: web.Request) -> Push:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RefusedPush("malformed-body", 422, f"{where}: {first['msg']}") from None
-
-
-def _checked(pod: KnownPod, push: Push) -> Push:
-    """The push, once it is about the Pod's own part of the work.
-
-    A folded process also goes through index and publish.
-    """
-    if push.shard != pod.index or push.step not in (pod.step, INDEX_STEP, PUBLISH_STEP):
-        raise RefusedPush("wrong-pod", 403, "a Pod pushes the progress of its own step and shard only")
-    return push
 
 
 PUSHES_PER_SECOND = 100

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Protocol
 
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS, Push
 
@@ -69,23 +68,15 @@ class RateWindow:
         return (self._total - before) / max(now - start, SPACING_SECONDS) * 60.0
 
 
-class KnownPod(Protocol):
-    """What the operator knows of a Pod of its own."""
+@dataclass(frozen=True)
+class KnownPod:
+    """What the operator knows of a Pod of its own; `owner_uid` is that of the Job's object."""
 
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def step(self) -> str: ...
-    @property
-    def owner_uid(self) -> str: ...
-    @property
-    def index(self) -> int: ...
-    @property
-    def created_at(self) -> datetime: ...
+    uid: str
+    owner_uid: str
+    step: str
+    index: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
