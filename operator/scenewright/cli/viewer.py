@@ -79,8 +79,11 @@ def showing(viewer: Viewer) -> Iterator[Callable[[], None]]:
 
         def wait() -> None:
             if viewer.page:
-                sys.stderr.write(f"The viewer stays at {viewer.page} until Ctrl-C.\n")
+                # A closed terminal would otherwise end this process and leave the page's server behind.
+                for number in (signal.SIGHUP, signal.SIGTERM):
+                    signal.signal(number, signal.default_int_handler)
                 with suppress(KeyboardInterrupt):
+                    sys.stderr.write(f"The viewer stays at {viewer.page} until Ctrl-C.\n")
                     process.wait()
 
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,6 +83,28 @@ def test_a_page_ends_with_the_command_and_a_window_stays(
     assert (viewer.page or "a window") in capsys.readouterr().err
     started[0].kill()
     started[0].wait()
+
+
+WAITS = """
+import sys
+from scenewright.cli.viewer import Viewer, showing
+Viewer.command = lambda self: [sys.executable, "-c", sys.argv[2], str(self.port)]
+with showing(Viewer(int(sys.argv[1]), 1)) as wait:
+    wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_page_stays_until_ctrl_c_or_until_the_terminal_is_closed(number: signal.Signals) -> None:
+    port = viewer_here({}).port
+    command = [sys.executable, "-c", WAITS, str(port), LISTENS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        lines = [waiting.stderr.readline() for _ in range(2)]
+        assert "until Ctrl-C" in lines[1] and is_listening(port)
+        waiting.send_signal(number)
+        assert waiting.wait(10) == 0
+    assert not is_listening(port)
 
 
 def test_a_viewer_that_does_not_start_is_an_error_in_its_own_words(
