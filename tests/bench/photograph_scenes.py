@@ -116,7 +116,7 @@ def scene_quality(case: Case, size: int, steps: int, sheets: Path | None) -> Fli
     cameras = cameras_along(grown.frames, flight_path(grown.frames, params, FRAMES))
     flight = fly(grown.scene, cameras, RENDERER, lambda share, text: None)
     if sheets is not None:
-        write_flight_sheet(flight, sheets / f"{Path(case.photograph).stem}-contact-sheet.jpg")
+        write_flight_sheet(flight, sheets / f"{case.name.replace(' ', '-')}-contact-sheet.jpg")
     return flight_quality(grown.scene, grown.frames, flight, RENDERER)
 
 

@@ -61,7 +61,7 @@ def run(folder: Path, count: int, keep: list[str]) -> dict[str, Any]:
     )
     seconds, cpu = time.monotonic() - started, _cpu_of_children() - before
     if done.returncode != 0:
-        raise SystemExit(f"the run ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise SystemExit(f"the run ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
     return {
         "images_per_second": round(count / seconds, 3),
         "seconds": round(seconds, 2),

@@ -53,6 +53,13 @@ ExecutionOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run the chosen stages again although they are up to date.")]
+RerunOption = Annotated[
+    bool,
+    typer.Option(
+        "--rerun",
+        help="Show the scene while it grows, in a Rerun viewer: a window, or a page where there is no screen.",
+    ),
+]
 PLUGIN = "kubectl scenewright"
 """How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
 NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; default: the kubeconfig's.")]
@@ -98,6 +105,7 @@ def run(
     execution: ExecutionOption = "",
     pipeline: PipelineOption = "",
     force: ForceOption = False,
+    rerun: RerunOption = False,
     output_format: FormatOption = "text",
 ) -> None:
     """Run manifests or photographs here, each after those that it needs; what is up to date is not made again."""
@@ -105,7 +113,8 @@ def run(
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution, pipeline)
-    raise typer.Exit(run_command(files, changes, as_json=output_format == "json", retry_failed=False, force=force))
+    as_json = output_format == "json"
+    raise typer.Exit(run_command(files, changes, as_json=as_json, retry_failed=False, force=force, rerun=rerun))
 
 
 @app.command()

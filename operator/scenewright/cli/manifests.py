@@ -41,6 +41,7 @@ class Changes:
         input_uri, output_uri: relative paths count from the current folder.
         execution: folder below the output: ``new``, ``last`` or a name; empty: the output itself.
         pipeline: of files that are photographs and no manifests; empty: `PHOTOGRAPH_PIPELINE`.
+        live_viewer: address of a Rerun viewer that shows the scene while it grows.
     """
 
     assignments: Sequence[str] = ()
@@ -50,10 +51,14 @@ class Changes:
     output_uri: str = ""
     execution: str = ""
     pipeline: str = ""
+    live_viewer: str = ""
 
 
 PHOTOGRAPH_PIPELINE = "vistadream"
 """What a photograph without a manifest becomes by default."""
+
+_LIVE_VIEWER = "live_viewer"
+"""Parameter of pipelines that show what they make while they run."""
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -201,6 +206,8 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     # Validation says if there is none.
     if changes.execution and isinstance(output, str):
         document = with_value(document, ["spec", "output", "uri"], execution_uri(output, changes.execution))
+    if changes.live_viewer:
+        document = _shown_live(document, changes.live_viewer)
     if changes.only or changes.start_from:
         stages: dict[str, Any] = {}
         if changes.only:
@@ -208,6 +215,24 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
         if changes.start_from:
             stages["startFrom"] = changes.start_from
         document = with_value(document, ["spec", "execution", "stages"], stages)
+    return document
+
+
+def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
+    """The document with the address of a live viewer.
+
+    Raises:
+        SpecError: its pipeline shows nothing while it runs.
+    """
+    spec = document.get("spec")
+    showing = [name for name, found in pipelines().items() if _LIVE_VIEWER in found.params.model_fields]
+    for name in pipelines(kind_of(document)):
+        if isinstance(spec, dict) and name in spec:
+            if name not in showing:
+                raise SpecError([Problem("--rerun", name, f"shows nothing while it runs; {', '.join(showing)} does")])
+            changed: dict[str, Any] = with_value(document, ["spec", name, "liveViewer"], address)
+            return changed
+    # Validation says what is missing.
     return document
 
 

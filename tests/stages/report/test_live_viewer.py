@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from scenewright_stages.vistadream.pipeline import coarse_stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:RRD file has no footer")
 DEADLINE = 60.0
+PHOTOGRAPH = Path(__file__).parents[3] / "examples" / "inputs" / "chelsea.png"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,36 @@ def test_a_viewer_sees_the_scene_grow_although_each_stage_is_a_process_of_its_ow
     growing.show(whole)
     assert growing.watches
     assert "/world/coarse/cameras/view\\ 2/rgb" in receiver.stored("/world/final/camera/depth")
+
+
+@pytest.mark.slow
+def test_the_commands_own_viewer_shows_what_the_job_makes_and_ends_with_it(tmp_path: Path) -> None:
+    settings = ("maxResolution=64", "initialize.iterations=2", "render.maxFrames=4")
+    command = [sys.executable, "-m", "scenewright.cli.main", "run", str(PHOTOGRAPH), "--rerun"]
+    command += ["--output", str(tmp_path / "out"), *(part for each in settings for part in ("--set", each))]
+    # Without a screen.
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    path = tmp_path / "seen.rrd"
+    with subprocess.Popen(
+        command,
+        env={**environment, "HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stderr is not None
+        page = run.stderr.readline().removeprefix("viewer: ").strip()
+        with urllib.request.urlopen(page, timeout=DEADLINE) as answer:
+            assert b"<html" in answer.read().lower()
+        (address,) = parse_qs(urlsplit(page).query)["url"]
+        # It stores what a viewer at this address sees, and ends when the address does.
+        seeing = [sys.executable, "-m", "rerun", address, "--save", str(path)]
+        with subprocess.Popen(seeing, env={"HOME": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT):
+            assert run.wait() == 0, run.stderr.read()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(page, timeout=DEADLINE)
+    stored = tmp_path / "out" / PHOTOGRAPH.stem / "scene.rrd"
+    assert set(chunks_of(path, "recording")) == set(chunks_of(stored, "recording"))
 
 
 def test_views_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:

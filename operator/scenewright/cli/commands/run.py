@@ -9,6 +9,8 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from scenewright.cli.board import Board
@@ -28,10 +30,32 @@ from scenewright_stages.backends.cache.weights import default_cache_dir
 
 @refusing
 def run_command(
-    files: Sequence[Path], changes: Changes, *, as_json: bool, retry_failed: bool, force: bool = False
+    files: Sequence[Path],
+    changes: Changes,
+    *,
+    as_json: bool,
+    retry_failed: bool,
+    force: bool = False,
+    rerun: bool = False,
 ) -> int:
-    """Runs every document of the files, each after those that it needs; the exit code is that of the worst one."""
-    plans = load_plans(files, changes)
+    """Runs every document of the files, each after those that it needs; the exit code is that of the worst one.
+
+    With `rerun` a viewer shows what they make.
+    """
+    if not rerun:
+        return _run_all(load_plans(files, changes), as_json, retry_failed, force)
+    from scenewright.cli.viewer import showing, viewer_here
+
+    viewer = viewer_here()
+    plans = load_plans(files, replace(changes, live_viewer=viewer.address))
+    with showing(viewer) as wait:
+        code = _run_all(plans, as_json, retry_failed, force)
+        if code != COMMAND_INTERRUPTED and not as_json and sys.stdout.isatty():
+            wait()
+        return code
+
+
+def _run_all(plans: Sequence[Plan], as_json: bool, retry_failed: bool, force: bool) -> int:
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
     for given in plans:
         plan = given
