@@ -37,6 +37,19 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train, weighted
 
 _SHOWN = 6
+_TOUCHED = 0.1
+"""Least coverage where a repaired view is learned from.
+
+A higher threshold leaves out the very holes that the fixer fills: at 0.5 a room whose photographs leave holes gained
+nothing, at 0.1 it gained 0.4 dB on held-out photographs.
+"""
+_REFERENCES = {"classic": 2, "difix": 1}
+"""References with which a view is repaired, one after the other; the answers are averaged.
+
+Where its reference ends or hides something, the classic fixer errs, with another reference elsewhere: on rooms that
+gave no pair the mean over two is 0.6 to 1.2 dB nearer to the truth. A mean of a diffusion model's answers would be
+blurred.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,8 @@ class Repair:
     fixed: FloatImage
 
     def view(self) -> View:
-        """As a fit sees it: only where the render is covered."""
-        return View(self.camera, torch.from_numpy(self.fixed), torch.from_numpy(self.flawed.alpha > 0.5))
+        """As a fit sees it: all but what the render does not cover at all, where a fixer could only guess."""
+        return View(self.camera, torch.from_numpy(self.fixed), torch.from_numpy(self.flawed.alpha > _TOUCHED))
 
 
 class FixStage(Stage[ReconstructParams]):
@@ -79,7 +92,9 @@ class FixStage(Stage[ReconstructParams]):
         for number in range(inputs.params.difix.rounds):
             self.context.progress(number / inputs.params.difix.rounds, f"round {number + 1}")
             cameras = round_cameras(photographs, roles, inputs.params.difix, inputs.seed, number)
-            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
+            repairs = repaired(
+                scene, cameras, photographs, roles, fixer, self.renderer, references_of(inputs.params.difix)
+            )
             scene, ended = run_round(
                 scene, photographs, roles, [each.view() for each in repairs], inputs.params, inputs.seed + number,
                 self.renderer,
@@ -160,6 +175,11 @@ def round_settings(params: ReconstructParams) -> TrainingSettings:
     return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
 
 
+def references_of(params: DifixParams) -> int:
+    """With how many references a view is repaired."""
+    return _REFERENCES[params.backend]
+
+
 def repaired(
     scene: GaussianScene,
     cameras: Sequence[Camera],
@@ -167,15 +187,32 @@ def repaired(
     roles: Roles,
     fixer: Fixer,
     renderer: Renderer,
+    references: int = 1,
 ) -> list[Repair]:
-    """The scene's renders from these cameras, each repaired with the nearest training photograph as reference."""
-    shots = shots_facts(photographs)
+    """The scene's renders from these cameras, repaired with each of the nearest training photographs as reference.
+
+    Args:
+        references: how many photographs; the repaired pictures are averaged.
+    """
     found = []
     for camera in cameras:
-        place = nearest([*shots, shot_facts(camera)], len(shots), roles.train)
+        views = [
+            flawed_view(scene, camera, photographs.photographs[number], renderer)
+            for number in nearest_training(photographs, roles, camera, references)
+        ]
+        fixed = np.mean([fixer.fix(view) for view in views], axis=0)
+        found.append(Repair(camera, views[0], np.asarray(fixed, np.float32)))
+    return found
+
+
+def nearest_training(photographs: PosedPhotographs, roles: Roles, camera: Camera, count: int) -> list[int]:
+    """Numbers of the training photographs nearest to a camera, the nearest first."""
+    shots = [*shots_facts(photographs), shot_facts(camera)]
+    found: list[int] = []
+    for _ in range(min(count, len(roles.train))):
+        place = nearest(shots, len(shots) - 1, [number for number in roles.train if number not in found])
         assert place is not None
-        flawed = flawed_view(scene, camera, photographs.photographs[place], renderer)
-        found.append(Repair(camera, flawed, fixer.fix(flawed)))
+        found.append(place)
     return found
 
 

@@ -39,7 +39,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="difix",
         title="Repair views",
-        version=2,
+        version=3,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
         image="gaussians",
         reads=(Read("capture"), Read("train")),
@@ -71,7 +71,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=4,
+        version=5,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
         image="gaussians",
         reads=(Read("capture"), Read(last, ("scene",))),

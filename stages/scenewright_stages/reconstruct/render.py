@@ -15,7 +15,7 @@ from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.baseline import against_nearest_photograph
-from scenewright_stages.reconstruct.fix import chosen_fixer, repaired
+from scenewright_stages.reconstruct.fix import chosen_fixer, references_of, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along
@@ -71,9 +71,10 @@ class RenderStage(Stage[ReconstructParams]):
         if inputs.params.difix.final_pass:
             fixer = chosen_fixer(inputs, self.context.models)
             outputs["fixed_video"] = inputs.workspace / "flight_fixed.mp4"
-            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer)
+            count = references_of(inputs.params.difix)
+            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer, count)
             write_mp4(outputs["fixed_video"], (levels(each.fixed) for each in repairs), render.frames_per_second)
-            metrics["final_pass"] = {"psnr": fixed_psnr(scene, photographs, roles, fixer, self.renderer)}
+            metrics["final_pass"] = {"psnr": fixed_psnr(scene, photographs, roles, fixer, self.renderer, count)}
             uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
         return StageResult(outputs, metrics=metrics, backends=uses)
@@ -87,11 +88,16 @@ def drawn(scene: GaussianScene, renderer: Renderer, camera: Camera) -> NDArray[n
 
 
 def fixed_psnr(
-    scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, fixer: Fixer, renderer: Renderer
+    scene: GaussianScene,
+    photographs: PosedPhotographs,
+    roles: Roles,
+    fixer: Fixer,
+    renderer: Renderer,
+    references: int,
 ) -> float:
     """Mean PSNR in dB of the repaired renders from the held-out poses."""
     cameras = [photographs.cameras[number] for number in roles.held_out]
-    repairs = repaired(scene, cameras, photographs, roles, fixer, renderer)
+    repairs = repaired(scene, cameras, photographs, roles, fixer, renderer, references)
     truths = [(photographs.photographs[number].srgb / 255).astype(np.float32) for number in roles.held_out]
     scores = [
         psnr(torch.from_numpy(each.fixed), torch.from_numpy(truth)) for each, truth in zip(repairs, truths, strict=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenewright_stages.captures import ShotFacts, nearest
+from scenewright_stages.captures import ShotFacts, nearest, pose_distance, spread
+from scenewright_stages.scenes.captures import shot_facts
 from scenewright_stages.vision.cameras import (
     Camera,
     invert_rigid,
@@ -15,6 +16,15 @@ from scenewright_stages.vision.cameras import (
     rigid,
     rotation_from_quaternion,
 )
+
+_NEIGHBOURS = 4
+_TURN = 0.25
+"""Largest turn of a camera as a share of its lens's smaller angle.
+
+Between photographs that look alike no camera sees past their edges, where scenes have holes.
+"""
+_DRAWN = 8
+"""Cameras drawn for each that is taken."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +53,32 @@ def roles_of(count: int, held_out_every: int, deciding_every: int) -> Roles:
 def cameras_between(
     shots: Sequence[ShotFacts], cameras: Sequence[Camera], roles: Roles, count: int, random: np.random.Generator
 ) -> list[Camera]:
-    """Cameras between training photographs and neighbours of theirs; nothing else of the capture counts.
+    """Cameras in the gaps between training photographs; nothing else of the capture counts.
+
+    Close to a photograph a scene has few faults that a repair could show. Of many cameras between neighbours, turned a
+    little, those are taken one by one that are farthest from every training photograph and from those taken before.
 
     Args:
         shots, cameras: of all photographs.
         roles: who trains.
         count: how many cameras.
-        random: draws the photographs and how far between them a camera stands.
+        random: draws photographs, neighbours, how far between them a camera stands and how it is turned.
     """
+    known = [shots[number] for number in roles.train]
+    unit = spread(known)
+    drawn = []
+    for place in random.integers(len(known), size=_DRAWN * count):
+        others = sorted(range(len(known)), key=lambda each: (pose_distance(known[place], known[each], unit), each))
+        other = random.choice([each for each in others if each != place][:_NEIGHBOURS])
+        ends = (cameras[roles.train[number]] for number in (place, other))
+        drawn.append(turned(between(*ends, float(random.uniform(0.3, 0.7))), random))
+    facts = [shot_facts(camera) for camera in drawn]
+    distances = np.array([min(pose_distance(each, other, unit) for other in known) for each in facts])
     found = []
-    for number in random.choice(roles.train, size=count):
-        neighbour = nearest(shots, int(number), roles.train)
-        # The second neighbour spans larger gaps than the first.
-        further = nearest(shots, int(number), [each for each in roles.train if each != neighbour])
-        other = further if further is not None and random.random() < 0.5 else neighbour
-        assert other is not None
-        found.append(between(cameras[number], cameras[other], float(random.uniform(0.3, 0.7))))
+    for _ in range(count):
+        farthest = int(distances.argmax())
+        found.append(drawn[farthest])
+        distances = np.minimum(distances, [pose_distance(each, facts[farthest], unit) for each in facts])
     return found
 
 
@@ -88,6 +108,15 @@ def between(first: Camera, second: Camera, share: float) -> Camera:
     rotation = rotation_from_quaternion((1 - share) * a + share * b)
     pose = rigid(rotation, (1 - share) * start[:3, 3] + share * end[:3, 3])
     return first.with_pose(invert_rigid(pose))
+
+
+def turned(camera: Camera, random: np.random.Generator) -> Camera:
+    """The camera turned up, down or aside by a random angle, where it stands."""
+    smaller = 2 * np.arctan(min(camera.width, camera.height) / 2 / camera.focal[0])
+    half = random.uniform(0, _TURN) * smaller / 2
+    aside = random.uniform(0, 2 * np.pi)
+    turn = np.array([np.cos(half), np.sin(half) * np.cos(aside), np.sin(half) * np.sin(aside), 0])
+    return camera.with_pose(rigid(rotation_from_quaternion(turn), np.zeros(3)) @ camera.camera_from_world)
 
 
 def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:

@@ -106,20 +106,31 @@ def test_four_pairs_are_learned_by_heart(rooms: Path) -> None:
     assert after - before >= 6
 
 
-def test_with_fine_texture_the_reference_is_what_helps(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worlds = {f"room{seed}": finer(box_room(seed), 4) for seed in TRAINED}
     tests = {f"fine{seed}": finer(box_room(seed), 4) for seed in BOXES}
-    root = made(tmp_path, worlds | tests, list(tests)).root
-    pairs = read_pairs(root, "train")
-    params = FixerParams(steps=STEPS)
-    seeing, blind = learned(pairs, params), learned(pairs, params.model_copy(update={"use_reference": False}))
-    found, twin = gains(root, "fine", seeing), gains(root, "fine", blind)
+    return made(tmp_path_factory.mktemp("textured"), worlds | tests, list(tests)).root
+
+
+@pytest.fixture(scope="module")
+def seeing(textured: Path) -> FixNetwork:
+    return learned(read_pairs(textured, "train"), FixerParams(steps=STEPS))
+
+
+def test_with_fine_texture_unseen_rooms_gain(textured: Path, seeing: FixNetwork) -> None:
+    found = gains(textured, "fine", seeing)
     assert found.over["identity"] >= 1
     assert found.over["nlm"] >= 1
     assert found.over["fill_and_paste"] >= 0.3
     assert found.worst_group > 0
+
+
+def test_with_fine_texture_the_reference_is_what_helps(textured: Path, seeing: FixNetwork) -> None:
+    blind = learned(read_pairs(textured, "train"), FixerParams(steps=STEPS, use_reference=False))
+    found, twin = gains(textured, "fine", seeing), gains(textured, "fine", blind)
     assert found.over["identity"] - twin.over["identity"] >= 0.2
-    shuffled = shuffled_gain(root, seeing)
+    shuffled = shuffled_gain(textured, seeing)
     print(f"with shuffled references {shuffled:+.2f} dB")
     assert shuffled < twin.over["identity"]
 

@@ -20,7 +20,7 @@ from synthetic import box_room
 from scenewright_stages.backends.fix.classic import ClassicFixer
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
 from scenewright_stages.backends.loading import ModelContext, load
-from scenewright_stages.reconstruct.fix import repaired, run_round
+from scenewright_stages.reconstruct.fix import references_of, repaired, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles, scene_settings
 from scenewright_stages.reconstruct.views import Roles, cameras_between
@@ -93,7 +93,8 @@ def after_rounds(
         random = np.random.default_rng([1, number])
         shots = shots_facts(photographs)
         cameras = cameras_between(shots, photographs.cameras, roles, params.difix.views, random)
-        repairs = repaired(scene, cameras, photographs, roles, fixer, CPU)  # type: ignore[arg-type]
+        count = references_of(params.difix)
+        repairs = repaired(scene, cameras, photographs, roles, fixer, CPU, count)  # type: ignore[arg-type]
         views = [each.view() for each in repairs]
         scene, ended = run_round(scene, photographs, roles, views, params, number, CPU)
         print(f"  {type(fixer).__name__}: {ended}")

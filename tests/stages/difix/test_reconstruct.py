@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,19 +11,20 @@ import torch
 from synthetic import box_room, cameras_inside, render
 from synthetic.rendering import SyntheticView
 
-from scenewright_stages.captures import nearest, spread
+from scenewright_stages.backends.fix.interface import Fixer, FlawedView
+from scenewright_stages.captures import nearest, pose_distance, spread
 from scenewright_stages.contract.keys import stage_keys
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry
 from scenewright_stages.difix.catalogue import chosen_checkpoints
-from scenewright_stages.reconstruct.fix import round_cameras, run_round
+from scenewright_stages.reconstruct.fix import nearest_training, repaired, round_cameras, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
-from scenewright_stages.scenes.captures import shots_facts, views_of
+from scenewright_stages.scenes.captures import shot_facts, shots_facts, views_of
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.gaussians.objective import View
@@ -115,6 +117,53 @@ def test_cameras_between_photographs_know_nothing_of_those_that_judge(
     assert spread(shots_facts(elsewhere)) != spread(shots_facts(photographs))
     for first, second in zip(novel(photographs, roles), novel(elsewhere, roles), strict=True):
         np.testing.assert_array_equal(first.camera_from_world, second.camera_from_world)
+
+
+def test_cameras_stand_in_the_gaps_between_photographs(photographs: PosedPhotographs) -> None:
+    """Farther from photographs and from each other than cameras between each photograph and its neighbour."""
+    shots = shots_facts(photographs)
+    crowded = Roles(train=(0, 1, 2, 3, 8, 12), gate=(9,), held_out=(11,))
+    known = [shots[number] for number in crowded.train]
+    unit = spread(known)
+    random = np.random.default_rng(0)
+    near = []
+    for number in random.choice(crowded.train, size=12):
+        other = nearest(shots, int(number), crowded.train)
+        near.append(between(photographs.cameras[number], photographs.cameras[other or 0], random.uniform(0.3, 0.7)))
+
+    def distances(cameras: list[Camera]) -> tuple[float, float]:
+        facts = [shot_facts(each) for each in cameras]
+        room = np.mean([min(pose_distance(each, other, unit) for other in known) for each in facts])
+        gaps = [pose_distance(one, two, unit) for place, one in enumerate(facts) for two in facts[:place]]
+        return float(room), min(gaps)
+
+    found, plain = distances(novel(photographs, crowded)), distances(near)
+    assert found[0] > 1.5 * plain[0]
+    assert found[1] > 10 * plain[1]
+
+
+class ShowsReference:
+    """Gives the warped reference back."""
+
+    def fix(self, view: FlawedView, seed: int = 0) -> np.ndarray:
+        """The warped reference."""
+        return view.warped
+
+
+def test_a_view_is_repaired_with_each_of_the_nearest_references(
+    photographs: PosedPhotographs, roles: Roles, scene: GaussianScene
+) -> None:
+    camera = photographs.cameras[4]
+    numbers = nearest_training(photographs, roles, camera, 2)
+    assert numbers == [3, 6]
+    fixer = cast(Fixer, ShowsReference())
+    (both,) = repaired(scene, [camera], photographs, roles, fixer, CPU, 2)
+    alone = [
+        repaired(scene, [camera], photographs, replace(roles, train=(number,)), fixer, CPU)[0] for number in numbers
+    ]
+    np.testing.assert_allclose(both.fixed, (alone[0].fixed + alone[1].fixed) / 2, atol=1e-6)
+    np.testing.assert_array_equal(both.flawed.warped, alone[0].flawed.warped)
+    assert np.abs(alone[0].fixed - alone[1].fixed).max() > 0.1
 
 
 def test_a_camera_between_two_stands_and_looks_between_them(photographs: PosedPhotographs) -> None:
