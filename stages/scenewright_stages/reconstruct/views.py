@@ -70,8 +70,8 @@ def cameras_between(
     for place in random.integers(len(known), size=_DRAWN * count):
         others = sorted(range(len(known)), key=lambda each: (pose_distance(known[place], known[each], unit), each))
         other = random.choice([each for each in others if each != place][:_NEIGHBOURS])
-        ends = (cameras[roles.train[number]] for number in (place, other))
-        drawn.append(turned(between(*ends, float(random.uniform(0.3, 0.7))), random))
+        first, second = cameras[roles.train[place]], cameras[roles.train[other]]
+        drawn.append(turned(between(first, second, float(random.uniform(0.3, 0.7))), random))
     facts = [shot_facts(camera) for camera in drawn]
     distances = np.array([min(pose_distance(each, other, unit) for other in known) for each in facts])
     found = []
