@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,7 +155,11 @@ def test_a_loss_whose_weights_are_missing_is_refused(cache: Path, base: Path, da
         DifixLossParams(l2=0, lpips=0, gram=0)
 
 
-def test_compiling_changes_the_pace_and_not_the_steps(base: Path, data: Path, tmp_path: Path) -> None:
+def test_compiling_changes_the_pace_and_not_the_steps(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In bfloat16 the order of channels alone moves a loss by 0.3 % on processors with such instructions.
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
     pairs, chosen = read_pairs(data, "train"), params(losses={"lpips": 0, "gram": 0})
     plain, fast = (DifixLearner(base_network(base, 1), chosen, 3, FACTS) for _ in range(2))
     fast.compile(None, backend="eager")
