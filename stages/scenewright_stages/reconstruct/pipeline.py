@@ -61,6 +61,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "difix.gain",
         ),
         **_fixing(params),
+        keeps_state=True,
         seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
     )
 
