@@ -47,8 +47,8 @@ _TOUCHED = 0.1
 A higher threshold leaves out the very holes that the fixer fills: at 0.5 a room whose photographs leave holes gained
 nothing, at 0.1 it gained 0.4 dB on held-out photographs.
 """
-_REFERENCES = {"classic": 2, "difix": 1}
-"""References with which a view is repaired, one after the other; the answers are averaged.
+_CLASSIC_REFERENCES = 2
+"""References with which the classic fixer repairs a view, one after the other; the answers are averaged.
 
 Where its reference ends or hides something, the classic fixer errs, with another reference elsewhere: on rooms that
 gave no pair the mean over two is 0.6 to 1.2 dB nearer to the truth. A mean of a diffusion model's answers would be
@@ -221,7 +221,7 @@ def round_settings(params: ReconstructParams) -> TrainingSettings:
 
 def references_of(params: DifixParams) -> int:
     """With how many references a view is repaired."""
-    return _REFERENCES[params.backend]
+    return _CLASSIC_REFERENCES if params.backend == "classic" else 1
 
 
 def repaired(
