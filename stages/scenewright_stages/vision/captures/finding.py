@@ -171,7 +171,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             yield Listed(identity, attributes=facts, rejected=(capture.reason, str(capture)))
             continue
         beside = times[number - 1 if number else 1] if neighbours and len(times) > 1 else ""
-        other, needed = captures.get(beside), _needed(place, capture)
+        other, needed = captures[beside] if beside else None, _needed(place, capture)
         found = {
             **facts,
             "mark": place.mark,
