@@ -115,7 +115,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="tune",
         title="Tune the fixer",
-        version=2,
+        version=3,
         implementation="scenewright_stages.difix.tune:TuneStage",
         image="gaussians",
         reads=(),

@@ -39,7 +39,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="difix",
         title="Repair views",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
         image="gaussians",
         reads=(Read("capture"), Read("train")),
