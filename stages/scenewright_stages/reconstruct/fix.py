@@ -138,7 +138,8 @@ class FixStage(Stage[ReconstructParams]):
             {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(each).items()}
             for each in rounds
         ]
-        outputs["rounds"].write_text(json.dumps({"rounds": listed}, indent=1) + "\n")
+        told = {"fixer": fixer_facts(fixer, inputs), "rounds": listed}
+        outputs["rounds"].write_text(json.dumps(told, indent=1) + "\n")
         write_png(outputs["strips"], strips(repairs[:_SHOWN]))
         kept = sum(each.kept for each in rounds)
         warnings = [] if kept else ["no round was better with repaired views: the scene is the one without them"]
@@ -172,6 +173,12 @@ def chosen_fixer(inputs: StageInputs[ReconstructParams], models: ModelSettings) 
     block = inputs.params.difix
     options = {"checkpoint": str(inputs.named[FIXER])} if block.tuned else {}
     return load(FIX, block.backend, ModelContext.from_settings(models, block.variant or None, options))
+
+
+def fixer_facts(fixer: Fixer, inputs: StageInputs[ReconstructParams]) -> dict[str, str]:
+    """What repaired: the backend, its weights or step and licence, and the hash of the checkpoint."""
+    digest = inputs.hashes.get(FIXER, "")
+    return {**fixer.record.use().to_json(), **({"checkpoint": digest} if digest else {})}
 
 
 def round_cameras(

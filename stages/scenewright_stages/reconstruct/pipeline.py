@@ -45,7 +45,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
         reads=(Read("capture"), Read("train")),
         outputs=(
             OutputContract("scene", f"{WORK}/fixed_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
-            OutputContract("rounds", "{sample}/difix_rounds.json", "json", json_keys=("rounds",)),
+            OutputContract("rounds", "{sample}/difix_rounds.json", "json", json_keys=("fixer", "rounds")),
             OutputContract("strips", "{sample}/difix_views.png", "image"),
         ),
         parameters=(
