@@ -22,6 +22,7 @@ from scenewright_stages.difix.evaluate import METHOD, grouped, scored, summary
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.learning import ClassicLearner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
+from scenewright_stages.difix.strategies import evenly_spaced
 from scenewright_stages.vision.captures.exposure import exposure_gains, matched
 from scenewright_stages.vision.captures.finding import list_captures, read_capture
 from scenewright_stages.vision.captures.pictures import load_photographs
@@ -67,7 +68,8 @@ def gains(root: Path, family: str, network: FixNetwork) -> Gains:
     train = read_pairs(root, "train")
     tests = [pair for pair in read_pairs(root, "test") if pair.group.startswith(family)]
     methods = {METHOD: lambda view: run_network(network, view)}
-    methods |= {each.name: each for each in tuned_baselines([load_pair(each) for each in train[:: len(train) // 24]])}
+    some = [load_pair(each) for each in evenly_spaced(train, 24)]
+    methods |= {each.name: each for each in tuned_baselines(some)}
     scores = {pair.name: scored(load_pair(pair), methods) for pair in tests}
     found = summary(list(scores.values()), 0)
     print(f"\n{family}: {len(tests)} pairs; {found['methods']}; gains {found['gain_over']}")
