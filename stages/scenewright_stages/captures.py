@@ -31,10 +31,10 @@ SCENE_ARRAYS = (
 
 
 def list_captures(view: InputView) -> Iterable[Listed] | None:
-    """The captures of an input; see ``vision.captures.finding``."""
+    """The captures of an input, each moment with the one beside it; see ``vision.captures.finding``."""
     found: Iterable[Listed] | None = importlib.import_module(
         "scenewright_stages.vision.captures.finding"
-    ).list_captures(view)
+    ).list_captures(view, neighbours=True)
     return found
 
 
@@ -52,6 +52,8 @@ PHOTOGRAPHS = InputKind(lister=list_photographs)
 """Folders with photographs, with or without poses."""
 POSES = "poses"
 """Name of the stage that estimates poses."""
+BESIDE = "beside"
+"""Name of the stage that reads the moment before or after a capture's own; also the attribute that names it."""
 
 
 class PosesParams(Params):
@@ -138,22 +140,23 @@ def poses_stage() -> StageSpec:
     )
 
 
-def capture_stage(estimated: bool = False) -> StageSpec:
+def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
     """Reads the photographs and poses of a capture; params need `max_resolution` and `exposure`.
 
     Args:
         estimated: whether the poses are those of :func:`poses_stage`.
+        beside: whether to read the moment beside the capture's own.
     """
     return StageSpec(
-        name="capture",
-        title="Read the capture",
+        name=BESIDE if beside else "capture",
+        title="Read the moment beside" if beside else "Read the capture",
         version=1,
         implementation="scenewright_stages.scenes.captures:CaptureStage",
         reads=(Read(INPUT), Read(POSES)) if estimated else (Read(INPUT),),
         outputs=(
             OutputContract(
                 "photographs",
-                f"{WORK}/photographs.npz",
+                f"{WORK}/{'beside' if beside else 'photographs'}.npz",
                 "arrays",
                 result=False,
                 arrays=(
@@ -164,7 +167,7 @@ def capture_stage(estimated: bool = False) -> StageSpec:
             ),
         ),
         parameters=("max_resolution", "exposure"),
-        attributes=("mark", "time"),
+        attributes=("mark", BESIDE if beside else "time"),
         seconds_per_sample=3.0,
     )
 
@@ -186,11 +189,10 @@ class ShotFacts:
     rotation: tuple[float, ...]
 
 
-def shots_of(sample: Sample) -> list[ShotFacts]:
-    """The photographs of a capture's sample, in order."""
-    return [
-        ShotFacts(str(each[0]), int(each[1]), tuple(each[2:5]), tuple(each[5:9])) for each in sample.attributes["shots"]
-    ]
+def shots_of(sample: Sample, attribute: str = "shots") -> list[ShotFacts]:
+    """The photographs of a capture's sample, in order; ``others`` are those of the moment beside it."""
+    listed = sample.attributes.get(attribute, ())
+    return [ShotFacts(str(each[0]), int(each[1]), tuple(each[2:5]), tuple(each[5:9])) for each in listed]
 
 
 def spread(shots: Sequence[ShotFacts]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.stage import Catalogue
+from scenewright_stages.contract.stage import Catalogue, Dropped
 from scenewright_stages.difix.params import PairsParams
 
 PROMPT = "remove degradation"
@@ -27,7 +27,7 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
     """Content by path of the index files.
 
     Raises:
-        ConfigurationError: one side of the split has no pair.
+        ConfigurationError: there is no pair, or one side of the split has none.
     """
     spec = catalogue.job.get("spec", {})
     params = PairsParams.model_validate(spec.get("difixPairs") or {})
@@ -35,7 +35,7 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
         (dict(entry.records["pair"].metrics) for entry in catalogue.entries), key=lambda row: row["sample_id"]
     )
     sides = {side: [row for row in rows if row["split"] == side] for side in ("train", "test")}
-    _refuse_empty(sides, rows)
+    _refuse_empty(sides, rows, catalogue.dropped)
     root = (
         str((spec.get("output") or {}).get("uri", "")).rstrip("/") + "/" if params.data_json.paths == "absolute" else ""
     )
@@ -99,7 +99,12 @@ def _settings(params: PairsParams, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**({} if seed is None else {"seed": seed}), **params.model_dump(mode="json", by_alias=True)}
 
 
-def _refuse_empty(sides: Mapping[str, Sequence[Row]], rows: Sequence[Row]) -> None:
+def _refuse_empty(sides: Mapping[str, Sequence[Row]], rows: Sequence[Row], dropped: Sequence[Dropped]) -> None:
+    if not rows:
+        reasons = dict(Counter(each.reason for each in dropped).most_common())
+        remedy = "every pair was dropped: relax gates, reference or groupBy, or choose other strategies"
+        nothing = "the strategies give no pair: crossCamera alone needs several cameras"
+        raise ConfigurationError("spec.difixPairs", reasons, remedy if reasons else nothing)
     groups = sorted({row["group_id"] for row in rows})
     for side, own in sides.items():
         if not own:

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.captures import BESIDE
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.difix.gates import Bytes, Candidate, Measured, measure, sharpness
 from scenewright_stages.difix.params import PairsParams, SourceParams
+from scenewright_stages.difix.strategies import NO_REFERENCE
 from scenewright_stages.scenes.captures import flawed_view
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.archives import save_arrays
@@ -38,7 +40,12 @@ class PairStage(Stage[PairsParams]):
         photographs = _photographs(inputs.path("capture", "photographs"))
         scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
         target = photographs.photographs[int(sample.attributes["target"])]
-        reference = photographs.photographs[int(sample.attributes["reference"])]
+        number = int(sample.attributes["reference"])
+        if number == NO_REFERENCE:
+            raise SampleRejected("NoReference", f"no photograph may be the reference of {target.name}: see reference")
+        beside = BESIDE in self.context.stage.upstream()
+        others = _photographs(inputs.path(BESIDE, "photographs")) if beside else photographs
+        reference = others.photographs[number]
         view = flawed_view(scene, target.camera, reference, self.renderer)
         candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, view.warped, view.valid)
         measured = measure(candidate, _usual_sharpness(photographs), inputs.params.gates)
@@ -122,7 +129,7 @@ def write_jpeg(path: Path, srgb: Bytes) -> Path:
     return path
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _photographs(path: Path) -> PosedPhotographs:
     """The pairs of one capture follow each other."""
     return PosedPhotographs.load(path)

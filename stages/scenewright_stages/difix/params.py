@@ -50,6 +50,11 @@ class ReferenceParams(Params):
     camera: Literal["any", "same", "other"] = Field(
         default="any", description="Whether it is of the target's own camera."
     )
+    time: Literal["same", "other"] = Field(
+        default="same",
+        description="same: of the target's own moment; other: of fixed cameras' moment before (for the first: after), "
+        "which no training has seen, so that source does not matter.",
+    )
 
 
 class GateParams(Params):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenewright_stages.backends.choices import BackendChoice, stage_resources
-from scenewright_stages.captures import CAPTURES, SCENE_ARRAYS, WORK, capture_stage
+from scenewright_stages.captures import BESIDE, CAPTURES, SCENE_ARRAYS, WORK, capture_stage
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec
 from scenewright_stages.difix.fixer_params import FixerParams
@@ -61,7 +61,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
         title="Make pairs",
         version=3,
         implementation="scenewright_stages.difix.pair:PairStage",
-        reads=(Read("capture"), Read("spoil")),
+        reads=(Read("capture"), *((Read(BESIDE),) if _beside(params) else ()), Read("spoil")),
         outputs=(
             OutputContract("image", "samples/{pair}/image.png", "image"),
             OutputContract("target", "samples/{pair}/target_image.jpg", "image"),
@@ -77,15 +77,23 @@ def pair_stage(params: PairsParams) -> StageSpec:
             ),
         ),
         parameters=("dataset", "gates", "group_by", "sources", "split"),
-        attributes=("scene", "dataset", "folder", "facts", "time", "shots", *PAIR_ATTRIBUTES),
+        attributes=("scene", "dataset", "folder", "facts", "time", "shots", "others", *PAIR_ATTRIBUTES),
         expands=lambda sample: pairs(sample, params),
         seconds_per_sample=0.5,
     )
 
 
 def pairs_stages(params: PairsParams) -> tuple[StageSpec, ...]:
-    """capture -> spoil (of each strategy and level) -> pair (of each target)."""
-    return capture_stage(), spoil_stage(params), pair_stage(params)
+    """capture, with the moment beside it where references come from there -> spoil (of each strategy and level)
+    -> pair (of each target).
+    """
+    beside = (capture_stage(beside=True),) if _beside(params) else ()
+    return capture_stage(), *beside, spoil_stage(params), pair_stage(params)
+
+
+def _beside(params: PairsParams) -> bool:
+    """Whether references come from another moment."""
+    return params.reference.time == "other"
 
 
 PAIRS = Pipeline(
@@ -94,7 +102,7 @@ PAIRS = Pipeline(
     params=PairsParams,
     input=CAPTURES,
     stages=pairs_stages,
-    examples=({"strategies": {"cycle": [40], "crossCamera": True}},),
+    examples=({"strategies": {"cycle": [40], "crossCamera": True}, "reference": {"time": "other"}},),
     reporter="scenewright_stages.difix.report:PairsReporter",
     sample_pages=False,
     catalogue="scenewright_stages.difix.catalogue:index_files",
@@ -107,7 +115,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="tune",
         title="Tune the fixer",
-        version=2,
+        version=3,
         implementation="scenewright_stages.difix.tune:TuneStage",
         image="gaussians",
         reads=(),

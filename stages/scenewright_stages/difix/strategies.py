@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from scenewright_stages.contract.samples import Child, Sample
 from scenewright_stages.difix.params import PairsParams
 
 ItemT = TypeVar("ItemT")
+NO_REFERENCE = -1
+"""Number of the reference where no photograph may be it."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,23 @@ def trainings(sample: Sample, params: PairsParams) -> list[Child]:
 
 
 def pairs(sample: Sample, params: PairsParams) -> list[Child]:
-    """One child of a training for every pair."""
-    shots = shots_of(sample)
+    """One child of a training for every pair; a target that no reference is allowed for has the reference -1."""
+    shots, others = shots_of(sample), shots_of(sample, "others")
     strategy, level = str(sample.attributes["strategy"]), int(sample.attributes["level"])
     chosen = select(strategy, level, shots)
     found = []
     for target in evenly_spaced(chosen.targets, params.pairs_per_training):
-        reference = nearest(shots, target, _references(shots, target, chosen, params))
-        if reference is not None:
-            name = pair_name(sample, shots, target, reference)
-            found.append(Child(f"__{target}", {"pair": name, "target": target, "reference": reference}))
+        if params.reference.time == "other":
+            # The target stands behind the others, where it is never its own reference.
+            known, place = [*others, shots[target]], len(others)
+            reference = nearest(known, place, _references(known, place, range(len(others)), params))
+            name = pair_name(sample, shots, target, others, reference)
+        else:
+            seen = chosen.trained if params.reference.source == "trained" else range(len(shots))
+            reference = nearest(shots, target, _references(shots, target, seen, params))
+            name = pair_name(sample, shots, target, shots, reference)
+        place = NO_REFERENCE if reference is None else reference
+        found.append(Child(f"__{target}", {"pair": name, "target": target, "reference": place}))
     return found
 
 
@@ -64,11 +73,18 @@ def select(strategy: str, level: int, shots: Sequence[ShotFacts]) -> Selection:
     return Selection(everything, everything)
 
 
-def pair_name(training: Sample, shots: Sequence[ShotFacts], target: int, reference: int) -> str:
+def pair_name(
+    training: Sample,
+    shots: Sequence[ShotFacts],
+    target: int,
+    references: Sequence[ShotFacts],
+    reference: int | None,
+) -> str:
     """Id of a pair, unique over captures, strategies and levels."""
-    facts, names = training.attributes, shot_names(shots)
+    facts, names = training.attributes, shot_names(references)
+    camera, name = ("none", "none") if reference is None else (references[reference].camera, names[reference])
     return "{}__tcam{}__rccam{}__tf{}__rf{}__{}{}".format(
-        scene_name(training), shots[target].camera, shots[reference].camera, names[target], names[reference],
+        scene_name(training), shots[target].camera, camera, shot_names(shots)[target], name,
         facts["strategy"], facts["level"],
     )  # fmt: skip
 
@@ -95,11 +111,13 @@ def _levels(shots: Sequence[ShotFacts], params: PairsParams) -> Iterator[tuple[s
         yield from (("crossCamera", camera) for camera in sorted({shot.camera for shot in shots}))
 
 
-def _references(shots: Sequence[ShotFacts], target: int, chosen: Selection, params: PairsParams) -> Iterator[int]:
-    wanted = params.reference
-    for each in chosen.trained if wanted.source == "trained" else range(len(shots)):
+def _references(
+    shots: Sequence[ShotFacts], target: int, candidates: Iterable[int], params: PairsParams
+) -> Iterator[int]:
+    wanted = params.reference.camera
+    for each in candidates:
         same = shots[each].camera == shots[target].camera
-        if wanted.camera == "any" or same == (wanted.camera == "same"):
+        if wanted == "any" or same == (wanted == "same"):
             yield each
 
 

@@ -6,6 +6,7 @@ views, which neither train nor judge, decide; unless they gain enough, the scene
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
 from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.captures import nearest
+from scenewright_stages.contract.errors import Abandoned
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import DifixParams, ReconstructParams
@@ -34,17 +36,19 @@ from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.training import TrainingSettings, train, weighted
+from scenewright_stages.vision.gaussians.training import OnSegment, TrainingSettings, train, weighted
 
 _SHOWN = 6
+_SCENE, _ROUNDS = "scene.npz", "rounds.json"
+"""Files of the state between two rounds."""
 _TOUCHED = 0.1
 """Least coverage where a repaired view is learned from.
 
 A higher threshold leaves out the very holes that the fixer fills: at 0.5 a room whose photographs leave holes gained
 nothing, at 0.1 it gained 0.4 dB on held-out photographs.
 """
-_REFERENCES = {"classic": 2, "difix": 1}
-"""References with which a view is repaired, one after the other; the answers are averaged.
+_CLASSIC_REFERENCES = 2
+"""References with which the classic fixer repairs a view, one after the other; the answers are averaged.
 
 Where its reference ends or hides something, the classic fixer errs, with another reference elsewhere: on rooms that
 gave no pair the mean over two is 0.6 to 1.2 dB nearer to the truth. A mean of a diffusion model's answers would be
@@ -83,25 +87,41 @@ class FixStage(Stage[ReconstructParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
-        """Writes the scene, how each round ended, and the repaired views of the last round."""
-        fixer = chosen_fixer(inputs, self.context.models)
+        """Writes the scene, how each round ended, and the repaired views of the last round.
+
+        A process that is ended continues after the last round that was finished.
+        """
+        fixer, block = chosen_fixer(inputs, self.context.models), inputs.params.difix
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
-        scene = GaussianScene.load_npz(inputs.path("train", "scene")).to(self.renderer.device)
+        scene, rounds = _begun(inputs)
+        scene, repairs = scene.to(self.renderer.device), []
         roles = capture_roles(photographs, inputs.params)
-        rounds, repairs = [], []
-        for number in range(inputs.params.difix.rounds):
-            self.context.progress(number / inputs.params.difix.rounds, f"round {number + 1}")
-            cameras = round_cameras(photographs, roles, inputs.params.difix, inputs.seed, number)
-            repairs = repaired(
-                scene, cameras, photographs, roles, fixer, self.renderer, references_of(inputs.params.difix)
-            )
+        for number in range(len(rounds), block.rounds):
+            self.context.progress(number / block.rounds, f"round {number + 1}")
+            cameras = round_cameras(photographs, roles, block, inputs.seed, number)
+            repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer, references_of(block))
             scene, ended = run_round(
                 scene, photographs, roles, [each.view() for each in repairs], inputs.params, inputs.seed + number,
-                self.renderer,
+                self.renderer, self._watch(inputs.params, number),
             )  # fmt: skip
             rounds.append(ended)
             self.context.numbers({"gate_psnr": max(ended.without, ended.with_fixes)})
+            if len(rounds) < block.rounds:
+                _keep(inputs, scene, rounds)
         return self._result(inputs, scene, rounds, repairs, fixer)
+
+    def _watch(self, params: ReconstructParams, number: int) -> OnSegment:
+        """Says how far round `number` is, and leaves it between two segments when the process is asked to stop."""
+        parts = itertools.count(1)
+        both = 2 * round_settings(params).segments()
+
+        def watch(steps: int, scene: GaussianScene, loss: float) -> None:
+            share = (number + next(parts) / both) / params.difix.rounds
+            self.context.progress(share, f"round {number + 1}")
+            if self.context.should_stop():
+                raise Abandoned
+
+        return watch
 
     def _result(
         self,
@@ -118,7 +138,8 @@ class FixStage(Stage[ReconstructParams]):
             {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(each).items()}
             for each in rounds
         ]
-        outputs["rounds"].write_text(json.dumps({"rounds": listed}, indent=1) + "\n")
+        told = {"fixer": fixer_facts(fixer, inputs), "rounds": listed}
+        outputs["rounds"].write_text(json.dumps(told, indent=1) + "\n")
         write_png(outputs["strips"], strips(repairs[:_SHOWN]))
         kept = sum(each.kept for each in rounds)
         warnings = [] if kept else ["no round was better with repaired views: the scene is the one without them"]
@@ -128,11 +149,36 @@ class FixStage(Stage[ReconstructParams]):
         return StageResult(outputs, metrics=metrics, warnings=warnings, backends=[fixer.record.use()])
 
 
+def _begun(inputs: StageInputs[ReconstructParams]) -> tuple[GaussianScene, list[Round]]:
+    """The scene after the rounds that an earlier process finished, and how they ended."""
+    state = inputs.state
+    assert state is not None
+    if not state.step:
+        return GaussianScene.load_npz(inputs.path("train", "scene")), []
+    ended = json.loads(state.files[_ROUNDS].read_text())
+    return GaussianScene.load_npz(state.files[_SCENE]), [Round(**each) for each in ended]
+
+
+def _keep(inputs: StageInputs[ReconstructParams], scene: GaussianScene, rounds: Sequence[Round]) -> None:
+    """Saves the state after a round."""
+    files = {name: inputs.workspace / name for name in (_SCENE, _ROUNDS)}
+    scene.to("cpu").save_npz(files[_SCENE])
+    files[_ROUNDS].write_text(json.dumps([asdict(each) for each in rounds]))
+    assert inputs.state is not None
+    inputs.state.save(len(rounds), files)
+
+
 def chosen_fixer(inputs: StageInputs[ReconstructParams], models: ModelSettings) -> Fixer:
     """The fixer that the parameters name, with its checkpoint where it has one."""
     block = inputs.params.difix
     options = {"checkpoint": str(inputs.named[FIXER])} if block.tuned else {}
     return load(FIX, block.backend, ModelContext.from_settings(models, block.variant or None, options))
+
+
+def fixer_facts(fixer: Fixer, inputs: StageInputs[ReconstructParams]) -> dict[str, str]:
+    """What repaired: the backend, its weights or step and licence, and the hash of the checkpoint."""
+    digest = inputs.hashes.get(FIXER, "")
+    return {**fixer.record.use().to_json(), **({"checkpoint": digest} if digest else {})}
 
 
 def round_cameras(
@@ -154,15 +200,20 @@ def run_round(
     params: ReconstructParams,
     seed: int,
     renderer: Renderer,
+    on_segment: OnSegment | None = None,
 ) -> tuple[GaussianScene, Round]:
-    """The scene with the repaired views, if the gate views gain enough over before and without, else that without."""
+    """The scene with the repaired views, if the gate views gain enough over before and without, else that without.
+
+    Args:
+        on_segment: called after every segment of both trainings.
+    """
     block = params.difix
     views, gate = views_of(photographs, roles.train), views_of(photographs, roles.gate)
     settings = round_settings(params)
     # Photographs are drawn once each, repaired views so often that they make up their share.
     extra = weighted(repairs, block.weight, len(views) * block.share / (1 - block.share))
-    without = train(scene, views, settings, seed, renderer)
-    with_fixes = train(scene, [*views, *extra], settings, seed, renderer)
+    without = train(scene, views, settings, seed, renderer, on_segment=on_segment)
+    with_fixes = train(scene, [*views, *extra], settings, seed, renderer, on_segment=on_segment)
     before, plain, fixed = (evaluate(each, gate, renderer).psnr for each in (scene, without, with_fixes))
     kept = fixed - max(before, plain) >= block.gain
     return (with_fixes if kept else without), Round(before, plain, fixed, kept)
@@ -177,7 +228,7 @@ def round_settings(params: ReconstructParams) -> TrainingSettings:
 
 def references_of(params: DifixParams) -> int:
     """With how many references a view is repaired."""
-    return _REFERENCES[params.backend]
+    return _CLASSIC_REFERENCES if params.backend == "classic" else 1
 
 
 def repaired(

@@ -39,13 +39,13 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="difix",
         title="Repair views",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
         image="gaussians",
         reads=(Read("capture"), Read("train")),
         outputs=(
             OutputContract("scene", f"{WORK}/fixed_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
-            OutputContract("rounds", "{sample}/difix_rounds.json", "json", json_keys=("rounds",)),
+            OutputContract("rounds", "{sample}/difix_rounds.json", "json", json_keys=("fixer", "rounds")),
             OutputContract("strips", "{sample}/difix_views.png", "image"),
         ),
         parameters=(
@@ -61,6 +61,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "difix.gain",
         ),
         **_fixing(params),
+        keeps_state=True,
         seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
     )
 

@@ -15,7 +15,7 @@ from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.baseline import against_nearest_photograph
-from scenewright_stages.reconstruct.fix import chosen_fixer, references_of, repaired
+from scenewright_stages.reconstruct.fix import chosen_fixer, fixer_facts, references_of, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along
@@ -74,7 +74,8 @@ class RenderStage(Stage[ReconstructParams]):
             count = references_of(inputs.params.difix)
             repairs = repaired(scene, cameras, photographs, roles, fixer, self.renderer, count)
             write_mp4(outputs["fixed_video"], (levels(each.fixed) for each in repairs), render.frames_per_second)
-            metrics["final_pass"] = {"psnr": fixed_psnr(scene, photographs, roles, fixer, self.renderer, count)}
+            score = fixed_psnr(scene, photographs, roles, fixer, self.renderer, count)
+            metrics["final_pass"] = {"psnr": score, "fixer": fixer_facts(fixer, inputs)}
             uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
         return StageResult(outputs, metrics=metrics, backends=uses)

@@ -70,8 +70,13 @@ def rounds_text(files: _Files) -> str:
     """How the rounds with a fixer ended, one line each."""
     if ("difix", "rounds") not in files:
         return ""
-    rounds = json.loads(files["difix", "rounds"]().read_text())["rounds"]
-    lines = [
+    told = json.loads(files["difix", "rounds"]().read_text())
+    fixer, rounds = told["fixer"], told["rounds"]
+    facts = [fixer.get(name, "") for name in ("backend", "model", "revision", "licence")]
+    if digest := fixer.get("checkpoint"):
+        facts.append(f"checkpoint {digest}")
+    lines = ["repaired by " + ", ".join(filter(None, facts))]
+    lines += [
         f"round {number}: gate views {each['before']:.2f} dB before, {each['without']:.2f} without repaired views, "
         f"{each['with_fixes']:.2f} with: {'kept' if each['kept'] else 'rejected'}"
         for number, each in enumerate(rounds, start=1)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import POSES, ShotFacts, TrainingParams
-from scenewright_stages.contract.errors import Abandoned, SampleError
+from scenewright_stages.captures import BESIDE, POSES, ShotFacts, TrainingParams
+from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
@@ -41,7 +41,11 @@ class CaptureStage(Stage[Any]):
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes ``photographs.npz``."""
-        mark, moment, paths = _described(sample, inputs, POSES in self.context.stage.upstream())
+        stage = self.context.stage
+        time = BESIDE if stage.name == BESIDE else "time"
+        if time == BESIDE and not sample.attributes.get(time):
+            raise SampleRejected("NoReference", "the capture has no moment beside it from which a reference could come")
+        mark, moment, paths = _described(sample, inputs, POSES in stage.upstream(), time)
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
@@ -75,7 +79,9 @@ def _unmatched(photographs: PosedPhotographs, gains: NDArray[np.float64]) -> lis
     return [f"exposure not matched, for lack of points that others show: {', '.join(unknown)}"] if unknown else []
 
 
-def _described(sample: Sample, inputs: StageInputs[Any], estimated: bool) -> tuple[str, str, dict[str, Path]]:
+def _described(
+    sample: Sample, inputs: StageInputs[Any], estimated: bool, time: str
+) -> tuple[str, str, dict[str, Path]]:
     """The file that holds the poses, the moment of fixed cameras, and all files by their path in the capture."""
     paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
@@ -84,7 +90,7 @@ def _described(sample: Sample, inputs: StageInputs[Any], estimated: bool) -> tup
         return "sparse/0/images.txt", "", pictures | model
     if not sample.attributes["mark"]:
         raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
-    return str(sample.attributes["mark"]), str(sample.attributes["time"]), paths
+    return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
 
 
 def view_of(photograph: Photograph) -> View:

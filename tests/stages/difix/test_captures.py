@@ -111,6 +111,24 @@ def test_every_moment_of_fixed_cameras_is_a_scene_of_its_own(tmp_path: Path) -> 
     assert set(found[1].files) == {"cameras.json", *(f"images/{10 + n}/000002.png" for n in range(4))}
 
 
+def test_a_moment_may_bring_the_one_beside_it(tmp_path: Path) -> None:
+    cameras = cameras_inside(box_room(0), 4, *SIZE)
+    worlds = {f"00000{number}": box_room(number) for number in (1, 2, 3)}
+    write_rig(tmp_path / "pair00", cameras, worlds)
+    write_rig(tmp_path / "still", cameras, {"000001": box_room(0)})
+    write_colmap(tmp_path / "walked", room_views(box_room(0), 4, SIZE))
+    found = {each.id: each for each in list_captures(FolderView(tmp_path), neighbours=True) or []}
+    beside = {name: each.attributes.get("beside") for name, each in found.items()}
+    first, second, third = (f"pair00__f00000{number}" for number in (1, 2, 3))
+    # The moment before, so that a later one changes no other.
+    assert beside == {first: "000002", second: "000001", third: "000002", "still__f000001": None, "walked": None}
+    assert not any("others" in found[name].attributes for name in ("walked", "still__f000001"))
+    names = [shot[0] for shot in found[third].attributes["others"]]
+    assert names == ["000002"] * 4
+    assert {f"images/10/00000{number}.png" for number in (2, 3)} < set(found[third].files)
+    assert "images/10/000001.png" not in found[third].files
+
+
 def test_hi4d_cameras_are_read(tmp_path: Path) -> None:
     cameras = cameras_inside(box_room(0), 4, *SIZE)
     write_rig(tmp_path / "pair00", cameras, {"000001": box_room(0)})

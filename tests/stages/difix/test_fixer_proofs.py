@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from input_folders import FolderView
 from pair_data import PARAMS, PairData, add_capture, photographs_of
+from reconstruction import BEACH
 from synthetic import World, box_room, cylinder_room, finer
 
 from scenewright_stages.backends.fix.classic import run_network
@@ -20,6 +22,10 @@ from scenewright_stages.difix.evaluate import METHOD, grouped, scored, summary
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.learning import ClassicLearner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
+from scenewright_stages.difix.strategies import evenly_spaced
+from scenewright_stages.vision.captures.exposure import exposure_gains, matched
+from scenewright_stages.vision.captures.finding import list_captures, read_capture
+from scenewright_stages.vision.captures.pictures import load_photographs
 from scenewright_stages.vision.metrics import array_psnr
 
 pytestmark = pytest.mark.proof
@@ -62,7 +68,8 @@ def gains(root: Path, family: str, network: FixNetwork) -> Gains:
     train = read_pairs(root, "train")
     tests = [pair for pair in read_pairs(root, "test") if pair.group.startswith(family)]
     methods = {METHOD: lambda view: run_network(network, view)}
-    methods |= {each.name: each for each in tuned_baselines([load_pair(each) for each in train[:: len(train) // 24]])}
+    some = [load_pair(each) for each in evenly_spaced(train, 24)]
+    methods |= {each.name: each for each in tuned_baselines(some)}
     scores = {pair.name: scored(load_pair(pair), methods) for pair in tests}
     found = summary(list(scores.values()), 0)
     print(f"\n{family}: {len(tests)} pairs; {found['methods']}; gains {found['gain_over']}")
@@ -79,12 +86,23 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fixer(rooms: Path) -> FixNetwork:
+def training(rooms: Path) -> tuple[FixNetwork, float]:
+    """The fixer, and the CPU seconds that its training took."""
     pairs, _ = validation_split(read_pairs(rooms, "train"), 0.15)
     begun = time.process_time()
     network = learned(pairs, FixerParams(steps=STEPS))
-    print(f"\n{STEPS} steps on {len(pairs)} pairs in {time.process_time() - begun:.0f} CPU-s")
-    return network
+    seconds = time.process_time() - begun
+    print(f"\n{STEPS} steps on {len(pairs)} pairs in {seconds:.0f} CPU-s")
+    return network, seconds
+
+
+@pytest.fixture(scope="module")
+def fixer(training: tuple[FixNetwork, float]) -> FixNetwork:
+    return training[0]
+
+
+def test_training_takes_less_than_three_minutes_of_two_cores(training: tuple[FixNetwork, float]) -> None:
+    assert training[1] < 2 * 180
 
 
 @pytest.mark.parametrize("family", ["box", "cylinder"])
@@ -98,7 +116,8 @@ def test_rooms_that_were_never_seen_gain(rooms: Path, fixer: FixNetwork, family:
 
 def test_four_pairs_are_learned_by_heart(rooms: Path) -> None:
     pairs = read_pairs(rooms, "train")[:4]
-    network = learned(pairs, FixerParams(steps=2000, batch=4, learning_rate=4e-3))
+    # Whole pictures: at the edge of a crop the network sees an edge that is none.
+    network = learned(pairs, FixerParams(steps=2000, batch=4, crop=96, learning_rate=4e-3))
     loaded = [load_pair(each) for each in pairs]
     before = np.mean([array_psnr(each.view.srgb, each.target) for each in loaded])
     after = np.mean([array_psnr(run_network(network, each.view), each.target) for each in loaded])
@@ -133,6 +152,36 @@ def test_with_fine_texture_the_reference_is_what_helps(textured: Path, seeing: F
     shuffled = shuffled_gain(textured, seeing)
     print(f"with shuffled references {shuffled:+.2f} dB")
     assert shuffled < twin.over["identity"]
+
+
+@pytest.fixture(scope="module")
+def beach(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of a real capture, 160 pixels wide: what was taken north of its middle trains, the rest tests."""
+    view = FolderView(BEACH)
+    (listed,) = list_captures(view) or []
+    capture = read_capture(listed.attributes["mark"], "", view.keys, view.read)
+    taken = load_photographs(capture, lambda key: BEACH / key, 160)
+    whole = matched(taken, exposure_gains(taken))
+    changes = {
+        "training": {"steps": 600, "segment": 100, "startPoints": 6000, "maximum": 15000},
+        "strategies": {"sparse": [2], "underfit": [10, 20, 40]},
+        "split": {"testFraction": 0.0, "test": ["south"]},
+    }
+    params = PARAMS.model_validate({**PARAMS.model_dump(by_alias=True), **changes})
+    data = PairData(tmp_path_factory.mktemp("beach"))
+    for name, sign in (("north", 1), ("south", -1)):
+        half = tuple(each for each in whole.photographs if sign * each.camera.position[1] > 0)
+        add_capture(data, name, replace(whole, photographs=half), params)
+    data.write_index()
+    return data.root
+
+
+def test_on_a_real_capture_the_half_that_was_never_seen_gains(beach: Path, rooms: Path) -> None:
+    network = learned([*2 * read_pairs(beach, "train"), *read_pairs(rooms, "train")], FixerParams(steps=STEPS))
+    found = gains(beach, "south", network)
+    # 0.3 dB are wanted; docs/benchmarks.md has the reading.
+    assert found.over["identity"] >= 0.1
+    assert found.over["nlm"] >= 0.1
 
 
 def shuffled_gain(root: Path, network: FixNetwork) -> float:

@@ -13,6 +13,8 @@ from capture_folders import room_views
 from synthetic.world import box_room
 from test_learning import data
 
+from scenewright_stages.backends.capability import BackendRecord
+from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.captures import ShotFacts
 from scenewright_stages.contract.errors import Abandoned
 from scenewright_stages.contract.samples import Sample
@@ -22,10 +24,11 @@ from scenewright_stages.difix.params import PairsParams
 from scenewright_stages.difix.pipeline import fixer_stages, pairs_stages
 from scenewright_stages.difix.spoil import SpoilStage
 from scenewright_stages.difix.tune import TuneStage
+from scenewright_stages.reconstruct import fix
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import stages as reconstruct_stages
 from scenewright_stages.reconstruct.train import TrainStage
-from scenewright_stages.scenes.captures import shots_facts
+from scenewright_stages.scenes.captures import shots_facts, start_of
 from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
 
 __all__ = ["data"]
@@ -178,6 +181,51 @@ def test_a_reconstruction_goes_on_where_it_was(photographs: Path, tmp_path: Path
         return run(make, Sample("room"), params, tmp_path / name, files, {}, patience)[0]
 
     assert contents(train(1, "ended")) == contents(train(1000, "whole"))
+
+
+class Darker:
+    """Gives renders back a little darker."""
+
+    record = BackendRecord("fix", "darker", "classic", "cpu")
+
+    def fix(self, view: FlawedView, seed: int = 0) -> np.ndarray:
+        return view.srgb * np.float32(0.97)
+
+
+def test_rounds_go_on_after_the_last_one_that_was_finished(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = {"rounds": 3, "roundSteps": 30, "views": 3, "checkpoint": "x.safetensors", "gain": 0.0}
+    params = ReconstructParams.model_validate({"training": TRAINING, "heldOutEvery": 4, "gateEvery": 3, "difix": block})
+    spec = next(stage for stage in reconstruct_stages(params) if stage.name == "difix")
+    monkeypatch.setattr(fix, "chosen_fixer", lambda inputs, models: Darker())
+    scene = tmp_path / "scene.npz"
+    start_of(PosedPhotographs.load(photographs), range(8), params.training, 0).scene().save_npz(scene)
+    cameras: list[int] = []
+    drawn = fix.round_cameras
+
+    def noted(*arguments: Any) -> Any:
+        cameras.append(arguments[-1])
+        return drawn(*arguments)
+
+    monkeypatch.setattr(fix, "round_cameras", noted)
+
+    def rounds(patience: int, name: str) -> tuple[StageResult, int]:
+        def make(ends: Callable[[], bool]) -> Stage[Any]:
+            return fix.FixStage(StageContext(spec, params, ModelSettings(device="cpu"), should_stop=ends))
+
+        files = {("capture", "photographs"): photographs, ("train", "scene"): scene}
+        return run(make, Sample("room"), params, tmp_path / name, files, {}, patience)
+
+    whole, _ = rounds(1000, "whole")
+    assert cameras == [0, 1, 2]
+    cameras.clear()
+    # Two trainings of two segments each in a round: asked to end in the middle of the round after.
+    interrupted, attempts = rounds(6, "ended")
+    assert attempts == 3
+    assert cameras == [0, 1, 1, 2, 2]
+    assert contents(interrupted) == contents(whole)
+    assert interrupted.metrics == whole.metrics
 
 
 def test_stages_and_index_know_the_same_places(photographs: Path) -> None:

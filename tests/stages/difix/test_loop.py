@@ -93,10 +93,15 @@ def test_the_runs_checkpoints_lie_inside_the_data_set_and_the_scene_used_the_bes
     (line,) = (ran / "scene/manifest.jsonl").read_text().splitlines()
     (use,) = json.loads(line)["backends"]["difix"]
     assert use["revision"] == f"step {numbers['checkpoint'].split('_')[1].split('.')[0]}"
+    told = json.loads((ran / "scene/room10/difix_rounds.json").read_text())["fixer"]
+    assert published["chosen"]["best"] == f"checkpoints/{numbers['checkpoint']}@{told['checkpoint']}"
+    assert told["revision"] == use["revision"]
     assert (ran / "scene/room10/gf.ply").is_file()
     assert (ran / "scene/room10/flight_fixed.mp4").stat().st_size > 500
     assert json.loads((ran / "scene/room10/metrics.json").read_text())["final_pass"]["psnr"] > 8
-    assert "gate views" in next((ran / "scene").rglob("report.html")).read_text()
+    page = next((ran / "scene").rglob("report.html")).read_text()
+    assert "gate views" in page
+    assert f"checkpoint {told['checkpoint']}" in page
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from scenewright_stages.difix.pair import group_of, pair_facts
 from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
 from scenewright_stages.difix.spoil import moved, seen_from_beside
-from scenewright_stages.difix.strategies import pairs, select, shot_names, trainings
+from scenewright_stages.difix.strategies import NO_REFERENCE, pairs, select, shot_names, trainings
 from scenewright_stages.vision.captures.pictures import Photograph
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
@@ -88,6 +88,36 @@ def test_a_reference_may_be_asked_to_come_from_another_camera() -> None:
     shots = shots_of(capture())
     for each in family(capture(), params).leaves:
         assert shots[int(each.attributes["target"])].camera != shots[int(each.attributes["reference"])].camera
+
+
+def test_a_target_without_a_reference_is_dropped_with_its_reason() -> None:
+    params = PairsParams.model_validate(
+        {"strategies": {"sparse": [3], "underfit": []}, "reference": {"camera": "other"}}
+    )
+    leaves = family(capture(cameras=1), params).leaves
+    assert [each.attributes["reference"] for each in leaves] == [NO_REFERENCE] * 8
+    names = {str(each.attributes["pair"]) for each in leaves}
+    assert len(names) == 8
+    assert all("__rccamnone__" in name for name in names)
+
+
+def test_a_reference_of_another_moment_is_of_the_same_camera_unless_another_one_is_asked_for() -> None:
+    """Fixed cameras stand where they stood, so the nearest of the other moment is the target's own."""
+    sample = capture(count=6, cameras=6)
+    others = [["earlier", *shot[1:]] for shot in sample.attributes["shots"] if shot[1] != 4]
+    sample = replace(sample, attributes={**sample.attributes, "others": others})
+    strategies = {"sparse": [2]}
+    for wanted in ("any", "same", "other"):
+        reference = {"time": "other", "camera": wanted}
+        params = PairsParams.model_validate({"strategies": strategies, "reference": reference})
+        for each in family(sample, params).leaves:
+            target, number = int(each.attributes["target"]), int(each.attributes["reference"])
+            if wanted == "same" and target == 4:
+                assert number == NO_REFERENCE
+                continue
+            camera = others[number][1]
+            assert f"__rccam{camera}__tff{target:03d}__rfearlier__" in str(each.attributes["pair"])
+            assert (camera == target) == (wanted == "same" or (wanted == "any" and target != 4))
 
 
 def test_the_distance_of_poses_does_not_depend_on_the_captures_scale() -> None:
@@ -365,3 +395,12 @@ def test_an_empty_side_is_refused_with_the_remedy(scenes: list[str], side: str) 
     with pytest.raises(ConfigurationError, match="name some of these groups there") as refused:
         index_files(catalogue(scenes, DIFIX))
     assert refused.value.field == f"spec.difixPairs.split.{side}"
+
+
+def test_where_no_pair_is_left_the_reasons_are_said() -> None:
+    known = catalogue(["a"], DIFIX)
+    dropped = [Dropped(known.entries[0].sample, "pair", reason, "") for reason in ("TooGood", "Flat", "TooGood")]
+    with pytest.raises(ConfigurationError, match=r"'TooGood': 2, 'Flat': 1.*relax gates"):
+        index_files(replace(known, entries=[], dropped=dropped))
+    with pytest.raises(ConfigurationError, match="crossCamera alone needs several cameras"):
+        index_files(replace(known, entries=[], dropped=[]))

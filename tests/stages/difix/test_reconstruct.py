@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -22,6 +24,7 @@ from scenewright_stages.difix.catalogue import chosen_checkpoints
 from scenewright_stages.reconstruct.fix import nearest_training, repaired, round_cameras, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE, named_inputs
+from scenewright_stages.reconstruct.report import rounds_text
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
 from scenewright_stages.scenes.captures import shot_facts, shots_facts, views_of
@@ -253,3 +256,14 @@ def test_of_many_checkpoints_the_best_and_the_latest_reach_other_objects() -> No
     assert set(told) == {"best", "latest", *map(str, range(1100, 2100, 100))}
     assert told["best"].startswith("checkpoints/model_300.safetensors@")
     assert told["latest"] == told["2000"]
+
+
+def test_the_page_names_the_fixer_with_its_checkpoint_and_says_how_each_round_ended(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.json"
+    fixer = {"backend": "difix", "model": "stabilityai/sd-turbo", "licence": "sai-nc-community", "checkpoint": "ab12"}
+    ended = {"before": 20.0, "without": 20.5, "with_fixes": 21.0, "kept": True}
+    path.write_text(json.dumps({"fixer": fixer, "rounds": [ended]}))
+    first, second = rounds_text({("difix", "rounds"): lambda: path}).splitlines()
+    assert first == "repaired by difix, stabilityai/sd-turbo, sai-nc-community, checkpoint ab12"
+    assert second.startswith("round 1: gate views 20.00 dB before")
+    assert rounds_text({}) == ""

@@ -48,16 +48,20 @@ class Place:
     keys: tuple[str, ...]
 
 
-def list_captures(view: InputView) -> list[Listed] | None:
+def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | None:
     """A sample for every capture of the input, of fixed cameras for every moment; None when there is none.
 
     Attributes of a sample: ``scene`` and ``dataset`` (names), ``folder`` (below the input), ``facts`` (what its
     ``capture.json`` says, if it has one), ``time`` (of fixed cameras), ``cameras`` (number by name) and ``shots``:
     name, camera and place of every photograph, in order.
+
+    Args:
+        neighbours: whether a moment's sample also has the photographs of the moment before it (the first one: after
+            it). It then has the attributes ``beside`` (that moment) and ``others`` (its photographs, as ``shots``).
     """
     places = list(_places(list(view.keys)))
     names = _names({place.folder: _path(view, place.folder) for place in places})
-    found = [listed for place in places for listed in _listed(view, place, names[place.folder])]
+    found = [listed for place in places for listed in _listed(view, place, names[place.folder], neighbours)]
     return found or None
 
 
@@ -152,31 +156,45 @@ def _facts(view: InputView, key: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
 
 
-def _listed(view: InputView, place: Place, name: str) -> Iterator[Listed]:
+def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Iterator[Listed]:
     try:
         facts = _about(view, place.folder, name)
     except CaptureError as problem:
         yield Listed(name, rejected=(problem.reason, str(problem)))
         return
     rig = place.mark in ("cameras.json", "cameras/rgb_cameras.npz")
-    for moment in moments(place.keys) if rig else [""]:
-        identity = f"{name}__f{moment}" if moment else name
-        try:
-            capture = read_capture(place.mark, moment, place.keys, lambda key: view.read(_known(view, place, key)))
-        except CaptureError as problem:
-            yield Listed(identity, attributes=facts, rejected=(problem.reason, str(problem)))
+    times = moments(place.keys) if rig else [""]
+    captures = {moment: _read(view, place, moment) for moment in times}
+    for number, moment in enumerate(times):
+        identity, capture = f"{name}__f{moment}" if moment else name, captures[moment]
+        if isinstance(capture, CaptureError):
+            yield Listed(identity, attributes=facts, rejected=(capture.reason, str(capture)))
             continue
-        yield Listed(
-            identity,
-            files={key: place.folder + key for key in _needed(place, capture)},
-            attributes={
-                **facts,
-                "mark": place.mark,
-                "time": moment,
-                "cameras": dict(capture.cameras),
-                "shots": [[shot.name, shot.camera, *shot.place()] for shot in capture.shots],
-            },
-        )
+        beside = times[number - 1 if number else 1] if neighbours and len(times) > 1 else ""
+        other, needed = captures[beside] if beside else None, _needed(place, capture)
+        found = {
+            **facts,
+            "mark": place.mark,
+            "time": moment,
+            "cameras": dict(capture.cameras),
+            "shots": _shots(capture),
+        }
+        if isinstance(other, Capture):
+            found |= {"beside": beside, "others": _shots(other)}
+            needed = sorted({*needed, *_needed(place, other)})
+        yield Listed(identity, files={key: place.folder + key for key in needed}, attributes=found)
+
+
+def _read(view: InputView, place: Place, moment: str) -> Capture | CaptureError:
+    """The capture of a moment, or why it cannot be used."""
+    try:
+        return read_capture(place.mark, moment, place.keys, lambda key: view.read(_known(view, place, key)))
+    except CaptureError as problem:
+        return problem
+
+
+def _shots(capture: Capture) -> list[list[Any]]:
+    return [[shot.name, shot.camera, *shot.place()] for shot in capture.shots]
 
 
 def _folders(keys: Collection[str]) -> dict[str, list[str]]:
