@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scenewright_stages.backends.cache.filling import Filled, fill_cache
-from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_of
+from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_for, source_of
 from scenewright_stages.backends.cache.weights import default_cache_dir
 from scenewright_stages.backends.choices import choices_of, licensed_weights
 from scenewright_stages.contract.backends import Weights
@@ -35,7 +35,7 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
     outcomes: dict[str, str] = {}
     for weights in wanted:
         session.progress.begin_sample(weights.id)
-        filled = fill_cache(weights, cache, source, session.progress.update)
+        filled = fill_cache(weights, cache, source_for(weights, source), session.progress.update)
         session.progress.end_sample()
         outcomes[weights.id] = _told(filled)
         print(f"{weights.id}: {outcomes[weights.id]}", flush=True)
