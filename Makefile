@@ -22,7 +22,7 @@ test: setup-dev lint  ## Everything that CI runs
 	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node and not proof"
 
 proofs: setup-dev  ## What must train for minutes to show that it learned
-	$(PYTHON) -m pytest -s -m proof --timeout 3600 tests/stages
+	$(PYTHON) -m pytest -s -m proof --timeout 3600 tests/stages tests/e2e/test_painted_chain.py
 
 test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and three quarters of an hour
 	CI=true $(PYTHON) -m pytest -m node tests/e2e

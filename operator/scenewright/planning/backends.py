@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from scenewright.planning.problems import Problem, from_configuration_error
 from scenewright_stages.backends.choices import choices_of, licensed_weights
 from scenewright_stages.backends.registry import find_backend
-from scenewright_stages.contract.backends import Weights
+from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import CPU_IMAGE, IMAGES, StageSpec
@@ -34,6 +34,24 @@ def revisions(chain: Iterable[StageSpec], revision_of: RevisionOf = declared_rev
                 sets = facts.weights_of()
                 found[f"{capability}/{name}"] = "+".join(f"{weights.id}@{revision_of(weights)}" for weights in sets)
     return found
+
+
+def located_revisions(chain: Sequence[StageSpec], parameters: Params, revision_of: RevisionOf) -> dict[str, str]:
+    """Place and content of weights that the parameters name by their place, by ``capability/backend``.
+
+    The place of a checkpoint says nothing about its content. Where the planner can read it, other weights at the same
+    place change the keys.
+    """
+    found: dict[str, list[str]] = {}
+    for choice in choices_of(chain, parameters, [stage.name for stage in chain]):
+        facts = find_backend(choice.capability, choice.names[0])
+        if facts is None or choice.fixed_variant not in ("", *facts.weights):
+            continue
+        for weights in at_revision(facts.weights_of(choice.fixed_variant or None), choice.fixed_revision)[:1]:
+            if weights.location:
+                place = f"{weights.location}@{revision_of(weights)}"
+                found.setdefault(f"{choice.capability}/{facts.name}", []).append(place)
+    return {name: "+".join(sorted(set(places))) for name, places in found.items()}
 
 
 def licence_problems(

@@ -127,6 +127,8 @@ def make_plan(
     if problems := backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses):
         raise SpecError(problems)
     revisions = backends.revisions(chain, revision_of)
+    for name, places in backends.located_revisions(chain, parameters, revision_of).items():
+        revisions[name] += f"+{places}"
     return Plan(
         kind=kind,
         name=manifest.metadata.name,

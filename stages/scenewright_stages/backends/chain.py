@@ -37,7 +37,8 @@ class BackendChain(Generic[InterfaceT]):
         names: backends; with a single one there is no fallback.
         models: the job's model settings.
         options: for the whole chain; each backend gets those that it knows. None stands for its default.
-        variant, revision: which weights, and which branch, tag or commit of them; only a chain of one may name them.
+        variant, revision: which weights, and which branch, tag or commit of them, or where they lie; only a chain of
+            one may name them.
 
     Raises:
         ConfigurationError: the last backend is not available either, or one refuses an option's value.

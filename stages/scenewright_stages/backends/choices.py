@@ -26,7 +26,7 @@ class BackendChoice:
         names: the backends, in the order in which they are asked; with a single one there is no fallback.
         variant: which weights; empty: the default. Alternatives always use their default weights.
         precision: arithmetic of a model; empty: its default.
-        revision: branch, tag or commit of the weights; empty: as declared.
+        revision: branch, tag or commit of the weights, or where they lie; empty: as declared.
     """
 
     capability: str

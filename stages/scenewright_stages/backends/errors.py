@@ -43,11 +43,23 @@ class LicenceNotAccepted(ConfigurationError):
 
 
 class MissingWeights(ConfigurationError):
-    """The model cache lacks some of the weights; a stage never downloads them itself."""
+    """The model cache lacks some of the weights, or the folder that the spec names; a stage never downloads them."""
 
-    def __init__(self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str]) -> None:
+    def __init__(
+        self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str], location: str = ""
+    ) -> None:
         self.weights_id = weights_id
         self.lacking = tuple(lacking)
+        if location:
+            files = ", ".join(self.lacking[:5])
+            remedy = f"lacks {files}; it has to hold the same files as the repository {weights_id}"
+            if location.startswith("s3:"):
+                remedy = (
+                    f"the model cache lacks {files} of it; in a cluster the models step copies it there "
+                    "(models.cacheClaim), elsewhere copy it to a folder and name that"
+                )
+            super().__init__("revision", revision, remedy)
+            return
         super().__init__(
             "models.cacheClaim",
             str(cache_dir),

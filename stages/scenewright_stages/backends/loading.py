@@ -35,7 +35,8 @@ class ModelContext:
         device: ``cpu``, ``cuda`` or ``auto`` (CUDA if there is a device, else CPU).
         accepted_licences: tags from ``models.acceptLicenses``.
         variant: which of the backend's weights; None = its default.
-        revision: branch, tag or commit to use instead of the declared one, of the first set of the variant's weights.
+        revision: branch, tag, commit or place to use instead of the declared one, of the first set of the variant's
+            weights.
         options: the backend's own options (``precision``, ``compile``, ...), see ``BackendFacts.all_options``.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from scenewright_stages.contract.errors import ConfigurationError
@@ -40,7 +41,8 @@ class Weights:
         approximate_bytes: size of the required files, to two digits.
         required_files: glob patterns inside the repository, each of which must match a file.
         optional_files: patterns of files that add an ability; fetched only on demand.
-        revision: branch, tag or commit; the commit that was really used is recorded.
+        revision: branch, tag or commit, or where other weights for the same model lie: an absolute path, ``file:///…``
+            or ``s3://…``. What was really used is recorded.
         non_commercial: the licence forbids commercial use of the model, or restricts it to research.
         gated: the Hub asks for an account that has accepted the licence.
         repository_type: the weights of a demonstration may lie in its Space.
@@ -57,9 +59,16 @@ class Weights:
     gated: bool = False
     repository_type: Literal["model", "space"] = "model"
 
+    @property
+    def location(self) -> str:
+        """The URI of the folder or prefix that the revision names; empty for a branch, tag or commit."""
+        if self.revision.startswith("/"):
+            return Path(self.revision).as_uri()
+        return self.revision if self.revision.startswith(("file:///", "s3://")) else ""
+
 
 def at_revision(sets: Sequence[Weights], revision: str | None) -> tuple[Weights, ...]:
-    """The sets of a variant, the first of which, the model itself, is taken at a branch, tag or commit."""
+    """The sets of a variant, the first of which, the model itself, is taken at a branch, tag, commit or place."""
     if not revision or not sets:
         return tuple(sets)
     return (replace(sets[0], revision=revision), *sets[1:])

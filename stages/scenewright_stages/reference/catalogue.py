@@ -23,6 +23,7 @@ from scenewright_stages.reference.params import ReferenceObjectParams, Step
 from scenewright_stages.vision.polygons import run_lengths
 
 STEPS = ("white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment")
+VARIED = "05_qwen_combined_images"
 LABELLED = "06_yolo_dataset"
 DEGRADED = "07_cv_augmented_dataset"
 COMBINED = "07_cv_combined_dataset"
@@ -190,7 +191,7 @@ def _state(data: DataSet) -> dict[str, Any]:
         "classes": data.classes,
         "generated_images": [each.path("image") for each in data.kept("scenes")],
         "failed_images": [_failure(each) for each in data.failed("scenes")],
-        "qwen_combined_images_path": "05_qwen_combined_images" if data.kept("vary") else None,
+        "qwen_combined_images_path": _one([f"{home}{VARIED}" for home in _by_home(data.kept("vary"))]) or None,
         "qwen_augmentation_summary": {"augmented": len(varied)} if data.made("vary") else None,
         "failed_qwen_augmentations": [_failure(each) for each in data.failed("vary")],
         "yolo_dataset_path": LABELLED if annotated else None,

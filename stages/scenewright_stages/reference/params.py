@@ -23,13 +23,13 @@ CameraView = Literal["front", "front-right", "right", "back-right", "back", "bac
 CameraElevation = Literal["low-angle", "eye-level", "elevated", "high-angle"]
 CameraDistance = Literal["close-up", "medium", "wide"]
 Variant = Annotated[str, Field(max_length=64, description="Which weights of a model; empty: its default.")]
-_REVISION = r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$"
+_REVISION = r"^([A-Za-z0-9][A-Za-z0-9._/-]*|(s3:/|file://)?/[^ ?#]+)?$"
 Revision = Annotated[
     str,
     Field(
-        max_length=200,
-        description="Branch, tag or commit of a model's weights; empty: main. Never a path: weights of your "
-        "own lie in the model cache under the repository's name.",
+        max_length=1024,
+        description="Branch, tag or commit of a model's weights, or the folder with weights of your own: an absolute "
+        "path, file:///… or s3://…; empty: main.",
     ),
 ]
 PaintingPrecision = Annotated[
@@ -71,15 +71,15 @@ def painting_options(block: Any) -> dict[str, Any]:
 
 
 def _published(name: str = "revision") -> Rule:
-    """A path is refused as a revision, with where weights of one's own belong."""
+    """What is neither a revision nor a place is refused: a path has to be absolute."""
     field = to_camel(name)
     return Rule(
         field,
         f"self.{field}.matches('{_REVISION}')",
-        "must be a branch, tag or commit; weights of your own lie in the model cache as <organisation>/<name> of the "
-        "repository that they stand for, or where the chart's stages.modelCache.source points",
+        "must be a branch, tag or commit, or name the folder with weights of your own by an absolute path, file:///… "
+        "or s3://…",
         lambda block: re.fullmatch(_REVISION, getattr(block, name)) is not None,
-        tuple({field: path} for path in ("/models/mine", "s3://models/mine")),
+        tuple({field: value} for value in ("./mine", "https://models/mine", "/models/my weights")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import multiprocessing
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +15,22 @@ from typing import Any, ClassVar
 
 import pytest
 
+from scenewright_stages.backends.cache import sources
 from scenewright_stages.backends.cache.filling import WORK_PREFIX, fill_cache
-from scenewright_stages.backends.cache.sources import FetchFailed, HubSource, StoreSource, WeightSource, source_of
+from scenewright_stages.backends.cache.sources import (
+    FetchFailed,
+    HubSource,
+    StoreSource,
+    WeightSource,
+    source_for,
+    source_of,
+)
 from scenewright_stages.backends.cache.weights import weights_status
 from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.backends.registry import backends
 from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.store import open_store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = Weights("lab/model", "mit", "https://example.org", 10, ("config.json", "*.safetensors"), ("tokenizer/*",))
@@ -68,6 +78,40 @@ def test_own_copies_of_a_backends_weights_serve_by_their_place(facts: BackendFac
         assert (here.state, here.path) == ("present", copies / weights.id)
         assert fill_cache(named, cache, source_of(copies.as_uri(), None), ignore).status == weights_status(named, cache)
         assert weights_status(named, cache).state == "present"
+
+
+def test_a_checkpoint_in_a_bucket_is_copied_beside_the_published_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, cache = mirror_in(tmp_path / "mirror"), tmp_path / "cache"
+    bucket = tmp_path / "bucket" / "mine"
+    shutil.copytree(tmp_path / "mirror" / "lab" / "model", bucket)
+    (bucket / "a.safetensors").write_text("trained further")
+    opened: list[str] = []
+
+    def opening(uri: str) -> Any:
+        opened.append(uri)
+        return open_store(uri.replace("s3://bucket", (tmp_path / "bucket").as_uri()))
+
+    monkeypatch.setattr(sources, "open_store", opening)
+    own = replace(WEIGHTS, revision="s3://bucket/mine")
+    for weights in (WEIGHTS, own):
+        assert fill_cache(weights, cache, source_for(weights, mirror), ignore).fetched
+        assert not fill_cache(weights, cache, source_for(weights, mirror), ignore).fetched
+    assert opened[1:] == ["s3://bucket/mine"]
+    published, mine = (weights_status(weights, cache) for weights in (WEIGHTS, own))
+    assert published.path and mine.path and published.revision != mine.revision
+    assert (mine.path / "a.safetensors").read_text() == "trained further"
+    assert (published.path / "a.safetensors").read_text() == "content of a.safetensors"
+
+
+def test_a_checkpoint_in_a_folder_stays_there_and_has_to_be_whole(tmp_path: Path) -> None:
+    mirror, cache = mirror_in(tmp_path / "mirror"), tmp_path / "cache"
+    here = replace(WEIGHTS, revision=str(tmp_path / "mirror" / "lab" / "model"))
+    assert not fill_cache(here, cache, source_for(here, mirror), ignore).fetched
+    with pytest.raises(MissingWeights, match="nowhere"):
+        fill_cache(replace(WEIGHTS, revision="/nowhere"), cache, mirror, ignore)
+    assert not cache.exists()
 
 
 def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:

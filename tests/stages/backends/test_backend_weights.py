@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,32 @@ def test_a_plain_folder_is_found_and_named_by_its_content(tmp_path: Path) -> Non
     assert weights_status(WEIGHTS, tmp_path).revision == before.revision
     _write(folder, "model.safetensors", text="y")
     assert weights_status(WEIGHTS, tmp_path).revision != before.revision
+
+
+@pytest.mark.parametrize("as_uri", [False, True])
+def test_a_revision_may_be_the_folder_of_a_checkpoint(tmp_path: Path, as_uri: bool) -> None:
+    folder = _write(tmp_path / "my weights", "config.json", "model.safetensors")
+    _snapshot(tmp_path / "cache", COMMIT, "config.json", "model.safetensors")
+    place = folder.as_uri() if as_uri else str(folder)
+    found = weights_status(replace(WEIGHTS, revision=place), tmp_path / "cache")
+    assert (found.state, found.path) == ("present", folder)
+    assert found == weights_status(WEIGHTS, tmp_path / "cache", place)
+    _write(folder, "model.safetensors", text="y")
+    assert weights_status(WEIGHTS, tmp_path / "cache", place).revision not in ("", COMMIT, found.revision)
+
+
+def test_a_checkpoint_that_is_not_where_the_spec_says_is_refused_with_its_place(tmp_path: Path) -> None:
+    """The copy in the cache is no substitute."""
+    _snapshot(tmp_path, COMMIT, "config.json", "model.safetensors")
+    half = _write(tmp_path / "half", "config.json")
+    for place, told in (
+        (str(tmp_path / "none"), "config.json, *.safetensors"),
+        (str(half), "lacks *.safetensors"),
+        ("s3://lab/mine", "models step"),
+    ):
+        with pytest.raises(MissingWeights, match=re.escape(told)) as refused:
+            require_weights(replace(WEIGHTS, revision=place), tmp_path)
+        assert place in str(refused.value)
 
 
 def test_missing_weights_say_what_lacks_and_how_to_get_them(tmp_path: Path) -> None:

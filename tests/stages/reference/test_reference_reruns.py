@@ -39,6 +39,7 @@ def chain(block: Mapping[str, Any], selected: Sequence[str] | None = None) -> Ch
 def outputs(stage: StageSpec, sample: Sample, params: ReferenceObjectParams) -> dict[str, OutputFile]:
     """Files as the stage would have made them; parts where later stages read single ones."""
     names = {
+        "views": [view.file for view in views(params)],
         "cutouts": [view.part for view in views(params)],
         "fields": [f"prompt_{number:03d}.json" for number in range(params.prompts.count)],
     }
@@ -50,11 +51,11 @@ def outputs(stage: StageSpec, sample: Sample, params: ReferenceObjectParams) -> 
     return made
 
 
-def everything_done(block: Mapping[str, Any]) -> dict[str, dict[str, Record]]:
+def everything_done(block: Mapping[str, Any], objects: Sequence[Sample] = (CUP,)) -> dict[str, dict[str, Record]]:
     """Records of a finished run, by stage and sample."""
     done = chain(block)
     assert isinstance(done.parameters, ReferenceObjectParams)
-    population = done.population([CUP])
+    population = done.population(objects)
     relatives, states = Relatives(done, population), States()
     for stage in done.stages:
         states[stage.name] = {}
@@ -122,12 +123,57 @@ AUGMENTS: dict[str, Any] = {
         ({"annotate": {"splitRatio": 0.3}, "prompts": {"count": 2}}, set()),
         ({"annotate": {"minimumArea": 0.1}}, {"annotate", "augment"}),
         ({"augment": {"count": 2}}, {"augment"}),
+        ({"augment": {"enabled": False}}, set()),
         ({"keep": []}, {"white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment"}),
         *[({"augment": {name: value}}, {"augment"}) for name, value in AUGMENTS.items()],
     ],
 )
 def test_a_changed_row_runs_what_depends_on_it(changes: dict[str, Any], stages: set[str]) -> None:
     assert set(todo(merged(changes), everything_done(SMALL))) == stages
+
+
+PAINTED: dict[str, Any] = {
+    **SMALL,
+    "white": {"backend": "qwen-edit"},
+    "perspectives": {"backend": "qwen-multicamera"},
+    "prompts": {"count": 2, "backend": "ollama", "url": "http://model:1/v1", "model": "small"},
+    "scenes": {"iterations": 1, "emptyShare": 0.0, "backend": "qwen-edit"},
+    "vary": {"enabled": True, "backend": "qwen-edit"},
+    "annotate": {"backend": "persam-f", "refine": "sam2"},
+}
+"""The steps as the original makes them."""
+_FROM = {name: set(STEPS[STEPS.index(name) :]) for name in STEPS}
+_SCENES_ON = _FROM["scenes"] | {"perspectives"}
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "stages"),
+    [
+        ("--perspective_generator", {"perspectives": {"backend": "zero123"}}, _SCENES_ON),
+        ("views of the cameras", {"perspectives": {"cameraElevations": ["eye-level"]}}, _SCENES_ON),
+        ("--model_path", {"scenes": {"variant": "4bit"}}, _FROM["scenes"]),
+        ("--model_path, a path", {"scenes": {"revision": "/models/mine"}}, _FROM["scenes"]),
+        ("--model_path of step 1", {"white": {"variant": "2509"}}, _FROM["white"] - {"prompts"}),
+        ("--model_path of step 5", {"vary": {"revision": "v2"}}, _FROM["vary"]),
+        ("--system_prompt_file", {"prompts": {"systemFile": "s3://texts/system.txt"}}, _FROM["prompts"]),
+        ("--project_info_file", {"prompts": {"projectFile": "s3://texts/project.txt"}}, _FROM["prompts"]),
+        ("--predefined_prompts_file", {"vary": {"file": "s3://texts/lines.txt"}}, _FROM["vary"]),
+        ("--sam_type", {"annotate": {"variant": "vit-l"}}, _FROM["annotate"]),
+        ("--sam_ckpt", {"annotate": {"revision": "s3://weights/sam"}}, _FROM["annotate"]),
+        ("--sam2_config", {"annotate": {"refineVariant": "tiny"}}, _FROM["annotate"]),
+        ("--sam2_ckpt", {"annotate": {"refineRevision": "/models/sam2"}}, _FROM["annotate"]),
+        ("--enable_persam_training", {"annotate": {"backend": "persam"}}, _FROM["annotate"]),
+        ("--persam_lr", {"annotate": {"persamLearningRate": 0.01}}, _FROM["annotate"]),
+        ("--persam_epochs", {"annotate": {"persamEpochs": 10}}, _FROM["annotate"]),
+        ("--persam_log_epoch", {"annotate": {"persamLogEpochs": 5}}, set()),
+        ("--enable_annotation", {"annotate": {"enabled": False}, "augment": {"enabled": False}}, set()),
+    ],
+)
+def test_a_changed_row_of_the_models_runs_what_depends_on_it(
+    row: str, changes: dict[str, Any], stages: set[str]
+) -> None:
+    block = {**PAINTED, **{k: {**PAINTED.get(k, {}), **v} for k, v in changes.items()}}
+    assert set(todo(block, everything_done(PAINTED))) == stages
 
 
 def test_what_is_not_kept_lies_among_the_work_and_the_data_set_always_is_kept() -> None:

@@ -137,8 +137,8 @@ def test_a_small_network_learns_the_object_from_classic_scenes(seed: int) -> Non
     rooms, truths = unseen(seed)
     table = ColourTable(*lesson(seed))
     ours = score(predicted(learned(seed), rooms), truths)
-    answers = (table.predicted(rooms, least) for least in np.linspace(0.1, 0.9, 17))
-    colours = max((score(answer, truths) for answer in answers), key=lambda found: found.overlap)
+    tables = [score(table.predicted(rooms, least), truths) for least in np.linspace(0.1, 0.9, 17)]
+    colours = max(tables, key=lambda found: found.overlap)
     plain, pasted = (
         score(predicted(trained(*copied_and_pasted(seed, by_hand), seed), rooms), truths) for by_hand in (True, False)
     )
@@ -150,6 +150,7 @@ def test_a_small_network_learns_the_object_from_classic_scenes(seed: int) -> Non
     # it lacks shows over all rooms. Seeds 0 to 2 read 0.482, 0.353 and 0.482 more than by hand, and 0.391, 0.232 and
     # 0.315 more than the varied one.
     assert ours.over_all >= plain.over_all + 0.3
+    assert ours.over_all >= max(0.75, max(each.over_all for each in tables) + 0.1)
     assert ours.over_all >= pasted.over_all + 0.2
     assert ours.overlap >= max(plain.overlap, pasted.overlap) + 0.1
 

@@ -16,6 +16,7 @@ from scenewright.api.names import API_VERSION
 from scenewright.planning.backends import revisions
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text
+from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
 
 BASE: dict[str, Any] = {
@@ -140,6 +141,24 @@ def test_a_backend_of_several_sets_has_all_their_revisions_in_the_key() -> None:
         assert revisions(stages) == {"teleport/pair": "lab/sender@v1+lab/receiver@main", "teleport/walk": ""}
         local = revisions(stages, lambda weights: f"local-{weights.id[-1]}")
     assert local["teleport/pair"] == "lab/sender@local-r+lab/receiver@local-r"
+
+
+def test_other_weights_at_the_place_that_a_spec_names_change_the_keys_of_its_stages() -> None:
+    raw = {"apiVersion": API_VERSION, "kind": "DatasetJob", "metadata": {"name": "a"}, "spec": copy.deepcopy(BASE)}
+    del raw["spec"]["vistadream"]
+    raw["spec"]["referenceObject"] = {"annotate": {"backend": "persam", "variant": "vit-b", "revision": "/mine/sam"}}
+    asked: list[str] = []
+
+    def found(weights: Weights, content: str) -> str:
+        asked.append(weights.revision)
+        return f"local-{content}" if weights.location else "abc"
+
+    old, new = (make_plan(raw, lambda weights, content=each: found(weights, content)) for each in ("1", "2"))
+    assert {"annotate", "augment"} == set(changed_keys(old, new))
+    assert "/mine/sam" in asked
+    raw["spec"]["referenceObject"]["annotate"]["revision"] = "v2"
+    old, new = (make_plan(raw, lambda weights, content=each: found(weights, content)) for each in ("1", "2"))
+    assert not changed_keys(old, new)
 
 
 def test_a_backend_of_one_set_is_in_the_key_as_ever() -> None:

@@ -47,15 +47,15 @@ class Filled:
 
 
 def fill_cache(weights: Weights, cache_dir: Path, source: WeightSource, on_progress: OnProgress) -> Filled:
-    """Make sure that the cache holds the weights.
+    """Make sure that the cache holds the weights. Those that name a folder stay there.
 
     Raises:
-        ConfigurationError: no access, an incomplete source, or a cache that cannot be written or is full.
+        ConfigurationError: no access, an incomplete source or folder, or a cache that cannot be written or is full.
         FetchFailed: the download failed; another attempt may succeed.
     """
     status = weights_status(weights, cache_dir)
-    if status.state == "present":
-        return Filled(status, fetched=False)
+    if status.state == "present" or weights.location.startswith("file:"):
+        return Filled(require_weights(weights, cache_dir), fetched=False)
     with _explained(cache_dir), _workspace(cache_dir) as work:
         files = work / "files"
         files.mkdir()

@@ -19,6 +19,8 @@ from scenewright_stages.store import StoreError, open_store
 SOURCE_ENVIRONMENT = "SCENEWRIGHT_MODEL_SOURCE"
 SOURCE_FIELD = "stages.modelCache.source"
 """Of the chart."""
+LOCATION_FIELD = "revision"
+"""Beside a backend in the spec."""
 TOKEN_FIELD = "spec.models.tokenSecretName"
 
 OnProgress = Callable[[float, str], None]
@@ -53,24 +55,31 @@ def source_of(uri: str, token: str | None) -> WeightSource:
     return HubSource(uri.rstrip("/") or None, token)
 
 
+def source_for(weights: Weights, otherwise: WeightSource) -> WeightSource:
+    """Where weights come from: the place that they name themselves, else what serves all others."""
+    return StoreSource(weights.location, LOCATION_FIELD, of_one=True) if weights.location else otherwise
+
+
 class StoreSource(WeightSource):
-    """Copies of repositories as ``<organisation>/<name>/`` below a folder or prefix.
+    """Copies of repositories as ``<organisation>/<name>/`` below a folder or prefix, or one copy alone.
 
     Args:
         uri: of the folder or prefix.
+        field: of the spec or the chart that names it, for errors.
+        of_one: whether the files of one repository lie there, without the two folders of its name.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri.rstrip("/")
+    def __init__(self, uri: str, field: str = SOURCE_FIELD, *, of_one: bool = False) -> None:
+        self._uri, self._field, self._of_one = uri.rstrip("/"), field, of_one
 
     def fetch(self, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
         """See the base class."""
-        store = open_store(f"{self._uri}/{weights.id}")
+        store = open_store(self._uri if self._of_one else f"{self._uri}/{weights.id}")
         patterns = download_patterns(weights, with_optional=True)
         try:
             found = [entry for entry in store.list() if any(fnmatch(entry.key, pattern) for pattern in patterns)]
             if not found:
-                raise ConfigurationError(SOURCE_FIELD, store.uri, f"holds no files of {weights.id}; copy them there")
+                raise ConfigurationError(self._field, store.uri, f"holds no files of {weights.id}; copy them there")
             for number, entry in enumerate(found):
                 on_progress(number / len(found), entry.key)
                 target = folder / entry.key

@@ -6,6 +6,8 @@ Two layouts are understood below a cache folder:
   ``hub/``, as in ``HF_HOME``), and
 * a plain copy of the repository, ``<org>/<name>``.
 
+Weights whose revision is a path or ``file:///`` lie in that folder, wherever the cache is.
+
 ``scenewright models --fetch`` downloads by :func:`fetch_weights`; the ``models`` step of a job fills the cache by
 :mod:`.filling` instead. Stages never download: they have neither a token nor a network.
 """
@@ -17,9 +19,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from scenewright_stages.backends.errors import MissingPackage, MissingWeights
 from scenewright_stages.contract.backends import Weights
@@ -73,8 +76,12 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
     if found is None:
         return WeightsStatus("missing", None, "", 0, weights.required_files, False)
     folder, resolved = found
+    unmatched = _unmatched(folder, weights.required_files)
+    if unmatched and replace(weights, revision=revision or weights.revision).location.startswith("file:"):
+        # Any folder may be named by mistake, also one with a million files: read nothing of it.
+        return WeightsStatus("missing", None, "", 0, unmatched, False)
     files = _files(folder)
-    lacking = (*_unmatched(folder, weights.required_files), *_missing_shards(folder, files))
+    lacking = (*unmatched, *_missing_shards(folder, files))
     return WeightsStatus(
         state="partial" if lacking else "present",
         path=folder,
@@ -93,12 +100,17 @@ def require_weights(weights: Weights, cache_dir: Path, revision: str | None = No
     """
     status = weights_status(weights, cache_dir, revision)
     if status.state != "present":
-        raise MissingWeights(weights.id, revision or weights.revision, cache_dir, status.lacking)
+        wanted = replace(weights, revision=revision or weights.revision)
+        raise MissingWeights(weights.id, wanted.revision, cache_dir, status.lacking, location=wanted.location)
     return status
 
 
 def _locate(cache_dir: Path, weights: Weights, revision: str) -> tuple[Path, str] | None:
     """Folder and commit (empty for a plain folder) of a repository, None if neither layout has it."""
+    location = replace(weights, revision=revision).location
+    if location.startswith("file:"):
+        folder = Path(unquote(urlsplit(location).path))
+        return (folder, "") if folder.is_dir() else None
     for root in (cache_dir, cache_dir / "hub"):
         snapshot = _snapshot(root / f"{weights.repository_type}s--{weights.id.replace('/', '--')}", revision)
         if snapshot is not None:
@@ -114,7 +126,7 @@ def _snapshot(repository: Path, revision: str) -> Path | None:
     if _COMMIT.fullmatch(revision):
         return _existing(snapshots / revision)
     reference = repository / "refs" / revision
-    # A revision comes from the spec: it may name a branch, not a path out of the repository.
+    # A revision comes from the spec: it may name a branch or a URI, not a path out of the repository.
     if reference.is_relative_to(repository / "refs") and ".." not in reference.parts and reference.is_file():
         return _existing(snapshots / reference.read_text(encoding="utf-8").strip())
     return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scenewright_stages.backends.cache.filling import Filled, fill_cache
-from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_of
+from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_for, source_of
 from scenewright_stages.backends.cache.weights import default_cache_dir
 from scenewright_stages.backends.choices import choices_of, licensed_weights
 from scenewright_stages.contract.backends import Weights
@@ -34,11 +34,12 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
     session.progress.begin_step(MODELS_STEP, "fetching", len(wanted))
     outcomes: dict[str, str] = {}
     for weights in wanted:
-        session.progress.begin_sample(weights.id)
-        filled = fill_cache(weights, cache, source, session.progress.update)
+        name = _name(weights, wanted)
+        session.progress.begin_sample(name)
+        filled = fill_cache(weights, cache, source_for(weights, source), session.progress.update)
         session.progress.end_sample()
-        outcomes[weights.id] = _told(filled)
-        print(f"{weights.id}: {outcomes[weights.id]}", flush=True)
+        outcomes[name] = _told(filled)
+        print(f"{name}: {outcomes[name]}", flush=True)
         session.progress.count(len(outcomes), 0, 0)
     if wanted:
         (cache / COMPILED).mkdir(exist_ok=True)
@@ -58,6 +59,12 @@ def wanted_weights(session: Session) -> list[Weights]:
         for weights in licensed_weights(choice, accepted):
             found.setdefault((weights.id, weights.revision), weights)
     return list(found.values())
+
+
+def _name(weights: Weights, wanted: Sequence[Weights]) -> str:
+    """The repository, with the revision where stages want several of it."""
+    several = sum(each.id == weights.id for each in wanted) > 1
+    return f"{weights.id}@{weights.revision}" if several else weights.id
 
 
 def _told(filled: Filled) -> str:
