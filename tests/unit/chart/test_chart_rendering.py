@@ -293,6 +293,12 @@ def test_the_notes_name_what_to_do_next(tmp_path: Path) -> None:
     assert "scenewright-trial-s3" in text
 
 
+def test_the_notes_warn_where_policies_reach_no_stage_pod(tmp_path: Path) -> None:
+    policies = {"networkPolicy.enabled": "true"}
+    assert "WARNING: networkPolicy.enabled protects the operator alone" in notes(tmp_path, policies)
+    assert "WARNING" not in notes(tmp_path / "named", {**policies, "watchNamespaces": "{lab}"})
+
+
 def test_the_lab_s_defaults_reach_the_operator_as_they_are() -> None:
     objects = render({"defaults.storage.secretName": "lab-s3", "defaults.vistadream.coarse.frames": "7"})
     found = configuration(objects)["defaults"]
