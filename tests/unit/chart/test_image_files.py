@@ -150,7 +150,8 @@ def built_images(folder: Path, *wanted: str, broken: str = "") -> tuple[int, lis
 def test_all_images_are_built_in_their_order(tmp_path: Path) -> None:
     code, built, told = built_images(tmp_path)
     assert code == 0
-    assert built == [f"lab/{name}:1.2 of {name} on base" for name in ("operator", *IMAGES)]
+    in_order = ("operator", "cpu-packages", "cpu", "gaussians-packages", *IMAGES[1:])
+    assert built == [f"lab/{name}:1.2 of {name} on base" for name in in_order]
     assert told == [f"lab/{name}:1.2" for name in ("operator", *IMAGES)]
 
 
@@ -161,4 +162,4 @@ def test_an_image_can_be_built_alone_and_unknown_ones_are_refused(tmp_path: Path
 
 def test_a_build_that_fails_ends_the_command(tmp_path: Path) -> None:
     code, built, told = built_images(tmp_path, "gaussians", "diffusion", broken="lab/gaussians:1.2")
-    assert (code != 0, len(built), told) == (True, 1, [])
+    assert (code != 0, len(built), told) == (True, 2, [])
