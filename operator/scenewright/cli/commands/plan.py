@@ -20,8 +20,8 @@ from scenewright.planning.plan import Plan
 WIDTH_OF_PIPES = 160
 WAITS = "WaitingForDependency"
 _WITHOUT_LAB = (
-    "made without the defaults of a lab, which this machine cannot see: in a cluster, values that the manifest leaves out "
-    "may come from them; `scenewright status` shows which did"
+    "made without the defaults of a lab, which this machine cannot see: in a cluster, values that the manifest leaves "
+    "out may come from them; `scenewright status` shows which did"
 )
 
 
