@@ -44,7 +44,7 @@ format: setup-dev
 crds: setup
 	.venv/bin/scenewright crds
 
-images: setup  ## Container images of the operator and the stages, with buildah or docker
+images:  ## Container images of the operator and the stages, with buildah or docker; needs nothing else
 	images/build
 
 release: setup  ## Images and chart into an OCI registry: make release REGISTRY=registry.lab/scenewright

@@ -13,10 +13,17 @@ import sys
 from pathlib import Path
 
 from build_viewer import NodeError, find_node, run_tool
-from scenewright_stages.vision.people import models
 
 SOURCES = Path(__file__).parent / "people_models"
-STAMP = models.FOLDER / "installed"
+FOLDER = Path(__file__).parents[1] / "stages/scenewright_stages/vision/people/models"
+STAMP = FOLDER / "installed"
+PACKAGES = {
+    "face_detection_full_range.tflite": "@mediapipe/face_detection",
+    "face_landmark.tflite": "@mediapipe/face_mesh",
+    "selfie_segmentation.tflite": "@mediapipe/selfie_segmentation",
+    "selfie_segmentation_landscape.tflite": "@mediapipe/selfie_segmentation",
+}
+"""npm's package by the model that it holds."""
 
 
 def install() -> bool:
@@ -26,13 +33,13 @@ def install() -> bool:
         NodeError: Node.js is missing, or npm failed.
     """
     wanted = (SOURCES / "package-lock.json").read_text()
-    files = [models.FOLDER / name for name in models.PACKAGES]
+    files = [FOLDER / name for name in PACKAGES]
     if all(file.is_file() for file in files) and STAMP.is_file() and STAMP.read_text() == wanted:
         return False
     tools = find_node()
     run_tool([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SOURCES, tools)
-    for name, package in models.PACKAGES.items():
-        copy(SOURCES / "node_modules" / package, name, models.FOLDER / name)
+    for name, package in PACKAGES.items():
+        copy(SOURCES / "node_modules" / package, name, FOLDER / name)
     STAMP.write_text(wanted)
     return True
 
@@ -63,7 +70,7 @@ def main() -> int:
     except NodeError as error:
         print(f"models of faces and people not installed: {error}", file=sys.stderr)
         return 1
-    print(f"models of faces and people {'installed' if installed else 'are up to date'}: {models.FOLDER}")
+    print(f"models of faces and people {'installed' if installed else 'are up to date'}: {FOLDER}")
     return 0
 
 

@@ -37,6 +37,7 @@ sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests" / "support")]
 import operator_process as op  # noqa: E402
 from plugins import add_plugins  # noqa: E402
 from scale_floor import Loop  # noqa: E402
+from scale_probe import Probe  # noqa: E402
 
 from cluster import ControlPlane, Settings  # noqa: E402
 
@@ -53,6 +54,8 @@ LIMITS = {
     "control_plane_cpu_over_floor": 1.5,
     "end_to_create_p99_seconds": 1.0,
     "first_jobs_seconds": 120.0,
+    "loop_lag_p99_seconds": 0.5,
+    "lease_lapses": 0.0,
     "peak_megabytes": 200.0,
     "status_bytes": 32 * 1024.0,
 }
@@ -97,6 +100,8 @@ class Result:
     end_to_create_p99_seconds: float | None = None
     first_jobs_seconds: float | None = None
     first_job_longest_wait_seconds: float | None = None
+    loop_lag_p99_seconds: float | None = None
+    lease_lapses: int | None = None
     peak_megabytes: float | None = None
     status_bytes: float | None = None
     reconciles_per_object: float | None = None
@@ -228,7 +233,9 @@ def _burst(cluster: ControlPlane, folder: Path, arguments: argparse.Namespace, r
             times = [each.answered_at for each in _creations(cluster, mark) if each.name.endswith("-index")]
             return bool(len(times) >= arguments.objects)
 
-        op.eventually(all_there, arguments.patience, "every object has its first Job", 5.0)
+        with Probe(operator) as probe:
+            op.eventually(all_there, arguments.patience, "every object has its first Job", 5.0)
+        result.loop_lag_p99_seconds, result.lease_lapses = probe.lag_p99, probe.lapses
         # From the start of the process: until then nobody could know that it is late.
         result.first_jobs_seconds = (max(times) - began).total_seconds()
         result.first_job_longest_wait_seconds = (max(times) - min(times)).total_seconds()

@@ -25,7 +25,7 @@ def apply_overrides(
     (``execution.seed``) or from the pipeline block (``coarse.frames``).
 
     Raises:
-        SpecError: no ``=``, a value that is no YAML, or a path that does not exist.
+        SpecError: no ``=``, invalid YAML, or a path that does not exist.
     """
     for assignment in assignments:
         path, value = _parse(assignment)

@@ -107,7 +107,7 @@ class Operator:
     async def _watch(
         self, loops: asyncio.TaskGroup, resource: Resource, store: Store[Any], project: Any, namespace: str
     ) -> None:
-        """Begins an informer and waits until it knows what there is."""
+        """Starts an informer and waits for its first list."""
         beat = self._beat(f"{resource.plural} {namespace}")
         informer = Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
         loops.create_task(informer.run(), name="informer")

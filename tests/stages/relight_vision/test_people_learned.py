@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from synthetic_person import overlap
 
+import install_people_models
 from scenewright_stages.backends import registry
 from scenewright_stages.backends.loading import load
 from scenewright_stages.backends.segment.interface import SEGMENT, Subject
@@ -128,6 +129,12 @@ def test_a_missing_model_names_the_command_that_installs_it(tmp_path: Path, monk
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     with pytest.raises(models.ModelsNotInstalled, match="install_people_models"):
         models.model_file(models.FACES)
+
+
+def test_every_model_that_is_run_is_installed() -> None:
+    run = {models.FACES, models.FACE_MESH, models.PEOPLE, models.PEOPLE_IN_WIDE_PICTURES}
+    assert run == set(install_people_models.PACKAGES)
+    assert install_people_models.FOLDER == models.FOLDER
 
 
 def test_records_name_the_versions_that_are_installed() -> None:

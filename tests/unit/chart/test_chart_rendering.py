@@ -293,6 +293,23 @@ def test_the_notes_name_what_to_do_next(tmp_path: Path) -> None:
     assert "scenewright-trial-s3" in text
 
 
+def test_the_notes_warn_where_policies_reach_no_stage_pod(tmp_path: Path) -> None:
+    policies = {"networkPolicy.enabled": "true"}
+    assert "WARNING: networkPolicy.enabled protects the operator alone" in notes(tmp_path, policies)
+    assert "WARNING" not in notes(tmp_path / "watched", {**policies, "watchNamespaces": "{lab}"})
+    assert "WARNING" not in notes(tmp_path / "named", {**policies, "networkPolicy.stageNamespaces": "{lab}"})
+
+
+def test_an_operator_of_the_whole_cluster_can_have_policies_for_the_stage_pods_of_named_namespaces() -> None:
+    values = {"networkPolicy.enabled": "true", "networkPolicy.stageNamespaces": "{lab-a,lab-b}"}
+    objects = render(values)
+    for namespace in ("lab-a", "lab-b"):
+        policy = named(objects, "NetworkPolicy", "system-scenewright-stages", namespace)["spec"]
+        assert policy["podSelector"] == {"matchLabels": {"scenewright.io/managed": "true"}}
+    assert not [each for each in objects if each["kind"] == "Role" and each["metadata"].get("namespace") == "lab-a"]
+    assert configuration(objects)["watchNamespaces"] == []
+
+
 def test_the_lab_s_defaults_reach_the_operator_as_they_are() -> None:
     objects = render({"defaults.storage.secretName": "lab-s3", "defaults.vistadream.coarse.frames": "7"})
     found = configuration(objects)["defaults"]

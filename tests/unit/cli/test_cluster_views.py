@@ -165,14 +165,14 @@ def test_an_end_counts_only_for_the_spec_that_is_there_now() -> None:
     assert (view(failed).ended, exit_code(view(failed))) == (True, 1)
     edited = scene(generation=3, phase="Failed")
     assert (view(edited).ended, exit_code(view(edited))) == (False, 0)
-    assert view(edited).notices == ("the operator has not seen the last change yet",)
+    assert view(edited).notices == ("the operator has not seen the last change yet; does it run?",)
     assert exit_code(view(scene(phase="Complete"))) == 0
 
 
 def test_an_object_that_nobody_has_seen_says_so() -> None:
     fresh = view(scene(generation=1))
     assert (fresh.phase, fresh.pipeline, fresh.ended) == ("Pending", "vistadream", False)
-    assert fresh.notices == ("no operator has looked at this object yet",)
+    assert fresh.notices == ("no operator has looked at this object yet; does it run, and watch this namespace?",)
 
 
 def test_the_summary_for_programs_has_the_status_as_it_is() -> None:
@@ -215,6 +215,16 @@ def test_the_overview_says_below_why_objects_wait() -> None:
         "3.2/min",
     ]
     assert lines[-1] == "scenejob/terrace  OutputBusy  lab/courtyard writes there"
+
+
+def test_the_overview_says_which_objects_no_operator_looks_at() -> None:
+    """With a dead operator an edited object would look as it did before, and a new one as if it were about to start."""
+    ended = [condition("Failed", "True", "InvalidSpec", "of the old spec")]
+    edited = scene("terrace", generation=3, phase="Failed", observedGeneration=2, conditions=ended)
+    views = [view(running()), view(edited), view({**scene("fresh"), "status": {}})]
+    lines = drawn(pictures.overview(views, with_namespace=True, width=120)).splitlines()[-2:]
+    assert lines[0] == "scenejob/terrace  the operator has not seen the last change yet; does it run?"
+    assert lines[1].startswith("scenejob/fresh  no operator has looked at this object yet")
 
 
 def test_the_overview_fits_into_eighty_columns_by_leaving_columns_out() -> None:

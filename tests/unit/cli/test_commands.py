@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scenewright.cli.main import app
+from scenewright.execution.events import Outcome
+from scenewright.execution.local import LocalRun
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MANIFEST = """
@@ -46,6 +48,19 @@ def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
     assert result.exit_code == 10
     problems = json.loads(result.stdout)["problems"]
     assert problems == [{"field": "spec.vistadream.coarse.frames", "value": 0, "remedy": "must be >= 1"}]
+
+
+@pytest.mark.parametrize(("output", "is_told"), [("s3://scenes/a", True), ("./out", False)])
+def test_a_plan_that_may_be_for_a_cluster_says_that_it_cannot_see_the_lab_s_defaults(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, output: str, is_told: bool
+) -> None:
+    found = {"samples": 1, "rejected": [], "warnings": [], "stages": []}
+    monkeypatch.setattr(LocalRun, "plan_only", lambda _: (Outcome(0, "", ""), found))
+    told = invoke("plan", manifest, "--output", output)
+    assert told.exit_code == 0, told.output
+    assert ("defaults of a lab, which this machine cannot see" in told.stdout) is is_told
+    (job,) = json.loads(invoke("plan", manifest, "--output", output, "-o", "json").stdout)["jobs"]
+    assert len(job["notes"]) == int(is_told)
 
 
 @pytest.mark.parametrize("command", ["run", "retry", "validate", "plan"])

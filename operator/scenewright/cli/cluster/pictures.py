@@ -51,7 +51,7 @@ MOST_REASONS = 20
 
 
 def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> RenderableType:
-    """All objects, one line each; below them the reasons of those that do not get on.
+    """All objects, one line each; below them the reasons of those that do not get on, or that no operator looks at.
 
     Where the terminal has less than 100 columns, pipeline and rate are left out.
     """
@@ -63,7 +63,7 @@ def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> R
         table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
     for view in views:
         table.add_row(*([view.namespace] if with_namespace else []), *(of(view) for of in columns.values()))
-    stuck = [view for view in views if view.phase in ("Waiting", "Failed") and view.reason]
+    stuck = [view for view in views if view.behind or (view.phase in ("Waiting", "Failed") and view.reason)]
     return Group(table, *([Text("")] if stuck else []), *(_why(view) for view in stuck[:MOST_REASONS]))
 
 
@@ -97,6 +97,8 @@ def _headline(view: ObjectView) -> Text:
 
 
 def _why(view: ObjectView) -> Text:
+    if view.behind:
+        return Text.assemble(view.reference, "  ", (view.notices[0], "yellow"), overflow="fold")
     style = STYLES[view.phase]
     return Text.assemble(view.reference, "  ", (view.reason, style), (f"  {view.message}", "dim"), overflow="fold")
 

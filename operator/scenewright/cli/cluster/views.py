@@ -194,9 +194,9 @@ def _why(status: Json) -> tuple[str, str]:
 
 
 def _notices(status: Json, behind: bool) -> tuple[str, ...]:
-    found = ["the operator has not seen the last change yet"] if behind and status else []
+    found = ["the operator has not seen the last change yet; does it run?"] if behind and status else []
     if not status:
-        found.append("no operator has looked at this object yet")
+        found.append("no operator has looked at this object yet; does it run, and watch this namespace?")
     held = (each for each in status.get("conditions", ()) if each["type"] == "Warning" and each["status"] == "True")
     found += [f"{each.get('reason', '')}: {each.get('message', '')}" for each in held]
     return (*found, *status.get("warnings", ()))

@@ -13,12 +13,16 @@ from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, duration, print_json, print_problems, refusing
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
-from scenewright.execution.published import resolved_from
+from scenewright.execution.published import local_path, resolved_from
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
 
 WIDTH_OF_PIPES = 160
 WAITS = "WaitingForDependency"
+_WITHOUT_LAB = (
+    "made without the defaults of a lab, which this machine cannot see: in a cluster, values that the manifest leaves "
+    "out may come from them; `scenewright status` shows which did"
+)
 
 
 @refusing
@@ -34,12 +38,14 @@ def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, forc
     for plan, outcome, found in results:
         if outcome.reason == WAITS:
             print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {outcome.message}")
+            _print_notes(plan)
         elif outcome.exit_code:
             print_problems(outcome.problems)
             if not outcome.problems:
                 sys.stderr.write(f"error: {plan.name}: {outcome.message}\n")
         else:
             _print_plan(plan, found)
+            _print_notes(plan)
     return code
 
 
@@ -64,6 +70,7 @@ def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, 
         "rejected": found.get("rejected", []),
         "ignored": found.get("ignored", 0),
         "warnings": found.get("warnings", []),
+        "notes": _notes(plan),
         "stages": [_stage_json(plan, stage) for stage in found.get("stages", [])],
     }
 
@@ -100,6 +107,16 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
         console.print(f"refused: {rejected['id']}: {rejected['reason']}: {rejected['message']}", markup=False)
     for warning in found["warnings"]:
         console.print(f"warning: {warning}", markup=False)
+
+
+def _notes(plan: Plan) -> list[str]:
+    """What a plan made here may lack; an object with a local output is for no cluster."""
+    return [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
+
+
+def _print_notes(plan: Plan) -> None:
+    for note in _notes(plan):
+        print(f"note: {note}")
 
 
 def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:

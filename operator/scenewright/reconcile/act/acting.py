@@ -122,7 +122,7 @@ class Actor:
         return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
-        """The name is taken: by the very Job that we want, which is as good, or by another."""
+        """The name is taken: by the Job that we want, which counts as created, or by another."""
         raw = await self.client.get(JOBS, owner.namespace, name)
         found = read(observed_job, raw, JOBS.plural)
         if found is None or (found.owner_uid, found.work_hash) != (owner.uid, plan.work_hash):

@@ -1,4 +1,4 @@
-"""What the planner may ask for. Every action is idempotent: carrying it out twice is as good as once."""
+"""What the planner may ask for. Every action is idempotent."""
 
 from __future__ import annotations
 

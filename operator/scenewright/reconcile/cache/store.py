@@ -60,7 +60,7 @@ class Store(Generic[T]):
         return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
 
     def put(self, value: T, version: int, forced: bool = False) -> None:
-        """Keeps a projection unless a newer version is there or was deleted; `forced` when versions have begun anew."""
+        """Keeps a projection unless a newer one is there or was deleted; `forced` when versions have started again."""
         if forced:
             self._deleted.pop(value.uid, None)
         if not self.wanted(value) or value.uid in self._deleted:
@@ -160,7 +160,7 @@ class ObjectStore:
         return self._keys.get(uid)
 
     def put(self, new: ObservedObject, forced: bool = False) -> None:
-        """Keeps an object unless a newer version of it is there; `forced` when versions have begun anew."""
+        """Keeps an object unless a newer version of it is there; `forced` when versions have started again."""
         old = self._objects.get(new.key)
         known = old.version if old is not None and old.uid == new.uid else -1
         if new.version == known or (new.version < known and not forced):

@@ -76,7 +76,7 @@ def _index(run: Run) -> PartialDecision:
 
 
 def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
-    """Goes on with the counts of the index."""
+    """Continues with the counts of the index."""
     stages = counts.indexed_stages(run.plan, report)
     if folded:
         # The stage whose process indexed: one shard, whose Job is there whatever the counts say.

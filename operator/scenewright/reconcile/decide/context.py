@@ -141,7 +141,7 @@ class ObjectState:
 
 @dataclass(frozen=True)
 class PartialDecision:
-    """Where a decision has got to.
+    """A decision so far.
 
     Attributes:
         memory: the status as far as later decisions build on it: run, pass, counts.
@@ -156,7 +156,7 @@ class PartialDecision:
     again_after: float | None = None
 
     def also(self, *actions: Action, again_after: float | None = None) -> PartialDecision:
-        """The same with further actions and an earlier look; a Job is deleted once, for the first reason given."""
+        """The same with more actions and an earlier look. A Job is deleted once, for the first reason given."""
         deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
         new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
         return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))

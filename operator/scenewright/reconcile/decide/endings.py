@@ -20,9 +20,9 @@ from scenewright_stages.contract.task import PUBLISH_STEP
 
 
 def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
-    """Takes the Jobs of the pass away; once they are gone, the pass begins at its index.
+    """Deletes the Jobs of the pass. Once they are gone, the pass begins at its index.
 
-    The status says so before anything is deleted for good, so that an operator that starts in between goes on.
+    The status says so before anything is deleted for good, so that an operator that starts in between can continue.
     """
     stages = [counts.at_rest(stage) for stage in run.memory.stages]
     run = run.remembering(clearing=True, stages=stages, **changes)
@@ -99,7 +99,7 @@ def complete(run: Run, reason: str, message: str) -> PartialDecision:
 
 
 def goes_on(run: Run, job: ObservedJob) -> bool:
-    """Whether the chain goes on after a stage whose Job failed: shards were lost, and that is put up with."""
+    """Whether the chain continues after a stage whose Job failed: it may lose shards."""
     return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
 
 
@@ -127,7 +127,7 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
 
 
 def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> PartialDecision:
-    """A CPU step failed, most probably for want of something that comes back: it runs again after a while."""
+    """A CPU step failed, most probably because something is away for a moment. It runs again after a pause."""
     repeats = run.memory.restarts
     if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not _may_repeat(run):
         return failed(run, otherwise, message)

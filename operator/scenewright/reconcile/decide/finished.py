@@ -1,4 +1,4 @@
-"""After the end: nothing is started any more, and the object goes when its time to live has passed."""
+"""After the end: nothing starts any more, and the object is deleted when its time to live has passed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def awaits_choice(memory: Status) -> bool:
 
 
 def at_rest(context: DecisionContext, memory: Status) -> PartialDecision:
-    """Nothing runs until a retry takes the choices up."""
+    """Nothing runs until a retry uses the choices."""
     live = [job for job in context.observed.jobs if not job.ended]
     return PartialDecision(
         memory, state_of(memory), tuple(deletions(live, "the samples that are left wait for a choice"))

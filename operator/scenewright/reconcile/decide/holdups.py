@@ -44,7 +44,7 @@ NO_QUEUE = "QueueControllerMissing"
 
 
 def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
-    """What is known of a suspended Job. Time in a queue never fails a run; a queue that does not exist does."""
+    """A suspended Job. Time in a queue never fails a run; a queue that does not exist does."""
     settings, before, waits = run.settings, run.context.state_before, f"waits in the queue {job.queue}"
     waited = seconds_between(job.created_at, run.now)
     if waited < settings.queue_pending:

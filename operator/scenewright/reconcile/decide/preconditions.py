@@ -1,4 +1,4 @@
-"""What has to be so before a run may start, and how it starts, is suspended or refused."""
+"""Preconditions of a run, and how a run starts, is suspended or refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
 
 
 def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecision:
-    """Starts a run, once nothing of an earlier one is left and nothing stands in its way."""
+    """Starts a run once no Job of an earlier run is left and nothing blocks it."""
     start, inputs = memory.starts + 1, current_inputs(context.observed.dependencies)
     run = run_id(context.observed.object.uid, plan.work_hash, start, inputs)
     own, others = own_jobs(context.observed.jobs, run, plan.work_hash)

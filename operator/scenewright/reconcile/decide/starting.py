@@ -46,7 +46,7 @@ def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
 
 
 def _waiting_since(run: Run) -> datetime:
-    """Since when the object waits; now when it does not."""
+    """When the object started to wait; now if it does not wait."""
     condition = condition_of(run.context.before.conditions, "Waiting")
     if condition is None or condition.status != "True":
         return run.now
@@ -153,7 +153,7 @@ def _broken_pod(look: Look) -> Finding:
 
 
 def _no_pods(look: Look) -> Finding:
-    """A Job for which no Pod could be made: quota, Pod Security, a webhook; only its Events tell."""
+    """A Job whose Pods could not be created: quota, Pod Security, a webhook. Only its Events say why."""
     job = look.job
     if job.active or job.terminating or any(pod.phase in ("Pending", "Running") for pod in look.pods):
         return NOTHING
@@ -176,9 +176,9 @@ def _no_pods(look: Look) -> Finding:
 
 
 def _not_taken_up(look: Look) -> Finding:
-    """The Job controller, whose first act is to set the start time, has not looked at the Job: no Event can tell why.
+    """The Job controller sets the start time first. It has not looked at the Job yet, so no Event can say why.
 
-    The run is not at fault, and fails of it never.
+    Never fails the run.
     """
     settings = look.run.settings
     is_told = look.run.context.state_before.reason == "PodsNotCreated"
@@ -190,7 +190,7 @@ def _not_taken_up(look: Look) -> Finding:
 
 
 def _let_go_at(look: Look) -> datetime:
-    """Since when only the Job controller can hold the Job up: before, a queue or a person may have."""
+    """The time since which only the Job controller can hold the Job up; before, a queue or a person may have."""
     waiting = condition_of(look.run.context.before.conditions, "Waiting")
     if waiting is None:
         return look.job.created_at
@@ -200,7 +200,7 @@ def _let_go_at(look: Look) -> datetime:
 
 
 def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *, is_fatal: bool) -> Finding:
-    """No Pod and no Event: a Job controller that lags is nothing to tell of; one that is away is, at a second look."""
+    """No Pod and no Event. Ignores a lagging Job controller; reports a missing one on the second check."""
     job = look.job
     waited = look.waited(last)
     if waited < patience:
@@ -213,7 +213,7 @@ def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *,
 
 
 def _unschedulable(look: Look) -> Finding:
-    """Pods that no node has room for: waits as long as there is such a node at all."""
+    """Pods that no node has room for now. Waits as long as some node could run them."""
     pending = [pod for pod in look.pods if pod.unschedulable]
     if not pending or look.job.ready:
         return NOTHING

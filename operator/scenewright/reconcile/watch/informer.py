@@ -91,7 +91,7 @@ class Informer(Generic[T]):
         async for page in self._client.pages(self._resource, self._namespace, labelSelector=self._selector):
             if not version:
                 version = int(page["metadata"]["resourceVersion"])
-                # After a restore from a backup versions begin anew and older ones are the truth.
+                # After a restore from a backup versions start again, and older ones are right.
                 forced = version < self._version
             for raw in page.get("items") or ():
                 with self._skipping(raw):

@@ -164,7 +164,7 @@ class Router:
         return job is None or stored is None or not (stored.ended and job.ended)
 
     def _pod_outlives(self, pod: CachedPod) -> bool:
-        """Whether the report of a Pod that is gone is still needed: its Job, which is the reason to read it, goes on.
+        """Whether the report of a deleted Pod is still needed, because its Job is still there.
 
         A Pod that ends while its node is drained is gone a moment before its Job is complete.
         """

@@ -68,7 +68,7 @@ class Sweep:
         newest = max((stored.version for stored in self._known(kind, namespace)), default=0)
         async for page in self.client.pages(OBJECTS[kind], namespace):
             version = version or int(page["metadata"]["resourceVersion"])
-            # After a restore from a backup versions begin anew and older ones are the truth.
+            # After a restore from a backup versions start again, and older ones are right.
             forced = version < newest
             for raw in page.get("items") or ():
                 try:

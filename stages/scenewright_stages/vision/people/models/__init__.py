@@ -15,12 +15,6 @@ FACES = "face_detection_full_range.tflite"
 FACE_MESH = "face_landmark.tflite"
 PEOPLE = "selfie_segmentation.tflite"
 PEOPLE_IN_WIDE_PICTURES = "selfie_segmentation_landscape.tflite"
-PACKAGES = {
-    FACES: "@mediapipe/face_detection",
-    FACE_MESH: "@mediapipe/face_mesh",
-    PEOPLE: "@mediapipe/selfie_segmentation",
-    PEOPLE_IN_WIDE_PICTURES: "@mediapipe/selfie_segmentation",
-}
 
 
 class ModelsNotInstalled(FileNotFoundError):  # noqa: N818 - named after what it states
