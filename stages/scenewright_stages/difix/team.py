@@ -52,7 +52,7 @@ class Team:
             exchanges.append((bundle, together, distributed.all_reduce(together, async_op=True)))
         for bundle, together, exchange in exchanges:
             exchange.wait()
-            torch._foreach_copy_(bundle, list(together.split([each.numel() for each in bundle])))
+            torch._foreach_copy_(bundle, list(torch.split(together, [each.numel() for each in bundle])))
 
     def total(self, value: float) -> float:
         """The sum of a number over all processes."""
