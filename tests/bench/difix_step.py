@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 import tempfile
 import threading
@@ -169,7 +170,7 @@ def measured(device: str, step: Callable[[int], float], steps: int) -> dict[str,
 
 @contextmanager
 def busy(device: str) -> Iterator[list[float]]:
-    """The device's own counter of busy time, ten times a second."""
+    """The device's own counter of busy time, ten times a second; of the first GPU that is visible."""
     shares: list[float] = []
     if device == "cpu":
         yield shares
@@ -177,7 +178,9 @@ def busy(device: str) -> Iterator[list[float]]:
     import pynvml
 
     pynvml.nvmlInit()
-    handle, stop = pynvml.nvmlDeviceGetHandleByIndex(0), threading.Event()
+    # NVML counts all GPUs of the machine.
+    number = int(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or 0)
+    handle, stop = pynvml.nvmlDeviceGetHandleByIndex(number), threading.Event()
 
     def sample() -> None:
         while not stop.wait(0.1):

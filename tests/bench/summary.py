@@ -4,7 +4,8 @@
 
 FOLDER holds the JSON files of ``difix_step.py``, ``seva.py``, ``qwen_edit.py``, ``relight_h200.py`` and
 ``scene_training.py``, named difix, seva, qwen, relight-dpt, relight-marigold and scene; what is missing is left out.
-Prints Markdown. Two GPUs are reckoned, not measured: samples share nothing, so they take half the time.
+Prints Markdown. Two GPUs are reckoned as half of the time, for samples share nothing; DiFix's follow from the reading
+of ``difix_gpus.py``, named difix-gpus, where it is there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _BAR, _ROW, _LEFT = 260, 26, 300
 
 @dataclass(frozen=True)
 class Line:
-    """One stage: what it does a unit of, seconds of it, the plain loop's, and the job that it is reckoned for."""
+    """One stage: a unit of its work, seconds of it, the plain loop's, the job it is reckoned for, two GPUs' pace."""
 
     name: str
     unit: str
@@ -33,6 +34,7 @@ class Line:
     gib: float | None
     job: str
     hours: float
+    two_gpus: float = 2.0
 
     @property
     def ratio(self) -> float:
@@ -44,7 +46,8 @@ def lines(folder: Path) -> Iterator[Line]:
     """A line for each file that is there."""
     if found := _read(folder, "difix"):
         fast, plain = found["compiled"], found["plain"]["step_seconds"]
-        yield _line("DiFix, training", "a step", fast, "step", plain, f"{TUNING_STEPS:,} steps", TUNING_STEPS)
+        line = _line("DiFix, training", "a step", fast, "step", plain, f"{TUNING_STEPS:,} steps", TUNING_STEPS)
+        yield replace(line, two_gpus=_read(folder, "difix-gpus").get("ratio", line.two_gpus))
     if found := _read(folder, "seva"):
         fast, plain = found["compiled"], found["plain"]["step_seconds"]
         steps = WORLDS * WINDOWS * WINDOW_STEPS
@@ -85,14 +88,14 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 def table(found: list[Line]) -> str:
     """Markdown."""
-    head = "| stage | seconds | GPU busy | GiB | plain loop | ratio | job | hours, one GPU | two, reckoned |"
+    head = "| stage | seconds | GPU busy | GiB | plain loop | ratio | job | hours, one GPU | two GPUs |"
     rows = [head, "| --- " * 9 + "|"]
     for each in found:
         busy = "" if each.busy is None else f"{each.busy:.0%}".replace("%", " %")
         memory = "" if each.gib is None else f"{each.gib:.1f}"
         cells = (
             each.name, f"{each.seconds:.3g} for {each.unit}", busy, memory, f"{each.plain:.3g}",
-            f"{each.ratio:.2f} ×", each.job, f"{each.hours:.2f}", f"{each.hours / 2:.2f}",
+            f"{each.ratio:.2f} ×", each.job, f"{each.hours:.2f}", f"{each.hours / each.two_gpus:.2f}",
         )  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -33,11 +33,11 @@ def save_tiny_difix(folder: Path, seed: int = 0) -> Path:
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
     CLIPTextModel(text).save_pretrained(folder / "text_encoder")
-    _save_tokenizer(folder / "tokenizer")
+    save_tokenizer(folder / "tokenizer")
     return folder
 
 
-def _save_tokenizer(folder: Path) -> None:
+def save_tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True)
     letters = [chr(ord("a") + number) for number in range(26)]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import accumulate
 
 import torch
 from torch import distributed
@@ -44,13 +43,16 @@ class Team:
         return range(self.rank, batch, self.count)
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replaces every tensor by its sum over all processes."""
-        if self.count > 1:
-            for bundle in bundles(tensors, _BUNDLED):
-                together = torch.cat([each.flatten() for each in bundle])
-                distributed.all_reduce(together)
-                for each, end in zip(bundle, accumulate(each.numel() for each in bundle), strict=True):
-                    each.copy_(together[end - each.numel() : end].view_as(each))
+        """Replaces every tensor by its sum over all processes; bundles are copied while others are on their way."""
+        if self.count == 1:
+            return
+        exchanges = []
+        for bundle in bundles([laid_flat(each) for each in tensors], _BUNDLED):
+            together = torch.cat(bundle)
+            exchanges.append((bundle, together, distributed.all_reduce(together, async_op=True)))
+        for bundle, together, exchange in exchanges:
+            exchange.wait()
+            torch._foreach_copy_(bundle, list(torch.split(together, [each.numel() for each in bundle])))
 
     def total(self, value: float) -> float:
         """The sum of a number over all processes."""
@@ -90,6 +92,14 @@ def assembled(ranks: Ranks, device: str) -> Iterator[Team]:
         distributed.destroy_process_group()
 
 
+def laid_flat(tensor: torch.Tensor) -> torch.Tensor:
+    """(N,) the tensor's own numbers in the order in which they lie in memory; all processes lay theirs out alike.
+
+    Weights of convolutions may lie with their channels last: to flatten them would turn them round in a copy.
+    """
+    return tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True)).view(-1)
+
+
 def bundles(tensors: Sequence[torch.Tensor], largest: int) -> Iterator[list[torch.Tensor]]:
     """The tensors in groups of at most so many numbers: an exchange takes long to begin, and a copy takes memory."""
     bundle: list[torch.Tensor] = []
@@ -103,5 +113,5 @@ def bundles(tensors: Sequence[torch.Tensor], largest: int) -> Iterator[list[torc
 
 
 def own_device(device: str, ranks: Ranks) -> str:
-    """The device of this process: with several, each has a GPU of its own."""
-    return f"{device}:{ranks.rank}" if device == "cuda" and ranks.count > 1 else device
+    """The device of this process: of several, each further one sees a GPU of its own alone (see ``RankProcesses``)."""
+    return f"{device}:0" if device == "cuda" and ranks.count > 1 else device

@@ -32,11 +32,12 @@ from scenewright_stages.difix.difix_learning import DifixLearner, cropped, difix
 from scenewright_stages.difix.fixer_params import DifixLossParams, DifixTuningParams, FixerParams
 from scenewright_stages.difix.pairs_data import read_pairs
 from scenewright_stages.difix.pipeline import fixer_stages
-from scenewright_stages.difix.team import Team, assembled, bundles, own_device
+from scenewright_stages.difix.team import Team, assembled, bundles, laid_flat, own_device
 from scenewright_stages.difix.tune import TuneStage, read_loss_table
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import named_inputs
 from scenewright_stages.reconstruct.pipeline import stages as reconstruct_stages
+from scenewright_stages.worker.stage.ranks import own_gpu
 
 __all__ = ["data"]
 ALL_LICENCES = frozenset({"sai-nc-community", "nvidia-difix"})
@@ -206,6 +207,17 @@ def test_gradients_are_exchanged_in_bundles() -> None:
     assert list(bundles([], 4)) == []
 
 
+def test_what_is_exchanged_is_no_copy_however_it_lies() -> None:
+    numbers = torch.arange(120.0).view(2, 3, 4, 5)
+    for each in (numbers, numbers.clone(memory_format=torch.channels_last), torch.ones(3, 1, 1, 1), torch.tensor(2.0)):
+        before, flat = each.clone(), laid_flat(each)
+        flat += 1
+        torch.testing.assert_close(each, before + 1)
+        assert flat.shape == (each.numel(),)
+    with pytest.raises(RuntimeError):
+        laid_flat(numbers[:, ::2])
+
+
 def test_processes_add_up_and_agree(tmp_path: Path) -> None:
     rendezvous = (tmp_path / "rendezvous").as_uri()
     with second_rank(rendezvous), assembled(Ranks(0, 2, rendezvous), "cpu") as team:
@@ -216,8 +228,15 @@ def test_processes_add_up_and_agree(tmp_path: Path) -> None:
     with assembled(Ranks(), "cpu") as alone:
         assert (alone.count, alone.total(2.0), alone.agreed(True, False)) == (1, 2.0, (True, False))
     assert (own_device("cuda", Ranks(1, 2)), own_device("cuda", Ranks()), own_device("cpu", Ranks(1, 2))) == (
-        "cuda:1", "cuda", "cpu",
+        "cuda:0", "cuda", "cpu",
     )  # fmt: skip
+
+
+def test_every_further_process_sees_its_own_gpu_as_the_first() -> None:
+    """Compiled code names the number of its GPU: with other numbers every process would compile for itself."""
+    assert own_gpu(1, {}) == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert own_gpu(2, {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b,GPU-c"}) == {"CUDA_VISIBLE_DEVICES": "GPU-c"}
+    assert own_gpu(1, {"CUDA_VISIBLE_DEVICES": ""}) == {}
 
 
 def test_the_shares_of_two_processes_add_up_to_the_gradient_of_one(base: Path, data: Path) -> None:

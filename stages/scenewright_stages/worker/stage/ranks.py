@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -40,6 +40,7 @@ from scenewright_stages.worker.stage.state import MirroredState
 RANK_ENVIRONMENT = "SCENEWRIGHT_RANK"
 MODULE = "scenewright_stages.worker.stage.ranks"
 SETTLE_SECONDS = 1.0
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class RankProcesses:
@@ -100,13 +101,24 @@ class RankProcesses:
         return processes
 
     def _start(self, rank: int) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, RANK_ENVIRONMENT: f"{rank}/{self.count}/{self._scratch}"}
+        own = {RANK_ENVIRONMENT: f"{rank}/{self.count}/{self._scratch}", **own_gpu(rank, os.environ)}
+        environment = {**os.environ, **own}
         return subprocess.Popen([sys.executable, "-m", MODULE], env=environment, stdin=subprocess.PIPE)
 
     def _watch(self, rank: int, process: subprocess.Popen[bytes], closed: threading.Event) -> None:
         code = process.wait()
         if not closed.is_set():
             self._on_death(f"rank {rank} of {self.count} ended with exit code {code}")
+
+
+def own_gpu(rank: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which a further rank sees its own GPU alone.
+
+    To every process its GPU is the first, so they share compiled code, which names the number of its GPU.
+    """
+    shown = environment.get(_VISIBLE)
+    names = [str(number) for number in range(rank + 1)] if shown is None else shown.split(",")
+    return {_VISIBLE: names[rank]} if rank < len(names) else {}
 
 
 def load_stage(spec: StageSpec, context: StageContext[Any]) -> Stage[Any]:
