@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 REACH = 0.015
 """How far a near surface is looked for, as a share of the picture's longer side."""
 
-_JUMP = 1.1  # factor between depths of two surfaces
+_JUMP = 1.05  # factor between depths of two surfaces
 _TOLERANCE = 0.08  # what a channel may leave the colours behind by (sRGB in [0, 1])
 _CLEAR, _AROUND = 1.5, 4  # the colours behind are looked for between so many reaches
 _LOOKS = 3  # in each reach
@@ -41,7 +41,27 @@ def claim_outlines(depth: Float32Array, srgb: Float32Array) -> Float32Array:
     # Rims wider than the reach must not pass for what is behind.
     behind = np.isfinite(known) & (known <= _JUMP * _nearest(known, round(_CLEAR * reach)))
     strange = _unlike_what_is_behind(np.where(behind, known, np.float32(0)), srgb, known, beside, reach)
-    return np.where(strange, nearest, depth).astype(np.float32)
+    claimed = np.array(depth, np.float32)
+    claimed[strange] = _closest_near(np.where(strange, np.float32(np.inf), known), nearest, strange, reach)
+    return claimed
+
+
+def _closest_near(known: Float32Array, nearest: Float32Array, strange: Mask, reach: int) -> Float32Array:
+    """(N,) for each strange pixel the depth of the closest pixel on the near surface beside it.
+
+    The least depth around would tear a slanted surface at its rim.
+    """
+    padded = np.pad(known, reach, constant_values=np.inf)
+    rows, columns = (np.argwhere(strange) + reach).T
+    limit, found = _JUMP * nearest[strange], nearest[strange].copy()
+    pending = np.ones(len(found), np.bool_)
+    around = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
+    for down, across in sorted(around, key=lambda step: step[0] ** 2 + step[1] ** 2):
+        there = padded[rows + down, columns + across]
+        near = pending & (there <= limit)
+        found[near] = there[near]
+        pending &= ~near
+    return found
 
 
 def _nearest(known: Float32Array, reach: int) -> Float32Array:
