@@ -15,7 +15,6 @@ from scenewright_stages.scenes.frames import Frame, gaussians_of, save_frames, s
 from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.preparation import Layout, read_png
 from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.outlines import claim_outlines
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
@@ -68,10 +67,9 @@ def first_frames(
 ) -> list[Frame]:
     """The input frame, cropped from the single depth pass with its principal point moved along, and the border's.
 
-    The input supervises all of its pixels, the border only its ring. Pixels at depth edges are snapped to one of the
-    two surfaces that meet there, so that they stay covered; of the border, those that still float make no Gaussian.
-    Estimated near surfaces then take what does not look like what is behind, and are extended a little over it.
-    Pixels without valid depth make no Gaussian.
+    The input supervises all of its pixels, the border only its ring. Estimated near surfaces are extended a little
+    over what is behind. Pixels at depth edges are snapped to one of the two surfaces that meet there, so that they
+    stay covered; of the border, those that still float make no Gaussian. Nor do pixels without valid depth.
 
     Args:
         canvas_srgb: (H, W, 3) float32 of the outpainted image.
@@ -79,10 +77,9 @@ def first_frames(
     threshold = params.depth.edge_threshold
     valid = np.isfinite(depth_pass.depth) & (depth_pass.depth > 0)
     depth = np.where(valid, depth_pass.depth, 0.0).astype(np.float32)
-    snapped = snap_edge_depth(depth, threshold)
     if params.depth.backend != "provided":
-        # Last: all of a thin part is an edge, which snapping would move to what is behind.
-        snapped = extend_foreground(claim_outlines(snapped, canvas_srgb))
+        depth = extend_foreground(depth)
+    snapped = snap_edge_depth(depth, threshold)
     confident = valid & (depth_pass.confidence >= params.depth.confidence_threshold)
     height, width = depth.shape
     outer = Camera(depth_pass.intrinsics, width, height)

@@ -100,7 +100,7 @@ def initialize_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="initialize",
         title="Initialise Gaussians",
-        version=3,  # near surfaces take the rims that their depth misses
+        version=2,  # lengths of the fit follow the median depth
         implementation="scenewright_stages.vistadream.initialize:InitializeStage",
         image="gaussians",
         reads=(Read("outpaint"), Read("depth", ("depth",))),
