@@ -4,8 +4,9 @@
 
 Six photographs with three added views each: classic depth, the motorcycle with its measured disparity. With --skies
 china alone: depth as it is, sky unknown (as MoGe's mask leaves it), sky at 2 km (as Depth Pro sees it), and depth times
-.02, .1 and 20. Exits with 1 when a photograph comes back below 29 dB, the flight is uncovered by more than 1 %, the
-units differ by more than .3 dB, or colours stray.
+.02, .1 and 20. With --sheets the flights' contact sheets, and all of them in one picture, sheets.jpg. Exits with 1 when
+a photograph comes back below 29 dB, the flight is uncovered by more than 1 %, the units differ by more than .3 dB, or
+colours stray.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from scenewright_stages.vistadream.params import VistaDreamParams
 INPUTS = Path(__file__).parents[2] / "examples" / "inputs"
 PHOTOGRAPHS = ("china.jpg", "motorcycle.png", "chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
 FRAMES = 75
+SHEET_WIDTH = 640
 RENDERER = renderer_for("cpu")
 Float32Array = NDArray[np.float32]
 Change = Callable[[Float32Array, NDArray[np.bool_]], Float32Array]
@@ -116,8 +118,28 @@ def scene_quality(case: Case, size: int, steps: int, sheets: Path | None) -> Fli
     cameras = cameras_along(grown.frames, flight_path(grown.frames, params, FRAMES))
     flight = fly(grown.scene, cameras, RENDERER, lambda share, text: None)
     if sheets is not None:
-        write_flight_sheet(flight, sheets / f"{case.name.replace(' ', '-')}-contact-sheet.jpg")
+        write_flight_sheet(flight, sheet_of(case, sheets))
     return flight_quality(grown.scene, grown.frames, flight, RENDERER)
+
+
+def sheet_of(case: Case, folder: Path) -> Path:
+    """Where the contact sheet of a case lies."""
+    return folder / f"{case.name.replace(' ', '-')}-contact-sheet.jpg"
+
+
+def write_overview(cases: list[Case], folder: Path) -> None:
+    """All contact sheets in one picture, two in a row."""
+    shown = []
+    for case in cases:
+        sheet = cv2.imread(str(sheet_of(case, folder)))
+        assert sheet is not None
+        height = round(sheet.shape[0] * SHEET_WIDTH / sheet.shape[1])
+        shown.append(cv2.resize(sheet, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA))
+    tallest = max(len(sheet) for sheet in shown)
+    padded = [np.pad(sheet, ((0, tallest - len(sheet)), (0, 0), (0, 0)), constant_values=255) for sheet in shown]
+    padded += [np.full_like(padded[0], 255)] * (len(padded) % 2)
+    rows = [np.hstack(padded[first : first + 2]) for first in range(0, len(padded), 2)]
+    assert cv2.imwrite(str(folder / "sheets.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 def main() -> int:
@@ -128,6 +150,8 @@ def main() -> int:
     parser.add_argument("--skies", action="store_true")
     given = parser.parse_args()
     cases = skies_and_units() if given.skies else [Case(Path(name).stem, name) for name in PHOTOGRAPHS]
+    if given.sheets is not None:
+        given.sheets.mkdir(parents=True, exist_ok=True)
     good, scaled = True, []
     print("| case | photograph again | uncovered, mean | worst | clearance | stray colours |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -141,6 +165,8 @@ def main() -> int:
             f"| {found.clearance:.2f} | {found.stray:.4%} |",
             flush=True,
         )
+    if given.sheets is not None:
+        write_overview(cases, given.sheets)
     good &= not scaled or max(scaled) - min(scaled) <= 0.3
     return 0 if good else 1
 

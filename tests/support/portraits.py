@@ -1,8 +1,8 @@
-"""A seeded folder of synthetic portraits with their masks, and planted files that cannot be used."""
+"""Seeded folders of portraits with planted files that cannot be used: drawn ones with masks, and photographs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 
 BAD_SHARE = 0.01
+PHOTOGRAPHS = Path(__file__).parents[2] / "examples" / "inputs"
 
 
 def write_portraits(
@@ -28,21 +29,63 @@ def write_portraits(
         soft: masks are mattes, which are taken as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    every = round(1 / bad_share) if bad_share else 0
-    expected: dict[str, str] = {}
-    kinds = list(FAULTS.items())
     for number in range(count):
-        name = f"p{number:05d}"
         image, mask = portrait(side, np.random.default_rng([seed, number]))
         if soft:
             mask = cv2.GaussianBlur(mask, (5, 5), 0)
-        path = folder / f"{name}.png"
+        path = _path(folder, number)
         write_png(path, image)
-        write_png(folder / f"{name}.mask.png", mask)
-        if every and number % every == every // 2:
-            reason, spoil = kinds[number // every % len(kinds)]
-            spoil(path)
-            expected[name] = reason
+        write_png(mask_of(path), mask)
+    return _spoiled(folder, count, bad_share, FAULTS)
+
+
+def write_people(folder: Path, count: int, side: int = 256, bad_share: float = 0.0, seed: int = 1) -> dict[str, str]:
+    """The same with photographs of two people, mirrored, moved and relit, and no masks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    people = [_square(PHOTOGRAPHS / name, side) for name in ("astronaut.png", "hopper.jpg")]
+    for number in range(count):
+        write_png(_path(folder, number), _varied(people[number % 2], np.random.default_rng([seed, number])))
+    return _spoiled(folder, count, bad_share, FAULTS_WITHOUT_MASKS)
+
+
+def _square(path: Path, side: int) -> Bytes:
+    """(side, side, 3) uint8 sRGB: the upper square of a photograph."""
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    edge = min(pixels.shape[:2])
+    return np.ascontiguousarray(
+        cv2.resize(pixels[:edge, :edge, ::-1], (side, side), interpolation=cv2.INTER_AREA), np.uint8
+    )
+
+
+def _varied(photograph: Bytes, generator: np.random.Generator) -> Bytes:
+    side = len(photograph)
+    shown = np.ascontiguousarray(photograph[:, ::-1] if generator.random() < 0.5 else photograph)
+    across, down = generator.uniform(-0.03, 0.03, 2) * side
+    moved = cv2.warpAffine(
+        shown, np.array([[1, 0, across], [0, 1, down]]), (side, side), borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cv2.convertScaleAbs(moved, alpha=generator.uniform(0.85, 1.1)), np.uint8)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"p{number:05d}.png"
+
+
+def _spoiled(
+    folder: Path, count: int, bad_share: float, faults: Mapping[str, Callable[[Path], object]]
+) -> dict[str, str]:
+    """Damages that share of the images, in all ways in turn; the reason by id."""
+    expected: dict[str, str] = {}
+    if not bad_share:
+        return expected
+    every = round(1 / bad_share)
+    kinds = list(faults.items())
+    for number in range(every // 2, count, every):
+        reason, spoil = kinds[number // every % len(kinds)]
+        path = _path(folder, number)
+        spoil(path)
+        expected[path.stem] = reason
     return expected
 
 
@@ -91,6 +134,13 @@ def _empty_mask(path: Path) -> None:
     write_png(mask_of(path), np.zeros_like(mask))
 
 
+def _nobody(path: Path) -> None:
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    corners = cv2.resize(pixels, (2, 2), interpolation=cv2.INTER_AREA)
+    write_png(path, np.asarray(cv2.resize(corners, pixels.shape[1::-1]), np.uint8))
+
+
 FAULTS: dict[str, Callable[[Path], object]] = {
     "ImageTruncated": _truncate,
     "ImageNotAnImage": lambda path: path.write_text("no image"),
@@ -102,3 +152,9 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "no-subject": _empty_mask,
 }
 """What is done to an image or its mask, by the reason that has to be reported."""
+
+FAULTS_WITHOUT_MASKS: dict[str, Callable[[Path], object]] = {
+    **{reason: spoil for reason, spoil in FAULTS.items() if reason.startswith(("Image", "Empty"))},
+    "no-subject": _nobody,
+}
+"""The same where no mask lies beside an image."""

@@ -219,3 +219,29 @@ def test_tests_that_the_pages_name_exist() -> None:
     named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
     assert "test_draws_fill_their_ranges" in named
     assert [name for name in sorted(named) if f"def {name}(" not in sources] == []
+
+
+def test_files_of_tests_that_the_pages_name_exist() -> None:
+    named = {name for page in PAGES for name in re.findall(r"`(tests/[\w/.-]+\.py)\b", page.read_text())}
+    assert "tests/bench/relight_scale.py" in named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["vistadream.md", "relight.md"])
+def test_each_item_of_a_pipelines_origin_has_its_field_and_its_test_or_a_reason(page: str) -> None:
+    rows = _rows((ROOT / "docs" / page).read_text(), ("## Each item", "## From the original"))
+    assert len(rows) > 20
+    assert _unproved(rows) == []
+    assert _unproved([["an item", "a field", ""]]) == ["an item"]
+
+
+def _unproved(rows: list[list[str]]) -> list[str]:
+    """Items without what stands for them here, or without a test where they are not left out on purpose."""
+    return [item for item, here, test in rows if not here or ("`test" not in test and "on purpose" not in here)]
+
+
+def _rows(markdown: str, headings: tuple[str, ...]) -> list[list[str]]:
+    """Cells of the table below the heading that begins so."""
+    sections = [part for part in re.split(r"^(?=## )", markdown, flags=re.MULTILINE) if part.startswith(headings)]
+    lines = [line for line in "".join(sections).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]

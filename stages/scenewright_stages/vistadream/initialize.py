@@ -67,10 +67,9 @@ def first_frames(
 ) -> list[Frame]:
     """The input frame, cropped from the single depth pass with its principal point moved along, and the border's.
 
-    The input supervises all of its pixels, the border only its ring. Estimated near surfaces take what looks like them
-    beside their outline, and are extended a little over what is behind. Pixels at depth edges are snapped to one of the
-    two surfaces that meet there, so that they stay covered; of the border, those that still float make no Gaussian.
-    Nor do pixels without valid depth.
+    The input supervises all of its pixels, the border only its ring. Estimated near surfaces are extended a little
+    over what is behind. Pixels at depth edges are snapped to one of the two surfaces that meet there, so that they
+    stay covered; of the border, those that still float make no Gaussian. Nor do pixels without valid depth.
 
     Args:
         canvas_srgb: (H, W, 3) float32 of the outpainted image.

@@ -263,7 +263,10 @@ class CoarseParams(Params):
         description="After the loop, gaps that are too small for the band are filled at up to this many further "
         "poses, without optimisation, so that the video shows no small holes. 0: leave them.",
     )
-    print_summary: bool = Field(default=True, description="Write [COARSE] Summary to the log and the result.")
+    print_summary: bool = Field(
+        default=True,
+        description="Write [COARSE] Summary to the log. coarse_summary.txt and .json hold it in any case.",
+    )
     inpaint: InpaintParams = InpaintParams()
 
     rules: ClassVar[tuple[Rule, ...]] = (
