@@ -61,7 +61,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             raise SampleError(
                 "WorkFolder",
                 "the input is a work folder, whose paths are made: run training and export alone "
-                "(spec.stages.only: [train, export], or --only train,export)",
+                "(spec.execution.stages.only: [train, export], or --only train,export)",
             )
         block = inputs.params.scaffold
         made = self._made(sample, inputs)
