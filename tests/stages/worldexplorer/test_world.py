@@ -17,6 +17,7 @@ from world_panoramas import room_panorama
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
+from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import (
     Catalogue,
@@ -325,11 +326,28 @@ def test_a_batch_says_how_each_entry_ended() -> None:
         Dropped(view, "expand-in", "UpstreamFailed", "scaffold failed: NotAPanorama"),
         Dropped(bad, "scaffold", "NotAPanorama", "too high"),
     ]
-    files = batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}, dropped))
-    summary, failed = (json.loads(files[name]) for name in ("batch_summary.json", "failed_indices.json"))
+    made = {name: Record(done.id, name, "key", "done") for name in ("scaffold", "points", "export")}
+    files = batch_files(Catalogue("rooms", [CatalogueEntry(done, made)], {}, dropped, at=86_400.0, seconds=12.34))
+    summary, failed = (
+        json.loads(files[name].content) for name in ("batch_summary.json", "failed_indices_19700102_000000.json")
+    )
     assert (summary["total"], summary["success"], summary["failed"]) == (2, 1, 1)
+    assert (summary["elapsed_seconds"], summary["only_stages"]) == (12.3, None)
     assert summary["results"][0]["export_path"] == "photorealistic/index_0003/splat.ply"
     assert failed["failed_indices"] == [4]
     (entry,) = failed["failed_entries"]
     assert (entry["sample"], entry["stage"], entry["error"]) == (bad.id, "scaffold", "NotAPanorama: too high")
-    assert "failed_indices.json" not in batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}))
+
+
+def test_a_summary_names_only_what_was_made() -> None:
+    done = Sample("default/index_0000", attributes={"index": 0})
+    made = {"scaffold": Record(done.id, "scaffold", "key", "done")}
+    spec = {"execution": {"stages": {"only": ["scaffold", "depth"]}}}
+    job = {"spec": {**spec, "worldexplorer": {"scaffold": {"method": "provided"}}}}
+    ((name, content),) = batch_files(Catalogue("rooms", [CatalogueEntry(done, made)], job)).items()
+    summary = json.loads(content.content)
+    assert name == "batch_summary.json"
+    assert (summary["only_stages"], summary["scaffold_method"]) == (["scaffold", "depth"], "provided")
+    (result,) = summary["results"]
+    assert result["stages_completed"] == ["scaffold"] and result["scaffold_path"] == "default/index_0000/scaffold"
+    assert result["scene_path"] is None and result["export_path"] is None
