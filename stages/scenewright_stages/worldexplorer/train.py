@@ -34,7 +34,7 @@ class TrainStage(Stage[WorldExplorerParams]):
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes the scene; a process that is ended continues at the last segment."""
-        settings = WorldTraining(**vars(training_settings(inputs.params.training)))
+        settings = WorldTraining(**vars(training_settings(inputs.params.training.settled())))
         capture = read_world_capture(inputs.path("points", "capture"), inputs.params.training.held_out_every)
         made, warnings = inputs.find("points", "start"), list[str]()
         if made is not None:
