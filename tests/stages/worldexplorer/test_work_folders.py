@@ -99,7 +99,7 @@ def test_quality_is_the_presets_and_what_is_stated_wins(world: Chain, tmp_path: 
         chain.run_one(stage, chain.root)
     settled = chain.params.training.settled()
     assert (settled.steps, settled.maximum, settled.exploration, settled.coarse) == (60, 1_000_000, True, 2)
-    assert WorldTrainingParams().settled() == TRAINING_PRESETS["preview"]
+    assert WorldTrainingParams().settled().model_dump() == TRAINING_PRESETS["preview"].model_dump()
     scene = GaussianScene.load_npz(Path(str(chain.files["train", "world"]["scene"])))
     assert scene.spherical_harmonics.shape[1] == 16
     # Noise and regularisers of the exploration must not open the surfaces.

@@ -168,10 +168,14 @@ def _cost_of(path: NDArray[np.int64], cost: Float64Array, log_reach: Float64Arra
 
 def looks_like_sky(srgb: Floats) -> bool:
     """Whether the top of a panorama is open: mostly bright, or blue."""
-    top = srgb[: len(srgb) // 8].reshape(-1, 3)
-    bright = top.min(axis=1) > 0.85
-    blue = (top[:, 2] > top[:, 0] + 0.06) & (top[:, 2] > 0.35)
-    return bool((bright | blue).mean() > 0.5)
+    return bool(sky_coloured(srgb[: len(srgb) // 8]).mean() > 0.5)
+
+
+def sky_coloured(srgb: Floats) -> Mask:
+    """(...) bool: which colours (..., 3) may be those of the sky."""
+    bright = srgb.min(axis=-1) > 0.85
+    blue = (srgb[..., 2] > srgb[..., 0] + 0.06) & (srgb[..., 2] > 0.35)
+    return np.asarray(bright | blue)
 
 
 def find_sky(srgb: Floats) -> Mask:
