@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
-from scenewright_stages.vision.world.layout import sky_coloured
-from scenewright_stages.vision.world.panorama import directions
+from scenewright_stages.vision.world.panorama import directions, sky_coloured
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
