@@ -19,7 +19,7 @@ from scenewright_stages.contract.records import Record
 pytestmark = pytest.mark.slow
 
 TINY: dict[str, Any] = {
-    "scaffold": {"size": 64, "panoramaHeight": 96},
+    "scaffold": {"method": "panorama", "size": 64, "panoramaHeight": 96},
     "depth": {"cameraHeight": 1.3, "ceiling": "yes"},
     "expansion": {"stride": 45, "resolution": 48, "motions": ["in", "right"]},
     "training": {"steps": 10, "segment": 10, "heldOutEvery": 4},
@@ -87,7 +87,8 @@ def test_broken_entries_are_said_and_the_others_complete(batch: tuple[Path, Ende
     summary = json.loads((output / "batch_summary.json").read_text())
     assert (summary["total"], summary["success"], summary["failed"]) == (6, 3, 3), ended.stderr
     assert sorted(each["sample"] for each in summary["results"] if each["status"] == "success") == GOOD
-    failed = json.loads((output / "failed_indices.json").read_text())
+    (listed,) = output.glob("failed_indices_*.json")
+    failed = json.loads(listed.read_text())
     assert failed["failed_indices"] == [1, 2, 3]
     errors = {each["index"]: each["error"] for each in failed["failed_entries"]}
     assert "lost.png" in errors[1]

@@ -1,8 +1,9 @@
-"""Worlds whose processes are killed twenty times, and ten of them by one worker: by ``make soak`` only."""
+"""Long runs of worlds: processes killed twenty times, ten worlds by one worker, ten entries (`make soak` only)."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -28,7 +29,7 @@ RECORDS = 21
 """Of one world with two motions: five of its own, and one of each view and motion."""
 LONGEST_WAIT = 0.4
 """Seconds after the record that a kill waits for: it strikes in the middle of work, not right after storing."""
-WORLDS = 10
+WORLDS = ENTRIES = 10
 GROWTH = 1.15
 """Of a worker's memory, from its first half to its second."""
 READING_SECONDS = 0.05
@@ -126,6 +127,43 @@ def test_ten_worlds_need_no_more_memory_than_a_few_and_stay_within_the_declared_
     print(f"scratch: {seen.scratch >> 10} KiB at most")
     declared = min(stage.resources.scratch_gib for stage in stages(WorldExplorerParams.model_validate(TINY)))
     assert 0 < seen.scratch < declared * 2**30
+
+
+def write_set(folder: Path, third: dict[str, str]) -> None:
+    """Ten entries of two variants; entry 2 lacks its pictures, those of 5 are cut, and 7 names no scaffold."""
+    entries = [
+        {"index": number, "photorealistic": {"path": f"p/{number}.png"}, "stylized": {"filename": f"{number}.png"}}
+        for number in range(ENTRIES)
+    ]
+    entries[7]["scaffold"] = {"scaffold_path": "nowhere"}
+    entries[3] |= third
+    for number in set(range(ENTRIES)) - {2}:
+        for at, path in enumerate((folder / "p" / f"{number}.png", folder / "stylized" / f"{number}.png")):
+            write_panorama(path, 2 * number + at)
+            if number == 5:
+                path.write_bytes(path.read_bytes()[:500])
+    (folder / "metadata.json").write_text(json.dumps({"samples": entries}))
+
+
+def test_ten_entries_of_two_variants_end_as_they_should_and_an_edited_one_reruns_alone(tmp_path: Path) -> None:
+    write_set(tmp_path / "set", {})
+    manifest, output = write_job(tmp_path / "job", tmp_path / "set", "worlds"), tmp_path / "job" / "out"
+    scenewright("run", manifest)
+    summary = json.loads((output / "batch_summary.json").read_text())
+    assert (summary["total"], summary["success"], summary["failed"]) == (20, 14, 6)
+    (failed,) = output.glob("failed_indices_*.json")
+    assert json.loads(failed.read_text())["failed_indices"] == [2, 5, 7]
+    assert len(list(output.glob("*/index_*/splat.ply"))) == 14
+    before = made_by(output)
+    write_set(tmp_path / "set", {"scene_type": "small"})
+    scenewright("run", manifest)
+    after = made_by(output)
+    again = {
+        (stage, sample) for (stage, key, sample), makers in after.items() if before.get((stage, key, sample)) != makers
+    }
+    assert {sample.split("/view_")[0] for _, sample in again} == {"photorealistic/index_0003", "stylized/index_0003"}
+    # A scale changes paths, not the scaffold and its depth.
+    assert {stage for stage, _ in again} == {"expand-in", "expand-right", "points", "train", "export"}
 
 
 def watch(command: subprocess.Popen[bytes], scratch: Path, seen: Watched) -> None:

@@ -215,7 +215,8 @@ class Pipeline:
         reporter: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Reporter`.
         sample_pages: whether every sample has a page of its own; False: one page over the whole data set.
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
-            further files of the publication, bytes by path.
+            further files of the publication by path: bytes, or
+            :class:`~scenewright_stages.contract.stage.Dated` where they hold times.
         chosen: ``module:function`` that takes a Catalogue and returns paths of published files by name, which other
             objects may refer to, such as the best checkpoint.
         hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; they are

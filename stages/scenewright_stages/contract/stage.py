@@ -294,6 +294,13 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Dated:
+    """Content of an index file that holds times: two runs of the same work differ in it."""
+
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """What a publication holds, for the index files that loaders of data sets read.
 
@@ -303,6 +310,8 @@ class Catalogue:
         job: the effective spec as in ``job.json``.
         dropped: the samples that are not done, and why.
         read: content of a published or intermediate file of an entry's records, by path.
+        at: seconds since the epoch when it is published.
+        seconds: that all samples took in all stages, added up; those of results that are kept included.
     """
 
     name: str
@@ -310,6 +319,8 @@ class Catalogue:
     job: Mapping[str, Any]
     dropped: Sequence[Dropped] = ()
     read: Callable[[str], bytes] = lambda path: b""
+    at: float = 0.0
+    seconds: float = 0.0
 
 
 class Reporter(ABC):

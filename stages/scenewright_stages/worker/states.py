@@ -274,7 +274,8 @@ def _provided(stage: StageSpec, sample: Sample) -> SampleState | None:
 def _outside_selection(stage: StageSpec, state: SampleState) -> SampleState:
     if state.state not in ("todo", "awaiting"):
         return state
-    return SampleState("skipped", None, UPSTREAM_MISSING, f"{stage.name} is not selected and not up to date")
+    said = f"{stage.name} is not selected and not up to date: select it too, or run it first"
+    return SampleState("skipped", None, UPSTREAM_MISSING, said)
 
 
 def _blocked_by(upstream: Upstream) -> SampleState | None:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue, Dropped
+from scenewright_stages.contract.stage import Catalogue, Dated, Dropped
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
-SUMMARY, FAILED = "batch_summary.json", "failed_indices.json"
+SUMMARY, FAILED = "batch_summary.json", "failed_indices_{time}.json"
 _FOLLOWS = "UpstreamFailed"
 """Reason of what could not be made because something before it failed."""
+_PATHS = {
+    "scaffold_path": ("scaffold", "scaffold"),
+    "scene_path": ("points", "scenes/world"),
+    "export_path": ("export", "splat.ply"),
+}
+"""Stage that makes each path of a result, and the path below the entry's folder."""
 
 
-def batch_files(catalogue: Catalogue) -> dict[str, bytes]:
-    """Content by path of ``batch_summary.json`` and, where entries failed, ``failed_indices.json``."""
-    params = WorldExplorerParams.model_validate(catalogue.job.get("spec", {}).get("worldexplorer") or {})
+def batch_files(catalogue: Catalogue) -> dict[str, Dated]:
+    """Content by path of ``batch_summary.json`` and, where entries failed, ``failed_indices_<time>.json``."""
+    spec = catalogue.job.get("spec", {})
+    params = WorldExplorerParams.model_validate(spec.get("worldexplorer") or {})
     done, failed = list(_done(catalogue)), list(_failed(catalogue))
     summary = {
         "total": len(done) + len(failed),
         "success": len(done),
         "failed": len(failed),
+        "elapsed_seconds": round(catalogue.seconds, 1),
+        "only_stages": (spec.get("execution", {}).get("stages") or {}).get("only") or None,
         "scaffold_method": params.scaffold.method,
         "results": [*done, *failed],
     }
@@ -33,7 +43,7 @@ def batch_files(catalogue: Catalogue) -> dict[str, bytes]:
             "failed_indices": sorted({each["index"] for each in failed if each["index"] is not None}),
             "failed_entries": failed,
         }
-        files[FAILED] = _json(listed)
+        files[FAILED.format(time=time.strftime("%Y%m%d_%H%M%S", time.gmtime(catalogue.at)))] = _json(listed)
     return files
 
 
@@ -41,14 +51,8 @@ def _done(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     for entry in catalogue.entries:
         stages = [name for name, record in entry.records.items() if record.state == "done"]
         home = entry.sample.id
-        yield {
-            **_facts(entry.sample),
-            "status": "success",
-            "stages_completed": stages,
-            "scaffold_path": f"{home}/scaffold",
-            "scene_path": f"{home}/scenes/world",
-            "export_path": f"{home}/splat.ply",
-        }
+        paths = {name: f"{home}/{path}" if stage in stages else None for name, (stage, path) in _PATHS.items()}
+        yield {**_facts(entry.sample), "status": "success", "stages_completed": stages, **paths}
 
 
 def _failed(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
@@ -71,5 +75,5 @@ def _facts(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+def _json(value: Any) -> Dated:
+    return Dated((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

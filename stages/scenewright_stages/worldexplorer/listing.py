@@ -123,11 +123,12 @@ def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) 
     """What a curated entry says of its world beside its picture; what its ``parameters`` say wins.
 
     ``scaffold`` says its texts and mode, or names a folder of eight views (``scaffold_path``); ``scene_type`` how far
-    paths reach; ``expansion`` which motions are made and how near the world seems to SEVA.
+    paths reach; ``expansion`` which motions are made, how near the world seems to SEVA and how many pictures VGGT sees.
     """
-    overrides: dict[str, Any] = {"scaffold": {}, "expansion": {}}
+    overrides: dict[str, Any] = {"scaffold": {}, "expansion": {}, "points": {}}
     try:
         overrides["scaffold"] |= _texts(entry)
+        overrides["points"] |= _measured_pictures(entry)
         listed = _with_motions(listed, entry, overrides["expansion"])
     except ValueError as problem:
         return replace(listed, rejected=("BadEntry", str(problem)))
@@ -189,6 +190,20 @@ def _with_motions(listed: Listed, entry: Mapping[str, Any], overrides: dict[str,
         allowed = f"keep the order {', '.join(MOTION_ORDER)}; later motions see what earlier ones added"
         raise ValueError(f"expansion.trajectory_order {order!r}: {allowed}")
     return replace(listed, attributes={**listed.attributes, MOTIONS: order})
+
+
+def _measured_pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """How many pictures an entry wants measured, as overrides of the points.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    count = _part(entry, "expansion").get("num_images_for_vggt")
+    if count is None:
+        return {}
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise ValueError(f"expansion.num_images_for_vggt {count!r}: it is a whole number, as points.references")
+    return {"references": count}
 
 
 def _without_picture(listed: Listed) -> Listed:

@@ -63,7 +63,7 @@ class TurnParams(SevaParams):
 class FluxParams(Params):
     """How FLUX.1 draws views from texts."""
 
-    steps: int = Field(default=50, ge=1, le=1000, description="Denoising steps of each view.")
+    steps: int = Field(default=100, ge=1, le=1000, description="Denoising steps of each view.")
     guidance: float = Field(default=3.5, ge=1.0, le=20.0, description="How closely a view keeps to its text.")
     precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic on the GPU.")
 
@@ -95,7 +95,7 @@ class GapParams(Params):
     seeds: int = Field(default=8, ge=1, le=32, description="Candidates of each guidance, with the other modes.")
 
 
-ScaffoldMethod = Literal["panorama", "provided", "singleImage", "twoImages", "singleImageHybrid", "scaffoldGen"]
+ScaffoldMethod = Literal["singleImage", "panorama", "provided", "twoImages", "singleImageHybrid", "scaffoldGen"]
 GAP_METHODS: tuple[ScaffoldMethod, ...] = ("singleImageHybrid", "scaffoldGen")
 """Methods that draw every other view and fill what lies between them."""
 CANDIDATES = "candidates"
@@ -109,10 +109,10 @@ class ScaffoldParams(Params):
     """The eight views at one point from which a world grows."""
 
     method: ScaffoldMethod = Field(
-        default="panorama",
-        description="What the input is: panorama (an equirectangular picture of 360 by 180 degrees), provided "
-        "(eight pictures 000 to 007, 60 degrees wide, each turned 45 degrees further to the left), singleImage (one "
-        "photograph, continued round the camera), twoImages (what lies ahead and behind; seva draws the sides), "
+        default="singleImage",
+        description="What the input is: singleImage (one photograph, continued round the camera), panorama (an "
+        "equirectangular picture of 360 by 180 degrees), provided (eight pictures 000 to 007, 60 degrees wide, each "
+        "turned 45 degrees further to the left), twoImages (what lies ahead and behind; seva draws the sides), "
         "singleImageHybrid (seva draws every other view, the gaps are filled) or scaffoldGen (FLUX.1 draws every other "
         "view from texts, the photograph is the first if there is one, the gaps are filled).",
     )
@@ -365,22 +365,60 @@ class PointsParams(Params):
     )
 
 
-class WorldTrainingParams(TrainingParams):
+TRAINING_PRESETS: dict[str, TrainingParams] = {
+    "preview": TrainingParams(steps=300, segment=300, maximum=500_000, harmonics_degree=0),
+    "quality": TrainingParams(
+        steps=30_000, segment=500, maximum=1_000_000, harmonics_degree=3, exploration=True, coarse=4
+    ),
+}
+"""What each preset stands for where a field is unset."""
+
+
+class WorldTrainingParams(Params):
     """How the scene is trained on the views and the pictures along the paths."""
 
-    steps: int = Field(default=300, ge=10, le=100_000, description="Optimisation steps, each on one picture.")
-    segment: int = Field(
-        default=300,
+    preset: Literal["preview", "quality"] = Field(
+        default="preview",
+        description="What the fields stand for that are unset. preview: minutes without a GPU; steps 300, segment 300, "
+        "maximum 500000, harmonicsDegree 0, exploration false, coarse 1. quality: needs a GPU; steps 30000, segment "
+        "500, maximum 1000000, harmonicsDegree 3, exploration true, coarse 4.",
+    )
+    steps: int | None = Field(
+        default=None, ge=10, le=100_000, description="Optimisation steps, each on one picture. Unset: the preset's."
+    )
+    segment: int | None = Field(
+        default=None,
         ge=10,
         le=5000,
-        description="Steps between two changes of the number of Gaussians. The training's state is saved as often.",
+        description="Steps between two changes of the number of Gaussians. The training's state is saved as often. "
+        "Unset: the preset's.",
     )
-    maximum: int = Field(default=500_000, ge=100, le=5_000_000, description="Gaussians at most.")
     start_points: int = Field(
         default=400_000, ge=100, le=2_000_000, description="Gaussians to begin with at most; the panorama is reduced."
     )
-    harmonics_degree: int = Field(
-        default=0, ge=0, le=3, description="Degree of the spherical harmonics: how far colour depends on direction."
+    maximum: int | None = Field(
+        default=None, ge=100, le=5_000_000, description="Gaussians at most. Unset: the preset's."
+    )
+    harmonics_degree: int | None = Field(
+        default=None,
+        ge=0,
+        le=3,
+        description="Degree of the spherical harmonics: how far colour depends on direction. Unset: the preset's.",
+    )
+    growth: float = Field(
+        default=0.3, ge=0.0, le=5.0, description="Gaussians that a change adds at most, relative to those there are."
+    )
+    exploration: bool | None = Field(
+        default=None,
+        description="Train as 3DGS-MCMC does: Gaussians wander, and new ones share the place of others. Unset: the "
+        "preset's.",
+    )
+    coarse: int | None = Field(
+        default=None,
+        ge=1,
+        le=8,
+        description="How many times smaller the pictures are at first. Their size doubles in equal times until half of "
+        "the steps are done, and so does the largest number of Gaussians. Unset: the preset's.",
     )
     held_out_every: int = Field(
         default=8,
@@ -388,6 +426,11 @@ class WorldTrainingParams(TrainingParams):
         le=1000,
         description="Every n-th path is held out as a whole, and the quality is reported on it.",
     )
+
+    def settled(self) -> TrainingParams:
+        """All fields of the trainer, those that are unset from the preset."""
+        stated = self.model_dump(exclude_none=True, include=set(TrainingParams.model_fields))
+        return TRAINING_PRESETS[self.preset].model_copy(update=stated)
 
 
 class WalkParams(Params):
@@ -406,7 +449,7 @@ class WalkParams(Params):
 
 
 class WorldExplorerParams(Params):
-    """One 360-degree picture, or eight views, become a world to walk in."""
+    """A photograph, a 360-degree picture or eight views become a world to walk in."""
 
     scaffold: ScaffoldParams = ScaffoldParams()
     depth: WorldDepthParams = WorldDepthParams()

@@ -84,7 +84,7 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name=CANDIDATES,
         title="Candidates",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.candidates:CandidatesStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -152,7 +152,7 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="scaffold",
         title="Scaffold",
-        version=1,
+        version=2,
         implementation="scenewright_stages.worldexplorer.scaffold:ScaffoldStage",
         reads=(Read(INPUT), *((Read(CANDIDATES, ("views", "pictures")),) if block.has_gaps else ())),
         outputs=(
@@ -277,7 +277,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="train",
         title="Train the scene",
-        version=2,
+        version=3,
         implementation="scenewright_stages.worldexplorer.train:TrainStage",
         image="gaussians",
         reads=(Read("points"),),
@@ -285,7 +285,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
         parameters=("training",),
         keeps_state=True,
         resources=Resources(memory_gib=8.0),
-        seconds_per_sample=10.0 + 0.1 * params.training.steps,
+        seconds_per_sample=10.0 + 0.1 * params.training.settled().steps,
     )
 
 
@@ -356,6 +356,7 @@ PIPELINE = Pipeline(
         "expansion.metres_per_unit",
         "expansion.clearance",
         "expansion.translation_scale",
+        "points.references",
         "walk.reach",
     ),
     reporter="scenewright_stages.worldexplorer.report:WorldReporter",

@@ -61,7 +61,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             raise SampleError(
                 "WorkFolder",
                 "the input is a work folder, whose paths are made: run training and export alone "
-                "(spec.stages.only: [train, export], or --only train,export)",
+                "(spec.execution.stages.only: [train, export], or --only train,export)",
             )
         block = inputs.params.scaffold
         made = self._made(sample, inputs)
@@ -149,12 +149,11 @@ def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) ->
     photographed, mirrored = (float(mask.mean()) for mask in (ring.photographed, ring.mirrored))
     warnings = [
         f"one photograph shows {photographed:.0%} of the sphere: {mirrored:.0%} are its mirror images, the rest "
-        "continues their borders; the pipeline vistadream suits one photograph better"
+        "continues their sky and ground; the pipeline vistadream suits one photograph better"
     ]
-    panorama = with_poles(ring.srgb, ring.photographed | ring.mirrored)
-    views = [cut_view(panorama, view_camera(view, block.size)) for view in range(VIEWS)]
+    views = [cut_view(ring.srgb, view_camera(view, block.size)) for view in range(VIEWS)]
     views[0] = photograph.over(views[0])
-    return Scaffold(panorama, origin, (*warnings, *photograph.shape_warnings()), tuple(views))
+    return Scaffold(ring.srgb, origin, (*warnings, *photograph.shape_warnings()), tuple(views))
 
 
 def turned_photographs(

@@ -17,12 +17,22 @@ from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 @dataclass(frozen=True)
 class WorldTraining(TrainingSettings):
-    """A world begins closed and in place: its surfaces must not wear thin, and hardly move."""
+    """A world begins closed and in place: its surfaces must not wear thin, and hardly move.
+
+    The regularisers of an exploration are left out: they shrink what few pictures see, and the walk sees all of it.
+    """
 
     def optimisation(self, number: int, extent: float) -> OptimisationSettings:
         """Settings of a segment."""
         plain = super().optimisation(number, extent)
-        return replace(plain, coverage_weight=0.1, means_rate=0.2 * plain.means_rate, log_scales_rate=2e-3)
+        return replace(
+            plain,
+            coverage_weight=0.1,
+            means_rate=0.2 * plain.means_rate,
+            log_scales_rate=2e-3,
+            opacity_weight=0.0,
+            scale_weight=0.0,
+        )
 
 
 class TrainStage(Stage[WorldExplorerParams]):
@@ -34,7 +44,7 @@ class TrainStage(Stage[WorldExplorerParams]):
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes the scene; a process that is ended continues at the last segment."""
-        settings = WorldTraining(**vars(training_settings(inputs.params.training)))
+        settings = WorldTraining(**vars(training_settings(inputs.params.training.settled())))
         capture = read_world_capture(inputs.path("points", "capture"), inputs.params.training.held_out_every)
         made, warnings = inputs.find("points", "start"), list[str]()
         if made is not None:

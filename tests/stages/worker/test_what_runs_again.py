@@ -126,7 +126,7 @@ def test_a_later_stage_alone_needs_the_earlier_one(toy: Toy) -> None:
     assert toy.step("index", select_stages=["sum"]) == 10
     report = toy.report("index")
     assert report.outputs["field"] == "spec.execution.stages"
-    assert "double" in report.message
+    assert f"it reads double (<sample>/note.txt), not up to date in file://{toy.output} and not" in report.message
     assert not toy.output.exists()
 
 

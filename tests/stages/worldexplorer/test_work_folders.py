@@ -20,8 +20,10 @@ from scenewright_stages.contract.inputs import Listed
 from scenewright_stages.contract.samples import SourceFile
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.ply import read_ply, read_points
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.worldexplorer.capture import held_out_paths, read_world_capture
 from scenewright_stages.worldexplorer.listing import list_work_folders, read_entry
+from scenewright_stages.worldexplorer.params import WorldTrainingParams
 
 TURN = Rotation.from_euler("xyz", (97.0, 12.0, -31.0), degrees=True).as_matrix()
 SCALE, SHIFT = 2.5, np.array((4.0, -1.0, 7.0))
@@ -87,6 +89,22 @@ def test_a_copied_work_folder_is_trained_and_walked_through(world: Chain, tmp_pa
     assert metrics["walk"]["uncovered_mean"] < 0.02
     assert metrics["held_out"]["views"] == world.made["points", "world"].metrics["held_out"]
     assert metrics["centre_psnr"] > 18
+
+
+def test_quality_is_the_presets_and_what_is_stated_wins(world: Chain, tmp_path: Path) -> None:
+    stated = {"preset": "quality", "steps": 60, "segment": 15, "coarse": 2}
+    chain = Chain(tmp_path, {**TINY, "training": stated}, {})
+    chain.files["points", "world"] = {"capture": capture_of(world)}
+    for stage in chain.stages[-2:]:
+        chain.run_one(stage, chain.root)
+    settled = chain.params.training.settled()
+    assert (settled.steps, settled.maximum, settled.exploration, settled.coarse) == (60, 1_000_000, True, 2)
+    preview = WorldTrainingParams().settled()
+    assert (preview.steps, preview.maximum, preview.exploration, preview.start_points) == (300, 500_000, False, 400_000)
+    scene = GaussianScene.load_npz(Path(str(chain.files["train", "world"]["scene"])))
+    assert scene.spherical_harmonics.shape[1] == 16
+    # With the regularisers of an exploration 12 % are uncovered.
+    assert metrics_of(chain)["walk"]["uncovered_mean"] < 0.02 and metrics_of(chain)["centre_psnr"] > 18
 
 
 def test_a_work_folder_in_another_frame_becomes_the_same_world(world: Chain, tmp_path: Path) -> None:
@@ -211,6 +229,10 @@ def test_an_entry_says_its_texts_and_mode() -> None:
     assert own.overrides["scaffold"] == {"prompts": four}
     refused = entry(scaffold={"custom": True, "prompts": four[:3]})
     assert refused.rejected is not None and "four texts" in refused.rejected[1]
+    few = entry(expansion={"num_images_for_vggt": 40})
+    assert few.overrides["points"] == {"references": 40}
+    wrong = entry(expansion={"num_images_for_vggt": "many"})
+    assert wrong.rejected is not None and "num_images_for_vggt 'many'" in wrong.rejected[1]
     near = entry(expansion={"translation_scaling_factor": 6})
     assert near.overrides["expansion"] == {"translationScale": 6.0}
 

@@ -17,6 +17,7 @@ from world_panoramas import room_panorama
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
+from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import (
     Catalogue,
@@ -30,12 +31,13 @@ from scenewright_stages.vision.captures.camera_files import read_transforms
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.world.motions import view_camera
 from scenewright_stages.vision.world.panorama import cut_depth, cut_view
-from scenewright_stages.vision.world.ring import folded
+from scenewright_stages.vision.world.ring import folded, mirrored_ring, mirrored_slope
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.listing import list_views, missing_views
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 from scenewright_stages.worldexplorer.photograph import picture_path
 from scenewright_stages.worldexplorer.pipeline import stages, views_of
+from scenewright_stages.worldexplorer.scaffold import with_poles
 
 
 def write_picture(path: Path, srgb: np.ndarray) -> Path:
@@ -225,6 +227,37 @@ def test_the_ring_has_no_seam(degrees: float) -> None:
     np.testing.assert_allclose(place[[0, -1]], 0, atol=1e-9)
 
 
+def test_above_a_photograph_lie_the_colours_of_its_sky_alone() -> None:
+    photograph = np.full((96, 96, 3), (0.4, 0.6, 0.9), np.float32)
+    photograph[:, 40:56] = (0.8, 0.1, 0.1)
+    ring = mirrored_ring(photograph, 60.0, 128)
+    above = ring.srgb[:40]
+    assert (above[..., 2] > above[..., 0] + 0.3).all()
+    # The border as it is continues the tower up to the pole.
+    streaks = with_poles(ring.srgb, ring.photographed | ring.mirrored)[:40]
+    assert (streaks[..., 0] > streaks[..., 2] + 0.3).any()
+
+
+def test_ground_goes_on_below_a_photograph() -> None:
+    slopes = np.linspace(0.4, 40.0, 1000)
+    inside, times = mirrored_slope(slopes, np.full_like(slopes, 0.4))
+    assert inside[0] == pytest.approx(0.4) and inside.max() <= 0.4 + 1e-9 and inside.min() >= 0.3 - 1e-9
+    # Mirrored once: distances on both sides of the border have its square as their product.
+    np.testing.assert_allclose((inside * slopes)[times < 1], 0.16)
+    draws = np.random.default_rng(0)
+    rows = np.repeat(draws.uniform(0.2, 0.5, 48), 2)[:, None, None]
+    photograph = np.where(np.arange(96)[:, None, None] < 48, 0.9, rows).astype(np.float32) * np.ones(
+        (1, 96, 3), np.float32
+    )
+    ring = mirrored_ring(photograph, 60.0, 256)
+    ahead = ring.srgb[:, 256, 0]
+    border = int(np.flatnonzero((ring.photographed | ring.mirrored)[:, 256])[-1]) + 1
+    # No seam, and detail that a continued border lacks.
+    np.testing.assert_allclose(ahead[border], ahead[border - 1], atol=0.05)
+    assert ahead[border : border + 20].std() > 0.02
+    assert np.abs(ahead[-20:] - 0.35).max() < 0.1
+
+
 def test_a_panorama_as_one_photograph_is_warned_of(tmp_path: Path) -> None:
     source = write_picture(tmp_path / "room.png", room_panorama("box", 0).srgb)
     block = {**TINY, "scaffold": {**TINY["scaffold"], "method": "singleImage"}}
@@ -325,11 +358,28 @@ def test_a_batch_says_how_each_entry_ended() -> None:
         Dropped(view, "expand-in", "UpstreamFailed", "scaffold failed: NotAPanorama"),
         Dropped(bad, "scaffold", "NotAPanorama", "too high"),
     ]
-    files = batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}, dropped))
-    summary, failed = (json.loads(files[name]) for name in ("batch_summary.json", "failed_indices.json"))
+    made = {name: Record(done.id, name, "key", "done") for name in ("scaffold", "points", "export")}
+    files = batch_files(Catalogue("rooms", [CatalogueEntry(done, made)], {}, dropped, at=86_400.0, seconds=12.34))
+    summary, failed = (
+        json.loads(files[name].content) for name in ("batch_summary.json", "failed_indices_19700102_000000.json")
+    )
     assert (summary["total"], summary["success"], summary["failed"]) == (2, 1, 1)
+    assert (summary["elapsed_seconds"], summary["only_stages"]) == (12.3, None)
     assert summary["results"][0]["export_path"] == "photorealistic/index_0003/splat.ply"
     assert failed["failed_indices"] == [4]
     (entry,) = failed["failed_entries"]
     assert (entry["sample"], entry["stage"], entry["error"]) == (bad.id, "scaffold", "NotAPanorama: too high")
-    assert "failed_indices.json" not in batch_files(Catalogue("rooms", [CatalogueEntry(done, {})], {}))
+
+
+def test_a_summary_names_only_what_was_made() -> None:
+    done = Sample("default/index_0000", attributes={"index": 0})
+    made = {"scaffold": Record(done.id, "scaffold", "key", "done")}
+    spec = {"execution": {"stages": {"only": ["scaffold", "depth"]}}}
+    job = {"spec": {**spec, "worldexplorer": {"scaffold": {"method": "provided"}}}}
+    ((name, content),) = batch_files(Catalogue("rooms", [CatalogueEntry(done, made)], job)).items()
+    summary = json.loads(content.content)
+    assert name == "batch_summary.json"
+    assert (summary["only_stages"], summary["scaffold_method"]) == (["scaffold", "depth"], "provided")
+    (result,) = summary["results"]
+    assert result["stages_completed"] == ["scaffold"] and result["scaffold_path"] == "default/index_0000/scaffold"
+    assert result["scene_path"] is None and result["export_path"] is None

@@ -26,7 +26,7 @@ from scenewright_stages.worldexplorer.params import WorldExplorerParams
 from scenewright_stages.worldexplorer.pipeline import stages, views_of
 
 TINY: dict[str, Any] = {
-    "scaffold": {"size": 64, "panoramaHeight": 96},
+    "scaffold": {"method": "panorama", "size": 64, "panoramaHeight": 96},
     "depth": {"cameraHeight": 1.3, "ceiling": "yes"},
     "expansion": {"stride": 45, "resolution": 48},
     "training": {"steps": 10, "segment": 10, "heldOutEvery": 4},

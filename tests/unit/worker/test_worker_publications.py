@@ -16,7 +16,7 @@ from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue, Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import Catalogue, Dated, Stage, StageInputs, StageResult
 from scenewright_stages.contract.task import TaskNamedInput
 from scenewright_stages.store import hash_bytes
 from scenewright_stages.worker.publications import Resolved, fetch_named, publication_hash, resolve
@@ -220,6 +220,21 @@ def foreign(catalogue: Catalogue) -> dict[str, bytes]:
 
 def taken(catalogue: Catalogue) -> dict[str, bytes]:
     return {"models/x.txt": b""}
+
+
+def dated_index(catalogue: Catalogue) -> dict[str, bytes | Dated]:
+    assert catalogue.at > 0 and catalogue.seconds > 0
+    return {f"index_{catalogue.at}.txt": Dated(f"{catalogue.seconds}".encode())}
+
+
+def test_an_index_file_with_times_leaves_the_publication_as_it_is(tmp_path: Path) -> None:
+    job = fitting(tmp_path, catalogue=f"{__name__}:dated_index")
+    reports = [job.all_steps(), job.all_steps()]
+    assert reports[0].publication == reports[1].publication
+    # The one of the publication before is gone.
+    (name,) = (path for path in job.published()["files"] if path.startswith("index_"))
+    assert [path.name for path in job.output.glob("index_*")] == [name]
+    assert job.published()["files"][name]["volatile"] is True
 
 
 def test_folders_that_host_other_objects_are_neither_input_nor_deleted(tmp_path: Path) -> None:

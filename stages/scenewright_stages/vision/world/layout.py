@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.world.boundaries import Evidence, costs_at, evidence_of
 from scenewright_stages.vision.world.cheapest_path import closed_path, jumps
 from scenewright_stages.vision.world.openings import Openings, find_openings
-from scenewright_stages.vision.world.panorama import directions
+from scenewright_stages.vision.world.panorama import directions, sky_coloured
 
 Floats = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -168,10 +168,7 @@ def _cost_of(path: NDArray[np.int64], cost: Float64Array, log_reach: Float64Arra
 
 def looks_like_sky(srgb: Floats) -> bool:
     """Whether the top of a panorama is open: mostly bright, or blue."""
-    top = srgb[: len(srgb) // 8].reshape(-1, 3)
-    bright = top.min(axis=1) > 0.85
-    blue = (top[:, 2] > top[:, 0] + 0.06) & (top[:, 2] > 0.35)
-    return bool((bright | blue).mean() > 0.5)
+    return bool(sky_coloured(srgb[: len(srgb) // 8]).mean() > 0.5)
 
 
 def find_sky(srgb: Floats) -> Mask:

@@ -141,3 +141,10 @@ def remap_list(picture: Floats, columns: Floats, rows: Floats, method: int = cv2
     padded = [np.pad(each.ravel(), (0, -count % side)).reshape(-1, side) for each in (columns, rows)]
     found = cv2.remap(picture, padded[0], padded[1], method, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found.reshape(-1, *found.shape[2:])[:count], np.float32)
+
+
+def sky_coloured(srgb: Floats) -> Mask:
+    """(...) bool: which colours (..., 3) may be those of the sky."""
+    bright = srgb.min(axis=-1) > 0.85
+    blue = (srgb[..., 2] > srgb[..., 0] + 0.06) & (srgb[..., 2] > 0.35)
+    return np.asarray(bright | blue)

@@ -1,7 +1,9 @@
 """One photograph as a panorama: a ring of itself and its mirror image, closed behind the camera.
 
-It is openly a kaleidoscope. Ahead lies the photograph; to the sides its mirror images continue it without a seam; above
-and below nothing is known.
+It is openly a kaleidoscope. Ahead lies the photograph; to the sides its mirror images continue it without a seam. Above
+them lie the colours of their sky alone, below them their ground, mirrored in the distance from the camera: on a plane
+that keeps every shape and makes it smaller towards the feet, as perspective does. Without a sky, such as indoors, the
+upper border is continued.
 """
 
 from __future__ import annotations
@@ -11,11 +13,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
-from scenewright_stages.vision.world.panorama import directions
+from scenewright_stages.vision.world.panorama import directions, sky_coloured
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+_LEAST_SKY = 0.1
+"""Share of the upper border that has colours of the sky, below which there is none."""
+_GROUND = 0.75
+"""What lies between the lower border and this share of its slope is ground."""
+_MIRRORED = 2.0
+"""How often ground is mirrored until little of its detail is left: mirrored for ever, it would be a pattern."""
+_SHARP_DEGREES, _GROUND_DEGREES, _LEVELS = 1.0, 6.0, 12
+"""How far colours are mixed sideways at the borders, and in how many steps towards the poles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +35,7 @@ class Ring:
     """A panorama made of one photograph.
 
     Attributes:
-        srgb: (H, 2 H, 3) float32, 0 where unknown.
+        srgb: (H, 2 H, 3) float32, complete.
         photographed, mirrored: (H, 2 H) bool, where each pixel comes from.
     """
 
@@ -45,10 +57,80 @@ def mirrored_ring(photograph: Floats, horizontal_degrees: float, height: int) ->
     slope = rays[..., 1] / np.maximum(np.hypot(rays[..., 0], rays[..., 2]), 1e-9)
     x, y = np.tan(place) * focal + columns / 2, slope / np.cos(place) * focal + rows / 2
     known = (y >= 0) & (y < rows)
+    border = rows / 2 * np.cos(place) / focal
+    inside, times = mirrored_slope(np.maximum(slope, border), border)
+    y = np.where(y < rows, y, inside / np.cos(place) * focal + rows / 2)
     spots = [np.clip(each - 0.5, -1, 30_000).astype(np.float32) for each in (x, y)]
-    srgb = cv2.remap(small, spots[0], spots[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    srgb = np.asarray(
+        cv2.remap(small, spots[0], spots[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
     ahead = np.abs(azimuth) <= horizontal_degrees / 2
-    return Ring(np.where(known[..., None], srgb, 0).astype(np.float32), known & ahead, known & ~ahead)
+    above, below = ~known & (slope < 0), ~known & (slope > 0)
+    srgb = _with_ground(_with_sky(srgb, above), below, times)
+    return Ring(srgb, known & ahead, known & ~ahead)
+
+
+def mirrored_slope(
+    slope: NDArray[np.float64], border: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The slope in the photograph that stands for a steeper one than its lower border's, and how often it is mirrored.
+
+    The distance on the ground is height / slope; its logarithm is folded to what the photograph shows of the ground.
+    """
+    band = -np.log(_GROUND)
+    times = np.log(slope / border) / band
+    return np.asarray(border * np.exp(-band * np.minimum(times % 2, 2 - times % 2))), np.asarray(times)
+
+
+def _with_sky(srgb: Floats, above: Mask) -> Floats:
+    """With what lies above the upper border: its colours, ever more mixed towards the pole; those of the sky if any."""
+    first = np.argmin(above, axis=0)
+    border = srgb[first, np.arange(srgb.shape[1])]
+    # Edges of what stands before the sky have both colours.
+    sky = minimum_filter1d(sky_coloured(border), 5, mode="wrap")
+    usable = sky if sky.mean() >= _LEAST_SKY else np.ones_like(sky)
+    share = 1 - (np.arange(len(srgb))[:, None] + 0.5) / np.maximum(first, 1)
+    mixed = _mixed(border, usable.astype(np.float64), share, _SHARP_DEGREES)
+    return np.where(above[..., None], mixed, srgb).astype(np.float32)
+
+
+def _with_ground(srgb: Floats, below: Mask, times: NDArray[np.float64]) -> Floats:
+    """With the ground below the lower border ever less detailed, the more `times` (H, W) it was mirrored."""
+    first = np.argmax(below, axis=0)
+    border = srgb[np.maximum(first - 1, 0), np.arange(srgb.shape[1])]
+    share = (np.arange(len(srgb))[:, None] + 0.5 - first) / np.maximum(len(srgb) - first, 1)
+    mixed = _mixed(border, np.ones(len(border)), share, _GROUND_DEGREES)
+    kept = np.exp(-times / _MIRRORED)[..., None]
+    return np.where(below[..., None], srgb * kept + mixed * (1 - kept), srgb).astype(np.float32)
+
+
+def _mixed(
+    border: Floats, weight: NDArray[np.float64], share: NDArray[np.float64], degrees: float
+) -> NDArray[np.float64]:
+    """(H, W, 3) colours (W, 3) of a closed border, mixed sideways the farther the larger the share (H, W) is.
+
+    Those of weight (W,) 0 are mixed from the others. At a share of 0 colours reach so many degrees.
+    """
+    columns = len(border)
+    wide = _around(border, weight, columns / 4)
+    levels = []
+    for reach in np.geomspace(degrees, 90.0, _LEVELS) / 360 * columns:
+        near, sure = _around(border, weight, reach), gaussian_filter1d(weight, reach, mode="wrap")[:, None]
+        # Where nothing usable is near, colours come from all round.
+        levels.append(near * np.clip(20 * sure, 0, 1) + wide * (1 - np.clip(20 * sure, 0, 1)))
+    place = np.clip(share, 0, 1) * (_LEVELS - 1)
+    lower = np.minimum(place.astype(int), _LEVELS - 2)
+    part = (place - lower)[..., None]
+    stacked, at = np.stack(levels), np.broadcast_to(np.arange(columns), lower.shape)
+    return np.asarray(stacked[lower, at] * (1 - part) + stacked[lower + 1, at] * part)
+
+
+def _around(colours: Floats, weight: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+    """(W, 3) weighted mean of what lies around in a circle of columns."""
+    total = gaussian_filter1d(weight, reach, mode="wrap")[:, None]
+    return np.asarray(
+        gaussian_filter1d(colours * weight[:, None], reach, axis=0, mode="wrap") / np.maximum(total, 1e-9)
+    )
 
 
 def folded(azimuth: NDArray[np.float64], horizontal_degrees: float) -> NDArray[np.float64]:

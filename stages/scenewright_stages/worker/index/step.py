@@ -9,6 +9,7 @@ from typing import Any
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.reports import Failure, Report
 from scenewright_stages.contract.samples import ID_FIELD, Sample
 from scenewright_stages.contract.task import INDEX_STEP
@@ -78,10 +79,19 @@ def _work(session: Session, samples: Sequence[Sample], inputs: Mapping[str, str]
             raise ConfigurationError(
                 "spec.execution.stages",
                 sorted(chain.selected),
-                f"no sample can run {stage.name}: it reads {' and '.join(stage.upstream())}, not up to date and not "
-                "selected; select the earlier stages too, or run them first",
+                f"no sample can run {stage.name}: it reads {' and '.join(_shown(chain, stage))}, not up to date in "
+                f"{session.output.uri} and not selected; select the earlier stages too, or run them first",
             )
     return work
+
+
+def _shown(chain: Chain, stage: StageSpec) -> list[str]:
+    """The stages that a stage reads, each with the first place of its results."""
+    shown = []
+    for name in stage.upstream():
+        results = [output.path for output in chain.stage(name).outputs if output.result]
+        shown.append(f"{name} ({results[0].replace('{', '<').replace('}', '>')})" if results else name)
+    return shown
 
 
 def _store(session: Session, listing: InputListing, work: Mapping[str, StageWork], inputs: Mapping[str, str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
 from scenewright_stages.contract.errors import ShardError
-from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dropped
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dated, Dropped
 from scenewright_stages.store import hash_bytes
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publish.manifests import SampleEnd, dropped
@@ -21,6 +22,8 @@ def make_catalogue(session: Session, ends: Sequence[SampleEnd]) -> Catalogue:
         session.task.job,
         [Dropped(*each) for each in dropped(ends)],
         session.output.get_bytes,
+        time.time(),
+        sum(record.seconds for end in ends for record in end.all_records()),
     )
 
 
@@ -35,13 +38,18 @@ def write_index_files(
     pipeline = session.chain.pipeline
     if not pipeline.catalogue:
         return {}
-    contents: Mapping[str, bytes] = resolve_name(pipeline.catalogue)(catalogue)
+    contents: Mapping[str, bytes | Dated] = resolve_name(pipeline.catalogue)(catalogue)
+    files: dict[str, dict[str, Any]] = {}
     for path, content in contents.items():
         parts = path.split("/")
         if path in results or path.startswith(pipeline.hosts or ("\0",)) or any(part.startswith(".") for part in parts):
             raise ShardError(f"{pipeline.catalogue} names {path!r}, which is not a path for an index file")
-        session.output.put_bytes(path, content)
-    return {path: {"size": len(content), "hash": hash_bytes(content)} for path, content in contents.items()}
+        data = content.content if isinstance(content, Dated) else content
+        session.output.put_bytes(path, data)
+        files[path] = {"size": len(data), "hash": hash_bytes(data)}
+        if isinstance(content, Dated):
+            files[path]["volatile"] = True
+    return files
 
 
 def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
