@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def _build(checkout: Path) -> None:
             if path.is_file() and not (checkout / bundled / path.name).exists():
                 shutil.copy(path, checkout / bundled)
     variables = {"BASE_IMAGE": images.build_base(), "PREFIX": PREFIX, "TAG": COMMIT, "ENGINE": "buildah"}
+    # That commit's recipes take uv from the host.
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     downloads = Path.home() / ".cache" / "uv"
     if downloads.is_dir():
         variables["UV_CACHE"] = str(downloads)

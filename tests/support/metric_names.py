@@ -39,6 +39,8 @@ def panels() -> Iterator[tuple[str, str]]:
 def plain(expression: str, **values: str) -> str:
     """A dashboard's expression with its variables replaced, by default by what fits everything."""
     for variable in ("pipeline", "stage", "kind", "namespace", "name"):
+        if variable not in values:
+            expression = expression.replace(f'="${variable}"', '=~".*"')
         expression = expression.replace(f"${variable}", values.get(variable, ".*"))
     return expression.replace("$__rate_interval", "5m")
 
