@@ -26,6 +26,10 @@ from scenewright_stages.vistadream.render import recorded_scene
 RELATIVE_MEANS_RATE = 1e-4
 """Adam's rate for positions, in median depths of the photograph: a depth in other units gives the same scene."""
 
+COVERAGE_WEIGHT = 0.2
+"""Of what is not covered, in the fit of the first views. With the usual .05 dark pixels become half-transparent before
+black: in the flight they are dark specks, and the cracks between them pass for holes."""
+
 
 @dataclass(frozen=True, eq=False)
 class DepthPass:
@@ -115,7 +119,9 @@ def initialize_scene(
     if len(scene) == 0:
         raise SampleError("NoValidDepth", "no pixel has a valid depth; check the depth map or the depth backend")
     settings = OptimisationSettings(
-        iterations=params.initialize.iterations, means_rate=RELATIVE_MEANS_RATE * frames[0].median_depth
+        iterations=params.initialize.iterations,
+        means_rate=RELATIVE_MEANS_RATE * frames[0].median_depth,
+        coverage_weight=COVERAGE_WEIGHT,
     )
     views = [training_view(frame, device) for frame in frames]
     result = optimise(scene, views, settings, seed=seed, renderer=renderer)

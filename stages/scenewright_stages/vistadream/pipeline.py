@@ -100,7 +100,7 @@ def initialize_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="initialize",
         title="Initialise Gaussians",
-        version=2,  # lengths of the fit follow the median depth
+        version=3,  # the fit covers what is dark
         implementation="scenewright_stages.vistadream.initialize:InitializeStage",
         image="gaussians",
         reads=(Read("outpaint"), Read("depth", ("depth",))),
@@ -119,7 +119,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=3,  # added Gaussians keep their colour; predictions are aligned in inverse depth; new default motion
+        version=4,  # fills copy nothing from an object that a hole reaches into
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         image="gaussians",
         reads=(Read("initialize"),),

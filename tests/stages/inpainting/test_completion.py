@@ -7,7 +7,7 @@ import pytest
 from fill_quality import distance_to
 from photograph_holes import outpaint, uncovered_case
 
-from scenewright_stages.vision.inpainting import FillError, complete
+from scenewright_stages.vision.inpainting import FillError, background, complete
 from scenewright_stages.vision.inpainting.background import background_side, clear_of_silhouettes
 from scenewright_stages.vision.inpainting.continuation import continued, continued_alike
 
@@ -124,6 +124,17 @@ def test_an_object_that_only_the_border_of_a_picture_cuts_off_continues_and_a_mo
     moved = np.zeros((60, 80), bool)
     moved[20:40, 40:50] = True
     assert not background_side(depth, moved)[20:40, 50:70].any()
+
+
+def test_a_hole_that_reaches_into_an_object_takes_nothing_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    depth, hole = np.full((80, 120), 3.0, np.float32), np.zeros((80, 120), bool)
+    depth[:, :60] = 1.0
+    hole[10:70, 60:70] = hole[36:44, 44:60] = True  # beside a tower, and in between two of its roofs
+    beside = np.s_[20:60, 30:60]
+    assert not background_side(depth, hole)[beside].any()
+    assert background_side(depth, hole)[:, 70:].all()
+    monkeypatch.setattr(background, "_continued", lambda threshold, hole: threshold)
+    assert background_side(depth, hole)[beside].mean() > 0.1, "without the rest of the hole the tower counts as sky"
 
 
 def test_the_dark_rim_of_an_object_is_not_copied_into_the_hole_beside_it() -> None:

@@ -28,8 +28,9 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
 
     Around every part of a hole the known depths are compared. Where they span two surfaces, pixels nearer than the
     geometric mean of the far and the near one are foreground and excluded, up to `OBJECT_REACH` from that part; but an
-    object that only the border of an earlier picture cut off continues. At least one pixel at every hole with known
-    depths remains.
+    object that only the border of an earlier picture cut off continues. What of a hole reaches into the foreground
+    sees no second surface there, and goes by the rest of the hole. At least one pixel at every hole with known depths
+    remains.
     """
     known = ~hole & np.isfinite(depth) & (depth > 0)
     if not (known.any() and hole.any()):
@@ -94,7 +95,22 @@ def _threshold(depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArr
     far = cv2.dilate(np.where(border, depth, 0.0).astype(np.float32), window)
     inverse_near = cv2.dilate(np.where(border, 1.0 / np.maximum(depth, 1e-9), 0.0).astype(np.float32), window)
     separated = far * inverse_near > DISCONTINUITY
-    return np.where(separated, np.sqrt(far / np.maximum(inverse_near, 1e-9)), 0.0).astype(np.float32)
+    between = np.where(separated, np.sqrt(far / np.maximum(inverse_near, 1e-9)), 0.0).astype(np.float32)
+    return _continued(between, hole)
+
+
+def _continued(threshold: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The threshold (H, W), where a hole has none taken from the nearest place of the same hole, up to `LARGEST_REACH`.
+
+    A hole that reaches into an object, between its roofs, sees nothing but the object there.
+    """
+    separated = hole & (threshold > 0)
+    if not separated.any():
+        return threshold
+    distance, nearest = _nearest(separated)
+    _, part = cv2.connectedComponents(hole.astype(np.uint8), connectivity=8)
+    same = (part == part.ravel()[nearest]) & (distance <= LARGEST_REACH)
+    return np.where(hole & ~separated & same, threshold.ravel()[nearest], threshold).astype(np.float32)
 
 
 def _nearest(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
