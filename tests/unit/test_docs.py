@@ -107,8 +107,8 @@ def test_fields_of_documented_commands_exist(page: Path) -> None:
 
 
 def test_a_field_that_does_not_exist_is_found() -> None:
-    text = "`--set coarse.frame=5` and --set 'coarse.frames=5'"
-    assert [_is_field(each) for each in _assignments(text)] == [False, True]
+    text = "`--set coarse.frame=5` and --set 'coarse.frames=5' --set operator.image.tag=a --set operator.image.tags=a"
+    assert [_is_field(each) for each in _assignments(text)] == [False, True, True, False]
 
 
 def test_manifests_in_the_pages_are_valid(tmp_path: Path) -> None:
@@ -140,8 +140,18 @@ def _assignments(markdown: str) -> list[str]:
 
 
 def _is_field(assignment: str) -> bool:
-    """Whether the path names a field of any pipeline; its value may well contradict others of the example."""
-    return any(_applies(assignment, document) for document in _examples())
+    """Whether the path names a value of the chart or a field of any pipeline; the value may contradict the example."""
+    return _is_chart_value(assignment) or any(_applies(assignment, document) for document in _examples())
+
+
+def _is_chart_value(assignment: str) -> bool:
+    """Whether helm's ``--set`` may name it."""
+    found: Any = yaml.safe_load((ROOT / "charts" / "scenewright" / "values.yaml").read_text())
+    for name in assignment.partition("=")[0].split("."):
+        if not isinstance(found, dict) or name not in found:
+            return False
+        found = found[name]
+    return True
 
 
 def _applies(assignment: str, document: dict[str, Any]) -> bool:
