@@ -118,6 +118,6 @@ def test_litter_of_a_killed_command_line_is_removed_by_the_next(tmp_path: Path) 
         eventually(lambda: is_gone(stage))
     (tmp_path / "log.jsonl").unlink()
     with started(tmp_path, {}) as (process, _):
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
         assert process.returncode == 0
     assert not list(tmp_path.glob("scenewright-run-*"))
