@@ -45,6 +45,11 @@ class Viewer:
         return f"rerun+http://{HOST}:{self.port}/proxy"
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """All that it listens on."""
+        return (self.port, self.web_port) if self.web_port else (self.port,)
+
+    @property
     def page(self) -> str:
         """Address for a browser; empty when the viewer is a window."""
         return f"http://{HOST}:{self.web_port}?url={quote(self.address, safe='')}" if self.web_port else ""
@@ -99,14 +104,20 @@ def showing(viewer: Viewer) -> Iterator[Callable[[], None]]:
 def _wait_until_listening(viewer: Viewer, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError):
-            socket.create_connection((HOST, viewer.port), 1.0).close()
+        # The page is served a moment after the stages' port is open.
+        if all(_listens(port) for port in viewer.ports):
             return
         time.sleep(0.05)
     log.seek(0)
     said = log.read().decode(errors="replace").strip().splitlines()
     why = said[-1].strip() if said else f"it does not listen after {START_SECONDS:.0f} s"
     raise SpecError([Problem("--rerun", ABSENT, f"the viewer did not start: {why}")])
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port), 1.0):
+        return True
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -20,9 +20,18 @@ from scenewright.planning.problems import SpecError
 
 LISTENS = """
 import socket, sys, time
-listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+# One port after the other, as Rerun's command opens them.
+listening = []
+for port in sys.argv[1:]:
+    time.sleep(0.5 if listening else 0)
+    listening.append(socket.create_server(("127.0.0.1", int(port))))
 time.sleep(600)
 """
+
+
+def listen(viewer: Viewer) -> list[str]:
+    """Command of a stand-in for Rerun's viewer."""
+    return [sys.executable, "-c", LISTENS, *map(str, viewer.ports)]
 
 
 def photograph(folder: Path) -> Path:
@@ -63,9 +72,9 @@ def test_the_job_gets_the_viewers_address_and_other_pipelines_are_refused(tmp_pa
     assert plan.parameters.live_viewer == address
 
 
-@pytest.mark.parametrize("web_port", [0, 1])
-def test_a_page_ends_with_the_command_and_a_window_stays(
-    web_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("environment", [{"DISPLAY": ":0"}, {}], ids=["window", "page"])
+def test_a_page_is_served_when_its_address_is_said_and_ends_with_the_command_and_a_window_stays(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = []
 
@@ -75,11 +84,11 @@ def test_a_page_ends_with_the_command_and_a_window_stays(
 
     popen = viewers.subprocess.Popen
     monkeypatch.setattr(viewers.subprocess, "Popen", start)
-    monkeypatch.setattr(Viewer, "command", lambda self: [sys.executable, "-c", LISTENS, str(self.port)])
-    viewer = Viewer(viewer_here({}).port, web_port)
+    monkeypatch.setattr(Viewer, "command", listen)
+    viewer = viewer_here(environment, "linux")
     with showing(viewer):
-        assert is_listening(viewer.port)
-    assert is_listening(viewer.port) == (web_port == 0)
+        assert all(map(is_listening, viewer.ports))
+    assert is_listening(viewer.port) == (not viewer.page)
     assert (viewer.page or "a window") in capsys.readouterr().err
     started[0].kill()
     started[0].wait()
@@ -88,23 +97,23 @@ def test_a_page_ends_with_the_command_and_a_window_stays(
 WAITS = """
 import sys
 from scenewright.cli.viewer import Viewer, showing
-Viewer.command = lambda self: [sys.executable, "-c", sys.argv[2], str(self.port)]
-with showing(Viewer(int(sys.argv[1]), 1)) as wait:
+Viewer.command = lambda self: [sys.executable, "-c", sys.argv[3], *sys.argv[1:3]]
+with showing(Viewer(int(sys.argv[1]), int(sys.argv[2]))) as wait:
     wait()
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_a_page_stays_until_ctrl_c_or_until_the_terminal_is_closed(number: signal.Signals) -> None:
-    port = viewer_here({}).port
-    command = [sys.executable, "-c", WAITS, str(port), LISTENS]
+    viewer = viewer_here({}, "linux")
+    command = [sys.executable, "-c", WAITS, *map(str, viewer.ports), LISTENS]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         lines = [waiting.stderr.readline() for _ in range(2)]
-        assert "until Ctrl-C" in lines[1] and is_listening(port)
+        assert "until Ctrl-C" in lines[1] and is_listening(viewer.port)
         waiting.send_signal(number)
         assert waiting.wait(10) == 0
-    assert not is_listening(port)
+    assert not is_listening(viewer.port)
 
 
 def test_a_viewer_that_does_not_start_is_an_error_in_its_own_words(
