@@ -1,4 +1,4 @@
-"""The operator's configuration: a YAML file, checked when it starts."""
+"""The operator's configuration: a YAML file that is validated at startup."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OperatorSettings(Params):
     )
 
     def pod_settings(self) -> PodSettings:
-        """The settings of Pods, with the address of our own progress endpoint unless they name another."""
+        """The Pod settings, with the operator's own progress endpoint unless they name another one."""
         target = self.pods.progress
         if target.url or not (self.progress.enabled and self.progress.url):
             return self.pods
@@ -72,7 +72,7 @@ class OperatorSettings(Params):
 
 
 def load_settings(path: str | None = None) -> OperatorSettings:
-    """The settings of a file, by default the one that the environment names; all defaults when it names none.
+    """Settings from a file, by default the one named in the environment; without a file, all defaults.
 
     Raises:
         SpecError: unknown fields or wrong values, each with its path.
@@ -88,5 +88,5 @@ def load_settings(path: str | None = None) -> OperatorSettings:
 
 
 def identity() -> str:
-    """Who we are in the lease: the Pod, whose restarted container is the same holder; elsewhere the process."""
+    """Holder of the lease: the Pod's name, so that a restarted container keeps it; outside a Pod, host and process."""
     return os.environ.get(IDENTITY_ENVIRONMENT) or f"{socket.gethostname()}-{os.getpid()}"
