@@ -25,35 +25,35 @@ class LeaseSettings(Params):
 
     namespace: str = Field(default="scenewright-system", description="Namespace of the lease.")
     name: str = Field(default="scenewright-operator", description="Its name; one for each set of watched namespaces.")
-    seconds: int = Field(default=30, ge=5, le=300, description="For how long it holds without being renewed.")
+    seconds: int = Field(default=30, ge=5, le=300, description="Time until it expires without a renewal.")
 
 
 class ProgressSettings(Params):
     """The endpoint to which stage Pods push their counters."""
 
     enabled: bool = Field(default=True, description="Whether the endpoint listens.")
-    url: str = Field(default="", description="As Pods reach it; empty: no progress while a stage runs.")
+    url: str = Field(default="", description="Address for Pods; empty: no progress while a stage runs.")
     audience: str = Field(default="scenewright-progress", description="Audience of the Pods' tokens.")
     port: int = Field(default=8081, ge=0, le=65535, description="Port that it listens on; 0 for none.")
 
 
 class OperatorSettings(Params):
-    """All that the operator's ConfigMap says."""
+    """All settings in the operator's ConfigMap."""
 
     watch_namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; all when empty.")
-    workers: int = Field(default=16, ge=1, le=256, description="Objects that are worked on at once.")
+    workers: int = Field(default=16, ge=1, le=256, description="Objects that are reconciled in parallel.")
     resync_seconds: float = Field(default=240.0, ge=5.0, description="Mean time between two sweeps.")
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of metrics and health; 0 for none.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     events: bool = Field(default=True, description="Whether Kubernetes Events are posted.")
-    status_seconds: float = Field(default=10.0, ge=0.0, description="Least time between writes of mere progress.")
+    status_seconds: float = Field(default=10.0, ge=0.0, description="Minimum time between progress-only writes.")
     metrics_max_objects: int = Field(default=200, ge=0, le=5000, description="Objects named in metrics, at most.")
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
     defaults: dict[str, Any] = Field(
-        default_factory=dict, description="Parts of a spec that objects need not say: see planning.lab."
+        default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."
     )
 
     def pod_settings(self) -> PodSettings:

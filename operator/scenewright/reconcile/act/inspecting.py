@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
 _KUEUE = "kueue.x-k8s.io"
-_UNWATCHED = "cannot be told: {error}"
+_UNKNOWN = "is unknown: {error}"
 _NEVER = (403, 404)
 """Forbidden, or no such kind: the answer stays unknown. Other errors may pass and are raised."""
 
@@ -82,7 +82,7 @@ class Inspector:
             if error.status not in _NEVER:
                 raise
             # Without permission (namespaced RBAC) the answer is unknown, which must not lead to any action.
-            holds, message = None, _UNWATCHED.format(error=error)
+            holds, message = None, _UNKNOWN.format(error=error)
         return Answer(holds, message, self._now())
 
     async def _failed_creates(self, observed: Observed, job: str) -> tuple[bool, str]:

@@ -130,8 +130,8 @@ def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress
     left = known.total
     # The counts must not exceed the total: the first ones win, `done` gets what is left.
     for name in ("failed", "skipped", "awaiting", "done"):
-        told = max(getattr(reported, name), getattr(pushed, name, 0))
-        found[name] = min(left, max(getattr(known, name), getattr(before, name) + told))
+        ended = max(getattr(reported, name), getattr(pushed, name, 0))
+        found[name] = min(left, max(getattr(known, name), getattr(before, name) + ended))
         left -= found[name]
     return SampleCounts(total=known.total, **found)
 

@@ -119,8 +119,8 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
             run = run.remembering(failures=notes(pod.report)["failures"])
         return failed(run, *why_ended(pod))
     report = last_report(run, job)
-    told = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
-    message = f"{job.step}: {told or job.message or NO_WORDS}"
+    reported = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
+    message = f"{job.step}: {reported or job.message or NO_WORDS}"
     if job.step in run.stages:
         return failed(run, condition_reason(job.reason, otherwise), message)
     return _repeated(run, job, otherwise, message)

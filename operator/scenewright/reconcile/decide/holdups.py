@@ -55,8 +55,8 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
         return Finding(before.reason if known else PENDING, before.message if known else waits, ask=inspection)
     if answer.holds is not False or waited < settings.queue_controller:
         again_after = settings.queue_answer_age if answer.holds else settings.answer_age
-        told = f"{waits}; why {answer.message}" if answer.holds is None else answer.holds and answer.message
-        return Finding(PENDING, told or waits, again_after=again_after, tells_news=True)
+        text = f"{waits}; why {answer.message}" if answer.holds is None else answer.holds and answer.message
+        return Finding(PENDING, text or waits, again_after=again_after, tells_news=True)
     text = answer.message or f"no Workload was made for the queue {job.queue}"
     text = f"{text}: is Kueue installed, and does it serve this namespace?"
     was_so = before.reason == NO_QUEUE

@@ -1,4 +1,4 @@
-"""The only place that writes status: only changes, and mere progress at most every few seconds."""
+"""The only place that writes status. Writes only changes, and progress alone at most every few seconds."""
 
 from __future__ import annotations
 
