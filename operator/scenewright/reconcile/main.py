@@ -1,4 +1,8 @@
-"""The operator process: wires the parts together, runs their loops, and exits when one of them fails."""
+"""The operator process: wires the parts together, runs their loops, and exits when one of them fails.
+
+``scenewright operator`` calls :func:`run_operator`. kopf hosts the process and watches our objects; our own informers
+watch Jobs and Pods.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Carries out a decision's actions. Each is idempotent, has a uid as precondition, and needs the lease."""
+"""Carries out a decision's actions, called by the reconciler.
+
+Every action is idempotent, needs the lease, and affects only the observed uid, never a successor of the same name. When
+an action fails, the rest is skipped and the next decision repeats it.
+"""
 
 from __future__ import annotations
 

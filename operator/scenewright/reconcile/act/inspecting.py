@@ -1,4 +1,7 @@
-"""Answers inspections: questions of a decision that cost an API call. Answers are cached per object for a while."""
+"""Answers inspections: questions of a decision that cost an API call.
+
+Decisions make no requests: they return an `Inspect` action, the actor asks, and the next decision has the answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reconciles one object at a time per worker: observe, decide, act, write the status, schedule the next look."""
+"""The main loop: takes a key from the queue, observes the object, decides, acts, writes the status.
+
+It works on several keys at once; the queue never gives out the same key twice at a time.
+"""
 
 from __future__ import annotations
 

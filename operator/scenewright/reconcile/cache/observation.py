@@ -50,12 +50,10 @@ class ObservedObject:
 
     @property
     def key(self) -> ObjectKey:
-        """Key of the object in queues and indices."""
         return ObjectKey(self.kind, self.namespace, self.name)
 
     @property
     def version(self) -> int:
-        """The resource version as a number."""
         return int(self.resource_version)
 
     @property
@@ -65,7 +63,6 @@ class ObservedObject:
 
     @property
     def suspended(self) -> bool:
-        """Whether the spec asks for suspension."""
         return bool(self.spec.get("suspend", False))
 
     @property
@@ -78,7 +75,6 @@ class ObservedObject:
 
     @property
     def publication(self) -> str:
-        """Hash of what it has published."""
         return str((self.status.get("publication") or {}).get("hash", ""))
 
     @property

@@ -51,7 +51,6 @@ class Store(Generic[T]):
         return iter([value for _, value in self._entries.values()])
 
     def get(self, namespace: str, name: str) -> T | None:
-        """The projection of that name."""
         entry = self._entries.get((namespace, name))
         return entry[1] if entry else None
 
@@ -152,11 +151,9 @@ class ObjectStore:
         return iter(list(self._objects.values()))
 
     def get(self, key: ObjectKey) -> ObservedObject | None:
-        """The object of that name."""
         return self._objects.get(key)
 
     def key_of(self, uid: str) -> ObjectKey | None:
-        """The key of the object with that uid."""
         return self._keys.get(uid)
 
     def put(self, new: ObservedObject, forced: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Picks the next step of a run: models, index, each stage that has work, publish.
 
-One step runs at a time, each in its own Job unless it is folded into another step's Job.
+:func:`decide` calls :func:`proceed` for an object that has a run. One step runs at a time, each in its own Job unless
+it is folded into another step's Job.
 """
 
 from __future__ import annotations

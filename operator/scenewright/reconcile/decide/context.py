@@ -173,12 +173,10 @@ class Run:
 
     @property
     def now(self) -> datetime:
-        """Time of the decision."""
         return self.context.now
 
     @property
     def settings(self) -> DecideSettings:
-        """Time limits and counts."""
         return self.context.settings
 
     @cached_property
@@ -191,7 +189,6 @@ class Run:
         return replace(self, memory=self.memory.model_copy(update=changes))
 
     def with_stage(self, stage: StageStatus) -> Run:
-        """A copy with one stage's status replaced."""
         return self.remembering(stages=[stage if each.name == stage.name else each for each in self.memory.stages])
 
     def decided(self, state: ObjectState, *actions: Action, again_after: float | None = None) -> PartialDecision:

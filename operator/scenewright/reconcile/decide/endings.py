@@ -1,4 +1,8 @@
-"""Ends steps, passes and runs: reads the reports of Pods and decides what is repeated, complete or failed."""
+"""Ends steps, passes and runs: reads the reports of Pods and decides what is repeated, complete or failed.
+
+The chain calls it when a Job has ended or is lost. Temporary failures and missing samples repeat a step or a pass, a
+limited number of times (`Status.restarts`, `Status.passes`); everything else ends the run.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,6 @@ def failed(run: Run, reason: str, message: str) -> PartialDecision:
 
 
 def complete(run: Run, reason: str, message: str) -> PartialDecision:
-    """Completes the run."""
     run = run.remembering(finished_at=text_of(run.now), stage="")
     return run.decided(ObjectState("Complete", reason, message))
 

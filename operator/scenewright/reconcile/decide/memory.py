@@ -1,4 +1,7 @@
-"""Reads what the status remembers from earlier decisions, and resets it when the work hash changes."""
+"""Reads what the status remembers from earlier decisions, and resets it when the work hash changes.
+
+Besides the Jobs, the status is the operator's only memory: run, pass, counts and retry tokens survive a restart in it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,6 @@ def _effective(plan: Plan) -> Effective:
 
 
 def parameters_hash(plan: Plan) -> str:
-    """Hash of the pipeline's effective parameters."""
     return short_hash(plan.parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 

@@ -1,4 +1,8 @@
-"""Creates Jobs and watches whether their Pods start; if not, waits, reports the reason or fails the run."""
+"""Creates Jobs and watches whether their Pods start; if not, waits, reports the reason or fails the run.
+
+The chain calls :func:`created` without a Job and :func:`watched` with a live one. Each check returns a `Finding`. A
+wrong configuration or the start deadline fails the run; waiting for capacity does not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Holds the stores of objects, Jobs and Pods, and queues the object that a change in them concerns."""
+"""Holds the stores of objects, Jobs and Pods, and queues the object that a change in them concerns.
+
+kopf, the informers, the sweep and the status writer put changes in. Frequent changes, such as those of Pods, are queued
+with a delay, so that many of them cost one reconciliation.
+"""
 
 from __future__ import annotations
 
