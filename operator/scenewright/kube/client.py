@@ -87,11 +87,9 @@ class Client:
         self._observe = observe
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
-        """One object."""
         return await self._request("get", resource, resource.path(namespace, name))
 
     async def list(self, resource: Resource, namespace: str = "", **parameters: str) -> Json:
-        """One page of a collection."""
         return await self._request("list", resource, resource.path(namespace), parameters)
 
     async def pages(self, resource: Resource, namespace: str = "", **parameters: str) -> AsyncIterator[Json]:
@@ -123,7 +121,6 @@ class Client:
         )
 
     async def update(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Json:
-        """Replaces an object."""
         return await self._request("update", resource, resource.path(namespace, name), None, dict(body))
 
     async def patch(

@@ -49,7 +49,6 @@ class Connection:
             await self._renew()
 
     async def close(self) -> None:
-        """Closes both pools."""
         await self.requests.close()
         await self.watches.close()
 

@@ -49,7 +49,6 @@ class HttpServer:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stops listening."""
         await self._runner.cleanup()
 
 

@@ -97,7 +97,6 @@ GPU_SECONDS = counter(
 
 
 def announce_version() -> None:
-    """Sets the gauge with the version."""
     try:
         BUILD_INFO.labels(version("scenewright")).set(1)
     except PackageNotFoundError:
@@ -105,7 +104,6 @@ def announce_version() -> None:
 
 
 def observe_request(verb: str, resource: str, status: int) -> None:
-    """Counts a request to the API server."""
     API_REQUESTS.labels(verb, resource, str(status)).inc()
 
 
