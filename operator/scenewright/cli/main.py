@@ -61,7 +61,7 @@ RerunOption = Annotated[
     ),
 ]
 PLUGIN = "kubectl scenewright"
-"""Name of the program when kubectl runs it as its plugin ``kubectl-scenewright``."""
+"""How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
 NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; default: the kubeconfig's.")]
 ContextOption = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: the current one.")]
 ObjectArgument = Annotated[

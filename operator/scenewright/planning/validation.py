@@ -100,7 +100,7 @@ def _choices(value: Any, context: Context) -> str:
 
 
 def no_such_field(name: str, block: type[BaseModel] | None) -> str:
-    """The remedy for an unknown field, with suggestions."""
+    """The remedy for a field that a block does not have, with near matches."""
     fields = [field.alias or key for key, field in block.model_fields.items()] if block else []
     return f"no such field; {suggestion(name, sorted(fields))}"
 
