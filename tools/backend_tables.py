@@ -1,7 +1,7 @@
-"""Writes the tables of docs/backends.md from the backends' facts: `python tools/backend_tables.py`.
+"""Generates the tables of docs/backends.md from the backends' facts: `python tools/backend_tables.py`.
 
-The page holds them between two markers; everything else on it is written by hand. `--check` writes nothing and exits
-with 1 when the page is stale.
+The tables are between two markers; the rest of the page is written by hand. `--check` writes nothing and exits with 1
+if the page is out of date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tables(backends: Sequence[BackendFacts]) -> str:
 
 
 def refreshed(page: str, backends: Sequence[BackendFacts]) -> str:
-    """The page with its tables as the facts are now.
+    """The page with up-to-date tables.
 
     Raises:
         ValueError: the page lacks one of the markers.
@@ -46,7 +46,7 @@ def refreshed(page: str, backends: Sequence[BackendFacts]) -> str:
 
 
 def _groups(backends: Sequence[BackendFacts]) -> list[tuple[BackendFacts, list[str]]]:
-    """Each backend with all the capabilities that it serves in the same way."""
+    """Each backend with all capabilities that it serves with the same implementation."""
     found: dict[tuple[str, str], tuple[BackendFacts, list[str]]] = {}
     for facts in backends:
         _, capabilities = found.setdefault((facts.name, facts.implementation), (facts, []))
@@ -87,7 +87,7 @@ def _download(sets: Sequence[Weights]) -> str:
 
 
 def _memory(facts: BackendFacts, variant: str) -> str:
-    """What a Pod asks for, and what differs by precision."""
+    """GPU memory that a Pod requests, and where it differs by precision."""
     usual = facts.gpu_memory(variant)
     others = {precision: facts.gpu_memory(variant, precision) for precision in facts.precisions}
     differing = ", ".join(f"{name}: {memory:g}" for name, memory in others.items() if memory != usual)
@@ -103,7 +103,7 @@ def _options_row(facts: BackendFacts, capabilities: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or with ``--check`` says whether it is stale; returns the exit code."""
+    """Writes the page, or with ``--check`` reports whether it is out of date; returns the exit code."""
     page = PAGE.read_text()
     fresh = refreshed(page, registry.backends())
     if fresh == page:

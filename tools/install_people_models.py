@@ -1,7 +1,7 @@
-"""Puts MediaPipe's models of faces and people beside the code that runs them.
+"""Installs MediaPipe's models of faces and people into the package that runs them.
 
-Run ``python tools/install_people_models.py``. npm fetches the packages named in ``people_models/`` and refuses what has
-not the hash of its lock file. Nothing happens while the models are there and the versions are the same.
+Run ``python tools/install_people_models.py``. npm downloads the packages named in ``people_models/`` and verifies the
+hashes in its lock file. It does nothing if the models are installed and the versions have not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGES = {
     "selfie_segmentation.tflite": "@mediapipe/selfie_segmentation",
     "selfie_segmentation_landscape.tflite": "@mediapipe/selfie_segmentation",
 }
-"""npm's package by the model that it holds."""
+"""npm package of each model."""
 
 
 def install() -> bool:
@@ -45,7 +45,7 @@ def install() -> bool:
 
 
 def copy(package: Path, name: str, target: Path) -> None:
-    """Copies a model out of its package, where it is a file, or a part of a file with a list of its parts.
+    """Copies a model from its package, where it is a file or part of a packed file with an index.
 
     Raises:
         NodeError: the package has no such model.
@@ -64,7 +64,7 @@ def copy(package: Path, name: str, target: Path) -> None:
 
 
 def main() -> int:
-    """Command line: installs when needed, says what it did, returns the exit code."""
+    """Installs if needed and prints what it did; returns the exit code."""
     try:
         installed = install()
     except NodeError as error:

@@ -1,7 +1,7 @@
-"""Writes the parameter tables of the pipelines' pages from the pydantic models: `python tools/parameter_tables.py`.
+"""Generates the parameter tables of the pipelines' pages from the models: `python tools/parameter_tables.py`.
 
-The page of a built-in pipeline is the one below `docs/` that has its markers. Between them stand the tables; everything
-else on it is written by hand. `--check` writes nothing and exits with 1 when a page is stale.
+A pipeline's page is the one in `docs/` that has its markers. The tables are between them; the rest of the page is
+written by hand. `--check` writes nothing and exits with 1 if a page is out of date.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def tables(model: type[BaseModel]) -> str:
 
 
 def page_of(name: str) -> Path:
-    """The page that has the markers of a pipeline.
+    """The page with a pipeline's markers.
 
     Raises:
-        ValueError: no page has both of them.
+        ValueError: no page has both markers.
     """
     wanted = BEGIN.format(name=name), END.format(name=name)
     for path in sorted(DOCS.glob("*.md")):
@@ -53,7 +53,7 @@ def page_of(name: str) -> Path:
 
 
 def refreshed(page: str, name: str, model: type[BaseModel]) -> str:
-    """The page with a pipeline's tables as the model has them now."""
+    """The page with up-to-date tables of a pipeline."""
     begin, end = BEGIN.format(name=name), END.format(name=name)
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
@@ -69,7 +69,7 @@ def _rows(model: Any, prefix: str) -> Iterator[str]:
 
 
 def _field_rows(prefix: str, name: str, field: FieldInfo) -> Iterator[str]:
-    """The row of a field, and those of its items' fields where it lists blocks."""
+    """The row of a field; for a list of blocks also the rows of the block's fields."""
     yield _row(prefix, name, field)
     if (item := _listed_block(field)) is not None:
         yield from _rows(item, f"{prefix}{field.alias or name}[].")
@@ -87,7 +87,7 @@ def _row(prefix: str, name: str, field: FieldInfo) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    """What a field accepts: the names, or the kind and its range."""
+    """What a field accepts: its choices, or its type and range."""
     annotation, optional = _without_none(field.annotation)
     if get_origin(annotation) is Literal:
         return ", ".join('`""`' if choice == "" else f"`{choice}`" for choice in get_args(annotation))
@@ -101,7 +101,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _list_values(field: FieldInfo, item: Any) -> str:
-    """What a list accepts: how many of what."""
+    """What a list accepts: number and type of its items."""
     info = FieldInfo.from_annotation(item)
     bounds = {key: getattr(rule, key) for rule in field.metadata for key in _LENGTHS if hasattr(rule, key)}
     low, high = bounds.get("min_length", 0), bounds.get("max_length")
@@ -123,7 +123,7 @@ def _is_block(field: FieldInfo) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the pages, or with ``--check`` names those that are stale; returns the exit code."""
+    """Writes the pages, or with ``--check`` lists those that are out of date; returns the exit code."""
     stale = []
     for name, pipeline in pipelines(built_in=True).items():
         path = page_of(name)

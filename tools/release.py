@@ -1,7 +1,7 @@
-"""Puts images and chart into an OCI registry: ``python tools/release.py registry.lab/scenewright``.
+"""Pushes images and chart to an OCI registry: ``python tools/release.py registry.lab/scenewright``.
 
-The images are built on a base that is named by its digest, or taken from a folder of archives (``--archives``). The
-chart goes to ``REGISTRY/charts``. Its values name every image by digest, so that an install runs what was released.
+Builds the images on a base pinned by digest, or takes them from a folder of archives (``--archives``). The chart goes
+to ``REGISTRY/charts``. Its values pin every image by digest, so that an install runs exactly what was released.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_BASE = "python:3.11-slim-bookworm"
 
 
 class ReleaseError(RuntimeError):
-    """A step failed; the message is what its command said."""
+    """A step failed; the message is its command's error."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(folder: Path) -> Path:
-    """Builds all images on the base of one digest; returns the folder with their archives."""
+    """Builds all images on a base pinned by digest; returns the folder with their archives."""
     base = os.environ.get("BASE_IMAGE", DEFAULT_BASE)
     if "@" not in base:
         base = f"{base}@{_run(str(binary('crane')), 'digest', base)}"
@@ -67,7 +67,7 @@ def release(registry: str, archives: Path, *, plain_http: bool = False) -> list[
     """Pushes images and chart; returns what was pushed, each with its digest.
 
     Args:
-        registry: with the path under which the images go.
+        registry: with the path for the images.
         archives: folder with ``NAME.tar`` of every image.
         plain_http: without TLS.
 
@@ -100,14 +100,14 @@ def _push_chart(registry: str, digests: dict[str, str], *, plain_http: bool) -> 
 
 
 def with_digests(values: str, registry: str, digests: dict[str, str]) -> str:
-    """The chart's values with every image from the registry and by its digest; comments stay.
+    """The chart's values with every image from the registry, pinned by digest; keeps comments.
 
     Raises:
-        ReleaseError: an image is not in the values as it is expected to be.
+        ReleaseError: the values do not name an image in the expected form.
     """
     for name, digest in digests.items():
         before, found, after = values.partition(f"repository: docker.io/scenewright/{name}")
-        # Its own digest is the first one after its repository.
+        # An image's digest is the first one after its repository.
         between, empty, rest = after.partition('digest: ""')
         if not found or not empty or "repository:" in between:
             raise ReleaseError(f"values.yaml does not name the image {name} with an empty digest after it")

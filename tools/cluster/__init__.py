@@ -1,4 +1,4 @@
-"""Test environments: a control plane with simulated nodes, and a whole one-node cluster.
+"""Test environments: a control plane with simulated nodes, and a complete one-node cluster.
 
 See docs/test-environments.md.
 """

@@ -1,11 +1,11 @@
-"""``python tools/cluster``: test environments by hand; see docs/test-environments.md."""
+"""``python tools/cluster``: starts test environments by hand; see docs/test-environments.md."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-# Run as a folder, Python knows only what is inside of the package, not the package.
+# When Python runs a folder, the package itself is not importable.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster.cli import main

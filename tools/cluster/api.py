@@ -1,4 +1,4 @@
-"""The few calls that the environments make themselves, without the weight of a client library."""
+"""A minimal API client for the environments' own calls, without a client library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Api:
     """A user of an API server.
 
     Args:
-        certificate_authority: file that holds the server's certificate; may appear after the server's start.
+        certificate_authority: file with the server's certificate; the server may create it at startup.
     """
 
     def __init__(self, server: str, token: str, certificate_authority: Path) -> None:
@@ -54,7 +54,7 @@ class Api:
         return self._call("DELETE", path)
 
     def is_ready(self) -> bool:
-        """Whether ``/readyz`` says so."""
+        """Whether ``/readyz`` succeeds."""
         try:
             self._call("GET", "/readyz", as_json=False)
         except (ApiError, OSError):

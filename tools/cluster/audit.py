@@ -1,4 +1,4 @@
-"""What was asked of the API server, by whom: its audit log, read from a mark on."""
+"""Reads requests from the API server's audit log, from a mark on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """One request. A watch counts as one request, when it begins.
+    """One request. A watch counts as one request, at its start.
 
     Attributes:
-        resource: with its subresource, as in ``scenejobs/status``; the path of a request that names no resource.
+        resource: with subresource, as in ``scenejobs/status``; the path if the request has no resource.
         code: HTTP status.
-        received_at, answered_at: when it came in, and when it was answered (of a watch: when it began).
+        received_at, answered_at: times of request and response (for a watch, of its start).
     """
 
     user: str
@@ -39,14 +39,14 @@ class AuditLog:
         self.path = path
 
     def mark(self) -> int:
-        """The present end of the log, to count from."""
+        """The current end of the log, to count from."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def requests(self, since: int = 0, user: str | None = None) -> Iterator[Request]:
-        """The requests that were logged after a mark, in the order of the log."""
+        """The requests after a mark, in the order of the log."""
         seen: set[str] = set()
         for event in self._events(since):
-            # A watch is logged twice, when it begins and when it ends.
+            # A watch is logged twice, at its start and its end.
             if event["auditID"] in seen or user not in (None, _user(event)):
                 continue
             seen.add(event["auditID"])
@@ -67,7 +67,7 @@ class AuditLog:
 
 
 def _user(event: dict[str, Any]) -> str:
-    """Empty for a request that was refused because nobody knew from whom it came."""
+    """Name of the user; empty for an unauthenticated request."""
     return str(event["user"].get("username", ""))
 
 

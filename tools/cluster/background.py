@@ -1,4 +1,4 @@
-"""A whole cluster that outlives the command that started it: ``make cluster`` and ``make cluster-down``."""
+"""Runs a whole cluster in the background, for ``make cluster`` and ``make cluster-down``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STOP_SECONDS = 120.0
 
 
 def start(folder: Path) -> None:
-    """Starts a cluster in a session of its own and waits until it is ready; shows what it does meanwhile.
+    """Starts a cluster in a new session, shows its output and waits until it is ready.
 
-    The first start builds binaries for several minutes. Nothing happens where one is running.
+    The first start builds binaries for several minutes. Does nothing if a cluster is running.
 
     Raises:
-        DidNotStart: it ended; the message has its last words.
+        DidNotStart: the cluster ended or was not ready in time; its output is shown above.
     """
     if whole_cluster.is_ready(folder):
         print("a cluster is running already")
@@ -40,7 +40,7 @@ def start(folder: Path) -> None:
 
 
 def stop(folder: Path) -> None:
-    """Ends a cluster and removes all that it left; whether it runs, was killed, or never was.
+    """Ends a cluster and removes everything that it left behind, even if it was killed or never ran.
 
     Raises:
         Unavailable: not root.

@@ -1,6 +1,6 @@
-"""Binaries of the test environments, built from the Go module proxy once and kept in the user's cache.
+"""Builds the binaries of the test environments from the Go module proxy, once, into the user's cache.
 
-A project's binaries are in ``<cache>/<project>-<version>/``; a lock file lets several processes ask for them at once.
+A project's binaries are in ``<cache>/<project>-<version>/``; a lock file protects them from concurrent builds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ STRIPPED = "-s -w"
 
 @dataclass(frozen=True)
 class Project:
-    """What one version of a project builds.
+    """One version of a project and its programs.
 
     Attributes:
-        build: given the project's folder and the names that are wanted, leaves the binaries there.
+        build: builds the wanted programs into the project's folder.
     """
 
     name: str
@@ -36,24 +36,24 @@ class Project:
 
     @property
     def folder(self) -> Path:
-        """Where the binaries are kept."""
+        """Folder of the binaries."""
         return cache_folder() / f"{self.name}-{self.version}"
 
 
 def binary(name: str) -> Path:
-    """Path of a program; builds it when it is not there.
+    """Path of a program; builds it if it is missing.
 
     Raises:
-        Unavailable: the toolchain or the sources cannot be had.
+        Unavailable: the toolchain or the sources are not available.
     """
     return binaries(name)[name]
 
 
 def binaries(*names: str) -> dict[str, Path]:
-    """Paths of several programs; those of one project that are missing are built by one call.
+    """Paths of several programs; builds the missing ones of a project together.
 
     Raises:
-        Unavailable: the toolchain or the sources cannot be had.
+        Unavailable: the toolchain or the sources are not available.
     """
     paths: dict[str, Path] = {}
     for project in PROJECTS:
@@ -67,7 +67,7 @@ def binaries(*names: str) -> dict[str, Path]:
 
 
 def missing(*names: str) -> list[str]:
-    """Those of the programs that are not in the cache yet."""
+    """The programs that are not in the cache yet."""
     return [name for name in names for project in PROJECTS if name in project.programs and not _has(project, name)]
 
 
@@ -87,13 +87,13 @@ def _ensure(project: Project, wanted: Sequence[str]) -> None:
 
 
 def _install(package: str, flags: Sequence[str], folder: Path, wanted: Sequence[str]) -> None:
-    """``go install`` of a main package that has no replace directives; `package` ends with ``@version``."""
+    """Runs ``go install`` for a main package without replace directives; `package` ends with ``@version``."""
     del wanted
     _run_go(["install", "-trimpath", f"-ldflags={STRIPPED}", *flags, package], folder, folder)
 
 
 def _build_etcd(version: str, folder: Path, wanted: Sequence[str]) -> None:
-    """A main of our own that calls the server's library: ``go install`` refuses modules with replace directives."""
+    """Builds our own main around etcd's library, since ``go install`` refuses modules with replace directives."""
     del wanted
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch)
@@ -108,7 +108,7 @@ def _build_etcd(version: str, folder: Path, wanted: Sequence[str]) -> None:
 
 
 def _build_kubernetes(folder: Path, wanted: Sequence[str]) -> None:
-    """The main packages of k8s.io/kubernetes from a module that replaces its staging modules as a release does."""
+    """Builds main packages of k8s.io/kubernetes from a module that replaces its staging modules, as a release does."""
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch)
         (module / "go.mod").write_text(_kubernetes_module(module))
@@ -119,7 +119,7 @@ def _kubernetes_module(folder: Path) -> str:
     requirement = f"k8s.io/kubernetes@v{KUBERNETES}"
     downloaded = json.loads(_run_go(["mod", "download", "-json", requirement], folder, folder))
     requires = json.loads(_run_go(["mod", "edit", "-json", downloaded["GoMod"]], folder, folder))["Require"]
-    # Modules that live in the kubernetes repository itself have exactly this version; others keep theirs.
+    # Staging modules, which live in the kubernetes repository, have this version.
     staging = [entry["Path"] for entry in requires if entry["Version"] == "v0.0.0"]
     version = f"v0{KUBERNETES[1:]}"
     replaces = "\n".join(f"replace {path} => {path} {version}" for path in staging)
@@ -137,7 +137,7 @@ def _kubernetes_flags() -> str:
 
 
 def _build_in(module: Path, folder: Path, flags: str, packages: Sequence[str]) -> None:
-    # Built beside and moved: a process that is killed in between must not leave half a binary under the name.
+    # Build in a temporary folder and move: a killed process must not leave a partial binary.
     with tempfile.TemporaryDirectory(dir=folder) as built:
         _run_go(["build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", f"{built}/", *packages], module, folder)
         for path in Path(built).iterdir():
@@ -171,17 +171,17 @@ PROJECTS = (
         "versitygw", "1.8.0", ("versitygw",), partial(_install, "github.com/versity/versitygw/cmd/versitygw@v1.8.0", ())
     ),
 )
-"""Everything that the environments run and that is not a Debian package."""
+"""Everything that the environments run, except Debian packages."""
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
-"""What :class:`~.control_plane.ControlPlane` runs, and the kubectl to look at it."""
+"""Programs of :class:`~.control_plane.ControlPlane`, and kubectl."""
 
 WHOLE_CLUSTER = (*CONTROL_PLANE[:-1], "kubelet", "kube-proxy", "coredns", "helm", "versitygw")
-"""What the one-node cluster runs."""
+"""Programs of the one-node cluster."""
 
 
 def build(names: Sequence[str], report: Callable[[str], None] = print) -> None:
-    """Builds what is missing of `names`, the slow ones in as few calls as there are projects."""
+    """Builds the missing programs of `names`, all of a project together."""
     for project in PROJECTS:
         wanted = [name for name in names if name in project.programs]
         if absent := [name for name in wanted if not _has(project, name)]:

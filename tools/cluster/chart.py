@@ -1,4 +1,4 @@
-"""The project's own images and chart, as `make cluster` and the end-to-end tests install them."""
+"""Builds the project's images and installs its chart, for `make cluster` and the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Target:
     containerd: Containerd
 
     def helm(self, *arguments: str) -> str:
-        """Runs helm as the administrator; returns what it printed.
+        """Runs helm as the administrator; returns its output.
 
         Raises:
             RuntimeError: it failed; the message has its error.
@@ -37,7 +37,7 @@ class Target:
         return self._run([str(binary("helm")), f"--kubeconfig={self.kubeconfig}", *arguments])
 
     def kubectl(self, *arguments: str, manifest: str = "") -> str:
-        """Runs kubectl as the administrator, `manifest` on its standard input; returns what it printed.
+        """Runs kubectl as the administrator with `manifest` on stdin; returns its output.
 
         Raises:
             RuntimeError: it failed; the message has its error.
@@ -52,7 +52,7 @@ class Target:
 
 
 def metrics_address(target: Target) -> str:
-    """Where the operator's metrics are, as ``host:port`` that this host reaches too."""
+    """Address of the operator's metrics as ``host:port``, reachable from this host too."""
     output = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"
     return target.kubectl("--namespace", NAMESPACE, "get", "service", f"{RELEASE}-metrics", "--output", output)
 
@@ -61,14 +61,14 @@ def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
     """Builds the project's images on Debian's base with buildah; progress goes to stderr. Returns their names.
 
     Raises:
-        Unavailable: the build failed, as it has told.
+        Unavailable: the build failed; it has printed why.
     """
     variables = {"BASE_IMAGE": images.build_base(report), "PREFIX": PREFIX, "TAG": tag, "ENGINE": "buildah"}
     downloads = Path.home() / ".cache" / "uv"
     if downloads.is_dir():
         variables["UV_CACHE"] = str(downloads)
     report("building the images (minutes the first time)")
-    # The node has no GPU, and CUDA has gigabytes.
+    # Only the images without CUDA: the node has no GPU, and CUDA is gigabytes large.
     command = [str(ROOT / "images" / "build"), "operator", "cpu"]
     done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
@@ -82,11 +82,11 @@ def install(
     """Builds the images, moves them to the node and installs or upgrades the chart; waits until it is ready.
 
     Args:
-        values: more arguments of helm, for instance ``--set metrics.annotations=true``.
+        values: more arguments for helm, for example ``--set metrics.annotations=true``.
     """
     identities = {name: images.move_to_node(name, target.containerd, report) for name in build_images(tag, report)}
     report("installing the chart")
-    # Other images under the same names must replace the operator's Pod.
+    # New images under the same names must restart the operator's Pod.
     annotations = {"images": " ".join(sorted(identities.values()))}
     arguments = [
         *("upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
@@ -99,6 +99,6 @@ def install(
     try:
         target.helm(*arguments)
     except RuntimeError as error:
-        # Helm tells that the time is over, and not what the Pod waits for.
-        told = target.kubectl("--namespace", NAMESPACE, "get", "events", "--field-selector", "type=Warning")
-        raise RuntimeError(f"{error}\n{told[-1500:]}") from error
+        # Helm reports only the timeout, not what the Pod waits for.
+        events = target.kubectl("--namespace", NAMESPACE, "get", "events", "--field-selector", "type=Warning")
+        raise RuntimeError(f"{error}\n{events[-1500:]}") from error

@@ -13,7 +13,7 @@ from .control_plane import ControlPlane, Settings
 from .problems import DidNotStart, Unavailable
 
 GROUPS = {"control-plane": CONTROL_PLANE, "whole-cluster": WHOLE_CLUSTER}
-"""Programs by what needs them."""
+"""Programs by environment."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""containerd for the node: its configuration, its images, and the end of everything that it runs."""
+"""containerd for the node: its configuration, its images, and the cleanup of everything that it runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .preflight import CNI_PLUGINS
 from .processes import Component, ProcessGroup
 
 CGROUP = "scenewright-test"
-"""Below it are the cgroups of all Pods."""
+"""Parent of the cgroups of all Pods."""
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
@@ -26,8 +26,8 @@ class Containerd:
     """A container runtime of our own.
 
     Args:
-        folder: sockets and the state of what runs.
-        store: images and snapshots; may outlive the cluster, so that images are imported once.
+        folder: sockets and runtime state.
+        store: images and snapshots; may outlive the cluster, so that images are imported only once.
         pause_image: name of the image that holds a Pod's namespaces.
     """
 
@@ -46,25 +46,25 @@ class Containerd:
         component = group.start("containerd", ["containerd", "--config", file])
         self._await(component)
         if self._remove_containers():
-            # It had read what an earlier cluster left before that was removed.
+            # It has already read the removed containers of an earlier cluster: restart it.
             component.stop()
             component.start()
             self._await(component)
         return component
 
     def image_identity(self, name: str) -> str:
-        """The digest of an image that is in the store; empty when it is not."""
+        """The digest of an image in the store; empty if missing."""
         lines = self._ctr("images", "list", f"name=={name}").stdout.splitlines()[1:]
         return lines[0].split()[2] if lines else ""
 
     def import_image(self, archive: IO[bytes]) -> None:
-        """Brings an archive of docker's or OCI's format into the store."""
+        """Imports an archive in Docker's or OCI's format."""
         done = self._ctr("images", "import", "--compress-blobs=false", "-", standard_input=archive)
         if done.returncode != 0:
             raise RuntimeError(f"ctr images import: {done.stderr[-500:]}")
 
     def _remove_containers(self) -> int:
-        """Forgets containers of an earlier cluster, whose processes have ended; returns how many there were."""
+        """Removes containers of an earlier cluster, whose processes have ended; returns their number."""
         names = self._ctr("containers", "list", "-q").stdout.split()
         if names:
             self._ctr("tasks", "delete", "--force", *names)
@@ -80,10 +80,10 @@ class Containerd:
 
     def _configuration(self) -> str:
         settings = {
-            # Machines that are containers or small virtual machines themselves often lack CAP_SYS_RESOURCE.
+            # Containers and small virtual machines often lack CAP_SYS_RESOURCE.
             "restrict_oom_score_adj": True,
             "sandbox_image": self._pause_image,
-            # Mounts of network namespaces are found, and undone, with all others below the folder.
+            # Keep network namespace mounts in the folder, where the cleanup finds them.
             "netns_mounts_under_state_dir": True,
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
@@ -105,11 +105,11 @@ class Containerd:
 
 
 def make_cgroups() -> None:
-    """The cgroup that the kubelet puts all Pods below, in every hierarchy."""
+    """Creates the parent cgroup of all Pods, in every hierarchy."""
     for hierarchy in _hierarchies():
         (hierarchy / CGROUP).mkdir(exist_ok=True)
     cpuset = CGROUP_ROOT / "cpuset" / CGROUP
-    # A new cgroup of this version 1 controller has neither processors nor memory until it is given some.
+    # In cgroup v1, a new cpuset has no processors and no memory nodes: copy the parent's.
     for name in ("cpuset.cpus", "cpuset.mems"):
         if (cpuset / name).exists() and not (cpuset / name).read_text().strip():
             (cpuset / name).write_text((cpuset.parent / name).read_text())
@@ -125,12 +125,12 @@ def end_all_pods(folder: Path) -> None:
     _unmount_below(folder)
     for hierarchy in _hierarchies():
         for path, _, _ in os.walk(hierarchy / CGROUP, topdown=False):
-            # Only processes in it keep a cgroup from being removed, and those are gone.
+            # Only processes prevent the removal of a cgroup, and those are gone.
             Path(path).rmdir()
 
 
 def remove_traces(folder: Path) -> None:
-    """Removes what the runtime and the kubelet leave at fixed places outside of `folder`; nobody may use them now."""
+    """Removes what runtime and kubelet leave outside of `folder`. No cluster may be running."""
     for link in Path("/var/log/containers").glob("*"):
         if link.is_symlink() and link.readlink().is_relative_to(folder):
             link.unlink()
@@ -167,7 +167,7 @@ def _processes_in_cgroups() -> Iterable[int]:
 
 
 def _shims(folder: Path) -> Iterable[int]:
-    """Processes that hold a container each; they outlive containerd on purpose and name its socket."""
+    """The shim processes of containers, found by containerd's socket in their command. They outlive containerd."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue

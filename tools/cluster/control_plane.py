@@ -1,6 +1,6 @@
 """A real control plane without nodes: etcd, API server, controllers, scheduler, and kwok for simulated nodes and Pods.
 
-No root is needed. Everything listens on this host only, on free ports, and keeps its data in one folder.
+Needs no root. Everything listens on free ports of this host only and keeps its data in one folder.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ START_SECONDS = 60.0
 SERVICE_RANGE = "10.96.0.0/16"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 LESS_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "8GiB"}
-"""Memory is plentiful on a test machine and cores are not: an eighth of all CPU time was spent on Go's collection. With
-thousands of objects the API server would take 14 GB, were there no limit."""
+"""Collect garbage less often: it took an eighth of all CPU time, and test machines have more memory than cores. Without
+the limit the API server would take 14 GB with thousands of objects."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Settings:
     """How a control plane is set up.
 
     Attributes:
-        simulated_nodes: number of nodes that kwok plays; none: kwok is not started.
+        simulated_nodes: number of nodes that kwok simulates; with 0 kwok is not started.
         gpus: ``nvidia.com/gpu`` of each simulated node.
-        node_grace_seconds: a node whose lease is older than this is not Ready.
-        eviction_seconds: Pods of a node that is not Ready are evicted after this.
-        address: where the API server listens; another one than loopback is also advertised to Pods.
-        kubelets: names of real nodes, which get a user each.
+        node_grace_seconds: a node with an older lease is not Ready.
+        eviction_seconds: Pods on a node that is not Ready are evicted after this time.
+        address: where the API server listens; an address other than loopback is advertised to Pods.
+        kubelets: names of real nodes, each with its own user.
     """
 
     simulated_nodes: int = 4
@@ -54,15 +54,15 @@ class Settings:
 
 
 class ControlPlane:
-    """A running control plane; made by :meth:`start`.
+    """A running control plane; created by :meth:`start`.
 
     Attributes:
-        folder: its data, logs, credentials and audit log.
+        folder: data, logs, credentials and audit log.
         url: of the API server.
         kubeconfig: of an administrator.
-        certificate_authority: file with the API server's own certificate.
-        audit: what was asked of the API server.
-        api: a few calls as the administrator.
+        certificate_authority: file with the API server's certificate.
+        audit: requests to the API server.
+        api: a minimal client with the administrator's rights.
     """
 
     def __init__(self, folder: Path, settings: Settings, on_death: str = "") -> None:
@@ -83,14 +83,14 @@ class ControlPlane:
     @classmethod
     @contextlib.contextmanager
     def start(cls, folder: Path, settings: Settings | None = None, on_death: str = "") -> Iterator[ControlPlane]:
-        """A control plane that is ready for use; ended at exit, or when this process is killed.
+        """A control plane that is ready for use. It ends at exit, or when this process is killed.
 
         Args:
-            folder: empty, or not there yet.
-            on_death: shell command that is run if this process is killed, when all processes have ended.
+            folder: empty or missing.
+            on_death: shell command to run after all processes have ended because this process was killed.
 
         Raises:
-            Unavailable: a binary is not there and cannot be built.
+            Unavailable: a binary is missing and cannot be built.
             DidNotStart: a component did not start; the message has the end of its log.
         """
         cluster = cls(folder, settings or Settings(), on_death)
@@ -102,7 +102,7 @@ class ControlPlane:
 
     @property
     def etcd(self) -> Component:
-        """The store."""
+        """etcd."""
         return self._component("etcd")
 
     @property
@@ -121,26 +121,26 @@ class ControlPlane:
         return self._paths["kubectl"]
 
     def simulate(self, namespace: str, behaviours: Mapping[str, Behaviour]) -> None:
-        """Orders what Pods of steps do in a namespace, for Pods that are created after its return.
+        """Sets the behaviour of Pods in a namespace that are created after this call.
 
-        Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``,
-        ``<step>``, ``default``. Without any a Pod runs for a second and succeeds.
+        The first existing key wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``, ``<step>``,
+        ``default``. Without any, a Pod runs for a second and succeeds.
         """
         mark = simulation.order_behaviours(self.api, namespace, behaviours)
         self.api_server.wait_until(lambda: self._is_effective(namespace, mark), START_SECONDS)
 
     def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> str:
-        """A namespace that is ready for Pods: with its default service account."""
+        """Creates a namespace and waits for its default service account, without which no Pod can be created."""
         metadata = {"name": name, "labels": dict(labels or {})}
         self.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         self.controllers.wait_until(lambda: self._has_service_account(name), START_SECONDS)
         return name
 
     def service_account_kubeconfig(self, namespace: str, name: str, proxy: FaultProxy | None = None) -> Path:
-        """A kubeconfig that acts as a service account, with a token that lasts a day.
+        """A kubeconfig of a service account, with a token for one day.
 
         Args:
-            proxy: what it connects to instead of the API server.
+            proxy: to connect to instead of the API server.
         """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         request = {
@@ -155,7 +155,7 @@ class ControlPlane:
         return write_kubeconfig(file, self.url, token, self.certificate_authority)
 
     def fault_proxy(self, seed: int, faults: Faults | None = None) -> contextlib.AbstractContextManager[FaultProxy]:
-        """A proxy in front of this API server; see :func:`service_account_kubeconfig` for its use."""
+        """A fault proxy for this API server; pass it to :func:`service_account_kubeconfig`."""
         return FaultProxy.start(self.url, self.certificate_authority, seed, faults)
 
     def kubeconfig_of(self, user: str, path: Path) -> Path:
@@ -171,7 +171,7 @@ class ControlPlane:
         self._resume_simulation()
 
     def stop_etcd(self, seconds: float) -> None:
-        """Kills etcd, and starts it again after so many seconds; returns when the API server is ready again."""
+        """Kills etcd, restarts it after that many seconds, and waits until the API server is ready again."""
         self.etcd.kill()
         time.sleep(seconds)
         self.etcd.start()
@@ -179,11 +179,11 @@ class ControlPlane:
         self._resume_simulation()
 
     def lose_node(self, name: str) -> None:
-        """Nobody plays the node's kubelet from now on: no lease, no Pod starts, ends or goes away."""
+        """Stops simulating the node's kubelet: its lease expires, and its Pods no longer change."""
         self._label_node(name, None)
 
     def recover_node(self, name: str) -> None:
-        """The node's kubelet is played again."""
+        """Simulates the node's kubelet again."""
         self._label_node(name, "true")
 
     def node_names(self) -> list[str]:
@@ -191,7 +191,7 @@ class ControlPlane:
         return [f"simulated-{index}" for index in range(self.settings.simulated_nodes)]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """User and system time so far of each component that runs."""
+        """CPU time so far of each running component."""
         return {part.name: _cpu_seconds(part.pid) for part in self.group.components() if part.pid is not None}
 
     def _start(self) -> None:
@@ -245,7 +245,7 @@ class ControlPlane:
             "default-unreachable-toleration-seconds": eviction,
             "audit-policy-file": simulation.MANIFESTS / "audit-policy.yaml",
             "audit-log-path": self.audit.path,
-            # One file: whoever counts requests reads it from a mark to its end.
+            # One file without rotation: requests are counted from a mark to the end.
             "audit-log-maxsize": 100_000,
             "profiling": "false",
         }
@@ -257,7 +257,7 @@ class ControlPlane:
             "root-ca-file": self.certificate_authority,
             "node-monitor-period": "1s",
             "node-monitor-grace-period": f"{self.settings.node_grace_seconds}s",
-            # Its default of 20 requests a second caps Jobs at about five a second.
+            # The default of 20 requests per second would limit Jobs to about five per second.
             "kube-api-qps": 1000,
             "kube-api-burst": 2000,
             "concurrent-job-syncs": 20,
@@ -291,7 +291,7 @@ class ControlPlane:
         self.group.start("kwok", command, LESS_COLLECTION)
 
     def _resume_simulation(self) -> None:
-        # An API server is ready before all of its connections to etcd are.
+        # The API server reports ready before all its connections to etcd are.
         if self.settings.simulated_nodes:
             self.api_server.wait_until(lambda: simulation.remind(self.api), START_SECONDS)
 
@@ -324,6 +324,6 @@ def _is_ready(node: Mapping[str, Any]) -> bool:
 
 
 def _cpu_seconds(pid: int) -> float:
-    # Fields 14 and 15 of proc(5) stat, counted from behind the command's name, which may hold spaces.
+    # Fields 14 and 15 of proc(5) stat, counted from after the command's name, which may contain spaces.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

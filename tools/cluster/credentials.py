@@ -1,7 +1,7 @@
 """Users, tokens, keys and kubeconfigs of a test cluster.
 
-People and components authenticate by static tokens, so that no certificate authority is needed; the API server makes
-its own serving certificate and service-account tokens are signed by a key that is made here.
+People and components use static tokens, so that no certificate authority is needed. The API server creates its own
+serving certificate; service-account tokens are signed with a key created here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class User:
 
 
 def control_plane_users(nodes: tuple[str, ...] = ()) -> dict[str, User]:
-    """The users of a cluster by a short name; the kubelet of each of the real `nodes` has one."""
+    """The users of a cluster by short name, with one for each real node's kubelet."""
     users = {
         "admin": User("admin", (MASTERS,)),
         "kube-controller-manager": User("system:kube-controller-manager", (MASTERS,)),
@@ -38,19 +38,19 @@ def control_plane_users(nodes: tuple[str, ...] = ()) -> dict[str, User]:
 
 
 def write_token_file(path: Path, users: dict[str, User]) -> None:
-    """The API server's ``--token-auth-file``."""
+    """Writes the file for the API server's ``--token-auth-file``."""
     lines = [f'{user.token},{user.name},{user.name},"{",".join(user.groups)}"' for user in users.values()]
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
 
 
 def write_service_account_key(path: Path) -> None:
-    """An RSA key that signs service-account tokens."""
+    """Creates the RSA key that signs service-account tokens."""
     subprocess.run(["openssl", "genrsa", "-out", str(path), "2048"], check=True, capture_output=True)
 
 
 def write_kubeconfig(path: Path, server: str, token: str, certificate_authority: Path | None = None) -> Path:
-    """A kubeconfig (JSON is YAML) of one user; without an authority the server is plain HTTP."""
+    """Writes a user's kubeconfig as JSON, which is valid YAML. Without an authority the server uses plain HTTP."""
     cluster: dict[str, str] = {"server": server}
     if certificate_authority is not None:
         cluster["certificate-authority"] = str(certificate_authority)

@@ -1,6 +1,6 @@
-"""A proxy in front of an API server that refuses and delays requests and cuts connections.
+"""A proxy for an API server that injects faults: refused and delayed requests, cut connections.
 
-It listens on plain HTTP on this host and passes tokens on. Clients only change the server's address.
+It listens on plain HTTP on this host and forwards tokens, so clients only change the server's address.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ START_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong. Rates are per request, between 0 and 1, and are drawn in the order of the fields.
+    """The faults to inject. Rates are per request, from 0 to 1, and are drawn in the order of the fields.
 
     Attributes:
-        too_many_requests: 429 with ``Retry-After: 1``; the request is not carried out.
-        server_error: 500; the request is not carried out.
-        lost_answer: the request is carried out and the connection is cut instead of an answer.
-        gone: 410 for a later page of a list or for the start of a watch; half of the watches get it as an ERROR event
-            in the stream. A list that begins asks for no version, so that no API server answers it with 410.
-        latency_seconds: each request waits for a time between these.
-        watch_seconds: each watch is cut, without an end of the stream, after a time between these; None leaves them.
+        too_many_requests: 429 with ``Retry-After: 1``; the request is not forwarded.
+        server_error: 500; the request is not forwarded.
+        lost_answer: the request is forwarded, but the connection is cut instead of a response.
+        gone: 410 for a later page of a list or the start of a watch; half of the watches get it as an ERROR event in
+            the stream. The first page of a list has no resource version, so a real server never answers it with 410.
+        latency_seconds: range of the delay of each request.
+        watch_seconds: range of the time after which each watch is cut without an end of the stream; None for never.
     """
 
     too_many_requests: float = 0.0
@@ -49,13 +49,13 @@ class Faults:
 
 
 class FaultProxy:
-    """A running proxy; made by :meth:`start`.
+    """A running proxy; created by :meth:`start`.
 
     Attributes:
-        url: where clients connect.
-        faults: what goes wrong from now on; assign another value at any time.
+        url: for clients.
+        faults: the faults to inject from now on; can be replaced at any time.
         injected: number of faults so far by name (fields of :class:`Faults`, and ``dropped_watch``).
-        forwarded: number of requests that were passed on.
+        forwarded: number of forwarded requests.
     """
 
     def __init__(self, upstream: str, certificate_authority: Path, seed: int, faults: Faults) -> None:
@@ -76,7 +76,7 @@ class FaultProxy:
     def start(
         cls, upstream: str, certificate_authority: Path, seed: int, faults: Faults | None = None
     ) -> Iterator[FaultProxy]:
-        """A proxy that runs in a thread of this process until the exit; prints its seed."""
+        """A proxy that runs in a thread until exit; prints its seed."""
         print(f"fault proxy: seed {seed}, {faults}")
         proxy = cls(upstream, certificate_authority, seed, faults or Faults())
         thread = threading.Thread(target=proxy._loop.run_forever, name="fault-proxy", daemon=True)
@@ -91,7 +91,7 @@ class FaultProxy:
             proxy._loop.close()
 
     def drop_watches(self) -> int:
-        """Cuts the connection of every watch that is open now; returns how many there were."""
+        """Cuts the connections of all open watches; returns their number."""
         return self._call(self._drop_watches())
 
     def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -102,7 +102,7 @@ class FaultProxy:
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        # A plain handler, not an application: every path and method goes the same way.
+        # A plain handler without routes: every path and method is forwarded.
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -192,7 +192,7 @@ class FaultProxy:
             self.injected["watch_seconds"] += 1
             transport.abort()
         except (ConnectionError, aiohttp.ClientError):
-            # The client, or the API server, is gone: so is the stream.
+            # The client or the API server is gone: end the stream.
             transport.abort()
         finally:
             self._watches.discard(transport)

@@ -1,4 +1,4 @@
-"""Container images without a registry: Debian's base by debootstrap, the pause image, and buildah's into containerd."""
+"""Container images without a registry: Debian's base, the pause image, and the import from buildah into containerd."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ func main() {
 
 
 def build_base(report: Callable[[str], None] = print) -> str:
-    """Makes Debian's image unless buildah has it; returns its name."""
+    """Builds Debian's image unless buildah has it; returns its name."""
     if not _has(BASE):
         report(f"building {BASE} by debootstrap")
         with tempfile.TemporaryDirectory() as scratch:
@@ -48,7 +48,7 @@ def build_base(report: Callable[[str], None] = print) -> str:
 
 
 def build_pause(report: Callable[[str], None] = print) -> str:
-    """Makes the image that holds a Pod's namespaces unless buildah has it; returns its name."""
+    """Builds the image that holds a Pod's namespaces unless buildah has it; returns its name."""
     if not _has(PAUSE):
         report(f"building {PAUSE}")
         with tempfile.TemporaryDirectory() as scratch:
@@ -62,7 +62,7 @@ def build_pause(report: Callable[[str], None] = print) -> str:
 
 
 def move_to_node(name: str, containerd: Containerd, report: Callable[[str], None] = print) -> str:
-    """Brings buildah's image into the node's containerd, unless the same is there; returns its identity."""
+    """Imports buildah's image into the node's containerd unless it is there already; returns its identity."""
     known = containerd.store.parent / "imported"
     known.mkdir(parents=True, exist_ok=True)
     marker = known / name.replace("/", "_")
@@ -70,7 +70,7 @@ def move_to_node(name: str, containerd: Containerd, report: Callable[[str], None
     if marker.exists() and marker.read_text() == f"{identity} {containerd.image_identity(name)}":
         return identity
     report(f"moving {name} to the node")
-    # Streamed, and of the one kind that buildah does not compress: images are gigabytes.
+    # Stream the image in the one format that buildah does not compress: images are gigabytes large.
     with subprocess.Popen(
         ["buildah", "push", "--quiet", name, f"docker-archive:/dev/stdout:{name}"], stdout=subprocess.PIPE
     ) as push:
@@ -99,7 +99,7 @@ def _commit(root: Path, name: str, configuration: list[str]) -> None:
 
 
 def _mirror() -> str:
-    """The mirror that this machine itself installs from: others may be out of reach."""
+    """The mirror in this machine's apt sources, since others may be unreachable."""
     for file in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]:
         if not file.is_file():
             continue

@@ -1,4 +1,4 @@
-"""Prometheus from Debian, which scrapes the Services that it is told of (its build has no Kubernetes discovery)."""
+"""Runs Debian's Prometheus, with a list of targets, since that build has no Kubernetes discovery."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Prometheus:
         return component
 
     def scrape(self, targets: Mapping[str, Mapping[str, str]]) -> None:
-        """Scrapes these ``host:port`` from now on, each with labels of its own."""
+        """Replaces the targets (``host:port``) and their labels."""
         entries = [{"targets": [target], "labels": dict(labels)} for target, labels in targets.items()]
-        # Renamed into place: Prometheus watches the file.
+        # Rename the file into place, because Prometheus watches it.
         fresh = self._folder / "targets.new"
         fresh.write_text(json.dumps(entries))
         fresh.rename(self._folder / "targets.json")
 
     def _configuration(self) -> dict[str, Any]:
         files = [{"files": [str(self._folder / "targets.json")], "refresh_interval": "2s"}]
-        # As the chart's ServiceMonitor has it: `namespace` is the object's, not the operator's.
+        # As in the chart's ServiceMonitor: the label `namespace` is the object's, not the operator's.
         job = {"job_name": "scenewright", "honor_labels": True, "file_sd_configs": files}
         return {
             "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},

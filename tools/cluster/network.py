@@ -1,6 +1,6 @@
-"""The node's network: a bridge of its own, whose address is the node's, so that nothing listens on the machine's own.
+"""The node's network: a bridge with the node's address, so that nothing listens on the machine's own addresses.
 
-Pods hang on the bridge by CNI's standard plugins; the API server, DNS, S3 and Prometheus listen on its address.
+CNI's standard plugins attach Pods to the bridge; the API server, DNS, S3 and Prometheus listen on its address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OUTWARD = ["POSTROUTING", "-s", POD_RANGE, "!", "-d", POD_RANGE, "-j", "MASQUER
 
 @contextlib.contextmanager
 def bridge() -> Iterator[None]:
-    """The bridge with its address and the way outward, until the exit."""
+    """Creates the bridge with its address and outbound NAT; removes both at exit."""
     tear_down()
     _run("ip", "link", "add", BRIDGE, "type", "bridge")
     _run("ip", "address", "add", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
@@ -35,7 +35,7 @@ def bridge() -> Iterator[None]:
 
 
 def tear_down() -> None:
-    """Removes the bridge and the rules, those too that kube-proxy's own cleaning leaves; safe to repeat."""
+    """Removes the bridge and the iptables rules, also those that kube-proxy's cleanup leaves; safe to repeat."""
     commands = [["ip", "link", "delete", BRIDGE], ["iptables", "-t", "nat", "-D", *_OUTWARD]]
     commands += [["iptables", "-D", chain, "-j", "KUBE-FIREWALL"] for chain in ("INPUT", "OUTPUT")]
     commands += [["iptables", flag, "KUBE-FIREWALL"] for flag in ("-F", "-X")]
@@ -44,7 +44,7 @@ def tear_down() -> None:
 
 
 def write_plugin_configuration(folder: Path, state: Path) -> None:
-    """CNI's configuration of the Pods' network."""
+    """Writes the CNI configuration for the Pods."""
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": POD_RANGE}]],

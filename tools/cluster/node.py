@@ -1,4 +1,4 @@
-"""A real node: kubelet, kube-proxy and the cluster's DNS, with graphics cards that the scheduler believes in."""
+"""Runs a real node: kubelet, kube-proxy and the cluster's DNS. Its GPUs exist only for the scheduler."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Node:
         self.kubelet: Component
 
     def start(self) -> None:
-        """Starts everything and waits until the node is Ready and has its cards."""
+        """Starts everything and waits until the node is Ready; adds the GPUs."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._start_dns()
         self._start_proxy()
@@ -39,13 +39,13 @@ class Node:
         self.add_gpus()
 
     def restart_kubelet(self) -> None:
-        """Starts the kubelet after it was stopped and waits until the node is Ready and has its cards again."""
+        """Starts a stopped kubelet and waits until the node is Ready; adds the GPUs again."""
         self.kubelet.start()
         self.kubelet.wait_until(self._is_ready, START_SECONDS)
         self.add_gpus()
 
     def add_gpus(self) -> None:
-        """Extended resources: the kubelet keeps them, and Pods that ask for them run (without any card)."""
+        """Adds GPUs as extended resources. The kubelet keeps them; Pods that request them run without a real GPU."""
         resources = {"nvidia.com/gpu": str(self._gpus)}
         status = {"status": {"capacity": resources, "allocatable": resources}}
         self._cluster.api.merge(f"/api/v1/nodes/{NODE}/status", status)
@@ -88,7 +88,7 @@ class Node:
 
 
 def kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
-    """Of a kubelet on a machine with either version of cgroups, with swap, and that is a container itself perhaps."""
+    """The kubelet's configuration, for machines with cgroup v1 or v2, with swap, or inside a container."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -103,11 +103,11 @@ def kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
         "clusterDNS": [network.DNS_ADDRESS],
         "clusterDomain": "cluster.local",
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-        # `kubectl logs` comes with the API server's certificate, which no authority here vouches for.
+        # `kubectl logs` reaches the kubelet with the API server's certificate, which no authority here has signed.
         "authorization": {"mode": "AlwaysAllow"},
-        # Short of disk, the kubelet removes the pause image, which could not be pulled again.
+        # When the disk is nearly full, the kubelet removes the pause image, which cannot be pulled again.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
-        # Images come from archives; one that was collected as garbage could not be pulled again.
+        # Images come from archives: once garbage-collected, they cannot be pulled again.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "nodeStatusUpdateFrequency": "2s",
@@ -120,7 +120,7 @@ def kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
 
 
 def proxy_configuration(kubeconfig: Path) -> dict[str, Any]:
-    """Of kube-proxy; masquerading everything spares the need for bridged packets to pass iptables."""
+    """kube-proxy's configuration. It masquerades everything, so that bridged packets need not pass iptables."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -136,7 +136,7 @@ def proxy_configuration(kubeconfig: Path) -> dict[str, Any]:
 
 
 def dns_configuration(kubeconfig: Path) -> str:
-    """CoreDNS's file: names of the cluster from the API server, all others from the machine's own resolver."""
+    """CoreDNS's configuration: cluster names from the API server, all others from the machine's resolver."""
     cluster = f"kubernetes cluster.local in-addr.arpa {{ \n kubeconfig {kubeconfig} \n fallthrough in-addr.arpa \n }}"
     lines = [f"bind {network.NODE_ADDRESS}", "errors", cluster, "forward . /etc/resolv.conf", "cache 5"]
     return "\n".join([f".:{DNS_PORT} {{", *lines, "}", ""])

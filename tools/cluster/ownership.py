@@ -1,4 +1,4 @@
-"""Who runs the whole cluster of a machine: at most one process, which a lock file names."""
+"""A lock file with the one process that may run the whole cluster of a machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .problems import Unavailable
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """This process runs the cluster of `folder`, until the exit or its death.
+    """Holds the lock on the cluster of `folder` until exit or death of this process.
 
     Raises:
         Unavailable: another process does.
@@ -33,7 +33,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def owner(folder: Path) -> int | None:
-    """Id of the process that runs the cluster; None when there is none."""
+    """Id of the process that runs the cluster; None if there is none."""
     file = _lock_file(folder)
     if not file.exists():
         return None

@@ -1,4 +1,4 @@
-"""What the whole cluster needs of a machine, and exactly what is missing here."""
+"""Checks what this machine lacks for a whole cluster, and installs missing Debian packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .problems import Unavailable
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 FREE_GIB = 25
-"""Images are built anew for each commit and unpacked twice: with 18 a build ended for want of space."""
+"""Images are rebuilt for each commit and unpacked twice; a build ran out of space with 18 GiB."""
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 PACKAGES = {
     "containerd": "containerd",
@@ -28,15 +28,15 @@ PACKAGES = {
     "prometheus": "prometheus",
     "openssl": "openssl",
 }
-"""Debian's package by what it brings."""
+"""Debian package of each program or file."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that is not there.
+    """A missing requirement.
 
     Attributes:
-        packages: Debian packages that bring it; none: no package does.
+        packages: Debian packages that provide it; empty if none does.
     """
 
     what: str
@@ -44,7 +44,7 @@ class Missing:
 
 
 def missing(folder: Path) -> list[Missing]:
-    """All that a whole cluster with its data in `folder` lacks on this machine; empty when it can be started."""
+    """Everything that this machine lacks for a whole cluster with its data in `folder`."""
     return [
         *(Missing(f"{tool} (Debian package {package})", (package,)) for tool, package in _absent_tools()),
         *(Missing(what) for what, holds in _conditions(folder).items() if not holds()),
@@ -52,10 +52,10 @@ def missing(folder: Path) -> list[Missing]:
 
 
 def install(report: Callable[[str], None] = print) -> None:
-    """Installs the Debian packages that are missing.
+    """Installs the missing Debian packages.
 
     Raises:
-        Unavailable: apt-get could not, or may not.
+        Unavailable: apt-get failed, is missing, or needs root.
     """
     packages = sorted({package for _, package in _absent_tools()})
     if not packages:
@@ -64,7 +64,7 @@ def install(report: Callable[[str], None] = print) -> None:
         raise Unavailable(f"missing Debian packages: {' '.join(packages)} (root can install them with apt-get)")
     report(f"installing Debian packages: {' '.join(packages)}")
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
-        # RUNLEVEL=1 keeps maintainer scripts from starting services of the system's.
+        # RUNLEVEL=1 keeps maintainer scripts from starting system services.
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -82,7 +82,7 @@ def _absent_tools() -> list[tuple[str, str]]:
 
 
 def _search_path() -> str:
-    # Debian's root tools are not on the path of every user.
+    # Not every user has Debian's root tools on PATH.
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Unavailable(Exception):  # noqa: N818 - it names the case
-    """Something that an environment needs cannot be had on this machine; the message says what and why."""
+    """This machine lacks something that an environment needs; the message says what and why."""
 
 
 class DidNotStart(RuntimeError):  # noqa: N818 - it names the case

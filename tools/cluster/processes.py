@@ -1,4 +1,4 @@
-"""Processes of an environment: all in one process group that ends with whoever started it."""
+"""Runs the processes of an environment in one process group, which ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STOP_SECONDS = 10.0
 
 
 class ProcessGroup:
-    """Starts components and ends them, also when the process that holds this object is killed.
+    """Starts components and ends them, even if this process is killed.
 
-    A guard in the same group reads a pipe whose other end only this process has: when this process is gone, the guard
-    kills the group. (A parent-death signal would be sent when the starting *thread* ends, which is too early.)
+    A guard process in the group reads a pipe whose other end only this process holds. When this process is gone, the
+    guard kills the group. (A parent-death signal would come too early, when the starting *thread* ends.)
 
     Args:
         folder: logs go to ``<folder>/logs/<component>.log``.
-        on_death: shell command that the guard leaves behind after such a killing.
+        on_death: shell command to run after the guard has killed the group.
     """
 
     def __init__(self, folder: Path, on_death: str = "") -> None:
@@ -39,7 +39,7 @@ class ProcessGroup:
     def start(
         self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None
     ) -> Component:
-        """Starts a component under a name of its own."""
+        """Starts a component; names must be unique."""
         component = Component(name, [str(part) for part in command], dict(environment or {}), self)
         component.start()
         self._components[name] = component
@@ -51,11 +51,11 @@ class ProcessGroup:
         return self._guard.pid
 
     def components(self) -> tuple[Component, ...]:
-        """All that were started, in this order."""
+        """All components, in the order in which they were started."""
         return tuple(self._components.values())
 
     def stop(self) -> None:
-        """Ends the components, the last one first, and the guard."""
+        """Ends the components in reverse order, and then the guard."""
         for component in reversed(self.components()):
             component.stop()
         self._guard.communicate(b"stopped\n")
@@ -78,7 +78,7 @@ class Component:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Starts the process; the log of an earlier one is appended to."""
+        """Starts the process; appends to its log."""
         if self.pid is not None:
             raise RuntimeError(f"{self.name} is running")
         with self.log.open("ab") as log:
@@ -93,7 +93,7 @@ class Component:
             )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM, and SIGKILL to a process that has not ended after `seconds`."""
+        """Sends SIGTERM, and SIGKILL if the process has not ended after `seconds`."""
         if self._process is None:
             return
         self.signal(signal.SIGCONT)
@@ -104,22 +104,22 @@ class Component:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
+        """Sends SIGKILL and waits for the process to end."""
         if self._process is not None:
             self.signal(signal.SIGKILL)
             self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal; nothing happens to a process that has ended."""
+        """Sends a signal; does nothing if the process has ended."""
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Waits until `ready` holds.
+        """Waits until `ready` returns true.
 
         Raises:
-            DidNotStart: the process ended, or it did not hold in time.
+            DidNotStart: the process ended, or was not ready in time.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -136,13 +136,13 @@ class Component:
 
 
 def _guard_script(on_death: str) -> str:
-    # In a session of its own the last shell outlives the group that it kills.
+    # The last shell runs in a new session, so that it survives the group that it kills.
     last = shlex.quote(f"kill -s KILL -- -$1; {on_death}")
     return f'read -r word\n[ "$word" = stopped ] || exec setsid sh -c {last} guard $$ </dev/null >/dev/null 2>&1'
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on now; all are held while they are chosen, so that they differ."""
+    """Distinct ports that are free now."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -151,7 +151,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 
 def accepts_connections(host: str, port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether something listens on the port."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False

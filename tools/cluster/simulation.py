@@ -1,4 +1,4 @@
-"""Simulated nodes and Pods (kwok): what they have, and how a test orders what Pods do."""
+"""Simulated nodes and Pods (kwok): their manifests, and how a test sets the behaviour of Pods."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Behaviour:
     """What a simulated Pod does.
 
     Attributes:
-        seconds: how long it runs; of a pair, a number between them that depends on `seed`, the object, the step, the
-            index and the attempt only.
+        seconds: how long it runs; for a pair, a number in this range that depends only on `seed`, object, step, index
+            and attempt.
         exit_code: of its containers.
-        fail_first: only this many attempts of an index end with `exit_code`, later ones with 0; None is all of them.
-        message: termination message, or the waiting message.
+        fail_first: only this many attempts at an index end with `exit_code`, later ones with 0; None for all.
+        message: termination message, or waiting message.
         waiting: it never starts, for this reason (``ImagePullBackOff``).
         hang: it runs until it is deleted.
     """
@@ -57,10 +57,10 @@ class Behaviour:
 
 
 def behaviour_config_map(namespace: str, behaviours: Mapping[str, Behaviour]) -> dict[str, Any]:
-    """The ConfigMap that orders behaviours in a namespace.
+    """The ConfigMap that sets the behaviours in a namespace.
 
-    Keys, the first that is there wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``,
-    ``<step>``, ``default``.
+    The first existing key wins: ``<object>.<step>.<index>``, ``<object>.<step>``, ``<step>.<index>``, ``<step>``,
+    ``default``.
     """
     return {
         "apiVersion": "v1",
@@ -71,7 +71,7 @@ def behaviour_config_map(namespace: str, behaviours: Mapping[str, Behaviour]) ->
 
 
 def node_manifest(name: str, gpus: int) -> dict[str, Any]:
-    """A roomy node that kwok manages as long as it carries the label."""
+    """A node with ample resources that kwok manages while it has the label."""
     resources = {"cpu": "10000", "memory": "100Ti", "ephemeral-storage": "100Ti", "pods": "100000"}
     resources["nvidia.com/gpu"] = str(gpus)
     labels = {MANAGED_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
@@ -84,7 +84,7 @@ def node_manifest(name: str, gpus: int) -> dict[str, Any]:
 
 
 def order_behaviours(api: Api, namespace: str, behaviours: Mapping[str, Behaviour]) -> str:
-    """Writes the ConfigMap; returns the text by which :func:`is_effective` recognises it."""
+    """Applies the ConfigMap; returns a mark by which :func:`is_effective` recognises it."""
     manifest = behaviour_config_map(namespace, behaviours)
     mark = json.dumps({"mark": uuid.uuid4().hex})
     manifest["data"][PROBE] = mark
@@ -93,19 +93,19 @@ def order_behaviours(api: Api, namespace: str, behaviours: Mapping[str, Behaviou
 
 
 def is_effective(api: Api, namespace: str, mark: str) -> bool:
-    """Whether a new Pod gets the behaviours: the API server loads a policy and its parameters a moment later."""
+    """Whether new Pods get the behaviours; the API server takes a moment to load a policy and its parameters."""
     created = api.create(f"/api/v1/namespaces/{namespace}/pods", _probe_pod(), dry_run=True)
     return bool(created["metadata"].get("annotations", {}).get(BEHAVIOUR_ANNOTATION) == mark)
 
 
 def remind(api: Api) -> bool:
-    """Changes every node and every Pod that has not ended, so that kwok looks at them again.
+    """Touches every node and unfinished Pod, so that kwok looks at them again.
 
-    It forgets what it was about to do when a request fails by anything but a refused connection or an overload: after
-    an outage nodes would stay unready and Pods pending for ever.
+    kwok drops its next step if a request fails, except with a refused connection or an overload. Without this, nodes
+    would stay unready and Pods pending forever after an outage.
 
     Returns:
-        False when the API server could not carry out all of it.
+        False if not all requests succeeded.
     """
     try:
         pods = api.get("/api/v1/pods")["items"]
@@ -120,9 +120,9 @@ def remind(api: Api) -> bool:
 
 
 def remind_of_overdue(api: Api, namespace: str) -> list[str]:
-    """Changes the Pods of a namespace that kwok has forgotten, and no others; returns their names.
+    """Touches only the Pods of a namespace that kwok has forgotten; returns their names.
 
-    On a loaded machine it forgets one of some thousands without any outage; a kubelet never does.
+    On a loaded machine kwok forgets one Pod in several thousand even without an outage; a kubelet never does.
     """
     now = datetime.now(UTC)
     nodes = {node["metadata"]["name"] for node in api.get(f"/api/v1/nodes?labelSelector={MANAGED_LABEL}")["items"]}
@@ -134,7 +134,7 @@ def remind_of_overdue(api: Api, namespace: str) -> list[str]:
 
 
 def is_overdue(pod: Mapping[str, Any], now: datetime) -> bool:
-    """Whether the next step of a Pod on a node should have come long ago: its start, its end or its removal."""
+    """Whether the start, end or removal of a Pod on a node is long overdue."""
     due = _next_step_at(pod)
     return due is not None and now - due > _PATIENCE
 
@@ -180,7 +180,7 @@ def _touch(api: Api, path: str) -> None:
 
 
 def _probe_pod() -> dict[str, Any]:
-    # Admitted in a namespace that enforces the restricted Pod Security Standard and has a quota.
+    # Must be admitted in a namespace with the restricted Pod Security Standard and a quota.
     security = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     container = {
         "name": PROBE,

@@ -1,4 +1,4 @@
-"""A real S3 server: versitygw (Apache-2.0), built once into the user's cache."""
+"""Runs a real S3 server: versitygw (Apache-2.0), built once into the user's cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StorageServer:
     """A running server and its root credentials.
 
     Attributes:
-        component: its process; None where another process of ours started it.
+        component: its process; None if another process started it.
     """
 
     endpoint: str
@@ -51,11 +51,11 @@ class StorageServer:
 
 
 def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: int = 0) -> StorageServer:
-    """A server with its data below `folder`; a port of 0 is any that is free.
+    """Starts a server with its data in `folder`; port 0 means any free port.
 
     Raises:
-        Unavailable: it is not there and cannot be built.
-        DidNotStart: it did not answer.
+        Unavailable: the program is missing and cannot be built.
+        DidNotStart: the server did not answer.
     """
     path = binary("versitygw")
     for name in ("data", "meta"):
@@ -71,7 +71,7 @@ def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: i
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[StorageServer]:
-    """A server on a free port of this host alone, ended at exit; see :func:`start`."""
+    """A server on a free port of this host, until exit; see :func:`start`."""
     group = ProcessGroup(folder)
     try:
         yield start(group, folder)

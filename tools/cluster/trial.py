@@ -1,4 +1,4 @@
-"""What a person needs to try a fresh cluster: a namespace with storage credentials, a photograph in S3, a manifest."""
+"""Prepares a new cluster for a trial: a namespace with storage credentials, a photograph in S3, a manifest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SECRET = "lab-s3"
 PHOTOS = "photos"
 SCENES = "scenes"
 SMALL = {"requests": {"cpu": "1500m"}}
-"""Of a machine with two processors, of which the operator asks for a part."""
+"""For a machine with two CPUs, part of which the operator requests."""
 EXAMPLE = ROOT / "examples" / "scenejob-vistadream.yaml"
 
 
 def prepare(target: Target, server: StorageServer, folder: Path) -> Path:
-    """Makes all of it; returns the path of the manifest to apply."""
+    """Creates everything; returns the path of the manifest to apply."""
     begin(target, server)
     _upload_photograph(server)
     manifest = folder / "scenejob.yaml"
@@ -31,7 +31,7 @@ def prepare(target: Target, server: StorageServer, folder: Path) -> Path:
 
 
 def begin(target: Target, server: StorageServer, namespace: str = NAMESPACE) -> None:
-    """Makes the buckets that are not there, and a namespace with the credentials for them."""
+    """Creates the missing buckets, and a namespace with credentials for them."""
     client = server.client()
     present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     for bucket in sorted({PHOTOS, SCENES} - present):
@@ -40,7 +40,7 @@ def begin(target: Target, server: StorageServer, namespace: str = NAMESPACE) -> 
 
 
 def trial_job() -> dict[str, Any]:
-    """The project's first example, with its input and output in S3, and stages that fit beside the operator."""
+    """The project's first example, with input and output in S3 and small stages that fit next to the operator."""
     job: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     job["metadata"]["namespace"] = NAMESPACE
     name = Path(job["spec"]["input"]["uri"]).name
@@ -61,7 +61,7 @@ def _stages() -> list[str]:
 
 
 def namespace_manifests(server: StorageServer, namespace: str = NAMESPACE) -> str:
-    """A namespace that enforces the restricted Pod Security Standard, and the Secret with S3's keys."""
+    """A namespace with the restricted Pod Security Standard, and a Secret with the S3 credentials."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     data = {name: base64.b64encode(value.encode()).decode() for name, value in server.environment().items()}
     documents = [

@@ -1,4 +1,4 @@
-"""A whole cluster on one machine: control plane, a real node, S3 and Prometheus."""
+"""Runs a whole cluster on one machine: control plane, a real node, S3 and Prometheus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GPUS = 8
 
 @dataclass(frozen=True)
 class WholeCluster:
-    """What runs."""
+    """The parts of a running cluster."""
 
     control_plane: ControlPlane
     node: Node
@@ -40,7 +40,7 @@ class WholeCluster:
 
     @property
     def target(self) -> Target:
-        """Where the chart goes."""
+        """The cluster as a target for the chart."""
         return Target(self.control_plane.kubeconfig, self.containerd)
 
     def install_chart(self, *arguments: str) -> None:
@@ -51,10 +51,10 @@ class WholeCluster:
 
 @contextlib.contextmanager
 def running(folder: Path = FOLDER, report: Callable[[str], None] = print) -> Iterator[WholeCluster]:
-    """A whole cluster until the exit, or until this process is killed. One at a time on a machine.
+    """A whole cluster until exit or death of this process; only one per machine.
 
     Raises:
-        Unavailable: something is missing, or another cluster runs; says what.
+        Unavailable: something is missing, or another cluster is running; the message says which.
         DidNotStart: a component did not start.
     """
     preflight.install(report)
@@ -76,27 +76,28 @@ def running(folder: Path = FOLDER, report: Callable[[str], None] = print) -> Ite
 
 
 def is_ready(folder: Path) -> bool:
-    """Whether a cluster runs and has come up."""
+    """Whether a cluster is running and ready."""
     return ownership.owner(folder) is not None and (folder / "ready").exists()
 
 
 def target(folder: Path) -> Target:
-    """Where the chart goes in a cluster that another process runs."""
+    """A cluster that another process runs, as a target for the chart."""
     return Target(folder / "kubeconfig", _containerd(folder))
 
 
 def prometheus_in(folder: Path) -> Prometheus:
-    """Prometheus, whoever runs it."""
+    """The cluster's Prometheus, started or not."""
     return Prometheus(folder / "prometheus", network.NODE_ADDRESS, PROMETHEUS_PORT)
 
 
 def storage_server() -> StorageServer:
-    """S3 in a cluster that another process runs."""
+    """The S3 server of a cluster that another process runs."""
     return StorageServer(f"http://{network.NODE_ADDRESS}:{STORAGE_PORT}")
 
 
 def clean(folder: Path) -> None:
-    """Removes all that a cluster has left, whatever state it is in; nothing where one runs."""
+    """Removes everything that a cluster left behind, in any state; does nothing if one is running."""
+
     with contextlib.suppress(Unavailable), ownership.claimed(folder):
         _clean(folder)
 

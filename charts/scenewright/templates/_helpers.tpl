@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Names have room for suffixes such as -progress and -trial-s3. */}}
+{{/* Names leave room for suffixes such as -progress and -trial-s3. */}}
 {{- define "scenewright.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -13,7 +13,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-scoped names carry the namespace: two releases of one name must not share rights. */}}
+{{/* Cluster-scoped names include the namespace: two releases of the same name must not share rights. */}}
 {{- define "scenewright.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "scenewright.fullname" .) | trunc 100 | trimSuffix "-" -}}
 {{- end -}}
@@ -58,7 +58,7 @@ app.kubernetes.io/component: trial-storage
 {{- end -}}
 {{- end -}}
 
-{{/* What stage Pods never reach, as a list in JSON: link-local addresses, the API server and its Service. */}}
+{{/* JSON list of addresses that stage Pods must not reach: link-local addresses, the API server and its Service. */}}
 {{- define "scenewright.deniedIPv4" -}}
 {{- $denied := concat (list "169.254.0.0/16") (without .Values.networkPolicy.apiServerCIDRs "0.0.0.0/0") }}
 {{- with lookup "v1" "Service" "default" "kubernetes" }}
@@ -86,9 +86,9 @@ app.kubernetes.io/component: trial-storage
 {{- end -}}
 {{- end -}}
 
-{{/* Everything that the operator may do in a namespace: (dict "root" $). */}}
+{{/* Rights of the operator in a namespace: (dict "root" $). */}}
 {{- define "scenewright.rules" -}}
-# The objects themselves; deletion is for ttlSecondsAfterFinished. Their spec is never written.
+# The objects themselves; deletion is for ttlSecondsAfterFinished. The operator never writes their spec.
 - apiGroups: [scenewright.io]
   resources: [scenejobs, datasetjobs, tuningruns]
   verbs: [list, watch, delete]
@@ -103,18 +103,18 @@ app.kubernetes.io/component: trial-storage
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# Pods are made by the Job controller. Their status is patched to release those of lost nodes.
+# The Job controller creates Pods. The operator patches their status only to release Pods on lost nodes.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
-# Listing finds out why a Job could make no Pods.
+# Listing is to find out why a Job's Pods could not be created.
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]
-# The access mode of the model cache.
+# To read the access modes of the model cache.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions of the three kinds, generated from the models."""
+"""Generates the CustomResourceDefinitions of the three kinds from the models."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Object = dict[str, Any]
 _HEADER = "# Generated from operator/scenewright/api by `scenewright crds`; do not edit.\n"
 _COLUMNS = (
     ("Pipeline", "string", ".status.pipeline", "Pipeline in use."),
-    ("Phase", "string", ".status.phase", "Where the object stands."),
+    ("Phase", "string", ".status.phase", "Phase of the object."),
     ("Reason", "string", ".status.reason", "Why it waits or has failed."),
-    ("Stage", "string", ".status.stage", "Stage that runs."),
-    ("Progress", "string", ".status.progress", "Finished of all samples."),
+    ("Stage", "string", ".status.stage", "Running stage."),
+    ("Progress", "string", ".status.progress", "Finished samples and all samples."),
     ("Failed", "integer", ".status.failed", "Samples that failed."),
     ("Rate", "string", ".status.rate", "Samples per minute."),
     (
         "Message",
         "string",
         ".status.message",
-        "The reason in words, or what the running stage measures, cut to one line.",
+        "Explanation of the reason, or measurements of the running stage, cut to one line.",
     ),
     ("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
 )
 
 
 def crd(kind: Kind, *, built_in: bool = False) -> Object:
-    """The CustomResourceDefinition of a kind, with the blocks of all installed pipelines or of the built-in ones."""
+    """The CustomResourceDefinition of a kind, with blocks for all installed or only the built-in pipelines."""
     plural = PLURALS[kind]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -51,7 +51,7 @@ def crd(kind: Kind, *, built_in: bool = False) -> Object:
 
 
 def crd_files(*, built_in: bool = True) -> dict[str, str]:
-    """File name and YAML text of every CRD; the same text for the same models."""
+    """File name and YAML text of every CRD; deterministic."""
     form: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "width": 120, "allow_unicode": True}
     texts = {kind: yaml.dump(crd(kind, built_in=built_in), **form) for kind in KINDS}
     return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + text for kind, text in texts.items()}
@@ -99,7 +99,7 @@ def _root(kind: Kind, built_in: bool) -> Object:
 
 
 def _without_defaults(node: Any) -> Any:
-    """The status is as the operator writes it: defaults would fill every output of kubectl with empty fields."""
+    """Drops all defaults: in the status they would fill every kubectl output with empty fields."""
     if isinstance(node, list):
         return [_without_defaults(each) for each in node]
     if not isinstance(node, dict):
@@ -108,13 +108,13 @@ def _without_defaults(node: Any) -> Any:
 
 
 def _metadata() -> Object:
-    """Names become labels and parts of Job names, so they are shorter than Kubernetes allows and have no dots."""
+    """Names become labels and parts of Job names, so they must be short and have no dots."""
     name = {"type": "string", "maxLength": MAXIMUM_NAME_LENGTH, "pattern": patterns.OBJECT_NAME}
     return {"type": "object", "properties": {"name": name}}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes no anchors: equal parts are written out."""
+    """Writes equal parts in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

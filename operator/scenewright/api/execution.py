@@ -1,4 +1,4 @@
-"""How a job is cut into work, how often that is tried, and what one stage may do differently."""
+"""The ``execution`` block: stages, shards, retries, limits and overrides of single stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(max_length=16, patter
 
 
 class Stages(Params):
-    """Which stages may run; the results of all others must be there and up to date."""
+    """Which stages may run; the results of all others must be up to date."""
 
     start_from: str | None = Field(
         default=None,
@@ -41,30 +41,30 @@ class Stages(Params):
 
 
 class Retries(Params):
-    """How often what is tried again before it counts as failed."""
+    """How often samples, shards and passes are retried."""
 
     per_sample: int | None = Field(
         default=None,
         ge=0,
         le=10,
-        description="Further attempts at one sample after an error that is not its own. Unset: the pipeline's own "
-        "number, mostly 1.",
+        description="Retries of a sample after an error that it did not cause. Unset: the pipeline's default, usually "
+        "1.",
     )
     per_shard: int | None = Field(
         default=None,
         ge=1,
         le=20,
-        description="Further attempts at a shard whose process ended early; above perSample. Unset: 3 or more.",
+        description="Retries of a shard whose process ended early; must be above perSample. Unset: 3 or more.",
     )
     passes: int = Field(
-        default=2, ge=0, le=10, description="Further passes over the whole job while samples are missing."
+        default=2, ge=0, le=10, description="Extra passes over the whole job while samples have no result."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "perShard",
             "!has(self.perShard) || !has(self.perSample) || self.perShard > self.perSample",
-            "must be above perSample: a sample that crashes its process perSample + 1 times has to be passed over",
+            "must be above perSample, so that a sample that crashes its process perSample + 1 times can be skipped",
             lambda block: None in (block.per_shard, block.per_sample) or block.per_shard > block.per_sample,
             ({"perSample": 3, "perShard": 3},),
         ),
@@ -72,11 +72,11 @@ class Retries(Params):
 
 
 def effective_retries(given: Retries, per_sample: int) -> TaskRetries:
-    """What holds where a manifest leaves numbers out; a shard has more attempts than a sample.
+    """The retries with all defaults filled in; a shard always has more attempts than a sample.
 
     Args:
         given: as in the manifest.
-        per_sample: the pipeline's own number.
+        per_sample: the pipeline's default.
     """
     shards, samples = given.per_shard, given.per_sample
     if samples is None:
@@ -87,7 +87,7 @@ def effective_retries(given: Retries, per_sample: int) -> TaskRetries:
 
 
 def _whole_devices(name: str) -> Rule:
-    """Extended resources, whose names have a domain, are counted in whole numbers."""
+    """Extended resources, whose names contain a domain, must be whole numbers."""
     return Rule(
         name,
         f"!has(self.{name}) || self.{name}.all(name, !name.contains('/') || type(self.{name}[name]) == int || "
@@ -103,7 +103,7 @@ def _whole_devices(name: str) -> Rule:
 
 
 class ResourceRequirements(Params):
-    """Requests and limits of the stage's container, as Kubernetes has them."""
+    """Requests and limits of the stage's container, as in Kubernetes."""
 
     requests: dict[str, Quantity] = Field(
         default_factory=dict, max_length=16, description="What the scheduler reserves, such as {cpu: 4, memory: 16Gi}."
@@ -116,25 +116,25 @@ class ResourceRequirements(Params):
 
 
 class StageOverride(Params):
-    """What one stage does differently from the plan; the map's key is the stage's name."""
+    """Overrides for one stage; the map's key is the stage's name."""
 
     resources: ResourceRequirements = ResourceRequirements()
     image: str = Field(
         default="",
         max_length=512,
         pattern=patterns.IMAGE,
-        description="Container image in place of the chart's; ignored by the local CLI.",
+        description="Container image instead of the chart's; ignored by the local CLI.",
     )
     backend: str = Field(
         default="",
         max_length=64,
         pattern=patterns.BACKEND_NAME,
-        description="Backend in place of the one that the pipeline block names for this stage.",
+        description="Backend instead of the one in the pipeline block.",
     )
 
 
 class Execution(Params):
-    """How the work is cut, repeated and bounded."""
+    """How the work is split, retried and limited."""
 
     stages: Stages = Stages()
     seed: int = Field(
@@ -144,10 +144,10 @@ class Execution(Params):
         default=None,
         ge=1,
         le=1_000_000,
-        description="Samples of one Pod's work. Unset: as many as take 10 to 20 minutes. Raised where a stage would "
-        "get more than 10,000 shards.",
+        description="Samples per shard, the work of one Pod. Unset: enough for 10 to 20 minutes. Raised if a stage "
+        "would have more than 10,000 shards.",
     )
-    max_parallelism: int = Field(default=16, ge=1, le=10_000, description="Pods, hence GPUs, at once.")
+    max_parallelism: int = Field(default=16, ge=1, le=10_000, description="Most Pods of a stage at once.")
     retries: Retries = Retries()
     on_sample_error: Literal["Continue", "Fail"] = Field(
         default="Continue", description="Continue with the other samples, or end the job at the first failed one."
@@ -160,14 +160,14 @@ class Execution(Params):
         default=3600, ge=1, le=604_800, description="Longest time for one sample in one stage, in seconds."
     )
     start_deadline_seconds: int = Field(
-        default=1800, ge=10, le=604_800, description="Longest time for which no Pod of a stage can start, in seconds."
+        default=1800, ge=10, le=604_800, description="Longest wait for a stage's first Pod to start, in seconds."
     )
     retry_token: str = Field(
-        default="", max_length=63, description="A new value runs again what failed (so does `scenewright retry`)."
+        default="", max_length=63, description="A new value retries what failed, as `scenewright retry` does."
     )
     plan_only: bool = Field(default=False, description="Index, count and estimate, then stop.")
     stage_overrides: dict[StageName, StageOverride] = Field(
-        default_factory=dict, max_length=16, description="What single stages do differently, by stage name."
+        default_factory=dict, max_length=16, description="Overrides of single stages, by stage name."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -1,7 +1,7 @@
 """The three kinds: SceneJob, DatasetJob and TuningRun.
 
-Each kind's `spec` has the fields below and one block for every pipeline of that kind that is installed; the models are
-put together from both. Nothing here names a pipeline.
+The model of a kind's `spec` is created at runtime from the fields below and one block for each installed pipeline of
+that kind. Nothing here names a pipeline.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OUTPUT_OUTSIDE_INPUT = Rule(
 
 
 class ObjectMeta(BaseModel):
-    """The part of an object's metadata that the CLI uses; the rest is left alone."""
+    """The part of an object's metadata that the CLI uses; other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,7 +50,7 @@ class CommonSpec(Params):
     models: Models = Models()
     scheduling: Scheduling = Scheduling()
     suspend: bool = Field(
-        default=False, description="Ends the running Jobs and starts none; what is done is kept. False continues."
+        default=False, description="Deletes the running Jobs and starts none; results are kept. False resumes."
     )
     ttl_seconds_after_finished: int | None = Field(
         default=None,
@@ -111,7 +111,7 @@ SpecT = TypeVar("SpecT", bound=CommonSpec)
 
 
 class Manifest(BaseModel, Generic[SpecT]):
-    """A whole object as a file holds it; ``status`` is ignored."""
+    """A whole object as in a manifest file; ``status`` is ignored."""
 
     model_config = ConfigDict(alias_generator=Params.model_config["alias_generator"], extra="forbid", frozen=True)
 
@@ -154,7 +154,7 @@ def manifest_model(kind: Kind) -> type[Manifest[Any]]:
 
 
 def exactly_one(names: tuple[str, ...]) -> Rule:
-    """Exactly one of the blocks is given."""
+    """The rule that exactly one of the blocks is given."""
     terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     return Rule(
         names[0],
@@ -166,5 +166,5 @@ def exactly_one(names: tuple[str, ...]) -> Rule:
 
 
 def given_pipeline(kind: Kind, spec: CommonSpec) -> Pipeline | None:
-    """The pipeline whose block the spec holds; None when no pipeline of the kind is installed."""
+    """The pipeline whose block is in the spec; None if no pipeline of the kind is installed."""
     return next((each for name, each in pipelines(kind).items() if getattr(spec, name, None) is not None), None)

@@ -1,4 +1,4 @@
-"""Names of the API: group, version, kinds with their plurals and short names. Loads no model."""
+"""Names of the API: group, version, kinds with their plurals and short names. Imports no models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns of text fields, each with what it means in words: a regular expression helps nobody who mistyped a name."""
+"""Patterns of text fields, and their meanings for error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE = (
     r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+([+._-][a-z0-9]+)*:[0-9a-f]{32,128})?$"
 )
-"""A container image as registries take it: registry and port, repository in small letters, tag, digest."""
+"""A container image: registry and port, repository in lower case, tag, digest."""
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 OPTIONAL_LABEL_KEY = f"^$|{LABEL_KEY}"
 WHOLE_NUMBER = r"^[0-9]+$"

@@ -121,7 +121,7 @@ class Scheduling(Params):
         default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="RuntimeClass, such as nvidia."
     )
     resource_claims: list[ResourceClaim] = Field(
-        default_factory=list, max_length=8, description="Claims of dynamic resource allocation in place of gpuResource."
+        default_factory=list, max_length=8, description="Resource claims (dynamic allocation) instead of gpuResource."
     )
     gpu_resource: str = Field(
         default="nvidia.com/gpu", max_length=253, description="Extended resource that stands for one GPU."

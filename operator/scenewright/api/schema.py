@@ -1,4 +1,4 @@
-"""pydantic models to structural schemas: the part of OpenAPI that CustomResourceDefinitions accept."""
+"""Translates pydantic models into structural schemas, the subset of OpenAPI that CRDs accept."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ VALIDATIONS = "x-kubernetes-validations"
 
 
 def structural_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model: references inlined, unions and constants in the accepted forms, rules as CEL.
+    """The structural schema of a model: references are inlined, unions and constants converted, rules written as CEL.
 
-    Optional blocks get no default, since a default would bring them into being; all other nested blocks get one that
-    writes out the defaults of their fields: the API server checks a default by the block's rules before it fills it in.
+    Optional blocks get no default, which would create them. Other nested blocks get a default that writes out the
+    defaults of their fields, because the API server validates it against the block's rules before it fills it in.
     """
     generated = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithBlocks)
     return _Translation(generated.get("$defs", {})).block(generated)
 
 
 class _WithBlocks(GenerateJsonSchema):
-    """Puts each block's class into its schema, for its rules: its name alone may be that of another class too."""
+    """Adds each block's class to its schema, to find its rules. Class names are not unique."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
-        """The schema of a model as pydantic makes it, with the class if it is a block."""
+        """The schema of a model as pydantic generates it, with the class if it is a block."""
         out = super().model_schema(schema)
         return {**out, _BLOCK: schema["cls"]} if issubclass(schema["cls"], Params) else out
 
@@ -68,7 +68,7 @@ class _Translation:
         self._definitions = definitions
 
     def node(self, source: Schema) -> Schema:
-        """One node; `source` is never changed."""
+        """Translates one node; never changes `source`."""
         if "$ref" in source:
             return self._reference(source)
         if "anyOf" in source:
@@ -78,7 +78,7 @@ class _Translation:
         return self._leaf(source)
 
     def block(self, source: Schema) -> Schema:
-        """An object with declared properties, and the rules of its model."""
+        """Translates an object with declared properties, and the rules of its model."""
         properties = {name: self.node(each) for name, each in source["properties"].items()}
         out: Schema = {"type": "object", **_described(source), "properties": properties}
         if source.get("required"):
@@ -117,7 +117,7 @@ class _Translation:
         return out
 
     def _item(self, source: Schema) -> Schema:
-        """Items of a list; a tuple of equal members is a list of fixed length."""
+        """Items of a list. A tuple of equal members is a list of fixed length."""
         members = source.get("prefixItems")
         if members is None:
             return self.node(source["items"])
@@ -127,40 +127,40 @@ class _Translation:
         return items[0]
 
     def _map(self, source: Schema) -> Schema:
-        """A map of equal values, or any object at all."""
+        """A map with values of one type, or any object."""
         values = source.get("additionalProperties")
         if isinstance(values, dict):
             return {"additionalProperties": self.node(values)}
         if "patternProperties" in source:
-            # Names of keys cannot be constrained; what is wrong with them is told by the planner.
+            # A structural schema cannot constrain keys; planning checks them.
             return {"additionalProperties": self.node(next(iter(source["patternProperties"].values())))}
         return {PRESERVE_UNKNOWN: True}
 
 
 def _block_default(block: Schema, given: Schema) -> Schema:
-    """The defaults of all fields of a block, which an object that says nothing of it gets from the API server.
+    """The defaults of all fields of a block, for objects that leave out the block.
 
     Raises:
-        TypeError: `given`, the default of the field that holds the block, has other values. An object that says a
-            part of the block would get neither.
+        TypeError: `given`, the default of the field that holds the block, differs from the fields' own defaults. It
+            would then depend on the object which of the two applies.
     """
     found = {name: copy.deepcopy(child["default"]) for name, child in block["properties"].items() if "default" in child}
-    given, written = _said(given), _said(found)
+    given, written = _without_empty(given), _without_empty(found)
     for name, value in given.items():
         if written.get(name) != value:
             raise TypeError(f"{name}: a block's default {value!r} must be that of its field, {written.get(name)!r}")
     return found
 
 
-def _said(value: Any) -> Any:
-    """A default without what is None or empty, which a schema leaves out."""
+def _without_empty(value: Any) -> Any:
+    """A default without None and empty values, which a schema leaves out."""
     if not isinstance(value, dict):
         return value
-    return {name: said for name, each in value.items() if (said := _said(each)) not in (None, [], {})}
+    return {name: kept for name, each in value.items() if (kept := _without_empty(each)) not in (None, [], {})}
 
 
 def _described(source: Schema) -> Schema:
-    """The description on one line: `kubectl explain` wraps it itself."""
+    """The description on one line, since `kubectl explain` wraps it."""
     text = source.get("description")
     return {"description": " ".join(text.replace("``", "").split())} if text else {}
 
@@ -173,26 +173,26 @@ def _int_or_string(members: list[Schema]) -> Schema:
 
 
 def _bound(out: Schema, source: Schema, exclusive: str, inclusive: str) -> None:
-    """Numeric exclusive bounds become the boolean form of OpenAPI 3.0."""
+    """Converts a numeric exclusive bound to the boolean form of OpenAPI 3.0."""
     if exclusive in source:
         out[inclusive], out[exclusive] = source[exclusive], True
 
 
 def _validation(rule: Rule, block: Schema) -> Schema:
-    """A rule for the API server, with a message that tells the value: the server itself only says ``"object"``."""
+    """A CEL rule with a message that contains the value; the API server itself only reports ``"object"``."""
     out = {"rule": rule.cel, "message": rule.message, "fieldPath": f".{rule.field}"}
     node, may_be_absent = _field(rule.field, block)
     if node.get("type") != "object":
-        # Estimated as cheap, unlike string(): its result has a known length.
+        # format() has a result of known length, so unlike string() it has a low estimated cost.
         words = rule.message.replace("\\", "\\\\").replace("'", "\\'")
         shown = '"%s"' if node.get("type") == "string" else "%s"
-        told = f"'{shown}: {words.replace('%', '%%')}'.format([self.{rule.field}])"
-        out["messageExpression"] = f"has(self.{rule.field}) ? {told} : '{words}'" if may_be_absent else told
+        with_value = f"'{shown}: {words.replace('%', '%%')}'.format([self.{rule.field}])"
+        out["messageExpression"] = f"has(self.{rule.field}) ? {with_value} : '{words}'" if may_be_absent else with_value
     return out
 
 
 def _field(path: str, block: Schema) -> tuple[Schema, bool]:
-    """The schema of a field below a block, and whether it may be missing in an object."""
+    """The schema of a field in a block, and whether an object may lack it."""
     node, may_be_absent = block, False
     for name in path.split("."):
         child = node["properties"][name]

@@ -1,4 +1,4 @@
-"""The status of an object: a bounded summary; complete lists are in the storage."""
+"""The status of an object: a summary of limited size; complete lists are in the storage."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 ENDS: tuple[Phase, ...] = ("Complete", "Failed")
-"""Phases that are left only for other work."""
+"""Final phases: only new work leaves them."""
 
 
 def rate_text(samples_per_minute: float) -> str:
-    """Three digits, and never a power of ten: "1.83/min", "1830/min"."""
+    """At least three digits, without an exponent: "1.83/min", "1830/min"."""
     return f"{samples_per_minute:.0f}/min" if samples_per_minute >= 100 else f"{samples_per_minute:.3g}/min"
 
 
 def number_texts(measured: Mapping[str, float]) -> list[str]:
-    """``loss 0.0123`` for each number that a stage measures of itself."""
+    """``loss 0.0123`` for each measurement of a stage."""
     return [f"{name} {value:.4g}" for name, value in measured.items()]
 
 
@@ -42,18 +42,18 @@ class SampleCounts(Params):
     """Samples of one stage."""
 
     total: int = Field(default=0, ge=0, description="All samples of the stage.")
-    done: int = Field(default=0, ge=0, description="Samples with results that count.")
-    failed: int = Field(default=0, ge=0, description="Samples that could not be made.")
+    done: int = Field(default=0, ge=0, description="Samples with valid results.")
+    failed: int = Field(default=0, ge=0, description="Samples that failed.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
     awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
 
 class IndexedCounts(Params):
-    """How a stage's samples stood before this pass, as the index step found them."""
+    """Samples of a stage before this pass, as the index step counted them."""
 
-    todo: int = Field(default=0, ge=0, description="Samples that this pass had to make.")
+    todo: int = Field(default=0, ge=0, description="Samples to process in this pass.")
     done: int = Field(default=0, ge=0, description="Samples that were up to date.")
-    failed: int = Field(default=0, ge=0, description="Samples that had failed before and are not tried again.")
+    failed: int = Field(default=0, ge=0, description="Samples that failed before and are not retried.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
     awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
 
@@ -63,7 +63,7 @@ class ShardCounts(Params):
 
     total: int = Field(default=0, ge=0, description="All shards of the stage in this run.")
     running: int = Field(default=0, ge=0, description="Shards whose Pod runs.")
-    done: int = Field(default=0, ge=0, description="Shards that ended well.")
+    done: int = Field(default=0, ge=0, description="Shards that succeeded.")
     failed: int = Field(default=0, ge=0, description="Shards that were given up.")
 
 
@@ -72,7 +72,7 @@ class StageStatus(Params):
 
     name: str = Field(max_length=32, description="Name of the stage.")
     state: Literal["Pending", "Waiting", "Running", "UpToDate", "Done", "Failed"] = Field(
-        default="Pending", description="Where the stage stands."
+        default="Pending", description="State of the stage."
     )
     indexed: IndexedCounts = IndexedCounts()
     samples: SampleCounts = SampleCounts()
@@ -87,7 +87,7 @@ class StageStatus(Params):
     numbers: dict[str, float] = Field(
         default_factory=dict,
         max_length=MAXIMUM_NUMBERS,
-        description="What the stage measures of itself while it runs, such as a loss.",
+        description="Measurements of the stage while it runs, such as a loss.",
     )
     eta: str = Field(default="", max_length=40, description="Expected end (RFC 3339).")
 
@@ -111,13 +111,13 @@ class Outputs(Params):
 
 
 class InputStatus(Params):
-    """What another object's publication was when the current run started."""
+    """Another object's publication as it was when the current run started."""
 
     name: str = Field(max_length=63, description="Name of the input.")
     object: str = Field(max_length=300, description="The other object, such as DatasetJob/pairs.")
     uri: str = Field(max_length=1024, description="Its output.")
     hash: str = Field(max_length=64, description="Hash of its publication, or of the chosen file.")
-    path: str = Field(default="", max_length=1024, description="The chosen file below the output; empty for all.")
+    path: str = Field(default="", max_length=1024, description="The chosen file in the output; empty for all files.")
 
 
 class Publication(Params):
@@ -127,7 +127,7 @@ class Publication(Params):
     chosen: dict[str, str] = Field(
         default_factory=dict,
         max_length=4,
-        description="Files that the pipeline offers by name, as path@hash.",
+        description="Files that the pipeline publishes by name, as path@hash.",
     )
 
 
@@ -135,14 +135,14 @@ LabValue = Annotated[str, Field(max_length=1024)]
 
 
 class Effective(Params):
-    """What is in effect after defaults and overrides; in full in job.json beside the results."""
+    """What is in effect after defaults and overrides; job.json in the output has it in full."""
 
-    work_hash: str = Field(default="", max_length=32, description="Hash of all that decides what is to be made.")
+    work_hash: str = Field(default="", max_length=32, description="Hash of everything that determines the results.")
     parameters_hash: str = Field(default="", max_length=32, description="Hash of the effective pipeline parameters.")
     defaults: dict[str, LabValue] = Field(
         default_factory=dict,
         max_length=64,
-        description="What came from the lab's defaults when the work began, as JSON by path below spec.",
+        description="Values from the lab's defaults when the work began, as JSON by path below spec.",
     )
 
 
@@ -155,25 +155,25 @@ class Status(Params):
     message: str = Field(
         default="",
         max_length=80,
-        description="The same for people, cut to one line; while a stage runs, what it measures, such as a loss.",
+        description="Explanation of the reason, cut to one line; while a stage runs, measurements such as a loss.",
     )
     pipeline: str = Field(default="", max_length=32, description="Pipeline block in use.")
-    stage: str = Field(default="", max_length=32, description="Stage that runs.")
+    stage: str = Field(default="", max_length=32, description="Running stage.")
     progress: str = Field(
-        default="", max_length=32, description="Finished of all samples, added up over the stages, such as 37/96."
+        default="", max_length=32, description="Finished samples and all samples over all stages, such as 37/96."
     )
     failed: int = Field(default=0, ge=0, description="Samples that failed, rejected inputs among them.")
-    rejected: int = Field(default=0, ge=0, description="Inputs that the index step could not take as samples.")
+    rejected: int = Field(default=0, ge=0, description="Inputs that the index step rejected.")
     rate: str = Field(default="", max_length=32, description="Samples per minute of the running stage.")
     run: str = Field(default="", max_length=63, description="Id of the current run.")
     passes: int = Field(default=0, ge=0, description="Passes over the current work so far.")
-    starts: int = Field(default=0, ge=0, description="Runs that were started so far; the last part of the run's id.")
+    starts: int = Field(default=0, ge=0, description="Runs started so far; the last part of the run's id.")
     restarts: int = Field(
-        default=0, ge=0, description="How often this run repeated a CPU step that failed, or something that was gone."
+        default=0, ge=0, description="How often this run repeated a failed CPU step, or a lost Job or report."
     )
     clearing: bool = Field(default=False, description="The Jobs of a pass are being removed before the next one.")
-    plan_only: bool = Field(default=False, description="This run only counts what is to be made.")
-    retry_failed: bool = Field(default=False, description="The first pass of this work tries failed samples again.")
+    plan_only: bool = Field(default=False, description="This run only counts the samples.")
+    retry_failed: bool = Field(default=False, description="The first pass of this work retries failed samples.")
     started_at: str = Field(default="", max_length=40, description="When the current run began (RFC 3339).")
     finished_at: str = Field(default="", max_length=40, description="When the work ended (RFC 3339).")
     effective: Effective = Effective()
@@ -188,7 +188,7 @@ class Status(Params):
         default_factory=list, max_length=20, description="The first failures; all of them are in dropped.csv."
     )
     warnings: list[str] = Field(
-        default_factory=list, max_length=10, description="What the user should know although nothing failed."
+        default_factory=list, max_length=10, description="Warnings for the user that are not failures."
     )
     outputs: Outputs = Outputs()
     publication: Publication = Publication()
@@ -201,5 +201,5 @@ class Status(Params):
     retry_tokens: list[str] = Field(
         default_factory=list,
         max_length=10,
-        description="Retry tokens seen so far, the current one last; an old one starts nothing.",
+        description="Retry tokens seen so far, the current one last; a token seen before starts nothing.",
     )

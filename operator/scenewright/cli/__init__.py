@@ -1,1 +1,1 @@
-"""The command line; everything but the option definitions is imported when a command needs it."""
+"""The command line. Only the option definitions are imported at startup; commands import what they need."""

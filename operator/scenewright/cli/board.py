@@ -1,4 +1,4 @@
-"""The state of a run as it is shown: one row for each step, kept up to date by events."""
+"""The displayed state of a local run: one row per step, updated by events."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Row:
     """One step.
 
     Attributes:
-        step, title: name, and what it is called.
-        state: ``current`` is up to date without running; ``excluded`` may not run in this run.
-        shards: what each shard last reported of its samples.
+        step, title: name, and title for people.
+        state: ``current`` is up to date without running; ``excluded`` is not selected.
+        shards: the latest progress of each shard.
         done, failed, skipped, total: samples.
-        message: what happens now.
-        numbers: what the stage's code measures of itself, such as a loss.
+        message: what is happening now.
+        numbers: measurements of the stage, such as a loss.
         seconds: time of the ended shards.
-        began: monotonic time at which the first of the running shards began.
-        ended: how many shards have ended.
+        began: monotonic time when the first of the running shards started.
+        ended: number of ended shards.
     """
 
     step: str
@@ -56,16 +56,16 @@ class Row:
 
     @property
     def fraction(self) -> float:
-        """How far the samples that run are, in samples."""
+        """Progress of the running samples, as a number of samples."""
         return sum(shard.fraction for shard in self.shards.values())
 
     @property
     def rate(self) -> float:
-        """Samples a minute; 0 when unknown."""
+        """Samples per minute; 0 if unknown."""
         return sum(shard.samples_per_minute for shard in self.shards.values())
 
     def take(self, shard: Progress) -> None:
-        """Takes in what a shard last reported of its samples."""
+        """Takes a shard's latest progress."""
         self.shards[shard.shard] = shard
         self.done = sum(each.done for each in self.shards.values())
         self.failed = sum(each.failed for each in self.shards.values())
@@ -76,13 +76,13 @@ class Row:
         return self.seconds + (now - self.began if self.state == "running" else 0.0)
 
     def share(self) -> float:
-        """How much of the step is done, 0 to 1."""
+        """Fraction of the step that is done, 0 to 1."""
         if not self.total:
             return 1.0 if self.state in ("done", "current") else 0.0
         return min(1.0, (self.done + self.failed + self.skipped + self.fraction) / self.total)
 
     def remaining(self, now: float) -> float | None:
-        """Expected seconds to the end of the step; None while nothing can be said."""
+        """Expected seconds to the end of the step; None if unknown."""
         share = self.share()
         if self.state != "running" or share < 0.03:
             return None
@@ -91,7 +91,7 @@ class Row:
 
 @dataclass
 class Board:
-    """All rows of a run, and what the user has to know besides."""
+    """All rows of a run, and notes for the user."""
 
     rows: dict[str, Row]
     notes: list[str] = field(default_factory=list)
@@ -111,7 +111,6 @@ class Board:
         return cls(rows)
 
     def update(self, event: Event) -> None:
-        """Takes in an event."""
         match event:
             case StepStarted():
                 self._start(event)
@@ -156,7 +155,7 @@ class Board:
         if event.shard in row.shards:
             last = replace(row.shards[event.shard], fraction=0.0, samples_per_minute=0.0)
             if event.counts is not None:
-                # The report counts what was done after the last look at the process's progress.
+                # The report is newer than the last progress.
                 done, failed, skipped = event.counts.done, event.counts.failed, event.counts.skipped
                 last = replace(last, done=done, failed=failed, skipped=skipped)
             row.take(last)

@@ -1,6 +1,6 @@
-"""Executions: dated folders below a local output, one for each time that a data set was begun.
+"""Executions: dated folders in a local output, one for each time that a data set is started.
 
-``--execution`` chooses one of them in place of the output itself. In a cluster ``spec.output.uri`` does.
+``--execution`` selects one of them instead of the output itself. In a cluster, set ``spec.output.uri``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str
     """URI of an execution's folder.
 
     Args:
-        output_uri: of the output that holds the executions.
-        wanted: ``new``, ``last`` (the one that was modified last), or a name.
-        now: seconds since the epoch, for the name of a new one; None: the clock's.
+        output_uri: URI of the folder that contains the executions.
+        wanted: ``new``, ``last`` (last modified), or a name.
+        now: seconds since the epoch, for the name of a new one; default: the current time.
 
     Raises:
         SpecError: there is no such execution, or the output is not a local folder.
@@ -46,14 +46,14 @@ def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str
 
 
 def _new_name(folder: Path, now: float) -> str:
-    """The time as a name; of two within a second the later one gets the next free second."""
+    """The time as a name; if it is taken, the next free second."""
     while (folder / (name := time.strftime(_STAMP, time.localtime(now)))).exists():
         now += 1
     return name
 
 
 def _modified(folder: Path) -> tuple[float, str]:
-    """When anything was last done in it: every run writes its job, and renews its lock."""
+    """Time of the last change: every run writes its job file and renews its lock."""
     written = [folder, folder / layout.ROOT, folder / layout.JOB]
     return max(each.stat().st_mtime for each in written if each.exists()), folder.name
 

@@ -1,4 +1,4 @@
-"""Progress as a live table in a terminal: a line a step, redrawn in place."""
+"""Shows progress as a live table in a terminal, one line per step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MINIMUM_WIDTH = 40
 
 
 class LiveProgress:
-    """Draws the board while a run goes on; the last picture stays."""
+    """Draws the board during a run; the last state stays on the screen."""
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
@@ -45,7 +45,7 @@ class LiveProgress:
         self._live.__exit__(None, None, None)
 
     def show(self, event: Event) -> None:
-        """Takes an event in; what is worth remembering is printed above the table."""
+        """Updates the table with an event; prints notes above it."""
         self._board.update(event)
         if isinstance(event, Retried | PassStarted | Interrupted):
             self._console.print(Text(f"! {self._board.notes[-1]}", style="yellow"))
@@ -60,7 +60,7 @@ class LiveProgress:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in self._board.rows.values():
             table.add_row(*self._cells(row))
-        # The terminal echoes ^C at the cursor: on a full line that would wrap and leave a line of the table behind.
+        # Leave room for ^C, which the terminal echoes: a full line would wrap, and Live would not erase it.
         table.width = max(MINIMUM_WIDTH, self._console.width - len("^C^C"))
         return table
 
@@ -88,7 +88,7 @@ def _counts(row: Row) -> Text:
 
 
 def _now(row: Row, now: float) -> Text:
-    """What the running step does, its rate where there are several samples, and when it will be done."""
+    """What the running step is doing, its rate if it has several samples, and the time left."""
     facts = [row.message] if row.message else []
     facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
     remaining = row.remaining(now)

@@ -1,4 +1,4 @@
-"""``scenewright``: the commands and their options; each body imports what it needs, so that --help is quick."""
+"""The ``scenewright`` commands and their options. Each body imports what it needs, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -368,14 +368,14 @@ def operator(
 
 
 def main() -> None:
-    """Entry point: errors of the user are told in one line each, without a traceback."""
+    """Entry point. An interrupt or a closed pipe ends the command without a traceback."""
     called_as = Path(sys.argv[0]).name.removesuffix(".exe")
     try:
         app(prog_name=PLUGIN if called_as == PLUGIN.replace(" ", "-") else "scenewright")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of a pipe (`scenewright models | head`) has gone; nothing is wrong with us.
+        # The reader of the pipe has exited, as in `scenewright models | head`.
         sys.stderr.close()
         sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""A manifest file and the options that change it, to raw documents and plans."""
+"""Loads manifest files, applies the options of the command line, and plans the objects in them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from scenewright_stages.pipelines import pipelines
 
 @dataclass(frozen=True)
 class Changes:
-    """What the options of the command line change in every document.
+    """Changes to every document from the options of the command line.
 
     Attributes:
         assignments: ``path=value`` of each ``--set``.
         only: names of stages, separated by commas.
         start_from: name of a stage.
-        input_uri, output_uri: relative paths count from the current folder.
-        execution: folder below the output: ``new``, ``last`` or a name; empty: the output itself.
-        pipeline: of files that are photographs and no manifests; empty: `PHOTOGRAPH_PIPELINE`.
+        input_uri, output_uri: relative paths are relative to the current folder.
+        execution: folder in the output: ``new``, ``last`` or a name; empty for the output itself.
+        pipeline: for photographs instead of manifests; empty for `PHOTOGRAPH_PIPELINE`.
         live_viewer: address of a Rerun viewer that shows the scene while it grows.
     """
 
@@ -55,24 +55,24 @@ class Changes:
 
 
 PHOTOGRAPH_PIPELINE = "vistadream"
-"""What a photograph without a manifest becomes by default."""
+"""Default pipeline of a photograph without a manifest."""
 
 _LIVE_VIEWER = "live_viewer"
-"""Parameter of pipelines that show what they make while they run."""
+"""Parameter of pipelines that can show their results while they run."""
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True) -> list[Plan]:
-    """The plans of all documents of the files, each after those that it needs.
+    """The plans of all documents in the files, each after its dependencies.
 
     Args:
         files: manifests, in any order.
         changes: applied to every document.
-        complete: whether the objects that a document needs have to be among them.
+        complete: refuse a document whose dependencies are not in the files.
 
     Raises:
-        SpecError: with the problems of all of them.
+        SpecError: with the problems of all documents.
     """
     documents = [document for file in files for document in load_documents(file, changes)]
     plans: list[Plan] = []
@@ -89,10 +89,10 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
 
 
 def in_order(plans: Sequence[Plan], *, complete: bool = True) -> list[Plan]:
-    """The plans, each after those that it needs, otherwise as they come.
+    """The plans, each after its dependencies, otherwise in the given order.
 
     Raises:
-        SpecError: an object that one needs is not among them, two have the same name, or they need each other.
+        SpecError: a missing dependency, a duplicate name, or a cycle.
     """
     known = {reference_to(plan): plan for plan in plans}
     if len(known) < len(plans):
@@ -123,33 +123,33 @@ def _refuse_missing(plans: Sequence[Plan], known: Mapping[ObjectReference, Plan]
 
 
 def reference_to(plan: Plan) -> ObjectReference:
-    """How other objects name the one of a plan."""
+    """The reference by which other objects name this one."""
     return ObjectReference(plan.kind, plan.name)
 
 
 def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
-    """The raw documents of a file with the changes applied and all paths made absolute."""
+    """The raw documents in a file, with changes applied and all paths made absolute."""
     folder = Path.cwd() if str(file) == "-" else file.absolute().parent
     documents = [photograph_document(file, changes.pipeline)] if is_photograph(file) else _manifest(file, changes)
     return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
 
 
 def is_photograph(file: Path) -> bool:
-    """Whether a file is named as something that a pipeline takes in, and not as a manifest."""
+    """Whether a file, by its name, is an input for a pipeline and not a manifest."""
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
 
 
 def _pipelines_taking(file: Path) -> dict[str, str]:
-    """Names of the pipelines whose samples may be such a file, with their kinds."""
+    """The pipelines that accept such a file as a sample, with their kinds."""
     suffix = file.suffix.lower()
     return {name: found.kind for name, found in pipelines().items() if suffix in found.input.suffixes}
 
 
 def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
-    """The manifest that a photograph alone stands for: a pipeline with its defaults, results below ``results``.
+    """The manifest for a single photograph: a pipeline with its defaults, and an output in ``results``.
 
     Raises:
-        SpecError: there is no such pipeline, or it does not take such files.
+        SpecError: there is no such pipeline, or it does not accept such files.
     """
     name = pipeline or PHOTOGRAPH_PIPELINE
     taking = _pipelines_taking(file)
@@ -169,7 +169,7 @@ def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:
 
 
 def local_revision(weights: Weights) -> str:
-    """The revision that the model cache of this machine holds, else the declared one."""
+    """The revision in this machine's model cache, else the declared one."""
     return weights_status(weights, default_cache_dir()).revision or weights.revision
 
 
@@ -196,14 +196,14 @@ def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
 
 
 def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
-    """Options win over the manifest and over ``--set``."""
+    """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
         document = with_value(document, ["spec", "input", "uri"], absolute_uri(changes.input_uri, here))
     if changes.output_uri:
         document = with_value(document, ["spec", "output", "uri"], absolute_uri(changes.output_uri, here))
     output = value_at(document, "spec", "output", "uri")
-    # Validation says if there is none.
+    # Validation reports a missing URI.
     if changes.execution and isinstance(output, str):
         document = with_value(document, ["spec", "output", "uri"], execution_uri(output, changes.execution))
     if changes.live_viewer:
@@ -222,7 +222,7 @@ def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
     """The document with the address of a live viewer.
 
     Raises:
-        SpecError: its pipeline shows nothing while it runs.
+        SpecError: its pipeline does not support a live viewer.
     """
     spec = document.get("spec")
     showing = [name for name, found in pipelines().items() if _LIVE_VIEWER in found.params.model_fields]
@@ -232,7 +232,7 @@ def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
                 raise SpecError([Problem("--rerun", name, f"shows nothing while it runs; {', '.join(showing)} does")])
             changed: dict[str, Any] = with_value(document, ["spec", name, "liveViewer"], address)
             return changed
-    # Validation says what is missing.
+    # Validation reports the missing pipeline.
     return document
 
 
@@ -242,7 +242,7 @@ def _named(document: dict[str, Any], problem: Problem) -> Problem:
 
 
 def _shared_outputs(plans: Sequence[Plan]) -> list[Problem]:
-    """Two objects with equal or nested outputs would overwrite each other's results, unless one hosts the other."""
+    """Refuses equal or nested outputs, unless one object hosts the other: they would overwrite each other."""
     return [
         Problem(f"{plan.name}: spec.output.uri", plan.spec.output.uri, f"overlaps the output of {other.name}")
         for position, plan in enumerate(plans)

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for logs and pipes: one line an event, no control characters."""
+"""Shows progress as plain lines for logs and pipes: one line per event, no control characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS_WITHOUT_NEWS = 60.0
 
 
 class PlainProgress:
-    """Writes lines to a stream while a run goes on; a context manager like its colourful sibling."""
+    """Writes lines to a stream during a run; used as a context manager, like `LiveProgress`."""
 
     def __init__(self, board: Board, stream: TextIO) -> None:
         self._board = board
@@ -40,7 +40,7 @@ class PlainProgress:
         self._stream.flush()
 
     def show(self, event: Event) -> None:
-        """Takes an event in and writes what is new."""
+        """Updates the board with an event and writes a line if there is news."""
         self._board.update(event)
         line = self._line(event)
         if line:
@@ -67,7 +67,7 @@ class PlainProgress:
                 return self._board.notes[-1]
 
     def _is_due(self, event: Progress) -> bool:
-        """Every ten seconds when there is news, every minute when there is none."""
+        """Every ten seconds with news, every minute without."""
         news = (event.step, event.done, event.failed, event.message, round(event.fraction, 2))
         pause = SECONDS_BETWEEN_LINES if news != self._last_news else SECONDS_WITHOUT_NEWS
         due = time.monotonic() - self._last_line >= pause

@@ -1,4 +1,4 @@
-"""What a run left behind: the summary at its end, the files that a person opens first, and the facts for programs."""
+"""The result of a local run: a summary, the files to open first, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
 
 
 def published_files(output_uri: str) -> tuple[str, ...]:
-    """Paths that the last publication of a local output names; none for remote outputs, which are not read."""
+    """Paths in the last publication of a local output; empty for remote outputs."""
     folder = local_path(output_uri)
     return tuple(read_json(folder / layout.PUBLISHED).get("files", {})) if folder is not None else ()
 
 
 def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
-    """Label and place of what is worth opening: the report page, then each stage's results for a single sample."""
+    """Labels and paths of what to open: the report page and, for a single sample, each stage's results."""
     report = outcome.report
     found = [("report", place(report.outputs["report"]))] if report and report.outputs.get("report") else []
     files = published_files(plan.spec.output.uri)
@@ -48,7 +48,7 @@ def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def outcome_json(plan: Plan, run: str, outcome: Outcome) -> dict[str, Any]:
-    """A run for programs."""
+    """The run as JSON for programs."""
     report = outcome.report
     return {
         "kind": plan.kind,
@@ -71,7 +71,7 @@ def outcome_json(plan: Plan, run: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def _matching(files: tuple[str, ...], pattern: str, folder: Path) -> list[str]:
-    """Published files of one declared output, as the user would type them."""
+    """Published files of one declared output, as paths for the user."""
     before, _, after = pattern.partition("{sample}")
     matching = [name for name in files if name.startswith(before) and name.endswith(after)]
     return [place((folder / name).as_uri()) for name in matching]
@@ -91,7 +91,7 @@ def headline(plan: Plan, outcome: Outcome) -> str:
 
 
 def retry_hint(outcome: Outcome, retried: bool) -> str:
-    """What the user can do about failed samples; empty when nothing failed or that was just done."""
+    """How to retry failed samples; empty if none failed or this was a retry."""
     if retried or outcome.reason not in ("SamplesFailed", "NothingReadable") or outcome.report is None:
         return ""
     return "Unchanged samples are not tried again by `scenewright run`; `scenewright retry` does that."
@@ -145,7 +145,6 @@ def failure_table(failures: Iterable[tuple[str, str, str, str]]) -> Table:
 
 
 def place_table(found: Iterable[tuple[str, str]]) -> Table:
-    """Places by their labels."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for label, where in found:
         table.add_row(Text(label, "bold"), Text(where, "cyan", overflow="fold"))

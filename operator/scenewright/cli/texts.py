@@ -1,4 +1,4 @@
-"""What commands print alike: numbers, durations and places as people read them, JSON documents, refused specs."""
+"""Formatting that commands share: numbers, durations, paths, JSON documents and refused specs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def count(number: int, singular: str, plural: str = "") -> str:
 
 
 def counted(*numbers: tuple[int, str]) -> list[str]:
-    """``3 done``, ``1 failed``: the numbers that are not 0, with their words."""
+    """``3 done``, ``1 failed``: all numbers except 0, with their words."""
     return [f"{number} {word}" for number, word in numbers if number]
 
 
 def place(uri: str) -> str:
-    """A URI as the user would type it: a local path relative to the current folder where it lies below it."""
+    """A URI for people: local files as paths, relative if they are in the current folder."""
     path = local_path(uri)
     if path is None:
         return uri
@@ -67,18 +67,18 @@ def size(number: float) -> str:
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
-    """``error: field: value: remedy`` on stderr, one line each."""
+    """Prints ``error: field: value: remedy`` on stderr, one line per problem."""
     for problem in problems:
         sys.stderr.write(f"error: {problem}\n")
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document of a command on stdout."""
+    """Prints a command's JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def refusing(command: Callable[Arguments, int]) -> Callable[Arguments, int]:
-    """A command that tells why a spec was refused, as JSON when called with `as_json=True`; returns its exit code."""
+    """Decorates a command to print a SpecError, as JSON with `as_json=True`, and to return its exit code."""
 
     @functools.wraps(command)
     def refusing_command(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:

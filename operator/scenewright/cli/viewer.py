@@ -1,8 +1,8 @@
-"""The Rerun viewer of ``run --rerun``, in which a scene is seen while it grows.
+"""The Rerun viewer of ``run --rerun``, which shows a scene while it grows.
 
-With a screen the viewer is a window, which stays open after the command. Without one it is a page for a browser, served
-until the command ends; in a terminal the command then waits for Ctrl-C. Either way it is Rerun's own command in a
-process of its own: nothing of its SDK is loaded here.
+With a screen the viewer is a window that stays open after the command. Without one it is a page for a browser, served
+until the command ends; in a terminal the command then waits for Ctrl-C. Either way it is Rerun's command in a separate
+process: this process does not load its SDK.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
-"""How long a viewer may take until it listens."""
+"""Longest time until a viewer must listen."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Viewer:
     """Where a viewer listens.
 
     Attributes:
-        port: takes what the stages send.
-        web_port: serves the page; 0: the viewer is a window.
+        port: receives data from the stages.
+        web_port: serves the page; 0 if the viewer is a window.
     """
 
     port: int
@@ -41,27 +41,26 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """What the field ``liveViewer`` says."""
+        """Value for the field ``liveViewer``."""
         return f"rerun+http://{HOST}:{self.port}/proxy"
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """All that it listens on."""
         return (self.port, self.web_port) if self.web_port else (self.port,)
 
     @property
     def page(self) -> str:
-        """Address for a browser; empty when the viewer is a window."""
+        """Address for a browser; empty if the viewer is a window."""
         return f"http://{HOST}:{self.web_port}?url={quote(self.address, safe='')}" if self.web_port else ""
 
     def command(self) -> list[str]:
-        """Starts it."""
+        """The command that starts it."""
         begin = [sys.executable, "-m", "rerun", "--port", str(self.port), "--bind", HOST]
         return [*begin, "--serve-web", "--web-viewer-port", str(self.web_port)] if self.web_port else begin
 
 
 def viewer_here(environment: Mapping[str, str] = os.environ, system: str = sys.platform) -> Viewer:
-    """A window where there is a screen, else a page; on ports that are free."""
+    """A window if there is a screen, else a page; on free ports."""
     has_screen = system in ("darwin", "win32") or bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
     with socket.create_server((HOST, 0)) as first, socket.create_server((HOST, 0)) as second:
         return Viewer(first.getsockname()[1], 0 if has_screen else second.getsockname()[1])
@@ -69,22 +68,22 @@ def viewer_here(environment: Mapping[str, str] = os.environ, system: str = sys.p
 
 @contextmanager
 def showing(viewer: Viewer) -> Iterator[Callable[[], None]]:
-    """Starts the viewer and says on standard error where it is; ends a page, and leaves a window open.
+    """Starts the viewer and prints its address on stderr. At the end a page is stopped, and a window stays open.
 
     Yields:
-        a function that waits until Ctrl-C while the page is served on; with a window it returns at once.
+        a function that keeps serving the page until Ctrl-C; with a window it returns at once.
 
     Raises:
         SpecError: the viewer does not start.
     """
     stays = False
     with tempfile.TemporaryFile() as log:
-        # In a session of its own it does not get the Ctrl-C that is meant for the stages.
+        # A new session protects it from the Ctrl-C that is meant for the stages.
         process = subprocess.Popen(viewer.command(), stdout=log, stderr=log, start_new_session=True)
 
         def wait() -> None:
             if viewer.page:
-                # A closed terminal would otherwise end this process and leave the page's server behind.
+                # Otherwise a closed terminal would end this process and leave the page's server running.
                 for number in (signal.SIGHUP, signal.SIGTERM):
                     signal.signal(number, signal.default_int_handler)
                 with suppress(KeyboardInterrupt):
@@ -104,7 +103,7 @@ def showing(viewer: Viewer) -> Iterator[Callable[[], None]]:
 def _wait_until_listening(viewer: Viewer, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        # The page is served a moment after the stages' port is open.
+        # The page's port opens a moment after the stages' port.
         if all(_listens(port) for port in viewer.ports):
             return
         time.sleep(0.05)
@@ -121,7 +120,7 @@ def _listens(port: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the viewer with the process that it starts itself; it does not always hear an interrupt."""
+    """Kills the viewer and its child process, since it does not always react to an interrupt."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

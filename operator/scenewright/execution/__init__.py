@@ -1,1 +1,1 @@
-"""Carrying out a plan: the local executor starts the very processes that a cluster runs in Pods."""
+"""Runs a plan. The local executor starts the same processes that a cluster runs in Pods; ``jobs`` builds those Pods."""

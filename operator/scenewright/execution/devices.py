@@ -1,4 +1,4 @@
-"""CPUs and GPUs of this machine: how many threads a process uses, and which GPUs shards may use side by side."""
+"""CPUs and GPUs of this machine: threads per process, and the GPUs of shards that run in parallel."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _DEVICES = Path("/dev")
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, and its control group's limit where there is one."""
+    """CPUs that this process may use: its affinity, limited by its cgroup."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     limits = [limit for path in _CGROUP_LIMITS if (limit := _cgroup_limit(path))]
     return max(1, min([affinity, *limits]))
 
 
 def thread_environment(environment: Mapping[str, str], cpus: int) -> dict[str, str]:
-    """The thread variables: as the user set them, else the number of CPUs. Sums depend on how they are cut."""
+    """The thread variables: as the user set them, else the number of CPUs. Floating-point sums depend on them."""
     return {name: environment.get(name) or str(cpus) for name in THREAD_VARIABLES}
 
 
 def available_gpus(environment: Mapping[str, str], devices: Path = _DEVICES) -> list[str]:
-    """Names of the GPUs that processes may use: those that the user names, else all of the machine."""
+    """Names of the GPUs that processes may use: those that the user names, else all of this machine."""
     if GPU_VARIABLE in environment:
         return [name.strip() for name in environment[GPU_VARIABLE].split(",") if name.strip()]
     numbers = [path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*")]
@@ -39,12 +39,12 @@ def available_gpus(environment: Mapping[str, str], devices: Path = _DEVICES) -> 
 
 
 def gpu_slots(gpus: Sequence[str], each: int, at_most: int) -> list[dict[str, str]]:
-    """Environments of the processes that may run side by side, each with GPUs of its own.
+    """Environments of the processes that may run in parallel, each with its own GPUs.
 
     Args:
-        gpus: of the machine; without any there is one slot, and the process finds out by itself.
-        each: GPUs of one process; 0 for a process on CPUs, which get the whole machine one after the other.
-        at_most: processes at a time (``execution.maxParallelism``).
+        gpus: of the machine; without any there is one slot, and the process detects its device.
+        each: GPUs per process; 0 for CPU processes, which run one at a time and use the whole machine.
+        at_most: maximum number of processes (``execution.maxParallelism``).
     """
     if not each or len(gpus) <= each:
         return [{}]

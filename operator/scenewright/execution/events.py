@@ -1,4 +1,4 @@
-"""What happens during a run, for whoever shows it."""
+"""Events of a local run, for the code that displays it, and the run's outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scenewright_stages.contract.reports import Report, StageCounts
 
 @dataclass(frozen=True)
 class StepStarted:
-    """A step (index, a stage's shard, publish) began; `attempt` counts from 1."""
+    """A step (index, a stage's shard, publish) started; `attempt` counts from 1."""
 
     step: str
     shard: int = 0
@@ -21,18 +21,18 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class Progress:
-    """Counters of a running step, as its progress file says.
+    """Counters of a running step from its progress file.
 
     Attributes:
         step: index, a stage's name or publish.
         phase: such as loading, running or uploading.
         done, failed, skipped, total: samples of the shard's worklist.
-        sample: the one that runs; empty when none does.
-        fraction: how far it is, 0 to 1.
-        message: what it does.
+        sample: the current one; empty between samples.
+        fraction: progress of the current sample, 0 to 1.
+        message: what the process is doing.
         samples_per_minute: recent rate.
-        shard: which one.
-        numbers: what the stage's code measures of itself, by name.
+        shard: its index.
+        numbers: measurements of the stage, by name.
     """
 
     step: str
@@ -50,7 +50,6 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Progress:
-        """From the worker's progress file."""
         samples, current = data.get("samples") or {}, data.get("current") or {}
         return cls(
             step=data["step"],
@@ -70,7 +69,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """A step of one shard ended; `code` is its process's exit code, `counts` None when it left no report."""
+    """A step of one shard ended with exit code `code`; `counts` is None if it left no report."""
 
     step: str
     seconds: float
@@ -90,14 +89,14 @@ class StepUpToDate:
 
 @dataclass(frozen=True)
 class Indexed:
-    """The samples are known, and what is to run of each stage."""
+    """The index is complete: it counted the samples of each stage."""
 
     report: Report
 
 
 @dataclass(frozen=True)
 class Retried:
-    """A process ended early and is started again, or given up when `attempts_left` is 0."""
+    """A process ended early and is restarted, or given up if `attempts_left` is 0."""
 
     step: str
     shard: int
@@ -108,7 +107,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class PassStarted:
-    """Samples are missing: the whole chain is gone through again."""
+    """Samples are missing, so another pass over the chain starts."""
 
     number: int
     missing: int
@@ -116,7 +115,7 @@ class PassStarted:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A signal arrived; the running process was told to end within the grace period."""
+    """A signal arrived; the running processes were asked to end within the grace period."""
 
     grace_seconds: float
 
@@ -129,11 +128,11 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        exit_code: of the command line (0 done, 1 samples failed, 3 a person is asked, 10 refused, 130 interrupted).
-        reason: CamelCase class, ``Complete`` when all is well.
-        message: one sentence for the user; empty when all is well.
+        exit_code: of the command line (0 done, 1 samples failed, 3 waits for a choice, 10 refused, 130 interrupted).
+        reason: CamelCase word, ``Complete`` on success.
+        message: one sentence for the user; empty on success.
         problems: why the spec was refused.
-        report: of publish, or of the step that ended the run; None when there is none.
+        report: of publish, or of the step that ended the run; None if there is none.
         seconds: wall-clock time of the run.
         step_seconds: wall-clock time by step.
     """

@@ -1,4 +1,4 @@
-"""The private folder of one run: what its processes report, removed with the run."""
+"""The temporary folder of one run, with the progress, reports and logs of its processes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ _PREFIX = "scenewright-run-"
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """What the processes of one shard report.
-
-    Attributes:
-        path: an existing folder.
-    """
+    """Progress, reports and log of one shard's processes, in an existing folder."""
 
     path: Path
 
@@ -34,11 +30,11 @@ class ShardFolder:
 
     @property
     def log_file(self) -> Path:
-        """Where the processes write their output; the worker also stores it beside the results."""
+        """The processes' stdout and stderr; the worker also stores it with the results."""
         return self.path / "log"
 
     def progress(self) -> dict[str, Any] | None:
-        """What the running process last said of itself; None before it said anything."""
+        """The latest progress of the running process; None before the first."""
         try:
             content: dict[str, Any] = json.loads(self.progress_file.read_text(encoding="utf-8"))
             return content
@@ -46,7 +42,7 @@ class ShardFolder:
             return None
 
     def log_tail(self, lines: int = 12) -> str:
-        """The last lines of the processes' output."""
+        """The last lines of the log."""
         try:
             text = self.log_file.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -54,12 +50,12 @@ class ShardFolder:
         return "\n".join(text.splitlines()[-lines:])
 
     def report(self, step: str) -> Report | None:
-        """The report of a step, None when it has left none."""
+        """The report of a step; None if it left none."""
         try:
             content: dict[str, Any] = json.loads((self.path / f"{step}.report.json").read_bytes())
         except FileNotFoundError:
             return None
-        # A process that could not even read its task knows no run, and empty fields are left out.
+        # Reports omit empty fields, and a process that could not read its task does not know its run.
         return Report.model_validate({"step": step, "run": "", **content})
 
     def plan(self) -> dict[str, Any]:
@@ -73,19 +69,19 @@ class ShardFolder:
         return content
 
     def clear(self) -> None:
-        """Removes the progress and the reports of earlier processes."""
+        """Removes progress and reports of earlier processes."""
         for path in (self.progress_file, *self.path.glob("*.report.json")):
             path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run, with one folder for each shard of each process's first step."""
+    """The folder of a run, with a folder per shard, named after the first step of its process."""
 
     path: Path
 
     def shard(self, step: str, shard: int = 0) -> ShardFolder:
-        """The folder of a shard's processes."""
+        """The folder of a shard; creates it."""
         folder = self.path / f"{step}-{shard}"
         folder.mkdir(exist_ok=True)
         return ShardFolder(folder)
@@ -93,11 +89,11 @@ class RunFolder:
 
 @contextmanager
 def run_folder() -> Iterator[RunFolder]:
-    """A folder for one run, removed afterwards; litter of runs that were killed is removed first."""
+    """A folder for one run, removed afterwards. Also removes folders that killed runs left behind."""
     base = Path(tempfile.gettempdir())
-    for litter in base.glob(f"{_PREFIX}*"):
-        if not _is_alive(litter.name.removeprefix(_PREFIX).partition("-")[0]):
-            shutil.rmtree(litter, ignore_errors=True)
+    for stale in base.glob(f"{_PREFIX}*"):
+        if not _is_alive(stale.name.removeprefix(_PREFIX).partition("-")[0]):
+            shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as name:
         yield RunFolder(Path(name))
 

@@ -1,4 +1,4 @@
-"""Signals of the command line: the first asks the running processes to end, the second kills them."""
+"""Handles signals of the command line: the first asks the running processes to end, the second kills them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Whether the user wants to stop, and which processes have to know."""
+    """Passes signals on to the running processes and enforces the grace period."""
 
     def __init__(self, on_first: Callable[[float], None], grace_seconds: float = GRACE_SECONDS) -> None:
         self._on_first = on_first
         self._grace_seconds = grace_seconds
         self._processes: list[StageProcess] = []
         self._first: int | None = None
-        self._told = False
+        self._reported = False
         self._deadline = float("inf")
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has arrived."""
         return self._first is not None
 
     @contextmanager
     def handling(self) -> Iterator[None]:
-        """Takes the signals over and gives them back; does nothing outside of the main thread."""
+        """Installs the signal handlers and restores the old ones; does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -46,7 +45,7 @@ class Interruption:
 
     @contextmanager
     def watching(self, process: StageProcess) -> Iterator[None]:
-        """Keeps track of a running process; one that starts after the signal gets it at once."""
+        """Registers a running process. A process that starts after the signal gets it at once."""
         self._processes.append(process)
         try:
             if self._first is not None:
@@ -56,17 +55,17 @@ class Interruption:
             self._processes.remove(process)
 
     def enforce(self) -> None:
-        """Reports the first signal, and kills what stays beyond the grace period; to be called often."""
-        if self._first is not None and not self._told:
-            # Not from the handler: it may interrupt whoever is drawing the screen.
-            self._told = True
+        """Reports the first signal, and kills processes after the grace period; must be called often."""
+        if self._first is not None and not self._reported:
+            # Not from the signal handler, which may interrupt code that is drawing the screen.
+            self._reported = True
             self._on_first(self._grace_seconds)
         if time.monotonic() > self._deadline:
             self._kill()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._first is None:
-            # SIGINT: the worker abandons its sample within two seconds; SIGTERM: it may finish it within the grace.
+            # On SIGINT the worker drops its sample within two seconds; on SIGTERM it may finish it in the grace period.
             self._first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
             self._deadline = time.monotonic() + self._grace_seconds + 5.0
             for process in self._processes:

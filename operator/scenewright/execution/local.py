@@ -1,4 +1,4 @@
-"""The local executor: a plan carried out by stage processes on this machine, without Kubernetes."""
+"""The local executor: runs a plan in stage processes on this machine, without Kubernetes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class LocalRun:
     """One run of one plan on this machine.
 
     Args:
-        plan: what is to be made.
+        plan: the plan to run.
         settings: run id, lock holder, model cache.
-        on_event: called with everything that happens, in the calling thread.
-        environment: of the stage processes; the thread variables are added.
+        on_event: called with each event, in the calling thread.
+        environment: of the stage processes; thread variables are added.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class LocalRun:
         self._environment = {**environment, **thread_environment(environment, available_cpus())}
 
     def run(self) -> Outcome:
-        """Passes over the chain until no sample is missing, the passes are used up, or the run has to end.
+        """Runs passes over the chain until no sample is missing, the passes are used up, or the run must end.
 
-        Nothing begins when a secret is missing that a stage needs: that would show hours later.
+        Checks first for missing secrets: a later stage would only fail hours later.
         """
         if refused := outcomes.secret_missing(self._plan, self._environment):
             return refused
@@ -59,7 +59,7 @@ class LocalRun:
         return replace(outcome, seconds=time.monotonic() - started, step_seconds=dict(runner.step_seconds))
 
     def plan_only(self) -> tuple[Outcome, dict[str, Any]]:
-        """What a run would do: the index step, writing nothing to the output, and the plan that it made."""
+        """Runs only the index, without writing to the output, and returns what a run would do."""
         with self._prepared() as (folder, runner):
             try:
                 runner.finish(self._task(INDEX_STEP, plan_only=True, force=self._settings.force))
@@ -69,7 +69,7 @@ class LocalRun:
             return Outcome(0, report=index.report(INDEX_STEP)), index.plan()
 
     def pick(self, picks: Sequence[TaskPick]) -> tuple[Outcome, list[dict[str, Any]]]:
-        """Writes a person's answers, and returns the questions that are still open."""
+        """Writes a person's choices, and returns the questions that are still open."""
         with self._prepared() as (folder, runner):
             try:
                 runner.finish(self._task(PICK_STEP).model_copy(update={"picks": list(picks)}))
@@ -85,7 +85,7 @@ class LocalRun:
             yield folder, ShardRunner(folder, server, self._environment, interruption, self._on_event, restarts)
 
     def _passes(self, runner: ShardRunner) -> Report:
-        """Goes over the chain until no sample is missing; returns the report of the last publish."""
+        """Runs passes until no sample is missing or none is left; returns the report of the last publish."""
         allowed = self._plan.spec.execution.retries.passes
         number = 1
         while True:
@@ -96,9 +96,9 @@ class LocalRun:
             self._on_event(PassStarted(number, sum(counts.missing for counts in report.stages.values())))
 
     def _one_pass(self, runner: ShardRunner, *, first_pass: bool) -> Report:
-        """Index, every selected stage that has something to do, publish; returns the report of publish.
+        """Runs index, each selected stage that has work, and publish; returns the report of publish.
 
-        Only the first pass tries again what failed, or makes again what is up to date.
+        Only the first pass retries failed samples or forces a rerun of what is up to date.
         """
         again = {
             "retry_failed": self._settings.retry_failed and first_pass,

@@ -1,6 +1,6 @@
-"""How a process ended, by its exit code, and how a run ended, by what its steps reported: pure functions.
+"""Pure functions for the outcome of a process, by its exit code, and of a run, by its reports.
 
-What an exit code means here is the local twin of the cluster's Pod failure policy.
+Exit codes mean the same here as in the Pod failure policy of the cluster's Jobs.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ COMMAND_INTERRUPTED = 130
 NOT_THE_INPUTS_FAULT = frozenset(
     {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
 )
-"""Reasons that say nothing about whether the input could be read."""
+"""Failure reasons that do not mean that the input is unreadable."""
 
 
 def verdict(code: int, attempt: int, retries_per_shard: int) -> Verdict:
-    """What happens after a shard's process has ended.
+    """What to do after a shard's process has ended.
 
     Args:
         code: exit code, negative for a signal.
-        attempt: how many processes this shard has had, from 1.
+        attempt: number of the process, from 1.
         retries_per_shard: ``execution.retries.perShard``.
 
     Returns:
-        ``done``, ``fail`` (the run ends), ``lost`` (the shard is given up, the chain goes on) or ``retry``.
+        ``done``, ``fail`` (the run ends), ``lost`` (the shard is given up, the chain continues) or ``retry``.
     """
     if code == ExitCode.COMPLETE:
         return "done"
@@ -57,20 +57,20 @@ def explanation(code: int) -> str:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:
             return f"killed by signal {number}"
-    names = {ExitCode.SHARD_LOST: "the shard cannot go on", ExitCode.SAMPLE_TIMEOUT: "a sample took too long"}
+    names = {ExitCode.SHARD_LOST: "the shard cannot continue", ExitCode.SAMPLE_TIMEOUT: "a sample took too long"}
     return names.get(ExitCode(code), f"exit code {code}") if code in list(ExitCode) else f"exit code {code}"
 
 
 def of_publication(plan: Plan, report: Report) -> Outcome:
-    """The end of a run that went through to publish.
+    """The outcome of a run that completed publish.
 
-    Samples that a rule of the pipeline left out, a picture without a person say, are a result like any other, told by
-    a warning of the report, unless nothing else is left. They are not among its `samples` and `rejected`.
+    Samples that a rule of the pipeline left out, such as pictures without a person, are not failures. A warning in the
+    report mentions them, and they count neither as `samples` nor as `rejected`. The run fails only if nothing is left.
     """
     missing = sum(counts.missing for counts in report.stages.values())
     failed = report.rejected + sum(counts.failed for counts in report.stages.values())
     if missing:
-        message = f"{missing} samples have no result after all passes; the logs tell why their processes ended"
+        message = f"{missing} samples have no result after all passes; the logs say why their processes ended"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
     if report.awaiting:
         wait = "1 sample waits" if report.awaiting == 1 else f"{report.awaiting} samples wait"
@@ -90,7 +90,7 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
 
 
 def failed(code: ExitCode, report: Report | None) -> Outcome:
-    """The end of a run that a process ended: exit code 10 or 20."""
+    """The outcome of a run that a process ended with exit code 10 or 20."""
     reason = report.reason if report else code.name
     message = report.message if report else "the process ended without saying why; see its log"
     if code == ExitCode.SAMPLE_FAILED or reason == "TooManyFailures":
@@ -101,7 +101,7 @@ def failed(code: ExitCode, report: Report | None) -> Outcome:
 
 
 def _value(text: str | None) -> Any:
-    """A value that a process told as text: lists and numbers as such, anything else as it is."""
+    """Parses a value that a process reported as text; anything that is not a Python literal stays text."""
     if text is None:
         return ABSENT
     try:
@@ -111,20 +111,20 @@ def _value(text: str | None) -> Any:
 
 
 def lost(step: str, why: str, log: str) -> Outcome:
-    """The end of a run whose index or publish could not be done."""
+    """The outcome of a run whose index or publish step failed."""
     text = f"the {step} step could not be done: {why}" + (f"\n{log}" if log else "")
     return Outcome(COMMAND_SAMPLES_FAILED, "StepLost", text)
 
 
 def interrupted() -> Outcome:
-    """The end of a run that the user ended."""
+    """The outcome of a run that the user interrupted."""
     return Outcome(COMMAND_INTERRUPTED, "Interrupted", "interrupted; run the same command to continue")
 
 
 def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None:
-    """The end of a run that cannot begin: stages need variables that the environment lacks. None when all are there.
+    """The outcome if the environment lacks variables that selected stages need, else None.
 
-    In a cluster they come from Secrets; on one machine nothing else has them.
+    In a cluster they come from Secrets; a local run has only its environment.
     """
     problems = tuple(
         Problem(stage.secret.variable, ABSENT, f"set this environment variable: stage {stage.name} needs it")
@@ -135,7 +135,7 @@ def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None
 
 
 def _nothing_was_readable(plan: Plan, report: Report) -> bool:
-    """Every sample was rejected by the index or failed in the first stage for a reason of its own."""
+    """Whether the index rejected every sample, or the first stage failed it for a reason in the input."""
     first = report.stages.get(plan.chain[0].name, StageCounts())
     if not report.failures or first.done or first.skipped:
         return False

@@ -1,4 +1,4 @@
-"""Stage processes: forked by a server, watched and ended. None outlives the process that started it."""
+"""Starts, watches and ends stage processes. A fork server starts them; none outlives the command line."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from scenewright_stages.contract.forks import FORK_SERVER_MODULE, SOCKET_ENVIRON
 from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Task
 
 WORKER_MODULE = "scenewright_stages.worker"
-"""What a Pod runs."""
+"""Module that a Pod runs."""
 WORKER_MAIN = "scenewright_stages.worker.process.main"
-"""What a fork of the server runs."""
+"""Function that a forked process runs."""
 POLL_SECONDS = 0.1
 COUNTING_SECONDS = 1.0
-"""The server has so long to wait for the workers that have ended, so that their processor time counts as ours."""
+"""Time for the server to reap ended workers, so that their CPU time counts as ours."""
 
 
 class WorkerServer:
-    """The process that forks the workers of a run; started with the first of them, and again when it is lost.
+    """The process that forks the workers of a run. It starts with the first worker, and again if it dies.
 
     Args:
-        environment: of the workers, as far as they share it: thread variables count when a module is imported.
+        environment: common environment of all workers, needed here because imports read the thread variables.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -40,10 +40,10 @@ class WorkerServer:
         self._connection: socket.socket | None = None
 
     def start_worker(self, environment: Mapping[str, str], log: int, life_line: int, status: int) -> None:
-        """Asks for a worker; what becomes of it is read from the other end of the status pipe.
+        """Requests a worker. Its process number and exit code arrive through the `status` pipe.
 
         Raises:
-            OSError: no server can be started.
+            OSError: the server cannot be started.
         """
         request = Request(WORKER_MAIN, environment, log, life_line, status)
         if self._connection is not None:
@@ -53,7 +53,7 @@ class WorkerServer:
         request.send(self._restart(log))
 
     def close(self) -> None:
-        """Ends the server, whose workers do not depend on it: at once, or when it has counted those that have ended."""
+        """Ends the server after giving it a moment to reap ended workers. Running workers are not affected."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -81,16 +81,16 @@ class WorkerServer:
 
 
 class StageProcess:
-    """A running worker process; a context manager that ends it whatever happens.
+    """A running worker process. As a context manager it always ends the process.
 
-    It runs in a session of its own, so that Ctrl-C reaches it only through us. A pipe whose write end only we hold
-    tells it when we are gone, even by SIGKILL.
+    The worker has its own session, so that Ctrl-C reaches it only through this process. It notices the death of this
+    process, even by SIGKILL, by the end of the life line: a pipe whose write end only this process holds.
     """
 
     def __init__(
         self, server: WorkerServer, task: Task, shard: int, folder: ShardFolder, environment: Mapping[str, str]
     ) -> None:
-        self._told = b""
+        self._received = b""
         self._pending: list[int] = []
         self._ended: int | None = None
         worker_end, self._life_line = os.pipe()
@@ -108,12 +108,11 @@ class StageProcess:
             os.close(status)
 
     def is_running(self) -> bool:
-        """Whether the process still runs."""
         self._listen(0.0)
         return self._ended is None
 
     def wait_a_moment(self) -> None:
-        """Waits for the process's end, at most a tenth of a second."""
+        """Waits for the process to end, at most a tenth of a second."""
         self._listen(POLL_SECONDS)
 
     @property
@@ -124,12 +123,12 @@ class StageProcess:
         return self._ended
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the process, as soon as it has begun; nothing happens when it has ended."""
+        """Sends a signal to the process once it has started; does nothing if it has ended."""
         self._pending.append(number)
         self._deliver()
 
     def kill(self) -> None:
-        """Ends the process and all that it started, at once."""
+        """Kills the process and everything that it started."""
         self.signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
@@ -145,36 +144,36 @@ class StageProcess:
         os.close(self._status)
 
     def _listen(self, seconds: float | None) -> None:
-        """Reads what the status pipe tells: the process number, then how the process ended."""
+        """Reads the status pipe: first the process number, then the exit code."""
         if self._ended is not None or not select.select([self._status], [], [], seconds)[0]:
             return
-        told = os.read(self._status, 64)
-        self._told += told
-        worker, *code = [int(line) for line in self._told.split()] or [0]
+        received = os.read(self._status, 64)
+        self._received += received
+        worker, *code = [int(line) for line in self._received.split()] or [0]
         if code:
             self._ended = code[0]
-        elif not told:
+        elif not received:
             self._ended = _end_of_lost(worker) if worker else UNEXPECTED
         else:
             self._deliver()
 
     def _deliver(self) -> None:
-        while self._told and self._ended is None and self._pending:
-            _send(int(self._told.split()[0]), self._pending.pop(0))
+        while self._received and self._ended is None and self._pending:
+            _send(int(self._received.split()[0]), self._pending.pop(0))
 
 
 def _send(worker: int, number: int) -> None:
-    """A signal to a worker; SIGKILL also to all that it has started."""
+    """Sends a signal to a worker; SIGKILL also to everything that it has started."""
     with contextlib.suppress(ProcessLookupError):
         if number == signal.SIGKILL:
             with contextlib.suppress(ProcessLookupError):
-                # It has no group of its own in its first moment.
+                # Just after the fork it has no process group of its own yet.
                 os.killpg(worker, number)
         os.kill(worker, number)
 
 
 def _end_of_lost(worker: int) -> int:
-    """Ends a worker of which nobody will tell any more, and waits until it is gone; its exit code."""
+    """Kills a worker whose server is gone and waits for it to end; returns its exit code."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(worker)
         _send(worker, signal.SIGKILL)

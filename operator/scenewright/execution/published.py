@@ -1,4 +1,4 @@
-"""The whole story of a publication: reports are cut to fit a Pod's termination message, local results are not."""
+"""Reads publications from local outputs: full failures and warnings, retry tokens and hashes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ SUMMARY = "summary.json"
 
 
 def completed(report: Report, output_uri: str) -> Report:
-    """The report of publish with failures and warnings in full; unchanged when the output is not local."""
+    """The publish report with all failures and warnings; unchanged if the output is not local.
+
+    Reports are cut to fit into a Pod's termination message; the local files are complete.
+    """
     folder = local_path(output_uri)
     if folder is None:
         return report
     summary = read_json(folder / SUMMARY)
-    # Samples that a rule left out, or that wait for a person, are no failures.
+    # Samples that a rule left out, or that wait for a choice, are not failures.
     failures = _failures(folder / DROPPED, {AWAITING, *summary.get("leftOut", {})})
     warnings = [str(warning) for warning in summary.get("warnings", [])]
     changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
@@ -34,7 +37,7 @@ def completed(report: Report, output_uri: str) -> Report:
 
 
 def last_retry_token(output_uri: str) -> str | None:
-    """``execution.retryToken`` of the last run into a local output; None when there was none or it is not local."""
+    """``execution.retryToken`` of the last run into a local output; None if there was none."""
     folder = local_path(output_uri)
     if folder is None:
         return None
@@ -45,7 +48,7 @@ def last_retry_token(output_uri: str) -> str | None:
 
 
 def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None:
-    """What another object has published for a named input into a local output; None when it has not, or not there."""
+    """Resolves a named input from a local output; None if nothing was published there."""
     folder = local_path(output_uri)
     if folder is None:
         return None
@@ -57,7 +60,7 @@ def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None
 
 
 def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[str, ResolvedInput] | ObjectReference:
-    """What the objects that a plan needs have published into their outputs here, or the first that has not."""
+    """Resolves all inputs of a plan from local outputs; returns the first object that has not published, if any."""
     found: dict[str, ResolvedInput] = {}
     for wanted in plan.inputs:
         if not wanted.kind:
@@ -71,12 +74,12 @@ def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[st
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a ``file://`` URI, None for any other."""
+    """The path of a ``file://`` URI; None for any other URI."""
     return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is none that can be read."""
+    """The object in a JSON file; empty if missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -85,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _failures(path: Path, reasons: Collection[str]) -> list[Failure]:
-    """The first rows of the list of samples that are not done; rows with one of the reasons are no failures."""
+    """The first rows of ``dropped.csv`` as failures, without rows that have one of `reasons`."""
     names = Failure.model_fields
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""The shards of a step: their processes run side by side, and each is started again until it is done or given up."""
+"""Runs the shards of a step in parallel processes, and restarts each until it is done or given up."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP, Task
 
 Slot = Mapping[str, str]
-"""Where a process may run: variables that name its GPUs."""
+"""Environment variables that assign GPUs to a process."""
 ANYWHERE: Sequence[Slot] = ({},)
 
 
 class EndOfRun(Exception):  # noqa: N818 - no error in itself
-    """The run cannot go on; carries how it ended."""
+    """Ends the run with an outcome."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -45,7 +45,7 @@ class _Attempt:
 
 
 class ShardRunner:
-    """Runs the processes of one run, all from the calling thread; `restarts` says how often each step's may restart."""
+    """Runs the processes of one run, from one thread. `restarts` returns how often a step's process may restart."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class ShardRunner:
         self._restarts = restarts
         self._indexed: dict[str, int] = {}
         self.step_seconds: dict[str, float] = {}
-        """Wall-clock seconds by step so far; steps that were up to date are not among them."""
+        """Wall-clock seconds by step so far, without steps that were up to date."""
 
     def finish(self, task: Task, shards: Sequence[int] = (0,), slots: Sequence[Slot] = ANYWHERE) -> None:
-        """Runs the shards until each is done or given up, as many at a time as there are slots.
+        """Runs the shards until each is done or given up, one per slot at a time.
 
         Raises:
-            EndOfRun: a process says that the whole run has to end, or the user does.
+            EndOfRun: a process failed the whole run, or the user interrupted it.
         """
         waiting = deque((shard, 1) for shard in shards)
         free, running = list(slots), list[_Attempt]()
@@ -91,11 +91,11 @@ class ShardRunner:
             for attempt in running:
                 attempt.resources.close()
         if len(slots) > 1:
-            # Added up over shards that ran side by side it would be more than the step took.
+            # The sum over parallel shards would be more than the step took.
             self.step_seconds[task.step] = time.monotonic() - began
 
     def report(self, task_step: str, step: str, shard: int = 0) -> Report | None:
-        """What a step reported, in the process whose task names `task_step`."""
+        """The report of a step from the process whose task is for `task_step`."""
         return self._folder.shard(task_step, shard).report(step)
 
     def _start(self, task: Task, shard: int, number: int, slot: Slot) -> _Attempt:
@@ -111,7 +111,7 @@ class ShardRunner:
         return _Attempt(shard, number, slot, process, clock, resources)
 
     def _ended(self, task: Task, attempt: _Attempt) -> list[tuple[int, int]]:
-        """What is to be started next for a shard whose process has ended: nothing, or the shard's next attempt."""
+        """Handles the end of a process; returns the shard's next attempt, if any, as (shard, attempt)."""
         code = attempt.process.code
         attempt.resources.close()
         attempt.clock.end(code)
@@ -133,17 +133,17 @@ class ShardRunner:
         return []
 
     def _give_up(self, task: Task, shard: int, code: int) -> None:
-        """A lost shard leaves samples without a record for the next pass; without an index there is no run."""
+        """Ends the run if index or publish was lost. A stage's lost shard leaves its samples to the next pass."""
         if task.step in (INDEX_STEP, PUBLISH_STEP):
             raise EndOfRun(outcomes.lost(task.step, explanation(code), self._folder.shard(task.step, shard).log_tail()))
 
     def _last_report(self, task: Task, shard: int) -> Report | None:
-        """The report of whichever step of a folded process ended it."""
+        """The report of the step that ended the process, which may be a folded one."""
         folder = self._folder.shard(task.step, shard)
         reports = [report for step in reversed(_steps(task)) if (report := folder.report(step)) is not None]
         return next((report for report in reports if report.reason), reports[0] if reports else None)
 
 
 def _steps(task: Task) -> tuple[str, ...]:
-    """The steps that a process goes through."""
+    """The steps that a process runs."""
     return (task.step, PUBLISH_STEP) if task.fold_publish else (task.step,)

@@ -1,4 +1,4 @@
-"""Which step a process is at, and how long each took: a folded process goes through several."""
+"""Tracks which step a process is in and how long each takes. A process with a folded step runs several."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scenewright_stages.contract.task import INDEX_STEP
 class StepClock:
     """Turns the progress of one process into events, and adds up the time of each step.
 
-    A step that its process passes through too quickly to be seen in the progress file is still reported.
+    A step that is too short to show up in the progress file is still reported.
 
     Args:
-        steps: that the process, which starts now, goes through.
-        shard: which one of how many.
-        totals: seconds by step, of all processes of the run; steps that were up to date are not added.
-        indexed: how many samples have to run by stage, once the index is known; shared by all processes of the run.
+        steps: the steps that the process runs; it starts now.
+        shard: index and number of shards.
+        totals: seconds by step over all processes of the run, without steps that were up to date.
+        indexed: samples to run by stage, known after the index; shared by all processes of the run.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StepClock:
         self._start(attempt)
 
     def advance(self, progress: dict[str, Any] | None) -> None:
-        """The process reported its progress; None when it has not yet."""
+        """Takes the process's latest progress; None if there is none yet."""
         if progress is None or progress["step"] not in self._steps[self._position :]:
             return
         self._move_to(progress["step"])
@@ -49,7 +49,8 @@ class StepClock:
             self._on_event(Progress.from_json(progress))
 
     def end(self, code: int) -> None:
-        """The process ended."""
+        """Takes the process's exit code."""
+
         if code == 0:
             self._move_to(self._steps[-1])
         self._finish(code)

@@ -1,1 +1,1 @@
-"""Requests to the API server, for the operator and for the commands on a cluster: one way for both."""
+"""The client of the API server, used by the operator and by the commands on a cluster."""

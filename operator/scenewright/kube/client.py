@@ -1,7 +1,7 @@
-"""Requests to the API server by the official client, which brings credentials, proxies and TLS.
+"""Sends requests to the API server through the official client, which handles credentials, proxies and TLS.
 
-Its generated API builds a model of every object that it reads and writes; we need a handful of fields and send and read
-plain JSON (docs/decisions has the measurements).
+Bodies are plain JSON. The official client's generated API would build a model of every object, of which we need only a
+few fields; ``docs/decisions/006-plain-json-and-own-informer.md`` has measurements.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Observe = Callable[[str, str, int], None]
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
-"""The verbs that do not read."""
+"""HTTP methods of the verbs that write."""
 _DOCUMENTS = Resource("", "", "documents", namespaced=False)
 _JSON = {"Accept": "application/json"}
 _CONNECT_SECONDS = 5
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=_CONNECT_SECONDS)
 PAGE = 100
-"""Objects of a page: a Pod has 12 KB as text and ten times that while it is read."""
+"""Objects per page: a Pod takes 12 KB as text, and ten times as much while it is parsed."""
 _PAGE_PAUSES = (0.2, 0.5, 1.0)
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ConfigException)
-"""No answer; the last one where the credentials cannot be read at the moment."""
+"""Errors without a response; ConfigException means that the credentials cannot be read at the moment."""
 
 
 class ApiError(Exception):
     """The API server refused a request, or could not be reached.
 
     Attributes:
-        status: HTTP status, 0 when there was no answer.
+        status: HTTP status; 0 without a response.
         reason: of the Status object, such as AlreadyExists.
         message: for people.
-        retry_after: seconds that the server asks for, None when it says nothing.
+        retry_after: seconds to wait, if the server sent any.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
@@ -56,17 +56,17 @@ class ApiError(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may well succeed later: overload, an outage, a restart."""
+        """Whether the cause is temporary, such as overload, an outage or a restart."""
         return self.status in (0, 408, 429) or self.status >= 500
 
 
 GONE = (404, 409)
-"""Answers to a change of the object of one uid: there is none of that name, or another."""
+"""Responses to a write with a uid as precondition if the object is gone, or replaced by another of the same name."""
 
 
 @contextlib.contextmanager
 def but_for(*statuses: int) -> Iterator[None]:
-    """Leaves its body at an ApiError with one of these statuses; all others are raised."""
+    """Suppresses an ApiError with one of these statuses."""
     try:
         yield
     except ApiError as error:
@@ -75,11 +75,11 @@ def but_for(*statuses: int) -> Iterator[None]:
 
 
 class Client:
-    """Typed by resource, not by model: bodies are plain JSON objects.
+    """Requests by resource, with plain JSON objects as bodies.
 
     Args:
         connection: to the API server.
-        observe: called after each request with verb, plural and HTTP status (0 without an answer).
+        observe: called after each request with verb, plural and HTTP status (0 without a response).
     """
 
     def __init__(self, connection: Connection, observe: Observe = lambda *_: None) -> None:
@@ -87,11 +87,9 @@ class Client:
         self._observe = observe
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
-        """One object."""
         return await self._request("get", resource, resource.path(namespace, name))
 
     async def list(self, resource: Resource, namespace: str = "", **parameters: str) -> Json:
-        """One page of a collection."""
         return await self._request("list", resource, resource.path(namespace), parameters)
 
     async def pages(self, resource: Resource, namespace: str = "", **parameters: str) -> AsyncIterator[Json]:
@@ -106,7 +104,7 @@ class Client:
                 return
 
     async def _page(self, resource: Resource, namespace: str, query: Mapping[str, str]) -> Json:
-        """A page after the first is asked for again: else a list of many pages would hardly ever come to its end."""
+        """Requests one page. Retries pages after the first, since a long list would rarely complete otherwise."""
         for pause in _PAGE_PAUSES if "continue" in query else ():
             try:
                 return await self._request("list", resource, resource.path(namespace), query)
@@ -123,7 +121,6 @@ class Client:
         )
 
     async def update(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Json:
-        """Replaces an object."""
         return await self._request("update", resource, resource.path(namespace, name), None, dict(body))
 
     async def patch(
@@ -140,18 +137,18 @@ class Client:
         return await self._request("patch", resource, path, None, dict(body), content_type)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str, propagation: str) -> Json:
-        """Deletes the object of this uid and no other."""
+        """Deletes the object, with its uid as precondition."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         return await self._request("delete", resource, resource.path(namespace, name), None, body)
 
     async def document(self, path: str) -> Json:
-        """The JSON document at a path that is no resource, such as the keys of service-account tokens."""
+        """The JSON document at a path that is not a resource, such as the keys of service-account tokens."""
         return await self._request("get", _DOCUMENTS, path, accept="application/jwk-set+json, application/json")
 
     async def watch(
         self, resource: Resource, namespace: str, silence: float, **parameters: str
     ) -> AsyncGenerator[bytes, None]:
-        """Lines of a watch, until the server ends it; `silence` seconds without a byte end it with an error."""
+        """Lines of a watch until the server ends it. Raises after `silence` seconds without any data."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
         query = {"watch": "true", **parameters}
         rest = b""
@@ -189,7 +186,7 @@ class Client:
             response = await self._open(
                 self._connection.requests, verb, path, parameters or {}, body, headers, _TIMEOUT
             )
-            # The body is always read to its end: otherwise the connection cannot be used again.
+            # Always read the whole body, so that the connection can be reused.
             data = await response.read()
         except _LOST as error:
             raise self._lost(verb, resource, error) from error
@@ -209,7 +206,7 @@ class Client:
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        """The answer with its body still to be read; where the credentials were refused, after renewing them."""
+        """The response with its body still unread. On 401 it renews the credentials and tries once more."""
         for is_last in (False, True):
             method, url, sent, _, _ = await pool.param_serialize(
                 _METHODS.get(verb, "GET"),
@@ -218,7 +215,7 @@ class Client:
                 header_params=dict(headers),
                 auth_settings=["BearerToken"],
             )
-            # The body is plain JSON already, in which the client would look for models.
+            # Pass the body here, not to param_serialize, which would search the plain JSON for models.
             answer = await pool.call_api(method, url, sent, body, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
             if response.status != 401 or is_last:

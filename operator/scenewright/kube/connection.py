@@ -1,4 +1,4 @@
-"""Where the API server is and who we are: the official client's configuration, and its two pools of connections."""
+"""Connects to the API server: the official client's configuration and its two connection pools."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Connection:
-    """Connections with current credentials; to be made while the event loop runs.
+    """Connections with current credentials. Must be created while the event loop runs.
 
     Args:
-        configuration: the official client's.
-        namespace: that requests are about where nobody names another.
-        renew: reads the credentials again, as after a 401.
+        configuration: of the official client.
+        namespace: default namespace.
+        renew: reloads the credentials, for example after a 401.
 
     Attributes:
         requests: pool for requests.
-        watches: pool for watches: they are held for minutes, and a full pool keeps everything else waiting.
+        watches: a separate pool, since watches hold their connections for minutes and would block requests.
     """
 
     def __init__(self, configuration: Configuration, namespace: str = "default", renew: Renew | None = None) -> None:
         configuration.client_session_kwargs = {
-            # The API server sets none, and looking for them is a fifth of what a request costs.
+            # The API server sets no cookies, and handling them is a fifth of a request's cost.
             "cookie_jar": aiohttp.DummyCookieJar(),
-            # Compressing costs both sides more than the wire does inside a cluster.
+            # Within a cluster, compression costs more than it saves.
             "headers": {"Accept-Encoding": "identity"},
         }
         self.configuration = configuration
@@ -44,21 +44,20 @@ class Connection:
         self.requests.user_agent = self.watches.user_agent = USER_AGENT
 
     async def renew(self) -> None:
-        """Reads the credentials again; the connections stay."""
+        """Reloads the credentials; open connections stay."""
         if self._renew is not None:
             await self._renew()
 
     async def close(self) -> None:
-        """Closes both pools."""
         await self.requests.close()
         await self.watches.close()
 
 
 async def connect(context: str = "") -> Connection:
-    """A connection with the credentials of the kubeconfig, or of the Pod's account where there is no kubeconfig.
+    """A connection with the kubeconfig's credentials, or with the Pod's service account if there is no kubeconfig.
 
     Args:
-        context: of the kubeconfig; empty: its current one.
+        context: of the kubeconfig; empty for the current one.
 
     Raises:
         config.ConfigException: there are no credentials, or no such context.
@@ -76,7 +75,7 @@ async def connect(context: str = "") -> Connection:
     loader = await config.load_kube_config(context=chosen["name"], client_configuration=configuration)
 
     async def read_again() -> None:
-        # Also runs a credential plugin again.
+        # This also reruns a credential plugin.
         await loader.load_and_set(configuration)
 
     return Connection(configuration, chosen["context"].get("namespace") or "default", read_again)

@@ -1,4 +1,4 @@
-"""The resources that the operator and the commands touch, and their paths."""
+"""The API resources that the operator and the commands use, and their paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USER_AGENT = "scenewright-operator"
 
 @dataclass(frozen=True)
 class Resource:
-    """A namespaced resource, or a cluster-wide one when `namespaced` is false."""
+    """An API resource, by default a namespaced one."""
 
     group: str
     version: str
@@ -19,7 +19,7 @@ class Resource:
     namespaced: bool = True
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Path of a collection or of an object; without a namespace, of the collection in all namespaces."""
+        """Path of an object or of a collection; without a namespace, of the collection in all namespaces."""
         parts = ["api", self.version] if not self.group else ["apis", self.group, self.version]
         if namespace and self.namespaced:
             parts += ["namespaces", namespace]

@@ -1,1 +1,1 @@
-"""From a manifest to a plan: pure functions, no input or output but their arguments and results."""
+"""Turns a manifest into a plan. Pure functions without I/O, used by the operator and by the command line."""

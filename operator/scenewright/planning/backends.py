@@ -1,4 +1,4 @@
-"""Backends of a chain: whether their licences are accepted, which revision they run, and in which image."""
+"""Backends of a chain: whether their licences are accepted, their revisions, and the images they run in."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ RevisionOf = Callable[[Weights], str]
 
 
 def declared_revision(weights: Weights) -> str:
-    """The revision that the registry declares; a local executor may know the exact commit instead."""
+    """The revision in the registry; a local executor may use the exact commit instead."""
     return weights.revision
 
 
 def revisions(chain: Iterable[StageSpec], revision_of: RevisionOf = declared_revision) -> dict[str, str]:
-    """Model id and revision of every backend in use, by ``capability/backend``; empty for weightless ones.
+    """Model id and revision of each backend in use, by ``capability/backend``; empty for backends without weights.
 
-    Those of a backend that needs several sets of weights are joined by ``+``. A backend that nobody declared is left
-    out: a pipeline of the user's own may bring it.
+    Several sets of weights of one backend are joined by ``+``. Unregistered backends are skipped: they belong to a
+    user's own pipeline.
     """
     found: dict[str, str] = {}
     for stage in chain:
@@ -37,10 +37,10 @@ def revisions(chain: Iterable[StageSpec], revision_of: RevisionOf = declared_rev
 
 
 def located_revisions(chain: Sequence[StageSpec], parameters: Params, revision_of: RevisionOf) -> dict[str, str]:
-    """Place and content of weights that the parameters name by their place, by ``capability/backend``.
+    """Location and revision of weights that the parameters give by location, by ``capability/backend``.
 
-    The place of a checkpoint says nothing about its content. Where the planner can read it, other weights at the same
-    place change the keys.
+    The location of a checkpoint does not identify its content. If `revision_of` can read the content, replacing the
+    weights at the same location changes the keys.
     """
     found: dict[str, list[str]] = {}
     for choice in choices_of(chain, parameters, [stage.name for stage in chain]):
@@ -57,9 +57,9 @@ def located_revisions(chain: Sequence[StageSpec], parameters: Params, revision_o
 def licence_problems(
     chain: Sequence[StageSpec], parameters: Params, selected: Collection[str], accepted: Sequence[str]
 ) -> list[Problem]:
-    """One problem for each licence that the stages that may run need and the spec does not accept.
+    """One problem for each licence that the selected stages need and the spec does not accept.
 
-    A refused licence is no problem where the spec lists a later backend that can serve instead.
+    A refused licence is not a problem if the spec lists another backend to fall back to.
     """
     problems: dict[str, Problem] = {}
     for choice in choices_of(chain, parameters, selected):
@@ -71,9 +71,9 @@ def licence_problems(
 
 
 def image_of(stage: StageSpec, *, on_gpu: bool) -> str:
-    """Name of the image in which a stage runs: the smallest that has what the stage and its backends need.
+    """Name of the smallest image that has what the stage and its backends need.
 
-    An image that is not one of ours is taken as it is: a pipeline or a backend of the user's own may bring one.
+    An unknown image wins: it belongs to a user's own pipeline or backend.
     """
     found = [facts for choice in stage.backend_choices() if (facts := find_backend(*choice)) is not None]
     needed = [stage.image if on_gpu or stage.image not in IMAGES else CPU_IMAGE]

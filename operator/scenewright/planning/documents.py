@@ -1,4 +1,4 @@
-"""Manifest text to raw documents: YAML 1.1 as Kubernetes reads it, with duplicate keys refused."""
+"""Parses manifests into raw documents: YAML 1.1 as in Kubernetes, but duplicate keys are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _StrictLoader(_LOADER):  # type: ignore[misc]
-    """Refuses a key that is given twice: the first one would be lost silently."""
+    """Refuses duplicate keys: PyYAML would silently drop all but the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys: set[Any] = set()
@@ -38,7 +38,7 @@ def parse_documents(text: str) -> list[dict[str, Any]]:
     """The documents of our kinds in a YAML or JSON text.
 
     Raises:
-        SpecError: not YAML, a document that is no object, or none of our kinds among them.
+        SpecError: invalid YAML, a document that is not an object, or no document of our kinds.
     """
     documents = [document for document in _load(text) if document is not None]
     if not documents:
@@ -56,7 +56,7 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
     """The document's kind.
 
     Raises:
-        SpecError: it is not one of ours.
+        SpecError: it is not one of our kinds.
     """
     kind = document.get("kind")
     if kind not in KINDS:
@@ -82,16 +82,16 @@ def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]
 
 
 def absolute_uri(uri: str, folder: Path) -> str:
-    """``file:///…`` for a path, relative ones below `folder`; URIs stay as they are."""
+    """``file:///…`` for a path; relative paths are below `folder`. URIs stay as they are."""
     if "://" in uri or not uri:
         return uri
     path = Path(uri).expanduser()
-    # As text alone: links are not followed, nothing is looked up.
+    # Only as text: symbolic links are not resolved.
     return Path(normpath(folder.absolute() / path)).as_uri() + ("/" if uri.endswith("/") else "")
 
 
 def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy of the raw tree with one leaf set; blocks on the way are made where they are missing."""
+    """A copy of the raw tree with the value set at `path`; creates missing blocks on the way."""
     if not path:
         return value
     base = dict(node) if isinstance(node, dict) else {}
@@ -100,14 +100,14 @@ def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
 
 
 def value_at(node: Any, *path: str) -> Any:
-    """The value at a path of the raw tree; None where there is none."""
+    """The value at a path of the raw tree; None if missing."""
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
     return node
 
 
 def _with_absolute_value(block: Any, path: Sequence[str], folder: Path) -> Any:
-    """The block with the text at a path made an absolute URI, if there is one."""
+    """The block with the text at `path`, if any, made an absolute URI."""
     name, *below = path
     if not isinstance(block, dict) or name not in block:
         return block

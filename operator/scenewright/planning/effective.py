@@ -1,4 +1,4 @@
-"""What is in effect: the overrides of single stages in the pipeline's parameters, and the stages that may run."""
+"""Applies ``stageOverrides`` to the pipeline's parameters, and selects the stages that may run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scenewright_stages.contract.pipeline import Pipeline, StageSpec
 def effective_parameters(
     pipeline: Pipeline, params: Params, overrides: Mapping[str, StageOverride]
 ) -> tuple[Params, tuple[StageSpec, ...]]:
-    """The parameters with the backends of ``stageOverrides`` in place, and the chain that follows from them.
+    """The parameters with the backends of ``stageOverrides``, and the chain that results from them.
 
     Raises:
-        SpecError: an override names a stage that the chain lacks, a stage without a backend, or a backend that
-            its parameter does not allow.
+        SpecError: an override names an unknown stage, a stage without backends, or a backend that the parameter
+            does not allow.
     """
     chain = pipeline.stages(params)
     block: dict[str, Any] = params.model_dump(by_alias=True, exclude_unset=True)
@@ -45,7 +45,7 @@ def effective_parameters(
 def _apply(
     block: dict[str, Any], chain: tuple[StageSpec, ...], name: str, override: StageOverride
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The raw block with the backend of one stage set, and the problems that prevent it."""
+    """The raw block with the backend of one stage set, and any problems."""
     field = f"spec.execution.stageOverrides.{name}"
     stage = next((stage for stage in chain if stage.name == name), None)
     if stage is None:
@@ -63,7 +63,7 @@ def _apply(
 def _as_overrides(
     problems: list[Problem], chain: tuple[StageSpec, ...], overrides: Mapping[str, StageOverride]
 ) -> list[Problem]:
-    """Problems of backend parameters as problems of the overrides that set them."""
+    """Maps problems of backend parameters to the overrides that set them."""
     origin = {
         ".".join(to_camel(part) for part in path.split(".")): f"spec.execution.stageOverrides.{stage.name}.backend"
         for stage in chain
@@ -77,7 +77,7 @@ def selected_stages(chain: Sequence[StageSpec], stages: Stages) -> tuple[str, ..
     """Names of the stages that may run, in the order of the chain.
 
     Raises:
-        SpecError: a name that the chain lacks.
+        SpecError: an unknown stage.
     """
     field, names = "spec.execution.stages", [stage.name for stage in chain]
     given = {f"{field}.only[{position}]": name for position, name in enumerate(stages.only)}

@@ -1,8 +1,8 @@
-"""Named inputs of an object: what its spec and its pipeline refer to beside the job's own input.
+"""Named inputs of an object: other inputs besides the job's own, such as another object's publication.
 
-A reference to another object is resolved when a run starts: to the place and hash of its publication, or of one of
-the files that it offers by name. The hash is part of the keys of the stages that read it and not of the work hash, so
-a later change of the other object starts nothing by itself.
+A reference to another object is resolved when a run starts, to the URI and hash of its publication or of one published
+file. The hash is part of the keys of the stages that read it, but not of the work hash: a new publication of the other
+object starts no new run.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class ObjectReference:
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """What a named input of another object was when the run started.
+    """Another object's publication as it was when the run started.
 
     Attributes:
         uri: of the publication.
         hash: of the publication, or of the chosen file.
-        path: of the chosen file below the publication; empty for all of it.
+        path: of the chosen file in the publication; empty for the whole publication.
     """
 
     uri: str
@@ -46,10 +46,10 @@ class ResolvedInput:
 
     @classmethod
     def of(cls, wanted: NamedInput, uri: str, publication: str, chosen: Mapping[str, str]) -> ResolvedInput:
-        """What a named input is, given the other object's output, its hash, and the files ``path@hash`` that it offers.
+        """Resolves a named input from the other object's output URI, hash and named files (``path@hash``).
 
         Raises:
-            KeyError: it offers no file of that name.
+            KeyError: the publication has no file of that name.
         """
         if not wanted.chosen:
             return cls(uri, publication)
@@ -57,12 +57,12 @@ class ResolvedInput:
         return cls(uri, digest, path)
 
     def to_json(self) -> dict[str, str]:
-        """As status and ``job.json`` hold it."""
+        """As stored in the status and in ``job.json``."""
         return {name: value for name, value in vars(self).items() if value}
 
 
 def named_inputs(pipeline: Pipeline, spec: CommonSpec, parameters: Params) -> tuple[NamedInput, ...]:
-    """All named inputs of an object, the data set of a TuningRun first."""
+    """All named inputs of an object; a TuningRun's data set comes first."""
     prefix = f"spec.{pipeline.name}."
     own = tuple(
         each if not each.field or each.field.startswith("spec.") else replace(each, field=prefix + each.field)
@@ -82,7 +82,7 @@ def named_inputs(pipeline: Pipeline, spec: CommonSpec, parameters: Params) -> tu
 
 
 def task_inputs(inputs: tuple[NamedInput, ...], resolved: Mapping[str, ResolvedInput]) -> dict[str, TaskNamedInput]:
-    """The named inputs as stage processes get them; those of objects that are not resolved are left out."""
+    """The named inputs for stage processes, without unresolved references."""
     found: dict[str, TaskNamedInput] = {}
     for each in inputs:
         other = resolved.get(each.name)

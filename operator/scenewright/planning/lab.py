@@ -1,8 +1,8 @@
-"""Defaults of a lab: what its objects need not say, because the operator's configuration says it for all of them.
+"""Lab defaults: values from the operator's configuration for whatever an object's spec leaves out.
 
-They are written like the spec of an object, as far as that goes: ``storage``, ``models``, ``scheduling``,
-``execution``, and blocks of pipelines, each of which counts for the objects that have this block. The API server fills
-in the schema's own defaults, so that a value which equals its built-in default counts as not given.
+They have the form of a spec: ``storage``, ``models``, ``scheduling``, ``execution`` and pipeline blocks. A pipeline
+block applies to objects that have this block. A value that equals its built-in default counts as not given, since the
+API server fills in the schema's defaults.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ COMMON: dict[str, type[BaseModel]] = {
     "execution": Execution,
 }
 _WHOLE = ("storage",)
-"""Blocks that are taken as one: parts of two would contradict each other."""
+"""Blocks that are replaced as a whole: a mixture of two would be inconsistent."""
 _OF_OBJECTS = {"execution": ("retryToken", "planOnly", "stages", "seed")}
-"""Fields that are about one object's work."""
+"""Fields that belong to single objects and cannot be lab defaults."""
 
 
 def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
-    """Refuses defaults that no object could have.
+    """Validates the lab defaults.
 
     Raises:
-        SpecError: every unknown block, unknown field and wrong value.
+        SpecError: with all unknown blocks, unknown fields and invalid values.
     """
     problems: list[Problem] = []
     models = _models()
@@ -60,7 +60,7 @@ def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
 
 
 def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The document with the lab's values where it says nothing, and those values by path below ``spec``."""
+    """The document with the lab defaults filled in, and the values that were filled in, by path below ``spec``."""
     spec: dict[str, Any] = document["spec"]
     models, taken = _models(), dict[str, Any]()
     for name, block in defaults.items():
@@ -76,19 +76,19 @@ def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], d
 
 
 def storage_secret(spec: Spec, defaults: Spec) -> str:
-    """The Secret with which an object with this spec reaches its storage."""
+    """Name of the Secret with the storage credentials of an object with this spec."""
     own = spec.get("storage") or {}
     given = own if any(own.values()) else defaults.get("storage") or {}
     return str(given.get("secretName", ""))
 
 
 def to_status(taken: Mapping[str, Any]) -> dict[str, str]:
-    """Values by path as a status keeps them."""
+    """Values by path as stored in the status."""
     return {path: json.dumps(value, sort_keys=True) for path, value in taken.items()}
 
 
 def in_status(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults with which the work of a status has begun, as blocks."""
+    """The lab defaults stored in a status, as blocks. The inverse of :func:`to_status`."""
     spec: dict[str, Any] = {}
     for path, value in ((status.get("effective") or {}).get("defaults") or {}).items():
         spec = with_value(spec, path.split("."), json.loads(value))
@@ -101,7 +101,7 @@ def _models() -> dict[str, type[BaseModel]]:
 
 
 def _problems(model: type[BaseModel], block: Any, field: str) -> list[Problem]:
-    """What is wrong with a part of a block: what is missing may come from the objects."""
+    """Problems of a partial block. Missing fields are fine, since objects may set them."""
     try:
         model.model_validate(block, strict=True)
     except ValidationError as error:
@@ -110,7 +110,7 @@ def _problems(model: type[BaseModel], block: Any, field: str) -> list[Problem]:
 
 
 def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Values with their paths: fields that are blocks are walked through, lists and mappings are one value."""
+    """Paths and values of all leaves. Blocks are descended into; lists and mappings are leaves."""
     if path[-1] in _WHOLE:
         yield path, block
         return
@@ -123,7 +123,7 @@ def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Pa
 
 
 def _is_given(spec: Spec, path: Path, model: type[BaseModel]) -> bool:
-    """Whether the spec has a value there other than the built-in default."""
+    """Whether the spec has a value at the path other than the built-in default."""
     value: Any = spec
     for part in path:
         if not isinstance(value, Mapping) or value.get(part) is None:

@@ -1,4 +1,4 @@
-"""``--set path=value``: changes of a raw document, typed by YAML, with near matches for misspelt paths."""
+"""``--set path=value``: changes a raw document. YAML types the values; a misspelt path gets suggestions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """The document with every ``path=value`` applied, in order.
 
-    A path counts from the document's root (``spec.vistadream.coarse.frames``), from ``spec``
-    (``execution.seed``) or from the pipeline block (``coarse.frames``).
+    A path starts at the document's root (``spec.vistadream.coarse.frames``), at ``spec`` (``execution.seed``) or at
+    the pipeline block (``coarse.frames``).
 
     Raises:
         SpecError: no ``=``, invalid YAML, or a path that does not exist.
@@ -47,13 +47,13 @@ def _parse(assignment: str) -> tuple[list[str], Any]:
 def _resolve(
     path: list[str], document: dict[str, Any], spec_model: type[BaseModel], pipelines: Sequence[str]
 ) -> list[str]:
-    """The path from the root; raises SpecError with near matches when no reading of it exists."""
+    """The path from the document's root; raises SpecError with suggestions if there is no such field."""
     block = _pipeline_of(document, pipelines)
     inside = [["spec", *path], ["spec", block, *path]] if block else [["spec", *path]]
-    readings = [path] if path[0] in _ROOTS else inside
-    problems = [problem for reading in readings if (problem := _unknown(reading, spec_model))]
-    if len(problems) < len(readings):
-        return next(reading for reading in readings if _unknown(reading, spec_model) is None)
+    candidates = [path] if path[0] in _ROOTS else inside
+    problems = [problem for candidate in candidates if (problem := _unknown(candidate, spec_model))]
+    if len(problems) < len(candidates):
+        return next(candidate for candidate in candidates if _unknown(candidate, spec_model) is None)
     raise SpecError([max(problems, key=lambda problem: ("did you mean" in problem.remedy, problem.field.count(".")))])
 
 
@@ -64,7 +64,7 @@ def _pipeline_of(document: Mapping[str, Any], pipelines: Sequence[str]) -> str |
 
 
 def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
-    """The problem of the first part of the path that names no field; None when all do."""
+    """The problem of the first unknown part of the path; None if the path exists."""
     if path[0] == "metadata":
         return None
     annotation: Any = spec_model
@@ -81,5 +81,5 @@ def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
 
 
 def _camel(part: str) -> str:
-    """``max_resolution`` is taken as ``maxResolution``; stage names keep their dashes."""
+    """``max_resolution`` becomes ``maxResolution``; dashes in stage names stay."""
     return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), part)

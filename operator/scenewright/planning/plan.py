@@ -1,4 +1,4 @@
-"""The plan of an object: its pipeline, effective parameters, chain of stages, keys and work hash."""
+"""Plans an object (:func:`make_plan`): its pipeline, effective parameters, chain of stages, keys and work hash."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from scenewright_stages.contract.task import TaskRetries
 
 @dataclass(frozen=True)
 class Plan:
-    """What an object asks for, ready to be carried out.
+    """Everything needed to run an object.
 
     Attributes:
         kind, name, namespace: of the object.
-        spec: as validated.
-        pipeline: the pipeline whose block the spec holds.
-        parameters: effective ones of the pipeline, after ``stageOverrides``.
-        chain: all stages of the pipeline with these parameters, in the order in which they run.
-        selected: names of those that may run.
-        inputs: inputs beside the job's own, such as the data set of a TuningRun.
-        lab: values that came from the lab's defaults, by path below ``spec``.
-        resolved: what those of other objects were when the run started, by name.
+        spec: validated.
+        pipeline: the pipeline whose block is in the spec.
+        parameters: the pipeline's parameters with ``stageOverrides`` applied.
+        chain: all stages of the pipeline with these parameters, in running order.
+        selected: names of the stages that may run.
+        inputs: inputs besides the job's own, such as the data set of a TuningRun.
+        lab: values that came from the lab defaults, by path below ``spec``.
+        resolved: inputs from other objects as they were when the run started, by name.
         revisions: model revision of each backend in use, by ``capability/backend``.
         keys: key of every stage of the chain.
-        work_hash: equal hashes mean the same work; only another one starts another run.
-        retries: in effect, with the pipeline's own number where the spec gives none.
+        work_hash: equal hashes mean the same work; a new run starts only when it changes.
+        retries: effective retries; the pipeline's default counts where the spec sets none.
     """
 
     kind: Kind
@@ -60,15 +60,15 @@ class Plan:
 
     @property
     def input_uri(self) -> str:
-        """Of the job's own input; empty for a TuningRun, which has none."""
+        """URI of the job's own input; empty for a TuningRun, which has none."""
         return self.spec.input.uri if isinstance(self.spec, JobSpec) else ""
 
     def references(self) -> dict[str, ObjectReference]:
-        """The objects that it needs, by the name of the input."""
+        """The objects that this one refers to, by the name of the input."""
         return {each.name: ObjectReference(each.kind, each.object) for each in self.inputs if each.kind and each.object}
 
     def with_resolved(self, resolved: Mapping[str, ResolvedInput]) -> Plan:
-        """The plan of a run that starts now: what other objects hold is part of the keys."""
+        """The plan with resolved inputs from other objects. Their hashes change the keys."""
         if not resolved:
             return self
         hashes = {name: each.hash for name, each in resolved.items()}
@@ -76,11 +76,11 @@ class Plan:
         return replace(self, resolved=dict(resolved), keys=keys)
 
     def stage(self, name: str) -> StageSpec:
-        """One stage of the chain; KeyError when there is none of that name."""
+        """The stage of that name; KeyError if the chain has none."""
         return {stage.name: stage for stage in self.chain}[name]
 
     def effective_object(self) -> dict[str, Any]:
-        """The object with all defaults and overrides written out, as ``job.json`` keeps it."""
+        """The object with all defaults and overrides written out, as in ``job.json``."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec["execution"]["retries"] = self.retries.model_dump(mode="json", by_alias=True)
         spec[self.pipeline.name] = self.parameters.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -100,12 +100,12 @@ def make_plan(
     """The plan of a raw document with absolute URIs.
 
     Args:
-        document: the object as its file holds it.
-        revision_of: which revision of weights will run; it is part of the keys.
-        defaults: of the lab, for what the document does not say.
+        document: the raw object.
+        revision_of: returns the revision of the weights that will run; it is part of the keys.
+        defaults: the lab defaults.
 
     Raises:
-        SpecError: with all problems that can be told without looking at the input.
+        SpecError: with all problems that can be found without reading the input.
     """
     kind = kind_of(document)
     lab: Mapping[str, Any] = {}
@@ -119,7 +119,7 @@ def make_plan(
     given: Params = getattr(spec, pipeline.name)
     overrides = spec.execution.stage_overrides
     if "execution.stageOverrides" in lab:
-        # A lab's overrides are for the stages of all pipelines. An object takes those of its own.
+        # Lab overrides may name stages of any pipeline: use those of this object's pipeline.
         names = {stage.name for stage in pipeline.stages(given)}
         overrides = {name: override for name, override in overrides.items() if name in names}
     parameters, chain = effective_parameters(pipeline, given, overrides)
@@ -148,9 +148,9 @@ def make_plan(
 
 
 def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
-    """Hash of all that decides what is made and how it is tried; values at their defaults are left out of it.
+    """Hash of everything that determines the results and the retries. Values equal to their defaults are left out.
 
-    Suspension, parallelism, priority, deadlines and TTL are not in it: they start nothing.
+    Suspension, parallelism, priority, deadlines and TTL are not part of it, so changing them starts no new run.
     """
     execution = spec.execution
     sources = {name: getattr(spec, name) for name in ("input", "dataset") if hasattr(spec, name)}
@@ -162,7 +162,7 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
             "stages": _differences(execution.stages),
             "seed": execution.seed,
             "samplesPerShard": execution.samples_per_shard,
-            "retries": _retries_apart(execution.retries, pipeline),
+            "retries": _changed_retries(execution.retries, pipeline),
             "onSampleError": execution.on_sample_error,
             "models": _differences(spec.models),
             "retryToken": execution.retry_token,
@@ -170,8 +170,8 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
     )
 
 
-def _retries_apart(given: Retries, pipeline: Pipeline) -> dict[str, Any]:
-    """The retries that differ from those of a manifest that says nothing of them."""
+def _changed_retries(given: Retries, pipeline: Pipeline) -> dict[str, Any]:
+    """The effective retries that differ from the pipeline's defaults."""
     usual = effective_retries(Retries(), pipeline.retries_per_sample).model_dump(by_alias=True)
     found = effective_retries(given, pipeline.retries_per_sample).model_dump(by_alias=True)
     return {name: value for name, value in found.items() if value != usual[name]}
@@ -182,13 +182,13 @@ def _differences(block: Params) -> dict[str, Any]:
 
 
 def outputs_conflict(one: Plan, other: Plan) -> bool:
-    """Whether two objects would write to the same places: equal or nested outputs, but for folders that one hosts."""
+    """Whether two objects have equal or nested outputs, outside of folders that the outer one hosts."""
     outer, inner = sorted((one, other), key=lambda plan: len(plan.spec.output.uri.rstrip("/")))
     prefix, path = f"{outer.spec.output.uri.rstrip('/')}/", f"{inner.spec.output.uri.rstrip('/')}/"
     return path.startswith(prefix) and not is_hosted(prefix, path, outer.pipeline.hosts)
 
 
 def is_hosted(outer: str, inner: str, hosts: Iterable[str]) -> bool:
-    """Whether a place inside another one lies in a folder that the outer one's pipeline keeps for other objects."""
+    """Whether `inner` lies in a folder of `outer` that is reserved for other objects (`hosts`)."""
     below = f"{inner.rstrip('/')}/".removeprefix(f"{outer.rstrip('/')}/")
     return any(below.startswith(host) and below != host for host in hosts)

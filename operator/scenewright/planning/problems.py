@@ -1,4 +1,4 @@
-"""What is wrong with a manifest: every problem with its field, its value and the remedy."""
+"""Problems of a manifest, each with field, value and remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError
 
 ABSENT = object()
-"""Stands for the value of a field that is not there."""
+"""Stands for the value of a missing field."""
 
 _LONGEST_VALUE = 80
 
@@ -22,7 +22,7 @@ class Problem:
 
     Attributes:
         field: path in the manifest, such as ``spec.vistadream.coarse.frames``; empty for the document itself.
-        value: what was given, ABSENT when nothing was or when it says nothing.
+        value: the given value; ABSENT if missing or not helpful.
         remedy: what is allowed, or what to do.
     """
 
@@ -35,13 +35,13 @@ class Problem:
         return ": ".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Any]:
-        """As an object for programs; no ``value`` when there is none."""
+        """As JSON for programs; without ``value`` if it is ABSENT."""
         value = {} if self.value is ABSENT else {"value": self.value}
         return {"field": self.field, **value, "remedy": self.remedy}
 
 
 class SpecError(ScenewrightError):
-    """The manifest cannot be run; carries all problems that were found."""
+    """The manifest cannot be run; carries all its problems."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -49,7 +49,7 @@ class SpecError(ScenewrightError):
 
 
 def from_configuration_error(error: ConfigurationError) -> Problem:
-    """A problem from an error of the data plane, whose fields count from ``spec``."""
+    """Converts an error of the data plane, whose field paths start below ``spec``."""
     field = error.field if error.field.startswith(("spec.", "metadata.")) else f"spec.{error.field}"
     return Problem(field, error.value, error.remedy)
 
@@ -64,7 +64,7 @@ def shown(value: Any) -> str:
 
 
 def suggestion(word: str, allowed: Sequence[str]) -> str:
-    """``did you mean ...?`` when something close is allowed, and the allowed names."""
+    """The allowed names, after ``did you mean ...?`` if one of them is similar."""
     close = get_close_matches(word.lower(), [name.lower() for name in allowed], n=1, cutoff=0.6)
     hint = next((f"did you mean {name!r}? " for name in allowed if close and name.lower() == close[0]), "")
     return f"{hint}allowed: {', '.join(allowed) or 'none'}"

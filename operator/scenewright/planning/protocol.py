@@ -1,7 +1,7 @@
-"""The protocol of a run, shared by the local executor and the operator: which steps run, in which order and where.
+"""Rules for the steps of a run, shared by the local executor and the operator.
 
-A run is one or more passes over the chain: index, every selected stage that has something to do, publish. The index
-step may share the first stage's process and publish the last one's; a GPU never waits for either.
+A run is one or more passes over the chain: index, every selected stage that has work, publish. Index may be folded into
+the first stage's process, and publish into the last one's, but never so that a GPU waits for them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ RESTARTS_WITH_STATE = 100
 
 
 def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
-    """Whether the first stage's process indexes first, in a cluster.
+    """Whether the first stage's process also does the index, in a cluster.
 
-    Only where the worklist is sure to be one shard: the input is a single file. A GPU is not requested before it is
-    known that there is work for it, unless the object is new and there most probably is.
+    Only if the input is a single file, so that the worklist is certainly one shard. A stage that needs a GPU does so
+    only in an object's first run, when there is almost certainly work for it.
     """
     if not plan.selected or not plan.input_uri.lower().endswith(plan.pipeline.input.suffixes or ("\0",)):
         return False
@@ -29,18 +29,18 @@ def folds_index(plan: Plan, *, needs_gpu: bool, earlier_runs: int) -> bool:
 
 
 def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bool:
-    """Whether a stage's process publishes afterwards.
+    """Whether a stage's process also publishes.
 
     Args:
         later: the stages that may still run after it.
-        shards: of the stage; only one can know that all is done.
-        needs_gpu: a GPU does not wait for publish.
+        shards: of the stage; a shard among several cannot know that all work is done.
+        needs_gpu: whether the stage holds a GPU, which must not wait for publish.
     """
     return not later and shards == 1 and not needs_gpu
 
 
 def needs_models(plan: Plan) -> bool:
-    """Whether a step has to see to it that the model cache holds the weights of the stages that may run."""
+    """Whether the run needs a step that fills the model cache with the weights of the selected stages."""
     if not plan.spec.models.cache_claim:
         return False
     selected = [stage for stage in plan.chain if stage.name in plan.selected]
@@ -48,15 +48,15 @@ def needs_models(plan: Plan) -> bool:
 
 
 def has_work(counts: StageCounts) -> bool:
-    """Whether a stage has anything to do in this pass."""
+    """Whether a stage has samples to process in this pass."""
     return counts.todo > 0
 
 
 def restarts_of(plan: Plan, step: str) -> int:
-    """How often the process of a shard is started again after it died.
+    """How often a shard's process is restarted after it died.
 
-    A stage that keeps state may lose a process every few hours for weeks. What bounds it is the worker, which counts
-    only the deaths since the last saved state; the limit here is for processes that die before any of our code runs.
+    A stage that keeps state may run for weeks and lose a process every few hours. The worker limits the deaths since
+    the last saved state; this limit is for processes that die before any of our code runs.
     """
     given = plan.retries.per_shard
     keeps_state = any(stage.keeps_state for stage in plan.chain if stage.name == step)
@@ -64,6 +64,6 @@ def restarts_of(plan: Plan, step: str) -> int:
 
 
 def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:
-    """Whether another pass follows: samples are missing, and passes are left of those `allowed` after the first."""
+    """Whether another pass follows: samples are missing, and fewer than `allowed` extra passes were used."""
     missing = sum(counts.missing for counts in report.stages.values())
     return "again" if missing and passes_done <= allowed else "finished"

@@ -1,4 +1,4 @@
-"""The task of every stage process of a plan: the same on a laptop and in a cluster."""
+"""Builds the task of a stage process from a plan. Tasks are the same on a laptop and in a cluster."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from scenewright_stages.contract.task import (
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What is fixed for one run but is not the object's own.
+    """Settings of one run that are not part of the object.
 
     Attributes:
         run: id of the run.
-        holder: who holds the lock of the output.
+        holder: who holds the output's lock.
         model_cache: folder of the model cache as the processes see it.
         device: ``cpu``, ``cuda`` or ``auto``.
-        retry_failed: whether samples that failed before are tried again.
-        force: whether the selected stages run again although they are up to date.
-        facts: further facts for ``job.json``, such as the number of threads.
+        retry_failed: retry samples that failed before.
+        force: run the selected stages even if they are up to date.
+        facts: further entries for ``job.json``, such as the number of threads.
     """
 
     run: str
@@ -45,10 +45,10 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
     """The task of one step.
 
     Args:
-        plan: what is to be made.
+        plan: of the object.
         settings: of the run.
         step: ``index``, a stage's name or ``publish``.
-        shards: into how many shards the step's worklist is cut.
+        shards: number of shards of the step's worklist.
         flags: ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``, ``force``.
     """
     spec = plan.spec
@@ -85,10 +85,10 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
 
 
 def task_text(task: Task) -> str:
-    """The task as its environment variable holds it.
+    """The task as JSON for its environment variable.
 
     Raises:
-        ValueError: it exceeds 32 KiB, which bounded fields of the API prevent.
+        ValueError: it exceeds 32 KiB; the limits on API fields prevent that.
     """
     text = task.model_dump_json(by_alias=True, exclude_defaults=True)
     if len(text.encode()) > MAXIMUM_TASK_BYTES:

@@ -1,4 +1,4 @@
-"""A raw document to a typed object, or all of its problems at once."""
+"""Validates a raw document: returns a typed object, or raises with all problems at once."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _REMEDIES: dict[str, Callable[[Context], str]] = {
 def validated(document: Mapping[str, Any], manifest_model: type[Manifest[Any]]) -> Manifest[Any]:
     """The typed object of a raw document.
 
-    Strict about types: ``"5"`` is no number and ``1`` is no text, as at the API server.
+    Strict about types, like the API server: ``"5"`` is not a number and ``1`` is not text.
 
     Raises:
-        SpecError: with every problem of the document.
+        SpecError: with all problems of the document.
     """
     try:
         return manifest_model.model_validate(document, strict=True)
@@ -55,9 +55,9 @@ def validated(document: Mapping[str, Any], manifest_model: type[Manifest[Any]]) 
 def problems_of(
     error: ValidationError, model: type[BaseModel], prefix: str = "", ignored: Collection[str] = ()
 ) -> list[Problem]:
-    """The problems of a pydantic error, by field; several readings of one field (a union) become one problem.
+    """The problems of a pydantic error, one per field: the errors of a union's members are merged.
 
-    Errors of the ``ignored`` pydantic types are left out.
+    Errors of the `ignored` pydantic types are skipped.
     """
     merged: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
@@ -86,7 +86,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list
     if detail["type"] in ("literal_error", "enum"):
         return [Problem(field, detail["input"], _choices(detail["input"], context))]
     if detail["type"] == "value_error":
-        # What a validator of the model itself said, without pydantic's introduction.
+        # The message of one of our own validators, without pydantic's prefix.
         return [Problem(field, ABSENT, detail["msg"].removeprefix("Value error, "))]
     if detail["type"] == "missing":
         return [Problem(field, ABSENT, "is required")]
@@ -106,7 +106,7 @@ def no_such_field(name: str, block: type[BaseModel] | None) -> str:
 
 
 def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:
-    """The path of a pydantic location without its marks for unions and keys, and the block that holds its end."""
+    """The field path of a pydantic location, without its markers for unions and keys, and the block of the field."""
     path = ""
     annotation: Any = model
     owner: type[BaseModel] | None = model
@@ -125,12 +125,12 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str
 
 
 def field_of(block: type[BaseModel], alias: str) -> FieldInfo | None:
-    """The field that a document writes as ``alias``; None if the block has no such field."""
+    """The field with that alias or name; None if the block has no such field."""
     return next((field for name, field in block.model_fields.items() if alias in (field.alias, name)), None)
 
 
 def block_of(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that is a block; None for values, lists and mappings."""
+    """The model of a field that is a block; None for scalars, lists and mappings."""
     candidates = [annotation, *([] if get_origin(annotation) in (dict, list, tuple) else get_args(annotation))]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
@@ -141,7 +141,8 @@ def _item_of(annotation: Any) -> Any:
 
 
 def _lookup(value: Any, path: str) -> Any:
-    """The value at a dotted path of the raw input, ABSENT when it was left to its default."""
+    """The value at a dotted path of the raw input; ABSENT if it was not given."""
+
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
             return ABSENT

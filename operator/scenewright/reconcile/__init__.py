@@ -1,1 +1,1 @@
-"""The reconciler: observe, plan (pure), act, in this order; each module says which of them it is."""
+"""The reconciler: ``watch`` and ``cache`` observe, ``decide`` is pure, ``act`` and ``status`` write to the cluster."""

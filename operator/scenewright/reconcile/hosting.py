@@ -1,7 +1,7 @@
-"""kopf hosts the process: it hears signals, begins and ends the operator's work, and watches our three kinds.
+"""Runs the operator inside kopf, which handles signals, starts and stops the work, and watches our three kinds.
 
-No finalizers, no annotations, no state in it: every event is handed on. When it ends, as it does when the API server
-answers a watch with 410, the process ends. The kubelet starts it again, and it goes on from what it finds.
+kopf only passes events on; there are no finalizers, annotations or handler state. When kopf exits, for example because
+the API server answers a watch with 410, the process exits too. The kubelet restarts it and it resumes from the cluster.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Take = Callable[[str, str | None, dict[str, Any]], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 _END_SECONDS = 25.0
-"""Given to everything to end in, inside a Pod's grace period; kopf then kills the process."""
+"""Time for a clean shutdown, within a Pod's grace period; after it kopf kills the process."""
 
 
 async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, work: Work) -> int:
     """Runs until a signal, or until kopf or the work fails; returns the process's exit code.
 
     Args:
-        connection: whose credentials kopf uses as well.
-        namespaces: to watch; none for all.
+        connection: kopf uses its credentials too.
+        namespaces: to watch; empty for all.
         take: called with kind, type and object of each event.
-        work: what else the operator does; begun at the start and cancelled, and waited for, at the end.
+        work: the operator's main coroutine; started with kopf, cancelled and awaited at the end.
     """
     # kopf logs every event of every object.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
@@ -49,7 +49,7 @@ async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, 
             namespaces=namespaces,
         )
     except Exception:
-        logger.exception("kopf has ended, and so does the operator")
+        logger.exception("kopf has failed; the operator exits")
         return 1
     finally:
         await working.end()
@@ -57,7 +57,7 @@ async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, 
 
 
 class _Working:
-    """The work as a task of kopf's loop."""
+    """The operator's work as a task in kopf's event loop."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -65,19 +65,19 @@ class _Working:
         self.failed = False
 
     def begin(self) -> None:
-        """Starts it; must not be waited for, since a signal during kopf's start skips the cleanup."""
+        """Starts the task without waiting: a signal during kopf's startup would skip the cleanup."""
         self._task = asyncio.create_task(self._work(), name="work")
         self._task.add_done_callback(self._ended)
 
     async def end(self) -> None:
-        """Cancels it and waits for its end."""
+        """Cancels the task and waits for it to end."""
         if self._task is not None:
             self._task.remove_done_callback(self._ended)
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """kopf would not notice that the work has failed."""
+        """Stops kopf, which would not notice that the work has failed."""
         self.failed = True
         if not task.cancelled():
             logger.error("the operator's work has ended", exc_info=task.exception())
@@ -87,7 +87,7 @@ class _Working:
 def _registry(connection: Connection, take: Take, working: _Working) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    # Tried again it would work twice.
+    # A retry would start the work twice.
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def begin(**_: Any) -> None:
         working.begin()
@@ -110,7 +110,7 @@ def _registry(connection: Connection, take: Take, working: _Working) -> kopf.Ope
 
 
 async def credentials(connection: Connection) -> kopf.ConnectionInfo:
-    """The official client's credentials as kopf wants them."""
+    """The official client's credentials in kopf's format."""
     found = connection.configuration
     scheme, _, token = (await found.get_api_key_with_prefix("BearerToken") or "").partition(" ")
     return kopf.ConnectionInfo(
@@ -128,22 +128,22 @@ async def credentials(connection: Connection) -> kopf.ConnectionInfo:
 
 
 class _Backoffs:
-    """Pauses between attempts without an end: an API server that is away is waited for."""
+    """Endless retries: the operator waits for an API server that is down."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 2, 3, 5, 8, 13, 21), itertools.repeat(30))
 
 
 def configured() -> kopf.OperatorSettings:
-    """What differs from kopf's defaults, and why."""
+    """kopf's settings where they differ from its defaults."""
     settings = kopf.OperatorSettings()
-    # Bookmarks keep a watch alive; below 62 s of patience it reconnects for nothing.
+    # Bookmarks arrive about once a minute; a timeout below 62 s would reconnect for nothing.
     settings.watching.inactivity_timeout = 70
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
-    # All objects at once, which is the default, are read as one document: of 2,000 fresh ones that takes 12 MB more.
+    # The default lists all objects in one document, which takes 12 MB more memory for 2,000 new objects.
     settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5

@@ -1,4 +1,8 @@
-"""The operator's process: builds the parts, starts the loops, and ends when one of them ends."""
+"""The operator process: wires the parts together, runs their loops, and exits when one of them fails.
+
+``scenewright operator`` calls :func:`run_operator`. kopf hosts the process and watches our objects; our own informers
+watch Jobs and Pods.
+"""
 
 from __future__ import annotations
 
@@ -41,21 +45,21 @@ from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 logger = logging.getLogger(__name__)
 
 _LOOP_SECONDS = 180.0
-"""A loop that shows no life for so long is stuck; the slowest turn of a healthy one takes about 100 s."""
+"""A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
 _EVENT_SECONDS = 3.0
-"""Events that wait at the end are posted within this time, well inside a Pod's grace period."""
+"""Time to post queued Events at shutdown, well within a Pod's grace period."""
 
 
 class Operator:
-    """The operator's parts, wired; one per process.
+    """The operator's parts, wired together; one per process.
 
     Attributes:
-        client: speaks to the API server.
-        known: objects, Jobs and Pods as last seen; a change of them asks the queue for a look.
-        leadership: whether we may act.
-        events: Kubernetes Events that wait to be posted.
+        client: of the API server.
+        known: objects, Jobs and Pods as last seen; changes to them put keys into the queue.
+        leadership: whether this process may act.
+        events: queue of Kubernetes Events to post.
         progress: receives the counters of Pods.
-        reconciler: takes objects from the queue and brings them forward.
+        reconciler: takes keys from the queue and reconciles their objects.
     """
 
     def __init__(self, settings: OperatorSettings, connection: Connection) -> None:
@@ -86,13 +90,13 @@ class Operator:
             self.known.on_forget(forget)
 
     async def run(self) -> None:
-        """All loops; each begins when what it needs is there, and all end with the first that fails."""
+        """Runs all loops in the order of their dependencies; the first failure ends all of them."""
         namespaces = tuple(self.settings.watch_namespaces) or ("",)
         sweep = Sweep(self.client, self.known, namespaces, self.settings.resync_seconds, self._beat("sweep"))
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self.leadership.keep(), name="lease")
             await sweep.fill()
-            # Jobs before Pods, since they say whose a Pod is.
+            # Jobs before Pods: the owner of a Pod is found through its Job.
             for namespace in namespaces:
                 await self._watch(loops, JOBS, self.known.jobs, observed_job, namespace)
             for namespace in namespaces:
@@ -136,7 +140,7 @@ async def run_operator(settings: OperatorSettings, connection: Connection | None
 
 
 async def _work(operator: Operator) -> None:
-    """Waits for the lease, fills the caches and reconciles until it is cancelled.
+    """Waits for the lease, fills the caches and reconciles until cancelled.
 
     Raises:
         BaseExceptionGroup: a loop has failed, or another operator has taken the lease.

@@ -1,4 +1,4 @@
-"""The operator's configuration: a YAML file, checked when it starts."""
+"""The operator's configuration: a YAML file that is validated at startup."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ class LeaseSettings(Params):
 
     namespace: str = Field(default="scenewright-system", description="Namespace of the lease.")
     name: str = Field(default="scenewright-operator", description="Its name; one for each set of watched namespaces.")
-    seconds: int = Field(default=30, ge=5, le=300, description="For how long it holds without being renewed.")
+    seconds: int = Field(default=30, ge=5, le=300, description="Time until it expires without a renewal.")
 
 
 class ProgressSettings(Params):
     """The endpoint to which stage Pods push their counters."""
 
     enabled: bool = Field(default=True, description="Whether the endpoint listens.")
-    url: str = Field(default="", description="As Pods reach it; empty: no progress while a stage runs.")
+    url: str = Field(default="", description="Address for Pods; empty: no progress while a stage runs.")
     audience: str = Field(default="scenewright-progress", description="Audience of the Pods' tokens.")
     port: int = Field(default=8081, ge=0, le=65535, description="Port that it listens on; 0 for none.")
 
 
 class OperatorSettings(Params):
-    """All that the operator's ConfigMap says."""
+    """All settings in the operator's ConfigMap."""
 
     watch_namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; all when empty.")
-    workers: int = Field(default=16, ge=1, le=256, description="Objects that are worked on at once.")
+    workers: int = Field(default=16, ge=1, le=256, description="Objects that are reconciled in parallel.")
     resync_seconds: float = Field(default=240.0, ge=5.0, description="Mean time between two sweeps.")
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of metrics and health; 0 for none.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     events: bool = Field(default=True, description="Whether Kubernetes Events are posted.")
-    status_seconds: float = Field(default=10.0, ge=0.0, description="Least time between writes of mere progress.")
+    status_seconds: float = Field(default=10.0, ge=0.0, description="Minimum time between progress-only writes.")
     metrics_max_objects: int = Field(default=200, ge=0, le=5000, description="Objects named in metrics, at most.")
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
     defaults: dict[str, Any] = Field(
-        default_factory=dict, description="Parts of a spec that objects need not say: see planning.lab."
+        default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."
     )
 
     def pod_settings(self) -> PodSettings:
-        """The settings of Pods, with the address of our own progress endpoint unless they name another."""
+        """The Pod settings, with the operator's own progress endpoint unless they name another one."""
         target = self.pods.progress
         if target.url or not (self.progress.enabled and self.progress.url):
             return self.pods
@@ -72,7 +72,7 @@ class OperatorSettings(Params):
 
 
 def load_settings(path: str | None = None) -> OperatorSettings:
-    """The settings of a file, by default the one that the environment names; all defaults when it names none.
+    """Settings from a file, by default the one named in the environment; without a file, all defaults.
 
     Raises:
         SpecError: unknown fields or wrong values, each with its path.
@@ -88,5 +88,5 @@ def load_settings(path: str | None = None) -> OperatorSettings:
 
 
 def identity() -> str:
-    """Who we are in the lease: the Pod, whose restarted container is the same holder; elsewhere the process."""
+    """Holder of the lease: the Pod's name, so that a restarted container keeps it; outside a Pod, host and process."""
     return os.environ.get(IDENTITY_ENVIRONMENT) or f"{socket.gethostname()}-{os.getpid()}"

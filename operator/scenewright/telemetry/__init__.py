@@ -1,1 +1,1 @@
-"""What the operator tells of itself: metrics, Events, and the endpoint to which stage Pods push their progress."""
+"""The operator's metrics and probes, and the endpoint to which stage Pods push their progress."""

@@ -1,4 +1,4 @@
-"""Metrics and probes: liveness means that the operator's loops turn, never how much work waits."""
+"""Serves metrics and probes. Liveness means that the operator's loops are running, however much work waits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from scenewright.telemetry.metrics import REGISTRY
 
 
 class Heartbeats:
-    """When each loop last showed life."""
+    """The time of each loop's last heartbeat."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beats: dict[str, tuple[float, float]] = {}
 
     def register(self, loop: str, limit: float) -> Callable[[], None]:
-        """A function that the loop calls at each turn; it counts as dead `limit` seconds after the last one."""
+        """A function that the loop must call at each turn; the loop counts as dead after `limit` seconds without."""
 
         def beat() -> None:
             self._beats[loop] = (self._clock(), limit)
@@ -28,7 +28,7 @@ class Heartbeats:
         return beat
 
     def dead(self) -> dict[str, float]:
-        """Seconds since the last beat of each loop that is over its limit."""
+        """Seconds since the last heartbeat of each loop that exceeds its limit."""
         now = self._clock()
         return {loop: now - at for loop, (at, limit) in self._beats.items() if now - at > limit}
 
@@ -37,27 +37,26 @@ class HttpServer:
     """Serves an application on a port from start to stop."""
 
     def __init__(self, application: web.Application, keepalive_seconds: float = 75.0) -> None:
-        # Signals are kopf's business.
+        # kopf handles the signals.
         self._runner = web.AppRunner(
             application, access_log=None, keepalive_timeout=keepalive_seconds, handle_signals=False
         )
 
     async def start(self, port: int, host: str | None = None) -> int:
-        """Listens, on all addresses unless one is given; returns the port, which the system chooses for 0."""
+        """Listens on one or all addresses; returns the port, which the system picks for 0."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stops listening."""
         await self._runner.cleanup()
 
 
 class HealthServer(HttpServer):
-    """``/metrics``, ``/healthz`` (the loops turn) and ``/readyz`` (caches are filled and we lead).
+    """``/metrics``, ``/healthz`` (loops are running) and ``/readyz`` (leading, with filled caches).
 
     Args:
-        ready: whether the operator has begun its work; one that waits for the lease has not.
+        ready: whether the operator has started its work; not while it waits for the lease.
     """
 
     def __init__(self, heartbeats: Heartbeats, ready: Callable[[], bool]) -> None:

@@ -1,6 +1,6 @@
-"""Prometheus metrics of the operator: what it does, what it costs the API server, and how the jobs go.
+"""Prometheus metrics of the operator, of its load on the API server, and of the objects.
 
-No metric has an unbounded label: objects are named only in :mod:`scenewright.reconcile.status.gauges`, up to a cap.
+No label is unbounded: only :mod:`scenewright.reconcile.status.gauges` names objects, up to a maximum number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 
 REGISTRY = CollectorRegistry()
-"""Our own, so that nothing else that is imported adds to the scrape."""
+"""A registry of our own, so that imported libraries add nothing to the scrape."""
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _QUEUED = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -97,7 +97,6 @@ GPU_SECONDS = counter(
 
 
 def announce_version() -> None:
-    """Sets the version's gauge."""
     try:
         BUILD_INFO.labels(version("scenewright")).set(1)
     except PackageNotFoundError:
@@ -105,11 +104,10 @@ def announce_version() -> None:
 
 
 def observe_request(verb: str, resource: str, status: int) -> None:
-    """Counts a request to the API server."""
     API_REQUESTS.labels(verb, resource, str(status)).inc()
 
 
 def register_process_metrics() -> None:
-    """Adds the process's own figures (CPU, memory, file descriptors, garbage collection) to the scrape."""
+    """Adds metrics of the process (CPU, memory, file descriptors, garbage collection) to the scrape."""
     ProcessCollector(registry=REGISTRY)
     GCCollector(registry=REGISTRY)

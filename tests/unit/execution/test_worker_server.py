@@ -20,7 +20,9 @@ from scenewright.execution.process import StageProcess, WorkerServer
 from scenewright.planning.plan import Plan
 from scenewright.planning.tasks import RunSettings, task_of
 
-PATIENCE = 60.0
+PATIENCE = 240.0
+ENDLESS = 3600.0
+"""Only a signal ends a worker that sleeps for this long."""
 HERE = Path(__file__).parent
 
 
@@ -81,7 +83,7 @@ def is_gone(number: int) -> bool:
 
 
 def test_a_worker_finds_its_stage_imported_and_has_a_session_and_variables_of_its_own(scripted: Scripted) -> None:
-    with scripted.start(sleep=PATIENCE):
+    with scripted.start(sleep=ENDLESS):
         worker = scripted.worker()
         assert scripted.lines()[-1]["loaded"]
         assert os.getsid(worker) == worker
@@ -109,7 +111,7 @@ def test_the_processor_time_of_workers_counts_as_the_commands(scripted: Scripted
 
 
 def test_a_server_that_was_killed_is_started_again_and_its_workers_run_on(scripted: Scripted) -> None:
-    with scripted.start(sleep=PATIENCE) as first:
+    with scripted.start(sleep=ENDLESS) as first:
         server = parent(parent(scripted.worker()))
         os.kill(server, signal.SIGKILL)
         await_true(lambda: is_gone(server))
@@ -121,7 +123,7 @@ def test_a_server_that_was_killed_is_started_again_and_its_workers_run_on(script
 
 
 def test_a_worker_of_which_nobody_can_tell_any_more_is_ended_before_it_counts_as_lost(scripted: Scripted) -> None:
-    with scripted.start(sleep=PATIENCE, deaf=True) as lost:
+    with scripted.start(sleep=ENDLESS, deaf=True) as lost:
         worker = scripted.worker()
         os.kill(parent(worker), signal.SIGKILL)
         assert lost.code == -signal.SIGKILL
@@ -129,7 +131,7 @@ def test_a_worker_of_which_nobody_can_tell_any_more_is_ended_before_it_counts_as
 
 
 def test_a_signal_sent_before_the_worker_exists_reaches_it(scripted: Scripted) -> None:
-    with scripted.start(sleep=PATIENCE, deaf=True) as worker:
+    with scripted.start(sleep=ENDLESS, deaf=True) as worker:
         worker.kill()
         assert worker.code == -signal.SIGKILL
 

@@ -381,8 +381,8 @@ def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
 
 def test_who_may_not_read_the_queue_does_not_say_that_it_is_missing() -> None:
     held = suspended_by_queue()
-    held.cluster.truths["workload"] = (None, "cannot be told: 403 Forbidden: workloads is forbidden")
-    words = "waits in the queue lab; why cannot be told: 403 Forbidden: workloads is forbidden"
+    held.cluster.truths["workload"] = (None, "is unknown: 403 Forbidden: workloads is forbidden")
+    words = "waits in the queue lab; why is unknown: 403 Forbidden: workloads is forbidden"
     assert held.after(61) == ("Waiting", "QueuePending", words)
     assert held.after(10 * DEADLINE) == ("Waiting", "QueuePending", words)
 

@@ -326,7 +326,7 @@ def test_a_question_is_asked_once_in_a_while_and_rights_that_lack_are_no_error()
     assert asyncio.run(inspector.ask(observed, Inspection("node", "gpu-2")))
     unknown = inspector.answers("yard-uid")[Inspection("node", "gpu-2")]
     assert unknown.holds is None
-    assert "cannot be told" in unknown.message
+    assert "is unknown" in unknown.message
 
 
 @pytest.mark.parametrize("status", [0, 401, 410, 429, 500])

@@ -1,1 +1,1 @@
-"""Objects in a cluster, as their users see them; the operator's own access is elsewhere."""
+"""Access of the commands to objects in a cluster, with the user's own rights."""

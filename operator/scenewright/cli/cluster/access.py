@@ -1,6 +1,6 @@
-"""Objects in a cluster: how a user names them, and how they are read and patched.
+"""Parses references to objects in a cluster, and reads and patches the objects.
 
-The rights are those of the user: kubeconfig as kubectl finds it, else the Pod's account.
+Uses the user's credentials: the kubeconfig, as kubectl does, else the Pod's service account.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scenewright.kube.resources import OBJECTS, SECRETS
 from scenewright.planning.problems import Problem, SpecError, suggestion
 
 if TYPE_CHECKING:
-    # Both load the official client, for which only a command on a cluster can wait.
+    # Both import the slow official client, which only commands on a cluster need.
     from scenewright.kube.client import ApiError
     from scenewright.kube.connection import Connection
 
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Reference:
-    """An object of a namespace that is not known yet."""
+    """Kind and name of an object, without its namespace."""
 
     kind: str
     name: str
@@ -46,7 +46,7 @@ def parse(text: str) -> Reference:
     """The object that `text` names.
 
     Raises:
-        SpecError: it is no reference, or of no kind of ours.
+        SpecError: it is not a reference, or not one of our kinds.
     """
     word, slash, name = text.partition("/")
     kind = _kinds().get(word.lower())
@@ -63,7 +63,7 @@ def is_reference(text: str) -> bool:
 
 
 def _kinds() -> dict[str, str]:
-    """Kind by every name that it has."""
+    """Kinds by all their names: singular, plural, full and short."""
     names = {kind.lower(): kind for kind in PLURALS}
     names |= {plural: kind for kind, plural in PLURALS.items()}
     names |= {f"{plural}.{GROUP}": kind for kind, plural in PLURALS.items()}
@@ -71,7 +71,7 @@ def _kinds() -> dict[str, str]:
 
 
 class ClusterError(SpecError):
-    """The cluster cannot be asked, or refuses; says what to do."""
+    """The cluster cannot be reached or refuses; says what to do."""
 
 
 class Gone(Exception):  # noqa: N818 - a state, not an error
@@ -80,10 +80,10 @@ class Gone(Exception):  # noqa: N818 - a state, not an error
 
 @dataclass(frozen=True)
 class Place:
-    """Which cluster and namespace the user means; empty: what the kubeconfig says.
+    """Cluster and namespace that the user has chosen; empty for the kubeconfig's defaults.
 
     Attributes:
-        namespace: of the objects; ignored where all namespaces are asked for.
+        namespace: of the objects; ignored if all namespaces are requested.
         context: of the kubeconfig.
     """
 
@@ -114,11 +114,11 @@ def connect(place: Place) -> Cluster:
 
 
 class Cluster:
-    """What the commands need of a cluster: the operator's own client, waited for.
+    """A synchronous wrapper of the operator's client, for the commands.
 
     Args:
-        runner: of the event loop to which the connection belongs.
-        namespace: that the user has named; empty: the connection's own.
+        runner: of the connection's event loop.
+        namespace: chosen by the user; empty for the connection's default.
     """
 
     def __init__(self, runner: asyncio.Runner, connection: Connection, namespace: str) -> None:
@@ -131,11 +131,10 @@ class Cluster:
         atexit.register(self._close, connection)
 
     def get(self, reference: Reference) -> Json:
-        """One object."""
         return self._wait(self._client.get(OBJECTS[reference.kind], self.namespace, reference.name), str(reference))
 
     def list(self, all_namespaces: bool) -> list[Json]:
-        """The objects of all kinds, by kind, namespace and name."""
+        """The objects of all kinds, sorted by namespace, kind and name."""
         found: list[Json] = []
         namespace = "" if all_namespaces else self.namespace
         for kind, resource in OBJECTS.items():
@@ -144,27 +143,27 @@ class Cluster:
         return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["kind"], each["metadata"]["name"]))
 
     def annotate(self, reference: Reference, annotations: dict[str, str]) -> Json:
-        """Sets annotations; the spec is left alone."""
+        """Sets annotations and leaves the spec alone."""
         body = {"metadata": {"annotations": annotations}}
         request = self._client.patch(OBJECTS[reference.kind], self.namespace, reference.name, body)
         return self._wait(request, str(reference))
 
     def watch(self, reference: Reference) -> Iterator[Json]:
-        """The object now, and after each of its changes; Gone once it is deleted."""
+        """Yields the object now and after each change; raises Gone once it is deleted."""
         while True:
             found = self.get(reference)
             yield found
             yield from self._changes(reference, found["metadata"]["resourceVersion"])
 
     def secret(self, name: str) -> dict[str, str]:
-        """The values of a Secret, which the user must be allowed to read."""
+        """The values of a Secret that the user may read."""
         from base64 import b64decode
 
         found = self._wait(self._client.get(SECRETS, self.namespace, name), f"secret/{name}")
         return {key: b64decode(value).decode() for key, value in found.get("data", {}).items()}
 
     def _changes(self, reference: Reference, version: str) -> Iterator[Json]:
-        """Changes after `version`; ends when the server ends the watch or knows that version no more."""
+        """Changes after `version`; ends when the server ends the watch or no longer knows the version."""
         from pydantic_core import from_json
 
         lines = self._client.watch(
@@ -187,10 +186,10 @@ class Cluster:
             self._runner.run(lines.aclose())
 
     def _wait(self, request: Awaitable[T], what: str) -> T:
-        """The answer to a request.
+        """Waits for the response to a request.
 
         Raises:
-            ClusterError: there is none, or the API server refuses.
+            ClusterError: there is no response, or the API server refuses.
         """
         from scenewright.kube.client import ApiError
 
@@ -202,7 +201,7 @@ class Cluster:
             raise ClusterError([Problem("cluster", self._host, f"cannot be reached: {_line(error)}")]) from None
 
     def _close(self, connection: Connection) -> None:
-        # A thread that follows an object to the process's end still holds the loop.
+        # At exit, a thread that watches an object may still be running the loop.
         with contextlib.suppress(RuntimeError):
             self._runner.run(connection.close())
             self._runner.close()
@@ -213,7 +212,7 @@ async def _awaited(request: Awaitable[T]) -> T:
 
 
 def _refusal(error: ApiError, what: str, namespace: str) -> Problem:
-    """What the API server said, and what to do about it."""
+    """The API server's refusal as a problem with a remedy."""
     if error.status == 404 and "could not find the requested resource" in error.message.lower():
         return Problem(what, namespace, "this cluster does not know the kind: is the Scenewright chart installed?")
     if error.status == 404:

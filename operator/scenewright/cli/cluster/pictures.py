@@ -1,4 +1,4 @@
-"""Objects as tables and panels in a terminal."""
+"""Renders objects as tables and panels in a terminal."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ MOST_REASONS = 20
 
 
 def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> RenderableType:
-    """All objects, one line each; below them the reasons of those that do not get on, or that no operator looks at.
+    """All objects, one line each, and below them why some are stuck or not seen by an operator.
 
-    Where the terminal has less than 100 columns, pipeline and rate are left out.
+    With less than 100 columns, pipeline and rate are left out.
     """
     columns = _COLUMNS if width >= _WIDE else {name: of for name, of in _COLUMNS.items() if name not in _LEFT_OUT}
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -68,7 +68,7 @@ def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> R
 
 
 def picture(view: ObjectView) -> RenderableType:
-    """One object: how far each stage is, what failed, where the results are."""
+    """One object: progress of its stages, failures, and where the results are."""
     style = STYLES.get(view.phase, "")
     parts: list[RenderableType] = [_headline(view)]
     if view.message:
@@ -80,8 +80,8 @@ def picture(view: ObjectView) -> RenderableType:
     if view.failures:
         parts += [Text(""), _failures(view)]
     if view.lab:
-        told = ", ".join(f"{path} = {value}" for path, value in view.lab.items())
-        parts += [Text(""), Text(f"from the lab's defaults: {told}", "dim")]
+        values = ", ".join(f"{path} = {value}" for path, value in view.lab.items())
+        parts += [Text(""), Text(f"from the lab's defaults: {values}", "dim")]
     if view.outputs:
         parts += [Text(""), place_table(view.outputs.items())]
     if hint := _hint(view):
@@ -104,7 +104,7 @@ def _why(view: ObjectView) -> Text:
 
 
 def _hint(view: ObjectView) -> Text | None:
-    """What the user can do about failures of a run."""
+    """Commands for the user if samples failed."""
     if not (view.run and view.ended and (view.failed or view.phase == "Failed")):
         return None
     which = f"{view.reference} -n {view.namespace}"
@@ -133,7 +133,7 @@ def _cells(stage: StageView) -> tuple[RenderableType, ...]:
 
 
 def _middle(stage: StageView) -> RenderableType:
-    """The bar of a stage that is under way, with what went wrong behind it; for others that alone."""
+    """Failed and skipped samples, after a progress bar if the stage is running or waiting."""
     failed, skipped = (
         f"{stage.failed} failed" if stage.failed else "",
         f"{stage.skipped} skipped" if stage.skipped else "",
@@ -156,7 +156,7 @@ def _details(stage: StageView) -> list[str]:
 
 
 def _failures(view: ObjectView) -> RenderableType:
-    told = ((each["sample"], each["stage"], each.get("reason", ""), each.get("message", "")) for each in view.failures)
+    rows = ((each["sample"], each["stage"], each.get("reason", ""), each.get("message", "")) for each in view.failures)
     more = max(view.failed, len(view.failures)) - MOST_FAILURES
     hint = [Text(f"and {more} more in dropped.csv beside the results", "dim")] if more > 0 else []
-    return Group(failure_table(told), *hint)
+    return Group(failure_table(rows), *hint)

@@ -1,4 +1,4 @@
-"""Object storage as a user's command sees it: through a process of the data plane, which alone has the libraries."""
+"""Reads object storage for commands, through a process of the data plane, which has the storage libraries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StorageError(Exception):
 
 
 def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bool) -> dict[str, str]:
-    """The environment in which the storage is read: the user's own, or with the keys of the object's Secret.
+    """The environment of the reader: the user's own, optionally with the keys of the object's Secret.
 
     Raises:
         ClusterError: the user may not read the Secret.
-        SpecError: the object names none.
+        SpecError: the object has no Secret.
     """
     if not use_secret:
         return dict(os.environ)
@@ -35,7 +35,7 @@ def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bo
     if not name:
         raise SpecError([Problem("spec.storage.secretName", "", "is empty: leave out --use-secret")])
     held = cluster.secret(name)
-    # A variable of the user's own, such as an endpoint that is reachable from here, wins over the Secret's.
+    # The user's own variables override the Secret, for example with an endpoint that is reachable from here.
     return {**{key: held[key] for key in STORAGE_KEYS if key in held}, **os.environ}
 
 
@@ -51,10 +51,10 @@ def reader_command(*arguments: str) -> list[str]:
 
 
 def copy_object(uri: str, target: Path, environment: Mapping[str, str]) -> None:
-    """Copies an object here.
+    """Copies an object from the storage to a local file.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the object cannot be read.
     """
     command = reader_command("copy", uri, str(target))
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
@@ -63,6 +63,6 @@ def copy_object(uri: str, target: Path, environment: Mapping[str, str]) -> None:
 
 
 def last_line(text: str) -> str:
-    """What a failed reader says."""
+    """The error message in a failed reader's output."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else "the storage could not be read"

@@ -1,4 +1,4 @@
-"""What the status of an object says, in the words of the command line; pure."""
+"""Views of an object's status for the command line. Pure functions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class StageView:
 
     Attributes:
         done, failed, skipped, total: samples.
-        shards: such as ``3 of 12 run``; empty when there are none.
-        seconds: from its first Pod to its end or to now; None when it has not started.
-        remaining: expected seconds to its end; None when unknown.
-        numbers: what it measures of itself, such as a loss.
+        shards: such as ``3 of 12 shards running``; empty if there are none.
+        seconds: from its first Pod to its end or to now; None if not started.
+        remaining: expected seconds to its end; None if unknown.
+        numbers: its measurements, such as a loss.
     """
 
     name: str
@@ -50,7 +50,7 @@ class StageView:
 
     @property
     def share(self) -> float:
-        """How much of it has ended, 0 to 1."""
+        """Fraction of finished samples, 0 to 1."""
         return min(1.0, (self.done + self.failed + self.skipped) / self.total) if self.total else 0.0
 
 
@@ -62,11 +62,11 @@ class ObjectView:
         kind, namespace, name, pipeline, phase, stage, progress, run: as in the object.
         failed: samples that failed.
         age: seconds since its creation.
-        behind: the operator has not seen the newest spec.
+        behind: the operator has not seen the latest spec.
         reason, message: why it is in its phase.
-        notices: what else the user should know.
-        lab: what came from the lab's defaults, as JSON by path below ``spec``.
-        outputs: places by label.
+        notices: warnings for the user.
+        lab: values from the lab defaults, as JSON by path below ``spec``.
+        outputs: URIs by label.
     """
 
     kind: str
@@ -91,17 +91,17 @@ class ObjectView:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Whether it is complete or failed."""
         return self.phase in ENDS and not self.behind
 
     @property
     def reference(self) -> str:
-        """How commands name it."""
+        """Its name in commands."""
         return f"{self.kind.lower()}/{self.name}"
 
 
 def view_of(raw: Json, now: datetime) -> ObjectView:
-    """The view of an object as the API server has it; fields that a newer operator adds are passed over."""
+    """The view of a raw object; ignores fields that a newer operator adds."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     reason, message = _why(status)
     behind = status.get("observedGeneration", 0) < metadata.get("generation", 1)
@@ -129,7 +129,7 @@ def view_of(raw: Json, now: datetime) -> ObjectView:
 
 
 def summary(raw: Json) -> dict[str, Any]:
-    """The object for programs: identity, and the status as it is."""
+    """The object as JSON for programs: identity and raw status."""
     metadata = raw["metadata"]
     return {
         "kind": raw["kind"],
@@ -188,9 +188,9 @@ def _stage_line(stage: StageView) -> str:
 def _why(status: Json) -> tuple[str, str]:
     """Reason and message of the condition that explains the phase."""
     held = {each["type"]: each for each in status.get("conditions", ()) if each.get("status") == "True"}
-    told = [each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"]
-    told += [held[kind] for kind in ("Failed", "Complete", "Suspended", "Waiting", "Progressing") if kind in held]
-    return (told[0].get("reason", ""), told[0].get("message", "")) if told else ("", "")
+    found = [each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"]
+    found += [held[kind] for kind in ("Failed", "Complete", "Suspended", "Waiting", "Progressing") if kind in held]
+    return (found[0].get("reason", ""), found[0].get("message", "")) if found else ("", "")
 
 
 def _notices(status: Json, behind: bool) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""One module a command: what it does, apart from its options."""
+"""The commands, one or two to a module, without their options."""

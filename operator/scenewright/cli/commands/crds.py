@@ -1,4 +1,4 @@
-"""``scenewright crds``: writes or checks what is generated from the pipelines, the CRDs and the frozen defaults."""
+"""``scenewright crds``: writes or checks the files generated from the pipelines: CRDs and frozen defaults."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scenewright_stages.pipelines import defaults_files
 
 
 def crds_command(folders: list[Path], check: bool, installed: bool) -> int:
-    """Writes the generated files, or says which differ from what would be written.
+    """Writes the generated files, or reports which are out of date.
 
     Args:
-        folders: get the CRDs.
-        check: write nothing; exit with 1 when a file differs.
-        installed: include the pipelines of other packages; the frozen defaults of this package are left alone then.
+        folders: for the CRDs.
+        check: write nothing; exit with 1 if a file differs.
+        installed: include pipelines of other packages, and do not touch this package's frozen defaults.
     """
     files = {folder / name: text for folder in folders for name, text in crd_files(built_in=not installed).items()}
     if not installed:
@@ -40,7 +40,7 @@ def crds_command(folders: list[Path], check: bool, installed: bool) -> int:
 
 
 def _frozen_defaults() -> tuple[dict[Path, str], list[str]]:
-    """The files of frozen defaults, and defaults that changed without a new stage version."""
+    """The files with frozen defaults, and the defaults that changed without a new stage version."""
     files: dict[Path, str] = {}
     changed: list[str] = []
     for path, pipelines in defaults_files().items():

@@ -1,4 +1,4 @@
-"""``scenewright logs``: what the Pods of an object have written, from the storage, which outlives them."""
+"""``scenewright logs``: the logs of an object's Pods, read from the storage, where they outlive the Pods."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.contract import layout
 
 SECONDS_AFTER_THE_END = 6.0
-"""Pods store their logs at most every five seconds."""
+"""Longer than the five seconds between two uploads of a log."""
 _ATTEMPT = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^/-]+"
 _STYLES = ("cyan", "magenta", "green", "yellow", "blue")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which logs: empty and None mean all."""
+    """Which logs to print; empty and None mean all."""
 
     step: str = ""
     shard: int | None = None
@@ -35,7 +35,7 @@ class Selection:
     tail: int = 0
 
     def pattern(self) -> str:
-        """Of the keys below the folder of a run's logs."""
+        """Regular expression for keys in the folder of a run's logs."""
         step = re.escape(self.step) or r"[a-z0-9-]+?"
         shard = r"\d+" if self.shard is None else str(self.shard)
         return rf"(?P<step>{step})-(?P<shard>{shard})-(?P<pod>{_ATTEMPT})\.log"
@@ -43,13 +43,13 @@ class Selection:
 
 @dataclass
 class Labels:
-    """Names the source of a line: ``coarse/3``, and ``coarse/3 (2)`` for the second attempt at that shard."""
+    """Labels for the source of a line: ``coarse/3``, or ``coarse/3 (2)`` for the second attempt at that shard."""
 
     pattern: re.Pattern[str]
     _attempts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def of(self, key: str) -> tuple[str, dict[str, Any]]:
-        """The label, and the facts for programs."""
+        """The label, and the same as JSON for programs."""
         found = self.pattern.fullmatch(key)
         if found is None:
             return key, {"key": key}
@@ -79,10 +79,10 @@ def logs_command(
 
 
 def logs_prefix(raw: Mapping[str, Any], selection: Selection) -> str:
-    """Folder of the logs of the wanted run, by default the last one.
+    """Folder with the logs of the selected run, by default the last one.
 
     Raises:
-        SpecError: nothing has run yet, or the storage is on a node.
+        SpecError: nothing has run yet, or the output is on a node.
     """
     output = raw["spec"]["output"]["uri"].rstrip("/")
     run = selection.run or (raw.get("status") or {}).get("run", "")
@@ -91,7 +91,7 @@ def logs_prefix(raw: Mapping[str, Any], selection: Selection) -> str:
     if output.startswith("file://"):
         remedy = "lies on the nodes: read the logs there, or use object storage"
         raise SpecError([Problem("spec.output.uri", output, remedy)])
-    # The names of a step's logs begin with the step.
+    # All logs of a run are in one folder: get it from the path of any log file.
     return f"{output}/{layout.log_file(run, 'index', 0, 'x').rpartition('/')[0]}"
 
 
@@ -133,7 +133,7 @@ def _print(
 
 
 def _print_lines(lines: Iterator[dict[str, str]], selection: Selection, as_json: bool) -> int:
-    """Prints each line with its source, unless there can be only one; the number of lines."""
+    """Prints each line with its source; returns the number of lines."""
     labels = Labels(re.compile(selection.pattern()))
     write = _coloured_line() if sys.stdout.isatty() else lambda label, line: print(f"{label} | {line}", flush=True)
     number = 0
@@ -162,7 +162,7 @@ def _coloured_line() -> Any:
 
 
 def _close_at_the_end(cluster: Cluster, reference: Reference, reader: subprocess.Popen[str]) -> None:
-    """Lets the reader finish once the object has ended and its Pods have stored their last lines."""
+    """Lets the reader finish once the object has ended and its Pods have uploaded their last lines."""
     try:
         for raw in cluster.watch(reference):
             if (raw.get("status") or {}).get("phase") in ENDS:

@@ -1,4 +1,4 @@
-"""``scenewright mask``: starts the data plane's tool, which needs OpenCV and perhaps a model."""
+"""``scenewright mask``: starts the data plane's mask tool, which needs OpenCV and, for SAM 2, a model."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _TOOL = "scenewright_stages.reference.mask_tool"
 
 
 def mask_command(arguments: Sequence[str]) -> int:
-    """Runs the tool with these arguments in a process of its own; returns its exit code."""
+    """Runs the tool in a separate process; returns its exit code."""
     return subprocess.run([sys.executable, "-m", _TOOL, *arguments], check=False).returncode

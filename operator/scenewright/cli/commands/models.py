@@ -1,4 +1,4 @@
-"""``scenewright models``."""
+"""``scenewright models``: lists backends and their weights, downloads weights, stores the empty prompt's embedding."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 WIDTH_OF_PIPES = 160
 PROMPTED_WEIGHTS = {FLUX_FILL.id: FLUX_FILL}
-"""Weights that need no text encoders once the empty prompt's embedding lies beside them."""
+"""Weights that need no text encoders once the embedding of the empty prompt is stored with them."""
 
 
 def models_command(as_json: bool) -> int:
-    """Lists all backends with each of their weights."""
+    """Lists all backends and their weights."""
     rows = [row for facts in registry.backends() for row in _rows(facts)]
     if as_json:
         print_json({"cache": str(default_cache_dir()), "backends": rows})
@@ -35,7 +35,7 @@ def models_command(as_json: bool) -> int:
 
 
 def fetch_command(weights_id: str, accepted: str) -> int:
-    """Downloads the weights of a backend into the model cache, once their licence is accepted by name."""
+    """Downloads weights into the model cache. Their licence must be accepted by name if necessary."""
     sets = (weights for facts in registry.backends() for variant in facts.weights.values() for weights in variant)
     known = {weights.id: weights for weights in sets}
     weights = known.get(weights_id)
@@ -59,7 +59,7 @@ def fetch_command(weights_id: str, accepted: str) -> int:
 
 
 def empty_prompt_command(weights_id: str) -> int:
-    """Embeds the empty prompt with the text encoders of cached weights, and stores the embedding beside them."""
+    """Embeds the empty prompt with the text encoders of cached weights, and stores the embedding with them."""
     option = "--store-empty-prompt"
     if weights_id not in PROMPTED_WEIGHTS:
         return _refused(Problem(option, weights_id, f"must be one of {', '.join(PROMPTED_WEIGHTS)}"))
@@ -67,7 +67,7 @@ def empty_prompt_command(weights_id: str) -> int:
     if status.path is None or status.state != "present" or not status.optional_present:
         remedy = f"its text encoders are not in the model cache: scenewright models --fetch {weights_id}"
         return _refused(Problem(option, weights_id, remedy))
-    # A process of its own: the command line loads no model code.
+    # In a separate process: the command line imports no model code.
     command = [sys.executable, "-m", "scenewright_stages.backends.inpaint.flux_prompts", str(status.path)]
     return subprocess.run(command, check=False).returncode
 
@@ -78,7 +78,7 @@ def _refused(problem: Problem) -> int:
 
 
 def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
-    """One row for each set of weights of each variant; a single one for a backend without weights."""
+    """One row per set of weights of each variant; one row for a backend without weights."""
     base = {
         "capability": facts.capability,
         "backend": facts.name,
@@ -130,7 +130,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _add_backend(table: Table, title: str, rows: list[dict[str, Any]]) -> None:
-    """A line for the backend, and one below it for each of its weights."""
+    """Adds a line for the backend and one for each of its weights."""
     memory = rows[0]["gpuMemoryGiB"]
     state = rows[0]["state"] if "weights" not in rows[0] else ""
     table.add_row(f"{title} ({f'GPU, {memory:.0f} GiB' if memory else 'CPU'})", "", "", state, style="bold")

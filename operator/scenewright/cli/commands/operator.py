@@ -1,4 +1,4 @@
-"""``scenewright operator``: the control loop in a cluster."""
+"""``scenewright operator``: runs the operator in a cluster."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scenewright.reconcile.settings import OperatorSettings, load_settings
 
 @refusing
 def operator_command(config: Path | None) -> int:
-    """Runs the operator until a signal; 0 after a signal, 1 when it cannot go on, 10 for a wrong configuration."""
+    """Runs the operator. Returns 0 after a signal, 1 after a failure, 10 for an invalid configuration."""
     settings = load_settings(str(config) if config else None)
     _configure_logging(settings)
     from scenewright.reconcile.main import run_operator
 
-    # Not uvloop: after a connection that fails while it is made it may keep the descriptor (its issue 653). The next
-    # connection gets the same number and is refused, and the operator ends. An API server's restart did that.
+    # Not uvloop: after a failed connection attempt it may keep the file descriptor (its issue 653). The next connection
+    # gets the same number and fails, and the operator ends. A restart of the API server caused that.
     return asyncio.run(run_operator(settings))
 
 
@@ -33,10 +33,10 @@ def _configure_logging(settings: OperatorSettings) -> None:
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record with its traceback."""
+        """The record as JSON, with its traceback."""
         content = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

@@ -1,7 +1,7 @@
-"""``scenewright pick`` and ``scenewright retry``: what makes a run go on.
+"""``scenewright pick`` and ``scenewright retry``: continue an object that waits for a choice or has failed.
 
-``pick`` shows which samples wait for a choice, and makes it. Both set a new token in an annotation of an object in a
-cluster, so that Git's spec stays as it is.
+``pick`` lists the samples that wait for a choice, and stores choices. Both set a new retry token in an annotation of an
+object in a cluster, so that its spec stays as it is in Git.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scenewright_stages.contract.task import TaskPick
 
 @refusing
 def retry_object(target: str, place: Place, *, as_json: bool) -> int:
-    """Asks the operator to try again what failed; what is done is not made again."""
+    """Asks the operator to retry what failed; finished samples are kept."""
     token = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
     reference, cluster = parse(target), connect(place)
     raw = cluster.annotate(reference, {RETRY_ANNOTATION: token})
@@ -55,14 +55,14 @@ def pick_command(
     as_json: bool,
     others: Sequence[Path] = (),
 ) -> int:
-    """Answers the question about a sample, or lists all open questions.
+    """Stores the choices for a sample, or lists all open questions.
 
     Args:
         target: manifest, or an object in a cluster.
-        sample: which one; empty to list.
-        choices: ``question=option``, or an option alone where one thing is asked.
-        where: namespace and context, for an object in a cluster.
-        use_secret: read and write the storage with the keys of the object's own Secret.
+        sample: id of the sample; empty to list.
+        choices: ``question=option``, or options in the order of the questions.
+        where: namespace and context of an object in a cluster.
+        use_secret: access the storage with the keys of the object's Secret.
         as_json: print one JSON document.
         others: manifests of the objects that a manifest refers to.
     """
@@ -84,7 +84,7 @@ def pick_command(
 
 
 def _target(target: str, where: Place, use_secret: bool, others: Sequence[Path]) -> tuple[Plan, Mapping[str, str], Any]:
-    """The plan, the environment of its process, and what to do once a choice is stored."""
+    """The plan, the environment of its process, and a function to call once a choice is stored."""
     if not is_reference(target):
         plan = _local_plan(Path(target), others)
         again = f"`scenewright run {target}` continues with it"
@@ -102,7 +102,7 @@ def _target(target: str, where: Place, use_secret: bool, others: Sequence[Path])
 
 
 def _local_plan(file: Path, others: Sequence[Path]) -> Plan:
-    """The plan of a manifest, with what the objects that it refers to have published."""
+    """The plan of a manifest, with the publications of the objects that it refers to."""
     (plan, *more) = load_plans([file], Changes(), complete=False)
     if more:
         raise SpecError([Problem("FILE", str(file), "holds several objects; name a file with one")])
@@ -115,7 +115,7 @@ def _local_plan(file: Path, others: Sequence[Path]) -> Plan:
 
 
 def _answer(sample: str, choices: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The answer that the words of the command line make, which may leave out the name of a single question."""
+    """Parses the choices of the command line; a choice without ``question=`` answers the question at its position."""
     asked = next((each for each in questions if each["sample"] == sample), None)
     if asked is None:
         waiting = ", ".join(each["sample"] for each in questions) or "none"

@@ -1,4 +1,4 @@
-"""``scenewright plan`` and ``scenewright validate``: what manifests say, with and without a look at the input."""
+"""``scenewright plan`` and ``scenewright validate``: check manifests, with and without reading the input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WITHOUT_LAB = (
 
 @refusing
 def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, force: bool = False) -> int:
-    """Shows what a run would do; the index step looks at input and output and writes nothing."""
+    """Shows what a run would do. Runs the index step, which reads input and output and writes nothing."""
     plans = load_plans(files, changes, complete=False)
     outputs = {reference_to(plan): plan.spec.output.uri for plan in plans}
     results = [_planned(plan, outputs, force) for plan in plans]
@@ -50,7 +50,7 @@ def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, forc
 
 
 def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) -> tuple[Plan, Outcome, dict[str, Any]]:
-    """What a run would do; of an object whose inputs nobody has published yet, that it waits for them."""
+    """What a run would do, or which unpublished object it waits for."""
     resolved = resolved_from(plan, outputs)
     if isinstance(resolved, ObjectReference):
         return plan, Outcome(0, WAITS, f"waits for {resolved}, which has published nothing here yet"), {}
@@ -59,7 +59,7 @@ def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) ->
 
 
 def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:
-    """A plan for programs."""
+    """The plan as JSON for programs."""
     return {
         "kind": plan.kind,
         "name": plan.name,
@@ -110,7 +110,7 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
 
 
 def _notes(plan: Plan) -> list[str]:
-    """What a plan made here may lack; an object with a local output is for no cluster."""
+    """Limits of a plan made on this machine; none with a local output, which cannot run in a cluster."""
     return [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
 
 
@@ -140,7 +140,7 @@ def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
 
 @refusing
 def validate_command(files: Sequence[Path], changes: Changes, *, as_json: bool) -> int:
-    """Tells every problem that can be seen without the input."""
+    """Reports all problems that can be found without reading the input."""
     plans = load_plans(files, changes, complete=False)
     if as_json:
         jobs = [{"kind": plan.kind, "name": plan.name, "workHash": plan.work_hash} for plan in plans]

@@ -1,4 +1,4 @@
-"""``scenewright report`` of local results, or of an object in a cluster: how its last run ended, and its page."""
+"""``scenewright report``: the end of the last run of a local output or of an object in a cluster, and its page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = "report.html"
 
 @refusing
 def report_command(target: str, output_uri: str, open_page: bool, *, as_json: bool) -> int:
-    """Tells how the last published run ended; opens its page when asked to."""
+    """Prints how the last published run ended; with `open_page` opens its page."""
     folder = _results_folder(target, output_uri)
     report = _last_report(folder)
     page = folder / PAGE
@@ -42,7 +42,7 @@ def report_command(target: str, output_uri: str, open_page: bool, *, as_json: bo
 
 
 def _results_folder(target: str, output_uri: str) -> Path:
-    """The local results folder of a manifest or of a path."""
+    """The local output folder of a manifest, or the given folder."""
     uri = output_uri or (target if not Path(target).is_file() else _output_of(Path(target)))
     folder = local_path(absolute_uri(uri, Path.cwd()))
     if folder is None:
@@ -89,7 +89,7 @@ def _print_report(report: Report, page: Path) -> None:
 
 @refusing
 def report_object(target: str, place: Place, *, open_page: bool, use_secret: bool, as_json: bool) -> int:
-    """Tells what the status knows of the last run; `open_page` copies the page here and shows it."""
+    """Prints the object's status; with `open_page` downloads its report page and opens it."""
     reference, cluster = parse(target), connect(place)
     raw = cluster.get(reference)
     view = view_of(raw, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""``scenewright run`` and ``scenewright retry``."""
+"""``scenewright run`` and, for a manifest, ``scenewright retry``."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def run_command(
     force: bool = False,
     rerun: bool = False,
 ) -> int:
-    """Runs every document of the files, each after those that it needs; the exit code is that of the worst one.
+    """Runs all documents of the files, each after its dependencies; returns the highest exit code.
 
-    With `rerun` a viewer shows what they make.
+    With `rerun` a viewer shows the scenes while they grow.
     """
     if not rerun:
         return _run_all(load_plans(files, changes), as_json, retry_failed, force)
@@ -78,14 +78,14 @@ def _run_all(plans: Sequence[Plan], as_json: bool, retry_failed: bool, force: bo
 
 
 class DependencyNotReady(Exception):  # noqa: N818 - names a state
-    """An object that another one needs has no usable result."""
+    """A dependency has no usable result."""
 
 
 def resolved_inputs(plan: Plan, ended: Mapping[ObjectReference, tuple[Plan, str, Outcome]]) -> dict[str, ResolvedInput]:
-    """What the objects that a plan needs have published.
+    """Resolves the inputs that come from objects of this command.
 
     Raises:
-        DependencyNotReady: one of them has no usable result, or lacks the file that is wanted.
+        DependencyNotReady: one of them has no usable result, or lacks the wanted file.
     """
     found: dict[str, ResolvedInput] = {}
     for wanted in plan.inputs:
@@ -105,7 +105,7 @@ def resolved_inputs(plan: Plan, ended: Mapping[ObjectReference, tuple[Plan, str,
 
 
 def run_settings(plan: Plan, retry_failed: bool = False, force: bool = False) -> RunSettings:
-    """A run of its own for every call: crash counts are kept by run."""
+    """Settings with a new run id, since crashes are counted per run."""
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return RunSettings(
         run=f"{started}-{plan.work_hash[:8]}-{secrets.token_hex(2)}",

@@ -1,4 +1,4 @@
-"""``scenewright status``: objects in a cluster."""
+"""``scenewright status``: shows objects in a cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH_OF_PIPES = 200
 
 @refusing
 def status_command(target: str, place: Place, *, all_namespaces: bool, watch: bool, as_json: bool) -> int:
-    """Shows one object, or all of them; with `watch` until the object ends or the user stops."""
+    """Shows one object or all; with `watch` until the object ends or the user stops."""
     reference = parse(target) if target else None
     cluster = connect(place)
     if reference is None:
@@ -44,7 +44,7 @@ def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
 
 
 def _watch_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
-    """Follows the object to its end: one JSON line or a few text lines for each change, or a picture that moves."""
+    """Follows the object to its end: prints the changes as JSON or text lines, or updates a live display."""
     try:
         if not as_json and sys.stdout.isatty():
             return _watch_live(cluster, reference)
@@ -55,16 +55,16 @@ def _watch_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
 
 
 def _watch_lines(cluster: Cluster, reference: Reference, as_json: bool) -> int:
-    said: list[str] = []
+    shown: list[str] = []
     view = None
     for raw in cluster.watch(reference):
         view = _view(raw)
         lines = [json.dumps(summary(raw), ensure_ascii=False)] if as_json else plain_lines(view)
-        # A few lines at every change would drown what is new among what was said before.
-        fresh = [line for line in lines if line not in said]
+        # Print only lines that have changed.
+        fresh = [line for line in lines if line not in shown]
         if fresh:
             print("\n".join(fresh), flush=True)
-        said = lines
+        shown = lines
         if view.ended:
             break
     return exit_code(view) if view else 0

@@ -1,4 +1,4 @@
-"""Pure builders of the Jobs that carry out a plan in a cluster: one Indexed Job for each step."""
+"""Builds the Jobs that run a plan in a cluster, one Indexed Job per step. Pure functions without I/O."""
 
 from scenewright.execution.jobs.job import job_manifest
 from scenewright.execution.jobs.names import job_name, output_place

@@ -1,4 +1,4 @@
-"""The environment of a step's container: its task, where it may write, and which secrets it is given by name."""
+"""Builds the environment of a step's container: its task, writable folders and references to Secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenewright_stages.contract.task import ENVIRONMENT
 TOKEN_KEY = "HF_TOKEN"
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FLUSH_SECONDS = 5
-"""Part of the grace period that is left when the worker has to be gone: the log is stored in it."""
+"""End of the Pod's grace period that is kept free for uploading the log."""
 
 _CACHE = f"{volumes.SCRATCH}/cache"
 _WRITABLE = {
@@ -36,11 +36,11 @@ _FIXED = {
 
 
 def environment_of(request: JobRequest) -> list[dict[str, Any]]:
-    """The container's ``env``: each name once; the configuration's own variables give way to ours."""
+    """The container's ``env`` without duplicate names. Our variables override those of the configuration."""
     referenced = _referenced(request)
     taken = {entry["name"] for entry in referenced}
     values = {**request.settings.environment, **_values(request)}
-    # The kubelet would replace ``$(NAME)``, in a prompt for instance; it hands ``$$`` on as ``$``.
+    # Escape ``$`` as ``$$``: the kubelet would expand ``$(NAME)``, for instance in a prompt.
     literal = {name: value.replace("$", "$$") for name, value in values.items() if name not in taken}
     return [*({"name": name, "value": value} for name, value in literal.items()), *referenced]
 
@@ -71,7 +71,7 @@ def _worker(request: JobRequest) -> dict[str, str]:
         "SCENEWRIGHT_STORAGE_PATIENCE": str(request.settings.storage_patience_seconds),
     }
     if not request.needs.gpus:
-        # Images made for GPUs ask for all of them, which a node whose default runtime is NVIDIA's would grant.
+        # CUDA images request all GPUs, and a node with NVIDIA's runtime as its default would grant them.
         found["NVIDIA_VISIBLE_DEVICES"] = "void"
     return found
 
@@ -97,7 +97,7 @@ def _task(request: JobRequest) -> str:
         run=create.run,
         holder=request.owner.uid,
         model_cache=volumes.MODELS if request.model_claim else "",
-        # A stage that was given a GPU must not fall back to the CPU in silence.
+        # A stage that has a GPU must not silently fall back to the CPU.
         device="cuda" if request.needs.gpus else "cpu",
         retry_failed=create.retry_failed,
         facts={"threads": thread_environment({}, _threads(request))},
@@ -107,17 +107,17 @@ def _task(request: JobRequest) -> str:
 
 
 def _threads(request: JobRequest) -> int:
-    """Threads of each process: those that work together share the Pod's cores."""
+    """Threads per process: the processes of a Pod share its cores."""
     return max(1, request.needs.threads // request.processes)
 
 
 def _referenced(request: JobRequest) -> list[dict[str, Any]]:
-    """Variables whose values come from elsewhere: the Pod's own uid, and single keys of secrets."""
+    """Variables with ``valueFrom``: the Pod's own uid, and keys of Secrets."""
     own_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
     found: list[dict[str, Any]] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
     secret = request.plan.spec.storage.secret_name
     if secret:
-        # A Pod without these keys must not start: it would fall back to the node's identity.
+        # Without the required keys the Pod must not start: it would use the node's identity.
         found += [_secret(key, secret, optional=key not in REQUIRED_KEYS) for key in STORAGE_KEYS]
     token = request.plan.spec.models.token_secret_name
     if token and request.fills_models:

@@ -1,4 +1,4 @@
-"""The Job of one step of a run: Indexed, one completion for each shard."""
+"""Builds the Job of one step of a run: an Indexed Job with one completion per shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scenewright_stages.contract.keys import short_hash
 
 
 def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> dict[str, Any]:
-    """The Job as the API server takes it; the same arguments give the same Job.
+    """The manifest of the Job; the same arguments give the same manifest.
 
     Raises:
         UnknownImageError: the configuration has no image for the step.
@@ -40,7 +40,7 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
             "name": job_name(owner.kind, owner.name, owner.uid, plan.work_hash, create.step),
             "namespace": owner.namespace,
             "labels": {**found, **({names.QUEUE: queue} if queue else {})},
-            "annotations": {names.TEMPLATE: short_hash([template, queue]), **_notes(request)},
+            "annotations": {names.TEMPLATE: short_hash([template, queue]), **_annotations(request)},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": {
@@ -52,14 +52,14 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
 
 
 def queue_of(request: JobRequest) -> str:
-    """The queue that admits the Job, which is then created suspended; empty where Kubernetes starts it at once."""
+    """The queue that admits the Job, which is then created suspended; empty if Kubernetes starts it at once."""
     scheduling = request.plan.spec.scheduling
     named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
     return named or scheduling.labels.get(names.QUEUE, "")
 
 
-def _notes(request: JobRequest) -> dict[str, str]:
-    """What the operator later needs to know: GPUs of one Pod, and where the Pods write."""
+def _annotations(request: JobRequest) -> dict[str, str]:
+    """Annotations that the operator reads later: GPUs per Pod, and where the Pods write."""
     spec = request.plan.spec
     place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
     found = {names.GPUS: str(request.needs.gpus)}
@@ -100,7 +100,7 @@ _FAILURE_RULES = [
     _on_exit("FailJob", ExitCode.SAMPLE_FAILED),
     _on_exit("FailIndex", ExitCode.SHARD_LOST),
 ]
-"""What the end of a Pod means, in order; every other end counts as a failure of its index."""
+"""Pod failure policy; the first match wins, and any other failure counts against the index's backoff limit."""
 
 
 def _owner_reference(owner: Owner) -> dict[str, Any]:

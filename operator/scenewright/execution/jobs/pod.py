@@ -1,4 +1,4 @@
-"""The Pod of a step: one container that meets the restricted Pod Security Standard."""
+"""Builds the Pod of a step: one container that meets the restricted Pod Security Standard."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from scenewright.planning import backends
 from scenewright_stages.contract.pipeline import CPU_IMAGE, StageSpec
 
 SHARD_SECONDS = 900.0
-"""What the worker aims at for a shard whose size the object does not set."""
+"""Duration of a shard that the worker aims at if the object sets no shard size."""
 LOADING_SECONDS = 3600
 MAXIMUM_SHARDS = 10_000
 MAXIMUM_SECONDS = 2**31 - 1
 
 
 def pod_deadline(request: JobRequest) -> int | None:
-    """Seconds after which the kubelet ends the Pod; above all that its samples may take when every one of them uses
-    its whole time at every attempt.
+    """``activeDeadlineSeconds``: longer than all samples of the shard need if each attempt takes its full timeout.
 
-    None for a stage that keeps state: the time of its samples starts again with every state that they save, which
-    only the worker knows.
+    None for a stage that keeps state: a sample's time limit starts again with each saved state, which only the worker
+    knows.
     """
-    beside = request.settings.step_deadline_seconds
+    cpu_step_deadline = request.settings.step_deadline_seconds
     if request.stage is None:
-        return beside
+        return cpu_step_deadline
     if request.stage.keeps_state:
         return None
     execution = request.plan.spec.execution
     attempts = request.plan.retries.per_sample + 1
     seconds = LOADING_SECONDS + _samples_per_shard(request, request.stage) * execution.sample_timeout_seconds * attempts
     folded = request.create.fold_index + request.create.fold_publish
-    return min(MAXIMUM_SECONDS, seconds + folded * beside)
+    return min(MAXIMUM_SECONDS, seconds + folded * cpu_step_deadline)
 
 
 def _samples_per_shard(request: JobRequest, stage: StageSpec) -> int:
     size = request.plan.spec.execution.samples_per_shard or ceil(SHARD_SECONDS / max(stage.seconds_per_sample, 1e-3))
-    # At the cap, shards are larger than asked for, by a factor that only the index knows.
+    # At the maximum number of shards they are larger than requested, by a factor that only the index knows.
     return size * 100 if request.create.shards >= MAXIMUM_SHARDS else size
 
 
@@ -50,7 +49,7 @@ CONTAINER = "worker"
 
 
 class UnknownImageError(ValueError):
-    """The operator's configuration has no image of a name."""
+    """The operator's configuration has no image of that name."""
 
 
 def pod_spec(request: JobRequest) -> dict[str, Any]:
@@ -75,10 +74,10 @@ def pod_spec(request: JobRequest) -> dict[str, Any]:
 
 
 def image_of(request: JobRequest) -> str:
-    """The image of the step: the override's, or that of the configuration for what the stage and its backends need.
+    """The image of the step: the object's override, else the configured image that the stage and its backends need.
 
     Raises:
-        UnknownImageError: there is none.
+        UnknownImageError: the configuration does not have it.
     """
     if request.own_image:
         return request.own_image
@@ -104,7 +103,7 @@ def _container(request: JobRequest) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePath": "/dev/termination-log",
-        # A process that dies without a report at least leaves the end of its log.
+        # If a process dies without a report, the message has at least the end of its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts_of(request),
     }
@@ -122,7 +121,7 @@ def _pod_security(settings: PodSettings) -> dict[str, Any]:
 
 
 def _identity(request: JobRequest) -> dict[str, Any]:
-    """Whose rights the Pod has at the object storage and at the registry."""
+    """Service account for the object storage, and pull secrets for the registry."""
     found: dict[str, Any] = {}
     account = request.plan.spec.storage.service_account_name
     if account:
@@ -135,7 +134,7 @@ def _identity(request: JobRequest) -> dict[str, Any]:
 
 
 def _placement(request: JobRequest) -> dict[str, Any]:
-    """Where the Pod may run. The runtime class and resource claims are those of GPUs."""
+    """Where the Pod may run. Runtime class and resource claims apply only with a GPU."""
     scheduling, settings = request.plan.spec.scheduling, request.settings
     on_gpu = request.needs.gpus > 0
     found = {
@@ -150,6 +149,6 @@ def _placement(request: JobRequest) -> dict[str, Any]:
 
 
 def _as_given(block: Toleration | ResourceClaim) -> dict[str, Any]:
-    """A block of the spec as Kubernetes takes it, without what the object leaves empty."""
+    """A block of the spec in Kubernetes' form, without empty fields."""
     dumped = block.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {name: value for name, value in dumped.items() if value != ""}

@@ -1,4 +1,4 @@
-"""What a Job is built from, in one value that all builders take."""
+"""The input of the Job builders, in one value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scenewright_stages.contract.task import INDEX_STEP, MODELS_STEP, PUBLISH_ST
 
 
 class Owner(Protocol):
-    """The object that a Job belongs to."""
+    """The object that owns a Job."""
 
     @property
     def kind(self) -> str: ...
@@ -30,14 +30,14 @@ class Owner(Protocol):
 
 @dataclass(frozen=True)
 class CreateJob:
-    """Create the Job of one step of a run; on 409 the owner's uid and the work hash decide whether it is ours.
+    """Create the Job of one step of a run. On 409, owner uid and work hash decide whether the existing Job is ours.
 
     Attributes:
         step: ``models``, ``index``, a stage's name or ``publish``.
         run: id of the run.
-        shards: completions.
+        shards: number of completions.
         fold_index, fold_publish, retry_failed, plan_only: as in the worker's task.
-        resolved: what the named inputs of the run were at its start.
+        resolved: the run's named inputs as they were at its start.
     """
 
     step: str
@@ -52,7 +52,7 @@ class CreateJob:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One Job to be built; `needs` is what one of its Pods asks for."""
+    """One Job to build; `needs` are the resources of one of its Pods."""
 
     plan: Plan
     owner: Owner
@@ -62,39 +62,37 @@ class JobRequest:
 
     @property
     def is_stage(self) -> bool:
-        """Whether the step is one of the pipeline's own."""
         return self.create.step not in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP)
 
     @property
     def stage(self) -> StageSpec | None:
-        """The pipeline's stage that the step is; None for models, index and publish."""
+        """The step's stage; None for models, index and publish."""
         return self.plan.stage(self.create.step) if self.is_stage else None
 
     @property
     def processes(self) -> int:
-        """How many processes of the Pod work together."""
+        """Number of processes in the Pod that work together."""
         return self.stage.processes if self.stage else 1
 
     @property
     def fills_models(self) -> bool:
-        """Whether the step fills the model cache."""
         return self.create.step == MODELS_STEP
 
     @property
     def model_claim(self) -> str:
-        """The claim of the model cache where the step reads or fills it, else nothing."""
+        """The claim of the model cache if the step reads or fills it, else empty."""
         claim = self.plan.spec.models.cache_claim
         return claim if claim and (self.fills_models or self._runs_weights()) else ""
 
     @property
     def shares_compiled(self) -> bool:
-        """Whether compiled GPU kernels are kept in the claim: never those of an image that an object names itself."""
+        """Whether compiled GPU kernels are kept in the claim; never with an object's own image."""
         ours = not self.own_image and self.settings.model_cache.share_compiled
         return bool(self.model_claim and self.needs.gpus and ours)
 
     @property
     def own_image(self) -> str:
-        """The image that the object gives for this stage in place of the configuration's; mostly empty."""
+        """The image that the object sets for this stage; usually empty."""
         override = self.plan.spec.execution.stage_overrides.get(self.create.step)
         return override.image if override is not None else ""
 

@@ -1,4 +1,4 @@
-"""What the container of a step asks for: from the plan, the configuration and ``stageOverrides``."""
+"""Resource requests and limits of a step's container, from the plan, the configuration and ``stageOverrides``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FACTORS = {
 
 
 def number_of(quantity: str | int | float) -> float:
-    """The number that a quantity stands for: cores, bytes or pieces.
+    """The value of a Kubernetes quantity in cores, bytes or pieces.
 
     Raises:
         ValueError: not a quantity.
@@ -31,12 +31,12 @@ def number_of(quantity: str | int | float) -> float:
 
 
 def cores(count: float) -> str:
-    """CPU cores: whole ones as such, else thousandths."""
+    """CPU cores as a quantity; fractions in millicores."""
     return str(int(count)) if count == int(count) else f"{ceil(count * 1000)}m"
 
 
 def gibibytes(count: float) -> str:
-    """Memory or disk space given in GiB."""
+    """GiB as a quantity; fractions in MiB."""
     return f"{int(count)}Gi" if count == int(count) else f"{ceil(count * 1024)}Mi"
 
 
@@ -46,10 +46,10 @@ class StepNeeds:
 
     Attributes:
         requests, limits: of the container.
-        gpus: how many GPUs it holds while it lives; 0 on a CPU.
-        claims: names of the claims of dynamic resource allocation that it uses.
-        scratch_gib: most scratch space.
-        gpu_memory_gib: GPU memory that the step holds at most; 0 on a CPU.
+        gpus: GPUs that it holds while it exists; 0 on a CPU.
+        claims: names of its resource claims (dynamic resource allocation).
+        scratch_gib: limit of its scratch space.
+        gpu_memory_gib: peak GPU memory; 0 on a CPU.
     """
 
     requests: Mapping[str, str]
@@ -61,11 +61,10 @@ class StepNeeds:
 
     @property
     def threads(self) -> int:
-        """Threads of numeric libraries: the whole cores of the CPU limit, or of the request where there is no limit."""
+        """Threads of numeric libraries: the CPU limit, or the request if there is no limit, rounded up."""
         return max(1, ceil(number_of(self.limits.get("cpu", self.requests["cpu"]))))
 
     def container_resources(self) -> dict[str, Any]:
-        """The container's ``resources``."""
         found: dict[str, Any] = {"requests": dict(self.requests), "limits": dict(self.limits)}
         if self.claims:
             found["claims"] = [{"name": name} for name in self.claims]
@@ -73,7 +72,7 @@ class StepNeeds:
 
 
 def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
-    """What a Pod of the step asks for; only stages that the plan puts on a GPU get one."""
+    """The resources of one Pod of the step; only stages that the plan runs on GPUs get one."""
     if step in (MODELS_STEP, INDEX_STEP, PUBLISH_STEP):
         given = {MODELS_STEP: settings.models, INDEX_STEP: settings.index}.get(step, settings.publish)
         memory = gibibytes(given.memory_gib)
@@ -84,7 +83,7 @@ def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
 
 
 def asks_for_gpu(plan: Plan, stage: str) -> bool:
-    """Whether a Pod of the stage asks for a GPU, which the plan alone decides."""
+    """Whether a Pod of the stage requests a GPU; this depends only on the plan."""
     return needs_of(plan, stage, PodSettings()).gpus > 0
 
 
@@ -104,14 +103,14 @@ def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> S
 
 
 def _is_gpu(name: str, gpu_resource: str) -> bool:
-    """Whether a resource counts devices (GPUs, shared GPUs, MIG slices) and not, say, their memory."""
+    """Whether a resource counts GPU devices (GPUs, shared GPUs, MIG slices), not their memory and the like."""
     domain, _, device = name.partition("/")
     same_domain = domain == gpu_resource.partition("/")[0]
     return name == gpu_resource or (same_domain and (device in ("gpu", "gpu.shared") or device.startswith("mig-")))
 
 
 def _merged(stage: Resources, override: ResourceRequirements) -> tuple[dict[str, str], dict[str, str]]:
-    """Requests and limits that the API server accepts: no request above its limit, extended resources in limits."""
+    """Requests and limits that the API server accepts: requests within limits, extended resources as limits."""
     given_requests = {name: str(value) for name, value in override.requests.items() if "/" not in name}
     extended = {name: value for name, value in override.requests.items() if "/" in name}
     limits = {name: str(value) for name, value in {**extended, **override.limits}.items()}

@@ -1,4 +1,4 @@
-"""What the operator's configuration says about Pods."""
+"""The part of the operator's configuration that is about Pods."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PROGRESS_AUDIENCE = "scenewright-progress"
 
 
 class StepResources(Params):
-    """What a Pod of a step without a GPU asks for."""
+    """Resources of a Pod of models, index or publish."""
 
     cpu: float = Field(default=1.0, gt=0.0, description="CPU cores that the scheduler reserves.")
-    memory_gib: float = Field(default=2.0, gt=0.0, description="Memory in GiB, reserved and at most.")
-    scratch_gib: float = Field(default=4.0, gt=0.0, description="Most scratch space in GiB.")
+    memory_gib: float = Field(default=2.0, gt=0.0, description="Memory in GiB, as request and limit.")
+    scratch_gib: float = Field(default=4.0, gt=0.0, description="Maximum scratch space in GiB.")
 
 
 class ProgressTarget(Params):
@@ -26,11 +26,11 @@ class ProgressTarget(Params):
         default="", max_length=1024, description="URL of the endpoint, or of its host; empty: Pods push nothing."
     )
     audience: str = Field(default=PROGRESS_AUDIENCE, min_length=1, description="Audience of the Pods' tokens.")
-    token_seconds: int = Field(default=3600, ge=600, description="Life of a token; the kubelet renews it in time.")
+    token_seconds: int = Field(default=3600, ge=600, description="Lifetime of a token; the kubelet renews it in time.")
 
 
 class ModelCacheSettings(Params):
-    """How Pods see the claim of the model cache."""
+    """How Pods use the claim of the model cache."""
 
     source: str = Field(
         default="",
@@ -46,7 +46,7 @@ class ModelCacheSettings(Params):
 
 
 class PodSettings(Params):
-    """What all Pods have in common, from the operator's configuration."""
+    """Settings of all Pods."""
 
     images: dict[str, str] = Field(
         default_factory=dict,
@@ -54,7 +54,7 @@ class PodSettings(Params):
         "`diffusion`, and those of pipelines of your own.",
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[str] = Field(default_factory=list, description="Besides those of the object.")
+    image_pull_secrets: list[str] = Field(default_factory=list, description="In addition to those of the object.")
     job_ttl_seconds: int = Field(default=86_400, ge=0, description="Finished Jobs are deleted after this time.")
     models: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
     index: StepResources = StepResources(cpu=1.0, memory_gib=2.0, scratch_gib=4.0)
@@ -66,15 +66,16 @@ class PodSettings(Params):
     user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(
-        default=86_400, ge=600, description="Longest life of a Pod of models, index or publish."
+        default=86_400, ge=600, description="Longest lifetime of a Pod of models, index or publish."
     )
     storage_patience_seconds: int = Field(
-        default=300, ge=0, le=86_400, description="For how long a process waits for storage that does not answer."
+        default=300, ge=0, le=86_400, description="How long a process waits for storage that does not answer."
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, description="Further variables of all Pods, such as a proxy's; ours win."
+        default_factory=dict, description="Extra variables of all Pods, such as proxy settings; ours override them."
     )
-    node_selector: dict[str, str] = Field(default_factory=dict, description="Under that of the object.")
-    tolerations: list[dict[str, Any]] = Field(default_factory=list, description="Besides those of the object.")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="The object's own entries override it.")
+    tolerations: list[dict[str, Any]] = Field(default_factory=list, description="In addition to those of the object.")
+
     progress: ProgressTarget = ProgressTarget()
     model_cache: ModelCacheSettings = ModelCacheSettings()

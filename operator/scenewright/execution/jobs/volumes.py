@@ -11,7 +11,7 @@ from scenewright.execution.jobs.request import JobRequest
 from scenewright.execution.jobs.resources import gibibytes
 
 SCRATCH = "/scratch"
-TEMPORARY = "/tmp"  # A part of the scratch volume, for libraries that know no other place
+TEMPORARY = "/tmp"  # On the scratch volume, for libraries that ignore TMPDIR
 SHARED_MEMORY = "/dev/shm"
 MODELS = "/models"
 COMPILED = "/compiled"
@@ -25,7 +25,7 @@ _SCRATCH, _SHARED, _MODELS, _TOKEN = "scratch", "shared-memory", "models", "prog
 
 def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
     """The Pod's ``volumes``."""
-    # The processes of a Pod exchange what they compute through it, NCCL included.
+    # The processes of a Pod exchange data through it, as NCCL does.
     shared = {"medium": "Memory", "sizeLimit": gibibytes(request.processes * request.settings.shared_memory_gib)}
     found: list[dict[str, Any]] = [
         {"name": _SCRATCH, **_scratch(request)},

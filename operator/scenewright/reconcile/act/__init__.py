@@ -1,1 +1,1 @@
-"""What is done: the queue and its workers, actions, inspections, Events, and the Lease that guards all of them."""
+"""Acts on the cluster: the work queue and its workers, actions, inspections, Events, and the Lease that guards them."""

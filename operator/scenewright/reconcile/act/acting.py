@@ -1,4 +1,8 @@
-"""Carries out actions. Each is idempotent, addresses the one object of its uid, and is refused when we do not lead."""
+"""Carries out a decision's actions, called by the reconciler.
+
+Every action is idempotent, needs the lease, and affects only the observed uid, never a successor of the same name. When
+an action fails, the rest is skipped and the next decision repeats it.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +39,11 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """The API server will not have the Job: quota, a policy, a manifest that it does not take."""
+    """The API server refuses the Job: quota, policy or an invalid manifest."""
 
 
 class NameTakenError(Exception):
-    """A Job of the wanted name exists and belongs to something else."""
+    """A Job of that name exists and belongs to something else."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,11 @@ class Actor:
     pod_settings: PodSettings
 
     async def act(self, observed: Observed, actions: tuple[Action, ...]) -> bool:
-        """Carries them out; whether one of them has answered a question, so that planning should go on at once.
+        """Carries them out. Returns whether an inspection has a new answer, so that the caller decides again at once.
 
         Raises:
-            ApiError, NameTakenError, RefusedError: at the first action that failed; the rest waits for the next
-                planning.
-            NotLeading: we must not act.
+            ApiError, NameTakenError, RefusedError: the first action that failed; the next decision repeats the rest.
+            NotLeading: this process must not act.
         """
         owner, answered = observed.object, False
         for action in actions:
@@ -109,20 +112,20 @@ class Actor:
         try:
             return job_manifest(plan, owner, action, self.pod_settings)
         except UnknownImageError as error:
-            # Only a change of the operator's own configuration helps; until then the object says so.
+            # Only a change of the operator's configuration helps; until then the object's status says so.
             name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
             self.inspector.note_refused(owner.uid, name, str(error))
             raise RefusedError(str(error)) from error
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
-        """A refusal by quota or policy is an answer for the planner, too."""
+        """The error to raise. A refusal by quota or policy is also noted for the next decision."""
         if error.passing or namespace_ends(error) or error.status == 401:
             return error
         self.inspector.note_refused(owner.uid, name, error.message, invalid=error.status == 422)
         return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
-        """The name is taken: by the Job that we want, which counts as created, or by another."""
+        """Handles a taken name: the wanted Job counts as created, any other Job is an error."""
         raw = await self.client.get(JOBS, owner.namespace, name)
         found = read(observed_job, raw, JOBS.plural)
         if found is None or (found.owner_uid, found.work_hash) != (owner.uid, plan.work_hash):

@@ -1,4 +1,4 @@
-"""What the planner may ask for. Every action is idempotent."""
+"""The actions that a decision may contain. Every action is idempotent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SetParallelism:
 
 @dataclass(frozen=True)
 class ReleasePod:
-    """Patch a Pod's status to Failed with DisruptionTarget: its node is gone and nobody else will."""
+    """Set a Pod's status to Failed with DisruptionTarget: its node is lost, and nothing else would do it."""
 
     name: str
     uid: str
@@ -38,14 +38,14 @@ class ReleasePod:
 
 @dataclass(frozen=True)
 class DeleteObject:
-    """Delete the object itself: its TTL has passed."""
+    """Delete the object itself because its TTL has passed."""
 
     uid: str
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Ask the API server a question; the answer is there at the next planning."""
+    """Ask the API server a question; the next decision has the answer."""
 
     inspection: Inspection
 
@@ -67,10 +67,10 @@ class Decision:
     """What to do now.
 
     Attributes:
-        actions: in the order in which to carry them out; when one fails, the rest waits for the next planning.
-        status: the whole status that should be there; the writer skips it when nothing differs.
-        urgent: a condition, phase or stage changed: write at once. Otherwise the writer may hold it back for 10 s.
-        again_after: seconds after which to plan again even if nothing happens; None when only events matter.
+        actions: to carry out in this order; if one fails, the next decision repeats the rest.
+        status: the complete new status; the writer skips it if nothing differs.
+        urgent: more than progress changed: write at once. Otherwise the writer may delay the write.
+        again_after: seconds until the next decision even if nothing happens; None to wait for events only.
     """
 
     actions: tuple[Action, ...] = ()

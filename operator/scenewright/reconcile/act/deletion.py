@@ -1,8 +1,8 @@
-"""Deletes Jobs, and all of ours in namespaces that are being deleted: otherwise such a namespace would never be gone.
+"""Deletes Jobs, and all of our Jobs in a namespace that is being deleted, since they would block its deletion.
 
-Kubernetes deletes the Pods of a namespace before anything else (feature OrderedNamespaceDeletion), and the Job
-controller lets go of a failed Pod of a Job that retries by index only when its replacement is there (KEP-3850), which
-can no longer be created: each waits for the other until somebody deletes the Job.
+Kubernetes deletes the Pods of a namespace first (OrderedNamespaceDeletion). The Job controller releases a failed Pod
+of a Job with per-index retries only once its replacement exists (KEP-3850), but a terminating namespace accepts no new
+Pods. Both wait forever unless somebody deletes the Job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def delete_job(
     """Deletes the Job of this uid and no other. Already deleted counts as success.
 
     Args:
-        propagation: of the deletion to its Pods, ``Foreground`` or ``Background``.
+        propagation: how its Pods are deleted, ``Foreground`` or ``Background``.
 
     Raises:
         ApiError: it was not deleted.
@@ -34,23 +34,23 @@ async def delete_job(
         if job is not None:
             jobs.put(job, int(raw["metadata"]["resourceVersion"]))
             return
-    # Gone, or another Job of the same name has its place.
+    # The Job is gone, or replaced by another of the same name.
     jobs.remove(namespace, name, uid)
 
 
 logger = logging.getLogger(__name__)
 
-_WORDS = "because it is being terminated"
-"""The API server's when it refuses to create anything in such a namespace."""
+_TERMINATING = "because it is being terminated"
+"""Part of the API server's message when it refuses a creation in a terminating namespace."""
 
 
 def namespace_ends(error: ApiError) -> bool:
     """Whether a creation was refused because its namespace is being deleted."""
-    return _WORDS in error.message
+    return _TERMINATING in error.message
 
 
 class EndingNamespaces:
-    """Deletes the Jobs of namespaces that turn out to be ending."""
+    """Deletes the Jobs in terminating namespaces."""
 
     def __init__(self, client: Client, leadership: Leadership, jobs: Store[ObservedJob]) -> None:
         self._client = client
@@ -59,8 +59,8 @@ class EndingNamespaces:
         self._under_way: set[str] = set()
 
     async def noticed(self, namespace: str) -> None:
-        """Deletes all of our Jobs there; what could not be deleted is, when the next creation is refused."""
-        # Many objects are refused at the same time, and each tells of it.
+        """Deletes all of our Jobs in the namespace. The next refused creation retries the ones that failed."""
+        # Many objects are refused at the same time, and each one calls this.
         if namespace in self._under_way:
             return
         self._under_way.add(namespace)

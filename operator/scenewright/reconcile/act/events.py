@@ -1,4 +1,4 @@
-"""Kubernetes Events on our objects: few, and the same one once, over restarts too."""
+"""Posts Kubernetes Events on our objects: few of them, and each only once, even across restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMPONENT = "scenewright-operator"
 
 
 class Events:
-    """Posts Events one after another beside the real work; a failure to do so is logged and changes nothing else."""
+    """Posts Events one by one in the background. Failures are only logged."""
 
     def __init__(
         self, client: Client, leadership: Leadership, ending: EndingNamespaces, instance: str, enabled: bool = True
@@ -40,7 +40,7 @@ class Events:
         self._bodies: asyncio.Queue[tuple[str, dict[str, object]]] = asyncio.Queue(_MOST_WAITING)
 
     def post(self, value: ObservedObject, event: EmitEvent) -> None:
-        """One Event on the object unless it was posted before, the object has had its share, or too many wait."""
+        """Queues an Event unless it is a repeat, the object has had its share, or the queue is full."""
         name, posted = event_name(value, event), self._posted[value.uid]
         if not self._enabled or name in posted or len(posted) >= _MOST_PER_OBJECT:
             return
@@ -49,23 +49,23 @@ class Events:
             self._bodies.put_nowait((value.namespace, self._body(name, value, event)))
 
     def forget(self, uid: str) -> None:
-        """The object is gone or has ended; the API server still refuses a second Event of the same name."""
+        """Forgets a deleted or ended object. The API server still refuses a second Event of the same name."""
         self._posted.pop(uid, None)
 
     async def run(self) -> None:
-        """Posts what comes, for ever."""
+        """Posts waiting Events; never returns."""
         while True:
-            waiting = await self._bodies.get()
+            body = await self._bodies.get()
             try:
-                await self._send(*waiting)
+                await self._send(*body)
             except asyncio.CancelledError:
-                # Whether it arrived is not known; the API server refuses a second one of that name.
+                # It may have arrived; then the API server refuses the repeat, which has the same name.
                 with contextlib.suppress(asyncio.QueueFull):
-                    self._bodies.put_nowait(waiting)
+                    self._bodies.put_nowait(body)
                 raise
 
     async def drain(self, seconds: float) -> None:
-        """Posts what still waits, before the lease is given back; tells what could not be posted in time."""
+        """Posts waiting Events before the lease is released; logs how many were not posted in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._bodies.empty():
@@ -78,7 +78,7 @@ class Events:
             self._leadership.check()
             await self._create(namespace, body)
         except NotLeading:
-            logger.info("an Event was not posted: this operator leads no more")
+            logger.info("an Event was not posted: this operator is no longer the leader")
 
     async def _create(self, namespace: str, body: dict[str, object]) -> None:
         try:
@@ -116,6 +116,6 @@ class Events:
 
 
 def event_name(value: ObservedObject, event: EmitEvent) -> str:
-    """The same words about the same object have the same name, so that the API server refuses the second."""
+    """A name from the content, so that the API server refuses the same Event on the same object twice."""
     words = "\0".join((value.uid, event.type, event.reason, event.message))
     return f"{value.name[:200]}.{hashlib.blake2b(words.encode(), digest_size=8).hexdigest()}"

@@ -1,4 +1,7 @@
-"""Questions that cost an API call, asked when the planner needs them; answers are kept for a while."""
+"""Answers inspections: questions of a decision that cost an API call.
+
+Decisions make no requests: they return an `Inspect` action, the actor asks, and the next decision has the answer.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ logger = logging.getLogger(__name__)
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
 _KUEUE = "kueue.x-k8s.io"
-_UNWATCHED = "cannot be told: {error}"
+_UNKNOWN = "is unknown: {error}"
 _NEVER = (403, 404)
-"""No right, or no such kind: every other error may pass, and is no answer."""
+"""Forbidden, or no such kind: the answer stays unknown. Other errors may pass and are raised."""
 
 
 class Inspector:
-    """Asks and remembers, for each object by its uid."""
+    """Asks the API server and caches the answers by the object's uid."""
 
     def __init__(
         self,
@@ -49,25 +52,25 @@ class Inspector:
         }
 
     def answers(self, uid: str) -> Mapping[Inspection, Answer]:
-        """What is known for an object and not too old to be used at all; the planner asks again for what it needs."""
+        """The answers for an object, except very old ones. A decision judges their age itself and may ask again."""
         known = self._answers.get(uid, {})
         return {question: answer for question, answer in known.items() if self._now() - answer.at < _FORGOTTEN}
 
     def forget(self, uid: str) -> None:
-        """The object is gone or has ended."""
+        """Forgets an object that was deleted or has ended."""
         self._answers.pop(uid, None)
 
     def note_refused(self, uid: str, job: str, message: str, invalid: bool = False) -> None:
-        """The API server refused to create this very Job (quota, policy): an answer to ``failed-creates``.
+        """Notes that the API server refused to create the Job, as an answer to ``failed-creates``.
 
         Args:
-            invalid: the same Job will never be accepted.
+            invalid: the API server will never accept this Job.
         """
         answer = Answer(True, message, self._now(), invalid)
         self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = answer
 
     async def ask(self, observed: Observed, inspection: Inspection) -> bool:
-        """Asks unless a young answer is there; whether there is a new answer."""
+        """Asks unless a recent answer is cached. Returns whether there is a new answer."""
         uid = observed.object.uid
         known = self._answers.get(uid, {}).get(inspection)
         if known is not None and self._now() - known.at < LIFETIME:
@@ -81,12 +84,12 @@ class Inspector:
         except ApiError as error:
             if error.status not in _NEVER:
                 raise
-            # Without the right to look (namespaced RBAC) the answer is unknown, which must not lead to any action.
-            holds, message = None, _UNWATCHED.format(error=error)
+            # Without permission (namespaced RBAC) the answer is unknown, which must not lead to any action.
+            holds, message = None, _UNKNOWN.format(error=error)
         return Answer(holds, message, self._now())
 
     async def _failed_creates(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when the Job controller could not create Pods of the Job; the message is the newest Event's."""
+        """True if the Job controller could not create Pods of the Job; with the newest Event's message."""
         selector = f"involvedObject.uid={_uid_of(observed, job)},reason=FailedCreate"
         found: list[tuple[str, str]] = []
         async for page in self._client.pages(EVENTS, observed.object.namespace, fieldSelector=selector):
@@ -97,14 +100,14 @@ class Inspector:
         return bool(found), max(found, default=("", ""))[1]
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
-        """Holds while the node is Ready."""
+        """True if the node is Ready."""
         with but_for(404):
             ready = _condition(await self._client.get(NODES, "", name), "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
 
     async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when an empty node that matches a pending Pod's selector could run it."""
+        """True if some node could run the Job's pending Pod if the node were empty."""
         spec = await self._pending_spec(observed, job)
         wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
@@ -116,7 +119,7 @@ class Inspector:
         return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
 
     async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
-        """The spec of a Pod that waits for a node, which admission may have changed; else the Job's template."""
+        """The spec of an unscheduled Pod, which admission may have changed; else the Job's Pod template."""
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
                 return cast(Mapping[str, Any], raw["spec"])
@@ -124,7 +127,7 @@ class Inspector:
         return cast(Mapping[str, Any], template["spec"]["template"]["spec"])
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when the Job's queue exists and has made its Workload; the message is the queue's own."""
+        """True if the Job's queue exists and has created its Workload; with the Workload's message."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
         with but_for(404):
             workloads = await self._kueue("workloads")
@@ -134,12 +137,12 @@ class Inspector:
             found = next(iter(page.get("items") or ()), None)
             condition = _condition(found, "QuotaReserved") or _condition(found, "Admitted") if found else {}
             return found is not None, str(condition.get("message", ""))
-        # Kueue is not there, or no longer serves this version: the next answer looks for another.
+        # Kueue is missing or no longer serves this version: look up the version again next time.
         self._kueue_version = ""
         return False, ""
 
     async def _missing_queue(self, observed: Observed, job: str) -> str:
-        """Name of the Job's queue if it does not exist; empty if it does or cannot be known."""
+        """Name of the Job's queue if it does not exist; empty if it exists or that is unknown."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
         with but_for(403):
             with but_for(404):
@@ -149,14 +152,14 @@ class Inspector:
         return ""
 
     async def _kueue(self, plural: str) -> Resource:
-        """A kind of Kueue's at the version that the cluster prefers: Kueue drops old ones; what is read is in all."""
+        """A Kueue resource at the cluster's preferred version. The fields read here are the same in all versions."""
         if not self._kueue_version:
             group = await self._client.document(f"/apis/{_KUEUE}")
             self._kueue_version = str(group["preferredVersion"]["version"])
         return Resource(_KUEUE, self._kueue_version, plural)
 
     async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """Holds when the Job has Pods; they are kept as the watch would have."""
+        """True if the Job has Pods; puts them into the store, as the watch would."""
         found = False
         async for raw in self._raw_pods(observed, job):
             pod = read(observed_pod, raw, PODS.plural)
@@ -172,7 +175,7 @@ class Inspector:
                 yield raw
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
-        """Holds when several nodes may mount the claim; the message names its access modes, or that it is missing."""
+        """True if several nodes may mount the claim; the message has its access modes, or says that it is missing."""
         with but_for(404):
             claim = await self._client.get(CLAIMS, observed.object.namespace, name)
             modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
@@ -182,7 +185,7 @@ class Inspector:
 
 
 def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
-    """What the Pod's containers ask a node for: requests, and limits where they request nothing."""
+    """Resources that the Pod's containers request; the limit counts where there is no request."""
     found: dict[str, float] = {}
     for container in pod_spec.get("containers") or ():
         resources = container.get("resources") or {}
@@ -199,7 +202,7 @@ def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Map
 
 
 def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
-    """Whether the Pod tolerates a taint; taints of node conditions (not ready, cordoned) are temporary."""
+    """Whether the Pod tolerates a taint. Taints for node conditions (not ready, cordoned) are ignored as temporary."""
     if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
         return True
     return any(

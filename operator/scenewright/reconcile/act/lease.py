@@ -1,4 +1,4 @@
-"""The lease: at most one operator acts, and one that cannot renew stops acting before another may begin."""
+"""Leader election by a Lease: one operator acts at a time, and it stops acting before another can take over."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from scenewright.telemetry.metrics import LEADER
 logger = logging.getLogger(__name__)
 
 _ACTING = 0.8
-"""Part of the lease's duration for which we act after a renewal; the rest covers requests that are under way."""
+"""Fraction of the lease's duration in which we act after a renewal; the rest covers requests in flight."""
 _RENEWAL = 0.2
-"""Part of it after which it is renewed."""
+"""Fraction after which the lease is renewed."""
 _PATIENCE = 0.25
-"""Part of it that one attempt may take: a request that hangs leaves time for others."""
+"""Timeout of one attempt as a fraction, so that a hanging request leaves time for retries."""
 _RETRY_SECONDS = 2.0
 """Pause after a failed attempt, as in client-go's leader election; shorter for a lease of less than 20 s."""
 
@@ -32,10 +32,10 @@ class NotLeading(Exception):  # noqa: N818 - a state, not an error
 
 
 class Leadership:
-    """Takes and renews one Lease; a failed renewal is tried again until the lease has really run out.
+    """Takes and renews one Lease. Retries a failed renewal until the lease has expired.
 
-    Whether another's lease has run out is judged by our own clock from when we saw it change, never by comparing the
-    clocks of two machines.
+    Whether somebody else's lease has expired is measured on our own clock from when we saw it change. Clocks of two
+    machines are never compared.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class Leadership:
             raise NotLeading
 
     async def acquire(self) -> None:
-        """Returns once we lead."""
+        """Waits until this process leads."""
         while not self.leads:
             pause = await self._round()
             if not self.leads:
                 await asyncio.sleep(pause)
 
     async def keep(self) -> None:
-        """Renews for ever; ends when another has held the lease, with which our knowledge is no longer the newest.
+        """Renews the lease; ends if another operator has held it, since our caches may then be out of date.
 
-        After an outage we go on with a lease that has run out meanwhile if nobody else has taken it.
+        After an outage, an expired lease that nobody else has taken is renewed.
 
         Raises:
             NotLeading: another operator leads, or has led.
@@ -91,7 +91,7 @@ class Leadership:
                 raise NotLeading
 
     async def release(self) -> None:
-        """Lets the next one in at once."""
+        """Releases the lease, so that the next operator need not wait for it to expire."""
         if not self.leads:
             return
         self._until = 0.0
@@ -105,7 +105,7 @@ class Leadership:
             logger.info("the lease was not released: %r", error)
 
     async def _round(self) -> float:
-        """One attempt to take or to renew; seconds until the next one."""
+        """Tries once to take or renew the lease; returns seconds until the next attempt."""
         self._beat()
         began = self._clock()
         try:
@@ -121,9 +121,9 @@ class Leadership:
         return self._interval()
 
     async def _taken(self) -> bool:
-        """Writes the lease if it is ours, free or run out; a conflict means that somebody else did."""
+        """Writes the lease if it is ours, free or expired. Returns False if somebody else has it or wrote first."""
         own, self._own = self._own, None
-        # What we wrote last is still so unless somebody has written since: it need not be read to be renewed.
+        # Renew what we wrote last without reading it; if somebody else has written since, this conflicts.
         if own is not None and await self._written(own):
             return True
         lease = await self._read()
@@ -135,7 +135,7 @@ class Leadership:
     async def _read(self) -> dict[str, Any] | None:
         with but_for(404):
             lease = await self._client.get(LEASES, self._settings.namespace, self._settings.name)
-            # Somebody may have made an empty one.
+            # The Lease may have been created without a spec.
             return {**lease, "spec": lease.get("spec") or {}}
         return None
 
@@ -143,7 +143,7 @@ class Leadership:
         seen = (_holder(lease), lease["spec"].get("renewTime") or "")
         if seen != self._seen:
             self._seen, self._seen_at = seen, self._clock()
-        # Nobody but another holder changes the name in a lease that was ours.
+        # Only another holder changes the identity in a lease that was ours.
         self._replaced = self._has_led and seen[0] != self._identity
 
     def _is_free(self, lease: dict[str, Any]) -> bool:
@@ -175,7 +175,7 @@ class Leadership:
         return self._settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
 
     def _soon(self, error: Exception) -> float:
-        """After a failure, or when the API server asks to be called again, but not later than a usual renewal."""
+        """Pause after a failure, or as long as the API server asks for, but no longer than a usual renewal."""
         pause = min(_RETRY_SECONDS, self._settings.seconds / 10) * random.uniform(0.8, 1.2)
         return min(max(pause, getattr(error, "retry_after", None) or 0.0), self._interval())
 

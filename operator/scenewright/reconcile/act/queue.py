@@ -1,7 +1,7 @@
-"""A work queue of object keys: no key twice, none worked on by two at once, finishing work before starting work.
+"""A work queue of object keys without duplicates; no two workers get the same key.
 
-A key is taken in the order of its deadline: the time at which it was due plus its priority's allowance. So urgent work
-goes first, and no flood of urgent work keeps the rest waiting for ever.
+Keys are taken in the order of their deadlines: due time plus an allowance that depends on the priority. So urgent work
+goes first, but cannot starve the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ K = TypeVar("K")
 
 
 class Priority(IntEnum):
-    """What is at stake; smaller goes first."""
+    """What a key is queued for; lower values are more urgent."""
 
     FINISHING = 0
     RUNNING = 1
@@ -34,7 +34,7 @@ _LONGEST_RETRY = 60.0
 
 @dataclass(frozen=True)
 class _Waiting:
-    """One queued key; `due` and `priority` as of the most urgent request for it."""
+    """A queued key's earliest due time and most urgent priority."""
 
     due: float
     priority: Priority
@@ -65,7 +65,7 @@ class WorkQueue(Generic[K]):
         return len(self._waiting) + len(self._again)
 
     def add(self, key: K, priority: Priority = Priority.RUNNING, delay: float = 0.0) -> None:
-        """Asks for work on a key after a delay; the earliest and most urgent of several requests counts."""
+        """Queues a key after a delay. Several requests are merged: earliest due time, most urgent priority."""
         wanted = _Waiting(self._clock() + delay, priority)
         queue = self._again if key in self._working else self._waiting
         queue[key] = _merged(queue.get(key), wanted)
@@ -88,24 +88,24 @@ class WorkQueue(Generic[K]):
                     await self._wake.wait()
 
     def done(self, key: K) -> None:
-        """Ends the work on a key; requests that came meanwhile are queued now."""
+        """Marks the work on a key as done; requests that came in the meantime are queued now."""
         self._failures.pop(key, None)
         self._release(key)
 
     def failed(self, key: K, retry_after: float | None = None) -> float:
-        """Ends the work on a key without success and queues it again; returns after how many seconds."""
+        """Queues a failed key again with backoff; returns the delay in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         longest = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(count, 12))
         delay = max(retry_after or 0.0, random.uniform(longest / 2, longest))
-        # Requests that came meanwhile must not defeat the backoff.
+        # Requests that came in the meantime must not defeat the backoff.
         self._again.pop(key, None)
         self._release(key)
         self.add(key, Priority.RUNNING, delay)
         return delay
 
     def forget(self, key: K) -> None:
-        """Drops a key that is gone."""
+        """Drops failures and pending requests of a key whose object is gone."""
         self._failures.pop(key, None)
         self._again.pop(key, None)
 
@@ -119,7 +119,7 @@ class WorkQueue(Generic[K]):
         due = self._due()
         if not due:
             return None
-        # A lab has hundreds of objects: to look at all of them costs less than a heap is worth.
+        # There are only hundreds of objects, so a scan is fast enough without a heap.
         key = min(due, key=lambda each: due[each].deadline)
         waiting = self._waiting.pop(key)
         self._working.add(key)

@@ -1,4 +1,7 @@
-"""One object, once: observe, plan, act, write status, and say when to look again."""
+"""The main loop: takes a key from the queue, observes the object, decides, acts, writes the status.
+
+It works on several keys at once; the queue never gives out the same key twice at a time.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _NOT_LEADING_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Reconciler:
-    """What a worker does with a key."""
+    """Takes keys from the queue and reconciles their objects."""
 
     queue: WorkQueue[ObjectKey]
     known: Router
@@ -43,7 +46,7 @@ class Reconciler:
     events: Events
 
     async def work(self, workers: int, beat: Callable[[], None]) -> None:
-        """Works on keys for ever, on several at once."""
+        """Reconciles queued keys, up to `workers` at once; never returns."""
         free = asyncio.Semaphore(workers)
         tasks: set[asyncio.Task[None]] = set()
         while True:
@@ -59,7 +62,7 @@ class Reconciler:
             task.add_done_callback(lambda _task: free.release())
 
     async def _handle(self, key: ObjectKey) -> None:
-        """Never raises: what went wrong is told, and tried again later."""
+        """Reconciles one key. Never raises: failures are logged and retried with backoff."""
         began = time.perf_counter()
         try:
             again_after = await self.reconcile(key)
@@ -72,7 +75,7 @@ class Reconciler:
             logger.info("%s: %s; again in %.1f s", key, error, delay)
             RECONCILES.labels(key.kind, "retry").inc()
         except Exception:
-            logger.exception("%s: planning or acting failed", key)
+            logger.exception("%s: deciding or acting failed", key)
             self.queue.failed(key)
             RECONCILES.labels(key.kind, "error").inc()
         else:
@@ -83,15 +86,15 @@ class Reconciler:
         RECONCILE_SECONDS.labels(key.kind).observe(time.perf_counter() - began)
 
     async def reconcile(self, key: ObjectKey) -> float | None:
-        """Brings one object forward; after how many seconds to look again, None when only events matter."""
+        """Reconciles one object; returns seconds until the next look, None to wait for events only."""
         value = self.known.objects.get(key)
         if value is None:
-            # Owner references have ended the children; nothing outside the cluster is cleaned up.
+            # Owner references delete the children; nothing outside the cluster is cleaned up.
             self.queue.forget(key)
             return None
         observed = self.observer.observe(value)
         decision = self.decide(observed, datetime.now(UTC))
-        # No await since the output was seen to be free, so no other object can have claimed it.
+        # No await since `observe` found the output free, so no other object can have claimed it.
         self._hold_output(key, decision)
         answered = await self._act(observed, decision)
         if answered:
@@ -111,7 +114,7 @@ class Reconciler:
             self.events.post(observed.object, EmitEvent("Warning", "JobNameTaken", str(error)))
             raise
         except RefusedError as error:
-            # The planner has the answer now; the object's owner is told at once, and status by the next planning.
+            # The inspector has noted the refusal: post the Event, then decide again to write the status.
             self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))
             await self._explain_refusal(observed)
             raise

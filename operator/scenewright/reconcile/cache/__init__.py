@@ -1,1 +1,1 @@
-"""What is known: projections of objects, Jobs and Pods, claims of outputs, plans, and the view of one object."""
+"""In-memory state: projections of objects, Jobs and Pods, claims of outputs, plans, and the observations from them."""

@@ -1,7 +1,7 @@
-"""What the planner sees of the cluster: projections of objects, Jobs and Pods that keep only what decides.
+"""Everything that a decision sees of the cluster: small, immutable projections of objects, Jobs and Pods.
 
-Everything is immutable and built from raw API objects by :mod:`scenewright.reconcile.cache.projection`. Informers keep
-these and drop the rest, so that thousands of Pods fit into little memory.
+:mod:`scenewright.reconcile.cache.projection` builds them from raw API objects. They keep only the fields that decisions
+need, so that thousands of Pods fit into little memory.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class ObservedObject:
     """A SceneJob, DatasetJob or TuningRun.
 
     Attributes:
-        spec, status: raw, as the API server has them; status is what this operator wrote last.
+        spec, status: raw, as the API server has them; this operator wrote the status.
         annotations, labels: of the object; never copied to children.
         resource_version: precondition of the next status write.
-        deleting: a deletion timestamp is set (children go by owner references).
+        deleting: a deletion timestamp is set (owner references delete the children).
     """
 
     kind: str
@@ -50,27 +50,24 @@ class ObservedObject:
 
     @property
     def key(self) -> ObjectKey:
-        """What queues and indices know the object by."""
         return ObjectKey(self.kind, self.namespace, self.name)
 
     @property
     def version(self) -> int:
-        """The resource version as a number."""
         return int(self.resource_version)
 
     @property
     def phase(self) -> str:
-        """Of the status; empty before the first one."""
+        """Phase in the status; empty before the first status."""
         return str(self.status.get("phase", ""))
 
     @property
     def suspended(self) -> bool:
-        """Whether the spec says so."""
         return bool(self.spec.get("suspend", False))
 
     @property
     def waiting(self) -> str:
-        """Reason of the condition Waiting while that is true, else empty."""
+        """Reason of the Waiting condition if it is true, else empty."""
         for condition in self.status.get("conditions") or ():
             if condition.get("type") == "Waiting" and condition.get("status") == "True":
                 return str(condition.get("reason", ""))
@@ -78,7 +75,6 @@ class ObservedObject:
 
     @property
     def publication(self) -> str:
-        """Hash of what it has published."""
         return str((self.status.get("publication") or {}).get("hash", ""))
 
     @property
@@ -88,15 +84,14 @@ class ObservedObject:
 
     @property
     def intent(self) -> tuple[int, bool, Mapping[str, str]]:
-        """What asks for other work when it changes."""
+        """The parts of the object whose change needs a new decision."""
         return self.generation, self.deleting, self.annotations
 
     @property
     def retry_token(self) -> str:
-        """The retry token in effect: that of the spec and that of the annotation together.
+        """The retry token in effect, combined from the spec and the annotation. The plan must use this token.
 
-        One that was there before starts nothing: Git may take the annotation or the field back at any time. The plan
-        has to be made with this token.
+        A token that was seen before starts nothing, since Git may revert the annotation or the field at any time.
         """
         execution = self.spec.get("execution") or {}
         parts = (str(execution.get("retryToken") or ""), self.annotations.get(RETRY_ANNOTATION, ""))
@@ -108,7 +103,7 @@ class ObservedObject:
 
     @property
     def asks_again(self) -> bool:
-        """Whether a retry token that was not seen before asks for the same work again, which changes no generation."""
+        """Whether a new retry token asks for the same work again. An annotation does not change the generation."""
         seen = [str(each) for each in self.status.get("retryTokens") or [""]]
         return bool(self.recorded_work) and self.retry_token != seen[-1]
 
@@ -119,22 +114,22 @@ class ObservedObject:
 
     @property
     def begun_work(self) -> str:
-        """Work hash under which this generation began; empty if it has not begun or a retry asks for it again."""
+        """Work hash with which this generation began; empty if it has not begun or a retry asks for it again."""
         return self.recorded_work if self.is_current and not self.asks_again else ""
 
     @property
     def recorded_defaults(self) -> Mapping[str, Any] | None:
-        """The lab's defaults of the work that is under way or has ended; None before the first run."""
+        """The lab defaults that the recorded work began with; None before the first run."""
         return in_status(self.status) if self.status.get("starts") and self.recorded_work else None
 
     @property
     def ended(self) -> bool:
-        """Whether it has reached its end and nothing has asked for more since."""
+        """Whether it is complete or failed, with no newer generation or retry."""
         return self.phase in ENDS and self.is_current and not self.asks_again
 
     @property
     def rests(self) -> bool:
-        """Whether nothing of it runs or will, until somebody asks: it is suspended, or waits for a person's choice."""
+        """Whether nothing runs until somebody acts: it is suspended, or waits for a person's choice."""
         if self.suspended:
             return self.phase == "Suspended"
         return self.waiting == AWAITING and self.is_current and not self.asks_again
@@ -142,7 +137,7 @@ class ObservedObject:
 
 @dataclass(frozen=True, order=True)
 class ObjectKey:
-    """Names an object across re-creations; the uid tells those apart."""
+    """Names an object. A re-created object has the same key but another uid."""
 
     kind: str
     namespace: str
@@ -154,7 +149,7 @@ class ObjectKey:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What knows its owner; the uids tell namesakes apart."""
+    """Something with an owner reference; uids distinguish objects of the same name."""
 
     namespace: str
     name: str
@@ -164,22 +159,22 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class ObservedJob(Owned):
-    """A Job of ours.
+    """A Job that this operator created.
 
     Attributes:
         owner_uid, owner_kind, owner_name: of the object that owns it.
         step: ``models``, ``index``, a stage's name or ``publish`` (label).
-        run: id of the run that it belongs to (label).
-        work_hash: of the object's work at its creation (label).
-        template: hash of what its Pods were made from (annotation).
-        output: the place that its Pods write to (annotation), empty when it only counts.
-        hosts: folders in it that are kept for other objects (annotation).
-        gpus: GPUs that each of its Pods holds, claims included (annotation).
-        queue: the queue that admits it, whoever put it there (label).
-        suspended: ``spec.suspend``, which only a queue controller sets after creation.
-        ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like are not ends.
+        run: id of its run (label).
+        work_hash: the object's work hash when the Job was created (label).
+        template: hash of its Pod template (annotation).
+        output: where its Pods write (annotation); empty if it only counts.
+        hosts: folders in the output that are reserved for other objects (annotation).
+        gpus: GPUs that each of its Pods holds, resource claims included (annotation).
+        queue: the queue that admits it, whoever set it (label).
+        suspended: ``spec.suspend``; after creation only a queue controller sets it.
+        ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like do not count.
         reason, message: of the terminal condition.
-        failed_indexes: number of indexes that were given up.
+        failed_indexes: number of indexes that failed for good.
     """
 
     step: str
@@ -216,15 +211,15 @@ class ObservedPod(Owned):
     """A Pod of one of our Jobs.
 
     Attributes:
-        job, owner_uid: name and uid of its Job.  index: completion index, the shard.
-        phase: as Kubernetes has it.
+        job, owner_uid: name and uid of its Job.
+        index: completion index, the shard.
         waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
-        unschedulable: message of the PodScheduled condition while that is False, else ``""``.
-        exit_code: of the ended container, None while there is none (a Pod that the kubelet rejected has none).
-        scheduled_at: when it got its node (PodScheduled became True), None while it has none.
-        started_at, finished_at: of the container, None while it waits; a Pod that the kubelet rejected has neither.
-        report: parsed termination message, None when there is none or it does not parse.
-        deleted_at: deletion timestamp, when it began to terminate plus its grace period.
+        unschedulable: message of the PodScheduled condition if it is False, else ``""``.
+        exit_code: of the terminated container, else None. A Pod that the kubelet rejected has none.
+        scheduled_at: when it got its node (PodScheduled became True), else None.
+        started_at, finished_at: of the container, else None. A Pod that the kubelet rejected has neither.
+        report: parsed termination message; None if missing or invalid.
+        deleted_at: deletion timestamp: the end of its grace period.
     """
 
     job: str
@@ -249,19 +244,19 @@ class ObservedPod(Owned):
 
 @dataclass(frozen=True)
 class Refusal:
-    """The spec cannot be planned: every problem with path, value and remedy."""
+    """The spec cannot be planned: all problems, each with path, value and remedy."""
 
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A question that costs an API call and is asked only when the planner needs the answer.
+    """A question that costs an API call, so it is asked only when a decision needs the answer.
 
     ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
-    ``capacity`` (could a node, if it were empty, run a Pod of the Job), ``workload`` (Kueue's Workload of the
-    Job), ``cache-claim`` (access mode of the PersistentVolumeClaim `name`) or ``pods`` (those of the Job `name`; the
-    next observation has them).
+    ``capacity`` (could any node run a Pod of the Job if the node were empty), ``workload`` (Kueue's Workload of the
+    Job), ``cache-claim`` (access modes of the PersistentVolumeClaim `name`) or ``pods`` (the Pods of the Job `name`;
+    the next observation includes them).
     """
 
     what: Literal["failed-creates", "node", "capacity", "workload", "cache-claim", "pods"]
@@ -273,8 +268,8 @@ class Answer:
     """What an inspection found.
 
     Attributes:
-        holds: None if it is unknown for lack of rights.
-        message: the words for people.
+        holds: the answer; None if unknown for lack of permission.
+        message: explanation for people.
         at: when it was asked.
         invalid: the API server will never accept this Job.
     """
@@ -301,15 +296,15 @@ DependencyState = Literal[
 
 @dataclass(frozen=True)
 class Dependency:
-    """Where an object stands that this one needs for one of its named inputs.
+    """State of another object that is one of this object's named inputs.
 
     Attributes:
         key: of the other object.
-        state: ``Unpublished`` has ended without a hash of its publication, as earlier versions did; ``NotOffered``
-            is complete and offers no file of the wanted name.
+        state: ``Unpublished``: complete, but without a publication hash, as in earlier versions. ``NotOffered``:
+            complete, but without a file of the wanted name.
         input: name of the input.
-        detail: further words for people.
-        published: what the input is now; None unless complete.
+        detail: more explanation for people.
+        published: the resolved input; None unless complete.
     """
 
     key: ObjectKey
@@ -321,16 +316,16 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Observed:
-    """All that one planning step looks at.
+    """Everything that one decision looks at.
 
     Attributes:
-        work: the plan of the spec as it is now (with the retry annotation in its retry token), or why there is none.
-        jobs: every Job that this object owns, of any run.
-        pods: of these Jobs.
-        progress: by step.
-        output_holder: the older object that writes to the same or a nested output and has not ended, None for none.
+        work: the plan of the current spec with the effective retry token, or why there is none.
+        jobs: all Jobs that this object owns, of any run.
+        pods: the Pods of these Jobs.
+        progress: pushed counters by step.
+        output_holder: the object that this one must wait for, since it uses the same or a nested output; else None.
         dependencies: the objects that the plan refers to.
-        answers: of earlier inspections.
+        answers: to earlier inspections.
     """
 
     object: ObservedObject

@@ -1,4 +1,4 @@
-"""Puts together what one planning step looks at, from memory alone: no request is made."""
+"""Collects what one decision looks at, from memory only: makes no requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PlanOf = Callable[[ObservedObject], Plan | Refusal]
 def dependencies_of(
     key: ObjectKey, plan: Plan | Refusal, objects: ObjectStore, plan_of: PlanOf
 ) -> tuple[Dependency, ...]:
-    """Where every object stands that a plan refers to, in the order of its inputs; `plan_of` plans these in turn."""
+    """States of the objects that a plan refers to, in the order of its inputs. `plan_of` plans them to find cycles."""
     wanted = plan.inputs if isinstance(plan, Plan) else ()
     return tuple(_dependency(key, each, objects, plan_of) for each in wanted if each.kind and each.object)
 
@@ -71,16 +71,16 @@ def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> D
 
 
 def _leads_to(goal: ObjectKey, stored: ObservedObject, objects: ObjectStore, plan_of: PlanOf) -> bool:
-    """Whether an object, or one that it needs in turn, needs the goal."""
+    """Whether the stored object is the goal or needs it, directly or through others."""
     seen: set[ObjectKey] = set()
-    waiting = [stored]
-    while waiting:
-        current = waiting.pop()
+    pending = [stored]
+    while pending:
+        current = pending.pop()
         if current.key == goal:
             return True
         if current.key not in seen:
             seen.add(current.key)
-            waiting += _needed(current, objects, plan_of)
+            pending += _needed(current, objects, plan_of)
     return False
 
 
@@ -94,7 +94,7 @@ def _needed(stored: ObservedObject, objects: ObjectStore, plan_of: PlanOf) -> It
 
 @dataclass(frozen=True)
 class Observer:
-    """Looks at one object and all that belongs to it."""
+    """Observes an object and everything that belongs to it."""
 
     known: Router
     inspector: Inspector
@@ -102,7 +102,7 @@ class Observer:
     plans: PlanningCache
 
     def observe(self, value: ObservedObject) -> Observed:
-        """The object as the planner sees it."""
+        """The observation of an object."""
         known = self.known
         jobs = tuple(job for job in known.jobs.of_owner(value.uid) if job.namespace == value.namespace)
         pods = (pod for job in jobs for pod in known.pods.of_owner(job.uid) if pod.namespace == job.namespace)

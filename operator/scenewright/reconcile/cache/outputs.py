@@ -1,11 +1,9 @@
-"""Who writes where: objects with equal or nested outputs run one at a time, the oldest waiting one first.
-
-Folders that a pipeline keeps for other objects (`Pipeline.hosts`) are the exception: what publishes there shares
-nothing with the output around it.
+"""Locks outputs: objects with equal or nested outputs run one at a time, the oldest waiting one first.
 
 An object claims its output just before its first Job is created and keeps it until its run has ended. After a restart
 the operator restores claims from ``status.run``. A Job that has not ended keeps its place busy even if its object was
-suspended, edited or deleted.
+suspended, edited or deleted. Folders that a pipeline reserves for other objects (`Pipeline.hosts`) do not conflict with
+the output around them.
 """
 
 from __future__ import annotations
@@ -25,28 +23,28 @@ from scenewright_stages.pipelines import installed
 
 @dataclass(frozen=True)
 class Place:
-    """Where something writes.
+    """Where an object or a Job writes.
 
     Attributes:
-        path: with all that lies in it; empty for nowhere.
-        hosts: folders in it, each with a trailing slash, in which other objects may publish.
+        path: a folder and everything in it; empty for nowhere.
+        hosts: folders in it, each with a trailing slash, that are reserved for other objects.
     """
 
     path: str
     hosts: tuple[str, ...] = ()
 
     def overlaps(self, other: Place) -> bool:
-        """Whether one lies in the other, and not in a folder that is kept for others."""
+        """Whether one contains the other, outside of folders reserved for other objects."""
         outer, inner = sorted((self, other), key=lambda place: len(place.path))
         return contains(outer.path, inner.path) and not is_hosted(outer.path, inner.path, outer.hosts)
 
 
 class OutputIndex:
-    """Outputs of all objects that have not ended, and of all Jobs that have not.
+    """Outputs of all objects and Jobs that have not ended.
 
     Args:
-        freed: called with the objects that wait for an output when it becomes free.
-        defaults: of the lab, which say what storage an object uses where it does not.
+        freed: called with each object that waits for an output when it becomes free.
+        defaults: the lab defaults, with the storage of objects that name none.
     """
 
     def __init__(self, freed: Callable[[ObjectKey], None], defaults: Mapping[str, Any] | None = None) -> None:
@@ -59,7 +57,7 @@ class OutputIndex:
         self._writers: dict[str, ObservedJob] = {}
 
     def update(self, value: ObservedObject) -> None:
-        """Takes note of an object as it is now."""
+        """Records the current state of an object."""
         key, place = value.key, self._place_of(value)
         if value.ended or value.deleting or not place.path or value.rests:
             self.remove(key)
@@ -74,26 +72,26 @@ class OutputIndex:
             self._blocked.discard(key)
         elif key not in self._blocked:
             self._blocked.add(key)
-            self._tell(place)
+            self._notify(place)
 
     def note_job(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
-        """A Job has come, changed or gone."""
+        """Records that a Job was added, changed or removed."""
         if new is not None and not new.ended and new.output:
             self._writers[new.uid] = new
             return
         job = new or old
         known = self._writers.pop(job.uid, None) if job is not None else None
         if known is not None:
-            self._tell(Place(known.output, known.hosts))
+            self._notify(Place(known.output, known.hosts))
 
     def remove(self, key: ObjectKey) -> None:
-        """An object has ended, rests or is gone: it wants its output no longer."""
+        """Removes an object that has ended, rests or is gone."""
         place = self._objects.pop(key, None)
         if place is not None:
             self._ages.pop(key, None)
             self._claims.discard(key)
             self._blocked.discard(key)
-            self._tell(place)
+            self._notify(place)
 
     def holder(self, key: ObjectKey) -> ObjectKey | None:
         """The object that `key` must wait for; None when it may claim its output."""
@@ -119,18 +117,18 @@ class OutputIndex:
         """Gives up the claim of an object that has no run."""
         if key in self._claims:
             self._claims.discard(key)
-            self._tell(self._objects[key])
+            self._notify(self._objects[key])
 
-    def _tell(self, place: Place) -> None:
+    def _notify(self, place: Place) -> None:
         for key in self._overlapping(place) - self._claims:
             self._freed(key)
 
     def _overlapping(self, place: Place) -> set[ObjectKey]:
-        """All objects are looked at: a lab has hundreds."""
+        """All objects whose output overlaps. There are only hundreds of objects, so a scan is fast enough."""
         return {key for key, other in self._objects.items() if place.overlaps(other)}
 
     def _place_of(self, value: ObservedObject) -> Place:
-        """Where it writes, with the lab's defaults under which its generation has begun, else those of today."""
+        """Where an object writes, by the lab defaults that its generation began with, else by today's."""
         kept = value.recorded_defaults if value.is_current else None
         secret = storage_secret(value.spec, self._defaults if kept is None else kept)
         uri = (value.spec.get("output") or {}).get("uri", "")
@@ -138,12 +136,12 @@ class OutputIndex:
 
 
 def contains(outer: str, inner: str) -> bool:
-    """Whether a place is another one or lies in it."""
+    """Whether `inner` equals `outer` or lies in it."""
     return bool(outer) and f"{inner}/".startswith(f"{outer}/")
 
 
 def _hosts(value: ObservedObject) -> tuple[str, ...]:
-    """The folders that the object's pipeline keeps for other objects."""
+    """The folders that the object's pipeline reserves for other objects."""
     of_kind = installed().all().values()
     given = (each for each in of_kind if each.kind == value.kind and value.spec.get(each.name) is not None)
     return next((each.hosts for each in given), ())

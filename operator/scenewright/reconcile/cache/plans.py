@@ -1,4 +1,4 @@
-"""Plans of objects, made once for each manifest and not at every step."""
+"""Plans objects and caches the plans by manifest, so that an unchanged object is not planned at each decision."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.reconcile.cache.observation import ObservedObject, Refusal
 
 _KEPT = 512
-"""Plans in memory; one takes about 20 KB."""
+"""Cached plans; each takes about 20 KB."""
 
 
 class PlanningCache:
-    """Plans objects, or says why it cannot.
+    """Plans objects, or returns why it cannot.
 
     Args:
-        environment: further variables of all Pods; they may hold the keys of a storage.
-        defaults: of the lab, for what objects do not say.
+        environment: extra variables of all Pods; they may contain storage credentials.
+        defaults: the lab defaults.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, defaults: Mapping[str, Any] | None = None) -> None:
@@ -32,10 +32,10 @@ class PlanningCache:
         self._made = lru_cache(_KEPT)(_made)
 
     def plan(self, value: ObservedObject) -> Plan | Refusal:
-        """The plan of the spec, with the retry token in effect.
+        """The plan of the spec with the effective retry token.
 
-        A generation keeps the work hash under which it began, and rules for clusters apply to new generations only.
-        So an upgrade that changes defaults or adds rules restarts nothing.
+        A generation keeps the work hash with which it began, and the rules for clusters apply only to generations that
+        have not begun. So an upgrade that changes defaults or adds rules restarts nothing.
         """
         work, begun = self._planned(value), value.begun_work
         if begun and isinstance(work, Plan):
@@ -44,7 +44,7 @@ class PlanningCache:
         return Refusal(problems) if problems else work
 
     def _planned(self, value: ObservedObject) -> Plan | Refusal:
-        """With the lab's defaults of today, but for work that has begun: that keeps those it began with."""
+        """Plans with today's lab defaults, or for work that has begun with those it began with."""
         kept = value.recorded_defaults
         if kept is not None and kept != self._defaults:
             found = self._plan_with(value, kept)
@@ -56,7 +56,7 @@ class PlanningCache:
         return self._made(json.dumps(document_of(value)), json.dumps(defaults))
 
     def _problems(self, plan: Plan) -> Iterator[Problem]:
-        """Rules that apply in a cluster only."""
+        """Checks the rules that apply only in a cluster."""
         for path, uri in _local_files(plan.effective_object()["spec"], "spec"):
             yield Problem(path, uri, "a Pod cannot see files of one machine: use s3://bucket/prefix")
         if plan.spec.storage == Storage() and not self._has_storage:
@@ -65,7 +65,7 @@ class PlanningCache:
 
 
 def document_of(value: ObservedObject) -> dict[str, Any]:
-    """The object as its manifest would be, with the effective retry token."""
+    """The object's manifest with the effective retry token."""
     spec: dict[str, Any] = dict(value.spec)
     if value.retry_token:
         spec["execution"] = {**(spec.get("execution") or {}), "retryToken": value.retry_token}
@@ -74,7 +74,7 @@ def document_of(value: ObservedObject) -> dict[str, Any]:
 
 
 def _made(document: str, defaults: str) -> Plan | Refusal:
-    """The plan of a manifest, both as JSON."""
+    """Plans a manifest. Both arguments are JSON, so that they can be cache keys."""
     try:
         return make_plan(json.loads(document), defaults=json.loads(defaults))
     except SpecError as error:
@@ -82,7 +82,7 @@ def _made(document: str, defaults: str) -> Plan | Refusal:
 
 
 def _local_files(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Paths and values of all URIs of local files."""
+    """Field paths and values of all ``file://`` URIs."""
     if isinstance(node, str) and node.startswith("file://"):
         yield path, node
     elif isinstance(node, dict):

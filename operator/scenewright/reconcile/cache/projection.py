@@ -1,9 +1,8 @@
-"""Raw API objects to the projections that the planner sees.
+"""Builds the projections that decisions see from raw API objects.
 
-Ownership comes from owner references alone. Labels and annotations are hints that the builders of Jobs
-(:mod:`scenewright.execution.jobs`) wrote and anybody in a namespace may change. An object with a missing field, or
-one of the wrong type, is skipped, counted and logged once: it must not end a loop of the operator, which serves
-everybody.
+Only owner references establish ownership. Labels and annotations are hints that :mod:`scenewright.execution.jobs`
+wrote and that anybody in the namespace may change. A malformed object is skipped, counted and logged once: it must not
+stop a loop that serves all other objects.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ Raw = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
-_TELL_NOTHING = ("Completed", "Error")
-"""Reasons of ended containers that tell no more than the exit code; others, such as OOMKilled, do."""
+_UNINFORMATIVE = ("Completed", "Error")
+"""Reasons of terminated containers that say no more than the exit code; others, such as OOMKilled, do."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
 
@@ -47,17 +46,17 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
         deleting="deletionTimestamp" in metadata,
         spec=raw.get("spec") or {},
         status=raw.get("status") or {},
-        # The applied configuration is the spec once more.
+        # The last applied configuration only repeats the spec.
         annotations={name: value for name, value in annotations.items() if name != _APPLIED},
         labels=metadata.get("labels") or {},
     )
-    # What a loop asks of every object must be readable; if not, this is the place to find out.
+    # Loops read these properties of every object: fail here if they cannot be read.
     _ = found.version, found.ended, found.rests, found.publication
     return found
 
 
 def observed_job(raw: Raw) -> ObservedJob | None:
-    """A Job that one of our objects owns; None for any other."""
+    """A Job owned by one of our objects; None for any other Job."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = _controller(metadata)
     if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
@@ -101,17 +100,17 @@ def observed_job(raw: Raw) -> ObservedJob | None:
 
 @dataclass(frozen=True, slots=True)
 class CachedPod(ObservedPod):
-    """A Pod as it is kept: with its report as text, for a parsed one takes ten times as much memory."""
+    """A Pod in the store, with its report as text: a parsed report takes ten times as much memory."""
 
     report_text: str = ""
 
     def unpacked(self) -> ObservedPod:
-        """The Pod as the planner takes it."""
+        """The Pod with its report parsed, as decisions use it."""
         return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
 
 
 def observed_pod(raw: Raw) -> CachedPod | None:
-    """A Pod of a Job, its report not yet parsed; None if no Job owns it.
+    """A Pod of a Job, with its report not yet parsed; None if no Job owns it.
 
     The caller checks whether the Job is one of the operator's.
     """
@@ -137,12 +136,12 @@ def observed_pod(raw: Raw) -> CachedPod | None:
         phase=intern(_text(status, "phase") or "Pending"),
         created_at=moment(metadata["creationTimestamp"]),
         node=intern(_text(spec, "nodeName")),
-        reason=intern(_text(status, "reason") or ("" if reason in _TELL_NOTHING else reason)),
+        reason=intern(_text(status, "reason") or ("" if reason in _UNINFORMATIVE else reason)),
         message=_text(status, "message"),
         waiting_reason=intern(_text(waiting, "reason")),
         waiting_message=_text(waiting, "message"),
         unschedulable=_unschedulable(scheduled),
-        # A Pod's own startTime is when the kubelet took it, pulling included.
+        # Not the Pod's own startTime, which is before the image pull.
         started_at=_moment_or_none((state.get("running") or ended).get("startedAt")),
         finished_at=_moment_or_none(ended.get("finishedAt")),
         deleted_at=_moment_or_none(metadata.get("deletionTimestamp")),
@@ -155,7 +154,7 @@ def observed_pod(raw: Raw) -> CachedPod | None:
 
 @lru_cache(maxsize=1024)
 def parsed_report(text: str) -> Report | None:
-    """The report in a termination message; None when there is none or it does not parse."""
+    """The report in a termination message; None if missing or invalid."""
     try:
         return Report.from_bytes(text.encode())
     except ValueError:
@@ -163,7 +162,7 @@ def parsed_report(text: str) -> Report | None:
 
 
 def count_indexes(text: str) -> int:
-    """How many indexes a list such as ``0-3,7`` names."""
+    """Number of indexes in a list such as ``0-3,7``."""
     total = 0
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
@@ -173,7 +172,7 @@ def count_indexes(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def moment(text: str) -> datetime:
-    """A time of the API server (RFC 3339, UTC); equal texts share one object."""
+    """Parses a time of the API server (RFC 3339); equal texts share one object."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
@@ -199,12 +198,12 @@ def _text(fields: Raw, name: str) -> str:
 
 
 def _controller(metadata: Raw) -> Raw:
-    """The reference to the object's controller; empty if there is none."""
+    """The owner reference to the controller; empty if there is none."""
     return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
 def _terminal(status: Raw) -> Raw:
-    """The terminal condition; FailureTarget and SuccessCriteriaMet come while Pods still run and are no ends."""
+    """The terminal condition. FailureTarget and SuccessCriteriaMet do not count: Pods may still run then."""
     ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
     return next(filter(_holds, ends), {})
 
@@ -232,7 +231,7 @@ def _waiting_to_initialise(status: Raw) -> Raw:
 
 
 def _gpus(text: str) -> int:
-    """GPUs that each Pod of the Job holds, as its builder noted."""
+    """GPUs per Pod, from the Job's annotation."""
     return int(text) if text.isdecimal() else 0
 
 
@@ -244,7 +243,7 @@ _logged: set[str] = set()
 
 
 def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], resource: str) -> T | None:
-    """The projection of an object; None if it belongs to somebody else or cannot be read."""
+    """The projection of an object; None if it is not ours or cannot be read."""
     try:
         return project(raw)
     except Exception as error:

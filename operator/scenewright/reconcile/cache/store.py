@@ -1,8 +1,8 @@
-"""What is known of Jobs and Pods, by name and by owner, and of the objects of our kinds.
+"""In-memory stores of Jobs and Pods, by name and by owner, and of the objects of our kinds.
 
-Reads and writes happen on one event loop. Our own writes are put in as soon as the API server has answered, so that the
-next planning sees them although the watch has not told of them yet. An older version never replaces a newer one, and
-what is gone stays gone: on a busy machine the answer to a deletion is read after the watch has reported its end.
+They are used from one event loop. Responses to our own writes are stored at once, so that the next decision sees them
+before the watch reports them. An older version never replaces a newer one, and a deleted object does not come back: the
+response to a deletion may be read after the watch has reported it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, O
 
 T = TypeVar("T", bound=Owned)
 _REMEMBERED = 1000
-"""Uids of deleted objects that are remembered: many more than there are requests under way."""
+"""Number of uids of deleted objects to remember: far more than requests in flight."""
 Name = tuple[str, str]
 Changed = Callable[[T | None, T | None], None]
 ObjectChanged = Callable[[ObservedObject | None, ObservedObject | None], None]
@@ -25,9 +25,9 @@ class Store(Generic[T]):
     """Projections by (namespace, name) and by owner.
 
     Args:
-        changed: called with (old, new) after each change that the projection shows; None stands for absence.
-        wanted: says which projections are worth keeping; all of them by default.
-        outlives: says which projections still matter once their object is gone; none of them by default.
+        changed: called with (old, new) after each change of a projection; None stands for absence.
+        wanted: which projections to keep; all by default.
+        outlives: which projections to keep after their object is gone; none by default.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Store(Generic[T]):
         return iter([value for _, value in self._entries.values()])
 
     def get(self, namespace: str, name: str) -> T | None:
-        """The projection of that name."""
         entry = self._entries.get((namespace, name))
         return entry[1] if entry else None
 
@@ -60,7 +59,7 @@ class Store(Generic[T]):
         return tuple(self._entries[name][1] for name in sorted(self._owned.get(owner_uid, ())))
 
     def put(self, value: T, version: int, forced: bool = False) -> None:
-        """Keeps a projection unless a newer one is there or was deleted; `forced` when versions have started again."""
+        """Stores a projection unless it is outdated or deleted; `forced` after versions have started over."""
         if forced:
             self._deleted.pop(value.uid, None)
         if not self.wanted(value) or value.uid in self._deleted:
@@ -70,7 +69,7 @@ class Store(Generic[T]):
         if version < old_version and not forced:
             return
         if old is not None:
-            # All keys become the new value's own texts: equal ones of the old value would live on beside them.
+            # Replace the keys too: the old value's equal strings would stay in memory otherwise.
             self._forget(name, old)
         self._entries[name] = (version, value)
         self._owned[value.owner_uid].add(name)
@@ -78,9 +77,9 @@ class Store(Generic[T]):
             self.changed(old, value)
 
     def remove(self, namespace: str, name: str, uid: str = "") -> None:
-        """An object is gone and is forgotten, unless it outlives that; with a uid, that one only and no successor.
+        """Removes a deleted object, unless its projection outlives it.
 
-        Without a uid it may be ours again later.
+        With a uid, removes only that object, not its successor, and remembers that it is gone. Without, it may return.
         """
         if uid:
             self._remember(uid)
@@ -94,21 +93,21 @@ class Store(Generic[T]):
         self.changed(entry[1], None)
 
     def forget_gone(self, owner_uid: str) -> None:
-        """Forgets what one owner has of objects that are gone and no longer matter, without telling."""
+        """Forgets an owner's deleted objects whose projections no longer matter, without calling `changed`."""
         for name in self._gone & self._owned.get(owner_uid, set()):
             value = self._entries[name][1]
             if not self.outlives(value):
                 self._forget(name, value)
 
     def drop_owner(self, owner_uid: str) -> None:
-        """Forgets all that one owner has, without telling."""
+        """Forgets everything of one owner, without calling `changed`."""
         for name in list(self._owned.get(owner_uid, ())):
             self._forget(name, self._entries[name][1])
 
     def keep_only(self, names: set[Name], namespace: str, version: int) -> None:
-        """After a list of a namespace (``""`` for all) at `version`: forgets what it did not name.
+        """Removes everything that a list of a namespace (``""`` for all) at `version` did not contain.
 
-        What is newer than the list stays, and so does what outlives its object.
+        Keeps what is newer than the list, and projections that outlive their object.
         """
         for name, (known, value) in list(self._entries.items()):
             should_be_there = known <= version and name not in self._gone and namespace in ("", name[0])
@@ -116,7 +115,7 @@ class Store(Generic[T]):
                 self.remove(*name, value.uid)
 
     def newest(self) -> int:
-        """The newest version that was seen."""
+        """The newest version in the store."""
         return max((version for version, _ in self._entries.values()), default=0)
 
     def _remember(self, uid: str) -> None:
@@ -152,15 +151,13 @@ class ObjectStore:
         return iter(list(self._objects.values()))
 
     def get(self, key: ObjectKey) -> ObservedObject | None:
-        """The object of that name."""
         return self._objects.get(key)
 
     def key_of(self, uid: str) -> ObjectKey | None:
-        """The key of the object with that uid."""
         return self._keys.get(uid)
 
     def put(self, new: ObservedObject, forced: bool = False) -> None:
-        """Keeps an object unless a newer version of it is there; `forced` when versions have started again."""
+        """Stores an object unless it is outdated; `forced` after versions have started over."""
         old = self._objects.get(new.key)
         known = old.version if old is not None and old.uid == new.uid else -1
         if new.version == known or (new.version < known and not forced):

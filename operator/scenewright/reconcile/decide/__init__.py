@@ -1,10 +1,10 @@
-"""Deciding: pure functions from what is observed of an object to what is done about it.
+"""Decides what to do about an object. Pure functions: no I/O, no clock, no state of their own.
 
-:func:`decide` is the entrance. :mod:`~scenewright.reconcile.decide.memory` says what the status remembers,
-:mod:`~scenewright.reconcile.decide.preconditions` what has to be so before a run starts,
-:mod:`~scenewright.reconcile.decide.chain` which step comes next, :mod:`~scenewright.reconcile.decide.starting` why a
-Job's Pods do not start, and :mod:`~scenewright.reconcile.decide.endings` how steps, passes and runs end. The table of
-all states is in ``docs/reconciler.md``.
+:func:`decide` is the entry point. :mod:`~scenewright.reconcile.decide.memory` reads what the status remembers,
+:mod:`~scenewright.reconcile.decide.preconditions` checks whether a run may start,
+:mod:`~scenewright.reconcile.decide.chain` picks the next step, :mod:`~scenewright.reconcile.decide.starting` finds out
+why a Job's Pods do not start, and :mod:`~scenewright.reconcile.decide.endings` ends steps, passes and runs.
+``docs/reconciler.md`` has a table of all states.
 """
 
 from scenewright.reconcile.decide.context import DecideSettings

@@ -1,4 +1,8 @@
-"""Which step of a run comes next: models, index, the stages that have something to do, publish."""
+"""Picks the next step of a run: models, index, each stage that has work, publish.
+
+:func:`decide` calls :func:`proceed` for an object that has a run. One step runs at a time, each in its own Job unless
+it is folded into another step's Job.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +22,20 @@ MODELS_STEP = "models"
 
 
 def proceed(run: Run) -> PartialDecision:
-    """The next step of a run, as far as what is observed allows to go."""
+    """Moves the run forward as far as the observed Jobs and reports allow."""
     if run.memory.clearing:
         return _clear(run)
     if not run.memory.stages:
         return _models(run)
     if list(run.stages) != [stage.name for stage in run.plan.chain]:
         return begin_again(
-            run, "PipelineChanged", "this version of the operator has other stages; the pass begins again"
+            run, "PipelineChanged", "this version of the operator has different stages; the pass starts over"
         )
     return _stages(run)
 
 
 def _clear(run: Run) -> PartialDecision:
-    """Waits until no Job of the last pass is left, then begins at the index."""
+    """Waits until all Jobs of the last pass are gone, then starts over at the index."""
     if run.jobs:
         return cleared(run, run.context.state_before)
     return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0))
@@ -40,10 +44,10 @@ def _clear(run: Run) -> PartialDecision:
 def _models(run: Run) -> PartialDecision:
     """Fills the model cache in the first pass of a run, on a CPU."""
     first = run.plan.selected[0]
-    is_past = INDEX_STEP in run.jobs or first in run.jobs or run.memory.passes > 1 or run.memory.plan_only
-    if is_past or not needs_models(run.plan):
+    skips_models = INDEX_STEP in run.jobs or first in run.jobs or run.memory.passes > 1 or run.memory.plan_only
+    if skips_models or not needs_models(run.plan):
         return _index(run)
-    doing = ObjectState("Indexing", "FillingModelCache", "a CPU Pod sees to it that the model cache is complete")
+    doing = ObjectState("Indexing", "FillingModelCache", "a CPU Pod fills the model cache")
     job = run.jobs.get(MODELS_STEP)
     if job is None or job.deleting or not job.ended:
         return _running(run, MODELS_STEP, job, doing)
@@ -53,7 +57,7 @@ def _models(run: Run) -> PartialDecision:
 
 
 def _index(run: Run) -> PartialDecision:
-    """Lists and counts the samples, in a Job of its own or in the first stage's."""
+    """Lists and counts the samples, in the index Job or folded into the first stage's Job."""
     first = run.plan.selected[0]
     memory = run.memory
     earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
@@ -64,11 +68,11 @@ def _index(run: Run) -> PartialDecision:
     step = first if folded else INDEX_STEP
     job = run.jobs.get(step)
     if job is None or job.deleting or not job.ended:
-        doing = ObjectState("Indexing", "Indexing", "the input is listed and compared with what is there")
+        doing = ObjectState("Indexing", "Indexing", "the input is listed and compared with existing results")
         return _running(run, step, job, doing, fold_index=folded)
     report = endings.last_report(run, job) if folded else endings.report_of(run, job, (INDEX_STEP,))
-    tells_all = report is not None and all(stage.name in report.stages for stage in run.plan.chain)
-    if report is not None and tells_all and (folded or job.ended == "Complete"):
+    is_complete = report is not None and all(stage.name in report.stages for stage in run.plan.chain)
+    if report is not None and is_complete and (folded or job.ended == "Complete"):
         return _indexed(run, report, folded)
     if job.ended == "Failed":
         return endings.step_failed(run, job, "IndexFailed")
@@ -76,10 +80,10 @@ def _index(run: Run) -> PartialDecision:
 
 
 def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
-    """Continues with the counts of the index."""
+    """Takes over the counts of the index and continues."""
     stages = counts.indexed_stages(run.plan, report)
     if folded:
-        # The stage whose process indexed: one shard, whose Job is there whatever the counts say.
+        # The first stage's Job did the indexing: it exists and has one shard, whatever the counts say.
         position = [stage.name for stage in stages].index(run.plan.selected[0])
         shards = stages[position].shards.model_copy(update={"total": 1})
         stages[position] = stages[position].model_copy(update={"shards": shards, "state": "Pending"})
@@ -88,7 +92,7 @@ def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
 
 
 def _stages(run: Run) -> PartialDecision:
-    """The first stage that has not ended; publish when there is none."""
+    """Runs the first stage that has not ended, or publishes when all have."""
     for name in run.plan.selected:
         stage = run.stages[name]
         if stage.state in ("UpToDate", "Done", "Failed"):
@@ -114,13 +118,13 @@ def _folds_publish(run: Run, stage: StageStatus) -> bool:
 
 
 def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> PartialDecision:
-    """Creates the stage's Job, or looks after it; progress is told once the stage has taken a while."""
+    """Creates or watches the stage's Job. Reports progress only once the Job is `progress_after` seconds old."""
     if stage.state == "Pending":
         stage = stage.model_copy(update={"state": "Waiting"})
-    shy = 0.0
+    until_progress = 0.0
     if job is not None and not job.deleting:
-        shy = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
-        if shy <= 0:
+        until_progress = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
+        if until_progress <= 0:
             progress = run.context.observed.progress.get(stage.name)
             stage = counts.progressed(stage, job, run.context.pods_of(job), progress)
     shards = stage.shards.total
@@ -128,11 +132,11 @@ def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Par
     doing = ObjectState("Running", "RunningStage", text)
     fold = _folds_publish(run, stage)
     partial = _running(run.with_stage(stage), stage.name, job, doing, shards=shards, fold_publish=fold)
-    return partial.also(again_after=shy) if shy > 0 else partial
+    return partial.also(again_after=until_progress) if until_progress > 0 else partial
 
 
 def _publish(run: Run) -> PartialDecision:
-    """Writes the manifests and counts for good, in a Job of its own unless the last stage's process did."""
+    """Runs the publish Job, which writes the manifests and the final counts."""
     doing = ObjectState("Publishing", "Publishing", "manifests and report are being written")
     job = run.jobs.get(PUBLISH_STEP)
     if job is None or job.deleting or not job.ended:
@@ -144,7 +148,7 @@ def _publish(run: Run) -> PartialDecision:
 
 
 def _published_by(run: Run, job: ObservedJob, ended: Run) -> PartialDecision:
-    """Ends with the report of publish that a stage's Pod left; publishes again when that is gone for good."""
+    """Ends with the publish report that the stage's Pod left; runs publish again if that report is lost."""
     report = endings.report_of(run, job, (PUBLISH_STEP,))
     if report is not None:
         return endings.published(ended, report)
@@ -160,7 +164,7 @@ def _running(
     fold_index: bool = False,
     fold_publish: bool = False,
 ) -> PartialDecision:
-    """Creates a step's Job, waits for one that is being deleted, or looks after the live one."""
+    """Creates the step's Job, waits for one that is being deleted, or watches the live one."""
     run = run.remembering(stage=step)
     memory = run.memory
     create = CreateJob(

@@ -1,4 +1,4 @@
-"""What the status and its Events say: conditions for `kubectl wait`, Argo CD and alerts, and the warning among them."""
+"""Builds conditions, the warning among them, and Events. ``docs/reconciler.md`` lists the reasons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scenewright.reconcile.decide.finished import refuses_expiry
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, cut
 
 LONGEST_MESSAGE = 700
-"""Bytes of a condition's message; the API server counts characters, the status's limit counts bytes."""
+"""Bytes of a condition's message. The API server limits characters; the limit on the whole status is in bytes."""
 SPEC_REFUSED = ("InvalidSpec", "NotSupported")
 
 Truth = Literal["True", "False"]
@@ -24,8 +24,8 @@ Kind = Literal["Accepted", "Progressing", "Waiting", "Suspended", "Complete", "F
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one condition says, without its times."""
+class _Content:
+    """One condition without its generation and transition time."""
 
     type: Kind
     holds: bool
@@ -36,51 +36,51 @@ class Told:
 def conditions_of(
     state: ObjectState, warning: tuple[str, str] | None, before: Iterable[Condition], generation: int, now: datetime
 ) -> list[Condition]:
-    """All conditions; the time of a transition moves only when a condition's truth does.
+    """All conditions. The transition time changes only when the condition's status does.
 
     Args:
-        warning: reason and message of something that the user should know, None for nothing.
-        before: conditions of the last status.
+        warning: reason and message of the Warning condition, None if there is nothing to warn of.
+        before: conditions of the previous status.
     """
     known = {condition.type: condition for condition in before}
-    told = _told(state)
+    contents = _contents(state)
     if warning is not None:
-        told.append(Told("Warning", True, *warning))
+        contents.append(_Content("Warning", True, *warning))
     elif "Warning" in known:
-        told.append(Told("Warning", False, "NoWarning"))
-    return [_condition(each, known.get(each.type), generation, now) for each in told]
+        contents.append(_Content("Warning", False, "NoWarning"))
+    return [_condition(each, known.get(each.type), generation, now) for each in contents]
 
 
-def _told(state: ObjectState) -> list[Told]:
+def _contents(state: ObjectState) -> list[_Content]:
     phase, reason, message = state.phase, state.reason, state.message
     refused = reason in SPEC_REFUSED
     over = phase in ENDS
     progressing = not over and phase not in ("Waiting", "Suspended")
     return [
-        Told("Accepted", not refused, reason if refused else "Accepted", message if refused else ""),
-        Told("Progressing", progressing, reason, message if progressing else ""),
+        _Content("Accepted", not refused, reason if refused else "Accepted", message if refused else ""),
+        _Content("Progressing", progressing, reason, message if progressing else ""),
         _if("Waiting", phase == "Waiting", state, "NotWaiting"),
         _if("Suspended", reason == "Suspended", state, "Suspending" if phase == "Suspended" else "NotSuspended"),
         _if("Complete", phase == "Complete", state, reason if phase == "Failed" else "NotFinished"),
         _if("Failed", phase == "Failed", state, "NotFailed"),
-        Told("Finished", over, reason if over else "NotFinished"),
+        _Content("Finished", over, reason if over else "NotFinished"),
     ]
 
 
-def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> Told:
-    return Told(kind, True, state.reason, state.message) if holds else Told(kind, False, otherwise)
+def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> _Content:
+    return _Content(kind, True, state.reason, state.message) if holds else _Content(kind, False, otherwise)
 
 
-def _condition(told: Told, before: Condition | None, generation: int, now: datetime) -> Condition:
-    status: Truth = "True" if told.holds else "False"
+def _condition(content: _Content, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Truth = "True" if content.holds else "False"
     is_same = before is not None and before.status == status
     return Condition(
-        type=told.type,
+        type=content.type,
         status=status,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before is not None and is_same else text_of(now),
-        reason=told.reason,
-        message=cut(told.message, LONGEST_MESSAGE),
+        reason=content.reason,
+        message=cut(content.message, LONGEST_MESSAGE),
     )
 
 
@@ -90,7 +90,7 @@ DEPENDENCY_CHANGED = "DependencyChanged"
 
 
 def warning_of(context: DecisionContext, plan: Plan) -> tuple[tuple[str, str] | None, list[Inspect]]:
-    """Reason and message of the warning, and what has to be asked to know it."""
+    """Reason and message of the warning, and the inspections it still needs."""
     expiry = refuses_expiry(context.observed.object)
     unshared, asks = _unshared_cache(context, plan)
     found = {
@@ -98,12 +98,12 @@ def warning_of(context: DecisionContext, plan: Plan) -> tuple[tuple[str, str] | 
         EXPIRY_REFUSED: expiry,
         CACHE_NOT_SHARED: unshared,
     }
-    told = {reason: text for reason, text in found.items() if text}
-    return ((next(iter(told)), "; ".join(told.values())) if told else None), asks
+    texts = {reason: text for reason, text in found.items() if text}
+    return ((next(iter(texts)), "; ".join(texts.values())) if texts else None), asks
 
 
 def _changed_inputs(context: DecisionContext) -> str:
-    """What other objects have published since the run started: nothing starts for it by itself."""
+    """Warns that inputs were published again after the run started; only a retry picks them up."""
     now = {each.input: each.published for each in context.observed.dependencies}
     changed = [
         each.object
@@ -112,11 +112,11 @@ def _changed_inputs(context: DecisionContext) -> str:
     ]
     if not changed:
         return ""
-    return f"{', '.join(changed)} has published something else since this run started; a retry takes it in"
+    return f"{', '.join(changed)} has published something else since this run started; a retry picks it up"
 
 
 def _unshared_cache(context: DecisionContext, plan: Plan) -> tuple[str, list[Inspect]]:
-    """A claim that one node at a time can mount keeps all Pods on that node."""
+    """Warns of a model cache claim that only one node at a time can mount, which keeps all Pods on that node."""
     claim = plan.spec.models.cache_claim
     if not claim or plan.spec.execution.max_parallelism == 1:
         return "", []
@@ -137,17 +137,17 @@ def _unshared_cache(context: DecisionContext, plan: Plan) -> tuple[str, list[Ins
 EXPECTED = frozenset(
     {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity"}
 )
-"""Reasons that ask nobody to do anything."""
+"""Reasons that need no action by anybody: Normal Events, not Warnings."""
 _WORKING = {
     "Indexing": "the input is listed",
     "Running": "stage {stage} runs",
     "Publishing": "the results are published",
 }
-"""Phases that an object comes to by itself, and what is done in them."""
+"""Event messages of the phases of a normal run."""
 
 
 def events_of(before: Status, after: Status) -> list[EmitEvent]:
-    """The Events of the change from one status to the next."""
+    """The Events for the change from one status to the next."""
     events: list[EmitEvent] = []
     if after.run and after.run != before.run:
         events.append(EmitEvent("Normal", "Started", f"run {after.run} has started"))
@@ -157,19 +157,19 @@ def events_of(before: Status, after: Status) -> list[EmitEvent]:
         state = state_of(after)
         events.append(EmitEvent("Warning", state.reason, state.message))
     for kind in ("Suspended", "Warning", "Waiting", *ENDS):
-        told = _became(kind, before.conditions, after.conditions)
-        if told is not None and kind == "Complete":
-            events.append(EmitEvent("Normal", kind, told.message))
-        elif told is not None:
-            events.append(EmitEvent("Normal" if told.reason in EXPECTED else "Warning", told.reason, told.message))
+        new = _became(kind, before.conditions, after.conditions)
+        if new is not None and kind == "Complete":
+            events.append(EmitEvent("Normal", kind, new.message))
+        elif new is not None:
+            events.append(EmitEvent("Normal" if new.reason in EXPECTED else "Warning", new.reason, new.message))
     return events
 
 
 def _became(kind: str, before: Iterable[Condition], after: Iterable[Condition]) -> Condition | None:
-    """The condition when it has come true, or is true for another reason than before."""
-    told, known = condition_of(after, kind), condition_of(before, kind)
-    if told is None or told.status != "True":
+    """The condition if it has just become true, or is now true for another reason; else None."""
+    new, old = condition_of(after, kind), condition_of(before, kind)
+    if new is None or new.status != "True":
         return None
-    if known is not None and (known.status, known.reason) == (told.status, told.reason):
+    if old is not None and (old.status, old.reason) == (new.status, new.reason):
         return None
-    return told
+    return new

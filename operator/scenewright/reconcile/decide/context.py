@@ -1,4 +1,4 @@
-"""What the parts of the planner hand to each other: what they see, their patience, and what is decided so far."""
+"""Data that the decide modules share: the context of a decision, its time limits, and the decision so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text_of(moment: datetime) -> str:
 
 
 def moment_of(text: str) -> datetime | None:
-    """The inverse of :func:`text_of`; None for an empty text or one that is no time."""
+    """The inverse of :func:`text_of`; None for an empty or invalid text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -30,46 +30,46 @@ def moment_of(text: str) -> datetime | None:
 
 
 def seconds_between(earlier: datetime, later: datetime) -> float:
-    """Seconds from one moment to another; never negative, for clocks of two machines differ."""
+    """Seconds from one moment to another; never negative, since the clocks of two machines differ."""
     return max(0.0, (later - earlier).total_seconds())
 
 
 def soonest(*waits: float | None) -> float | None:
-    """The shortest of the waits that there are, at least a second; None when there is none."""
+    """The shortest of the given waits, but at least one second; None if all are None."""
     given = [wait for wait in waits if wait is not None]
     return max(1.0, min(given)) if given else None
 
 
 @dataclass(frozen=True)
 class DecideSettings:
-    """Durations in seconds, and bounds.
+    """Time limits in seconds, and counts.
 
     Attributes:
-        notice: a Pod that cannot be scheduled becomes a condition after this time.
-        slow_start: a scheduled Pod that has not started becomes a condition after this time.
-        progress_after: progress of a stage is told once its Job is so old; a short stage costs no write for it.
-        configuration_grace: a Pod whose configuration is wrong fails the run after this time; what it names may be
-            applied a moment later than the object.
-        pull_grace: an image that cannot be pulled fails the run after this time.
-        without_pods: a Job without Pods is looked into after this time.
-        not_taken_up: a Job that the Job controller has not looked at becomes a condition after this time. Longer than
-            `queue_pending`, so that one that its queue has just let go is not told of.
-        back_off: the Job controller waits for up to ten minutes between attempts at an index; only a longer pause
-            without Pods is looked into.
-        queue_pending, queue_controller: a Job that its queue holds back becomes a condition after the first, and
-            nobody seems to serve the queue, or there is no such queue, after the second.
-        node_loss: a Pod that terminates for this much longer than its grace period has perhaps lost its node.
-        report_grace: how long the Pod's report may arrive later than the Job's end.
-        look_again: what waits for others (deletions, other objects) is looked at after this time, whatever the events.
-        answer_age: an inspection older than this is asked again, while its answer matters.
-        queue_answer_age: the same of what a queue said of a Job that waits in it: many may wait for hours.
-        refusal_age: for so long a refusal to create a Job is taken to hold; it is tried again more often than that.
-        answer_soon: when to look again at the latest while an inspection is under way.
-        repeat, repeats: a CPU step that failed for want of something that may come back, such as the storage, is
-            repeated after this time, then after twice as long and so on, so often; never with ``retries.passes: 0``.
-        in_use: an output that somebody else has is looked at after this time at the latest, and as often.
-        restarts: how often a run repeats something because a Job or its report was gone.
-        pods: the operator's current configuration of Pods.
+        notice: report an unschedulable Pod after this time.
+        slow_start: report a scheduled Pod that has not started after this time.
+        progress_after: report a stage's progress once its Job is this old, so that a short stage costs no write.
+        configuration_grace: fail the run after this time if a Pod's configuration is wrong. A missing Secret or
+            ConfigMap may be applied a moment after the object.
+        pull_grace: fail the run after this time if an image cannot be pulled.
+        without_pods: inspect a Job without Pods after this time.
+        not_taken_up: report a Job that the Job controller has not picked up after this time. Longer than
+            `queue_pending`, so that a Job that its queue has just admitted is not reported.
+        back_off: inspect a pause without Pods after a failed attempt only if it is longer than this. The Job
+            controller itself waits up to ten minutes between attempts.
+        queue_pending: report a Job that its queue holds back after this time.
+        queue_controller: report a queue that does not exist, or that no controller seems to serve, after this time.
+        node_loss: ask about the node of a Pod that is still terminating this long after its grace period.
+        report_grace: how much later than the Job's end the Pod's report may arrive.
+        look_again: poll interval while waiting for deletions or other objects, in case an event was missed.
+        answer_age: repeat an inspection after this time, while its answer matters.
+        queue_answer_age: the same for a Job waiting in its queue. Longer, since many Jobs may wait for hours.
+        refusal_age: how long a refusal to create a Job counts; creation is retried more often than that.
+        answer_soon: look again after at most this time while an inspection is pending.
+        repeat, repeats: first pause and number of repeats of a CPU step that failed for a cause that may pass, such
+            as a storage outage. The pause doubles each time. No repeats with ``retries.passes: 0``.
+        in_use: longest wait before another try at an output that somebody else has locked.
+        restarts: how often a run may repeat something because a Job or its report was lost.
+        pods: the operator's current Pod settings.
     """
 
     notice: float = 30.0
@@ -98,7 +98,7 @@ class DecideSettings:
 
 @dataclass(frozen=True)
 class DecisionContext:
-    """What does not change within one decision; `before` is the status at its beginning."""
+    """What stays the same during one decision; `before` is the status at its start."""
 
     observed: Observed
     settings: DecideSettings
@@ -107,11 +107,11 @@ class DecisionContext:
 
     @property
     def state_before(self) -> ObjectState:
-        """How the object stood."""
+        """The object's state before this decision."""
         return state_of(self.before)
 
     def pods_of(self, job: ObservedJob) -> list[ObservedPod]:
-        """The Pods of a Job, and none of an earlier Job of the same name."""
+        """The Pods of this Job, not those of an earlier Job of the same name."""
         return self._pods_by_job.get(job.uid, [])
 
     @cached_property
@@ -122,7 +122,7 @@ class DecisionContext:
         return found
 
     def answer(self, inspection: Inspection, age: float | None = None) -> Answer | None:
-        """The answer to an inspection, unless there is none or it is too old (``answer_age`` when none is given)."""
+        """The answer to an inspection; None if missing or older than `age` (default: ``answer_age``)."""
         answer = self.observed.answers.get(inspection)
         oldest = self.settings.answer_age if age is None else age
         if answer is None or (self.now - answer.at).total_seconds() > oldest:
@@ -132,7 +132,7 @@ class DecisionContext:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """How the object stands, in the words of its conditions."""
+    """Phase of the object, with reason and message of the condition that explains it."""
 
     phase: Phase
     reason: str
@@ -141,13 +141,13 @@ class ObjectState:
 
 @dataclass(frozen=True)
 class PartialDecision:
-    """A decision so far.
+    """A decision in progress.
 
     Attributes:
-        memory: the status as far as later decisions build on it: run, pass, counts.
-        state: what phase and conditions say.
-        actions: what to do, in order.
-        again_after: seconds until the next look, None when only events matter.
+        memory: the part of the status that later decisions build on: run, pass, counts.
+        state: phase, reason and message to report.
+        actions: to carry out, in order.
+        again_after: seconds until the next decision; None to wait for events only.
     """
 
     memory: Status
@@ -156,7 +156,7 @@ class PartialDecision:
     again_after: float | None = None
 
     def also(self, *actions: Action, again_after: float | None = None) -> PartialDecision:
-        """The same with more actions and an earlier look. A Job is deleted once, for the first reason given."""
+        """A copy with more actions and an earlier `again_after`. Drops a second deletion of the same Job."""
         deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
         new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
         return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))
@@ -164,7 +164,7 @@ class PartialDecision:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the object's work: its plan, what is known of it, and its Jobs by step."""
+    """One run of the object's work: its plan, what the status remembers of it, and its Jobs by step."""
 
     context: DecisionContext
     plan: Plan
@@ -173,34 +173,31 @@ class Run:
 
     @property
     def now(self) -> datetime:
-        """The moment of the decision."""
         return self.context.now
 
     @property
     def settings(self) -> DecideSettings:
-        """Durations and bounds."""
         return self.context.settings
 
     @cached_property
     def stages(self) -> dict[str, StageStatus]:
-        """What is known of the stages of this pass, by name; empty until the index has counted."""
+        """Status of the stages of this pass by name; empty until the index has counted."""
         return {stage.name: stage for stage in self.memory.stages}
 
     def remembering(self, **changes: Any) -> Run:
-        """The same run with other knowledge."""
+        """A copy with changed memory."""
         return replace(self, memory=self.memory.model_copy(update=changes))
 
     def with_stage(self, stage: StageStatus) -> Run:
-        """The same run with other knowledge of one stage."""
         return self.remembering(stages=[stage if each.name == stage.name else each for each in self.memory.stages])
 
     def decided(self, state: ObjectState, *actions: Action, again_after: float | None = None) -> PartialDecision:
-        """The end of a decision about this run."""
+        """The decision about this run."""
         return PartialDecision(self.memory, state, actions, again_after)
 
 
 def state_of(status: Status) -> ObjectState:
-    """How the object of a status stands: what the condition that its phase comes from says."""
+    """The object's state: its phase, with reason and message of the condition that matches the phase."""
     kind = status.phase if status.phase in (*ENDS, "Waiting", "Suspended") else "Progressing"
     condition = condition_of(status.conditions, kind)
     if condition is None:
@@ -209,5 +206,5 @@ def state_of(status: Status) -> ObjectState:
 
 
 def condition_of(conditions: Iterable[Condition], kind: str) -> Condition | None:
-    """The condition of a type, None when it was never set."""
+    """The condition of that type; None if it was never set."""
     return next((condition for condition in conditions if condition.type == kind), None)

@@ -1,4 +1,8 @@
-"""Samples and shards of the stages: from the index, from progress and finished Pods, and at last from publish."""
+"""Counts samples, shards and GPU time of each stage for the status.
+
+The index gives the totals, pushed progress and finished Pods add to them, and publish replaces them in the end.
+Counts never fall within a pass.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from scenewright.telemetry.progress.store import StepProgress
 from scenewright_stages.contract.reports import Report, StageCounts
 
 STARTED = ("Waiting", "Running")
-"""States of a stage whose Job was asked for and has not ended."""
+"""States of a stage whose Job was requested and has not ended."""
 
 
 def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
@@ -35,15 +39,14 @@ def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
 def progressed(
     stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], progress: StepProgress | None
 ) -> StageStatus:
-    """A stage with what its Job, Pods and pushes tell now; counts never fall within a pass.
+    """The stage updated from its Job, Pods and pushed progress; counts never fall within a pass.
 
-    GPU time, rate and expected end change only with samples, shards or numbers, so that nothing is written for them
-    alone.
+    GPU time, rate and ETA change only together with samples, shards or numbers: they alone cause no status write.
     """
     pods = list(pods)
-    # Counters of the Job of an earlier pass do not count.
-    is_news = progress is not None and progress.at is not None and progress.at >= job.created_at
-    pushed = progress if is_news else None
+    # Ignore counters that a Job of an earlier pass pushed.
+    is_current = progress is not None and progress.at is not None and progress.at >= job.created_at
+    pushed = progress if is_current else None
     samples = _samples(stage, pods, pushed)
     shards = _shards(stage, job)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
@@ -65,7 +68,7 @@ def progressed(
 
 
 def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime) -> StageStatus:
-    """A stage whose Job has ended; where every shard ended well, every sample has a record."""
+    """The stage after its Job has ended. If every shard succeeded, every sample has a record."""
     pods = list(pods)
     latest = progressed(stage, job, pods, None)
     samples = latest.samples
@@ -91,7 +94,7 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
 
 
 def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
-    """A stage that was under way and whose Job is taken away."""
+    """The stage after its unfinished Job was deleted."""
     if stage.state not in STARTED:
         return stage
     shards = stage.shards.model_copy(update={"running": 0})
@@ -99,7 +102,7 @@ def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
 
 
 def published_stages(stages: Iterable[StageStatus], counts: Mapping[str, StageCounts]) -> list[StageStatus]:
-    """The stages with the counts of publish, which read every record."""
+    """The stages with the final counts of publish, which read every record."""
     samples = {name: SampleCounts(total=each.total, **_ends(each)) for name, each in counts.items()}
     return [stage.model_copy(update={"samples": samples.get(stage.name, stage.samples)}) for stage in stages]
 
@@ -120,21 +123,21 @@ def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
 
 
 def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None) -> SampleCounts:
-    """The largest of what is known already, what was pushed and what finished Pods reported."""
+    """For each count the maximum of the status so far, pushed progress and the reports of finished Pods."""
     before, known = stage.indexed, stage.samples
     reported, pushed = _reported(stage.name, pods), progress or StepProgress()
     found: dict[str, int] = {}
     left = known.total
-    # Together they are at most all samples: what is told first is kept, and `done` gives way.
+    # The counts must not exceed the total: the first ones win, `done` gets what is left.
     for name in ("failed", "skipped", "awaiting", "done"):
-        told = max(getattr(reported, name), getattr(pushed, name, 0))
-        found[name] = min(left, max(getattr(known, name), getattr(before, name) + told))
+        ended = max(getattr(reported, name), getattr(pushed, name, 0))
+        found[name] = min(left, max(getattr(known, name), getattr(before, name) + ended))
         left -= found[name]
     return SampleCounts(total=known.total, **found)
 
 
 def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
-    """What Pods that ended well reported, one for each shard."""
+    """Sum of the reports of successful Pods, one per shard."""
     latest: dict[int, StageCounts] = {}
     for pod in pods:
         if pod.exit_code == 0 and pod.report is not None and stage in pod.report.stages:
@@ -153,7 +156,7 @@ def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
 def _gpu_times(
     stage: StageStatus, job: ObservedJob, pods: list[ObservedPod], progress: StepProgress | None
 ) -> dict[str, float]:
-    """GPU time of ended Pods, or of all Pods as far as they pushed it; none that only the clock adds."""
+    """GPU time of ended Pods, or of all Pods as far as they pushed it. Time without a report does not count."""
     held = job.gpus * sum(
         max(0.0, (pod.finished_at - pod.started_at).total_seconds())
         for pod in pods

@@ -1,6 +1,7 @@
-"""The decision: from everything that is observed of an object to what is done about it, without any I/O.
+"""Decides what to do about one object, without any I/O. The reconciler calls :func:`decide`.
 
-Ends with the whole status as it should be: bounded, and urgent when more than progress has changed.
+A decision has actions and the complete new status, which is limited in size. The status is urgent when more than
+progress has changed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from scenewright_stages.contract.reports import cut
 def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decision:
     """What to do now about one object.
 
-    The same observation at the same moment gives the same decision, whatever was decided before: all memory is in
-    the status and in the Jobs.
+    Deterministic: the same observation at the same time gives the same decision. The only memory is the object's
+    status and its Jobs.
     """
     context = DecisionContext(observed, settings, now, read_status(observed.object.status))
     released, again_after = holdups.releases(context)
@@ -33,15 +34,15 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
         return Decision(tuple(released), again_after=again_after)
     has_ended = context.before.phase in ENDS and bool(observed.object.begun_work)
     if isinstance(observed.work, Refusal) and has_ended:
-        # This version would refuse the spec, but the work has ended under another one: leave the status alone.
+        # This version refuses the spec, but the work ended under an earlier version: keep its status.
         partial = over(context, context.before).also(*released, again_after=again_after)
         return Decision(partial.actions, again_after=partial.again_after)
-    partial = _turn(context).also(*released, again_after=again_after)
+    partial = _about_work(context).also(*released, again_after=again_after)
     return _concluded(context, partial)
 
 
-def _turn(context: DecisionContext) -> PartialDecision:
-    """The part that looks at the work."""
+def _about_work(context: DecisionContext) -> PartialDecision:
+    """Decides about the object's work: the branch for its current state."""
     work = context.observed.work
     if isinstance(work, Refusal):
         return refused(context, context.before, work)
@@ -60,7 +61,7 @@ def _turn(context: DecisionContext) -> PartialDecision:
 
 
 def _concluded(context: DecisionContext, partial: PartialDecision) -> Decision:
-    """Conditions, Events and urgency."""
+    """Adds conditions, Events and urgency."""
     observed, before = context.observed, context.before
     generation = observed.object.generation
     warning, asks = warning_of(context, observed.work) if isinstance(observed.work, Plan) else (None, [])
@@ -68,7 +69,7 @@ def _concluded(context: DecisionContext, partial: PartialDecision) -> Decision:
     status = status_of(partial, conditions, generation)
     questions = [*asks, *(each for each in partial.actions if isinstance(each, Inspect))]
     if questions:
-        # The status is left to the decision that has the answers, and so are its Events.
+        # The next decision, which has the answers, writes the status and posts the Events.
         others = [each for each in partial.actions if not isinstance(each, Inspect)]
         return Decision((*questions, *others), again_after=soonest(partial.again_after, context.settings.answer_soon))
     return Decision(
@@ -88,7 +89,7 @@ _ESSENTIAL = tuple(name for name in Status.model_fields if name not in (*_IN_PAR
 
 
 def status_of(partial: PartialDecision, conditions: list[Condition], generation: int) -> Status:
-    """The status that should be there, at most 32 KiB of JSON."""
+    """The complete new status, at most 32 KiB of JSON."""
     memory = partial.memory
     finished, total, failed = counts.finished_of_all(memory.stages)
     running = next((stage for stage in memory.stages if stage.name == memory.stage), None)
@@ -112,7 +113,7 @@ def status_of(partial: PartialDecision, conditions: list[Condition], generation:
 
 
 def bounded(status: Status) -> Status:
-    """The status without what ended stages measured, and its last warnings and failures, as long as it is too large."""
+    """Shrinks a status that is too large: drops the numbers of ended stages, then warnings, then the last failures."""
     if any(stage.numbers for stage in status.stages) and size_of(status) > MAXIMUM_STATUS_BYTES:
         stages = [stage.model_copy(update={"numbers": {}}) if stage.finished_at else stage for stage in status.stages]
         status = status.model_copy(update={"stages": stages})
@@ -128,12 +129,12 @@ def size_of(status: Status) -> int:
 
 
 def is_urgent(before: Status, after: Status) -> bool:
-    """Whether more than progress differs: then it is written at once."""
+    """Whether more than progress differs, so that it must be written at once."""
     return _essence(before) != _essence(after)
 
 
 def _essence(status: Status) -> tuple[object, ...]:
-    """What of a status may not be written a few seconds later; compared at each decision, so nothing is copied."""
+    """The part of a status whose change is urgent. Compared at each decision, so it makes no copies."""
     return (
         *(getattr(status, name) for name in _ESSENTIAL),
         [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
@@ -142,6 +143,6 @@ def _essence(status: Status) -> tuple[object, ...]:
 
 
 def _essence_of_stage(stage: StageStatus) -> tuple[object, ...]:
-    """A stage with its state; that a Job's first Pod has started is progress."""
+    """The urgent part of a stage. Waiting and Running count as equal: the first Pod's start is only progress."""
     state = "Waiting" if stage.state == "Running" else stage.state
     return stage.name, state, stage.indexed, stage.shards.total, stage.finished_at

@@ -1,4 +1,8 @@
-"""How steps, passes and runs end: what Pods reported, what is repeated, and what is taken away before that."""
+"""Ends steps, passes and runs: reads the reports of Pods and decides what is repeated, complete or failed.
+
+The chain calls it when a Job has ended or is lost. Temporary failures and missing samples repeat a step or a pass, a
+limited number of times (`Status.restarts`, `Status.passes`); everything else ends the run.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from scenewright_stages.contract.task import PUBLISH_STEP
 
 
 def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
-    """Deletes the Jobs of the pass. Once they are gone, the pass begins at its index.
+    """Deletes the Jobs of the pass. Once they are gone, the pass starts over at its index.
 
-    The status says so before anything is deleted for good, so that an operator that starts in between can continue.
+    The status records this (`clearing`) while the Jobs are still terminating, so that a restarted operator continues.
     """
     stages = [counts.at_rest(stage) for stage in run.memory.stages]
     run = run.remembering(clearing=True, stages=stages, **changes)
@@ -30,13 +34,13 @@ def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialD
 
 
 def cleared(run: Run, state: ObjectState) -> PartialDecision:
-    """Deletes what is left of the pass."""
+    """Deletes the remaining Jobs of the pass."""
     again_after = run.settings.look_again if run.jobs else run.settings.answer_soon
     return run.decided(state, *deletions(run.jobs.values(), state.message), again_after=again_after)
 
 
 def deletions(jobs: Iterable[ObservedJob], why: str) -> list[DeleteJob]:
-    """Deletes the Jobs that are not being deleted yet."""
+    """Deletions of all Jobs that are not being deleted already."""
     return [DeleteJob(job.name, job.uid, why) for job in jobs if not job.deleting]
 
 
@@ -45,7 +49,7 @@ NO_WORDS = "the process ended without saying why; see its log"
 
 
 def report_of(run: Run, job: ObservedJob, steps: Collection[str]) -> Report | None:
-    """The report of one of the steps that a Job went through, as its last Pod that ended well tells it."""
+    """The report for one of `steps` from the Job's last successful Pod."""
     reports = [
         pod.report
         for pod in _by_age(run, job)
@@ -55,13 +59,13 @@ def report_of(run: Run, job: ObservedJob, steps: Collection[str]) -> Report | No
 
 
 def last_report(run: Run, job: ObservedJob) -> Report | None:
-    """The report of the Pod that ended last and left one, however it ended."""
+    """The report of the last Pod that left one, successful or not."""
     reports = [pod.report for pod in _by_age(run, job) if pod.report is not None]
     return reports[-1] if reports else None
 
 
 def why_ended(pod: ObservedPod) -> tuple[str, str]:
-    """Reason and message of the run that a Pod ended."""
+    """Reason and message of a run that failed with this Pod."""
     message = (pod.report.message if pod.report else "") or NO_WORDS
     if pod.exit_code == ExitCode.SAMPLE_FAILED:
         return "SampleFailed", message
@@ -69,7 +73,7 @@ def why_ended(pod: ObservedPod) -> tuple[str, str]:
 
 
 def condition_reason(text: str, otherwise: str) -> str:
-    """A text as the reason of a condition, which the API server wants as one word."""
+    """The text as a condition's reason, which must be one word."""
     word = re.sub(r"[^A-Za-z0-9]", "", text)[:64]
     return word if word[:1].isalpha() else otherwise
 
@@ -81,11 +85,11 @@ def _by_age(run: Run, job: ObservedJob) -> list[ObservedPod]:
 ENDED_BY_A_POD = "PodFailurePolicy"
 SHARDS_LOST = "FailedIndexes"
 FIRST_SHARD_LOST = "MaxFailedIndexesExceeded"
-"""Reason of a Job under ``onSampleError: Fail``, which ends with its first lost shard."""
+"""Reason of a failed Job under ``onSampleError: Fail``, which ends with its first lost shard."""
 
 
 def failed(run: Run, reason: str, message: str) -> PartialDecision:
-    """The run has failed: whatever still runs is ended."""
+    """Fails the run and deletes the Jobs that still run."""
     live = [job for job in run.context.observed.jobs if not job.ended]
     stages = [counts.at_rest(stage, "Failed") for stage in run.memory.stages]
     run = run.remembering(stages=stages, finished_at=text_of(run.now))
@@ -93,19 +97,18 @@ def failed(run: Run, reason: str, message: str) -> PartialDecision:
 
 
 def complete(run: Run, reason: str, message: str) -> PartialDecision:
-    """The run is complete."""
     run = run.remembering(finished_at=text_of(run.now), stage="")
     return run.decided(ObjectState("Complete", reason, message))
 
 
 def goes_on(run: Run, job: ObservedJob) -> bool:
-    """Whether the chain continues after a stage whose Job failed: it may lose shards."""
+    """Whether the chain continues after a stage that lost shards."""
     return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
 
 
 def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
-    """The Job of a step failed in a way that ends the run; the Pod that knows why says why, else it is `otherwise`."""
-    # The Pod whose exit code ended the whole Job; the Job's own message is never parsed for it.
+    """Handles a failed Job. The Pod's report gives the reason; without one it is `otherwise`."""
+    # Find the Pod whose exit code failed the Job by its status: the Job's message is not meant to be parsed.
     pod = next((each for each in run.context.pods_of(job) if each.exit_code in ENDS_THE_RUN), None)
     in_use = _in_use(run, job, pod.report if pod is not None else None)
     if in_use is not None:
@@ -119,15 +122,15 @@ def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
             run = run.remembering(failures=notes(pod.report)["failures"])
         return failed(run, *why_ended(pod))
     report = last_report(run, job)
-    told = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
-    message = f"{job.step}: {told or job.message or NO_WORDS}"
+    reported = ": ".join(text for text in (report.reason, report.message) if text) if report else ""
+    message = f"{job.step}: {reported or job.message or NO_WORDS}"
     if job.step in run.stages:
         return failed(run, condition_reason(job.reason, otherwise), message)
     return _repeated(run, job, otherwise, message)
 
 
 def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> PartialDecision:
-    """A CPU step failed, most probably because something is away for a moment. It runs again after a pause."""
+    """Repeats a failed CPU step after a pause: most likely the cause was a short outage."""
     repeats = run.memory.restarts
     if job.reason not in (SHARDS_LOST, FIRST_SHARD_LOST) or not _may_repeat(run):
         return failed(run, otherwise, message)
@@ -141,10 +144,10 @@ def _repeated(run: Run, job: ObservedJob, otherwise: str, message: str) -> Parti
 
 
 def _in_use(run: Run, job: ObservedJob, report: Report | None) -> PartialDecision | None:
-    """Waits while somebody else has the output's lock; None when nobody has.
+    """Waits while somebody else holds the output's lock; None if nobody does.
 
-    Once the lock may have ended, the pass begins again at its index: the other holder may have written whatever this
-    run has read. Without the report, whose Pod may go before that time, the wait is the longest one.
+    Once the lock may have expired, the pass starts over at its index, since the other holder may have changed what
+    this run has read. If the Pod's report is gone by then, it waits for the longest time.
     """
     before, ended_at = run.context.state_before, job.ended_at or job.created_at
     if report is not None and report.reason == OUTPUT_IN_USE:
@@ -167,7 +170,7 @@ def _may_repeat(run: Run) -> bool:
 
 
 def report_lost(run: Run, job: ObservedJob) -> PartialDecision:
-    """A CPU Job is complete but its report is gone with its Pod: it runs again, which changes nothing."""
+    """Reruns a complete CPU Job whose report is gone with its Pod. CPU steps are safe to repeat."""
     waiting = waiting_for_report(run, job)
     if waiting is not None:
         return waiting
@@ -181,16 +184,16 @@ def report_lost(run: Run, job: ObservedJob) -> PartialDecision:
 
 
 def job_lost(run: Run, stage: str) -> PartialDecision:
-    """The Job of a stage that ran is gone: the pass begins again, and its index finds what is left to do."""
+    """Starts the pass over when a running stage's Job is gone. The index finds what is left to do."""
     restarts = run.memory.restarts + 1
     if restarts > run.settings.restarts:
         return failed(run, "JobLost", f"{stage}: Jobs of this run were deleted by somebody else {restarts} times")
-    message = f"the Job of {stage} is gone; the pass begins again at its index"
+    message = f"the Job of {stage} is gone; the pass starts over at its index"
     return begin_again(run, "JobLost", message, restarts=restarts)
 
 
 def planned(run: Run) -> PartialDecision:
-    """Everything is counted, and nothing more was asked for."""
+    """Completes a plan-only run after its index, with an estimate of the GPU hours."""
     todo = {stage.name: stage.indexed.todo for stage in run.memory.stages if stage.indexed.todo}
     listed = ", ".join(f"{name} {count}" for name, count in todo.items()) or "nothing"
     stages = [run.plan.stage(name) for name in todo if asks_for_gpu(run.plan, name)]
@@ -200,7 +203,7 @@ def planned(run: Run) -> PartialDecision:
 
 
 def published(run: Run, report: Report) -> PartialDecision:
-    """Publish has read every record: the run is complete, has failed, or goes over the job once more."""
+    """Ends the run, or starts another pass, by the counts of publish, which read every record."""
     stages = counts.published_stages(run.memory.stages, report.stages)
     outputs = {name: cut(report.outputs.get(name, ""), 1024) for name in Outputs.model_fields}
     publication = Publication(hash=report.publication, chosen=report.chosen)
@@ -221,7 +224,7 @@ def published(run: Run, report: Report) -> PartialDecision:
 
 
 def notes(report: Report) -> dict[str, Any]:
-    """Failures, warnings and rejected inputs of a report as the status keeps them."""
+    """Failures, warnings and rejected inputs of a report, cut to the limits of the status."""
     failures = [
         FailureStatus(
             sample=cut(each.sample, 100),
@@ -238,14 +241,14 @@ def notes(report: Report) -> dict[str, Any]:
 def _missing(run: Run, report: Report, missing: int) -> PartialDecision:
     passes = run.memory.passes
     if end_of_pass(report, passes, run.plan.spec.execution.retries.passes) == "finished":
-        text = f"{missing} samples have no result after {passes} passes; the logs tell why their processes ended"
+        text = f"{missing} samples have no result after {passes} passes; the logs say why their processes ended"
         return failed(run, "SamplesMissing", text)
     text = f"{missing} samples have no result; pass {passes + 1} goes over them"
     return begin_again(run, "NextPass", text, passes=passes + 1)
 
 
 def _awaiting(run: Run, awaiting: int) -> PartialDecision:
-    """All is done that does not need a person's choice: no Pod is left, and nothing runs until a retry."""
+    """Waits for a person's choice: everything else is done, and nothing runs until a retry."""
     owner = run.context.observed.object
     command = f"scenewright pick {owner.kind.lower()}/{owner.name} -n {owner.namespace}"
     text = f"{awaiting} {'sample waits' if awaiting == 1 else 'samples wait'} for a choice: `{command}`"
@@ -253,7 +256,7 @@ def _awaiting(run: Run, awaiting: int) -> PartialDecision:
 
 
 def _any_done(plan: Plan, report: Report) -> bool:
-    """Whether a sample is done in a stage that no other stage that may run reads."""
+    """Whether any sample is done in a final stage: one that no other selected stage reads."""
     selected = [plan.stage(name) for name in plan.selected]
     read = {name for stage in selected for name in stage.upstream()}
     ends = [stage.name for stage in selected if stage.name not in read]
@@ -268,7 +271,7 @@ def _none_done(report: Report) -> str:
 
 
 def _why(report: Report) -> str:
-    """The first failure in words."""
+    """The first failure as text."""
     if not report.failures:
         return ""
     first = report.failures[0]
@@ -277,9 +280,9 @@ def _why(report: Report) -> str:
 
 
 def waiting_for_report(run: Run, job: ObservedJob) -> PartialDecision | None:
-    """Leaves everything as it was while the news of the Pod may still be on their way; None when there are none.
+    """Keeps the state while the Pod's report may still arrive; None if it will not.
 
-    When they are late they are asked for: that a watch has stalled is no reason to run a step again.
+    After `report_grace` it lists the Job's Pods, so that a stalled watch does not cause a rerun.
     """
     ended_at, state = job.ended_at or job.created_at, run.context.state_before
     run = run.remembering(stage=job.step)

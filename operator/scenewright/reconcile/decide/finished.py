@@ -1,4 +1,4 @@
-"""After the end: nothing starts any more, and the object is deleted when its time to live has passed."""
+"""Handles ended objects, which keep their state and go after their TTL, and those that wait for a choice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLUX_PREFIXES = ("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")
 
 
 def over(context: DecisionContext, memory: Status) -> PartialDecision:
-    """The end is sticky: vanished Jobs, edits that are not work, and upgrades do not change it."""
+    """Keeps the final state: lost Jobs, upgrades and edits that leave the work hash alone do not change it."""
     own, others = own_jobs(context.observed.jobs, memory.run, memory.effective.work_hash)
     live = [job for job in own.values() if not job.ended]
     if not memory.finished_at:
@@ -34,13 +34,13 @@ def over(context: DecisionContext, memory: Status) -> PartialDecision:
 
 
 def awaits_choice(memory: Status) -> bool:
-    """Whether all that could be done without a person's choice is done."""
+    """Whether the object waits for a person's choice."""
     state = state_of(memory)
     return (state.phase, state.reason) == ("Waiting", AWAITING)
 
 
 def at_rest(context: DecisionContext, memory: Status) -> PartialDecision:
-    """Nothing runs until a retry uses the choices."""
+    """Keeps the waiting state until a retry uses the choices."""
     live = [job for job in context.observed.jobs if not job.ended]
     return PartialDecision(
         memory, state_of(memory), tuple(deletions(live, "the samples that are left wait for a choice"))
@@ -48,7 +48,7 @@ def at_rest(context: DecisionContext, memory: Status) -> PartialDecision:
 
 
 def git_owner(observed: ObservedObject) -> str:
-    """Which GitOps tool made the object, empty for none: what it deletes, that tool would make and run again."""
+    """The GitOps tool that manages the object, empty for none. It would recreate, and so rerun, a deleted object."""
     marks = [*observed.labels, *observed.annotations]
     if any(mark.startswith(FLUX_PREFIXES) for mark in marks):
         return "Flux"
@@ -59,11 +59,11 @@ def git_owner(observed: ObservedObject) -> str:
 
 
 def refuses_expiry(observed: ObservedObject) -> str:
-    """Why the object is kept although it has a time to live, empty when it has none or goes."""
+    """Why the object's TTL is ignored; empty if it has none or if the TTL applies."""
     owner = git_owner(observed)
     if _lifetime(observed) is None or not owner:
         return ""
-    return f"ttlSecondsAfterFinished is ignored: {owner} would make the object again, and it would run again"
+    return f"ttlSecondsAfterFinished is ignored: {owner} would recreate the object, and it would run again"
 
 
 def _lifetime(observed: ObservedObject) -> int | None:

@@ -1,7 +1,4 @@
-"""What holds a Job up, and two causes outside of its Pods: a queue that has not admitted it, and a lost node.
-
-A Pod on a lost node is let go by nobody but this operator, and its Job would wait for ever.
-"""
+"""Causes of delay outside a Job's Pods: a queue that has not admitted the Job, and a lost node."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from scenewright.reconcile.decide.context import DecisionContext, Run, seconds_b
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that holds a Job up, or may do so later.
+    """Something that delays a Job, or may do so later.
 
     Attributes:
-        reason, message: of the condition; no reason while it is too early for one.
-        fatal: the run fails for it.
-        ask: what has to be known before more can be said.
-        again_after: seconds until it has to be looked at again.
-        tells_news: its message is worth telling anew whenever it changes.
+        reason, message: of the condition; no reason while it is too early to report.
+        fatal: it fails the run.
+        ask: an inspection that must be answered first.
+        again_after: seconds until the next check.
+        tells_news: update the condition whenever the message changes, not only the reason.
     """
 
     reason: str = ""
@@ -32,7 +29,7 @@ class Finding:
     tells_news: bool = False
 
     def no_later_than(self, again_after: float | None) -> Finding:
-        """The same with an earlier look."""
+        """A copy with an earlier next check."""
         return replace(self, again_after=soonest(self.again_after, again_after))
 
 
@@ -44,7 +41,7 @@ NO_QUEUE = "QueueControllerMissing"
 
 
 def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
-    """A suspended Job. Time in a queue never fails a run; a queue that does not exist does."""
+    """Checks a suspended Job. Waiting in a queue never fails a run; a queue that does not exist does."""
     settings, before, waits = run.settings, run.context.state_before, f"waits in the queue {job.queue}"
     waited = seconds_between(job.created_at, run.now)
     if waited < settings.queue_pending:
@@ -58,8 +55,8 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
         return Finding(before.reason if known else PENDING, before.message if known else waits, ask=inspection)
     if answer.holds is not False or waited < settings.queue_controller:
         again_after = settings.queue_answer_age if answer.holds else settings.answer_age
-        told = f"{waits}; why {answer.message}" if answer.holds is None else answer.holds and answer.message
-        return Finding(PENDING, told or waits, again_after=again_after, tells_news=True)
+        text = f"{waits}; why {answer.message}" if answer.holds is None else answer.holds and answer.message
+        return Finding(PENDING, text or waits, again_after=again_after, tells_news=True)
     text = answer.message or f"no Workload was made for the queue {job.queue}"
     text = f"{text}: is Kueue installed, and does it serve this namespace?"
     was_so = before.reason == NO_QUEUE
@@ -68,10 +65,10 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
 
 
 def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
-    """Pods to release, nodes to ask about, and seconds until the next look.
+    """Pods to release, nodes to inspect, and seconds until the next check.
 
-    A Pod that terminates beyond its grace period plus a minute is released when its node is not Ready or gone:
-    deleting it by force does not help, since the Job controller's finalizer waits for its phase.
+    Releases a Pod that is still terminating a minute after its grace period if its node is gone or not Ready. Nothing
+    else does, and force deletion does not help: the Job controller's finalizer waits for the Pod's phase.
     """
     actions: list[Action] = []
     again_after: float | None = None
@@ -91,7 +88,7 @@ def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
 
 
 def _overdue(context: DecisionContext, pod: ObservedPod) -> Action | None:
-    """Releases a Pod, or asks about its node; leaves the Pod alone if the node is well or unknown."""
+    """Releases the Pod or inspects its node; leaves the Pod alone if the node is healthy or unknown."""
     inspection = Inspection("node", pod.node)
     answer = context.answer(inspection)
     if answer is None:

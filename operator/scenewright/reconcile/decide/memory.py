@@ -1,4 +1,7 @@
-"""What the status remembers from one decision to the next, and when the work is another one than before."""
+"""Reads what the status remembers from earlier decisions, and resets it when the work hash changes.
+
+Besides the Jobs, the status is the operator's only memory: run, pass, counts and retry tokens survive a restart in it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ REMEMBERED_TOKENS = 10
 
 
 def read_status(raw: Mapping[str, Any]) -> Status:
-    """The status as an operator wrote it; what another version's fields or words mean is not guessed but left out."""
+    """The parsed status. Drops fields and values that this version of the operator does not know."""
     try:
         return Status.model_validate(raw)
     except ValidationError as error:
@@ -31,7 +34,7 @@ def read_status(raw: Mapping[str, Any]) -> Status:
 
 
 def remembered(before: Status, plan: Plan) -> Status:
-    """What is known of the planned work: the status as it was, or a fresh one when the work is another one."""
+    """The status for the planned work: the previous one, or a fresh one if the work hash has changed."""
     was_only_planned = before.plan_only and before.phase == "Complete" and not plan.spec.execution.plan_only
     if before.effective.work_hash == plan.work_hash and not was_only_planned:
         return before if before.run else before.model_copy(update={"effective": _effective(plan)})
@@ -57,14 +60,13 @@ def _effective(plan: Plan) -> Effective:
 
 
 def parameters_hash(plan: Plan) -> str:
-    """Hash of the pipeline's effective parameters."""
     return short_hash(plan.parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 
 def run_id(uid: str, work_hash: str, start: int, inputs: Iterable[InputStatus] = ()) -> str:
-    """Id of a run: which work it does for whom, with what from other objects, and which of the starts it is.
+    """Id of a run: a hash of object, work and inputs from other objects, and the number of this start.
 
-    A run without inputs from other objects has the digits that its Jobs' names carry too.
+    Without inputs from other objects, the hash is the one in the names of the run's Jobs.
     """
     parts = [uid, work_hash, *(f"{each.name}={each.hash}" for each in inputs)]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
@@ -72,7 +74,7 @@ def run_id(uid: str, work_hash: str, start: int, inputs: Iterable[InputStatus] =
 
 
 def current_inputs(dependencies: Iterable[Dependency]) -> list[InputStatus]:
-    """What the named inputs of a run are that starts now."""
+    """The named inputs of a run that starts now."""
     return [
         InputStatus(name=each.input, object=f"{each.key.kind}/{each.key.name}", **each.published.to_json())
         for each in dependencies
@@ -81,12 +83,12 @@ def current_inputs(dependencies: Iterable[Dependency]) -> list[InputStatus]:
 
 
 def with_inputs(plan: Plan, status: Status) -> Plan:
-    """The plan of a run with what its named inputs were at its start."""
+    """The plan with the named inputs as they were when the run started."""
     return plan.with_resolved({each.name: ResolvedInput(each.uri, each.hash, each.path) for each in status.inputs})
 
 
 def _tries_failures_again(before: Status, plan: Plan) -> bool:
-    """A new token does, and so does work that takes the place of such work before that was done."""
+    """True for a new retry token, and for work that replaces unfinished work with such a token."""
     token = plan.spec.execution.retry_token
     is_new = bool(token) and token not in before.retry_tokens
     return is_new or (before.retry_failed and (before.phase not in ENDS or before.plan_only))

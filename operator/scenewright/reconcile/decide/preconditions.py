@@ -1,4 +1,4 @@
-"""Preconditions of a run, and how a run starts, is suspended or refused."""
+"""Starts a run if its preconditions hold; also handles suspended objects and refused specs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scenewright.reconcile.decide.context import DecisionContext, ObjectState, P
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs
 
-_HOPELESS: dict[DependencyState, str] = {
+_FATAL: dict[DependencyState, str] = {
     "Failed": "has failed",
     "Cycle": "needs this object in turn",
     "NotOffered": "offers no ",
@@ -29,7 +29,7 @@ _NOT_YET: dict[DependencyState, str] = {
 
 
 def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> PartialDecision:
-    """The spec cannot be carried out: nothing runs until it is changed."""
+    """Fails an object with a refused spec. Nothing runs until the spec changes."""
     supported = all(problem.field != "kind" for problem in refusal.problems)
     reason = "InvalidSpec" if supported else "NotSupported"
     message = "; ".join(str(problem) for problem in refusal.problems)
@@ -46,19 +46,19 @@ def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> Parti
 
 
 def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
-    """Ends the Jobs and starts none; resuming is another run, which finds what is done."""
+    """Deletes the Jobs. Resuming starts a new run, which finds the finished samples."""
     jobs = context.observed.jobs
     stages = [counts.at_rest(stage) for stage in memory.stages]
     memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
     if jobs:
-        state = ObjectState("Suspended", "Suspending", "the Jobs are being ended")
+        state = ObjectState("Suspended", "Suspending", "the Jobs are being deleted")
         ending = tuple(deletions(jobs, "the object is suspended"))
         return PartialDecision(memory, state, ending, context.settings.look_again)
     return PartialDecision(memory, ObjectState("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
 
 
 def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecision:
-    """Starts a run once no Job of an earlier run is left and nothing blocks it."""
+    """Starts a run once the Jobs of earlier runs are gone and nothing blocks it."""
     start, inputs = memory.starts + 1, current_inputs(context.observed.dependencies)
     run = run_id(context.observed.object.uid, plan.work_hash, start, inputs)
     own, others = own_jobs(context.observed.jobs, run, plan.work_hash)
@@ -68,7 +68,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
     if obstacle is not None:
         return obstacle.also(*ending)
     if others:
-        state = ObjectState("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being ended")
+        state = ObjectState("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being deleted")
         return candidate.decided(state, *ending, again_after=context.settings.look_again)
     begun = replace(candidate, plan=with_inputs(plan, memory.model_copy(update={"inputs": inputs}))).remembering(
         run=run,
@@ -89,7 +89,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
 
 
 def own_jobs(jobs: Iterable[ObservedJob], run: str, work_hash: str) -> tuple[dict[str, ObservedJob], list[ObservedJob]]:
-    """The Jobs of a run by step, and all others."""
+    """The Jobs of this run by step, and all other Jobs."""
     own: dict[str, ObservedJob] = {}
     others: list[ObservedJob] = []
     for job in jobs:
@@ -101,11 +101,11 @@ def own_jobs(jobs: Iterable[ObservedJob], run: str, work_hash: str) -> tuple[dic
 
 
 def _obstacle(run: Run) -> PartialDecision | None:
-    """What keeps a run from starting: another object, which this one needs or whose output it shares."""
+    """Waits or fails if another object blocks the start: a dependency, or one that writes to the same output."""
     observed = run.context.observed
     for need in observed.dependencies:
-        if need.state in _HOPELESS:
-            return endings.failed(run, f"Dependency{need.state}", f"{need.key} {_HOPELESS[need.state]}{need.detail}")
+        if need.state in _FATAL:
+            return endings.failed(run, f"Dependency{need.state}", f"{need.key} {_FATAL[need.state]}{need.detail}")
     for need in observed.dependencies:
         if need.state in _NOT_YET:
             text = f"waits for {need.key}, which {_NOT_YET[need.state]}"

@@ -1,4 +1,8 @@
-"""A live Job: whether its Pods start, and what is to be done when they do not, by reason."""
+"""Creates Jobs and watches whether their Pods start; if not, waits, reports the reason or fails the run.
+
+The chain calls :func:`created` without a Job and :func:`watched` with a live one. Each check returns a `Finding`. A
+wrong configuration or the start deadline fails the run; waiting for capacity does not.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,16 @@ CONFIGURATION_ERRORS = frozenset(
 )
 PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 WITHOUT_PODS = frozenset({"PodsNotCreated", "PodsRefused", "QuotaExceeded", "PodSecurity", "ImageNotConfigured"})
-"""Reasons for a Job that has no Pods."""
+"""Reasons of a Job that has no Pods."""
 
 
 def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
-    """Creates a Job; when the API server refuses it (a quota of Jobs, a policy), until the start deadline."""
+    """Creates a Job. If the API server refuses it (quota, policy), retries until the start deadline."""
     owner = run.context.observed.object
     name = job_name(owner.kind, owner.name, owner.uid, run.plan.work_hash, create.step)
     answer = run.context.answer(Inspection("failed-creates", name), run.settings.refusal_age)
     if answer is None or not answer.holds:
-        # Nothing reports a Pod that a quota or a policy refuses: look whether there is one.
+        # No event arrives for a Pod that a quota or policy refuses: check soon whether there is one.
         return run.decided(doing, create, again_after=run.settings.without_pods)
     if answer.invalid:
         return endings.failed(run, "ConfigurationError", f"the API server refuses the Job {name}: {answer.message}")
@@ -46,7 +50,7 @@ def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
 
 
 def _waiting_since(run: Run) -> datetime:
-    """When the object started to wait; now if it does not wait."""
+    """When the object started to wait; now if it is not waiting."""
     condition = condition_of(run.context.before.conditions, "Waiting")
     if condition is None or condition.status != "True":
         return run.now
@@ -54,7 +58,7 @@ def _waiting_since(run: Run) -> datetime:
 
 
 def watched(run: Run, job: ObservedJob, create: CreateJob, doing: ObjectState) -> PartialDecision:
-    """Looks after a live Job; `create` is how it would be created now, `doing` how the object stands if all is well."""
+    """Watches a live Job. `create` is how it would be created now, `doing` the state if nothing delays it."""
     look = Look.at(run, job)
     finding = queued(run, job, look.started) if job.suspended else _first_finding(look)
     is_held = job.suspended and finding.reason != NO_QUEUE
@@ -71,23 +75,23 @@ def watched(run: Run, job: ObservedJob, create: CreateJob, doing: ObjectState) -
 
 
 def _is_outdated(look: Look, create: CreateJob) -> bool:
-    """Whether the Job would be built differently now: the object or the operator's configuration has been edited."""
+    """Whether the object or the operator's configuration was edited so that the Job's manifest would differ now."""
     owner = look.run.context.observed.object
     try:
         manifest = job_manifest(look.run.plan, owner, create, look.run.settings.pods)
     except ValueError:
-        # It could not be built at all.
+        # The manifest cannot be built now.
         return False
     return bool(manifest["metadata"]["annotations"][names.TEMPLATE] != look.job.template)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What matters for whether a Job's Pods start.
+    """What the checks need to know about a Job.
 
     Attributes:
-        since: since when they could have; time in a queue does not count.
-        pods: those that are not being deleted.
+        since: when its Pods could have started; time in a queue does not count.
+        pods: its Pods that are not being deleted.
         started: a Pod of this Job has run.
         deadline: ``startDeadlineSeconds``.
     """
@@ -101,7 +105,7 @@ class Look:
 
     @classmethod
     def at(cls, run: Run, job: ObservedJob) -> Look:
-        """Collects it."""
+        """Collects it from the observed Job and Pods."""
         pods = run.context.pods_of(job)
         stage = run.stages.get(job.step)
         known = bool(job.succeeded or job.ready or (stage is not None and stage.started_at))
@@ -115,12 +119,12 @@ class Look:
         )
 
     def waited(self, since: datetime | None = None) -> float:
-        """Seconds since a moment, since the Job could start when none is given."""
+        """Seconds since a moment; by default since the Job's Pods could have started."""
         return seconds_between(since or self.since, self.run.now)
 
 
 def _first_finding(look: Look) -> Finding:
-    """The first thing that holds the Job up; the soonest look of all of them."""
+    """The first check that finds something, with the earliest next look of the checks up to it."""
     checks: tuple[Callable[[Look], Finding], ...] = (_broken_pod, _no_pods, _unschedulable, _slow_pod)
     again_after: float | None = None
     for check in checks:
@@ -132,9 +136,9 @@ def _first_finding(look: Look) -> Finding:
 
 
 def _broken_pod(look: Look) -> Finding:
-    """A Pod whose container cannot be made from what the object says.
+    """Checks for a Pod whose image or container configuration is broken.
 
-    While other Pods of the stage run it is most probably its node's fault, and gets the whole start deadline.
+    If other Pods of the stage have run, the node is most likely at fault: such a Pod gets the whole start deadline.
     """
     broken = [pod for pod in look.pods if pod.waiting_reason in CONFIGURATION_ERRORS | PULL_ERRORS]
     if not broken:
@@ -149,11 +153,11 @@ def _broken_pod(look: Look) -> Finding:
     reason = "ImagePullBackOff" if is_pull else pod.waiting_reason
     if left > 0 and look.job.ready:
         return Finding(again_after=left)
-    return Finding(reason, _words(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
+    return Finding(reason, _start_failure(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
 
 
 def _no_pods(look: Look) -> Finding:
-    """A Job whose Pods could not be created: quota, Pod Security, a webhook. Only its Events say why."""
+    """Checks for a Job whose Pods cannot be created (quota, Pod Security, webhook). Only its Events say why."""
     job = look.job
     if job.active or job.terminating or any(pod.phase in ("Pending", "Running") for pod in look.pods):
         return NOTHING
@@ -176,21 +180,18 @@ def _no_pods(look: Look) -> Finding:
 
 
 def _not_taken_up(look: Look) -> Finding:
-    """The Job controller sets the start time first. It has not looked at the Job yet, so no Event can say why.
-
-    Never fails the run.
-    """
+    """The Job has no start time: the Job controller has not seen it, so no Event explains it. Never fails the run."""
     settings = look.run.settings
-    is_told = look.run.context.state_before.reason == "PodsNotCreated"
+    was_reported = look.run.context.state_before.reason == "PodsNotCreated"
     soon = Finding(again_after=settings.without_pods)
-    if not is_told and look.waited(_let_go_at(look)) < settings.not_taken_up:
+    if not was_reported and look.waited(_wait_ended_at(look)) < settings.not_taken_up:
         return soon
     text = f"the Job controller has not looked at the Job {look.job.name} yet; does it run?"
     return replace(soon, reason="PodsNotCreated", message=text)
 
 
-def _let_go_at(look: Look) -> datetime:
-    """The time since which only the Job controller can hold the Job up; before, a queue or a person may have."""
+def _wait_ended_at(look: Look) -> datetime:
+    """When the Job's last wait ended; before that, a queue or a person may have held it back."""
     waiting = condition_of(look.run.context.before.conditions, "Waiting")
     if waiting is None:
         return look.job.created_at
@@ -200,7 +201,7 @@ def _let_go_at(look: Look) -> datetime:
 
 
 def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *, is_fatal: bool) -> Finding:
-    """No Pod and no Event. Ignores a lagging Job controller; reports a missing one on the second check."""
+    """No Pod and no Event: ignores a lagging Job controller, reports a missing one on the second check."""
     job = look.job
     waited = look.waited(last)
     if waited < patience:
@@ -208,12 +209,12 @@ def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *,
     if seconds_between(last, answer.at) < patience:
         return replace(_current_wait(look), ask=Inspection("failed-creates", job.name))
     left = look.deadline - waited
-    text = f"the Job {job.name} has no Pods, and no Event tells why; does the Job controller run?"
+    text = f"the Job {job.name} has no Pods, and no Event says why; does the Job controller run?"
     return Finding("PodsNotCreated", text, left <= 0 and is_fatal, again_after=_look_again(look, left))
 
 
 def _unschedulable(look: Look) -> Finding:
-    """Pods that no node has room for now. Waits as long as some node could run them."""
+    """Checks for Pods that no node has room for now. Waits as long as some node could run them."""
     pending = [pod for pod in look.pods if pod.unschedulable]
     if not pending or look.job.ready:
         return NOTHING
@@ -236,7 +237,7 @@ def _unschedulable(look: Look) -> Finding:
 
 
 def _slow_pod(look: Look) -> Finding:
-    """A Pod that has its node and does not start: a volume that is not there, an image that takes its time."""
+    """Checks for a scheduled Pod that does not start, because of a missing volume or a slow image pull."""
     pending = [pod for pod in look.pods if _is_starting(pod)]
     if not pending:
         return Finding(again_after=look.run.settings.notice) if not look.started else NOTHING
@@ -247,11 +248,11 @@ def _slow_pod(look: Look) -> Finding:
     if left > 0 and (waited < patience or look.job.ready):
         return Finding(again_after=left if look.job.ready else min(left, patience - waited))
     reason = "PodNotStarting" if left > 0 else "StartDeadlineExceeded"
-    return Finding(reason, _words(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
+    return Finding(reason, _start_failure(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
 
 
 def _is_starting(pod: ObservedPod) -> bool:
-    """Whether a Pod has its node, and nothing is known that keeps it from starting."""
+    """Whether a Pod is scheduled and starting, without a known error."""
     known = pod.unschedulable or pod.waiting_reason in CONFIGURATION_ERRORS | PULL_ERRORS
     return pod.phase == "Pending" and not known and pod.started_at is None and pod.exit_code is None
 
@@ -260,12 +261,12 @@ def _scheduled(pod: ObservedPod) -> datetime:
     return pod.scheduled_at or pod.created_at
 
 
-def _words(pod: ObservedPod, text: str) -> str:
+def _start_failure(pod: ObservedPod, text: str) -> str:
     return f"shard {pod.index} of {pod.step} cannot start: {text or 'no reason is known'}"
 
 
 def _refusal(message: str) -> str:
-    """Class of a refused Pod by what the API server said."""
+    """Condition reason for a refused Pod, by the API server's message."""
     lower = message.lower()
     if "exceeded quota" in lower:
         return "QuotaExceeded"
@@ -275,27 +276,27 @@ def _refusal(message: str) -> str:
 
 
 def _look_again(look: Look, left: float) -> float:
-    """As often as an answer grows old, and at the deadline."""
+    """Seconds until the answer is too old, or until the deadline if that is sooner."""
     age = look.run.settings.answer_age
     return min(left, age) if left > 0 else age
 
 
 def _current_wait(look: Look) -> Finding:
-    """The wait as it stood before, so that a question in between changes nothing."""
+    """The previous wait, so that a pending inspection changes nothing."""
     before = look.run.context.state_before
     is_waiting = before.phase == "Waiting" and before.reason in WITHOUT_PODS
     return Finding(before.reason, before.message) if is_waiting else NOTHING
 
 
 def _steady(run: Run, finding: Finding) -> str:
-    """The message of a wait; it stays while the reason does, for those of Pods differ from attempt to attempt."""
+    """The message of a wait. Keeps it while the reason is the same, since Pods' messages differ with each attempt."""
     before = run.context.state_before
     is_same = before.phase == "Waiting" and before.reason == finding.reason and not finding.tells_news
     return before.message if is_same else finding.message
 
 
 def _parallelism(run: Run, job: ObservedJob) -> list[Action]:
-    """Patches the parallelism of a stage's live Job; that of an admitted Job belongs to its queue."""
+    """Patches the parallelism of a stage's live Job. For an admitted Job the queue sets it."""
     wanted = run.plan.spec.execution.max_parallelism
     is_stage = job.step in run.plan.keys and job.completions > 1
     belongs_to_queue = bool(job.queue) and not job.suspended

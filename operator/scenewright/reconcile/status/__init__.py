@@ -1,1 +1,1 @@
-"""What is said: writes of status, and the metrics that follow from it."""
+"""Writes the status, and derives metrics from it."""

@@ -1,6 +1,6 @@
-"""Counters of objects, stages and Pods: what has changed between two written statuses, or two looks at a Pod.
+"""Counters of objects, stages and Pods, from the difference of two statuses or of two observations of a Pod.
 
-A restart counts nothing twice.
+So a restart of the operator counts nothing twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Raw = Mapping[str, Any]
 
 
 def account(key: ObjectKey, old: Raw, new: Status) -> None:
-    """Counts what has happened between the status before a write and the one that was written."""
+    """Counts what has changed from the status before a write to the one written."""
     _count_end(key.kind, old, new)
     _count_failures(key.kind, old, new)
     same_run = old.get("run", "") == new.run
@@ -52,7 +52,7 @@ def _count_failures(kind: str, old: Raw, new: Status) -> None:
 
 
 def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatus) -> None:
-    """The first sight of a stage is what earlier runs have left, which is not this run's work."""
+    """Skips the first counts of a stage: they are results of earlier runs."""
     if old is None or not (old.get("samples") or {}).get("total"):
         return
     for result in ("done", "failed", "skipped"):
@@ -67,7 +67,7 @@ def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatu
 
 
 def _count_gpu_time(key: ObjectKey, pipeline: str, old: Raw, new: StageStatus) -> None:
-    """What the status has learnt from pushes or, where none came through, from the reports of ended Pods."""
+    """Counts GPU time, which the status has from pushes or, without them, from the reports of ended Pods."""
     held = new.gpu_seconds - old.get("gpuSeconds", 0.0)
     busy = new.gpu_busy_seconds - old.get("gpuBusySeconds", 0.0)
     labels = (key.namespace, key.kind, pipeline, new.name)
@@ -90,7 +90,7 @@ def count_attempt(step: str, old: ObservedPod | None, new: ObservedPod) -> None:
 
 
 def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: ObservedJob, pods: Store[CachedPod]) -> None:
-    """Observes how long a Job has waited for its first Pod to start."""
+    """Observes how long a Job waited for its first Pod to start."""
     if new.started_at is None or (old is not None and old.started_at is not None):
         return
     others = (pod for pod in pods.of_owner(job.uid) if pod.uid != new.uid)
@@ -99,7 +99,7 @@ def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: Obser
 
 
 def ending_of(pod: ObservedPod) -> str:
-    """``success``, ``config``, ``timeout``, ``oom``, ``app``, or ``infra`` for what was not the Pod's own doing."""
+    """``success``, ``config``, ``timeout``, ``oom``, ``app``, or ``infra`` if the Pod itself was not the cause."""
     if pod.disrupted or (pod.exit_code is None and pod.phase == "Failed"):
         return "infra"
     if pod.exit_code == 137 and "OOM" in (pod.reason + pod.message):

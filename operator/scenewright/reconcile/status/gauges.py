@@ -1,4 +1,4 @@
-"""Gauges of the objects as they stand, worked out at each scrape from what is in memory."""
+"""Gauges of the current objects, computed from memory at each scrape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHARDS = ("running", "done", "failed")
 
 
 class ObjectGauges(Collector):
-    """The gauges of all objects; at most `cap` objects are named, running ones first, then the newest."""
+    """Gauges of all objects. At most `cap` objects have gauges of their own: running ones first, then the newest."""
 
     def __init__(self, objects: ObjectStore, pods: Store[CachedPod], cap: int) -> None:
         self._objects = objects
@@ -28,11 +28,11 @@ class ObjectGauges(Collector):
         self._cap = cap
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are known from the first scrape on."""
+        """Empty, so that registering does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """All metric families."""
         stored = list(self._objects)
         phases: Counter[tuple[str, ...]] = Counter((each.key.kind, each.phase or "Pending") for each in stored)
         yield _counted("scenewright_jobs", "Objects by phase.", ["kind", "phase"], phases)
@@ -57,7 +57,7 @@ class ObjectGauges(Collector):
 
 
 def _stages(active: list[ObservedObject]) -> Iterator[Metric]:
-    """Sums over all objects that run."""
+    """Sums over all running objects."""
     rates: Counter[tuple[str, ...]] = Counter()
     shards: Counter[tuple[str, ...]] = Counter()
     for stored in active:
@@ -74,7 +74,7 @@ def _stages(active: list[ObservedObject]) -> Iterator[Metric]:
 
 
 def _single(chosen: list[ObservedObject]) -> Iterator[Metric]:
-    """One object's own figures."""
+    """Gauges per object."""
     names = ["kind", "namespace", "name"]
     samples = GaugeMetricFamily("scenewright_job_samples", "Samples of one object.", labels=[*names, "stage", "result"])
     rates = GaugeMetricFamily("scenewright_job_samples_per_minute", "Rate of one object.", labels=names)

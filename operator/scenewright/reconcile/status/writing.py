@@ -1,4 +1,4 @@
-"""The one place that writes status: when something changed, at most every few seconds for mere progress, bounded."""
+"""The only place that writes status. Writes only changes, and progress alone at most every few seconds."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from scenewright.telemetry.metrics import STATUS_BYTES, STATUS_WRITES
 
 
 class StatusWriter:
-    """Writes statuses by merge patch with the version that was observed.
+    """Writes statuses by merge patch, with the observed resource version as precondition.
 
     Args:
         written: called with the raw object after a write.
-        seconds: least time between the last write of an object and one that is not urgent.
+        seconds: minimum time between an object's last write and one that is not urgent.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class StatusWriter:
         self._written_at: dict[str, float] = {}
 
     async def write(self, value: ObservedObject, status: Status, urgent: bool) -> float | None:
-        """Writes the status if it differs from what is there.
+        """Writes the status if it differs from the observed one.
 
         Returns:
-            After how many seconds a held status is due, None when none is held.
+            Seconds until a delayed write is due; None if nothing was delayed.
 
         Raises:
-            ApiError: the write failed; 409 means that the object has changed and is to be observed again.
+            ApiError: the write failed; 409 means that the object has changed and must be observed again.
         """
         now = self._clock()
         held = self._written_at.get(value.uid, now - self._seconds) + self._seconds - now
         if held > 0 and not urgent:
-            # Whether there is anything to write is found out then: comparing costs more than looking again.
+            # Do not compare yet: that costs more than another look when the write is due.
             STATUS_WRITES.labels("held").inc()
             return held
         wanted = status_document(status)
-        # The API server fills what we leave out with the schema's empty defaults, which are no difference.
+        # The API server fills omitted fields with the schema's empty defaults; do not count them as changes.
         patch = merge_patch(_without_empty(value.status), wanted)
         if not patch:
             STATUS_WRITES.labels("unchanged").inc()
@@ -65,7 +65,7 @@ class StatusWriter:
         return None
 
     def forget(self, uid: str) -> None:
-        """The object is gone."""
+        """Forgets an object that was deleted or has ended."""
         self._written_at.pop(uid, None)
 
     async def _patch(self, value: ObservedObject, wanted: dict[str, Any], patch: dict[str, Any]) -> None:
@@ -84,13 +84,13 @@ class StatusWriter:
 
 
 def status_document(status: Status) -> dict[str, Any]:
-    """The status as it is stored: empty texts and lists and what does not hold are left out, numbers stay."""
+    """The status as stored: without empty strings, lists, objects and false values; numbers stay."""
     document: dict[str, Any] = _without_empty(status.model_dump(mode="json", by_alias=True, exclude_none=True))
     return document
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7396) that makes `new` of `old`; empty when they are equal."""
+    """The JSON merge patch (RFC 7396) from `old` to `new`; empty if they are equal."""
     patch: dict[str, Any] = {name: None for name in old if name not in new}
     for name, value in new.items():
         known = old.get(name)
@@ -104,7 +104,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_empty(value: Any) -> Any:
-    # Plain loops over plain types: every write compares two statuses.
+    # Plain loops for speed: every write compares two statuses.
+
     if isinstance(value, dict):
         kept = {}
         for name, each in value.items():

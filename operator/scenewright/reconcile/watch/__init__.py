@@ -1,1 +1,1 @@
-"""What comes in: informers, the routing of changes to the queue, the sweep, and counters that Pods push."""
+"""Watches the cluster: informers, the routing of changes to the queue, and the periodic sweep."""

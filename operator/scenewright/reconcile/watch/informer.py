@@ -1,6 +1,6 @@
-"""Lists and watches one resource by label, for ever, and reports what a list shows to be gone.
+"""Lists and watches one resource by label and keeps its projections in a store.
 
-Survives dropped watches, 410 Gone, 429 and 5xx, and outages of any length. Only projections are kept.
+Survives dropped watches, 410 Gone, 429, 5xx and outages of any length. A new list removes what has been deleted.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Owned)
 
 _SILENCE_SECONDS = 100.0
-"""Bookmarks come about once a minute; a watch that is silent for longer is dead."""
+"""Bookmarks arrive about once a minute; a watch that is silent for this long is dead."""
 _LONGEST_BACKOFF = 30.0
 _FAILURES_UNTIL_LIST = 3
-"""After so many failed watches in a row the version may be one that the server does not know: list again."""
+"""List again after this many failed watches in a row: the server may not know our resource version."""
 
 
 class Expired(Exception):  # noqa: N818 - a state, not an error
-    """The watch cannot go on from its version; the message says why."""
+    """The watch cannot resume from its resource version; the message says why."""
 
 
 class Informer(Generic[T]):
-    """Keeps one store current for one resource in one namespace, or in all.
+    """Keeps one store up to date with one resource, in one namespace or in all.
 
     Args:
-        project: raw object to projection; None for what is not ours.
-        beat: called whenever the loop shows life.
+        project: builds the projection of a raw object; None if the object is not ours.
+        beat: called as the loop's heartbeat.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Informer(Generic[T]):
         async for page in self._client.pages(self._resource, self._namespace, labelSelector=self._selector):
             if not version:
                 version = int(page["metadata"]["resourceVersion"])
-                # After a restore from a backup versions start again, and older ones are right.
+                # After a restore of etcd from a backup, versions start over and a lower one is current.
                 forced = version < self._version
             for raw in page.get("items") or ():
                 with self._skipping(raw):
@@ -140,7 +140,7 @@ class Informer(Generic[T]):
 
     @contextlib.contextmanager
     def _skipping(self, content: Any) -> Iterator[None]:
-        """Skips one object or event that cannot be read."""
+        """Skips an object or event that cannot be read."""
         try:
             yield
         except (Expired, ApiError):

@@ -1,4 +1,8 @@
-"""What is known, and what a change of it means: what the watches report becomes keys in the queue."""
+"""Holds the stores of objects, Jobs and Pods, and queues the object that a change in them concerns.
+
+kopf, the informers, the sweep and the status writer put changes in. Frequent changes, such as those of Pods, are queued
+with a delay, so that many of them cost one reconciliation.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,16 @@ from scenewright.telemetry.metrics import WATCH_AGE
 from scenewright.telemetry.progress.store import KnownPod
 
 NOISE_SECONDS = 10.0
-"""Pods come and go many times a second in a large stage; counts in status may be this old."""
-_BEGUN = ("Indexing", "Running", "Publishing")
+"""Delay for frequent changes: Pods of a large stage change many times a second, and counts may be this old."""
+_ACTIVE = ("Indexing", "Running", "Publishing")
 
 
 class Router:
-    """Keeps objects, Jobs, Pods and claims of outputs, and finds the object that a change of them concerns.
+    """Keeps objects, Jobs, Pods and claims of outputs, and queues the objects that a change concerns.
 
     Args:
-        queue: gets the keys of objects to look at.
-        defaults: of the lab.
+        queue: receives the keys of objects to reconcile.
+        defaults: the lab defaults.
     """
 
     def __init__(self, queue: WorkQueue[ObjectKey], defaults: Mapping[str, Any] | None = None) -> None:
@@ -46,11 +50,11 @@ class Router:
             WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.unheard_seconds, kind))
 
     def on_forget(self, forget: Callable[[str], None]) -> None:
-        """Registers a function that is called with the uid of every object that has ended or is gone."""
+        """Registers a callback for the uid of each object that has ended or was deleted."""
         self._forgetters.append(forget)
 
     def take(self, kind: str, event_type: str | None, raw: dict[str, Any], forced: bool = False) -> None:
-        """An event of kopf, or an object of a list (without type). Skips what cannot be read.
+        """Takes an event from kopf, or an object from a list (no type). Skips what cannot be read.
 
         Args:
             forced: accept an older version than the known one, as after a restore of etcd.
@@ -65,7 +69,7 @@ class Router:
             skip(OBJECTS[kind].plural, raw, error)
 
     def take_watched(self, kind: str, event_type: str | None, raw: dict[str, Any]) -> None:
-        """An event of kopf, which proves that its watch works."""
+        """Takes an event from kopf, and notes which of our own writes its watch has reported."""
         metadata = raw["metadata"]
         version, _ = self._unheard[kind].get(metadata["uid"], (0, 0.0))
         if event_type == "DELETED" or version <= int(metadata["resourceVersion"]):
@@ -73,17 +77,17 @@ class Router:
         self.take(kind, event_type, raw)
 
     def unheard_seconds(self, kind: str) -> float:
-        """Seconds since the oldest own write that kopf's watch has not reported; 0 if it has reported all.
+        """Age of the oldest own write that kopf's watch has not reported yet; 0 if there is none.
 
-        The time since the last event would say little: idle objects cause none, and kopf hides bookmarks.
+        The time since the last event would say little: idle objects cause no events, and kopf hides bookmarks.
         """
         now = time.monotonic()
         return max((now - since for _, since in self._unheard[kind].values()), default=0.0)
 
     def take_own_write(self, raw: dict[str, Any]) -> None:
-        """The answer to a status write of ours: known at once, and no reason to plan again.
+        """Takes the response to our own status write, without queueing the object again.
 
-        The object may be gone by now, or have a successor of the same name.
+        Ignores it if the object is gone by now, or replaced by another of the same name.
         """
         value = observed_object(raw, raw["kind"])
         known = self.objects.get(value.key)
@@ -106,15 +110,15 @@ class Router:
         self.outputs.update(new)
         self._note_dependency(old, new)
         if old is None or old.uid != new.uid:
-            self._queue.add(new.key, Priority.RUNNING if new.phase in _BEGUN else Priority.STARTING)
+            self._queue.add(new.key, Priority.RUNNING if new.phase in _ACTIVE else Priority.STARTING)
         elif old.intent != new.intent:
             self._queue.add(new.key, Priority.RUNNING)
         elif new.uid != self._own_write:
-            # Somebody else has written our status.
+            # Somebody else has written the status.
             self._queue.add(new.key, Priority.RUNNING, NOISE_SECONDS)
         if new.ended and not (old is not None and old.ended):
             self._drop_pods(new.uid)
-            self._tell_forgetters(new.uid)
+            self._call_forgetters(new.uid)
 
     def _job_changed(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
         job = new or old
@@ -141,32 +145,32 @@ class Router:
         if self.counting and new is not None:
             count_attempt(job.step, old, new)
             count_start(stored.key.kind, old, new, job, self.pods)
-        waited_for = new is not None and bool(new.report_text) and not (old and old.report_text)
-        if waited_for and job.ended:
+        has_new_report = new is not None and bool(new.report_text) and not (old and old.report_text)
+        if has_new_report and job.ended:
             self._queue.add(stored.key, Priority.FINISHING)
         else:
             self._queue.add(stored.key, Priority.RUNNING, NOISE_SECONDS)
 
     def job_of(self, pod: ObservedPod) -> ObservedJob | None:
-        """The known Job that owns the Pod by its owner reference, whatever its labels say."""
+        """The Job that owns the Pod by owner reference; labels do not count."""
         job = self.jobs.get(pod.namespace, pod.job)
         return job if job is not None and job.uid == pod.owner_uid else None
 
     def _object_of(self, job: ObservedJob) -> ObservedObject | None:
-        """The object that owns the Job, which must be in the same namespace."""
+        """The object that owns the Job; it must be in the same namespace."""
         key = self.objects.key_of(job.owner_uid)
         return self.objects.get(key) if key is not None and key.namespace == job.namespace else None
 
     def _pod_wanted(self, pod: ObservedPod) -> bool:
-        """Whether a Pod may still matter: those of ended Jobs of ended objects do not."""
+        """Whether to keep a Pod: not if both its Job and its object have ended."""
         job = self.job_of(pod)
         stored = self._object_of(job) if job else None
         return job is None or stored is None or not (stored.ended and job.ended)
 
     def _pod_outlives(self, pod: CachedPod) -> bool:
-        """Whether the report of a deleted Pod is still needed, because its Job is still there.
+        """Whether to keep a deleted Pod for its report, because its Job still exists.
 
-        A Pod that ends while its node is drained is gone a moment before its Job is complete.
+        A Pod that ends while its node is drained disappears a moment before its Job completes.
         """
         job = self.job_of(pod)
         stored = self._object_of(job) if job else None
@@ -175,7 +179,7 @@ class Router:
         return not job.deleting
 
     def pushing_pod(self, namespace: str, name: str) -> KnownPod | None:
-        """A Pod of a known Job: only such may push counters."""
+        """The Pod, if it belongs to a known Job: only such a Pod may push counters."""
         pod = self.pods.get(namespace, name)
         job = self.job_of(pod) if pod is not None else None
         if pod is None or job is None:
@@ -183,13 +187,13 @@ class Router:
         return KnownPod(pod.uid, job.owner_uid, job.step, pod.index, pod.created_at)
 
     def take_push(self, pod: KnownPod) -> None:
-        """A Pod has pushed its counters: they are looked at soon."""
+        """Queues the object of a Pod that has pushed counters."""
         key = self.objects.key_of(pod.owner_uid)
         if key is not None:
             self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
 
     def resync(self, spread: float) -> None:
-        """Queues every object that has not ended, spread over some seconds."""
+        """Queues every object that has not ended, spread over that many seconds."""
         for stored in self.objects:
             if not stored.ended:
                 self._queue.add(stored.key, Priority.RUNNING, random.uniform(0.0, spread))
@@ -198,18 +202,18 @@ class Router:
         if old is None:
             return
         self.outputs.remove(old.key)
-        # Its Jobs stay known until they are gone: they may still write.
+        # Its Jobs stay in the store until they are gone: they may still write.
         self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
         self._dependents.discard(old.key)
         self._wake_dependents(old)
-        self._tell_forgetters(old.uid)
+        self._call_forgetters(old.uid)
 
     def _drop_pods(self, uid: str) -> None:
         for job in self.jobs.of_owner(uid):
             self.pods.drop_owner(job.uid)
 
-    def _tell_forgetters(self, uid: str) -> None:
+    def _call_forgetters(self, uid: str) -> None:
         for forget in self._forgetters:
             forget(uid)
 

@@ -1,4 +1,4 @@
-"""Lists our objects every few minutes: what watches have missed is found here, and every live object is planned."""
+"""Lists our objects every few minutes, finds changes that the watches missed, and queues every live object."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Sweep:
-    """Lists all objects of our kinds and brings the store in line.
+    """Lists all objects of our kinds and corrects the store.
 
     Attributes:
         namespaces: to list; ``("",)`` for all.
@@ -37,7 +37,7 @@ class Sweep:
     beat: Callable[[], None]
 
     async def fill(self) -> int:
-        """Lists everything; waits for the API server and for our resource definitions. Returns what was missing."""
+        """Lists everything, waiting for the API server and our CRDs. Returns the number of missed changes."""
         while True:
             self.beat()
             try:
@@ -47,7 +47,7 @@ class Sweep:
                 await asyncio.sleep(error.retry_after or _RETRY_SECONDS)
 
     async def run(self) -> None:
-        """Never returns."""
+        """Sweeps at random intervals around the mean; never returns."""
         while True:
             await self._rest(self.mean_seconds * random.uniform(0.8, 1.2))
             found = await self.fill()
@@ -68,7 +68,8 @@ class Sweep:
         newest = max((stored.version for stored in self._known(kind, namespace)), default=0)
         async for page in self.client.pages(OBJECTS[kind], namespace):
             version = version or int(page["metadata"]["resourceVersion"])
-            # After a restore from a backup versions start again, and older ones are right.
+            # After a restore of etcd from a backup, versions start over and a lower one is current.
+
             forced = version < newest
             for raw in page.get("items") or ():
                 try:

@@ -1,1 +1,1 @@
-"""The endpoint to which stage Pods push their counters: advisory, authenticated offline, forgotten when a run ends."""
+"""The endpoint to which stage Pods push counters. They are authenticated, only advisory, and dropped after the run."""

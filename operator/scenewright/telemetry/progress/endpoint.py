@@ -1,4 +1,4 @@
-"""``POST /v1/progress``: who pushes is verified before the body is read, and nothing that a Pod sends is trusted."""
+"""Serves ``POST /v1/progress``. Verifies the Pod's token before it reads the body, and validates all input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BODY_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 
 FindPod = Callable[[str, str], KnownPod | None]
-"""The Pod of a namespace and name, as the operator knows it."""
+"""Finds a known Pod by namespace and name."""
 OnPush = Callable[[KnownPod], None]
 
 
@@ -30,9 +30,9 @@ class ProgressEndpoint(HttpServer):
 
     Args:
         verifier: of the Pods' tokens.
-        find_pod: looks a Pod up in memory.
-        store: takes the counters.
-        on_push: called for every push that is taken: it wakes up whoever writes status.
+        find_pod: looks up a Pod in memory.
+        store: receives the counters.
+        on_push: called after each accepted push, to update the object's status.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ProgressEndpoint(HttpServer):
         super().__init__(application, CONNECTION_SECONDS)
 
     async def run(self, port: int) -> None:
-        """Listens until it is cancelled."""
+        """Listens until cancelled."""
         await self.start(port)
         try:
             await asyncio.Event().wait()
@@ -59,7 +59,7 @@ class ProgressEndpoint(HttpServer):
             self._take(pod, await _body(request))
         except RefusedPush as refused:
             PUSHES.labels(refused.reason).inc()
-            # The body of a refused push is left unread, and so the connection cannot be used again.
+            # The body of a refused push stays unread, so the connection cannot be reused.
             return web.Response(status=refused.status, text=str(refused), headers={"Connection": "close"})
         PUSHES.labels("accepted").inc()
         pause = self._pacer.pause(pod.uid, time.monotonic())
@@ -72,7 +72,7 @@ class ProgressEndpoint(HttpServer):
         return pod
 
     def _take(self, pod: KnownPod, push: Push) -> None:
-        """Takes a push that is about the Pod's own part of the work; a folded process also indexes and publishes."""
+        """Accepts a push for the Pod's own shard and step; with folding, also for index and publish."""
         if push.shard != pod.index or push.step not in (pod.step, INDEX_STEP, PUBLISH_STEP):
             raise RefusedPush("wrong-pod", 403, "a Pod pushes the progress of its own step and shard only")
         load_seconds = self._store.take(pod, push, time.monotonic())
@@ -98,12 +98,12 @@ async def _body(request: web.Request) -> Push:
 PUSHES_PER_SECOND = 100
 SHORTEST_SECONDS = 2
 REMEMBERED_SECONDS = 90.0
-"""Longer than the longest pause that Pods make."""
+"""Longer than the longest pause between a Pod's pushes."""
 LONGEST_SECONDS = 60
 
 
 class Pacer:
-    """Counts the Pods that push, and spreads them over time."""
+    """Limits the rate of pushes by the number of Pods that push."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}

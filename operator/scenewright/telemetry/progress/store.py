@@ -1,4 +1,4 @@
-"""The newest counters of every shard, added up by object and step, and how fast samples end now."""
+"""Stores the latest counters of every shard, and sums them and the current rate by object and step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scenewright_stages.contract.reports import MAXIMUM_NUMBERS, Push
 
 @dataclass(frozen=True)
 class StepProgress:
-    """Counters of one step over all shards that have pushed: advisory, may be empty or old.
+    """Counters of one step, summed over all shards that have pushed. Advisory: may be empty or old.
 
     Attributes:
-        done, failed, skipped: samples of this run's worklist that have ended, over all shards.
-        samples_per_minute: recent rate over all shards.
-        busy_seconds, waiting_seconds: GPU time of all attempts in which samples ran, and in which they did not.
-        numbers: what the stage's code measures of itself, at most 16; of several shards that name the same, the newest.
-        at: when the newest push came in.
+        done, failed, skipped: finished samples of this run's worklist.
+        samples_per_minute: recent rate.
+        busy_seconds, waiting_seconds: GPU time of all attempts, with and without a running sample.
+        numbers: measurements of the stage, at most 16; of several shards with the same name, the newest.
+        at: time of the latest push.
     """
 
     done: int = 0
@@ -35,20 +35,20 @@ class StepProgress:
 
 WINDOW_SECONDS = 120.0
 ENOUGH_SAMPLES = 4
-"""A window with fewer ends in it is extended backwards: two hours a sample still make a rate."""
+"""A window with fewer finished samples is extended into the past, so that two hours per sample still give a rate."""
 SPACING_SECONDS = 1.0
 MAXIMUM_POINTS = 256
 
 
 class RateWindow:
-    """Ends of samples over time; methods take seconds of one clock that never goes back."""
+    """Finished samples over time; `now` is always in seconds of one monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._points: deque[tuple[float, int]] = deque([(now, 0)], MAXIMUM_POINTS)
         self._total = 0
 
     def add(self, ended: int, now: float) -> None:
-        """Further samples ended."""
+        """Adds finished samples."""
         if ended <= 0:
             return
         self._total += ended
@@ -59,7 +59,7 @@ class RateWindow:
             self._points.append((now, self._total))
 
     def per_minute(self, now: float) -> float:
-        """The recent rate; it falls while nothing ends."""
+        """The recent rate; it falls while no sample ends."""
         start, before = self._points[0]
         for at, total in reversed(self._points):
             if now - at >= WINDOW_SECONDS and self._total - total >= ENOUGH_SAMPLES:
@@ -70,7 +70,7 @@ class RateWindow:
 
 @dataclass(frozen=True)
 class KnownPod:
-    """What the operator knows of a Pod of its own; `owner_uid` is that of the Job's object."""
+    """A Pod of the operator; `owner_uid` is the uid of the object that owns its Job."""
 
     uid: str
     owner_uid: str
@@ -81,7 +81,7 @@ class KnownPod:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What a Pod said last."""
+    """A Pod's latest push."""
 
     created_at: datetime
     push: Push
@@ -100,7 +100,7 @@ class _Step:
         return pod.uid in self._shards.get(pod.index, ())
 
     def take(self, pod: KnownPod, push: Push, now: float, at: datetime, *, is_old: bool) -> float:
-        """How long loading took, if this is news; nothing that an old Pod, new to us, did is recent or news."""
+        """Stores a push; returns the load time if it is news. An old Pod's first push adds neither rate nor news."""
         shard = self._shards.setdefault(pod.index, {})
         before = shard[pod.uid].push if pod.uid in shard else None
         shard[pod.uid] = _Attempt(pod.created_at, push)
@@ -113,7 +113,7 @@ class _Step:
         return 0.0 if is_old or (before and before.load_seconds) else push.load_seconds
 
     def totals(self, now: float) -> StepProgress:
-        """GPU time of all attempts; samples of each shard's newest one, which counts those of the earlier ones too."""
+        """GPU time of all attempts; samples of each shard's newest attempt, which includes those of earlier ones."""
         newest = [max(shard.values(), key=lambda each: each.created_at).push for shard in self._shards.values()]
         pushes = [attempt.push for shard in self._shards.values() for attempt in shard.values()]
         return StepProgress(
@@ -129,10 +129,10 @@ class _Step:
 
 
 class ProgressStore:
-    """Counters of all running objects. Only Pods that the operator knows get in, so its size is bounded by theirs.
+    """Counters of all running objects. Accepts only known Pods, so its size is bounded by their number.
 
     Args:
-        began_at: start of this process. What older Pods said before, another process has counted.
+        began_at: start of this process. Another process has counted earlier pushes of older Pods.
     """
 
     def __init__(self, began_at: datetime | None = None) -> None:
@@ -140,13 +140,13 @@ class ProgressStore:
         self._began_at = began_at or datetime.now(UTC)
 
     def take(self, pod: KnownPod, push: Push, now: float) -> float:
-        """Takes a push of a Pod that is known and is who it says.
+        """Takes a push of an authenticated Pod.
 
         Args:
-            now: seconds of a clock that never goes back.
+            now: seconds of a monotonic clock.
 
         Returns:
-            How long loading took, where this push is the first to say so, else 0.
+            The load time if this push is the first to report it, else 0.
         """
         if push.step != pod.step:
             # The index or publish part of a folded process.
@@ -156,15 +156,15 @@ class ProgressStore:
         return step.take(pod, push, now, datetime.now(UTC), is_old=is_old)
 
     def of(self, owner_uid: str, now: float) -> Mapping[str, StepProgress]:
-        """The counters of an object by step; empty when there are none."""
+        """The counters of an object by step; empty if there are none."""
         return {name: step.totals(now) for name, step in self._steps.get(owner_uid, {}).items()}
 
     def forget_step(self, owner_uid: str, step: str) -> None:
-        """A Job of this step was created, after those of an earlier pass or run and their Pods were gone."""
+        """Drops a step's counters when its Job is created again, in another pass or run."""
         self._steps.get(owner_uid, {}).pop(step, None)
 
     def forget(self, owner_uid: str) -> None:
-        """The run has ended, or the object is gone."""
+        """Drops the counters of an object whose run has ended or that was deleted."""
         self._steps.pop(owner_uid, None)
 
     def __len__(self) -> int:

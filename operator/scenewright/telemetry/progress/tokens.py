@@ -1,6 +1,6 @@
-"""Which Pod a projected service-account token belongs to, found out without asking the API server.
+"""Finds out which Pod a projected service-account token belongs to, without a request to the API server per token.
 
-The keys with which the cluster signs such tokens are fetched rarely and kept.
+The cluster's signing keys are cached, and fetched again only if a token names an unknown key.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 KEYS_PATH = "/openid/v1/jwks"
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 REFRESH_SECONDS = 30.0
-"""At most one request in this time, however many tokens name keys that nobody knows."""
+"""Minimum time between two requests, however many tokens name unknown keys."""
 ALGORITHMS = ("RS256", "ES256", "ES384", "ES512")
-"""What API servers sign with; ``none`` and shared secrets are not among them."""
+"""Algorithms that API servers sign with; never ``none`` or a shared secret."""
 LEEWAY_SECONDS = 10.0
 MAXIMUM_TOKEN_BYTES = 4096
 
@@ -29,11 +29,11 @@ FetchJson = Callable[[str], Awaitable[Mapping[str, Any]]]
 
 
 class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
-    """A push that is not taken.
+    """A push was refused.
 
     Args:
-        reason: a word for the metric's label.
-        status: the HTTP status that the Pod gets.
+        reason: label of the metric.
+        status: HTTP status of the response.
         message: for people.
     """
 
@@ -43,11 +43,11 @@ class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
 
 
 class SigningKeys:
-    """The cluster's public keys by id, and the issuer that its tokens name.
+    """The cluster's public keys by id, and the issuer of its tokens.
 
     Args:
-        fetch: the JSON at a path of the API server, asked with the operator's own token.
-        clock: seconds that never go back.
+        fetch: requests the JSON at a path of the API server.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, fetch: FetchJson, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,13 +58,13 @@ class SigningKeys:
         self.issuer = ""
 
     async def key(self, key_id: str) -> jwt.PyJWK | None:
-        """The key of that id; None when the cluster has none. An unknown one is asked for, but not often."""
+        """The key with that id, or None. Fetches unknown keys, but not often."""
         if key_id not in self._keys:
             await self.refresh()
         return self._keys.get(key_id)
 
     async def refresh(self) -> None:
-        """Fetches the keys and the issuer unless that was tried a moment ago. A failure leaves what is known."""
+        """Fetches keys and issuer unless that was tried a moment ago. Keeps the known ones on failure."""
         async with self._lock:
             if self._clock() - self._fetched_at < REFRESH_SECONDS:
                 return
@@ -74,13 +74,13 @@ class SigningKeys:
                 found = jwt.PyJWKSet.from_dict(dict(await self._fetch(KEYS_PATH)))
                 self._keys = {key.key_id: key for key in found.keys if key.algorithm_name in ALGORITHMS}
             except Exception as problem:
-                # Whatever the client raises: progress is advisory, and the next unknown key asks again.
+                # Progress is advisory, so catch anything; the next unknown key tries again.
                 logger.warning("the cluster's token keys could not be fetched: %s", problem)
 
 
 @dataclass(frozen=True)
 class PodIdentity:
-    """The Pod to which a token is bound; it ends with the Pod."""
+    """The Pod that a token is bound to; the token becomes invalid with the Pod."""
 
     namespace: str
     name: str
@@ -89,7 +89,7 @@ class PodIdentity:
 
 @dataclass(frozen=True)
 class TokenVerifier:
-    """Verifies by the cluster's public keys that tokens were made for an audience."""
+    """Verifies tokens for one audience with the cluster's public keys."""
 
     keys: SigningKeys
     audience: str
@@ -122,7 +122,7 @@ class TokenVerifier:
         return jwt.decode(
             token,
             key,
-            # The one algorithm of the key, so that the token's header has no say in it.
+            # Only the key's own algorithm, so that the token's header cannot choose another.
             algorithms=[key.algorithm_name],
             audience=self.audience,
             issuer=self.keys.issuer,
