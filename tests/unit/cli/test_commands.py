@@ -59,6 +59,18 @@ def test_a_missing_kubeconfig_is_one_line_with_the_remedy(monkeypatch: pytest.Mo
     assert result.stderr.endswith("no usable credentials (no such file); set KUBECONFIG or give --context\n")
 
 
+def test_of_several_files_the_message_names_each_wrong_one(manifest: Path) -> None:
+    wrong, values = manifest.with_name("wrong.yaml"), manifest.with_name("values.yaml")
+    wrong.write_text(MANIFEST.replace("SceneJob", "SceneJobs"))
+    values.write_text("replicas: 1")
+    result = invoke("validate", manifest, wrong, values)
+    assert result.exit_code == 10
+    assert f"error: {wrong}: kind: 'SceneJobs': must be one of" in result.stderr
+    assert f"error: {values}: kind: must be one of" in result.stderr
+    assert str(manifest) not in result.stderr
+    assert "wrong.yaml" not in invoke("validate", wrong).stderr
+
+
 def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
     result = invoke("validate", manifest, "--set", "coarse.frames=0", "-o", "json")
     assert result.exit_code == 10
