@@ -21,13 +21,13 @@ app = typer.Typer(
 FileArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE", help="Manifests in YAML or JSON, in any order, or photographs; - reads standard input."
+        metavar="FILE", help="Manifests (YAML or JSON) in any order, or photographs. - reads standard input."
     ),
 ]
 PipelineOption = Annotated[
     str,
     typer.Option(
-        "--pipeline", metavar="NAME", help="What a photograph without a manifest becomes; default: vistadream."
+        "--pipeline", metavar="NAME", help="Pipeline for a photograph without a manifest. Default: vistadream."
     ),
 ]
 SetOption = Annotated[
@@ -35,44 +35,46 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change a field: spec.execution.seed=7, or relative to the pipeline block: coarse.frames=5. Repeatable.",
+        help="Change a field: spec.execution.seed=7, or a path inside the pipeline block: coarse.frames=5. Repeatable.",
     ),
 ]
-OnlyOption = Annotated[str, typer.Option("--only", metavar="A,B", help="Run these stages alone.")]
+OnlyOption = Annotated[str, typer.Option("--only", metavar="A,B", help="Run only these stages.")]
 StartOption = Annotated[str, typer.Option("--start-from", metavar="STAGE", help="Run this stage and those after it.")]
 InputOption = Annotated[
-    str, typer.Option("--input", metavar="URI", help="Input in place of the manifest's; paths from this folder.")
+    str, typer.Option("--input", metavar="URI", help="Replace the manifest's input. Relative to this folder.")
 ]
 OutputOption = Annotated[
-    str, typer.Option("--output", metavar="URI", help="Output in place of the manifest's; paths from this folder.")
+    str, typer.Option("--output", metavar="URI", help="Replace the manifest's output. Relative to this folder.")
 ]
 ExecutionOption = Annotated[
     str,
     typer.Option(
-        "--execution", metavar="new|last|NAME", help="Folder below the output, named by its time; default: the output."
+        "--execution",
+        metavar="new|last|NAME",
+        help="Use a subfolder of the output: a new one, the last one, or this one.",
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Run the chosen stages again although they are up to date.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run the selected stages even if they are up to date.")]
 RerunOption = Annotated[
     bool,
     typer.Option(
         "--rerun",
-        help="Show the scene while it grows, in a Rerun viewer: a window, or a page where there is no screen.",
+        help="Show the scene while it grows, in a Rerun viewer: a window, or a web page if there is no screen.",
     ),
 ]
 PLUGIN = "kubectl scenewright"
 """How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
-NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; default: the kubeconfig's.")]
-ContextOption = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: the current one.")]
+NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace. Default: that of the kubeconfig.")]
+ContextOption = Annotated[str, typer.Option("--context", help="Context of the kubeconfig. Default: the current one.")]
 ObjectArgument = Annotated[
     str, typer.Argument(metavar="OBJECT", help="An object in a cluster, such as scenejob/courtyard.")
 ]
 UseSecretOption = Annotated[
-    bool, typer.Option("--use-secret", help="Read the storage with the keys of the object's own Secret.")
+    bool, typer.Option("--use-secret", help="Read the storage with the keys from the object's Secret.")
 ]
 CRD_FOLDERS = [Path("crds"), Path("charts/scenewright/files/crds")]
 FormatOption = Annotated[
-    Literal["text", "json"], typer.Option("-o", "--format", help="text, or one JSON document for machines.")
+    Literal["text", "json"], typer.Option("-o", "--format", help="text, or one JSON document for programs.")
 ]
 
 
@@ -108,7 +110,10 @@ def run(
     rerun: RerunOption = False,
     output_format: FormatOption = "text",
 ) -> None:
-    """Run manifests or photographs here, each after those that it needs; what is up to date is not made again."""
+    """Run manifests or photographs on this machine.
+
+    Stages that are up to date are skipped. An object runs after the objects that it refers to.
+    """
     from scenewright.cli.commands.run import run_command
     from scenewright.cli.manifests import Changes
 
@@ -132,7 +137,10 @@ def retry(
     namespace: NamespaceOption = "",
     context: ContextOption = "",
 ) -> None:
-    """Try again what failed: run a manifest here, or ask the operator to."""
+    """Run again, including failed samples.
+
+    A manifest runs on this machine. For an object in a cluster, the operator runs it.
+    """
     from scenewright.cli.cluster.access import is_reference
     from scenewright.cli.manifests import Changes
 
@@ -155,19 +163,24 @@ def pick(
     target: Annotated[
         str, typer.Argument(metavar="FILE|OBJECT", help="Manifest, or an object in a cluster: scenejob/courtyard.")
     ],
-    sample: Annotated[str, typer.Argument(metavar="[SAMPLE]", help="Sample that waits for a choice; none: list.")] = "",
+    sample: Annotated[
+        str, typer.Argument(metavar="[SAMPLE]", help="Sample that waits for a choice. Default: list all.")
+    ] = "",
     choices: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHOICE]...", help="question=option, or options in order.")
+        list[str] | None, typer.Argument(metavar="[CHOICE]...", help="question=option, or the options in order.")
     ] = None,
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
     others: Annotated[
-        list[Path] | None, typer.Option("--with", help="Manifest of an object that FILE refers to; may be repeated.")
+        list[Path] | None, typer.Option("--with", help="Manifest of an object that FILE refers to. Repeatable.")
     ] = None,
     output_format: FormatOption = "text",
 ) -> None:
-    """Choose among candidates where a pipeline asks a person, then let the job continue."""
+    """List samples that wait for your choice, or store a choice.
+
+    After a choice, an object in a cluster continues. For a manifest, run it again.
+    """
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.pick import pick_command
 
@@ -187,7 +200,7 @@ def validate(
     output_uri: OutputOption = "",
     output_format: FormatOption = "text",
 ) -> None:
-    """Check a manifest: fields, values, licences."""
+    """Check manifests without running them: fields, values, licences."""
     from scenewright.cli.commands.plan import validate_command
     from scenewright.cli.manifests import Changes
 
@@ -207,7 +220,7 @@ def plan(
     force: ForceOption = False,
     output_format: FormatOption = "text",
 ) -> None:
-    """Show what a run would do and why; nothing is written."""
+    """Show what would run and why, without writing anything."""
     from scenewright.cli.commands.plan import plan_command
     from scenewright.cli.manifests import Changes
 
@@ -218,16 +231,17 @@ def plan(
 @app.command()
 def report(
     target: Annotated[
-        str, typer.Argument(metavar="FILE|FOLDER|OBJECT", help="Manifest, results, or an object in a cluster.")
+        str,
+        typer.Argument(metavar="FILE|FOLDER|OBJECT", help="Manifest, folder of results, or an object in a cluster."),
     ],
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report page in the browser.")] = False,
     output_uri: OutputOption = "",
     output_format: FormatOption = "text",
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
 ) -> None:
-    """Show how the last run ended, and its report page."""
+    """Show how the last run ended, and where its report page is."""
     from scenewright.cli.cluster.access import is_reference
 
     as_json = output_format == "json"
@@ -245,15 +259,18 @@ def report(
 @app.command()
 def status(
     target: Annotated[
-        str, typer.Argument(metavar="[OBJECT]", help="An object in a cluster, such as scenejob/courtyard; none: all.")
+        str,
+        typer.Argument(metavar="[OBJECT]", help="An object in a cluster, such as scenejob/courtyard. Default: all."),
     ] = "",
     namespace: NamespaceOption = "",
-    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="Show the objects of all namespaces.")
+    ] = False,
     context: ContextOption = "",
-    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until the object ends.")] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Update until the object ends.")] = False,
     output_format: FormatOption = "text",
 ) -> None:
-    """Show how objects in a cluster stand."""
+    """Show the state of objects in a cluster."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.status import status_command
 
@@ -264,17 +281,19 @@ def status(
 @app.command()
 def logs(
     target: ObjectArgument,
-    stage: Annotated[str, typer.Option("--stage", help="Only of this stage; index and publish are stages too.")] = "",
-    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Only of this shard.")] = None,
-    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Of an earlier run; default: the last.")] = "",
-    tail: Annotated[int, typer.Option("--tail", min=0, help="Only the last lines of each Pod; 0: all.")] = 0,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the object ends.")] = False,
+    stage: Annotated[str, typer.Option("--stage", help="Show only this stage, or index or publish.")] = "",
+    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Show only this shard.")] = None,
+    run_id: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Show an earlier run. Default: the last one.")
+    ] = "",
+    tail: Annotated[int, typer.Option("--tail", min=0, help="Show only the last N lines of each Pod. 0: all.")] = 0,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow until the object ends.")] = False,
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
     output_format: FormatOption = "text",
 ) -> None:
-    """Show the logs of an object's Pods, also of those that are gone."""
+    """Show the logs of an object's Pods, including deleted Pods."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.logs import Selection, logs_command
 
@@ -287,25 +306,33 @@ def logs(
 def mask(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo of one object.")],
     box: Annotated[
-        str, typer.Option("--box", metavar="L,T,R,B", help="Around the object: pixels, or shares of width and height.")
+        str,
+        typer.Option(
+            "--box", metavar="L,T,R,B", help="Box around the object: pixels, or fractions of width and height."
+        ),
     ] = "",
     points: Annotated[
-        list[str] | None, typer.Option("--point", metavar="X,Y", help="A place on the object. Repeatable.")
+        list[str] | None, typer.Option("--point", metavar="X,Y", help="A point on the object. Repeatable.")
     ] = None,
     beside: Annotated[
-        list[str] | None, typer.Option("--not", metavar="X,Y", help="A place beside the object. Repeatable.")
+        list[str] | None, typer.Option("--not", metavar="X,Y", help="A point beside the object. Repeatable.")
     ] = None,
     backend: Annotated[
         Literal["classic", "sam2"],
         typer.Option("--backend", help="classic (no weights), or sam2 from the model cache."),
     ] = "classic",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Default: NAME.mask.png beside the photo.")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Where to write the mask. Default: NAME.mask.png beside the photo."
+        ),
     ] = None,
-    page: Annotated[bool, typer.Option("--page", help="Set box and points on a page on this machine.")] = False,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0: any.")] = 0,
+    page: Annotated[
+        bool, typer.Option("--page", help="Set box and points on a web page served by this machine.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page. 0: any free port.")] = 0,
 ) -> None:
-    """Cut an object out of its photo, as the mask that the pipelines read."""
+    """Make the mask of an object in a photo."""
     from scenewright.cli.commands.mask import mask_command
 
     arguments = [str(photo), f"--box={box}", f"--backend={backend}", f"--port={port}"]
@@ -317,18 +344,18 @@ def mask(
 @app.command()
 def models(
     fetch: Annotated[str, typer.Option("--fetch", metavar="ID", help="Download these weights into the cache.")] = "",
-    accept: Annotated[str, typer.Option("--accept", metavar="LICENCE", help="Licence accepted for --fetch.")] = "",
+    accept: Annotated[str, typer.Option("--accept", metavar="LICENCE", help="Accept this licence for --fetch.")] = "",
     store_empty_prompt: Annotated[
         str,
         typer.Option(
             "--store-empty-prompt",
             metavar="ID",
-            help="Embed the empty prompt with these weights' text encoders, which may be deleted then.",
+            help="Store the empty prompt's embedding. Afterwards these weights need no text encoders.",
         ),
     ] = "",
     output_format: FormatOption = "text",
 ) -> None:
-    """List backends: weights, licences, memory, presence."""
+    """List backends and their weights, or download weights."""
     from scenewright.cli.commands.models import empty_prompt_command, fetch_command, models_command
 
     if store_empty_prompt:
@@ -341,14 +368,14 @@ def models(
 @app.command()
 def crds(
     folders: Annotated[
-        list[Path], typer.Option("--output", metavar="DIR", help="Folder of the CRD files. Repeatable.")
+        list[Path], typer.Option("--output", metavar="DIR", help="Folder for the CRD files. Repeatable.")
     ] = CRD_FOLDERS,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files differ.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing. Fail if the files differ.")] = False,
     installed: Annotated[
-        bool, typer.Option("--installed", help="With the blocks of pipelines that other packages bring.")
+        bool, typer.Option("--installed", help="Include pipelines from other installed packages.")
     ] = False,
 ) -> None:
-    """Write the CustomResourceDefinitions and the frozen defaults of the pipelines."""
+    """Write the CustomResourceDefinitions and frozen defaults."""
     from scenewright.cli.commands.crds import crds_command
 
     raise typer.Exit(crds_command(folders, check, installed))
@@ -358,10 +385,12 @@ def crds(
 def operator(
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Configuration in YAML; by default the file of SCENEWRIGHT_OPERATOR_CONFIG."),
+        typer.Option(
+            metavar="FILE", help="Configuration in YAML. Default: the file named by SCENEWRIGHT_OPERATOR_CONFIG."
+        ),
     ] = None,
 ) -> None:
-    """Run the operator against a cluster (its container's command)."""
+    """Run the operator (the command of its container)."""
     from scenewright.cli.commands.operator import operator_command
 
     raise typer.Exit(operator_command(config))

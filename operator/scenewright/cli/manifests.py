@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,8 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
     Raises:
         SpecError: with the problems of all documents.
     """
-    documents = [document for file in files for document in load_documents(file, changes)]
+    documents, problems = _load_all(files, changes)
     plans: list[Plan] = []
-    problems: list[Problem] = []
     for document in documents:
         try:
             plans.append(make_plan(document, local_revision))
@@ -86,6 +85,24 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
     if problems:
         raise SpecError(problems)
     return in_order(plans, complete=complete)
+
+
+def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
+    documents: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            documents += load_documents(file, changes)
+        except SpecError as error:
+            problems += error.problems if len(files) == 1 else [_in_file(file, each) for each in error.problems]
+    return documents, problems
+
+
+def _in_file(file: Path, problem: Problem) -> Problem:
+    if problem.field == "FILE":
+        return problem
+    return replace(problem, field=f"{file}: {problem.field}" if problem.field else str(file))
 
 
 def in_order(plans: Sequence[Plan], *, complete: bool = True) -> list[Plan]:

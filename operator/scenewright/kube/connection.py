@@ -71,6 +71,9 @@ async def connect(context: str = "") -> Connection:
 
         await read_token()
         return Connection(configuration, _POD_NAMESPACE.read_text(encoding="utf-8").strip(), read_token)
+    files = [Path(each).expanduser() for each in config.KUBE_CONFIG_DEFAULT_LOCATION.split(os.pathsep)]
+    if not any(file.exists() for file in files):
+        raise config.ConfigException("no such file")
     chosen = _context(context)
     loader = await config.load_kube_config(context=chosen["name"], client_configuration=configuration)
 

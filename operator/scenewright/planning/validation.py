@@ -13,6 +13,7 @@ from scenewright.api.kinds import Manifest
 from scenewright.api.patterns import MEANINGS
 from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
 from scenewright_stages.contract.params import BROKEN_RULES
+from scenewright_stages.pipelines import pipelines
 
 Context = Mapping[str, Any]
 
@@ -100,7 +101,9 @@ def _choices(value: Any, context: Context) -> str:
 
 
 def no_such_field(name: str, block: type[BaseModel] | None) -> str:
-    """The remedy for a field that a block does not have, with near matches."""
+    """The remedy for a field that a block does not have: the kind of a pipeline's block, else near matches."""
+    if name in (known := pipelines()):
+        return f"no such field; {name} is a block of spec in a {known[name].kind}"
     fields = [field.alias or key for key, field in block.model_fields.items()] if block else []
     return f"no such field; {suggestion(name, sorted(fields))}"
 

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from scenewright_stages.contract.backends import UnknownChoice
 from scenewright_stages.contract.errors import ConfigurationError, ContractError, SampleError
 
+MODEL_CACHE = "model cache"
+"""What a problem with weights is about: in a Pod the claim of the spec, on a laptop a folder that no spec names."""
+
 
 class UnknownCapability(UnknownChoice):
     """No backend offers the capability."""
@@ -61,11 +64,10 @@ class MissingWeights(ConfigurationError):
             super().__init__("revision", revision, remedy)
             return
         super().__init__(
-            "models.cacheClaim",
+            MODEL_CACHE,
             str(cache_dir),
-            f"the model cache lacks {', '.join(self.lacking[:5]) or 'everything'} of {weights_id} (revision "
-            f"{revision}); fetch it first (`scenewright models --fetch {weights_id}`) or copy the repository's "
-            f"files to {cache_dir}/{weights_id}",
+            f"lacks {', '.join(self.lacking[:3]) or 'everything'} of {weights_id} (revision {revision}); fetch the "
+            f"weights (`scenewright models --fetch {weights_id}`) or copy the repository into its folder {weights_id}",
         )
 
 
@@ -74,9 +76,7 @@ class BrokenWeights(ConfigurationError):
 
     def __init__(self, weights_id: str, path: object, problem: str) -> None:
         self.weights_id = weights_id
-        super().__init__(
-            "models.cacheClaim", str(path), f"{problem}; delete the copy of {weights_id} and fetch it again"
-        )
+        super().__init__(MODEL_CACHE, str(path), f"{problem}; delete the copy of {weights_id} and fetch it again")
 
 
 class MissingPackage(ConfigurationError):

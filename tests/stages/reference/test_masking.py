@@ -80,7 +80,7 @@ def test_without_a_box_the_object_must_stand_out(tmp_path: Path, cup: Path, caps
         (["--point=5000,2"], "outside the photo"),
         (["--point=150,100"], "draw a box too"),
         (["--box=0.1,0.1,0.9,x"], "4 numbers"),
-        (["--backend=sam2", "--box=10,10,100,100"], "the model cache lacks"),
+        (["--backend=sam2", "--box=10,10,100,100"], "model cache: "),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.aio import config
 from typer.testing import CliRunner, Result
 
 from scenewright.cli.main import app
@@ -41,6 +42,33 @@ def test_the_examples_are_valid_and_need_no_licence(name: str) -> None:
     result = invoke("validate", EXAMPLES / name)
     assert result.exit_code == 0, result.output
     assert "outpaint, depth, initialize, coarse, render" in result.stdout
+
+
+def test_the_list_of_commands_shows_a_whole_sentence_for_each() -> None:
+    listed = invoke("--help").stdout.partition("Commands:")[2]
+    assert "Run manifests or photographs on this machine." in listed
+    assert "..." not in listed
+
+
+def test_a_missing_kubeconfig_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    result = invoke("status")
+    assert result.exit_code == 10
+    assert result.output.count("\n") == 1
+    assert result.stderr.endswith("no usable credentials (no such file); set KUBECONFIG or give --context\n")
+
+
+def test_of_several_files_the_message_names_each_wrong_one(manifest: Path) -> None:
+    wrong, values = manifest.with_name("wrong.yaml"), manifest.with_name("values.yaml")
+    wrong.write_text(MANIFEST.replace("SceneJob", "SceneJobs"))
+    values.write_text("replicas: 1")
+    result = invoke("validate", manifest, wrong, values)
+    assert result.exit_code == 10
+    assert f"error: {wrong}: kind: 'SceneJobs': must be one of" in result.stderr
+    assert f"error: {values}: kind: must be one of" in result.stderr
+    assert str(manifest) not in result.stderr
+    assert "wrong.yaml" not in invoke("validate", wrong).stderr
 
 
 def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:

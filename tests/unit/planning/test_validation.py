@@ -35,6 +35,7 @@ def problems(raw: dict[str, Any]) -> dict[str, Problem]:
         ({"vistadream": {"depth": {"backend": "moge2"}}}, "spec.vistadream.depth.backend", "moge2", "'moge'"),
         ({"vistadream": {"frames": 3}}, "spec.vistadream.frames", ABSENT, "no such field"),
         ({"vistadrem": {}}, "spec.vistadrem", ABSENT, "did you mean 'vistadream'?"),
+        ({"relight": {}}, "spec.relight", ABSENT, "relight is a block of spec in a DatasetJob"),
         ({"vistadream": None}, "spec.reconstruct", ABSENT, "exactly one pipeline block"),
         ({"input": {}}, "spec.input.uri", ABSENT, "is required"),
         ({"input": {"uri": "photos"}}, "spec.input.uri", "photos", "s3://bucket/prefix"),
