@@ -17,7 +17,7 @@ Float32Array = NDArray[np.float32]
 
 _REDUCED_RADIUS = 2.5  # pixels of the reduced copy: coefficients vary no faster than that
 _REGULARITY = 2e-4  # variance of colour below which a window is flat; of [0, 1]^2
-_WIDE, _UNDECIDED = 3, 0.3  # window factor of the first pass, and the alpha range that it leaves undecided
+_WIDE, _UNDECIDED = 3, 0.3  # the first pass: window factor, and how close to 0 or 1 it rounds alpha
 _CERTAIN = 0.08  # alpha this close to 0 or 1 is rounded to it, as noise of the fit
 
 

@@ -25,13 +25,13 @@ Box = tuple[float, float, float, float]
 
 _FACE_SIDE = 192
 _FACE_CELLS = 48  # a side of the grid of answers; each cell has one
-_LEAST_FACE = 0.5  # people's photographs told .71 and more, cat, cup and rocket .28 and less
+_LEAST_FACE = 0.5  # photographs of people score at least 0.71; cat, cup and rocket at most 0.28
 _SIDE = 256
 _SMALL_SIDE = 512
 _WIDE = (256, 144)  # width and height that the model for wide pictures sees
 _WIDE_FROM = 1.4
 _LEAST_SHARE = 0.005
-_UNLIKELY = 0.2  # less than this parts one person from another
+_UNLIKELY = 0.2  # smaller probabilities separate one person from another
 
 
 @dataclass(frozen=True)
