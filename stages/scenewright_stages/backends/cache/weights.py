@@ -78,7 +78,7 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
     folder, resolved = found
     unmatched = _unmatched(folder, weights.required_files)
     if unmatched and replace(weights, revision=revision or weights.revision).location.startswith("file:"):
-        # A wrong folder may have a million files, so do not read it.
+        # The user may have named a wrong folder with a million files, so do not read it.
         return WeightsStatus("missing", None, "", 0, unmatched, False)
     files = _files(folder)
     lacking = (*unmatched, *_missing_shards(folder, files))

@@ -1,4 +1,4 @@
-"""Loads a capture's photographs at working size: undistorts, scales, and stores them with their cameras.
+"""Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
 Undistortion happens once, here; all later code uses pinhole cameras only.
 """
