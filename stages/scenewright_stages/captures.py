@@ -1,7 +1,7 @@
-"""What the pipelines over captures share: their input, the parameters of a training, and who is near whom.
+"""Shared by the pipelines over captures: input listing, training parameters, and distances between photographs.
 
-The operator imports this module with the pipelines: it needs nothing but pydantic. Captures are read by
-`vision.captures`, which is loaded in stage processes only.
+The operator imports this module with the pipelines, so it needs only pydantic. `vision.captures` reads the captures
+themselves, in stage processes only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCENE_ARRAYS = (
 
 
 def list_captures(view: InputView) -> Iterable[Listed] | None:
-    """The captures of an input, each moment with the one beside it; see ``vision.captures.finding``."""
+    """The captures of an input, each moment with a neighbouring one; see ``vision.captures.finding``."""
     found: Iterable[Listed] | None = importlib.import_module(
         "scenewright_stages.vision.captures.finding"
     ).list_captures(view, neighbours=True)
@@ -39,7 +39,7 @@ def list_captures(view: InputView) -> Iterable[Listed] | None:
 
 
 def list_photographs(view: InputView) -> Iterable[Listed] | None:
-    """The captures of an input or, when there is none, its folders of photographs without poses."""
+    """The captures of an input or, if it has none, its folders of photographs without poses."""
     found: Iterable[Listed] | None = importlib.import_module(
         "scenewright_stages.vision.captures.finding"
     ).list_photographs(view)
@@ -123,7 +123,7 @@ class TrainingParams(Params):
 
 
 def poses_stage() -> StageSpec:
-    """Estimates the poses of photographs as a COLMAP model in text; params need `poses`."""
+    """Estimates the poses of photographs as a COLMAP text model; params need `poses`."""
     return StageSpec(
         name=POSES,
         title="Estimate poses",
@@ -144,8 +144,8 @@ def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
     """Reads the photographs and poses of a capture; params need `max_resolution` and `exposure`.
 
     Args:
-        estimated: whether the poses are those of :func:`poses_stage`.
-        beside: whether to read the moment beside the capture's own.
+        estimated: whether the poses come from :func:`poses_stage`.
+        beside: whether to also read the neighbouring moment.
     """
     return StageSpec(
         name=BESIDE if beside else "capture",
@@ -177,7 +177,7 @@ class ShotFacts:
     """A photograph as the index knows it.
 
     Attributes:
-        name: of the file, without its ending.
+        name: file name without its suffix.
         camera: number of the physical camera.
         centre: position of the camera, world coordinates.
         rotation: quaternion wxyz of world_from_camera.
@@ -190,25 +190,25 @@ class ShotFacts:
 
 
 def shots_of(sample: Sample, attribute: str = "shots") -> list[ShotFacts]:
-    """The photographs of a capture's sample, in order; ``others`` are those of the moment beside it."""
+    """The photographs of a capture's sample, in order; attribute ``others`` has those of the neighbouring moment."""
     listed = sample.attributes.get(attribute, ())
     return [ShotFacts(str(each[0]), int(each[1]), tuple(each[2:5]), tuple(each[5:9])) for each in listed]
 
 
 def spread(shots: Sequence[ShotFacts]) -> float:
-    """Mean distance of the cameras from their middle; the unit in which distances of poses are measured."""
+    """Mean distance of the cameras from their centroid; the unit of :func:`pose_distance`."""
     middle = [sum(values) / len(shots) for values in zip(*(shot.centre for shot in shots), strict=True)]
     return max(1e-9, sum(math.dist(shot.centre, middle) for shot in shots) / len(shots))
 
 
 def pose_distance(first: ShotFacts, second: ShotFacts, unit: float) -> float:
-    """Distance of two cameras in units of the capture's spread, plus the angle between them in radians."""
+    """Distance between two cameras in units of the capture's spread, plus the angle between them in radians."""
     product = abs(sum(a * b for a, b in zip(first.rotation, second.rotation, strict=True)))
     return math.dist(first.centre, second.centre) / unit + 2 * math.acos(min(1.0, product))
 
 
 def nearest(shots: Sequence[ShotFacts], target: int, candidates: Iterable[int]) -> int | None:
-    """The candidate nearest to a photograph, never itself; None without candidates."""
+    """The candidate nearest to a photograph, excluding itself; None without candidates."""
     unit = spread(shots)
     others = [each for each in candidates if each != target]
     return min(others, key=lambda each: (pose_distance(shots[target], shots[each], unit), each), default=None)

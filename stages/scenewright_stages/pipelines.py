@@ -1,8 +1,8 @@
-"""The pipelines that are installed: found in the folders of this package and by entry points.
+"""Finds the installed pipelines: those in the folders of this package, and those that other packages register.
 
-A folder beside this module with a ``pipeline.py`` holds a built-in pipeline as ``PIPELINE``, or several as
-``PIPELINES``. Another package brings its own by an entry point of the group ``scenewright.pipelines``, such as
-``toy = "toy.pipeline:PIPELINE"``. One that cannot be loaded is skipped and reported, and never affects the others.
+A folder beside this module with a ``pipeline.py`` defines a built-in pipeline as ``PIPELINE``, or several as
+``PIPELINES``. Other packages register theirs as entry points of the group ``scenewright.pipelines``, such as
+``toy = "toy.pipeline:PIPELINE"``. A pipeline that fails to load is skipped and reported; the others are unaffected.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Installed:
     """All pipelines of this installation.
 
     Attributes:
-        built_in: those of this package, by name.
-        added: those of other packages, by name.
-        broken: why those of other packages that cannot be used are left out, by entry point.
+        built_in: from this package, by name.
+        added: from other packages, by name.
+        broken: why a pipeline of another package could not be loaded, by entry point.
     """
 
     built_in: dict[str, Pipeline]
@@ -53,7 +53,7 @@ class Installed:
 
 @cache
 def installed() -> Installed:
-    """Finds the pipelines and loads their light modules, once for each process."""
+    """Finds the pipelines and loads their light modules, once per process."""
     built_in = {found.name: found for folder in _folders() for found in _of_module(f"{__package__}.{folder}.pipeline")}
     added: dict[str, Pipeline] = {}
     broken: dict[str, str] = {}
@@ -68,7 +68,7 @@ def installed() -> Installed:
 
 
 def pipelines(kind: Kind | None = None, *, built_in: bool = False) -> dict[str, Pipeline]:
-    """The usable pipelines by name: of one kind or of all, with those of other packages or without."""
+    """The usable pipelines by name, optionally of one kind or without those of other packages."""
     found = installed().built_in if built_in else installed().all()
     return {name: each for name, each in found.items() if kind in (None, each.kind)}
 
@@ -77,7 +77,7 @@ def pipeline(name: str) -> Pipeline:
     """The pipeline of that name.
 
     Raises:
-        UnknownPipeline: there is none; the error lists those there are.
+        UnknownPipeline: none has that name; the error lists the installed ones.
     """
     found = installed().all()
     if name not in found:
@@ -86,7 +86,7 @@ def pipeline(name: str) -> Pipeline:
 
 
 def defaults_files() -> dict[Path, dict[str, Pipeline]]:
-    """Where the frozen defaults of the built-in pipelines lie, with the pipelines of each file."""
+    """The files with frozen defaults of the built-in pipelines, each with its pipelines by name."""
     root = Path(str(resources.files(__package__)))
     return {
         root / folder / DEFAULTS: {found.name: found for found in _of_module(f"{__package__}.{folder}.pipeline")}
@@ -95,7 +95,7 @@ def defaults_files() -> dict[Path, dict[str, Pipeline]]:
 
 
 def _folders() -> list[str]:
-    """Names of the folders of this package that hold a pipeline; `contract` defines what a pipeline is."""
+    """Names of the folders of this package that hold a pipeline, without `contract`, which defines the type."""
     root = resources.files(__package__)
     found = (each.name for each in root.iterdir() if each.is_dir() and (each / "pipeline.py").is_file())
     return sorted(set(found) - {"contract"})
@@ -117,7 +117,7 @@ def _of_entry_point(entry: EntryPoint, taken: set[str]) -> Pipeline:
 
 
 def _with_defaults(found: Pipeline, module: str) -> Pipeline:
-    """The pipeline with the frozen defaults that lie beside its module, if its package brings some."""
+    """The pipeline with the frozen defaults beside its module, if there are any."""
     package = module.rpartition(".")[0]
     try:
         text = (resources.files(package) / DEFAULTS).read_text(encoding="utf-8") if package else "{}"

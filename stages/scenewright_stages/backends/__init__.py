@@ -1,7 +1,7 @@
-"""Backends: what provides a capability, which weights it needs, and how it is loaded.
+"""Backends: implementations of capabilities, their weights, and how to load them.
 
-Every capability has a folder: ``interface.py`` says what a stage may ask and what it gets, ``facts.py`` says everything
-about its backends that is known before one is loaded, and the other modules implement them. A stage asks by capability,
-``load(DEPTH, "moge", context)``, or by a :class:`.chain.BackendChain` of alternatives. The operator imports only
-:mod:`.registry`, :mod:`.choices`, :mod:`.errors` and :mod:`.cache.weights`, which load neither torch nor numpy.
+Every capability has a folder: ``interface.py`` defines its protocol, ``facts.py`` lists the static facts of its
+backends, and the other modules implement them. A stage loads by capability, ``load(DEPTH, "moge", context)``, or uses a
+:class:`.chain.BackendChain` of alternatives. The operator imports only :mod:`.registry`, :mod:`.choices`,
+:mod:`.errors` and :mod:`.cache.weights`, which import neither torch nor numpy.
 """

@@ -1,9 +1,9 @@
-"""Makes networks faster on a GPU: float8 matrices, compiled code, and one launch for all kernels of a step.
+"""Accelerates networks on a GPU: float8 linear layers, compilation, and CUDA graphs for whole steps.
 
-Backends and trainers call this module. It decides when to compile and where compiled code is kept. A transformer is
-compiled block by block ("regional compilation" in PyTorch's documentation). FLUX has 19 double and 38 single blocks,
-but only two kinds: two compilations serve all 57, and a new size costs seconds instead of minutes. Networks without
-repeated blocks are compiled whole, in the channels-last layout, which makes convolutions faster.
+Backends and trainers call this module, which decides when to compile and where to cache compiled code. A transformer is
+compiled block by block ("regional compilation" in PyTorch's documentation). FLUX has 19 double and 38 single blocks of
+only two kinds: two compilations serve all 57, and a new size costs seconds instead of minutes. Networks without
+repeated blocks are compiled whole, in channels-last layout, which speeds up convolutions.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Result = TypeVar("Result")
 
 
 def compiles_by_default(device: str, offload: str = NONE) -> bool:
-    """Whether a backend compiles unless a spec says otherwise: on a GPU, where the weights stay in place."""
+    """Whether a backend compiles by default: on a GPU without offloading."""
     return device != "cpu" and offload == NONE
 
 
 def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
-    """The option ``compile`` of a backend: what a spec says, else `how` where it pays, else ``none``."""
+    """The option ``compile`` of a backend: the spec's value, or else `how` if worthwhile, otherwise ``none``."""
     return str(context.option(COMPILE, how if compiles_by_default(context.device, offload) else NONE))
 
 
 class Float8Linear(nn.Module):
-    """A linear layer with float8 weights, one scale a row; inputs are quantised row by row on the fly.
+    """A linear layer with float8 weights, one scale per row; inputs are quantised row by row on the fly.
 
-    The weights are plain tensors, not a tensor subclass. To the compiler all layers of a kind are then the same code,
+    The weights are plain tensors, not a tensor subclass. All layers of a kind are then the same code for the compiler,
     so it compiles one block of each kind instead of every block.
 
     Args:
-        linear: whose weights it takes.
-        device: where they go.
+        linear: provides the weights.
+        device: target device.
     """
 
     weight: torch.Tensor
@@ -68,7 +68,7 @@ class Float8Linear(nn.Module):
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(device), False)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., out) in the type of the values, (..., in)."""
+        """(..., out) in the dtype of the values (..., in)."""
         rows, scale = _as_float8(values.reshape(-1, self.in_features))
         made = torch._scaled_mm(
             rows, self.weight.T, scale, self.scale, bias=self.bias, out_dtype=values.dtype, use_fast_accum=True
@@ -77,10 +77,10 @@ class Float8Linear(nn.Module):
 
 
 def quantise_to_float8(transformer: nn.Module, device: str) -> None:
-    """Hold the blocks' linear layers as float8 and quantise their inputs on the fly.
+    """Converts the blocks' linear layers to float8, with inputs quantised on the fly.
 
-    Layers are moved to ``device`` and quantised one by one, so the bf16 model need not fit there.
-    Embedders and the output projection stay bf16: they are small and the most sensitive.
+    Layers are moved to ``device`` and quantised one by one, so the bf16 model need not fit there. Embedders and the
+    output projection stay bf16, because they are small and most sensitive.
     """
     chosen = [name for name, module in transformer.named_modules() if is_block_linear(module, name)]
     for name in chosen:
@@ -91,14 +91,14 @@ def quantise_to_float8(transformer: nn.Module, device: str) -> None:
 
 
 def _as_float8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, C) float8 and (N, 1) float32 whose product is about the rows, (N, C)."""
+    """(N, C) float8 and (N, 1) float32 scales whose product approximates the rows (N, C)."""
     wide = rows.float()
     scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=_TINY) / _LARGEST_FLOAT8
     return (wide / scale).clamp(-_LARGEST_FLOAT8, _LARGEST_FLOAT8).to(torch.float8_e4m3fn), scale
 
 
 def is_block_linear(module: nn.Module, name: str) -> bool:
-    """Whether a module is a linear layer inside a transformer block, with sides that float8 tiles divide."""
+    """Whether a module is a linear layer inside a transformer block, with sides divisible by the float8 tile."""
     inside_block = "transformer_blocks." in name
     if not (inside_block and isinstance(module, nn.Linear)):
         return False
@@ -106,10 +106,10 @@ def is_block_linear(module: nn.Module, name: str) -> bool:
 
 
 def compile_blocks(transformer: Any, cache_dir: Path | None, backend: str = "inductor") -> None:
-    """Compile every kind of block on its first use, with the results kept in the model cache.
+    """Compiles every kind of block on first use, and caches the code in the model cache.
 
     Args:
-        transformer: a diffusers model that names its ``_repeated_blocks``.
+        transformer: a diffusers model that defines ``_repeated_blocks``.
         cache_dir: the model cache; None leaves PyTorch's own cache folder.
         backend: a ``torch.compile`` backend.
     """
@@ -118,10 +118,10 @@ def compile_blocks(transformer: Any, cache_dir: Path | None, backend: str = "ind
 
 
 def compile_network(network: ModuleT, cache_dir: Path | None, backend: str = "inductor") -> ModuleT:
-    """Compile a whole network on its first use, in place, once for every combination of sizes.
+    """Compiles a whole network in place on first use, once per combination of sizes.
 
     Args:
-        network: its weights get channels last.
+        network: its weights become channels-last.
         cache_dir, backend: as in :func:`compile_blocks`.
     """
     _prepare(cache_dir)
@@ -145,22 +145,22 @@ def _prepare(cache_dir: Path | None) -> None:
 
 
 def replay_steps(transformer: nn.Module) -> None:
-    """Launch all kernels of a denoising step as one CUDA graph.
+    """Launches all kernels of a denoising step as one CUDA graph.
 
-    A step launches some 1,500 kernels, which keeps a slow host busier than the GPU. A device other than CUDA is left
-    as it is.
+    A step launches some 1,500 kernels, which takes a slow host longer than the GPU needs. Does nothing on other
+    devices.
     """
     transformer.forward = ReplayedCalls(transformer.forward)
 
 
 def keep_compile_cache(cache_dir: Path) -> Path | None:
-    """Point inductor and Triton at a folder of the model cache, so that the next Pod compiles nothing.
+    """Points inductor and Triton at a folder of the model cache, so that the next Pod need not compile.
 
-    A value that the environment already has is respected. Compiled kernels are code: the cache must be as
-    trusted as the image.
+    Existing environment variables take precedence. Compiled kernels are code, so the cache must be as trusted as the
+    image.
 
     Returns:
-        the folder; None if it cannot be written (PyTorch then uses its own, below TMPDIR).
+        The folder; None if it is not writable (PyTorch then uses its own below TMPDIR).
     """
     folder = cache_dir / "compiled" / _toolchain()
     try:
@@ -175,7 +175,7 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
 
 
 def _toolchain() -> str:
-    """Compiled code is only good for one PyTorch version and one kind of device."""
+    """Identifies the toolchain: compiled code is valid only for one PyTorch version and one kind of device."""
     if not torch.cuda.is_available():
         return f"torch-{torch.__version__}-cpu"
     major, minor = torch.cuda.get_device_capability()

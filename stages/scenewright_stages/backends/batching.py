@@ -1,7 +1,7 @@
-"""Batching calls from several threads: one thread runs the model on whatever its callers are waiting for.
+"""Batches calls from several threads: one thread runs the model on all waiting items.
 
-While the model runs one batch, the next one fills up. Callers prepare their input and finish their output on their own
-threads, so that the device waits for neither.
+While the model runs one batch, the next one fills up. Callers pre- and postprocess on their own threads, so the device
+never waits for that.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Batcher(Generic[Item, Answer]):
     """Gathers calls into batches.
 
     Args:
-        run: answers a batch, one answer for each item in order; called from one thread only.
+        run: processes a batch and returns one answer per item, in order; called from a single thread.
         group: items with equal groups (such as their size) can share a batch.
-        largest: most items in a batch; 1 makes every call a batch of its own.
-        patience_seconds: how long a batch that is not full waits for company once the device is free.
+        largest: maximum batch size; 1 disables batching.
+        patience_seconds: how long an incomplete batch waits for more items once the device is free.
     """
 
     def __init__(
@@ -50,11 +50,12 @@ class Batcher(Generic[Item, Answer]):
         self._closed = False
 
     def __call__(self, item: Item) -> Answer:
-        """The answer to one item; waits for it.
+        """Waits for and returns the answer to one item.
 
         Raises:
             RuntimeError: the batcher was closed.
-            whatever ``run`` raises for the batch that the item is in; a batch that runs out of memory is halved first.
+
+        Also re-raises exceptions of ``run`` for the item's batch; a batch that runs out of memory is first halved.
         """
         request: _Request[Item, Answer] = _Request(item, self._group(item), Future())
         with self._lock:
@@ -67,7 +68,7 @@ class Batcher(Generic[Item, Answer]):
         return request.future.result()
 
     def close(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Processes waiting items, then ends the thread."""
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -83,7 +84,7 @@ class Batcher(Generic[Item, Answer]):
                 self._answer(batch)
 
     def _next_batch(self, open_: bool) -> tuple[list[_Request[Item, Answer]], bool]:
-        """The longest-waiting item and those of its group, and whether more may come."""
+        """The longest-waiting item with others of its group, and whether more items may come."""
         waiting, self._left = self._left, []
         while open_ and not self._is_full(waiting):
             try:

@@ -1,4 +1,4 @@
-"""Backends whose small models are part of the installation, so that nothing is downloaded for them."""
+"""Base of backends whose small models ship with the installation and are never downloaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
 
 
 class BundledModels(WeightlessBackend):
-    """Base of such backends: the record names the packages, as the facts state them."""
+    """Base class; its record names the packages from the facts."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(request)

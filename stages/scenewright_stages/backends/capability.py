@@ -1,7 +1,7 @@
-"""What all backends share: the typed name of a capability, the interface's common part, and the record.
+"""Common types of all backends: the typed capability, the base protocol, and the record.
 
 Every ``interface.py`` binds its name to its protocol once, ``DEPTH = Capability("depth", DepthEstimator)``; loading by
-that value gives the typed interface. Images are float32 sRGB in [0, 1], shape (H, W, 3).
+that value returns the typed interface. Images are float32 sRGB in [0, 1], shape (H, W, 3).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ InterfaceT = TypeVar("InterfaceT", bound="Backend")
 
 @dataclass(frozen=True)
 class Capability(Generic[InterfaceT]):
-    """Something that a stage may ask for, and the interface that it gets.
+    """A capability and its interface.
 
     Attributes:
-        name: as it stands in keys, records and ``BackendFacts.capability``.
-        interface: a protocol that can be checked at run time.
+        name: as in keys, records and ``BackendFacts.capability``.
+        interface: a runtime-checkable protocol.
     """
 
     name: str
@@ -34,16 +34,16 @@ class Capability(Generic[InterfaceT]):
 
 @dataclass(frozen=True)
 class BackendRecord:
-    """What made an output: goes into every sample's record.
+    """Identity of the backend that made an output; stored in every sample's record.
 
     Attributes:
-        capability, backend, family, variant: the backend as the spec chose it.
-        weights_id: Hugging Face repository of the weights, empty without weights; several are joined by ``+``, and so
-            are their revisions and licences.
+        capability, backend, family, variant: the backend as selected by the spec.
+        weights_id: Hugging Face repository of the weights, empty without weights. Several sets are joined by ``+``, and
+            so are their revisions and licences.
         revision: the resolved commit; ``local-<hash>`` for a plain folder; empty without weights.
         licence, licence_url, non_commercial: the weights' licence, for filtering data sets later.
         device, precision: where and how it ran.
-        notes: what is prior, extrapolated or invented.
+        notes: what is a prior, extrapolated or invented.
     """
 
     capability: str
@@ -60,10 +60,10 @@ class BackendRecord:
     notes: str = ""
 
     def use(self, capability: str | None = None) -> BackendUse:
-        """The entry of a sample's record.
+        """The entry for a sample's record.
 
         Args:
-            capability: what it served just now, when one instance serves several (outpaint and inpaint).
+            capability: the served capability, if one instance serves several (outpaint and inpaint).
         """
         model = f"{self.weights_id} ({self.precision} on {self.device})" if self.weights_id else ""
         return BackendUse(capability or self.capability, self.backend, model, self.revision, self.licence, self.notes)
@@ -71,11 +71,11 @@ class BackendRecord:
 
 @runtime_checkable
 class Backend(Protocol):
-    """What all backends share."""
+    """Base protocol of all backends."""
 
     @property
     def record(self) -> BackendRecord:
-        """What goes into the records of the samples it makes."""
+        """Its entry in sample records."""
 
     def release(self) -> None:
-        """Free its memory; it must not be used afterwards."""
+        """Frees its memory; it must not be used afterwards."""

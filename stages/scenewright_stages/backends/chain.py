@@ -1,8 +1,7 @@
-"""A chain of backends for one capability: the first that can serves, and the record says which one did.
+"""A chain of fallback backends for one capability: the first that can serve does, and the record names it.
 
-Stages of every pipeline ask through a chain where a spec may list alternatives. The next backend serves where one lacks
-its weights or packages, where its licence was not accepted, and where its answer to a call is unusable. Without a next
-one nothing falls back: the error goes to the stage.
+Stages use a chain wherever a spec may list alternatives. The next backend is tried if one lacks its weights or
+packages, if its licence is not accepted, or if its result is unusable. The error of the last one goes to the stage.
 """
 
 from __future__ import annotations
@@ -30,18 +29,17 @@ _UNUSABLE = (BackendContractError, UnsupportedSubject)
 
 
 class BackendChain(Generic[InterfaceT]):
-    """Backends of one capability in the order in which the spec lists them. Calls may come from several threads.
+    """Backends of one capability in the spec's order. Thread-safe.
 
     Args:
-        capability: what is asked for.
-        names: backends; with a single one there is no fallback.
+        capability: to serve.
+        names: of the backends; a single one has no fallback.
         models: the job's model settings.
-        options: for the whole chain; each backend gets those that it knows. None stands for its default.
-        variant, revision: which weights, and which branch, tag or commit of them, or where they lie; only a chain of
-            one may name them.
+        options: for the whole chain; each backend gets those that it knows. None means its default.
+        variant, revision: the weights, and their branch, tag, commit or location; only for a chain of one.
 
     Raises:
-        ConfigurationError: the last backend is not available either, or one refuses an option's value.
+        ConfigurationError: no backend is available, or one rejects an option's value.
     """
 
     def __init__(
@@ -63,10 +61,10 @@ class BackendChain(Generic[InterfaceT]):
         self._first_available(0)
 
     def call(self, use: Callable[[InterfaceT], ResultT]) -> tuple[ResultT, BackendUse]:
-        """The result of the first backend that gives one, and who that was.
+        """The result of the first backend that succeeds, and its record entry.
 
         Raises:
-            BackendContractError, UnsupportedSubject: the last one's answer is unusable too.
+            BackendContractError, UnsupportedSubject: the last backend's result is unusable too.
         """
         position = 0
         while True:
@@ -80,7 +78,7 @@ class BackendChain(Generic[InterfaceT]):
                 position += 1
 
     def release(self) -> None:
-        """Free the memory of the backends that are loaded; the chain must not be used afterwards."""
+        """Frees the memory of loaded backends; the chain must not be used afterwards."""
         with self._lock:
             for loaded in self._loaded.values():
                 release(loaded)

@@ -1,4 +1,4 @@
-"""Published checkpoints of networks that are our own code: checked name by name before anything is read."""
+"""Validates published checkpoints of networks implemented in this project, tensor by tensor, before loading them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMED_AT_MOST = 3
 
 
 def network_shape(folder: Path, weights_id: str, published: ShapeT, read: Callable[[Path], ShapeT]) -> ShapeT:
-    """Sizes of a folder's network: those that ``network.json`` gives, else the published ones.
+    """Sizes of a folder's network: from ``network.json`` if present, else the published ones.
 
     Args:
         folder: of the weights.
-        weights_id: what to call them in errors.
+        weights_id: their name in errors.
         published: sizes of the published network.
-        read: reads the file; raises KeyError, TypeError or ValueError for anything else.
+        read: reads the file; raises KeyError, TypeError or ValueError if it is invalid.
 
     Raises:
         BrokenWeights: the file does not describe a network.
@@ -39,16 +39,16 @@ def network_shape(folder: Path, weights_id: str, published: ShapeT, read: Callab
 
 
 def check_tensors(path: Path, expected: Shapes, weights_id: str, network: str) -> None:
-    """Compares names and shapes of a safetensors file with those of a network, reading its header alone.
+    """Compares the names and shapes in a safetensors header with those of a network.
 
     Args:
         path: of the file.
         expected: shape of each tensor by name.
-        weights_id: what to call the weights in errors.
-        network: name of the network for people.
+        weights_id: name of the weights in errors.
+        network: display name of the network.
 
     Raises:
-        BrokenWeights: the file cannot be read, or with the first names and shapes that differ.
+        BrokenWeights: the file cannot be read, or tensors differ; names the first ones.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:

@@ -1,8 +1,8 @@
-"""What the backends that a stage names need: which weights, under which licences, and how large a Pod.
+"""Derives the needs of a stage's backends: weights, licences and Pod resources.
 
-A :class:`BackendChoice` is one capability with the backends that may serve it, in the order in which they are asked.
-Pipelines size their Pods from their choices; the planner and the ``models`` step ask which weights a choice may use.
-The planner runs in the operator, so nothing here loads torch or numpy.
+A :class:`BackendChoice` is one capability with its possible backends in fallback order. Pipelines size their Pods from
+their choices; the planner and the ``models`` step derive the weights that a choice may use. The planner runs in the
+operator, so this module imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class BackendChoice:
 
     Attributes:
         capability: such as ``segment``.
-        names: the backends, in the order in which they are asked; with a single one there is no fallback.
-        variant: which weights; empty: the default. Alternatives always use their default weights.
-        precision: arithmetic of a model; empty: its default.
-        revision: branch, tag or commit of the weights, or where they lie; empty: as declared.
+        names: the backends in fallback order; a single one has no fallback.
+        variant: which weights; empty for the default. Alternatives always use their default weights.
+        precision: arithmetic of a model; empty for its default.
+        revision: branch, tag, commit or location of the weights; empty as declared.
     """
 
     capability: str
@@ -37,19 +37,19 @@ class BackendChoice:
 
     @property
     def fixed_variant(self) -> str:
-        """The variant if it holds: a variant belongs to one backend, so a chain of several has none."""
+        """The variant, or empty for several backends, because a variant belongs to a single backend."""
         return self.variant if len(self.names) == 1 else ""
 
     @property
     def fixed_revision(self) -> str:
-        """The revision, which belongs to one backend as the variant does."""
+        """The revision, which like the variant belongs to a single backend."""
         return self.revision if len(self.names) == 1 else ""
 
 
 def choices_of(stages: Sequence[StageSpec], parameters: Any, selected: Collection[str]) -> list[BackendChoice]:
-    """The choices of the selected stages, each once, with the variants and revisions that the parameters name.
+    """The distinct choices of the selected stages, with variants and revisions from the parameters.
 
-    A stage whose backend is named by another stage's parameter uses the variant beside that parameter.
+    If another stage's parameter names a stage's backend, the variant beside that parameter applies.
     """
     named = _named_weights(stages, parameters)
     found: dict[BackendChoice, None] = {}
@@ -64,9 +64,9 @@ def choices_of(stages: Sequence[StageSpec], parameters: Any, selected: Collectio
 
 
 def licensed_weights(choice: BackendChoice, accepted: Iterable[str]) -> tuple[Weights, ...]:
-    """The weights that the backends of a choice may load, in the order in which the backends are asked.
+    """The weights that the backends of a choice may load, in fallback order.
 
-    A backend whose licence is not accepted is left out if a later one can serve.
+    Leaves out a backend without an accepted licence if a later one can serve.
 
     Raises:
         UnknownVariant: the backend has no such weights.
@@ -100,14 +100,14 @@ def stage_resources(
     memory_gib: float = Resources.memory_gib,
     scratch_gib: float = Resources.scratch_gib,
 ) -> Resources:
-    """What a Pod of a stage asks for: a GPU where a backend needs one, else the resources of a CPU stage.
+    """Resource requests of a stage's Pod: a GPU if a backend needs one, else those of a CPU stage.
 
     Args:
-        held: choices whose backends the stage holds at the same time; their GPU memory adds up, and of the
-            alternatives of one choice the largest counts.
-        beside: choices of other stages of the chain; where they need a GPU, this stage does its own work on one too.
-        own_gpu_memory_gib: what the stage needs on the GPU besides its backends.
-        cpu, memory_gib, scratch_gib: what a Pod with a GPU asks for besides it.
+        held: choices whose backends are loaded at the same time. Their GPU memory is summed, with the largest
+            alternative of each choice.
+        beside: choices of other stages; if they need a GPU, this stage also uses one for its own work.
+        own_gpu_memory_gib: GPU memory of the stage itself, without its backends.
+        cpu, memory_gib, scratch_gib: further requests of a Pod with a GPU.
     """
     if not any(runs_on_gpu(choice) for choice in (*held, *beside)):
         return Resources()
@@ -122,7 +122,7 @@ def _gpu_memory(choice: BackendChoice) -> float:
 
 
 def _checked(choice: BackendChoice, name: str, accepted: frozenset[str]) -> tuple[Weights, ...]:
-    """The weights of one backend; a backend that nobody declared, or that has none, needs no licence."""
+    """The weights of one backend after the licence check; empty for unknown backends and those without weights."""
     facts = find_backend(choice.capability, name)
     if facts is None or not facts.weights:
         return ()
@@ -130,9 +130,9 @@ def _checked(choice: BackendChoice, name: str, accepted: frozenset[str]) -> tupl
 
 
 def _named_weights(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[str, str, str], tuple[str, str]]:
-    """Variant and revision that stand beside each parameter that names a backend.
+    """Variant and revision beside each parameter that names a backend, by stage, capability and backend.
 
-    By stage, capability and backend; without a stage what the last of them says, for those that have no parameter.
+    An entry without a stage has the last one's values, for stages that have no such parameter.
     """
     found: dict[tuple[str, str, str], tuple[str, str]] = {}
     for stage in stages:

@@ -1,10 +1,10 @@
-"""Why a backend cannot serve: errors with field, value and remedy.
+"""Errors of backends, each with field, value and remedy.
 
-Configuration errors hold for every sample of a shard, so a stage that meets one ends with the exit code for a
-configuration error instead of failing sample after sample. The last two fail a single sample. No third-party imports.
+Configuration errors affect every sample of a shard, so the stage ends with their exit code instead of failing every
+sample. The last two errors fail a single sample. No third-party imports.
 """
 
-# The classes are named after what they state, not after being errors.
+# Class names describe the situation and do not end in Error.
 # ruff: noqa: N818
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class UnknownBackend(UnknownChoice):
 
 
 class UnsupportedOption(UnknownChoice):
-    """An option of the backend (precision, compile mode, ...) or its value is not known."""
+    """An option of the backend (precision, compile mode, ...) or its value is unknown."""
 
 
 class LicenceNotAccepted(ConfigurationError):
-    """The weights' licence must be accepted by name in the spec before they run."""
+    """The spec must accept the weights' licence by name before they may be used."""
 
     def __init__(self, licence: str, licence_url: str, weights_id: str, accepted: Sequence[str]) -> None:
         self.licence = licence
@@ -46,7 +46,7 @@ class LicenceNotAccepted(ConfigurationError):
 
 
 class MissingWeights(ConfigurationError):
-    """The model cache lacks some of the weights, or the folder that the spec names; a stage never downloads them."""
+    """The model cache or the folder named in the spec lacks some of the weights; a stage never downloads them."""
 
     def __init__(
         self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str], location: str = ""
@@ -72,7 +72,7 @@ class MissingWeights(ConfigurationError):
 
 
 class BrokenWeights(ConfigurationError):
-    """The files are there, but they do not hold the expected model."""
+    """The files exist, but do not contain the expected model."""
 
     def __init__(self, weights_id: str, path: object, problem: str) -> None:
         self.weights_id = weights_id
@@ -93,16 +93,16 @@ class MissingPackage(ConfigurationError):
 
 
 class BackendContractError(ContractError):
-    """A backend's answer breaks its interface: a failure of the sample, not of the spec."""
+    """A backend's result violates its interface: a failure of the sample, not of the spec."""
 
 
 class UnsupportedSubject(SampleError):
-    """A segmentation backend was asked by something that it does not read, such as points or a text.
+    """A segmentation backend got a kind of prompt that it does not support, such as points or a text.
 
     Args:
         backend: its name.
-        what: what it does not read, or what it lacks, as the end of the sentence "sam3 ...".
-        remedy: what to give, or which backend to use.
+        what: what is unsupported or missing, as the end of the sentence "sam3 ...".
+        remedy: which prompt to give, or which backend to use.
     """
 
     def __init__(self, backend: str, what: str, remedy: str) -> None:

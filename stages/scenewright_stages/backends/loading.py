@@ -1,8 +1,8 @@
-"""From a backend's name to a loaded instance: licence first, then weights, then packages, then memory.
+"""Loads backends by name; checks the licence first, then weights, then packages.
 
 A :class:`ModelPool` loads each model once; ``outpaint`` and ``inpaint`` by ``flux-fill`` share one instance. Stages use
-the pool of the process, through :func:`load` or a :class:`~scenewright_stages.backends.chain.BackendChain`. Nothing
-here reaches the network: what the cache lacks is a :class:`MissingWeights` error.
+the process-wide pool, through :func:`load` or a :class:`~scenewright_stages.backends.chain.BackendChain`. Loading never
+uses the network: missing weights are a :class:`MissingWeights` error.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from scenewright_stages.backends.registry import backend, check_licence
 from scenewright_stages.contract.backends import BackendFacts, Weights, at_revision
 from scenewright_stages.contract.stage import ModelSettings
 
-# Packages that only an option needs; a backend's own extra installs the rest.
+# Packages needed only by an option; a backend's own extra installs the others.
 _EXTRA_OF_PACKAGE = {"bitsandbytes": "quantised"}
 
 
 @dataclass(frozen=True)
 class ModelContext:
-    """How a stage wants its models.
+    """A stage's model settings.
 
     Attributes:
         cache_dir: the model cache.
         device: ``cpu``, ``cuda`` or ``auto`` (CUDA if there is a device, else CPU).
         accepted_licences: tags from ``models.acceptLicenses``.
         variant: which of the backend's weights; None = its default.
-        revision: branch, tag, commit or place to use instead of the declared one, of the first set of the variant's
+        revision: branch, tag, commit or location that replaces the declared one, for the variant's first set of
             weights.
         options: the backend's own options (``precision``, ``compile``, ...), see ``BackendFacts.all_options``.
     """
@@ -55,7 +55,7 @@ class ModelContext:
         options: Mapping[str, Any] | None = None,
         revision: str | None = None,
     ) -> ModelContext:
-        """The job's model settings with a stage's choice of variant, options and revision."""
+        """The job's model settings, with a stage's variant, options and revision."""
         return cls(
             cache_dir=settings.cache or default_cache_dir(),
             device=settings.device,
@@ -66,20 +66,20 @@ class ModelContext:
         )
 
     def option(self, name: str, default: Any) -> Any:
-        """The option's value, ``default`` if it is not set."""
+        """The option's value, or ``default`` if it is not set."""
         return self.options.get(name, default)
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What an implementation is constructed with: all checks have passed.
+    """The arguments of an implementation, after all checks have passed.
 
     Attributes:
         facts: of the backend.
-        context: the stage's wishes, with ``device`` resolved.
-        folders: where each set of the variant's weights lies, in the order of the facts.
-        record: the record to hand out; an implementation may refine it (precision, notes).
-        optional_files_present: the optional files of all sets (text encoders) are there too.
+        context: the stage's settings, with ``device`` resolved.
+        folders: of the variant's sets of weights, in the order of the facts.
+        record: the backend's record; an implementation may refine it (precision, notes).
+        optional_files_present: whether the optional files of all sets (text encoders) are present.
     """
 
     facts: BackendFacts
@@ -90,34 +90,34 @@ class LoadRequest:
 
     @property
     def folder(self) -> Path:
-        """Where the only set of weights lies. Raises ValueError unless there is exactly one."""
+        """The folder of the only set of weights. Raises ValueError unless there is exactly one."""
         (folder,) = self.folders
         return folder
 
 
 class WeightlessBackend:
-    """Base of the backends without weights: holds a record and nothing else."""
+    """Base of the backends without weights; holds only a record."""
 
     def __init__(self, request: LoadRequest) -> None:
         self.record: BackendRecord = request.record
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
 
 class ModelPool:
-    """The loaded models of one process; each is loaded once."""
+    """The models of one process, each loaded once."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Backend] = {}
 
     def load(self, capability: Capability[InterfaceT], name: str, context: ModelContext | None = None) -> InterfaceT:
-        """The backend ``name`` for ``capability``, loaded now or before.
+        """The backend ``name`` for ``capability``, loaded on first use.
 
         Raises:
             UnknownCapability, UnknownBackend, UnknownVariant, UnsupportedOption, LicenceNotAccepted, MissingWeights,
             MissingPackage: see :mod:`scenewright_stages.backends.errors`.
-            TypeError: the implementation does not have the methods of the capability's interface.
+            TypeError: the implementation lacks methods of the capability's interface.
         """
         request = prepare(capability.name, name, context or ModelContext())
         key = _identity(request)
@@ -129,12 +129,12 @@ class ModelPool:
         return loaded
 
     def release_one(self, instance: Backend) -> None:
-        """Release one model; a later load of it starts afresh."""
+        """Releases one model; a later load reloads it."""
         self._loaded = {key: loaded for key, loaded in self._loaded.items() if loaded is not instance}
         instance.release()
 
     def release(self) -> None:
-        """Release every loaded model; later loads start afresh."""
+        """Releases every loaded model; later loads reload them."""
         while self._loaded:
             self._loaded.popitem()[1].release()
 
@@ -153,7 +153,7 @@ def release(instance: Backend) -> None:
 
 
 def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
-    """All checks that need no model: names, options, licences, files. Raises as :meth:`ModelPool.load`."""
+    """Runs all checks that need no model: names, options, licences, files. Raises like :meth:`ModelPool.load`."""
     facts = backend(capability, name)
     check_options(facts, context.options)
     sets = at_revision(check_licence(facts, context.variant, context.accepted_licences), context.revision)
@@ -169,10 +169,10 @@ def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
 
 
 def check_options(facts: BackendFacts, options: Mapping[str, Any]) -> None:
-    """Refuse options that the backend does not have, and values that it does not know.
+    """Refuses unknown options and invalid values.
 
     Raises:
-        UnsupportedOption: with what is allowed.
+        UnsupportedOption: lists the allowed ones.
     """
     known = facts.all_options
     for option, value in options.items():
@@ -210,7 +210,7 @@ def _record(
 
 
 def _identity(request: LoadRequest) -> str:
-    """Two requests with the same identity can share one instance: a backend may serve several capabilities."""
+    """Identity of a request; equal ones share an instance, because a backend may serve several capabilities."""
     options = json.dumps(dict(request.context.options), sort_keys=True, default=str)
     facts, record = request.facts, request.record
     parts = (facts.implementation, facts.name, record.weights_id, record.revision, record.device, options)
@@ -218,7 +218,7 @@ def _identity(request: LoadRequest) -> str:
 
 
 def _construct(request: LoadRequest) -> Backend:
-    # Belt and braces: nothing below a stage may go to the network for a file that the cache lacks.
+    # As a safeguard, forbid libraries to download files that the cache lacks.
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         implementation: Callable[[LoadRequest], Backend] = resolve_name(request.facts.implementation)

@@ -1,7 +1,7 @@
-"""Marigold (Ke et al. 2024, 2025) by diffusers: albedo by intrinsic image decomposition, and surface normals.
+"""Marigold (Ke et al. 2024, 2025) from diffusers: albedo by intrinsic image decomposition, and surface normals.
 
-A latent diffusion model. All noise is drawn on the CPU from the sample's seed: that of the first latents, and what the
-LCM weights add at each step. So it depends neither on the device nor on the other images of a batch.
+All noise of this latent diffusion model (initial latents, and the LCM weights' noise at each step) is drawn on the CPU
+from the sample's seed, so it depends neither on the device nor on other images in the batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scenewright_stages.backends.normals.interface import check_normals
 from scenewright_stages.backends.pretrained import batch_size, quiet_diffusers
 from scenewright_stages.backends.tensors import Returning, device_batch, free_memory, returning, staged, torch_dtype
 
-# Marigold's camera looks along -z with y up (docs of diffusers); ours looks along z with y down.
+# Marigold's camera looks along -z with y up (diffusers' docs); this project's looks along z with y down.
 _CAMERA_FROM_MARIGOLD = (1.0, -1.0, -1.0)
 
 _FULL_LIGHT = 85.0  # percentile of the shading that counts as full light, as for the classic albedo
@@ -35,9 +35,9 @@ class MarigoldSettings:
 
     Attributes:
         precision: ``bf16``, ``fp16`` or ``fp32``.
-        batch: most images at a time.
-        steps: denoising steps; None: as the weights say.
-        resolution: longer side that the model works at, pixels; None: as the weights say, 0: the image's own.
+        batch: maximum batch size.
+        steps: denoising steps; None: the weights' default.
+        resolution: longer side for processing, pixels; None: the weights' default, 0: the image's own size.
     """
 
     precision: str = "fp16"
@@ -70,7 +70,7 @@ class _Question:
 
 
 class MarigoldModel:
-    """A Marigold pipeline that answers in batches; one target of what it predicts."""
+    """A Marigold pipeline with batching, for one of its prediction targets."""
 
     def __init__(
         self, pipeline: Any, record: BackendRecord, device: str, settings: MarigoldSettings, target: int = 0
@@ -88,7 +88,7 @@ class MarigoldModel:
         return self._ask(_Question(staged(srgb, self._device), seed)).array()
 
     def release(self) -> None:
-        """Free the model's memory."""
+        """Frees the model's memory."""
         self._ask.close()
         self._held = None
         free_memory()
@@ -116,7 +116,7 @@ class MarigoldModel:
 
 
 def scale_of(albedo_linear: FloatImage, image_linear: FloatImage, alpha: FloatImage) -> float:
-    """The factor that brings an albedo of unknown scale where the subject's brightest shading is full light.
+    """The scale of an albedo of unknown scale, such that the subject's brightest shading is full light.
 
     Args:
         albedo_linear, image_linear: (H, W, 3) float32 linear.
@@ -130,7 +130,7 @@ def scale_of(albedo_linear: FloatImage, image_linear: FloatImage, alpha: FloatIm
 
 
 class MarigoldAlbedo(MarigoldModel):
-    """An ``AlbedoEstimator``; shading is not answered, as only one of the models knows it."""
+    """An ``AlbedoEstimator`` without shading, which only one of the models predicts."""
 
     def __init__(self, pipeline: Any, record: BackendRecord, device: str, settings: MarigoldSettings) -> None:
         properties = dict(pipeline.target_properties or {})

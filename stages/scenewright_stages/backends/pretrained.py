@@ -1,4 +1,4 @@
-"""Models of transformers and diffusers from a folder of published weights, and the options that they share."""
+"""Loads transformers and diffusers models from a folder of published weights, with their common options."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scenewright_stages.backends.tensors import free_memory, torch_dtype
 
 
 def load_transformer(class_name: str, request: LoadRequest, on_gpu: str = "fp32") -> tuple[Any, BackendRecord]:
-    """A model of transformers from its folder, ready to run, and its record with the precision filled in.
+    """Loads a transformers model for inference; returns it with its record, including the precision.
 
     Args:
-        class_name: a class that ``transformers`` exports.
-        request: its weights' folder, device and options.
-        on_gpu: precision on a GPU where no option names one; depth and normals need the whole of fp32.
+        class_name: a class exported by ``transformers``.
+        request: folder of the weights, device and options.
+        on_gpu: default precision on a GPU; depth and normals need fp32.
     """
     transformers: Any = importlib.import_module("transformers")
     transformers.utils.logging.disable_progress_bar()
@@ -31,7 +31,7 @@ def load_transformer(class_name: str, request: LoadRequest, on_gpu: str = "fp32"
 
 
 class TransformerModel:
-    """Holds a model of transformers until it is released."""
+    """Holds a transformers model until it is released."""
 
     def __init__(self, model: Any, record: BackendRecord, device: str) -> None:
         self._model = model
@@ -57,7 +57,7 @@ class TransformerModel:
 
 
 def quiet_diffusers() -> Any:
-    """The diffusers package, without progress bars: a stage's log is read by people."""
+    """The diffusers package with progress bars disabled, to keep logs readable."""
     diffusers: Any = importlib.import_module("diffusers")
     diffusers.utils.logging.disable_progress_bar()
     importlib.import_module("transformers").utils.logging.disable_progress_bar()

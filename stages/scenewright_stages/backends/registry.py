@@ -1,9 +1,9 @@
-"""The backends by capability: what exists, and what may run under the accepted licences.
+"""The registry of backends by capability, and the licence check.
 
-Facts are found, not listed: every folder of this package with a ``facts.py`` adds its ``BACKENDS``, and a pipeline adds
-those of its ``Pipeline.backends``. The planner, the worker and ``scenewright models`` all ask here, so importing this
-module loads neither torch nor numpy; implementations are import strings that
-:mod:`scenewright_stages.backends.loading` resolves inside a stage.
+Backends are discovered: every folder of this package with a ``facts.py`` adds its ``BACKENDS``, and a pipeline adds its
+``Pipeline.backends``. The planner, the worker and ``scenewright models`` use the registry, so this module imports
+neither torch nor numpy; implementations are import strings that :mod:`scenewright_stages.backends.loading` resolves
+inside a stage.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def capabilities() -> tuple[str, ...]:
 
 
 def backends(capability: str | None = None) -> tuple[BackendFacts, ...]:
-    """The backends of one capability (all of them for None), built-in ones first and classic before models.
+    """The backends of one capability (None: of all), built-in ones first and classic before models.
 
     Raises:
-        UnknownCapability: nothing offers ``capability``.
+        UnknownCapability: no backend offers ``capability``.
     """
     everything = (*_built_in(), *_declared())
     if capability is None:
@@ -61,7 +61,7 @@ def backend(capability: str, name: str, field: str | None = None) -> BackendFact
         field: path of the spec field that named it, for the error; default ``<capability>.backend``.
 
     Raises:
-        UnknownCapability: nothing offers ``capability``.
+        UnknownCapability: no backend offers ``capability``.
         UnknownBackend: no backend of that name offers it; the error lists the allowed names.
     """
     found = find_backend(capability, name)
@@ -72,7 +72,7 @@ def backend(capability: str, name: str, field: str | None = None) -> BackendFact
 
 
 def check_licence(facts: BackendFacts, variant: str | None, accepted: Iterable[str]) -> tuple[Weights, ...]:
-    """Let a backend's weights pass only if every licence is permissive or accepted by name.
+    """Returns a backend's weights if every licence is permissive or accepted by name.
 
     Args:
         facts: the backend.
@@ -80,7 +80,7 @@ def check_licence(facts: BackendFacts, variant: str | None, accepted: Iterable[s
         accepted: the licence tags that the spec accepts (``models.acceptLicenses``).
 
     Returns:
-        The sets of weights that passed; nothing for a backend that has none.
+        The sets of weights; empty for a backend without weights.
 
     Raises:
         UnknownVariant: the backend has no such weights.
@@ -106,7 +106,7 @@ def _built_in() -> tuple[BackendFacts, ...]:
 
 
 def _declared() -> Iterator[BackendFacts]:
-    """What the usable pipelines declare."""
+    """The backends that usable pipelines declare."""
     known = {(facts.capability, facts.name): facts for facts in _built_in()}
     for name, found in pipelines().items():
         for facts in found.backends:

@@ -1,8 +1,8 @@
-"""Tensors of model backends: precision, images on their way to a device, results on their way back, freed memory.
+"""Tensor helpers of model backends: precision, asynchronous copies to and from the device, and freeing memory.
 
-Copies in both directions run beside the device's work. A caller stages its image on its own thread (:func:`staged`),
-the model's thread stacks a batch (:func:`device_batch`) and sends the answers off (:func:`returning`), and the caller
-waits for its own answer alone (:meth:`Returning.array`).
+Copies in both directions overlap with the device's work. A caller stages its image on its own thread (:func:`staged`),
+the model's thread stacks a batch (:func:`device_batch`) and starts the copies back (:func:`returning`), and the caller
+waits only for its own result (:meth:`Returning.array`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _DTYPES = {
 
 
 def torch_dtype(precision: str) -> torch.dtype:
-    """The type in which tensors are held at a precision as a spec names it. KeyError for an unknown name."""
+    """The torch dtype for a precision named in a spec. KeyError for an unknown name."""
     return _DTYPES[precision]
 
 
 def staged(array: NDArray[np.generic], device: str) -> Tensor:
-    """The array as a tensor that can be copied to the device in the background (page-locked for CUDA)."""
+    """The array as a tensor for asynchronous copies to the device (pinned for CUDA)."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if device.startswith("cuda") else tensor
 
@@ -45,13 +45,13 @@ def device_batch(images: list[Tensor], device: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Returning:
-    """A result that may still be on its way from the device."""
+    """A result whose copy from the device may still be in progress."""
 
     tensor: Tensor
     arrived: torch.cuda.Event | None
 
     def array(self) -> FloatImage:
-        """The values, as soon as they have arrived."""
+        """Waits for the copy and returns the values."""
         if self.arrived is not None:
             self.arrived.synchronize()
         values: FloatImage = self.tensor.numpy()
@@ -59,7 +59,7 @@ class Returning:
 
 
 def returning(values: Tensor) -> list[Returning]:
-    """The rows of a batch, each on its way to the host while the device does other work."""
+    """Starts asynchronous copies of a batch's rows to the host."""
     if values.device.type != "cuda":
         return [Returning(row, None) for row in values.float()]
     host = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)
@@ -70,24 +70,23 @@ def returning(values: Tensor) -> list[Returning]:
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Tensor:
-    """(N, 3, H, W) images with a model's statistics taken out."""
-    # Filled on the device: copying a constant from pageable memory would wait for everything before it.
+    """(N, 3, H, W) images normalised by a model's mean and standard deviation."""
+    # Create constants on the device, because copying them from pageable memory would synchronise.
     channels = [(images[:, k] - mean[k]) / deviation[k] for k in range(3)]
     return torch.stack(channels, dim=1)
 
 
 def resized(images: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
-    """(N, C, height, width), antialiased when made smaller, as Pillow and torchvision resample."""
+    """(N, C, height, width), antialiased when shrinking, like Pillow and torchvision."""
     if tuple(images.shape[-2:]) == (height, width):
         return images
     return functional.interpolate(images, (height, width), mode=mode, align_corners=False, antialias=True)
 
 
 def free_memory() -> None:
-    """Collect what is no longer referenced and hand the GPU's cached blocks back.
+    """Runs the garbage collector and releases the GPU's cached blocks.
 
-    Pipelines and compiled modules refer to themselves in circles, so that without a collection 20 GB may stay
-    until Python happens to run one.
+    Pipelines and compiled modules have reference cycles, so 20 GB may stay allocated until the next collection.
     """
     gc.collect()
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What control plane and data plane agree on: pipelines, stages, samples, records, keys, tasks, exit codes.
+"""The contract between operator and workers: pipelines, stages, samples, records, keys, tasks and exit codes.
 
-Light by design: the operator and the command line import it, so nothing here loads numpy, torch or cv2.
+The operator and the command line import this package, so nothing in it may load numpy, torch or cv2.
 """

@@ -1,8 +1,8 @@
-"""What is known about a backend before anything is loaded: its weights, licences, memory and options.
+"""Static facts about backends: weights, licences, memory and options.
 
-The facts of a built-in backend stand in ``backends/<capability>/facts.py``; a pipeline may declare backends of its own
-in ``Pipeline.backends``. The planner, the model cache, the loader and the sizing of Pods all read these values, so
-nothing here imports more than the standard library and the contract.
+Built-in backends declare their facts in ``backends/<capability>/facts.py``; a pipeline may add its own in
+``Pipeline.backends``. The planner, the model cache, the loader and Pod sizing all read them, so this module imports
+only the standard library and the contract.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Weights:
 
     Attributes:
         id: Hugging Face repository, ``organisation/name``.
-        licence: short tag that ``models.acceptLicenses`` lists; the Hub's own tag where there is one.
-        licence_url: where its text can be read.
+        licence: short tag that ``models.acceptLicenses`` lists; the Hub's own tag if it has one.
+        licence_url: where to read its text.
         approximate_bytes: size of the required files, to two digits.
-        required_files: glob patterns inside the repository, each of which must match a file.
-        optional_files: patterns of files that add an ability; fetched only on demand.
-        revision: branch, tag or commit, or where other weights for the same model lie: an absolute path, ``file:///…``
-            or ``s3://…``. What was really used is recorded.
+        required_files: glob patterns inside the repository; each must match a file.
+        optional_files: patterns of files that add a capability; fetched only on demand.
+        revision: branch, tag or commit; or the location of other weights for the same model, as an absolute path,
+            ``file:///…`` or ``s3://…``. The revision actually used is recorded.
         non_commercial: the licence forbids commercial use of the model, or restricts it to research.
         gated: the Hub asks for an account that has accepted the licence.
-        repository_type: the weights of a demonstration may lie in its Space.
+        repository_type: ``space`` if the weights lie in a demo's Space.
     """
 
     id: str
@@ -61,14 +61,14 @@ class Weights:
 
     @property
     def location(self) -> str:
-        """The URI of the folder or prefix that the revision names; empty for a branch, tag or commit."""
+        """URI of the folder or prefix that the revision names; empty for a branch, tag or commit."""
         if self.revision.startswith("/"):
             return Path(self.revision).as_uri()
         return self.revision if self.revision.startswith(("file:///", "s3://")) else ""
 
 
 def at_revision(sets: Sequence[Weights], revision: str | None) -> tuple[Weights, ...]:
-    """The sets of a variant, the first of which, the model itself, is taken at a branch, tag, commit or place."""
+    """The sets of a variant, with the first one (the model itself) at another revision or location."""
     if not revision or not sets:
         return tuple(sets)
     return (replace(sets[0], revision=revision), *sets[1:])
@@ -83,18 +83,18 @@ class BackendFacts:
         capability: what it provides, such as ``depth``.
         family: ``classic`` needs no weights and runs on a CPU; ``model`` runs published weights.
         implementation: import string ``module:callable``; the callable takes a ``LoadRequest``.
-        notes: what is a prior, extrapolated or invented; goes into every sample's record.
-        weights: the sets of weights of each variant by the variant's name, the default first. A variant of several
-            sets needs all of them at once. Empty for a backend without weights.
-        bundled: small weights that are part of the installation, so that nothing is fetched for them.
+        notes: what is a prior, extrapolated or invented; copied into every sample's record.
+        weights: sets of weights by variant, the default variant first. A variant needs all of its sets. Empty for a
+            backend without weights.
+        bundled: small weights that ship with the installation and are never fetched.
         device: where it is meant to run; a model also runs on a CPU, slowly.
-        gpu_memory_gib: GPU memory that a Pod asks for, for the default variant and precision; 0 on the CPU.
-        gpu_memory_by: what to ask for instead, by ``variant precision``, by variant or by precision.
-        precisions: allowed values of the option ``precision``; empty when there is no such option.
-        offload_modes: allowed values of the option ``offload``; empty when there is no such option.
-        image: name of the stage image that has its packages; empty: any has them.
+        gpu_memory_gib: GPU memory that a Pod requests for the default variant and precision; 0 on the CPU.
+        gpu_memory_by: overrides of that, by ``variant precision``, by variant or by precision.
+        precisions: allowed values of the option ``precision``; empty without such an option.
+        offload_modes: allowed values of the option ``offload``; empty without such an option.
+        image: name of the stage image that has its packages; empty if every image has them.
         extra: extra of the distribution that installs its packages; empty if none is needed.
-        options: further options that a spec may set, each with its allowed values (no values: free).
+        options: further options that a spec may set, each with its allowed values (empty: any value).
     """
 
     name: str
@@ -115,15 +115,15 @@ class BackendFacts:
 
     @property
     def all_options(self) -> dict[str, tuple[str, ...]]:
-        """Every option that a spec may set, with its allowed values (no values: free)."""
+        """Every option that a spec may set, with its allowed values (empty: any value)."""
         common = {"precision": self.precisions, "offload": self.offload_modes}
         return {**{name: values for name, values in common.items() if values}, **self.options}
 
     def weights_of(self, variant: str | None = None) -> tuple[Weights, ...]:
-        """The sets of weights of a variant, of the default one for None; nothing if the backend has no weights.
+        """The sets of weights of a variant (None: the default); empty if the backend has no weights.
 
         Raises:
-            UnknownVariant: no weights under that name, or a variant for a backend without weights.
+            UnknownVariant: the backend has no variant of that name.
         """
         if variant is None:
             return next(iter(self.weights.values()), ())
@@ -132,7 +132,7 @@ class BackendFacts:
         return self.weights[variant]
 
     def gpu_memory(self, variant: str = "", precision: str = "") -> float:
-        """GPU memory in GiB that a Pod asks for; empty names stand for the backend's defaults."""
+        """GPU memory in GiB that a Pod requests; empty names mean the backend's defaults."""
         variant = variant or next(iter(self.weights), "")
         for name in (f"{variant} {precision}", variant, precision):
             if name in self.gpu_memory_by:
@@ -142,7 +142,7 @@ class BackendFacts:
 
 @dataclass(frozen=True)
 class LicenceNeed:
-    """Whether a licence has to be accepted by name, and why."""
+    """Whether a licence must be accepted by name, and why."""
 
     licence: str
     url: str
@@ -151,7 +151,7 @@ class LicenceNeed:
 
 
 def licence_need(weights: Weights) -> LicenceNeed:
-    """Non-commercial and gated weights need an acceptance; permissive ones never do."""
+    """Non-commercial and gated weights must be accepted; permissive ones never need it."""
     reason: Literal["permissive", "non-commercial", "gated", "non-commercial and gated"]
     if weights.non_commercial:
         reason = "non-commercial and gated" if weights.gated else "non-commercial"

@@ -1,7 +1,7 @@
 """Errors that users see, and the exit codes by which a stage process reports them.
 
-Every error says which field, which value and what to do. The Pod failure policy and the local executor read the exit
-codes; which error leads to which code is decided in the worker (`worker/process/endings.py`).
+Every error names the field, the value and the remedy. The Pod failure policy and the local executor read the exit
+codes; `worker/process/endings.py` maps errors to codes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ConfigurationError(ScenewrightError):
 
 
 class OutputInUse(ConfigurationError):  # noqa: N818 - names a state
-    """Another living holder has the output's lock: exit code 10, and a cluster tries again.
+    """Another live process holds the output's lock: exit code 10; a cluster retries.
 
     Args:
         uri: of the output.
@@ -61,7 +61,7 @@ class OutputInUse(ConfigurationError):  # noqa: N818 - names a state
 
 
 class SampleError(ScenewrightError):
-    """One sample cannot be made; the shard continues.
+    """One sample failed; the shard continues.
 
     Args:
         reason: CamelCase class of the failure, such as ``ImageTruncated``; it is counted and shown in the status.
@@ -75,7 +75,7 @@ class SampleError(ScenewrightError):
 
 
 class SampleRejected(SampleError):  # noqa: N818 - not an error of anybody
-    """The sample is sound but holds nothing for the pipeline (no person in the picture): neither done nor failed."""
+    """The sample is valid but has nothing for the pipeline (no person in the picture): neither done nor failed."""
 
 
 class ContractError(SampleError):
@@ -86,12 +86,12 @@ class ContractError(SampleError):
 
 
 class ShardError(ScenewrightError):
-    """This shard cannot go on, others may: exit code 21."""
+    """This shard cannot continue, others may: exit code 21."""
 
 
 class Abandoned(BaseException):
-    """Raised inside a running sample when the process has to end.
+    """Raised inside a running sample when the process must end.
 
-    The worker raises it at a progress call; a stage that keeps state raises it once it has saved. It is not an
-    Exception, so that no stage's error handling swallows it.
+    The worker raises it from a progress call; a stage that keeps state raises it after saving. It derives from
+    BaseException so that a stage's error handling cannot swallow it.
     """

@@ -1,4 +1,4 @@
-"""Requests of the local executor to the fork server: the environment and the descriptors of one worker."""
+"""Requests from the local executor to the fork server: environment and file descriptors of one worker."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LARGEST_READ = 1 << 16
 
 @dataclass(frozen=True)
 class Request:
-    """One worker that is to be started.
+    """One worker to start.
 
     Attributes:
         worker: module whose ``main`` it runs.
         environment: all of its variables.
         log: descriptor that its standard output and standard error go to.
-        life_line: readable descriptor, closed when the executor is gone.
-        status: pipe that gets a line with the worker's process number and, at its end, one with its exit code.
+        life_line: read end of a pipe that closes when the executor dies.
+        status: pipe that gets a line with the worker's process id and, when it ends, a line with its exit code.
     """
 
     worker: str
@@ -38,21 +38,21 @@ class Request:
     status: int
 
     def send(self, connection: socket.socket) -> None:
-        """Hands the request and its descriptors to the server at the other end; raises OSError when it is gone."""
+        """Sends the request and its descriptors to the server; raises OSError if the server is gone."""
         content = json.dumps([self.worker, dict(self.environment)]).encode()
         socket.send_fds(connection, [_LENGTH.pack(len(content))], [self.log, self.life_line, self.status])
         connection.sendall(content)
 
     @classmethod
     def receive(cls, connection: socket.socket) -> Request | None:
-        """The next request; None when the other end is closed, also in the middle of a request."""
+        """The next request; None when the other end closes, even in the middle of a request."""
         header, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
         if len(header) < _LENGTH.size:
             return None
         missing: int = _LENGTH.unpack(header)[0]
         content = bytearray()
         while missing > 0:
-            # Not a byte more: the next request may wait already, and a plain read would drop its descriptors.
+            # Read no byte beyond this request: a plain read into the next one would drop its descriptors.
             part = connection.recv(min(missing, _LARGEST_READ))
             if not part:
                 for descriptor in descriptors:

@@ -1,7 +1,7 @@
-"""What counts as a sample of a pipeline's input: by file name endings, by lists and entries, or by a lister of its own.
+"""Declares what counts as a sample of a pipeline's input: by file suffix, by list entry, or by a custom lister.
 
-Listers are light, pure functions from a view of the input to :class:`Listed` samples; the index step fingerprints the
-files that these name and refuses what is not there.
+A lister is a light, pure function from a view of the input to :class:`Listed` samples. The index step then fingerprints
+the files that they name and rejects samples whose files are missing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Listed:
     """A sample as a lister found it.
 
     Attributes:
-        id: path-safe and unique; empty when none could be made.
-        files: key below the input, or absolute URI, by role; ``source`` for the one file of most samples. One that
-            ends in ``/`` names a folder.
+        id: path-safe and unique; empty if no id could be derived.
+        files: key below the input, or absolute URI, by role; most samples have one file, ``source``. A trailing ``/``
+            marks a folder.
         attributes: facts that stages may read.
-        overrides: parameters that the entry sets, as in a manifest; only those that the pipeline names are accepted.
-        provided: outputs of stages that are already there, as keys or URIs by stage and output.
-        rejected: reason and message when it cannot be a sample.
+        overrides: parameters that the entry sets, as in a manifest; the pipeline lists which are allowed.
+        provided: stage outputs that come with the input, as keys or URIs by stage and output.
+        rejected: reason and message if it cannot be a sample.
     """
 
     id: str
@@ -43,7 +43,7 @@ class InputView(Protocol):
 
     @property
     def uri(self) -> str:
-        """Of the folder or prefix; of a single object the folder that it lies in."""
+        """URI of the folder or prefix; for a single object, of the folder that contains it."""
 
     @property
     def single(self) -> str:
@@ -51,10 +51,10 @@ class InputView(Protocol):
 
     @property
     def keys(self) -> Sequence[str]:
-        """Keys of all objects, sorted; of a single object those that begin with its stem."""
+        """Keys of all objects, sorted; for a single object, the keys that begin with its stem."""
 
     def size(self, key: str) -> int:
-        """Bytes of an object; KeyError when there is none."""
+        """Size of an object in bytes; KeyError if it does not exist."""
 
     def read(self, key: str) -> bytes:
         """Content of an object of at most 64 MiB; ConfigurationError for a larger one."""
@@ -65,15 +65,14 @@ class InputKind:
     """What the index step lists as samples.
 
     Attributes:
-        suffixes: file name endings (lower case) that count as a sample.
-        sidecars: role -> endings appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
-        listings: whether a ``.jsonl`` or ``.csv`` file as the input names the samples, one in each line.
-        entry: types of what a list's line or a data set's entry may say of a sample; a sample whose entry does not fit
-            is rejected. Other facts are kept as they are.
-        read_entry: adds what a data set's entry says beside its picture and the facts of `entry`: gets the sample, the
-            entry and all keys, and returns the sample with files, attributes and overrides of its own.
-        lister: takes over from all of this where it returns samples; None from it means that the input is not of its
-            kind.
+        suffixes: file suffixes (lower case) that count as a sample.
+        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
+        listings: whether the input may be a ``.jsonl`` or ``.csv`` file that names one sample per line.
+        entry: types of the facts in a list's line or a data set's entry; a sample whose entry does not fit is rejected.
+            Facts without a declared type are kept as they are.
+        read_entry: hook for the rest of a data set's entry: takes the sample, the entry and all keys, and returns the
+            sample with added files, attributes and overrides.
+        lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
     suffixes: tuple[str, ...] = ()

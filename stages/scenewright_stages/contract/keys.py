@@ -1,8 +1,8 @@
 """Hashes that decide what runs again, and the seeds of every random draw.
 
-A stage's key holds the parameters that differ from the defaults of the stage's version. Those defaults are frozen in
-`defaults.json` beside the pipeline: a release that changes a default has to raise the version of the stages that use
-it, and a new field with a default changes no key.
+A stage's key covers the parameters that differ from the defaults of the stage's version. Those defaults are frozen in
+`defaults.json` beside the pipeline. A release that changes a default must raise the version of every stage that uses
+it; a new field with a default changes no key.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def stage_keys(
     seed: int,
     inputs: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Keys of a whole chain, by stage name. Equal keys mean that a sample made under one counts under the other.
+    """Keys of a whole chain, by stage name. A result made under a key is valid wherever the key is equal.
 
     Args:
         pipeline: gives the chain and the frozen defaults.
         params: effective parameters.
         revisions: model revision of each backend in use, by ``capability/backend``.
         seed: the job's seed.
-        inputs: hashes of the named inputs that are known before the run starts, by name.
+        inputs: hashes, by name, of the named inputs that are known before the run starts.
     """
     keys: dict[str, str] = {}
     for stage in pipeline.stages(params):
@@ -72,22 +72,22 @@ def stage_keys(
 
 
 def _read_whole(stage: StageSpec) -> list[str]:
-    """The upstream stages of which the stage reads more than a part.
+    """The upstream stages from which the stage reads more than a single part.
 
-    Of a part the record knows the hash of the one file, and what else its stage made does not matter.
+    For a part, the record holds the hash of that one file; the rest of the upstream output does not matter.
     """
     whole = {read.stage for read in stage.reads if not read.part}
     return [name for name in stage.upstream() if name in whole]
 
 
 def input_fingerprint(stage: StageSpec, sample: Sample, inputs: Mapping[str, str], answer: str = "") -> str:
-    """What a stage reads of a sample besides upstream outputs: a record is stale when this differs.
+    """Fingerprint of what a stage reads besides upstream outputs: a record is stale when it differs.
 
     Args:
         stage: says which files, attributes and named inputs it reads.
         sample: the sample.
         inputs: hashes of the named inputs, by name.
-        answer: hash of a person's answer, where the stage asks for one.
+        answer: hash of a person's answer, if the stage asks for one.
     """
     roles = [read.outputs for read in stage.reads if read.stage == INPUT]
     wanted = [role for role in (SOURCE, *sorted(sample.files.keys() - {SOURCE})) if role in sample.files]
@@ -103,7 +103,7 @@ def input_fingerprint(stage: StageSpec, sample: Sample, inputs: Mapping[str, str
 
 
 def same_fingerprint(recorded: str, current: str) -> bool:
-    """Whether a recorded fingerprint still holds. Records of releases that did not know attributes stay valid."""
+    """Whether a recorded fingerprint still holds. Records of releases without attributes stay valid."""
     if recorded == current:
         return True
     files, mark, rest = current.partition(_ATTRIBUTES)
@@ -111,7 +111,7 @@ def same_fingerprint(recorded: str, current: str) -> bool:
 
 
 def frozen_table(pipeline: Pipeline) -> dict[str, Any]:
-    """What `defaults.json` has to hold for today's code: version and defaults of every stage's parameters."""
+    """What `defaults.json` must hold for today's code: version and parameter defaults of every stage."""
     table: dict[str, Any] = {}
     values = default_values(pipeline.params)
     for block in pipeline.sample_blocks():
@@ -126,10 +126,10 @@ def frozen_table(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def refreshed_table(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The frozen table with what is new in the code, and the defaults that changed under the same stage version.
+    """The frozen table extended by new defaults, and the defaults that changed without a new stage version.
 
     Args:
-        stored: the table as it lies beside the pipeline.
+        stored: the table beside the pipeline.
         current: :func:`frozen_table` of the code.
     """
     table: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def refreshed_table(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tu
 
 
 def _extended(stored: Any, current: Any, path: str, changed: list[str]) -> Any:
-    """Stored values with those that only the code has; notes where both have one and they differ."""
+    """The stored values plus those that only the code has; paths where the two differ go into `changed`."""
     if isinstance(stored, Mapping) and isinstance(current, Mapping):
         names = [*stored, *(name for name in current if name not in stored)]
         return {
@@ -160,7 +160,7 @@ def _extended(stored: Any, current: Any, path: str, changed: list[str]) -> Any:
 
 
 def _changed_parameters(params: BaseModel, stage: StageSpec, pipeline: Pipeline) -> dict[str, Any]:
-    """The stage's parameters that differ from the defaults of its version, by dotted path."""
+    """The stage's parameters that differ from its version's defaults, by dotted path."""
     entry = pipeline.defaults.get(stage.name, {})
     frozen = entry.get("defaults", {}) if entry.get("version") == stage.version else {}
     values = default_values(type(params))
@@ -196,7 +196,7 @@ def _at(values: Any, path: str) -> Any:
 
 
 def _default(value: Any, frozen: Any, current: Any) -> Any:
-    """The frozen default; of fields that a block has gained since then, today's."""
+    """The frozen default; for fields added to a block since then, today's."""
     if frozen is _MISSING:
         return current
     if not isinstance(value, BaseModel) or not isinstance(frozen, Mapping) or not isinstance(current, Mapping):
@@ -220,7 +220,7 @@ def _difference(value: Any, default: Any) -> Any:
 
 
 def _relevant(overrides: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """The overrides at, below or above the parameters that a stage depends on, by path as in a manifest."""
+    """The overrides at, below or above a parameter that the stage depends on, by manifest path."""
     wanted = [".".join(to_camel(part) for part in path.split(".")) + "." for path in paths]
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Names that processes agree on: where things lie below an output prefix, and what a storage Secret may hold."""
+"""Names that all processes share: the layout below an output prefix, and the keys of a storage Secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def records_prefix(stage: str, key: str) -> str:
 
 
 def record_file(stage: str, key: str, run: str, shard: int, pod: str) -> str:
-    """The record file of one attempt: one writer each."""
+    """The record file of one attempt, its only writer."""
     return f"{records_prefix(stage, key)}{run}-{shard}-{pod}.jsonl"
 
 
@@ -42,12 +42,12 @@ def compacted_records(stage: str, key: str) -> str:
 
 
 def state_prefix(stage: str, sample: str) -> str:
-    """Folder of the durable states of one sample in one stage, whatever they were made of."""
+    """Folder of all durable states of one sample in one stage."""
     return f"{STATE}/{stage}/{sample}/"
 
 
 def worklist(run: str, stage: str) -> str:
-    """Samples of a stage that are not up to date, one JSON line each."""
+    """The stage's worklist: samples that are not up to date, one JSON line each."""
     return f"{ROOT}/runs/{run}/{stage}.jsonl"
 
 

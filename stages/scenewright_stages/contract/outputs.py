@@ -1,4 +1,4 @@
-"""Output contracts: what a stage promises of each file that it writes, declared as data and checked by the worker."""
+"""Output contracts: what a stage promises about each file it writes, declared as data and checked by the worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEFT_OUT = "\0/"
 
 @dataclass(frozen=True)
 class ImageContract:
-    """Of an image file: channels 1, 3 or 4, its smallest side in pixels, and whether one flat colour is a fault."""
+    """Contract of an image: 1, 3 or 4 channels, minimum side in pixels, and whether a flat colour is an error."""
 
     channels: int = 3
     minimum_side: int = 16
@@ -30,16 +30,16 @@ class ImageContract:
 
 @dataclass(frozen=True)
 class ArrayContract:
-    """Of one array in an ``.npz`` or ``.safetensors`` file.
+    """Contract of one array in an ``.npz`` or ``.safetensors`` file.
 
     Attributes:
         name: key in the file.
         dtype: numpy name, such as ``float32``.
         dimensions: number of axes.
-        finite: the share of finite entries must be at least this (1.0: all of them).
+        finite: minimum share of finite entries (1.0: all of them).
         minimum, maximum: inclusive range of the finite entries.
-        may_be_constant: whether equal entries everywhere are acceptable.
-        may_be_empty: whether no entry at all is acceptable.
+        may_be_constant: whether all entries may be equal.
+        may_be_empty: whether the array may have no entries.
     """
 
     name: str
@@ -54,24 +54,24 @@ class ArrayContract:
 
 @dataclass(frozen=True)
 class OutputContract:
-    """One output of a stage for each sample: a file, numbered files, or a folder of files that the stage names.
+    """One output of a stage per sample: a file, numbered files, or a folder of files that the stage names.
 
     Attributes:
         name: what other stages call it.
-        path: below the output prefix. ``{sample}`` is the sample's id, any other name in braces an attribute of the
-            sample (``{split}/{object}.png``). An attribute that is a folder alone (``{home}/``) may name several
-            levels (``objects/cup``), and none where it is the empty text. Numbered files have ``{number}`` or
+        path: template below the output prefix. ``{sample}`` is the sample's id, any other name in braces an attribute
+            of the sample (``{split}/{object}.png``). An attribute that forms a whole folder (``{home}/``) may have
+            several levels (``objects/cup``) or be empty, which drops the folder. Numbered files have ``{number}`` or
             ``{number:03d}`` in their name; the path of a folder ends in ``/``.
-        media: how the file, or each of the files, is checked.
-        form: one file, files that are counted from 0, or a folder.
-        result: True when publish lists it among the results; False for intermediate files, which live below
+        media: how each file is checked.
+        form: one file, files numbered from 0, or a folder.
+        result: True if publish lists it among the results; False for intermediate files, which live below
             ``.scenewright/work/``.
-        offered: whether jobs that have this publication as a named input see an intermediate output all the same.
-        optional: whether a sample may come without it.
-        minimum_bytes: a smaller file fails the contract; 0 lets a text be empty.
+        offered: whether an intermediate output is visible to jobs that use this publication as a named input.
+        optional: whether a sample may lack it.
+        minimum_bytes: a smaller file fails the contract; 0 allows an empty text.
         minimum_files, maximum_files: bounds on the number of files of the forms ``numbered`` and ``folder``.
-        image, arrays, json_keys: what holds for the content, by media. A ``pickle`` has to open with nothing but
-            tensors and plain values and hold `json_keys` at its top.
+        image, arrays, json_keys: contract of the content, by media. A ``pickle`` may hold only tensors and plain
+            values, and must have `json_keys` at its top level.
     """
 
     name: str
@@ -90,7 +90,7 @@ class OutputContract:
 
     @property
     def reproducible(self) -> bool:
-        """Whether the same work gives the same bytes; Rerun recordings do not."""
+        """Whether the same work gives the same bytes; false for Rerun recordings."""
         return self.media != "rrd"
 
     def attributes(self) -> tuple[str, ...]:
@@ -98,15 +98,15 @@ class OutputContract:
         return tuple(name for name, _ in _FIELD.findall(self.path) if name not in (SAMPLE, NUMBER))
 
     def path_for(self, sample: Sample) -> str:
-        """Path of this output below the output prefix for one sample; of numbered files with ``{number}`` still in it.
+        """Path of this output for one sample, below the output prefix; numbered files keep their ``{number}``.
 
         Raises:
-            ConfigurationError: the sample lacks an attribute, or has one that is not usable as part of a path.
+            ConfigurationError: an attribute is missing or cannot be part of a path.
         """
         return self.resolved(sample.id, sample.attributes)
 
     def resolved(self, sample_id: str, attributes: Mapping[str, Any]) -> str:
-        """:meth:`path_for` of a sample of which only the id and the attributes are known."""
+        """Like :meth:`path_for`, from a sample's id and attributes alone."""
 
         def fill(match: re.Match[str]) -> str:
             name = match.group(1)
@@ -122,7 +122,7 @@ class OutputContract:
         return _FIELD.sub(fill, self.path).replace(_LEFT_OUT, "")
 
     def _is_folder(self, match: re.Match[str]) -> bool:
-        """Whether a field of the path is a folder of its own."""
+        """Whether a field of the template makes up a whole folder name."""
         before, after = self.path[: match.start()], self.path[match.end() :]
         return before[-1:] in ("", "/") and after[:1] == "/"
 

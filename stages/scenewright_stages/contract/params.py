@@ -1,7 +1,7 @@
-"""Typed parameter blocks, and the rules that hold between several fields of one block.
+"""Typed parameter blocks and their cross-field rules.
 
-A rule is declared once, beside its block: a predicate for Python and the same condition in CEL for the API server,
-with examples that both must refuse. The CRD generator, the command line and the tests all read it from here.
+A rule is declared once, beside its block: a Python predicate, the same condition in CEL for the API server, and
+examples that both must refuse. The CRD generator, the command line and the tests read it from here.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ class Rule:
     """A condition over several fields of one block.
 
     Attributes:
-        field: dotted path, below the block and as in a manifest, of the field that the user should look at.
+        field: dotted manifest path, below the block, of the field that the error points at.
         cel: the condition for the API server; ``self`` is the block.
-        message: what is required, as a sentence that suits both the CLI and the API server.
-        holds: the same condition over the pydantic model of the block.
-        refuses: fields of blocks (as in a manifest) that break the rule and no other one; both predicates are tested
-            with them, here and at a real API server.
+        message: what is required, as a sentence for both the CLI and the API server.
+        holds: the same condition over the block's pydantic model.
+        refuses: example blocks (as in a manifest) that break this rule and no other; tests run both predicates on them.
     """
 
     field: str
@@ -64,10 +63,10 @@ class Params(BaseModel):
 
 
 def ordered(**refused: tuple[float, float]) -> tuple[Rule, ...]:
-    """One rule for each field that holds a range: its two ends are in order.
+    """One rule per range field: its lower end must not exceed its upper end.
 
     Args:
-        refused: by field, an example of a range that runs backwards.
+        refused: an invalid (descending) example range, by field.
     """
     return tuple(_ordered_range(name, example) for name, example in refused.items())
 
@@ -84,7 +83,7 @@ def _ordered_range(name: str, refused: tuple[float, float]) -> Rule:
 
 
 def default_values(model: type[BaseModel]) -> dict[str, Any]:
-    """The defaults of a block and the blocks below it as plain JSON, by Python name; required fields are left out."""
+    """The defaults of a block and its nested blocks as plain JSON, by Python name; omits required fields."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if not field.is_required():
@@ -102,7 +101,7 @@ def plain(value: Any) -> Any:
 
 
 def merged(block: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A raw block with other values where the overrides say so; blocks within it are merged in the same way."""
+    """A raw block with the overrides applied; nested blocks are merged recursively."""
     result = dict(block)
     for name, value in overrides.items():
         below = result.get(name)

@@ -1,7 +1,7 @@
-"""Pipelines and stages as data: what the planner, the worker, the API and the reports all read.
+"""Pipelines and stages as data, read by the planner, the worker, the API and the reports.
 
-A pipeline is one folder with a light `pipeline.py` that holds a :class:`Pipeline`; everything else about it follows
-from there. Nothing here knows the name of a pipeline.
+A pipeline is one folder whose light `pipeline.py` defines a :class:`Pipeline`; everything else is derived from that.
+This module knows no pipeline by name.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class Read:
-    """What a stage reads of one upstream stage, or of the job's input.
+    """What a stage reads from one upstream stage, or from the job's input.
 
     Attributes:
         stage: the upstream stage, or ``input``.
-        outputs: names of its outputs (of the input: roles of its files); all of them when empty.
-        of: whose outputs: of the sample itself (or of the one that it was expanded from), of all its siblings (the
-            children of its parent, itself included), or of all its children, which gathers them.
-        at_least: of siblings or children, how many must be done; None for all of them. The others are left out.
-        part: name of the attribute that says which file of an output of many files the sample reads. It then depends
-            on that file alone, and not on the parameters of the stage that made it.
+        outputs: names of its outputs (for the input: roles of its files); empty for all of them.
+        of: whose outputs: those of the sample itself (or its ancestor), of all its siblings (the children of its
+            parent, itself included), or of all its children, which gathers them.
+        at_least: how many siblings or children must be done; None for all. Those that are not done are left out.
+        part: name of the attribute that selects one file of a multi-file output. The sample then depends on that file
+            alone, not on the parameters of the stage that made it.
     """
 
     stage: str
@@ -45,15 +45,15 @@ class Read:
 
 @dataclass(frozen=True)
 class NamedInput:
-    """An input beside the job's own: the publication of another object, one file of it, or a prefix in storage.
+    """An additional input: another object's publication, one file of it, or a prefix in storage.
 
     Attributes:
         name: what stages call it.
-        uri: where it is, when the manifest says so.
-        kind, object: the object of the same namespace whose publication it is.
-        chosen: which of the files that the publication offers by name; empty for all of it.
-        include: glob patterns of the files that stages see; all of them when empty.
-        field: path of the manifest's field that names it, for messages.
+        uri: its location, if the manifest gives one.
+        kind, object: the object in the same namespace whose publication it is.
+        chosen: name of one file that the publication offers; empty for the whole publication.
+        include: glob patterns of the files that stages see; empty for all.
+        field: path of the manifest field that names it, for messages.
     """
 
     name: str
@@ -67,12 +67,12 @@ class NamedInput:
 
 @dataclass(frozen=True)
 class Ask:
-    """A question to a person: the stage waits for its answer, without any process.
+    """A question to a person. The stage waits for the answer; no process runs meanwhile.
 
     Attributes:
-        path: of the answer below the output prefix, beside the candidates; a path template as of outputs.
-        options: names of what has to be chosen, each with the allowed answers; a pure function of the sample. Of a
-            sample with none nothing is asked.
+        path: template of the answer's path below the output prefix, beside the candidates; see `OutputContract.path`.
+        options: pure function from the sample to its choices, each with the allowed answers. A sample without choices
+            needs no answer.
         text: the question, in one sentence.
     """
 
@@ -83,7 +83,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class SecretKey:
-    """One key of a Secret that a stage's process finds in its environment."""
+    """One key of a Secret that the stage's process gets as an environment variable."""
 
     secret: str
     key: str
@@ -92,7 +92,7 @@ class SecretKey:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a Pod of the stage asks for: CPU cores, memory and scratch in GiB, GPUs of each process and their memory."""
+    """Resource requests of a stage's Pod: CPU cores, memory and scratch in GiB, GPUs per process and GPU memory."""
 
     cpu: float = 2.0
     memory_gib: float = 4.0
@@ -112,31 +112,30 @@ class StageSpec:
 
     Attributes:
         name: unique in the pipeline, a DNS label.
-        version: raised when the code or a default changes what comes out.
+        version: raised whenever code or a default changes the result.
         implementation: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Stage`.
-        reads: upstream stages and outputs. The stage gets the files that it declares here and no others.
+        reads: upstream stages and outputs. The stage gets only the files that it declares here.
         outputs: contracts of the files that it writes.
-        parameters: dotted paths of the parameters that its results depend on, or of properties that follow from them.
-        attributes: names of the sample's attributes that it reads; they are part of the sample's fingerprint.
+        parameters: dotted paths of the parameters, or of properties derived from them, that its results depend on.
+        attributes: names of the sample attributes that it reads; they are part of the sample's fingerprint.
         inputs: names of the named inputs that it reads.
-        keyed_by: stages that it does not read and whose keys nevertheless are part of its own.
+        keyed_by: stages whose keys are part of its own although it does not read them.
         image: name of the stage image that it needs on a GPU: one of `IMAGES`, or the pipeline's own.
         backends: backend in use by capability, such as ``{"depth": "classic"}``.
         backend_parameters: dotted path of the parameter that names the backend, by capability.
-        weight_parameters: the same of a parameter that only has variant and revision of a backend beside it
-            (``refine`` with ``refine_variant``), and that an override of the stage's backend leaves alone.
-        alternatives: further backends by capability, in order: the next one serves where one is not available, and
-            the record says which did.
-        expands: makes children of the samples that the stage reads; it and all stages below work on those.
-        asks: what a person has to answer before a sample can run.
-        keeps_state: whether `process` saves and resumes state of its own, so that a lost process costs one interval.
-        processes: processes that work on one sample together, one for each GPU of the Pod.
-        threads: how many samples the stage's code works on at a time, each in a thread of its own; 0: one for each
-            CPU. With more than 1 its `process` must be safe to call from several threads.
+        weight_parameters: like `backend_parameters`, for a parameter that has only a backend's variant and revision
+            beside it (``refine`` with ``refine_variant``); overriding the stage's backend does not change it.
+        alternatives: fallback backends by capability, in order. The first available one serves; the record names it.
+        expands: function that makes children of the samples; this stage and all below it work on the children.
+        asks: what a person must answer before a sample can run.
+        keeps_state: whether `process` saves and resumes durable state, so that a lost process costs one interval.
+        processes: processes that work on one sample together, one per GPU of the Pod.
+        threads: how many samples run at a time, each in its own thread; 0 for one per CPU. With more than 1, `process`
+            must be thread-safe.
         secret: a Secret's key that its process needs.
         egress: name of the chart's address range that its Pods may reach besides the storage.
-        resources: what one Pod asks for.
-        seconds_per_sample: rough duration, from which shard sizes follow.
+        resources: what one Pod requests.
+        seconds_per_sample: rough duration; determines the shard size.
     """
 
     name: str
@@ -170,11 +169,11 @@ class StageSpec:
 
     @property
     def gpus(self) -> int:
-        """GPUs of one Pod: those of all its processes."""
+        """GPUs of one Pod, summed over its processes."""
         return self.processes * self.resources.gpus
 
     def backend_choices(self) -> list[tuple[str, str]]:
-        """Every (capability, backend) that may serve, by capability and then in the order in which they are asked."""
+        """Every (capability, backend) that may serve: by capability, then in fallback order."""
         return [
             (capability, name)
             for capability, first in sorted(self.backends.items())
@@ -182,7 +181,7 @@ class StageSpec:
         ]
 
     def output(self, name: str) -> OutputContract:
-        """The contract of one output by name; KeyError when there is none."""
+        """The contract of the output of that name; KeyError if there is none."""
         for output in self.outputs:
             if output.name == name:
                 return output
@@ -193,7 +192,7 @@ NO_INPUT = InputKind()
 
 
 def no_inputs(params: Any) -> tuple[NamedInput, ...]:
-    """Of pipelines that have nothing but the job's own input."""
+    """For pipelines without named inputs."""
     return ()
 
 
@@ -211,20 +210,20 @@ class Pipeline:
         uri_parameters: dotted paths of the parameters that hold a URI; the command line makes relative paths absolute.
         entry_parameters: dotted paths of the parameters that an entry of the input may set for its own samples;
             never backends or resources.
-        retries_per_sample: ``execution.retries.perSample`` where a manifest leaves it out.
+        retries_per_sample: default of ``execution.retries.perSample``.
         reporter: ``module:Class`` of the :class:`~scenewright_stages.contract.stage.Reporter`.
-        sample_pages: whether every sample has a page of its own; False: one page over the whole data set.
+        sample_pages: whether every sample has its own page; False for one page over the whole data set.
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
-            further files of the publication by path: bytes, or
-            :class:`~scenewright_stages.contract.stage.Dated` where they hold times.
-        chosen: ``module:function`` that takes a Catalogue and returns paths of published files by name, which other
+            index files of the publication by path: bytes, or :class:`~scenewright_stages.contract.stage.Dated` if they
+            contain times.
+        chosen: ``module:function`` that takes a Catalogue and returns paths, by name, of published files that other
             objects may refer to, such as the best checkpoint.
-        hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; they are
-            neither input nor ever deleted.
-        backends: backends that the pipeline brings along; the registry lists them beside the built-in ones.
-        examples: blocks of parameters, besides the defaults, that together use every stage that there is.
-        defaults: frozen defaults by stage: ``{"version": 2, "defaults": {...}}``; filled in where the pipeline is
-            found, from ``defaults.json`` beside its module.
+        hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; never read as
+            input and never deleted.
+        backends: backends that the pipeline adds to the registry.
+        examples: parameter blocks that, with the defaults, together use every stage.
+        defaults: frozen defaults by stage: ``{"version": 2, "defaults": {...}}``; loaded from ``defaults.json`` beside
+            the pipeline's module.
     """
 
     name: str
@@ -246,7 +245,7 @@ class Pipeline:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def sample_blocks(self) -> tuple[Mapping[str, Any], ...]:
-        """Blocks that together use every stage: the defaults, unless a field is required, and the examples."""
+        """Blocks that together use every stage: the examples, and the defaults unless a field is required."""
         required = any(each.is_required() for each in self.params.model_fields.values())
         return self.examples if required else ({}, *self.examples)
 
@@ -256,9 +255,9 @@ class Pipeline:
 
 
 def stage_levels(stages: Sequence[StageSpec]) -> dict[str, int]:
-    """Level of every stage by name: 0 for indexed samples, one more below each expansion, -1 for the whole job.
+    """Level of every stage by name: 0 for indexed samples, one more after each expansion, -1 for the whole job.
 
-    A stage that gathers works on the parents of what it gathers, unless it also reads something of a lower level.
+    A stage that gathers works on the parents of what it gathers, unless it also reads from a deeper level.
 
     Raises:
         ConfigurationError: the reads contradict each other, or two stages expand the same samples.

@@ -1,4 +1,4 @@
-"""Result records: one JSON line for each attempt at a sample, merged by whoever reads them."""
+"""Result records: one JSON line per attempt at a sample. Readers merge the lines of all attempts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STARTED_TOGETHER = "Together"
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A stored output: one file, or many that count as one.
+    """A stored output: one file, or several files that count as one output.
 
     Attributes:
-        path: below the output prefix. Of numbered files the path with ``{number}`` in it, of a folder its prefix. Of
-            an output that came with the input its URI.
-        size: in bytes, of all files together.
-        hash: blake2b-128 of the bytes; of many files that of their names and hashes.
-        parts: size and hash of each of many files by name, in order, of which there may be none; empty for one file.
+        path: below the output prefix: for numbered files the path with ``{number}``, for a folder its prefix. The URI
+            if the output came with the input.
+        size: total in bytes.
+        hash: blake2b-128 of the bytes; for several files, of their names and hashes.
+        parts: size and hash of each file by name, in order (possibly none); empty for a single file.
     """
 
     path: str
@@ -47,7 +47,7 @@ class OutputFile:
         return cls(data["path"], data["size"], data["hash"], parts)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; parts and their number only where there are many files."""
+        """As a JSON object; parts and their number only for multi-file outputs."""
         out: dict[str, Any] = {"path": self.path, "size": self.size, "hash": self.hash}
         many = self.is_folder or self.is_numbered
         return {**out, "count": len(self.parts), "parts": self.parts} if many else out
@@ -67,7 +67,7 @@ class OutputFile:
         return {name: value for name, value in self.to_json().items() if name != "parts"}
 
     def files(self) -> dict[str, OutputFile]:
-        """Every single file by its name; of an output of one file that file, by its path's last component."""
+        """Every file by name; a single file under the last component of its path."""
         if not (self.is_folder or self.is_numbered):
             return {self.path.rpartition("/")[2]: self}
         folder = self.path.rpartition("/")[0]
@@ -80,18 +80,17 @@ class Record:
 
     Attributes:
         sample, stage, key: what was worked on, and under which stage key.
-        state: ``started`` is written before a sample runs, so that one that takes the process down is known;
-            ``rejected`` is one in which there is nothing for the pipeline.
+        state: ``started`` is written before a sample runs, so that a sample that kills the process is known;
+            ``rejected`` means that it holds nothing for the pipeline.
         run, attempt: the run's id and the attempt's name (``<shard>-<pod uid>``).
         fingerprint: of the sample's input files.
         upstream: stage -> output -> hash of what was read; a record is stale when the current hashes differ.
         outputs: by declared name.
-        attributes: those of the sample's attributes that paths of outputs contain.
-        state_step: of a ``started`` record, the step of the last durable state that the stage saved.
-        at: seconds since the epoch when the line was made.
+        attributes: the sample attributes that appear in output paths.
+        state_step: in a ``started`` record, the step of the last durable state that the stage saved.
+        at: when the line was made, in seconds since the epoch.
         seconds: wall-clock time in `process`.
-        gpu_seconds, gpu_wait_seconds: GPU time of the process since its record before this one, in which samples ran
-            and in which none did.
+        gpu_seconds, gpu_wait_seconds: GPU time since the process's previous record, with and without a running sample.
         backends: dictionaries of :class:`~scenewright_stages.contract.stage.BackendUse`.
         reason, message: of a failure or a skip.
     """
@@ -136,11 +135,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Deaths:
-    """Attempts of a run that died while they were running a sample's code.
+    """Attempts of a run that died while running a sample's code.
 
     Attributes:
-        total: all that count: of a stage that keeps state, those since the last state was saved.
-        alone: those of them in which nothing ran beside the sample.
+        total: all of them; for a stage that keeps state, only those since the last saved state.
+        alone: those in which no other sample was running.
     """
 
     total: int = 0
@@ -164,7 +163,7 @@ def _deaths(attempts: Mapping[str, Record], ended: set[str]) -> Deaths:
     died = sorted((attempts[name] for name in attempts.keys() - ended), key=lambda record: record.at)
     counting: list[Record] = []
     for record in died:
-        # A state that was damaged since then takes a sample back to an earlier step, which forgives nothing.
+        # A damaged state sends the sample back to an earlier step; that forgives nothing.
         advanced = record.state_step > max((each.state_step for each in counting), default=0)
         counting = [record] if advanced else [*counting, record]
     return Deaths(len(counting), sum(record.reason != STARTED_TOGETHER for record in counting))

@@ -1,7 +1,7 @@
-"""What a process says of its work: reports of a step, and the counters that it pushes while it works.
+"""What a process reports: one report per step, and the counters that it pushes while it works.
 
-Reports are compact JSON that fits a Kubernetes termination message. Pushes hold absolute counters, so that a lost one
-costs nothing.
+Reports are compact JSON that fits a Kubernetes termination message. Pushes hold absolute counters, so losing one does
+no harm.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAXIMUM_CHOSEN = 12
 
 
 class StageCounts(Params):
-    """Samples of one stage: all of them, what is to run, and how the rest stands."""
+    """Sample counts of one stage: the total, how many will run, and the states of the rest."""
 
     total: int = 0
     todo: int = 0
@@ -50,13 +50,12 @@ class Failure(Params):
 
 
 class Report(Params):
-    """What the index, a stage's shard or publish tells whoever started it.
+    """What the index, a stage's shard or publish reports to the process that started it.
 
     Attributes:
-        publication: hash of all published files that are the same in every run; of publish only.
-        chosen: path and hash, as ``path@hash``, of published files that other objects may refer to, by name. Only the
-            first twelve are told.
-        retry_at: seconds since the epoch at which what stood in the way may be gone; 0 where it has no such time.
+        publication: hash of all reproducible published files; set by publish only.
+        chosen: ``path@hash``, by name, of published files that other objects may refer to; the first twelve only.
+        retry_at: when a retry may succeed, in seconds since the epoch; 0 if unknown.
     """
 
     step: str
@@ -75,11 +74,11 @@ class Report(Params):
 
     @property
     def awaiting(self) -> int:
-        """Samples that wait for a person's answer, in the first stage that asks; the stages below wait for that one."""
+        """Samples that wait for a person's answer, counted in the first stage that asks."""
         return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
     def nothing_left(self) -> str:
-        """In words, that rules of a pipeline left out every sample, and which; empty otherwise.
+        """The message if the pipeline's rules left out every sample, naming the rules; empty otherwise.
 
         Such samples are in neither `samples` nor `rejected`; the first warning names them.
         """
@@ -91,7 +90,7 @@ class Report(Params):
     def to_bytes(self) -> bytes:
         """At most 3,500 bytes of UTF-8 JSON.
 
-        Messages are cut first; then warnings, failures, outputs, the message, and stages are dropped in this order.
+        Messages are cut first. Then warnings, failures, outputs, the message and stages are dropped, in this order.
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
@@ -111,9 +110,9 @@ class Report(Params):
 
 
 def cut(text: str, limit: int) -> str:
-    """The text cut to at most `limit` bytes of UTF-8, at a character's boundary, marked by an ellipsis.
+    """The text cut at a character boundary to at most `limit` bytes of UTF-8, with an ellipsis.
 
-    Control characters, which JSON writes with six bytes each, become spaces.
+    Control characters become spaces, because JSON needs six bytes for each.
     """
     plain = "".join(character if character.isprintable() else " " for character in text)
     encoded = plain.encode(errors="replace")
@@ -128,7 +127,7 @@ def _encode(data: dict[str, Any]) -> bytes:
 
 
 def _drop_one(data: dict[str, Any]) -> bool:
-    """Drops the least important thing that is left; False when nothing may be dropped any more."""
+    """Drops the least important remaining item; False if nothing more may be dropped."""
     for name in ("warnings", "failures", "outputs", "message", "stages"):
         value = data.get(name)
         if isinstance(value, list) and value:
@@ -177,12 +176,12 @@ class Push(Params):
     Attributes:
         run, step, shard: what the process works on.
         phase: what it does now.
-        samples: of the shard, those of earlier attempts included.
+        samples: of the shard, including earlier attempts.
         ended_here: samples whose code ended in this process.
-        busy_seconds: GPU time in which a sample's code ran (seconds times GPUs).
-        waiting_seconds: GPU time in which none did: loading, waiting for inputs, storing the last outputs.
-        load_seconds: how long the stage took to be ready for its first sample; 0 until then.
-        numbers: what the stage's code measures of itself, such as a loss; at most 16.
+        busy_seconds: GPU time while a sample's code ran (seconds times GPUs).
+        waiting_seconds: GPU time while none ran: loading, waiting for inputs, storing the last outputs.
+        load_seconds: time until the stage was ready for its first sample; 0 until then.
+        numbers: metrics that the stage's code reports while it runs, such as a loss; at most 16.
     """
 
     model_config = ConfigDict(extra="ignore")

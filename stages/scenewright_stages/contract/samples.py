@@ -1,8 +1,8 @@
-"""Samples: the units of work, retry and record, and the families that they form when stages expand them.
+"""Samples, the units of work, retry and record, and the families that they form when stages expand them.
 
-An indexed sample has level 0. A stage that expands makes children of each sample, one level further down; a stage
-that gathers works one level further up again. The whole job is a single sample at level -1. Children are a pure
-function of the parameters and their parent, so every process can work out the whole family from an indexed sample.
+An indexed sample has level 0. A stage that expands makes children of each sample, one level deeper; a stage that
+gathers works one level higher again. The whole job is a single sample at level -1. Children are a pure function of the
+parameters and their parent, so every process can derive the whole family from an indexed sample.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAXIMUM_SAMPLE_ID_LENGTH = 200
 
 
 def sample_id_from(stem: str) -> str:
-    """The sample id for a file stem or key: unsafe characters become ``_``, never a leading dot.
+    """The sample id for a file stem or key: unsafe characters become ``_``, leading dots are removed.
 
     Raises:
         SampleError: nothing usable is left (reason ``BadSampleId``).
@@ -54,9 +54,9 @@ class SourceFile:
     """One object of the input, or a folder of objects.
 
     Attributes:
-        uri: of the object; that of a folder ends in ``/``.
-        size: in bytes, of all objects together.
-        fingerprint: ETag or content hash; of a folder the hash of its objects' names and fingerprints.
+        uri: of the object; a folder's ends in ``/``.
+        size: total in bytes.
+        fingerprint: ETag or content hash; for a folder, the hash of its objects' names and fingerprints.
         count: number of objects in a folder; 0 for a single object.
     """
 
@@ -71,16 +71,16 @@ class SourceFile:
         return self.uri.endswith("/")
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; the count of folders only."""
+        """As a JSON object; with `count` for folders only."""
         return {name: value for name, value in vars(self).items() if name != "count" or value}
 
 
 @dataclass(frozen=True)
 class Child:
-    """What a stage makes of a sample by expanding it.
+    """A child that a stage makes by expanding a sample.
 
     Attributes:
-        ending: appended to the parent's id; ``/`` begins a folder of its own.
+        ending: appended to the parent's id; a leading ``/`` starts a subfolder.
         attributes: added to the parent's.
     """
 
@@ -94,12 +94,12 @@ class Sample:
 
     Attributes:
         id: unique in the run; path-safe.
-        files: input files by role: ``source`` for the one file of most samples, else the names that the lister gives.
-            Children share those of the indexed sample.
-        attributes: small facts that stages may read (variant, prompt, view), those of its ancestors included.
+        files: input files by role: ``source`` for samples of one file, else the names that the lister gives. Children
+            share the files of the indexed sample.
+        attributes: small facts that stages may read (variant, prompt, view), including those of its ancestors.
         parent: the sample that it was expanded from.
         overrides: parameters that its entry sets, as in a manifest.
-        provided: outputs of stages that come with the input, by stage and output.
+        provided: stage outputs that come with the input, by stage and output.
         rejected: reason and message when the index step refused the sample.
     """
 
@@ -113,24 +113,24 @@ class Sample:
 
     @property
     def source(self) -> SourceFile | None:
-        """Its one file; None for samples of several named files or of words."""
+        """Its single file; None for samples with several files, or with a text only."""
         return self.files.get(SOURCE)
 
     def lineage(self) -> tuple[Sample, ...]:
-        """The samples that it was expanded from, the indexed one first, and itself last."""
+        """The samples from the indexed one down to this one."""
         return (*self.parent.lineage(), self) if self.parent is not None else (self,)
 
     @property
     def root(self) -> Sample:
-        """The indexed sample that it comes from."""
+        """The indexed sample that it was expanded from."""
         return self.lineage()[0]
 
     def at_level(self, level: int) -> Sample:
-        """This sample or the one that it was expanded from, `level` expansions below the indexed one."""
+        """The sample of its lineage that is `level` expansions below the indexed one."""
         return self.lineage()[level]
 
     def with_only(self, attributes: Collection[str]) -> Sample:
-        """The sample, and those that it comes from, with these attributes and no others."""
+        """The sample and its ancestors with only these attributes."""
         return replace(
             self,
             attributes={name: value for name, value in self.attributes.items() if name in attributes},
@@ -138,10 +138,10 @@ class Sample:
         )
 
     def children(self, of: Sequence[Child]) -> tuple[Sample, ...]:
-        """The samples that it becomes.
+        """Its children as samples.
 
         Raises:
-            ConfigurationError: two children have one id, or a longer id is not usable any more.
+            ConfigurationError: two children have the same id, or an id becomes unusable.
         """
         made = tuple(
             replace(
@@ -226,7 +226,7 @@ Expansion = Callable[[Sample], Sequence[Child]]
 
 @dataclass(frozen=True)
 class Family:
-    """All samples that come from one indexed sample.
+    """All samples expanded from one indexed sample.
 
     Attributes:
         levels: samples by level: the indexed one, its children, their children and so on.
@@ -244,5 +244,5 @@ class Family:
 
     @property
     def leaves(self) -> tuple[Sample, ...]:
-        """What the indexed sample finally becomes: itself where nothing expands."""
+        """The samples of the deepest level; the indexed sample itself if nothing expands."""
         return self.levels[-1]

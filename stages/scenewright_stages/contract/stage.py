@@ -1,7 +1,7 @@
-"""What the worker asks of the code of a stage, and what it hands to it.
+"""The interface between the worker and a stage's code.
 
 A stage is a class whose constructor loads models once and whose `process` makes the declared outputs of one sample.
-It sees what its :class:`~scenewright_stages.contract.pipeline.StageSpec` declares and nothing else.
+It sees only what its :class:`~scenewright_stages.contract.pipeline.StageSpec` declares.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class BackendUse:
     notes: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """As a JSON object of records and metadata; without what is empty."""
+        """As a JSON object for records and metadata; empty fields are left out."""
         return {name: value for name, value in vars(self).items() if value}
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Where models come from and what may be used.
+    """Where models come from and which may be used.
 
     Attributes:
-        cache: folder of the model cache, None when there is none.
+        cache: folder of the model cache, if there is one.
         device: ``cpu``, ``cuda`` or ``auto``.
         accepted_licences: licence tags that the spec accepts by name.
     """
@@ -55,12 +55,12 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of the processes that work on one sample together this is; rank 0 reports and writes.
+    """The rank of this process among those that work on one sample together; rank 0 reports and writes.
 
     Attributes:
         rank: from 0.
-        count: how many there are.
-        rendezvous: ``init_method`` for ``torch.distributed.init_process_group``, anew for every sample.
+        count: number of ranks.
+        rendezvous: ``init_method`` for ``torch.distributed.init_process_group``; a new one for every sample.
     """
 
     rank: int = 0
@@ -69,29 +69,29 @@ class Ranks:
 
 
 def _ignore_progress(fraction: float, message: str) -> None:
-    """Used where nobody watches."""
+    """Default that discards progress."""
 
 
 def _ignore_numbers(numbers: Mapping[str, float]) -> None:
-    """Used where nobody watches."""
+    """Default that discards metrics."""
 
 
 def _never() -> bool:
-    """Used where nothing can end the process."""
+    """Default that never asks the stage to stop."""
     return False
 
 
 @dataclass(frozen=True)
 class StageContext(Generic[ParamsT]):
-    """What a stage knows of its job: fixed for the life of the process.
+    """What a stage knows about its job; fixed for the life of the process.
 
     Attributes:
-        stage: as declared.
+        stage: its declaration.
         params: effective parameters of the pipeline.
         models: where models come from.
-        progress: called with a fraction from 0 to 1 and a message; raises Abandoned when the process must end now.
-        numbers: called with at most 16 named numbers (lower-case names) that users see while the sample runs.
-        should_stop: whether the process is to end soon; a stage that keeps state saves it then and raises Abandoned.
+        progress: called with a fraction from 0 to 1 and a message; raises Abandoned if the process must end now.
+        numbers: called with at most 16 metrics (lower-case names) that users see while the sample runs.
+        should_stop: whether the process will end soon; a stage that keeps state then saves it and raises Abandoned.
     """
 
     stage: StageSpec
@@ -103,23 +103,23 @@ class StageContext(Generic[ParamsT]):
 
 
 class StageState(Protocol):
-    """Durable state of one sample in a stage that keeps some."""
+    """Durable state of one sample in a stage that keeps state."""
 
     @property
     def step(self) -> int:
-        """Step of the last state that was saved, in whichever process; 0 when there is none."""
+        """Step of the last state saved by any process; 0 if there is none."""
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Local copies of that state's files by name; empty when there is none."""
+        """Local copies of that state's files by name; empty if there is none."""
 
     def save(self, step: int, files: Mapping[str, Path]) -> None:
-        """Stores a state, durably and as a whole, in place of the last one; `step` grows. Returns once it is safe."""
+        """Replaces the stored state atomically and returns once it is durable; `step` must increase."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A sibling or child whose outputs a stage reads; it shows the attributes that the stage declares."""
+    """A sibling or child whose outputs a stage reads, with the attributes that the stage declares."""
 
     sample: Sample
     files: Mapping[str, Local]
@@ -130,16 +130,16 @@ class StageInputs(Generic[ParamsT]):
     """Local copies of what a stage reads for one sample.
 
     Attributes:
-        files: ``(stage, output)`` -> where it lies; the job's own input is ``("input", role)``.
-        params: effective parameters of this sample: the job's, with what the sample's entry overrides.
-        seed: of every random draw on this sample in this stage.
+        files: local path by ``(stage, output)``; the job's own input is ``("input", role)``.
+        params: effective parameters of this sample: the job's, with the overrides of the sample's entry.
+        seed: seed of every random draw on this sample in this stage.
         workspace: an empty folder for the outputs, removed after the upload.
         families: siblings or children that are done, by stage, in the order of their expansion.
         named: local folder or file of each named input, by name.
-        hashes: hash of each named input, by name: of the other object's publication, or of the chosen file.
-        answer: what a person chose, where the stage asks.
-        state: durable state, of stages that keep some.
-        ranks: which of several processes this is.
+        hashes: hash of each named input (the publication or the chosen file), by name.
+        answer: what a person chose, if the stage asks.
+        state: durable state, if the stage keeps state.
+        ranks: this process's rank.
     """
 
     files: Mapping[tuple[str, str], Local]
@@ -154,14 +154,14 @@ class StageInputs(Generic[ParamsT]):
     ranks: Ranks = Ranks()
 
     def path(self, stage: str, output: str) -> Path:
-        """Local path of an upstream file or folder; KeyError names what is missing or was not declared."""
+        """Local path of an upstream file or folder; KeyError if it is missing or undeclared."""
         found = self._found(stage, output)
         if isinstance(found, Path):
             return found
         raise KeyError(f"{stage}/{output} is {len(found)} numbered files: use `paths`")
 
     def paths(self, stage: str, output: str) -> tuple[Path, ...]:
-        """Local paths of numbered upstream files, in order; KeyError as of :meth:`path`."""
+        """Local paths of numbered upstream files, in order; KeyError as for :meth:`path`."""
         found = self._found(stage, output)
         return (found,) if isinstance(found, Path) else found
 
@@ -170,7 +170,7 @@ class StageInputs(Generic[ParamsT]):
         return self.path(stage, output) if (stage, output) in self.files else None
 
     def members(self, stage: str) -> Sequence[Member]:
-        """The siblings or children whose outputs of a stage are read; KeyError when none are declared."""
+        """The siblings or children read from a stage; KeyError if none are declared."""
         return self.families[stage]
 
     @property
@@ -187,13 +187,13 @@ class StageInputs(Generic[ParamsT]):
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """An image output as values. The worker checks them and writes the PNG while the next sample runs.
+    """An image output as pixel values. The worker checks them and writes the PNG while the next sample runs.
 
-    One object may serve several outputs: it is encoded once.
+    One object may serve several outputs; it is encoded once.
 
     Attributes:
-        values: numpy uint8 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, sRGB; must not change afterwards.
-        png: a PNG file from which exactly these values were read, which then need not be encoded again.
+        values: numpy uint8 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, sRGB; must not be modified afterwards.
+        png: a PNG file with exactly these values, used instead of encoding them again.
     """
 
     values: Any
@@ -209,11 +209,11 @@ class StageResult:
     """What a stage made of one sample.
 
     Attributes:
-        outputs: by the output's declared name a local path in the workspace, pixels, a sequence of either for numbered
-            files, or the path of a folder.
-        metrics: numbers and short facts for the record and the report; deterministic ones only.
+        outputs: by declared name: a path in the workspace, pixels, a sequence of either for numbered files, or the path
+            of a folder.
+        metrics: numbers and short facts for the record and the report; must be deterministic.
         warnings: sentences that the user must see although the sample is done.
-        backends: who served each capability.
+        backends: which backend served each capability.
         gpu_seconds: time during which the sample held a GPU.
     """
 
@@ -225,10 +225,10 @@ class StageResult:
 
 
 class Stage(ABC, Generic[ParamsT]):
-    """Base class of all stages. The constructor loads models once; `process` runs for one sample at a time.
+    """Base class of all stages. The constructor loads models once; `process` handles one sample per call.
 
-    `process` raises SampleError for a sample that cannot be made and ConfigurationError for a mistake that holds for
-    every sample. Any other exception is recorded as a failure of the sample with its class name.
+    `process` raises SampleError if this sample fails and ConfigurationError for a mistake that affects every sample.
+    Any other exception is recorded as a failure of the sample under its class name.
     """
 
     def __init__(self, context: StageContext[ParamsT]) -> None:
@@ -244,7 +244,7 @@ class Stage(ABC, Generic[ParamsT]):
         """Makes the declared outputs of one sample."""
 
     def reduce_memory(self) -> bool:
-        """Called once after CUDA ran out of memory; True when the stage can retry at a smaller setting."""
+        """Called once after CUDA ran out of memory; True if the stage can retry at a smaller setting."""
         return False
 
     def close(self) -> None:
@@ -253,14 +253,14 @@ class Stage(ABC, Generic[ParamsT]):
 
 @dataclass(frozen=True)
 class SampleOutcome:
-    """Everything publish knows of one sample: its latest record of every stage and where its files are.
+    """Everything publish knows about one sample: its latest record in every stage, and its files.
 
     Attributes:
         sample: the sample.
         records: latest record by stage name.
-        files: ``(stage, output)`` -> a function that fetches the file or folder and returns where it lies.
+        files: by ``(stage, output)``, a function that fetches the file or folder and returns its local path.
         numbered: the same for outputs of numbered files.
-        children: the same of the samples that were expanded from it and gathered again.
+        children: outcomes of the samples that were expanded from it and gathered again.
     """
 
     sample: Sample
@@ -276,7 +276,7 @@ class CatalogueEntry:
 
     Attributes:
         sample: the sample.
-        records: its record of every stage.
+        records: its record in every stage.
     """
 
     sample: Sample
@@ -285,7 +285,7 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A sample that did not make it into the publication: in which stage, and why."""
+    """A sample that is not in the publication: the stage where it ended, and why."""
 
     sample: Sample
     stage: str
@@ -295,23 +295,23 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Dated:
-    """Content of an index file that holds times: two runs of the same work differ in it."""
+    """Content of an index file that contains times, so it differs between runs of the same work."""
 
     content: bytes
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a publication holds, for the index files that loaders of data sets read.
+    """What a publication holds; input of the index files that data set loaders read.
 
     Attributes:
         name: of the job.
         entries: the samples that are done, in order.
         job: the effective spec as in ``job.json``.
         dropped: the samples that are not done, and why.
-        read: content of a published or intermediate file of an entry's records, by path.
-        at: seconds since the epoch when it is published.
-        seconds: that all samples took in all stages, added up; those of results that are kept included.
+        read: returns the content of a published or intermediate file, by path.
+        at: time of publication in seconds since the epoch.
+        seconds: total time of all samples in all stages, including reused results.
     """
 
     name: str
@@ -324,7 +324,7 @@ class Catalogue:
 
 
 class Reporter(ABC):
-    """Makes the pipeline's own part of the result that publish writes."""
+    """Makes the pipeline's report pages for publish."""
 
     @abstractmethod
     def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The task of a worker process: what all shards of a step share (environment ``SCENEWRIGHT_TASK``)."""
+"""The task of a worker process, passed in ``SCENEWRIGHT_TASK``: everything that all shards of a step share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICK_STEP = "pick"
 
 
 class Selection(Params):
-    """Which samples of the input take part; everything when empty."""
+    """Which samples of the input take part; all of them if empty."""
 
     indices: str = Field(default="", max_length=2000, description="Positions in the sorted input, such as 0-9,12.")
     variants: list[str] = Field(
@@ -44,7 +44,7 @@ class TaskOutput(Params):
 
 
 class TaskRetries(Params):
-    """How often what is tried again (see the API's ``execution.retries``)."""
+    """Retry limits (see ``execution.retries`` in the API)."""
 
     per_sample: int = 1
     per_shard: int = 3
@@ -60,14 +60,14 @@ class TaskModels(Params):
 
 
 class TaskNamedInput(Params):
-    """A named input as it was resolved when the run started.
+    """A named input as resolved when the run started.
 
     Attributes:
-        uri: of a publication, of another prefix in storage, or of a single file.
-        path: of the one file of a publication that is meant; empty for all of it.
-        hash: of the publication or of that file; empty where the index step has to find it out.
-        include: glob patterns of the files that stages see; all of them when empty.
-        field: path of the manifest's field that names it.
+        uri: of a publication, another prefix in storage, or a single file.
+        path: of the chosen file of a publication; empty for the whole publication.
+        hash: of the publication or that file; empty if the index step must compute it.
+        include: glob patterns of the files that stages see; empty for all.
+        field: path of the manifest field that names it.
     """
 
     uri: str
@@ -78,7 +78,7 @@ class TaskNamedInput(Params):
 
 
 class TaskPick(Params):
-    """A person's answer about one sample."""
+    """A person's answer for one sample."""
 
     sample: str
     answer: dict[str, str]
@@ -87,8 +87,8 @@ class TaskPick(Params):
 class Task(Params):
     """One step (models, index, a stage, publish or pick) of one run.
 
-    `fold_index` makes the first stage's process index first; `fold_publish` makes the last stage's process publish
-    afterwards. `select_stages` are the stages that may run in this run; the others must be up to date.
+    With `fold_index` the first stage's process also indexes; with `fold_publish` the last stage's process also
+    publishes. `select_stages` are the stages that may run; all others must be up to date.
     """
 
     kind: str
@@ -123,5 +123,5 @@ class Task(Params):
 
     @classmethod
     def from_environment(cls) -> Task:
-        """The task of this process; raises pydantic's ValidationError or KeyError when there is none."""
+        """The task of this process; raises KeyError if it is not set, pydantic's ValidationError if it is invalid."""
         return cls.model_validate_json(os.environ[ENVIRONMENT])

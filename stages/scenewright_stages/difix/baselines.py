@@ -1,4 +1,4 @@
-"""What a tuned fixer has to beat: filters without learning, each with its strength tuned on the training pairs."""
+"""Baselines for a tuned fixer: classical filters, each with its strength tuned on the training pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Filter = Callable[[FlawedView, float], Float32Array]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A filter with the strength that suits the training pairs best."""
+    """A filter with the strength that works best on the training pairs."""
 
     name: str
     apply: Filter
@@ -53,11 +53,11 @@ def non_local_means(view: FlawedView, strength: float) -> Float32Array:
 
 
 def fill_and_paste(view: FlawedView, share: float) -> Float32Array:
-    """Fills thin places by an alpha-weighted blur and pastes the warped reference over the result by `share`."""
+    """Fills thinly covered areas by an alpha-weighted blur and blends in the warped reference with weight `share`."""
     weight = np.clip(view.alpha, 1e-3, 1)[..., None]
     blurred = cv2.GaussianBlur(view.srgb * weight, (0, 0), 2.0) / cv2.GaussianBlur(weight, (0, 0), 2.0)[..., None]
     filled = weight * view.srgb + (1 - weight) * blurred
-    # Where the warp ends, the paste fades out over a few pixels.
+    # Fade the blend out over a few pixels at the warp's border.
     mask = cv2.GaussianBlur(cv2.erode(view.valid.astype(np.float32), np.ones((3, 3))), (0, 0), 1.0)[..., None]
     mask = mask * view.valid[..., None]
     return np.asarray(filled + share * mask * (view.warped - filled), np.float32)

@@ -1,4 +1,4 @@
-"""The index files of a data set of pairs: manifests, split, ``difix/data.json``, and what generated it."""
+"""Writes the index files of a pairs data set: manifests, split, ``difix/data.json`` and generation statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
     """Content by path of the index files.
 
     Raises:
-        ConfigurationError: there is no pair, or one side of the split has none.
+        ConfigurationError: there are no pairs, or one side of the split is empty.
     """
     spec = catalogue.job.get("spec", {})
     params = PairsParams.model_validate(spec.get("difixPairs") or {})
@@ -54,7 +54,7 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
 
 
 def split_summary(sides: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Groups and counts of each side."""
+    """Groups and counts of each side of the split."""
     return {
         side: {"samples": len(rows), "groups": sorted({row["group_id"] for row in rows})}
         for side, rows in sides.items()
@@ -62,7 +62,7 @@ def split_summary(sides: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
 
 
 def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any]:
-    """What the data set covers, the numbers of each scene's cameras, and why samples were dropped."""
+    """Coverage of the data set, camera numbers of each scene, and why samples were dropped."""
     strategies: dict[str, dict[str, Any]] = defaultdict(lambda: {"kept": 0, "dropped": Counter()})
     for row in rows:
         strategies[f"{row['strategy']}{row['level']}"]["kept"] += 1
@@ -87,14 +87,14 @@ def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any
 
 
 def _cameras(catalogue: Catalogue) -> dict[str, dict[str, int]]:
-    """By scene and name the numbers that ``target_cam_id`` and ``reference_cam_id`` give."""
+    """The numbers used by ``target_cam_id`` and ``reference_cam_id``, by scene and camera name."""
     facts = [entry.sample.root.attributes for entry in catalogue.entries]
     found = {str(each["scene"]): dict(each.get("cameras", {})) for each in facts}
     return dict(sorted(found.items()))
 
 
 def _settings(params: PairsParams, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What holds for the whole data set: the seed and the parameters."""
+    """Settings of the whole data set: seed and parameters."""
     seed = (spec.get("execution") or {}).get("seed")
     return {**({} if seed is None else {"seed": seed}), **params.model_dump(mode="json", by_alias=True)}
 
@@ -142,9 +142,9 @@ def _json(value: Any) -> bytes:
 
 
 def chosen_checkpoints(catalogue: Catalogue) -> dict[str, str]:
-    """The checkpoints that other objects may use: ``best``, ``latest``, and each by its step, the last ones first.
+    """The checkpoints that other objects may use: ``best``, ``latest``, then each by its step, newest first.
 
-    A report has room for so many only, and keeps the first.
+    The order matters, because a report keeps only the first few.
     """
     found: dict[str, str] = {}
     for entry in catalogue.entries:

@@ -1,8 +1,8 @@
-"""SD-Turbo learns to repair renders: whole pictures with their references, float32 weights, bfloat16 arithmetic.
+"""Fine-tunes SD-Turbo to repair renders: whole images with their references, float32 weights, bfloat16 arithmetic.
 
-Weights stay in float32 because steps of this size vanish in bfloat16. A batch's pictures may differ in size: they go
-through one after the other, and their gradients add up. Everything random about a picture follows from the step and its
-place in the batch, so it does not matter which process works on it.
+Weights stay in float32 because updates this small vanish in bfloat16. Images in a batch may differ in size, so they
+are processed one by one and their gradients accumulate. All randomness of an image is derived from the step and its
+position in the batch, so results do not depend on which process handles it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from scenewright_stages.difix.team import Team
 
 @dataclass(frozen=True, eq=False)
 class _Example:
-    """A picture to learn from.
+    """A training example.
 
     Attributes:
         views: (1, V, 3, H', W') render and reference, padded.
         truth: (1, 3, H, W) the photograph.
-        corner: where the crop lies whose textures count, (2,) in [0, 1).
+        corner: position of the crop for the texture loss, (2,) in [0, 1).
     """
 
     views: torch.Tensor
@@ -44,12 +44,12 @@ class _Example:
 
 
 class DifixLearner(Learner[DifixNetwork]):
-    """Tunes the U-Net, and the decoder's skips and adapters.
+    """Fine-tunes the U-Net and the decoder's skip connections and adapters.
 
     Args:
-        network: as the base gives it.
-        facts: what checkpoints say beside their step: the base, and its licence, which they inherit.
-        perception: compares pictures; needed unless the loss is l2 alone.
+        network: the base network.
+        facts: metadata for checkpoints: the base, and its licence, which they inherit.
+        perception: VGG-16 features for the loss; required unless the loss is l2 only.
         team: the processes that train together.
     """
 
@@ -70,10 +70,10 @@ class DifixLearner(Learner[DifixNetwork]):
         self._preloaded: dict[int, Future[list[_Example]]] = {}
 
     def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
-        """See ``Learner.gradients``; textures count from some step on."""
+        """See ``Learner.gradients``; the texture loss starts at a later step."""
         self._optimiser.zero_grad()
         examples = self._preloaded.pop(number, None) or self._loading.submit(self._examples, pairs, number)
-        # The host reads the next step's pictures while the device works on these.
+        # Load the next step's images on the host while the device works on these.
         self._preloaded = {number + 1: self._loading.submit(self._examples, pairs, number + 1)}
         total = torch.zeros((), device=self.network.prompt.device)
         for example in examples.result():
@@ -83,7 +83,7 @@ class DifixLearner(Learner[DifixNetwork]):
         return total
 
     def compile(self, cache_dir: Path | None, backend: str = "inductor") -> None:
-        """Compiles the network that learns, not the mean, which is used too seldom; see ``compile_network``."""
+        """Compiles the trained network, but not its rarely used mean; see ``compile_network``."""
         self.network.compile_parts(cache_dir, backend)
 
     def fix(self, pair: PairFiles) -> FloatImage:
@@ -100,7 +100,7 @@ class DifixLearner(Learner[DifixNetwork]):
         torch.save(upstream_checkpoint(self.mean, self.params.learning_rate, moments), folder / f"{name}.pkl")
 
     def _examples(self, pairs: Sequence[PairFiles], number: int) -> list[_Example]:
-        """The team's share of a step's batch, in host memory from which a device copies without waiting."""
+        """This process's share of a step's batch, in host memory, pinned for CUDA."""
         batch, random = self.params.batch, self.random(number)
         chosen, flips = random.integers(len(pairs), size=batch), random.integers(2, size=batch)
         corners = random.random((batch, 2))
@@ -118,7 +118,7 @@ class DifixLearner(Learner[DifixNetwork]):
         return found
 
     def _loss(self, example: _Example, number: int) -> torch.Tensor:
-        """Over the render alone: the reference is right already."""
+        """The loss over the render only, because the reference needs no repair."""
         device = self.network.prompt.device
         views, truth = (each.to(device, non_blocking=True) for each in (example.views, example.truth))
         height, width = truth.shape[-2:]
@@ -145,16 +145,16 @@ def difix_loss(
     textures: bool,
     corner: NDArray[np.float64],
 ) -> torch.Tensor:
-    """The weighted loss of (1, 3, H, W) pictures in [0, 1].
+    """The weighted loss of (1, 3, H, W) images in [0, 1].
 
     Args:
-        fixed, truth: the pictures.
+        fixed, truth: the images.
         weights: of the terms.
-        perception: compares them, where the weights ask for it.
-        textures: whether Gram matrices count already.
-        corner: where their crop lies, (2,) in [0, 1): down and across.
+        perception: VGG-16 features, if the weights need them.
+        textures: whether to include the Gram loss.
+        corner: position of its crop, (2,) in [0, 1): down and across.
     """
-    # DiFix's pictures are in [-1, 1], where differences are twice as large.
+    # DiFix's images are in [-1, 1], where differences are twice as large.
     total = weights.l2 * 4 * (fixed - truth).square().mean()
     if weights.lpips and perception is not None:
         total = total + weights.lpips * perception.distance(fixed, truth).mean()
@@ -165,7 +165,7 @@ def difix_loss(
 
 
 def cropped(pictures: torch.Tensor, side: int, corner: NDArray[np.float64]) -> torch.Tensor:
-    """A square of the pictures, or what they have of it where they are smaller."""
+    """A square crop of the images, smaller if the images are."""
     height, width = pictures.shape[-2:]
     top, left = (
         int(share * (max(0, length - side) + 1)) for share, length in zip(corner, (height, width), strict=True)
@@ -174,6 +174,6 @@ def cropped(pictures: torch.Tensor, side: int, corner: NDArray[np.float64]) -> t
 
 
 def _flipped(view: FlawedView) -> FlawedView:
-    """The view and its reference mirrored: what they have in common stays."""
+    """The view and its reference, both mirrored."""
     reference = None if view.reference is None else view.reference[:, ::-1].copy()
     return replace(view, srgb=view.srgb[:, ::-1].copy(), reference=reference)

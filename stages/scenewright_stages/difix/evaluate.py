@@ -1,4 +1,4 @@
-"""Judges the best checkpoint of a run on groups that it has never seen, against filters that were tuned as well."""
+"""Evaluates the best checkpoint of a run on unseen test groups, against tuned baseline filters."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class EvaluateStage(Stage[FixerParams]):
         return replace(self._result(inputs, report, tests, scores, methods), backends=uses)
 
     def _perception(self) -> tuple[Perception | None, str]:
-        """What measures LPIPS, and what the report says of it: without its weights a run still has a report."""
+        """The LPIPS network and its description in the report; None if its weights are missing."""
         try:
             return load(PERCEPTION, LPIPS, ModelContext.from_settings(self.context.models)), "on VGG-16, version 0.1"
         except MissingWeights as missing:
@@ -118,7 +118,7 @@ def scored(
     methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]],
     perception: Perception | None = None,
 ) -> Score:
-    """PSNR, SSIM and, where something measures it, LPIPS of every method on a pair."""
+    """PSNR, SSIM and, if available, LPIPS of every method on a pair."""
     truth = torch.from_numpy(pair.target)
     found = {}
     for name, method in methods.items():
@@ -144,7 +144,7 @@ def grouped(pairs: Sequence[PairFiles], scores: Mapping[str, Score], seed: int) 
 
 
 def summary(scores: Sequence[Score], seed: int) -> dict[str, Any]:
-    """Means of every method, and the gain of the tuned fixer over each other one with its 95 % bootstrap interval."""
+    """Means of every method, and the tuned fixer's gain over each other method with its 95 % bootstrap interval."""
     names = list(scores[0]) if scores else []
     methods = {
         name: {key: round(float(np.mean([score[name][key] for score in scores])), 4) for key in scores[0][name]}
@@ -166,7 +166,7 @@ def interval(values: NDArray[np.float64], seed: int) -> dict[str, float]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The numbers as a Markdown table: PSNR of every method, and the gain over the render with its interval."""
+    """Markdown table with the PSNR of every method, and the gain over the render with its interval."""
     methods = report["all"]["methods"]
     lines = ["| group | pairs | " + " | ".join(f"{name} dB" for name in methods) + " | gain (95 %) |"]
     lines.append("|" + "---|" * (3 + len(methods)))
@@ -185,7 +185,7 @@ def strip(pair: LoadedPair, fixer: Callable[[FlawedView], NDArray[np.float32]]) 
 
 
 def stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Strips, which may differ in width, below each other on white."""
+    """Strips of possibly different widths, stacked on white."""
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return np.concatenate(padded)
@@ -193,7 +193,7 @@ def stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class EvaluationPage:
-    """What the page shows: numbers as in ``metrics.json``, rows of the table, and strips with a caption each."""
+    """Content of the page: numbers as in ``metrics.json``, table rows, and captioned strips."""
 
     title: str
     numbers: Mapping[str, Any]
@@ -203,12 +203,12 @@ class EvaluationPage:
 
     @property
     def has_lpips(self) -> bool:
-        """Whether something measured it."""
+        """Whether LPIPS was measured."""
         return "lpips" in self.numbers["all"]["methods"][METHOD]
 
 
 def page(report: Mapping[str, Any], strips: Mapping[str, Sequence[Captioned]]) -> str:
-    """A self-contained page: the tables, then each strip below its caption."""
+    """A self-contained page with the tables, then each strip below its caption."""
     shown = []
     for name, title in (("strips", "Pairs from all test groups"), ("worst", "The pairs with the least gain")):
         pictures = [photograph(row.astype(np.float32) / 255, caption, caption) for caption, row in strips[name]]
@@ -218,7 +218,7 @@ def page(report: Mapping[str, Any], strips: Mapping[str, Sequence[Captioned]]) -
 
 
 def _seen(files: PairFiles, params: FixerParams) -> LoadedPair:
-    """A pair as the fixer sees it: the classic one knows the reference by its warp alone."""
+    """A pair as the fixer sees it; the classic fixer gets the reference only as a warp."""
     pair = load_pair(files)
     if params.backend == "classic" or not params.use_reference or files.reference is None:
         return pair

@@ -1,4 +1,4 @@
-"""What a pair must meet before it teaches anything; each fault has a name, under which the pair is dropped."""
+"""Quality gates for training pairs: measures a pair, and rejects it with a named reason if it fails a gate."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _COMMON = 0.1
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a pair.
+    """Measurements of a pair.
 
     Attributes:
         psnr: of the render, dB.
-        shift_gain: gain in dB of the best shift by up to two pixels over none.
-        sharpness: of the target relative to the median of its capture.
-        coverage: share of the render that is covered.
-        agreement: correlation of the target's structure with that of the render or of the warped reference, whichever
-            is larger.
+        shift_gain: gain in dB of the best shift by up to two pixels.
+        sharpness: of the target, relative to the median of its capture.
+        coverage: covered share of the render.
+        agreement: correlation of the target's structure with that of the render or of the warped reference, the larger
+            of the two.
     """
 
     psnr: float
@@ -53,11 +53,11 @@ class Candidate:
     """A pair before the gates.
 
     Attributes:
-        render: (H, W, 3) float32, as drawn.
+        render: (H, W, 3) float32, as rendered.
         alpha: (H, W) float32 coverage.
         target, reference: (H, W, 3) uint8 photographs.
-        warped: (H, W, 3) float32, the reference as the target's camera would see it.
-        valid: (H, W) bool, where it shows something.
+        warped: (H, W, 3) float32, the reference warped into the target's camera.
+        valid: (H, W) bool, where the warp has content.
     """
 
     render: NDArray[np.float32]
@@ -72,9 +72,9 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     """The measurements of a pair that passes.
 
     Args:
-        pair: to be judged.
+        pair: the candidate.
         usual_sharpness: median :func:`sharpness` of the capture's photographs.
-        gates: what it must meet.
+        gates: the thresholds.
 
     Raises:
         SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, TooFar, Foreign,
@@ -103,7 +103,7 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
             f"the target agrees with render and warped reference by {found.agreement:.2f} at most: it shows another "
             "place, or its pose is wrong",
         )
-    # After the agreement: another place may have less detail than is usual here.
+    # Checked after agreement, because a foreign photograph may simply have less detail.
     if sharp < gates.blur:
         raise SampleRejected("Blurred", f"the target has {sharp:.0%} of its capture's usual sharpness")
     if found.psnr > gates.psnr[1]:
@@ -114,21 +114,20 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
 
 
 def sharpness(picture: Bytes) -> float:
-    """Deviation of the brightness's Laplacian relative to that of the brightness.
+    """Standard deviation of the luminance's Laplacian, relative to that of the luminance.
 
-    A mean of absolute values would hardly fall where most of a picture is smooth: there rounding to levels is all that
-    is left of it, sharp or blurred.
+    A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
     """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(cv2.Laplacian(grey, cv2.CV_32F).std() / max(1.0, float(grey.std())))
 
 
 def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:
-    """How well the target's structure goes with what is known of its place, from -1 to 1.
+    """How well the target's structure correlates with what is known of the same view, from -1 to 1.
 
-    A photograph of another place of the same kind has the same colours and brightness, so that its PSNR may pass; its
-    structures lie elsewhere. A render may be too flawed to tell, and so may be a reference that sees little of the
-    target: the better of the two counts.
+    A photograph of a different but similar place may have the same colours and pass on PSNR, but its structure lies
+    elsewhere. The render may be too flawed to tell, and the reference may see too little, so the better of the two
+    counts.
 
     Args:
         pair: render, coverage and warped reference.
@@ -140,7 +139,7 @@ def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:
 
 
 def correlation(first: NDArray[np.float32], second: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Of two pictures' structures of middle size, where the mask is true."""
+    """Correlation of two images' band-pass structure within the mask."""
     weight = mask.astype(np.float32)[..., None]
     fine, coarse = (share * mask.shape[1] for share in _DETAIL)
 
@@ -159,7 +158,7 @@ def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """How many dB closer the render comes when it is shifted by up to two pixels; 0 when it lies best as it is."""
+    """PSNR gain in dB of shifting the render by up to two pixels; 0 if no shift improves it."""
     inner = truth[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
     height, width = inner.shape[:2]
     scores = {

@@ -1,7 +1,7 @@
-"""The steps of a tuning run: crops, loss, AdamW, running mean of weights, validation, and a state to go on from.
+"""The training loop of a fixer: crops, loss, AdamW, EMA of the weights, validation, and resumable state.
 
-Every step draws its crops from a generator of its own, so a state holds weights and moments and no generators. Equal
-data, parameters and threads give equal bytes on the CPU, however often a run is interrupted.
+Every step seeds its own random generator, so the state holds only weights and optimiser moments. Equal data,
+parameters and threads give equal bytes on the CPU, however often a run is interrupted.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Row = tuple[int, float, float]
 
 
 class Learner(ABC, Generic[NetworkT]):
-    """A network while it learns; subclasses say what is learned from a batch.
+    """A network in training; subclasses compute the gradients of a batch.
 
     Attributes:
-        network: what the steps change.
-        mean: the running mean of its weights, which is what is kept.
-        rows: step, loss and, where it was measured, the validation's PSNR, rounded as in ``loss.csv``.
+        network: the network that the steps update.
+        mean: the EMA of its weights, which checkpoints contain.
+        rows: step, loss and, if measured, validation PSNR, rounded as in ``loss.csv``.
     """
 
     def __init__(self, network: NetworkT, params: FixerParams, seed: int, team: Team | None = None) -> None:
@@ -63,22 +63,22 @@ class Learner(ABC, Generic[NetworkT]):
 
     @abstractmethod
     def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
-        """Draws the batch of a step, replaces the network's gradients by those of the team's share, returns its loss.
+        """Draws a step's batch, sets the network's gradients for this process's share, and returns its loss.
 
-        Shares add up: loss and gradients of the whole batch are the sums over the team. The loss stays on the device.
+        Loss and gradients of the whole batch are the sums over the team. The loss stays on the device.
         """
 
     @abstractmethod
     def fix(self, pair: PairFiles) -> FloatImage:
-        """What the running mean makes of a pair's render."""
+        """A pair's render, repaired with the EMA weights."""
 
     @abstractmethod
     def write_checkpoint(self, folder: Path, step: int) -> None:
-        """Writes ``model_<step>.safetensors`` and ``.pkl``, which hold the running mean's weights."""
+        """Writes ``model_<step>.safetensors`` and ``.pkl`` with the EMA weights."""
 
     @property
     def best(self) -> tuple[int, float]:
-        """Step and validation of the best checkpoint so far; step 0 before the first."""
+        """Step and validation PSNR of the best checkpoint so far; step 0 before the first."""
         return best_checkpoint(self.rows)
 
     def step(self, number: int, pairs: Sequence[PairFiles]) -> float:
@@ -89,21 +89,21 @@ class Learner(ABC, Generic[NetworkT]):
         self.team.add_up([each.grad for each in self._learning if each.grad is not None])
         torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
         self._optimiser.step()
-        # Early on the mean would still be what the weights began with.
+        # Use a shorter window early on, or the EMA would still be the initial weights.
         keep = min(self.params.ema, number / (number + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.mean.parameters()), list(self.network.parameters()), 1 - keep)
-        # Last, for it waits until the device has done all of the above.
+        # Read the loss last, because that waits for the device.
         loss = self.team.total(float(own))
         self.rows.append((number, loss, math.nan))
         return loss
 
     def random(self, number: int) -> np.random.Generator:
-        """Draws everything of step `number`."""
+        """The random generator of step `number`."""
         return np.random.default_rng([self.seed % 2**63, number])
 
     def validate(self, pairs: Sequence[PairFiles]) -> float:
-        """Mean PSNR of the running mean over some of the pairs, noted for the last step."""
+        """Mean PSNR of the EMA weights over some of the pairs, recorded for the last step."""
         scores = [array_psnr(self.fix(each), load_pair(each).target) for each in evenly_spaced(pairs, _VALIDATED)]
         found = round(float(np.mean(scores)), SCORE_DIGITS)
         number, loss, _ = self.rows[-1]
@@ -126,7 +126,7 @@ class Learner(ABC, Generic[NetworkT]):
         self.network.load_state_dict(state["network"])
         self.mean.load_state_dict(state["mean"])
         self._optimiser.load_state_dict(state["optimiser"])
-        # Compiled networks lie otherwise in memory, and the fused optimiser wants moments to lie as their weights do.
+        # Compiled networks use another memory layout, and the fused optimiser needs moments in the weights' layout.
         for value, moments in self._optimiser.state.items():
             for name, moment in moments.items():
                 if moment.shape == value.shape:
@@ -135,7 +135,7 @@ class Learner(ABC, Generic[NetworkT]):
 
 
 class ClassicLearner(Learner[FixNetwork]):
-    """The small network, from scratch, on crops."""
+    """Trains the small network from scratch on crops."""
 
     def __init__(self, params: FixerParams, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -165,7 +165,7 @@ class ClassicLearner(Learner[FixNetwork]):
 
 
 def best_checkpoint(rows: Sequence[Row]) -> tuple[int, float]:
-    """Step and validation of the first of the best checkpoints; step 0 where nothing was validated."""
+    """Step and validation PSNR of the best checkpoint (the first if tied); step 0 if nothing was validated."""
     validated = [(step, score) for step, _, score in rows if not math.isnan(score)]
     return max(validated, key=lambda each: each[1], default=(0, -math.inf))
 
@@ -183,7 +183,7 @@ def batch_of(pairs: Sequence[PairFiles], params: FixerParams, random: np.random.
 
 
 def loss_of(fixed: torch.Tensor, target: torch.Tensor, weights: LossParams) -> torch.Tensor:
-    """The weighted loss of (B, 3, h, w) pictures."""
+    """The weighted loss of (B, 3, h, w) images."""
     difference = fixed - target
     total = weights.l1 * difference.abs().mean() + weights.l2 * difference.square().mean()
     if weights.gradient:
@@ -202,5 +202,5 @@ def _crop(pair: LoadedPair, side: int, random: np.random.Generator) -> Planes:
 
 
 def _rate(step: int, steps: int) -> float:
-    """The learning rate relative to its height: a short rise, then half a cosine down."""
+    """Learning rate relative to its peak: a short linear warm-up, then cosine decay."""
     return min(1.0, step / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps + 1))))

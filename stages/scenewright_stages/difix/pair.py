@@ -1,4 +1,4 @@
-"""Makes one pair: the render of a spoilt scene, the photograph from the same pose, and a reference beside them."""
+"""Makes one pair: a render of a degraded scene, the photograph from the same pose, and a reference photograph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PairStage(Stage[PairsParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[PairsParams]) -> StageResult:
-        """Writes the pair, its facts and its conditions; one that a gate refuses is rejected with the reason."""
+        """Writes the pair, its metadata and its conditions; rejects a pair that fails a gate."""
         photographs = _photographs(inputs.path("capture", "photographs"))
         scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
         target = photographs.photographs[int(sample.attributes["target"])]
@@ -80,7 +80,7 @@ class PairStage(Stage[PairsParams]):
 
 
 def pair_facts(sample: Sample, params: PairsParams, target: Photograph, reference: Photograph) -> dict[str, Any]:
-    """The required keys of ``meta.json``, then what they do not say."""
+    """The content of ``meta.json``: the required keys, then additional ones."""
     facts = sample.attributes
     name, scene = str(facts["pair"]), str(facts["scene"])
     source = params.source_of(str(facts["folder"]))
@@ -106,7 +106,7 @@ def pair_facts(sample: Sample, params: PairsParams, target: Photograph, referenc
 
 
 def group_of(params: PairsParams, source: SourceParams | None, scene: str, facts: Mapping[str, Any]) -> str:
-    """The group of a capture. Raises SampleRejected when its capture.json does not say."""
+    """The group of a capture. Raises SampleRejected if its capture.json lacks the field."""
     group_by = source.group_by if source else params.group_by
     try:
         return group_by.group_of(scene, facts)
@@ -131,7 +131,7 @@ def write_jpeg(path: Path, srgb: Bytes) -> Path:
 
 @lru_cache(maxsize=4)
 def _photographs(path: Path) -> PosedPhotographs:
-    """The pairs of one capture follow each other."""
+    """Reads a capture; cached, because the pairs of one capture run in sequence."""
     return PosedPhotographs.load(path)
 
 

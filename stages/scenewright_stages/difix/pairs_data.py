@@ -1,7 +1,7 @@
-"""Pairs as a trainer reads them: ``difix/data.json`` with the pictures that it names.
+"""Loads pairs for training: ``difix/data.json`` and the images that it names.
 
-A data set that this project made also offers what was known of each render. A foreign one lacks that, and groups:
-its pairs then have full coverage, no warped reference, and one group each.
+A data set made by this project also offers the conditions of each render. A foreign data set lacks those and the
+groups; its pairs get full coverage, no warped reference, and one group each.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FIELD = "spec.dataset"
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where a pair lies.
+    """Local files of a pair.
 
     Attributes:
         name: its id.
-        group: it is never split.
+        group: pairs of one group are never split.
         image, target, reference, conditions: local files; the last two may be missing.
     """
 
@@ -45,7 +45,7 @@ class PairFiles:
 
 @dataclass(frozen=True, eq=False)
 class LoadedPair:
-    """A pair in memory: the render with what is known of it, and the photograph, (H, W, 3) float32 in [0, 1]."""
+    """A pair in memory: the render with its conditions, and the photograph, (H, W, 3) float32 in [0, 1]."""
 
     view: FlawedView
     target: NDArray[np.float32]
@@ -55,7 +55,7 @@ def read_pairs(root: Path, side: str) -> list[PairFiles]:
     """The pairs of one side of the split, sorted by id.
 
     Raises:
-        ConfigurationError: the data set has no pairs, or names files that it does not have.
+        ConfigurationError: the data set has no pairs, or lacks files that it names.
     """
     path = root / DATA
     if not path.is_file():
@@ -66,10 +66,10 @@ def read_pairs(root: Path, side: str) -> list[PairFiles]:
 
 @lru_cache(maxsize=512)
 def load_pair(files: PairFiles) -> LoadedPair:
-    """A pair in memory.
+    """Loads a pair.
 
     Raises:
-        ConfigurationError: a picture cannot be read, or the sizes differ.
+        ConfigurationError: an image cannot be read, or the sizes differ.
     """
     image, target = _picture(files.image), _picture(files.target)
     if image.shape != target.shape:
@@ -83,14 +83,14 @@ def load_pair(files: PairFiles) -> LoadedPair:
 
 @lru_cache(maxsize=256)
 def load_reference(path: Path) -> NDArray[np.float32]:
-    """A reference photograph in memory, (H, W, 3) in [0, 1]. Raises ConfigurationError when it cannot be read."""
+    """Loads a reference photograph, (H, W, 3) in [0, 1]. Raises ConfigurationError if it cannot be read."""
     return _picture(path)
 
 
 def validation_split(pairs: Sequence[PairFiles], fraction: float) -> tuple[list[PairFiles], list[PairFiles]]:
-    """What is trained on, and what chooses the best checkpoint: whole groups by the hash of their names.
+    """Splits pairs into training and validation, by the hashes of their group names; groups stay whole.
 
-    A single group is split by its pairs.
+    A single group is split by pair.
     """
     groups = sorted({pair.group for pair in pairs}, key=_hash)
     if len(groups) > 1:
@@ -123,7 +123,7 @@ def _files(root: Path, name: str, entry: dict[str, Any]) -> PairFiles:
 
 
 def _place(root: Path, named: str) -> Path:
-    """Where a file of ``data.json`` lies in the local copy, which absolute paths do not know."""
+    """Path in the local copy of a file that ``data.json`` may name by an absolute path."""
     inside = root / named
     if not inside.is_file() and "samples/" in named:
         inside = root / named[named.rindex("samples/") :]

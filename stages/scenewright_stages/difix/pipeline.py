@@ -1,4 +1,4 @@
-"""The two pipelines around fixers as data: pairs of artefact and truth, and the run that tunes a fixer on them."""
+"""The two fixer pipelines as data: training pairs from captures, and the run that tunes a fixer on them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONDITIONS = (
 
 
 def spoil_stage(params: PairsParams) -> StageSpec:
-    """Trains a scene that shows artefacts."""
+    """Trains a scene with artefacts."""
     return StageSpec(
         name="spoil",
         title="Train a spoilt scene",
@@ -45,7 +45,7 @@ def spoil_stage(params: PairsParams) -> StageSpec:
         image="gaussians",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
-        # Which trainings and pairs there are is in the samples: another level makes none of the others again.
+        # The samples themselves carry strategy and level, so adding a level does not rerun the others.
         parameters=("training",),
         attributes=("strategy", "level", "shots"),
         expands=lambda sample: trainings(sample, params),
@@ -84,8 +84,8 @@ def pair_stage(params: PairsParams) -> StageSpec:
 
 
 def pairs_stages(params: PairsParams) -> tuple[StageSpec, ...]:
-    """capture, with the moment beside it where references come from there -> spoil (of each strategy and level)
-    -> pair (of each target).
+    """capture (with a neighbouring moment if references come from it) -> spoil (per strategy and level) -> pair (per
+    target).
     """
     beside = (capture_stage(beside=True),) if _beside(params) else ()
     return capture_stage(), *beside, spoil_stage(params), pair_stage(params)
@@ -135,7 +135,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "weight_decay",
             "ema",
             "losses",
-            # How many GPUs share the work and whether it is compiled are left out: they change the pace alone.
+            # The number of GPUs and compilation are left out, because they change only the speed.
             "difix.losses",
             "difix.keep_optimiser",
             "use_reference",
@@ -152,7 +152,7 @@ def tune_stage(params: FixerParams) -> StageSpec:
 
 
 def evaluate_stage(params: FixerParams) -> StageSpec:
-    """Judges the best checkpoint on the test groups."""
+    """Evaluates the best checkpoint on the test groups."""
     return StageSpec(
         name="evaluate",
         title="Evaluate",
@@ -180,7 +180,7 @@ def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
 
 
 def _fixing(params: FixerParams, processes: int = 1) -> dict[str, Any]:
-    """What a stage needs that runs the backend; the classic one is part of the installation."""
+    """Stage fields for running the fixer's backend; the classic backend needs none."""
     if params.backend == "classic":
         return {}
     choices = [BackendChoice("fix", (params.backend,), params.variant)]

@@ -1,4 +1,4 @@
-"""The page of a data set of pairs: renders beside photographs, how far apart they are, and why pairs were dropped."""
+"""Report page of a pairs data set: renders beside photographs, their differences, and why pairs were dropped."""
 
 from __future__ import annotations
 

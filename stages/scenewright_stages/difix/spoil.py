@@ -1,4 +1,4 @@
-"""Trains scenes that show artefacts: too few photographs, too few steps, or a scene's own renders instead of them."""
+"""Trains scenes with deliberate artefacts: from too few photographs, in too few steps, or on a scene's own renders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SpoilStage(Stage[PairsParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[PairsParams]) -> StageResult:
-        """Writes the scene; a process that is ended continues at the last segment."""
+        """Writes the scene; an interrupted process resumes at the last segment."""
         strategy, level = str(sample.attributes["strategy"]), int(sample.attributes["level"])
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
         chosen = select(strategy, level, shots_facts(photographs))
@@ -62,7 +62,7 @@ class SpoilStage(Stage[PairsParams]):
         number: int,
         rounds: int,
     ) -> GaussianScene:
-        """One of several trainings in a row; a state's step counts over all of them."""
+        """Runs one of several consecutive trainings; the state's step counts across all of them."""
         state = inputs.state
         assert state is not None
         before = number * settings.steps
@@ -88,16 +88,16 @@ class SpoilStage(Stage[PairsParams]):
 def seen_from_beside(
     scene: GaussianScene, views: Sequence[View], share: float, seed: int, renderer: Renderer
 ) -> list[View]:
-    """What the scene shows to cameras that all move alike: ahead, and to the left or to the right.
+    """Renders of the scene from shifted cameras, all moved alike: forward, and to the left or right.
 
     Args:
         scene: trained on the views.
-        views: whose cameras move.
-        share: of the distance to what a camera sees, by which it moves.
+        views: whose cameras to shift.
+        share: shift as a share of the distance to what the camera sees.
         seed: decides between left and right.
 
     Raises:
-        SampleError: no camera sees the scene from there (NothingSeen).
+        SampleError: no shifted camera sees the scene (NothingSeen).
     """
     side = np.random.default_rng(seed).choice([-1, 1])
     direction = np.array([side, 0, 1]) / np.sqrt(2)
@@ -118,7 +118,7 @@ def seen_from_beside(
 
 
 def moved(camera: Camera, step: NDArray[np.float64]) -> Camera:
-    """The camera moved by a step in its own axes, without turning."""
+    """The camera translated by a step in its own axes."""
     pose = camera.camera_from_world.copy()
     pose[:3, 3] -= step
     return camera.with_pose(pose)

@@ -1,7 +1,7 @@
-"""Which trainings and pairs a capture gives: pure functions of the capture's index and the parameters.
+"""Expands a capture into trainings and pairs. Pure functions of the capture's index and the parameters.
 
-Every process works out the same family of samples: a capture becomes one training for each strategy and level, and
-each training becomes one pair for each photograph that it is asked to show.
+A capture becomes one training per strategy and level, and each training becomes one pair per target photograph. Every
+process derives the same family of samples.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Selection:
     """Photographs of one training by number.
 
     Attributes:
-        trained: what it is trained on.
-        targets: what it is asked to show.
+        trained: the training views.
+        targets: the views to render.
     """
 
     trained: tuple[int, ...]
@@ -35,21 +35,21 @@ class Selection:
 
 
 def trainings(sample: Sample, params: PairsParams) -> list[Child]:
-    """One child of a capture for every strategy and level that leaves photographs to show."""
+    """One child of a capture per strategy and level that leaves target photographs."""
     shots = shots_of(sample)
     wanted = [(name, level) for name, level in _levels(shots, params) if select(name, level, shots).targets]
     return [Child(f"__{name}{level}", {"strategy": name, "level": level}) for name, level in wanted]
 
 
 def pairs(sample: Sample, params: PairsParams) -> list[Child]:
-    """One child of a training for every pair; a target that no reference is allowed for has the reference -1."""
+    """One child of a training per pair; a target without an allowed reference gets reference -1."""
     shots, others = shots_of(sample), shots_of(sample, "others")
     strategy, level = str(sample.attributes["strategy"]), int(sample.attributes["level"])
     chosen = select(strategy, level, shots)
     found = []
     for target in evenly_spaced(chosen.targets, params.pairs_per_training):
         if params.reference.time == "other":
-            # The target stands behind the others, where it is never its own reference.
+            # Append the target after the others, so that it is never its own reference.
             known, place = [*others, shots[target]], len(others)
             reference = nearest(known, place, _references(known, place, range(len(others)), params))
             name = pair_name(sample, shots, target, others, reference)
@@ -63,7 +63,7 @@ def pairs(sample: Sample, params: PairsParams) -> list[Child]:
 
 
 def select(strategy: str, level: int, shots: Sequence[ShotFacts]) -> Selection:
-    """What a training of a strategy is trained on, and what it is asked to show."""
+    """Training views and targets of a strategy at a level."""
     everything = tuple(range(len(shots)))
     if strategy == "sparse":
         return Selection(everything[::level], tuple(each for each in everything if each % level))
@@ -90,7 +90,7 @@ def pair_name(
 
 
 def shot_names(shots: Sequence[ShotFacts]) -> list[str]:
-    """Path-safe names of a capture's photographs; those that would be equal within a camera end in their number."""
+    """Path-safe names of a capture's photographs; names that collide within a camera get the number as suffix."""
     safe = [re.sub(r"[^A-Za-z0-9_.-]", "_", shot.name) for shot in shots]
     times = Counter((shot.camera, name) for shot, name in zip(shots, safe, strict=True))
     return [
@@ -122,6 +122,6 @@ def _references(
 
 
 def evenly_spaced(items: Sequence[ItemT], limit: int) -> list[ItemT]:
-    """At most `limit` of the items, evenly spaced and with the first among them."""
+    """At most `limit` of the items, evenly spaced, including the first."""
     count = min(limit, len(items))
     return [items[place * len(items) // count] for place in range(count)]

@@ -1,7 +1,7 @@
-"""The processes of one Pod that train a fixer together: each takes its share of every batch, rank 0 decides and writes.
+"""Data-parallel training of a fixer in one Pod: each process takes a share of every batch; rank 0 decides and writes.
 
-All hold the same weights: they begin from the same state and take the same steps, because gradients are added up over
-all of them before a step. One process alone is a team of one, for which nothing is exchanged.
+All processes hold the same weights: they start from the same state, and gradients are summed over all of them before
+each step. A single process is a team of one and exchanges nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _BUNDLED = 1 << 26
 
 
 class Team:
-    """The processes, as one of them sees them.
+    """The team, as seen by one process.
 
     Attributes:
-        rank: which one this is, from 0.
-        count: how many there are.
-        device: of this one.
+        rank: of this process, from 0.
+        count: number of processes.
+        device: of this process.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, device: str = "cpu") -> None:
@@ -39,11 +39,11 @@ class Team:
         return self.rank == 0
 
     def share(self, batch: int) -> range:
-        """Places of a batch that this process works on."""
+        """Positions in a batch that this process handles."""
         return range(self.rank, batch, self.count)
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replaces every tensor by its sum over all processes; bundles are copied while others are on their way."""
+        """All-reduces every tensor in place; copies one bundle while others are in flight."""
         if self.count == 1:
             return
         exchanges = []
@@ -63,7 +63,7 @@ class Team:
         return float(tensor.item())
 
     def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        """What rank 0 says, whatever the others do."""
+        """Broadcasts rank 0's flags."""
         if self.count == 1:
             return flags
         tensor = torch.tensor(flags, dtype=torch.uint8, device=self.device)
@@ -73,11 +73,11 @@ class Team:
 
 @contextmanager
 def assembled(ranks: Ranks, device: str) -> Iterator[Team]:
-    """The team of a sample's processes while they work on it.
+    """Sets up the process group for one sample and tears it down afterwards.
 
     Args:
-        ranks: as the stage gets them.
-        device: of this process; ``cuda`` exchanges through NCCL, else gloo.
+        ranks: from the stage's inputs.
+        device: of this process; ``cuda`` uses NCCL, others gloo.
     """
     if ranks.count == 1:
         yield Team(device=device)
@@ -93,15 +93,15 @@ def assembled(ranks: Ranks, device: str) -> Iterator[Team]:
 
 
 def laid_flat(tensor: torch.Tensor) -> torch.Tensor:
-    """(N,) the tensor's own numbers in the order in which they lie in memory; all processes lay theirs out alike.
+    """(N,) view of the tensor's elements in memory order, which is the same in all processes.
 
-    Weights of convolutions may lie with their channels last: to flatten them would turn them round in a copy.
+    Convolution weights may be channels-last; flattening those would reorder and copy them.
     """
     return tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True)).view(-1)
 
 
 def bundles(tensors: Sequence[torch.Tensor], largest: int) -> Iterator[list[torch.Tensor]]:
-    """The tensors in groups of at most so many numbers: an exchange takes long to begin, and a copy takes memory."""
+    """Groups tensors into bundles of at most `largest` elements, to save both latency (few exchanges) and memory."""
     bundle: list[torch.Tensor] = []
     for each in tensors:
         if bundle and sum(one.numel() for one in bundle) + each.numel() > largest:
@@ -113,5 +113,5 @@ def bundles(tensors: Sequence[torch.Tensor], largest: int) -> Iterator[list[torc
 
 
 def own_device(device: str, ranks: Ranks) -> str:
-    """The device of this process: of several, each further one sees a GPU of its own alone (see ``RankProcesses``)."""
+    """The device of this process; each further rank sees only its own GPU (see ``RankProcesses``)."""
     return f"{device}:0" if device == "cuda" and ranks.count > 1 else device

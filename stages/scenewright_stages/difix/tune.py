@@ -1,4 +1,4 @@
-"""The stage that trains a fixer: checkpoints, the loss over the steps, and what they were made of."""
+"""The stage that trains a fixer and writes checkpoints, the loss curve and the training configuration."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class TuneStage(Stage[FixerParams]):
     """Trains a fixer on the pairs of the data set."""
 
     def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
-        """Writes the checkpoints; a process that is ended continues at the last state.
+        """Writes the checkpoints; an interrupted process resumes at the last saved state.
 
-        Of several processes that train together, rank 0 writes; the result of the others is empty.
+        With several ranks only rank 0 writes; the others return an empty result.
         """
         root = inputs.named[DATASET]
         everything = read_pairs(root, "train")
@@ -78,7 +78,7 @@ class TuneStage(Stage[FixerParams]):
         return StageResult(outputs, metrics=metrics, warnings=_warnings(everything), backends=uses)
 
     def _base(self, params: FixerParams) -> LoadRequest | None:
-        """What the backend begins from; None for classic, which begins from nothing."""
+        """The base weights of the backend; None for classic, which trains from scratch."""
         if params.backend == "classic":
             return None
         return prepare(
@@ -88,7 +88,7 @@ class TuneStage(Stage[FixerParams]):
     def _learner(
         self, base: LoadRequest | None, inputs: StageInputs[FixerParams], team: Team
     ) -> tuple[Learner[Any], list[BackendUse]]:
-        """What the backend trains, and how the record names what it began from and what judged it."""
+        """The backend's learner, and the backend uses to record (base weights and perception)."""
         params = inputs.params
         if base is None:
             return ClassicLearner(params, inputs.seed), [USE]
@@ -123,7 +123,7 @@ class TuneStage(Stage[FixerParams]):
         inputs: StageInputs[FixerParams],
         folder: Path,
     ) -> None:
-        """Takes the steps that are left, and keeps checkpoints and states."""
+        """Runs the remaining steps, writing checkpoints and states."""
         params, state, team = inputs.params, inputs.state, learner.team
         assert state is not None
         if state.step:
@@ -157,7 +157,7 @@ def train_config(
     held: Sequence[PairFiles],
     uses: Sequence[BackendUse],
 ) -> dict[str, Any]:
-    """What the checkpoints were made of."""
+    """The training configuration behind the checkpoints."""
     return {
         "backend": inputs.params.backend,
         "began_from": [use.to_json() for use in uses],
@@ -178,7 +178,7 @@ def _packages(params: FixerParams) -> tuple[str, ...]:
 
 
 def loss_table(rows: Sequence[Row]) -> str:
-    """``loss.csv``: the loss of every step, and the validation where it was measured."""
+    """``loss.csv``: the loss of every step, and validation PSNR if measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("step", "loss", "validation_psnr"))
@@ -197,7 +197,7 @@ def read_loss_table(path: Path) -> list[Row]:
 
 
 def write_curve(path: Path, rows: Sequence[Row], size: tuple[int, int] = (640, 320)) -> None:
-    """A picture of the loss over the steps, on a logarithmic scale, with its running mean."""
+    """Plots the loss over the steps, on a logarithmic scale, with its running mean."""
     width, height = size
     canvas = np.full((height, width, 3), 255, np.uint8)
     values = np.log10(np.maximum([loss for _, loss, _ in rows], 1e-9))
@@ -219,7 +219,7 @@ def write_curve(path: Path, rows: Sequence[Row], size: tuple[int, int] = (640, 3
 
 
 def _stops(learner: Learner[Any], params: FixerParams) -> bool:
-    """Whether the last checkpoints brought nothing."""
+    """Whether to stop early, because the last checkpoints brought no improvement."""
     waited = learner.rows[-1][0] - learner.best[0]
     return (
         bool(params.patience)

@@ -1,1 +1,1 @@
-"""What the pipelines over photographs share: pictures, compositing, parameters, and the page of a data set."""
+"""Shared by the pipelines over photographs: image I/O, compositing, parameters, and the data set's report page."""

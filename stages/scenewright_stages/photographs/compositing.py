@@ -1,7 +1,6 @@
-"""Separating a person from a background and compositing one onto it, in linear light.
+"""Separates a person from the background and composites a person onto one, in linear light.
 
-Everything is computed on the pixels of the outline only (0 < alpha < 255): inside and outside of it the bytes are
-copied, so that a background stays what it was to the last bit.
+Only edge pixels (0 < alpha < 255) are computed. All other bytes are copied, so the background stays bit-identical.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class Layers:
 
     Attributes:
         foreground: (H, W, 3) uint8 sRGB, the person's own colours; black where alpha is 0.
-        whole: (H, W, 3) uint8 sRGB, the photograph with the person's own colours on the outline.
-        behind: (N, 3) uint8 sRGB, the background's colours at the N pixels of the outline, without the person's.
-        edge_error: mean difference, in levels of 255, between the photograph's outline and the two layers
-            composited again; 0 when there is no outline.
+        whole: (H, W, 3) uint8 sRGB, the photograph with the person's own colours on the edge pixels.
+        behind: (N, 3) uint8 sRGB, the pure background colours at the N edge pixels.
+        edge_error: mean difference, in levels of 255, between the photograph's edge pixels and the two layers
+            composited again; 0 without edge pixels.
     """
 
     foreground: Bytes
@@ -61,7 +60,7 @@ def split_layers(photograph: Bytes, alpha: Bytes) -> Layers:
 
 
 def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
-    """(H, W, 3) uint8 sRGB: the background without the person's colours at its edge; black where alpha is 255.
+    """(H, W, 3) uint8 sRGB: the background, free of the person's colours at the edge; black where alpha is 255.
 
     Args:
         whole, behind: see :class:`Layers`.
@@ -82,7 +81,7 @@ def composite(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
         alpha: (H, W) uint8.
 
     Returns:
-        (H, W, 3) uint8 sRGB; the background's own bytes where alpha is 0, the person's where it is 255.
+        (H, W, 3) uint8 sRGB; exactly the background's bytes where alpha is 0, and the person's where it is 255.
     """
     out = background.copy()
     cv2.copyTo(person, _where(alpha == 255), out)
@@ -93,7 +92,7 @@ def composite(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
 
 
 def outline(alpha: Bytes) -> NDArray[np.intp]:
-    """Places, in reading order, of the pixels that show both."""
+    """Flat indices, in row-major order, of the edge pixels, which show both layers."""
     return np.flatnonzero((alpha != 0) & (alpha != 255))
 
 
@@ -103,7 +102,7 @@ def plain_background(shape: tuple[int, ...], level: int) -> Bytes:
 
 
 def _both_sides(photograph: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
-    """(N, 3) uint8 sRGB each: what the person's and the background's colours are at the pixels of the outline."""
+    """(N, 3) uint8 sRGB each: the person's and the background's colours at the edge pixels."""
     left, top, width, height = cv2.boundingRect(_where((alpha != 0) & (alpha != 255)))
     window = np.s_[max(0, top - REACH) : top + height + REACH, max(0, left - REACH) : left + width + REACH]
     shown, cover = np.ascontiguousarray(photograph[window]), np.ascontiguousarray(alpha[window])
@@ -114,12 +113,12 @@ def _both_sides(photograph: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def _row(image: NDArray[Any]) -> NDArray[Any]:
-    """The pixels of a contiguous image in reading order, without copying."""
+    """View of a contiguous image's pixels in row-major order."""
     return image.reshape(-1, 3)
 
 
 def _where(chosen: NDArray[np.bool_]) -> Bytes:
-    """A mask as OpenCV takes it."""
+    """A boolean mask as uint8 for OpenCV."""
     return chosen.view(np.uint8)
 
 

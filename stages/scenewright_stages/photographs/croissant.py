@@ -1,7 +1,7 @@
-"""``croissant.json`` (MLCommons Croissant 1.0) of a data set of images with one line of ``metadata.jsonl`` each.
+"""Writes ``croissant.json`` (MLCommons Croissant 1.0) for an image data set with one ``metadata.jsonl`` line per image.
 
-The lines are one record set, and every kind of image is another one, by the same ids: mlcroissant cannot join several
-sets of files to the same lines.
+The lines form one record set, and every kind of image forms another with the same ids, because mlcroissant cannot join
+several file sets to the same lines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONTEXT = Path(__file__).with_name("croissant_context.json")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of ``metadata.jsonl``; ``numbers`` is a list of them."""
+    """A column of ``metadata.jsonl``; type ``numbers`` is a list of numbers."""
 
     name: str
     kind: Literal["text", "number", "integer", "numbers"]
@@ -38,11 +38,11 @@ class ImageKind:
 
     Attributes:
         name: of the kind.
-        folder: below which they lie, as ``<id>_<name>.png`` unless `includes` and `path` say otherwise.
+        folder: that contains them, as ``<id>_<name>.png`` unless `includes` and `path` are set.
         description: a sentence.
         includes: glob pattern of their paths.
-        path: regular expression of their paths, whose one group is the id.
-        records: name of their record set; empty: the name with an s.
+        path: regular expression of their paths, with one group for the id.
+        records: name of their record set; defaults to the name plus "s".
     """
 
     name: str
@@ -56,7 +56,7 @@ class ImageKind:
 def croissant(
     name: str, description: str, columns: Sequence[Column], images: Sequence[ImageKind], metadata: bytes
 ) -> bytes:
-    """The description of a data set; the same bytes for the same data.
+    """The Croissant description of a data set; deterministic.
 
     Args:
         name: of the data set.
@@ -120,7 +120,7 @@ def _column_field(column: Column) -> dict[str, Any]:
 
 
 def _image_set(kind: ImageKind) -> dict[str, Any]:
-    """Images by the id that their file name holds."""
+    """Record set of images, keyed by the id in their file names."""
     name = kind.records or f"{kind.name}s"
     of_path = {
         "fileSet": {_ID: _set_name(kind)},

@@ -1,6 +1,6 @@
-"""A publication over photographs, counted for its page: samples and why some are missing, stages, backends, the worst.
+"""Summarises a publication over photographs for its page: samples and dropouts, stages, backends, worst samples.
 
-A pipeline's reporter builds an `Overview` of the outcomes and asks it for the page, with what only the pipeline knows.
+A pipeline's reporter builds an `Overview` of the outcomes and calls `page` with its pipeline-specific parts.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ Facts = Callable[[SampleOutcome], tuple[str, ...]]
 
 
 def _any_sample(outcome: SampleOutcome) -> bool:
-    """Ranks all of them."""
+    """Accepts every sample."""
     return True
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number in the records of a stage by which samples are ranked.
+    """A metric in the records of a stage by which samples are ranked.
 
     Attributes:
         name: of the metric.
         stage: that records it.
-        much_is_bad: whether the largest values are the worst.
-        title, meaning: in words, for the page.
-        among: says which samples are ranked.
+        much_is_bad: whether large values are bad.
+        title, meaning: texts for the page.
+        among: selects the samples to rank.
     """
 
     name: str
@@ -73,19 +73,19 @@ class Measure:
     among: Callable[[SampleOutcome], bool] = _any_sample
 
     def applies(self, outcome: SampleOutcome) -> bool:
-        """Whether it ranks a sample: its record has the number, and the sample is not left out."""
+        """Whether it ranks a sample: its record has the metric, and `among` selects it."""
         record = outcome.records.get(self.stage)
         return record is not None and self.name in record.metrics and self.among(outcome)
 
     def of(self, outcome: SampleOutcome) -> float:
-        """Its value for a sample that has one."""
+        """The sample's value; call it only if :meth:`applies`."""
         value: float = outcome.records[self.stage].metrics[self.name]
         return value
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The pictures of a sample before and after, each with the words that describe it."""
+    """The before and after images of a sample, each with its alt text."""
 
     before: File
     before_words: str
@@ -95,12 +95,12 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class Overview:
-    """All samples of a publication, sorted by how they ended.
+    """All samples of a publication, grouped by how they ended.
 
     Attributes:
         outcomes: of all samples.
         chain: the pipeline's stages.
-        shown: which pictures of a sample are compared.
+        shown: selects the images of a sample to compare.
     """
 
     outcomes: Sequence[SampleOutcome]
@@ -125,13 +125,13 @@ class Overview:
         """Everything that the page shows.
 
         Args:
-            job: the object as ``job.json`` holds it.
-            pipeline: its name for people.
-            parameters: effective ones.
-            subtitle: in words, what the data set holds.
-            facts: about a sample that is shown.
-            measures: by which the worst samples are found.
-            distributions: of numbers in the records; None where there are too few.
+            job: the object as in ``job.json``.
+            pipeline: its display name.
+            parameters: the effective parameters.
+            subtitle: one line on what the data set holds.
+            facts: returns the facts shown with a sample.
+            measures: for finding the worst samples.
+            distributions: histograms of metrics; None if there are too few values.
             lights, light_count, galleries, tables: see `DatasetData`.
         """
         return DatasetData(
@@ -156,7 +156,7 @@ class Overview:
 
     @cached_property
     def done(self) -> list[SampleOutcome]:
-        """Samples that went through all stages."""
+        """Samples that completed all stages."""
         names = [stage.name for stage in self.chain]
         return [
             outcome
@@ -166,24 +166,24 @@ class Overview:
 
     @cached_property
     def dropped(self) -> list[tuple[SampleOutcome, Failure]]:
-        """All others, with the reason that their own records or the index give."""
+        """All other samples, with the reason from their records or the index."""
         finished = {outcome.sample.id for outcome in self.done}
         return [(each, _why_dropped(each)) for each in self.outcomes if each.sample.id not in finished]
 
     @cached_property
     def records(self) -> list[Record]:
-        """Every record once, including those that several samples share."""
+        """Every record once, even if several samples share it."""
         return list(
             {(s, record.sample): record for each in self.outcomes for s, record in each.records.items()}.values()
         )
 
     def metrics(self, stage: str, name: str) -> list[float]:
-        """One number of every sample of a stage that is done, once for each sample of that stage."""
+        """One metric of every done sample of a stage, counted once per sample of that stage."""
         records = {outcome.records[stage].sample: outcome.records[stage] for outcome in self.done}
         return [float(record.metrics[name]) for record in records.values() if name in record.metrics]
 
     def counts(self) -> Iterator[tuple[str, int]]:
-        """Number of samples by how they ended, as (word, number)."""
+        """Number of samples by how they ended, as (label, number)."""
         yield "done", len(self.done)
         rejected = sum(
             any(record.state == "rejected" for record in outcome.records.values()) for outcome, _ in self.dropped
@@ -195,7 +195,7 @@ class Overview:
             yield "failed", failed
 
     def reasons(self) -> Iterator[Reason]:
-        """Why samples are missing, the most frequent reason first."""
+        """Why samples are missing, most frequent reason first."""
         counted = Counter((failure.reason, failure.stage) for _, failure in self.dropped)
         for (reason, stage), count in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0])):
             own = [failure for _, failure in self.dropped if (failure.reason, failure.stage) == (reason, stage)]
@@ -223,11 +223,11 @@ class Overview:
             yield Credit(capability, backend, weights, licence, count, note)
 
     def pairs(self, facts: Facts) -> tuple[Pair, ...]:
-        """Before and after of some samples, evenly spread over all, with facts about each."""
+        """Before and after of some evenly spaced samples, with facts about each."""
         return self._pairs([self.done[place] for place in evenly_spaced(len(self.done), SHOWN_PAIRS)], facts)
 
     def gates(self, measures: Sequence[Measure]) -> Iterator[Gate]:
-        """The worst samples by each measure in which samples differ."""
+        """The worst samples by each measure that varies between samples."""
         for measure in measures:
             ranked = sorted(
                 (outcome for outcome in self.done if measure.applies(outcome)),
@@ -240,7 +240,7 @@ class Overview:
                 yield Gate(measure.title, measure.meaning, pairs)
 
     def _pairs(self, outcomes: Sequence[SampleOutcome], facts: Facts) -> tuple[Pair, ...]:
-        """Several are fetched and read at a time."""
+        """Fetches and reads several samples in parallel."""
         with ThreadPoolExecutor(READERS) as pool:
             return tuple(pool.map(lambda outcome: self._pair(outcome, facts(outcome)), outcomes))
 
@@ -276,7 +276,7 @@ def _why_dropped(outcome: SampleOutcome) -> Failure:
 
 
 def _first_of_each(ranked: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:
-    """One sample for each record of a stage."""
+    """One sample per record of a stage."""
     return list({outcome.records[stage].sample: outcome for outcome in reversed(ranked)}.values())[::-1]
 
 

@@ -1,6 +1,6 @@
-"""The page of a data set: what it shows, as plain data, and the drawing of it.
+"""The report page of a data set: its content as plain data, and the rendering.
 
-`counting` fills most of it from the records of a run; nothing here reads records or clocks.
+`photographs.overview` fills most of it from the records of a run; this module reads no records and no clock.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class StageRow:
 
     Attributes:
         done, failed, skipped: samples.
-        seconds: spent in the stage's own code, over all samples.
-        per_second: samples that ended in a second while the stage ran; None when too few to tell.
-        gpu_seconds: during which samples held a GPU.
+        seconds: total time in the stage's code, over all samples.
+        per_second: throughput while the stage ran; None if there are too few samples.
+        gpu_seconds: total time that samples held a GPU.
     """
 
     name: str
@@ -39,7 +39,7 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why samples are not in the data set: how many, and some of their names."""
+    """A reason why samples are not in the data set: their number, and some names."""
 
     reason: str
     stage: str
@@ -60,7 +60,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Gate:
-    """The samples that are worst by one measure, the very worst first."""
+    """The worst samples by one measure, the worst first."""
 
     title: str
     note: str
@@ -69,7 +69,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Credit:
-    """The backend that served a capability: for how many samples, with which weights, under which licence."""
+    """A backend that served a capability: number of samples, weights and licence."""
 
     capability: str
     backend: str
@@ -81,7 +81,7 @@ class Credit:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with facts about it."""
+    """An image with facts about it."""
 
     title: str
     picture: Picture
@@ -90,7 +90,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one kind, shown side by side."""
+    """Images of one kind, shown side by side."""
 
     title: str
     note: str
@@ -99,7 +99,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Table:
-    """Counts of some kind; the first column holds names."""
+    """A table of counts; the first column holds names."""
 
     title: str
     note: str
@@ -109,10 +109,10 @@ class Table:
 
 @dataclass(frozen=True)
 class DatasetData:
-    """The page of a data set. Empty parts are left out of it.
+    """Content of a data set's page. Empty parts are omitted.
 
     Attributes:
-        counts: word and number of samples by how they ended, such as ``("done", 11880)``.
+        counts: number of samples by how they ended, such as ``("done", 11880)``.
         lights: a selection of `light_count` of them.
     """
 

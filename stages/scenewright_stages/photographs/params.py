@@ -1,6 +1,6 @@
 """Parameter blocks and value ranges that the pipelines over photographs share.
 
-The operator imports this module with the pipelines' own parameters: it needs nothing but pydantic.
+The operator imports this module with the pipelines' own parameters, so it needs only pydantic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Fi
 
 
 def chain_or_backend(other: str, default: str = "classic") -> Rule:
-    """A block names one backend or a chain of them; `other` is one that is not the default."""
+    """The rule that a block names either one backend or a chain; `other` is a backend that is not the default."""
     return Rule(
         "backends",
         f"size(self.backends) == 0 || self.backend == '{default}'",
@@ -40,5 +40,5 @@ class ModelParams(Params):
     )
 
     def options(self) -> dict[str, Any]:
-        """What is set here as options of a backend; None: its default."""
+        """The settings as backend options; None means the backend's default."""
         return {"precision": self.precision or None, "batch": self.batch or None}

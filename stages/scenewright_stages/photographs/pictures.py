@@ -1,7 +1,7 @@
-"""Pictures on disk and in memory: reading photographs, and the 8-bit images that stages hand to each other.
+"""Reads photographs, and the 8-bit images that stages pass to each other; converts between bytes and linear light.
 
-Stages compute in linear light or on values in [0, 1]; files hold sRGB bytes, exactly those that the maths used. Tables
-convert between them.
+Stages compute in linear light or on values in [0, 1]. Files hold exactly the sRGB bytes that the maths used. Lookup
+tables do the conversions.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Photograph:
     """An upright photograph.
 
     Attributes:
-        pixels: (H, W, 3) uint8 sRGB, what the data set shows as its input.
-        srgb: (H, W, 3) float32 sRGB in [0, 1]; of 16-bit files finer than the pixels.
-        notes: what was done to it that a user may want to know.
-        png: the file itself when it is a plain PNG of just these pixels.
+        pixels: (H, W, 3) uint8 sRGB, shown as the input in the data set.
+        srgb: (H, W, 3) float32 sRGB in [0, 1]; more precise than `pixels` for 16-bit files.
+        notes: conversions that a user may want to know about.
+        png: the file itself if it is a plain PNG of exactly these pixels.
     """
 
     pixels: Bytes
@@ -51,7 +51,7 @@ class Photograph:
 
 
 def one_thread_each() -> None:
-    """Keeps OpenCV in the calling thread from now on: stages work on several samples at a time, each in its thread.
+    """Disables OpenCV's own threads, because stages already process several samples in parallel threads.
 
     Results do not depend on it.
     """
@@ -59,10 +59,10 @@ def one_thread_each() -> None:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """The upright photograph of a file; a plain PNG is read quickly and keeps its own bytes.
+    """Reads the upright photograph of a file; a plain PNG takes a fast path and keeps its bytes.
 
     Raises:
-        SampleError: it cannot be used; with the reader's reason, such as ``ImageTruncated``.
+        SampleError: it is unusable; the reason is the reader's, such as ``ImageTruncated``.
     """
     data = path.read_bytes() if path.stat().st_size <= DEFAULT_LIMITS.max_bytes else b""
     pixels = plain_png(data)
@@ -73,14 +73,14 @@ def read_photograph(path: Path) -> Photograph:
 
 
 def plain_png(data: bytes) -> Bytes | None:
-    """(H, W, 3) uint8 of an undamaged 8-bit RGB PNG in which nothing changes what the pixels mean; None for others."""
+    """(H, W, 3) uint8 of an intact 8-bit RGB PNG without metadata that changes its pixels; None for other files."""
     if not data.endswith(_END):
         return None
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if not _has_plain_pixels(image, data):
                 return None
-            # Compares every checksum; an image that was verified cannot be loaded any more.
+            # Verifying checks every checksum, but the image cannot be loaded afterwards.
             image.verify()
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             image.load()
@@ -91,7 +91,7 @@ def plain_png(data: bytes) -> Bytes | None:
 
 
 def _has_plain_pixels(image: Image.Image, data: bytes) -> bool:
-    """Whether the header is that of an 8-bit RGB image of an acceptable size."""
+    """Whether the header describes an 8-bit RGB image of acceptable size."""
     large = min(image.size) >= DEFAULT_LIMITS.min_side and image.width * image.height <= DEFAULT_LIMITS.max_pixels
     return large and image.mode == "RGB" and bits_per_channel(image, data) == 8
 
@@ -104,7 +104,7 @@ def read_rgb(path: Path) -> Bytes:
 def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
     """(H, W, 3) uint8 sRGB and (H, W) uint8 alpha of a PNG that a stage wrote."""
     pixels = cv2.cvtColor(_decoded(path), cv2.COLOR_BGRA2RGBA)
-    # Dropping the fourth channel, whatever the first three are.
+    # Drops the fourth channel without reordering the first three.
     colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
     return colours, cv2.extractChannel(pixels, 3)  # type: ignore[return-value]
 
@@ -117,7 +117,7 @@ def with_alpha(colours: Bytes, alpha: Bytes) -> Bytes:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Writes a JSON file as all stages write it; returns its path."""
+    """Writes a JSON file in the format of all stages; returns its path."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
@@ -128,7 +128,7 @@ def unit_from_bytes(values: Bytes) -> Floats:
 
 
 def bytes_from_unit(values: Floats) -> Bytes:
-    """[0, 1] to 0..255, rounded to nearest and clipped: :func:`uint8_from_unit` without its temporaries."""
+    """[0, 1] to 0..255, rounded to nearest and clipped, like :func:`uint8_from_unit` but without temporaries."""
     return cv2.convertScaleAbs(values, alpha=255.0)  # type: ignore[return-value]
 
 
@@ -143,13 +143,13 @@ def linear_from_unit(srgb: Floats) -> Floats:
 
 
 def bytes_from_linear(linear: Floats) -> Bytes:
-    """Linear light of any shape to sRGB bytes, clipped, by table."""
+    """Linear light of any shape to clipped sRGB bytes, by table."""
     return _bytes_of_steps()[_step(linear)]
 
 
 def _step(values: Floats) -> NDArray[np.uint16]:
-    """Nearest step of each value, clipped."""
-    # As a plane of single values: OpenCV would scale the first channel only.
+    """Index of the nearest table entry for each value, clipped."""
+    # Reshape to one channel, because OpenCV would scale only the first channel.
     plane = values.reshape(len(values), -1)
     scaled = cv2.multiply(plane, float(_STEPS), dtype=cv2.CV_16U)  # type: ignore[call-overload]
     return np.asarray(scaled, np.uint16).reshape(values.shape)

@@ -1,7 +1,7 @@
-"""What a reconstruction has to beat: the nearest photograph, moved as if the whole scene were one plane.
+"""Baseline for a reconstruction: the nearest photograph, warped as if the scene were a single plane.
 
-The plane is fitted to the capture's points. Of aerial photographs that is the ground, and the warp is what a mosaic
-does; scenes with depth differ from it.
+The plane is fitted to the capture's points. For aerial photographs it is the ground and the warp is an orthomosaic;
+scenes with real depth deviate from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Plane:
     offset: float
 
     def depth(self, camera: Camera) -> NDArray[np.float64]:
-        """(H, W) z-depth of the plane, 0 where it is not in front of the camera."""
+        """(H, W) z-depth of the plane; 0 where it is behind the camera."""
         rays = (pixel_centres(camera.width, camera.height) - camera.principal_point) / camera.focal
         rays = np.concatenate([rays, np.ones((camera.height, camera.width, 1))], axis=-1)
         across = rays @ camera.world_from_camera[:3, :3].T @ self.normal
@@ -46,7 +46,7 @@ class Plane:
 
 
 def fitted_plane(points: NDArray[np.float64]) -> Plane | None:
-    """The plane of most of the points (N, 3); None for fewer than 100."""
+    """Robust plane fit to points (N, 3); None for fewer than 100 points."""
     if len(points) < _MINIMUM_POINTS:
         return None
     middle, normal = _through_three(points)
@@ -59,14 +59,14 @@ def fitted_plane(points: NDArray[np.float64]) -> Plane | None:
 
 
 def _through_three(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A point and the normal of the plane through three of the points that half of them lie closest to."""
+    """A point and the normal of the best plane through three points (least median distance to all points)."""
     random = np.random.default_rng(0)
     first, second, third = points[random.integers(len(points), size=(3, _DRAWS))]
     normals = np.cross(second - first, third - first)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     some = points[random.permutation(len(points))[:_JUDGED]]
     distances = np.abs(some @ normals.T - np.sum(first * normals, axis=1))
-    # Three equal points give no normal, to which everything would be close.
+    # Skip degenerate triples: with a zero normal every point would seem close.
     median = np.where(np.any(normals, axis=1), np.median(distances, axis=0), np.inf)
     best = int(np.argmin(median))
     return first[best], normals[best]
@@ -75,15 +75,15 @@ def _through_three(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 def against_nearest_photograph(
     photographs: PosedPhotographs, roles: Roles, drawn: Callable[[Camera], NDArray[np.float32]]
 ) -> dict[str, float | None]:
-    """The warped photograph over the held-out ones, and the scene where the warp shows something.
+    """Compares the warp and the scene on the held-out photographs.
 
     Args:
         drawn: (H, W, 3) float32 render of the scene from a camera.
 
     Returns:
-        Means: PSNR in dB of the warp over whole pictures, with its mean colour where it shows nothing (``psnr``), the
-        share that it shows (``shown``), and PSNR of both over that share alone (``psnr_shown``, ``scene_psnr_shown``).
-        None when there are too few points for a plane, or no warp shows anything.
+        Means: PSNR in dB of the warp over whole images, filled with its mean colour where it is empty (``psnr``); the
+        share that it covers (``shown``); and the PSNR of both over that share (``psnr_shown``, ``scene_psnr_shown``).
+        None if there are too few points for a plane, or no warp covers anything.
     """
     plane = fitted_plane(photographs.points)
     rows = [] if plane is None else [_compared(photographs, roles, plane, number, drawn) for number in roles.held_out]

@@ -1,7 +1,8 @@
-"""Rounds with a fixer: views between photographs are rendered, repaired, learned from, and kept only if that helps.
+"""Fixer rounds: render views between photographs, repair them, train on them, and keep the result only if it helps.
 
-A round runs twice from the same scene, with and without its repaired views, with the same steps and draws. The gate
-views, which neither train nor judge, decide; unless they gain enough, the scene is the one without, to the byte.
+A round trains twice from the same scene, with and without the repaired views, with the same steps and random draws.
+The gate views, used for neither training nor evaluation, decide. Unless they gain enough, the scene trained without
+repaired views is kept, byte for byte.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ blurred.
 
 @dataclass(frozen=True)
 class Round:
-    """How a round ended: mean PSNR of the gate views before it, without and with repaired views, and what was kept."""
+    """Result of a round: mean PSNR of the gate views before it, without and with repaired views, and what was kept."""
 
     before: float
     without: float
@@ -68,14 +69,14 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Repair:
-    """A view between photographs: what is known of the render, and the repaired picture."""
+    """A view between photographs: the render with its conditions, and the repaired image."""
 
     camera: Camera
     flawed: FlawedView
     fixed: FloatImage
 
     def view(self) -> View:
-        """As a fit sees it: all but what the render does not cover at all, where a fixer could only guess."""
+        """As a training view; masks out pixels that the render does not cover, where a fixer could only guess."""
         return View(self.camera, torch.from_numpy(self.fixed), torch.from_numpy(self.flawed.alpha > _TOUCHED))
 
 
@@ -87,9 +88,9 @@ class FixStage(Stage[ReconstructParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
-        """Writes the scene, how each round ended, and the repaired views of the last round.
+        """Writes the scene, the result of each round, and the repaired views of the last round.
 
-        A process that is ended continues after the last round that was finished.
+        An interrupted process resumes after the last finished round.
         """
         fixer, block = chosen_fixer(inputs, self.context.models), inputs.params.difix
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
@@ -111,7 +112,7 @@ class FixStage(Stage[ReconstructParams]):
         return self._result(inputs, scene, rounds, repairs, fixer)
 
     def _watch(self, params: ReconstructParams, number: int) -> OnSegment:
-        """Says how far round `number` is, and leaves it between two segments when the process is asked to stop."""
+        """Reports the progress of round `number`, and leaves it between segments if the process must stop."""
         parts = itertools.count(1)
         both = 2 * round_settings(params).segments()
 
@@ -150,7 +151,7 @@ class FixStage(Stage[ReconstructParams]):
 
 
 def _begun(inputs: StageInputs[ReconstructParams]) -> tuple[GaussianScene, list[Round]]:
-    """The scene after the rounds that an earlier process finished, and how they ended."""
+    """The scene after the rounds that an earlier process finished, and their results."""
     state = inputs.state
     assert state is not None
     if not state.step:
@@ -176,7 +177,7 @@ def chosen_fixer(inputs: StageInputs[ReconstructParams], models: ModelSettings) 
 
 
 def fixer_facts(fixer: Fixer, inputs: StageInputs[ReconstructParams]) -> dict[str, str]:
-    """What repaired: the backend, its weights or step and licence, and the hash of the checkpoint."""
+    """Description of the fixer: backend, weights or step, licence, and the checkpoint's hash."""
     digest = inputs.hashes.get(FIXER, "")
     return {**fixer.record.use().to_json(), **({"checkpoint": digest} if digest else {})}
 
@@ -210,7 +211,7 @@ def run_round(
     block = params.difix
     views, gate = views_of(photographs, roles.train), views_of(photographs, roles.gate)
     settings = round_settings(params)
-    # Photographs are drawn once each, repaired views so often that they make up their share.
+    # Each photograph is drawn once, each repaired view as often as its share requires.
     extra = weighted(repairs, block.weight, len(views) * block.share / (1 - block.share))
     without = train(scene, views, settings, seed, renderer, on_segment=on_segment)
     with_fixes = train(scene, [*views, *extra], settings, seed, renderer, on_segment=on_segment)
@@ -220,14 +221,14 @@ def run_round(
 
 
 def round_settings(params: ReconstructParams) -> TrainingSettings:
-    """A round continues at a tenth of the means' rate, and may add Gaussians where views are still wrong."""
+    """Settings of a round: a tenth of the means' learning rate; may densify where views are still wrong."""
     settings = scene_settings(params.training)
     steps = params.difix.round_steps
     return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
 
 
 def references_of(params: DifixParams) -> int:
-    """With how many references a view is repaired."""
+    """The number of references for repairing a view."""
     return _CLASSIC_REFERENCES if params.backend == "classic" else 1
 
 
@@ -240,10 +241,10 @@ def repaired(
     renderer: Renderer,
     references: int = 1,
 ) -> list[Repair]:
-    """The scene's renders from these cameras, repaired with each of the nearest training photographs as reference.
+    """The scene's renders from these cameras, each repaired with the nearest training photographs as references.
 
     Args:
-        references: how many photographs; the repaired pictures are averaged.
+        references: number of photographs; the repaired images are averaged.
     """
     found = []
     for camera in cameras:
@@ -268,7 +269,7 @@ def nearest_training(photographs: PosedPhotographs, roles: Roles, camera: Camera
 
 
 def strips(repairs: Sequence[Repair]) -> FloatImage:
-    """Render, repaired render and warped reference side by side, one row for each view."""
+    """Render, repaired render and warped reference side by side, one row per view."""
     rows = [np.concatenate([each.flawed.srgb, each.fixed, each.flawed.warped], axis=1) for each in repairs]
     height, width = (max(row.shape[axis] for row in rows) for axis in (0, 1))
     padded = [np.pad(row, ((0, height - row.shape[0]), (0, width - row.shape[1]), (0, 0))) for row in rows]

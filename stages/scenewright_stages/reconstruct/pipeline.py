@@ -19,7 +19,7 @@ FIXED_VIDEO = OutputContract("fixed_video", "{sample}/flight_fixed.mp4", "video"
 
 
 def train_stage(params: ReconstructParams) -> StageSpec:
-    """Trains the scene on the photographs that are neither held out nor decide."""
+    """Trains the scene on the photographs that are neither held out nor gate views."""
     return StageSpec(
         name="train",
         title="Train the scene",
@@ -67,7 +67,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
 
 
 def render_stage(params: ReconstructParams) -> StageSpec:
-    """Measures the scene on the photographs that were held out, and writes the files that people use."""
+    """Measures the scene on the held-out photographs and writes the final files."""
     last = "difix" if params.difix.rounds else "train"
     return StageSpec(
         name="render",
@@ -97,12 +97,12 @@ def render_stage(params: ReconstructParams) -> StageSpec:
 
 
 def _roles(params: ReconstructParams) -> tuple[str, ...]:
-    """What says which photographs train, decide and judge; without rounds `gateEvery` changes nothing."""
+    """The parameters that assign roles to photographs; without rounds `gateEvery` has no effect."""
     return ("held_out_every", "gate_every", "deciding_every") if params.difix.rounds else ("held_out_every",)
 
 
 def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:
-    """What a stage needs that runs the fixer."""
+    """Stage fields for running the fixer."""
     if not wanted:
         return {}
     choice = BackendChoice("fix", (params.difix.backend,), params.difix.variant)
@@ -115,7 +115,7 @@ def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:
 
 
 def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
-    """poses, where they are estimated -> capture -> train -> difix, where a fixer is named -> render."""
+    """poses (if estimated) -> capture -> train -> difix (with a fixer) -> render."""
     estimated = params.poses.source == "estimate"
     posing = (poses_stage(),) if estimated else ()
     fixing = (fix_stage(params),) if params.difix.rounds else ()
@@ -123,7 +123,7 @@ def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
 
 
 def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
-    """The checkpoint of the fixer; a released one needs none."""
+    """The fixer's checkpoint; a released fixer needs none."""
     block = params.difix
     if not (block.fixes and block.tuned):
         return ()

@@ -1,4 +1,4 @@
-"""Last stage: the quality on photographs that were held out, the flight along the photographs, and the Gaussians."""
+"""Last stage: measures quality on the held-out photographs, renders the flight and exports the Gaussians."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHOWN = 4
 
 
 class RenderStage(Stage[ReconstructParams]):
-    """Measures and shows a finished scene."""
+    """Measures and renders a finished scene."""
 
     def __init__(self, context: StageContext[ReconstructParams]) -> None:
         super().__init__(context)
@@ -83,7 +83,7 @@ class RenderStage(Stage[ReconstructParams]):
 
 @torch.no_grad()
 def drawn(scene: GaussianScene, renderer: Renderer, camera: Camera) -> NDArray[np.float32]:
-    """(H, W, 3) the scene from a camera."""
+    """(H, W, 3) render of the scene from a camera."""
     picture: NDArray[np.float32] = renderer.render(scene, [camera]).rgb[0].clamp(0, 1).cpu().numpy()
     return picture
 
@@ -107,14 +107,14 @@ def fixed_psnr(
 
 
 def levels(srgb: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A picture in [0, 1] as bytes."""
+    """An image in [0, 1] as uint8."""
     return np.asarray(np.round(srgb * 255), np.uint8)
 
 
 def measured(
     scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, renderer: Renderer
 ) -> dict[str, dict[str, Any]]:
-    """PSNR, SSIM and coverage over the photographs of each role that some have."""
+    """PSNR, SSIM and coverage over the photographs of each role that is in use."""
     found = {}
     for name, numbers in vars(roles).items():
         if not numbers:
@@ -127,7 +127,7 @@ def measured(
 def exposure_facts(
     scene: GaussianScene, photographs: PosedPhotographs, roles: Roles, renderer: Renderer
 ) -> dict[str, dict[str, float]]:
-    """Where photographs were matched: how far they were apart, and PSNR in dB over the held-out ones as taken."""
+    """If exposures were matched: how far they differed, and PSNR in dB over the unmatched held-out photographs."""
     if photographs.gains is None:
         return {}
     scores = [
@@ -146,7 +146,7 @@ def exposure_facts(
 def comparison(
     scene: GaussianScene, photographs: PosedPhotographs, numbers: tuple[int, ...], renderer: Renderer
 ) -> NDArray[np.float32]:
-    """Photograph and render side by side, one row for each view."""
+    """Photograph and render side by side, one row per view."""
     rows = []
     for number in numbers:
         photograph = photographs.photographs[number]

@@ -1,4 +1,4 @@
-"""The pages of reconstructed scenes: the viewer, the quality on held-out photographs, and the rounds with a fixer."""
+"""Report pages of reconstructions: the viewer, the quality on held-out photographs, and the fixer rounds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ReconstructionReporter(Reporter):
 
 
 def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
-    """Everything that the page of one scene shows; of an unfinished one, what is there."""
+    """Everything on the page of one scene; for an unfinished scene, what exists so far."""
     params = ReconstructParams.model_validate(job.get("spec", {}).get("reconstruct") or {})
     files = outcome.files
     photographs = _photographs(files)
@@ -67,7 +67,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
 
 
 def rounds_text(files: _Files) -> str:
-    """How the rounds with a fixer ended, one line each."""
+    """The results of the fixer rounds, one line each."""
     if ("difix", "rounds") not in files:
         return ""
     told = json.loads(files["difix", "rounds"]().read_text())

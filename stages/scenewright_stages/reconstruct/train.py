@@ -1,4 +1,4 @@
-"""Trains the scene on the photographs that are for training."""
+"""Trains the scene on the training photographs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrainStage(Stage[ReconstructParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[ReconstructParams]) -> StageResult:
-        """Writes the scene; a process that is ended continues at the last segment."""
+        """Writes the scene; an interrupted process resumes at the last segment."""
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
         roles = capture_roles(photographs, inputs.params)
         params = inputs.params.training
@@ -42,12 +42,12 @@ class TrainStage(Stage[ReconstructParams]):
 
 
 def scene_settings(params: TrainingParams) -> TrainingSettings:
-    """Of a scene that people look at: nothing behind it may shine through."""
+    """Settings for a scene to be viewed: nothing behind a surface may shine through."""
     return replace(training_settings(params), coverage_weight=_COVERAGE_WEIGHT)
 
 
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:
-    """The photographs' roles. Raises SampleError when none is left to train, decide or judge."""
+    """The photographs' roles. Raises SampleError if a required role gets no photograph."""
     count = len(photographs.photographs)
     roles = roles_of(count, params.held_out_every, params.deciding_every)
     undecided = params.deciding_every and not roles.gate

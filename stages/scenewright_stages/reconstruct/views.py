@@ -1,4 +1,4 @@
-"""Which photographs of a capture train, decide and judge, and the cameras between those that train."""
+"""Splits a capture's photographs into training, gate and held-out views, and places cameras between training views."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _DRAWN = 8
 
 @dataclass(frozen=True)
 class Roles:
-    """Photographs by number.
+    """Roles of photographs, by number.
 
     Attributes:
-        train: the scene learns from these.
-        gate: these decide which of two scenes is kept; empty where nothing is decided.
-        held_out: these judge the result, and nothing else.
+        train: used for training.
+        gate: decide which of two scenes is kept; empty if nothing is decided.
+        held_out: used only for the final evaluation.
     """
 
     train: tuple[int, ...]
@@ -43,7 +43,10 @@ class Roles:
 
 
 def roles_of(count: int, held_out_every: int, deciding_every: int) -> Roles:
-    """Every n-th photograph judges, from the middle of the first n; of the others every m-th decides (0: none)."""
+    """Holds out every n-th photograph, starting in the middle of the first n; every m-th of the rest is a gate view.
+
+    With `deciding_every` 0 there are no gate views.
+    """
     judging = tuple(range(count))[held_out_every // 2 :: held_out_every]
     others = [number for number in range(count) if number not in judging]
     deciding = tuple(others[deciding_every // 2 :: deciding_every]) if deciding_every else ()
@@ -53,16 +56,16 @@ def roles_of(count: int, held_out_every: int, deciding_every: int) -> Roles:
 def cameras_between(
     shots: Sequence[ShotFacts], cameras: Sequence[Camera], roles: Roles, count: int, random: np.random.Generator
 ) -> list[Camera]:
-    """Cameras in the gaps between training photographs; nothing else of the capture counts.
+    """Cameras in the gaps between training photographs; uses no other photographs.
 
-    Close to a photograph a scene has few faults that a repair could show. Of many cameras between neighbours, turned a
-    little, those are taken one by one that are farthest from every training photograph and from those taken before.
+    Close to a photograph a scene has few artefacts to repair. From many slightly turned candidates between neighbours,
+    the function picks one by one the camera farthest from all training photographs and from those already picked.
 
     Args:
         shots, cameras: of all photographs.
-        roles: who trains.
-        count: how many cameras.
-        random: draws photographs, neighbours, how far between them a camera stands and how it is turned.
+        roles: which photographs train.
+        count: number of cameras.
+        random: draws photographs, neighbours, positions between them and rotations.
     """
     known = [shots[number] for number in roles.train]
     unit = spread(known)
@@ -87,14 +90,14 @@ def cameras_towards(
 ) -> list[Camera]:
     """Cameras on the way from training photographs to held-out poses, in turn; share 1 is the held-out pose itself.
 
-    Whoever calls this must say that the held-out photographs no longer judge blindly.
+    Callers must report that the held-out evaluation is then no longer blind.
     """
     found = []
     for number in range(count):
         goal = roles.held_out[number % len(roles.held_out)]
         begin = nearest(shots, goal, roles.train)
         assert begin is not None
-        # Several views to one goal stand at different places before it.
+        # Spread several views of one target along the way.
         nearer = 1 + number // len(roles.held_out)
         found.append(between(cameras[begin], cameras[goal], share / nearer))
     return found
@@ -111,7 +114,7 @@ def between(first: Camera, second: Camera, share: float) -> Camera:
 
 
 def turned(camera: Camera, random: np.random.Generator) -> Camera:
-    """The camera turned up, down or aside by a random angle, where it stands."""
+    """The camera rotated in place, up, down or sideways, by a random angle."""
     smaller = 2 * np.arctan(min(camera.width, camera.height) / 2 / camera.focal[0])
     half = random.uniform(0, _TURN) * smaller / 2
     aside = random.uniform(0, 2 * np.pi)
@@ -120,7 +123,7 @@ def turned(camera: Camera, random: np.random.Generator) -> Camera:
 
 
 def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:
-    """A path from camera to camera, all with the lens and size of the first."""
+    """A path from camera to camera, with the intrinsics of the first."""
     places = np.linspace(0, len(cameras) - 1, frames)
     first = cameras[0]
     found = []

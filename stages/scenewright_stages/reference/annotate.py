@@ -45,11 +45,11 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the image into its split, with its label; that of an empty scene is an empty file.
+        """Writes the image into its split, with its label; an empty scene gets an empty label file.
 
         Raises:
-            SampleRejected: hardly anything of the object shows (``object-absent``), or scene and view belong to
-                different splits (``split-mixed``).
+            SampleRejected: the object is hardly visible (``object-absent``), or scene and view belong to different
+                splits (``split-mixed``).
         """
         attributes, params = sample.attributes, inputs.params
         if attributes["split"] == MIXED:
@@ -83,13 +83,13 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, metrics, (), uses)
 
     def reduce_memory(self) -> bool:
-        """Changes to SAM's next smaller weights."""
+        """Switches to SAM's next smaller weights."""
         return self._locator is not None and self._locator.use_smaller()
 
     def _found(
         self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], source: Path, name: str, known: Mask | None
     ) -> tuple[Mask, dict[str, Any], list[BackendUse]]:
-        """The object's mask, numbers about it, and who found it. An empty scene stays empty, whatever is found in it.
+        """The object's mask, metrics, and the backends used. An empty scene stays empty, even if something is found.
 
         Raises:
             SampleRejected: the object was not found (``object-absent``).
@@ -114,7 +114,7 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
         return found.mask, judged, uses
 
     def _exemplar(self, inputs: StageInputs[ReferenceObjectParams]) -> Exemplar:
-        """The object in its photo, read once; where white painted it again, as that stage says it looks."""
+        """The object in its photo, or as repainted by the white stage; read once."""
         painted = inputs.find("white", "exemplar")
         photo, cutout = (
             (painted, painted) if painted else (inputs.path("white", "photo"), inputs.path("white", "cutout"))
@@ -129,10 +129,10 @@ class AnnotateStage(Stage[ReferenceObjectParams]):
 
 
 def _label(mask: Mask, number: int, least: float) -> str:
-    """The line of an image with the object.
+    """The YOLO label line of an image with the object.
 
     Raises:
-        SampleRejected: hardly anything of it shows.
+        SampleRejected: the object is hardly visible.
     """
     height, width = mask.shape
     polygon = polygon_of(mask) if float(mask.mean()) >= least else np.zeros((0, 2))

@@ -1,4 +1,4 @@
-"""Step 7: degraded copies of annotated images, with the same labels, and the data set that holds both."""
+"""Step 7: adds degraded copies of annotated images, with unchanged labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AugmentStage(Stage[ReferenceObjectParams]):
         self._chances = chances(self.params.augment)
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes a degraded copy, or the image itself as the first of them, and the label byte for byte."""
+        """Writes a degraded copy (the first copy is the image itself), and the label byte for byte."""
         source, text = inputs.path("annotate", "image"), inputs.path("annotate", "label")
         label = inputs.workspace / "label.txt"
         shutil.copyfile(text, label)
@@ -49,7 +49,7 @@ class AugmentStage(Stage[ReferenceObjectParams]):
 
 
 def chances(block: AugmentParams) -> Chances:
-    """Probabilities and ranges of the block, by the names of the steps."""
+    """The block's probabilities and ranges by degradation step."""
     return Chances(
         {
             "bw": block.bw_probability,

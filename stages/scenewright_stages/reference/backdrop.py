@@ -1,4 +1,4 @@
-"""The object's own photo without the object: filled once for all scenes before it, with the shadow's light apart."""
+"""Removes the object from its own photo, once for all scenes that use it as background; keeps the shadow separately."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _GROWN = 0.02
 
 
 class BackdropStage(Stage[ReferenceObjectParams]):
-    """Empties the photo."""
+    """Removes the object from the photo."""
 
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the photo without the object and its shadow, and the share of light that the shadow leaves."""
+        """Writes the photo without object and shadow, and the shadow as the share of light that it leaves."""
         photo, cut = read_rgb(inputs.path("white", "photo")), read_rgba(inputs.path("white", "cutout"))[1]
         reach = max(5, round(_GROWN * max(cut.shape))) | 1
         thing = cv2.dilate((cut > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0

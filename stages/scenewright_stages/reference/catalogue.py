@@ -1,7 +1,7 @@
-"""The index files of a reference-object data set: what loaders read, summaries, and the state in the tree's own terms.
+"""Writes the index files of a reference-object data set: loader files, summaries, and ``pipeline_state.json``.
 
-``pipeline_state.json`` is written for people and scripts that know it from elsewhere. Nothing here ever reads it: what
-is done stands in the records.
+``pipeline_state.json`` is for scripts written for the original pipeline. Scenewright never reads it; the records say
+what is done.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Made:
-    """Something that a stage made: of which sample, and its record."""
+    """A stage's result: its sample and its record."""
 
     sample: Sample
     record: Record
@@ -72,17 +72,17 @@ class Made:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A publication by stage."""
+    """A publication's results by stage."""
 
     catalogue: Catalogue
     params: ReferenceObjectParams
 
     def made(self, stage: str) -> list[Made]:
-        """What a stage made, once for each of its samples, in order."""
+        """A stage's results in order, once per sample of that stage."""
         return self._by_stage.get(stage, [])
 
     def kept(self, step: Step) -> list[Made]:
-        """What a step made, where its folder is part of the result."""
+        """A step's results, if its folder is part of the publication."""
         return self.made(step) if self.params.keeps(step) else []
 
     @cached_property
@@ -102,7 +102,7 @@ class DataSet:
         return class_names(first.sample.attributes["roster"], self.params.object_name) if first is not None else []
 
     def failed(self, *stages: str) -> list[Dropped]:
-        """What did not come out of these stages."""
+        """The samples dropped in these stages."""
         return [each for each in self.catalogue.dropped if each.stage in stages]
 
 
@@ -132,7 +132,7 @@ def _scene_files(data: DataSet) -> dict[str, bytes]:
 
 
 def _labelled_files(data: DataSet) -> dict[str, bytes]:
-    """What describes the labelled images: for YOLO's loaders, COCO's and those that read ``metadata.jsonl``."""
+    """Index files of the labelled images for YOLO, COCO and ``metadata.jsonl`` loaders."""
     made = data.made("annotate")
     present = _splits(made)
     lines = [_metadata(each) for each in made]
@@ -156,7 +156,7 @@ def _degraded_files(data: DataSet) -> dict[str, bytes]:
     made = data.made("augment")
     copies = [each for each in made if each.record.metrics["copy"]]
     own = _splits(copies)
-    # Validation is on the originals, whatever is degraded for training.
+    # Validation uses the originals, even if training images are degraded.
     others = [split for split in _splits(made) if split not in own]
     degraded = {
         **{split: f"{split}/images" for split in own},
@@ -174,7 +174,7 @@ def _degraded_files(data: DataSet) -> dict[str, bytes]:
 
 
 def _state(data: DataSet) -> dict[str, Any]:
-    """The state in the words of the original, all paths below the publication."""
+    """The state in the original pipeline's format; all paths are relative to the publication."""
     white, perspectives, prompts = (data.made(stage) for stage in STEPS[:3])
     varied = [each for each in data.made("vary") if each.sample.attributes["variation"]]
     annotated, augmented = data.made("annotate"), data.made("augment")
@@ -245,7 +245,7 @@ def _metadata(each: Made) -> dict[str, Any]:
 
 
 def _coco(data: DataSet, made: Sequence[Made]) -> dict[str, Any]:
-    """COCO's instances of one split, masks as uncompressed run lengths."""
+    """COCO instances of one split, with masks as uncompressed RLE."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, each in enumerate(made, start=1):
@@ -272,10 +272,10 @@ def _coco(data: DataSet, made: Sequence[Made]) -> dict[str, Any]:
 
 
 def _yaml(splits: Mapping[str, str], classes: Sequence[str]) -> bytes:
-    """A description as ultralytics reads it; without `path`, so that the folder can be moved."""
+    """Data set description for ultralytics; it omits `path`, so the folder can be moved."""
     lines = [f"{split}: {folder}" for split, folder in splits.items()]
     lines += [f"nc: {len(classes)}", "names:"]
-    # JSON's strings are YAML's, whatever the names contain.
+    # Every JSON string is valid YAML, so names with special characters are safe.
     lines += [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(classes)]
     return ("\n".join(lines) + "\n").encode()
 

@@ -1,4 +1,4 @@
-"""What else is in a scene: decoys beside the object and things before it, drawn or cut out of the user's pictures."""
+"""Adds other things to a scene: decoys beside the object and occluders in front, drawn or from the user's cut-outs."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ learns that whatever has these colours, or touches the object, belongs to it.
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """A cut-out of the user's."""
+    """A cut-out that can be placed in a scene."""
 
     cutout: Cutout
 
     @property
     def side(self) -> int:
-        """Pixels of its longer side."""
+        """Its longer side in pixels."""
         return int(max(self.cutout.alpha.shape))
 
 
@@ -57,7 +57,7 @@ def read_things(folder: Path, field_value: str) -> list[Thing]:
         field_value: what the manifest says, for messages.
 
     Raises:
-        ConfigurationError: there is none, or one of them is not a cut-out.
+        ConfigurationError: the folder has no cut-outs, or a file is not one.
     """
     field = "spec.referenceObject.scenes.things"
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
@@ -82,15 +82,15 @@ def companions(
     things: Sequence[Thing],
     rng: np.random.Generator,
 ) -> tuple[list[Placed], int]:
-    """Decoys beside and behind the object and what stands before it, and how many of the latter.
+    """Decoys beside and behind the object, occluders in front of it, and the number of occluders.
 
     Args:
         block: numbers and probabilities.
         setting: the scene.
         placed: the object.
-        fields: of the prompt: how crowded the scene is.
-        things: cut-outs of the user's to take; empty: drawn ones.
-        rng: draws all of it.
+        fields: of the prompt; they set how crowded the scene is.
+        things: the user's cut-outs; if empty, things are drawn.
+        rng: for all random draws.
     """
     low, high = block.decoys
     count = round(low + (high - low) * min(1.0, max(0.0, fields.clutter + float(rng.uniform(-0.25, 0.25)))))
@@ -106,7 +106,7 @@ def _thing(pixels: NDArray[np.uint8]) -> Thing:
     if factor < 1:
         pixels = np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
     rows, columns = np.flatnonzero(pixels[..., 3].any(axis=1)), np.flatnonzero(pixels[..., 3].any(axis=0))
-    # A border, so that the outline has an outside.
+    # Pad, so that the outline does not touch the border.
     cut = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     alpha = np.pad(cut[..., 3], 2)
     colours = np.pad(np.ascontiguousarray(cut[..., 2::-1]), ((2, 2), (2, 2), (0, 0)), mode="edge")
@@ -118,7 +118,7 @@ def _thing(pixels: NDArray[np.uint8]) -> Thing:
 
 
 def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The colours, those of transparent pixels continued from the inside: programs write anything there."""
+    """Extends the colours into transparent pixels, whose stored colours are arbitrary."""
     outside = (alpha < 250).astype(np.uint8)
     if outside.all():
         return colours
@@ -129,10 +129,10 @@ def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArr
 
 
 def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
-    """A decoy next to the object or behind it, some of the drawn ones in its colours."""
+    """A decoy next to or behind the object; some drawn decoys share its colours."""
     room = min(side, setting.edge * 0.8)
     if setting.photo is not None:
-        # Where the ground of a photo ends nobody knows: what is far behind would float.
+        # The extent of a photo's ground is unknown, so a thing far behind could float.
         away, across = (-0.04, 0.15), (0.62, 1.15)
     elif rng.uniform() < _HALF_HIDDEN:
         away, across = (0.55 * room / side, 0.8 * room / side), (0.15, 0.62)
@@ -147,7 +147,7 @@ def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thin
 
 
 def _before(setting: Setting, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
-    """Something that stands before the object and hides a part of it."""
+    """An occluder that hides part of the object."""
     x = float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.55)) * side
     z = -float(rng.uniform(0.45, 0.75)) * side
     return thing_at(setting, (x, z), float(rng.uniform(0.3, 0.5)) * side, things, rng, None)
@@ -161,7 +161,7 @@ def thing_at(
     rng: np.random.Generator,
     colour: Floats | None,
 ) -> Placed:
-    """Something at a place of the table (across, away; pixels at the object's depth), `side` pixels large there."""
+    """A thing at a table position (across, away; pixels at the object's depth), `side` pixels large there."""
     column, row = place_on_table(setting, *place)
     if things:
         thing = things[int(rng.integers(len(things)))]

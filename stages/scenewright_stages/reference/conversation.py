@@ -1,8 +1,8 @@
-"""Asks a language model for scene prompts, one after the other, until there are as many different ones as wanted.
+"""Asks a language model for scene prompts, one by one, until there are enough different ones.
 
-The model answers at any endpoint that speaks OpenAI's chat protocol, such as Ollama's. Nothing is ever started,
-stopped or downloaded there. Faults that may pass are plain exceptions, which the worker tries again. What the user has
-to change is a ConfigurationError. A model that gives no usable prompts is a SampleError that quotes its last answer.
+Any endpoint with OpenAI's chat protocol works, such as Ollama; the code never starts, stops or downloads a model.
+Transient faults are plain exceptions, which the worker retries. Mistakes of the user are ConfigurationErrors. A model
+that gives no usable prompts causes a SampleError that quotes its last answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NUMBERING = re.compile(r"^\s*(?:prompt\s*)?(?:#?\d+\s*[.):]|[-*•])\s*", re.IG
 
 
 class EndpointRefused(Exception):  # noqa: N818 - the reason that users read
-    """Nothing answers at the address."""
+    """Nothing listens at the address."""
 
 
 class EndpointTimeout(Exception):  # noqa: N818 - the reason that users read
@@ -41,18 +41,18 @@ class EndpointTimeout(Exception):  # noqa: N818 - the reason that users read
 
 
 class EndpointFailed(Exception):  # noqa: N818 - the reason that users read
-    """The server reported an error of its own, or answered something else than a chat completion."""
+    """The server reported an internal error, or its answer is not a chat completion."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a language model answers.
+    """A chat endpoint.
 
     Attributes:
-        url: up to and with the version, such as ``http://ollama:11434/v1``.
+        url: including the version, such as ``http://ollama:11434/v1``.
         model: name of the model there.
-        token: sent as a bearer token; empty: none.
-        limit: seconds for one answer.
+        token: bearer token; empty for none.
+        limit: timeout in seconds for one answer.
     """
 
     url: str
@@ -61,11 +61,11 @@ class Endpoint:
     limit: float = LIMIT_SECONDS
 
     def answer(self, messages: Sequence[dict[str, str]], seed: int) -> str:
-        """What the model says next.
+        """The model's next message.
 
         Raises:
-            ConfigurationError: the server refuses the request: address, model or token are wrong.
-            EndpointRefused, EndpointTimeout, EndpointFailed: it may answer later.
+            ConfigurationError: the server rejects the request because address, model or token is wrong.
+            EndpointRefused, EndpointTimeout, EndpointFailed: a retry may succeed.
         """
         headers = {"Content-Type": "application/json"}
         if self.token:
@@ -80,13 +80,13 @@ class Endpoint:
         return _content_of(content, self.url)
 
     def _request(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
-        """Status and text of the answer, within the limit however slowly it arrives."""
+        """Status and text of the answer; the time limit also covers slow bodies."""
         ends = time.monotonic() + self.limit
         timeout = urllib3.Timeout(connect=min(10.0, self.limit), read=self.limit)
         pool = urllib3.PoolManager(retries=False, timeout=timeout)
         received = bytearray()
         try:
-            # A redirect would carry the token elsewhere.
+            # Following a redirect could leak the token.
             answer = pool.request(
                 "POST",
                 f"{self.url.rstrip('/')}/chat/completions",
@@ -117,18 +117,18 @@ class Endpoint:
 
 @dataclass
 class Conversation:
-    """A conversation with a model: what was said so far."""
+    """A conversation with a model."""
 
     endpoint: Endpoint
     seed: int
     messages: list[dict[str, str]] = field(default_factory=list)
 
     def prompts(self, requests: Sequence[str]) -> list[str]:
-        """One prompt for each request, all different.
+        """One prompt per request, all different.
 
         Raises:
-            SampleError: the model does not write as many (reason ``EmptyAnswer``, ``RepeatedPrompt`` or
-                ``TooFewPrompts``); its last answer is in the message.
+            SampleError: the model gives too few (reason ``EmptyAnswer``, ``RepeatedPrompt`` or ``TooFewPrompts``); the
+                message quotes its last answer.
         """
         found: list[str] = []
         for request in requests:
@@ -136,7 +136,7 @@ class Conversation:
         return found
 
     def history(self) -> str:
-        """Everything that was said, as ``conversation_history.txt`` keeps it."""
+        """The whole conversation, as stored in ``conversation_history.txt``."""
         return "".join(f"[{each['role']}]\n{each['content'].strip()}\n\n" for each in self.messages)
 
     def _prompt(self, request: str, earlier: Sequence[str], wanted: int) -> str:
@@ -160,7 +160,7 @@ class Conversation:
 
     def _ask(self, request: str) -> str:
         self.messages.append({"role": "user", "content": request})
-        # With the same seed a model repeats itself when it is asked again.
+        # Change the seed, or a repeated request gets the same answer.
         answer = self.endpoint.answer(self.messages, self.seed + len(self.messages))
         self.messages.append({"role": "assistant", "content": answer})
         return answer
@@ -174,7 +174,7 @@ _AGAIN = {
 
 
 def sentence_of(answer: str) -> str:
-    """The prompt in a model's answer, without thoughts, introduction, number and quotes; empty where there is none."""
+    """Extracts the prompt from an answer, without reasoning, introduction, number and quotes; may be empty."""
     lines = [line.strip() for line in _THOUGHT.sub("", answer).splitlines()]
     lines = [line for line in lines if line and not line.endswith(":") and not line.startswith("```")]
     if not lines:
@@ -184,7 +184,7 @@ def sentence_of(answer: str) -> str:
 
 
 def _fault(prompt: str, taken: set[str]) -> str:
-    """Reason why a prompt cannot be used; empty where it can."""
+    """Why a prompt is unusable; empty if it is usable."""
     if not prompt:
         return "EmptyAnswer"
     if _comparable(prompt) in taken:

@@ -1,7 +1,7 @@
-"""What one object becomes: views, scenes, variations and degraded copies, with their names, seeds and splits.
+"""Expands one object into views, scenes, variations and degraded copies, with their names, seeds and splits.
 
-Everything here is a pure function of the parameters and of the object, so the operator, the index and every stage
-agree on the whole family before anything is made. One more prompt adds its own scenes and moves nothing else.
+All functions are pure functions of the parameters and the object, so the operator, the index and every stage agree on
+the whole family in advance. Adding a prompt adds its scenes and changes nothing else.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class View:
     Attributes:
         number: from 0.
         yaw, elevation: degrees; positive shows more of the right side, and more from above.
-        file: name of its picture.
-        pseudo: whether it is turned farther than the photo has seen.
-        distance: how far away a painted one is seen from.
+        file: name of its image.
+        pseudo: whether it shows sides that the photo has not seen.
+        distance: camera distance of a painted view.
     """
 
     number: int
@@ -113,7 +113,7 @@ def place_of(params: ReferenceObjectParams, prompt: int) -> Place:
 
 
 def surroundings(params: ReferenceObjectParams, prompt: int) -> str:
-    """What the scenes of a prompt have around them: a place; where each prompt is painted, its own."""
+    """The surroundings of a prompt's scenes: its place, or its own if each prompt is painted."""
     return f"prompt {prompt}" if params.scenes.painted else place_of(params, prompt)
 
 
@@ -123,7 +123,7 @@ def prompt_file(prompt: int) -> str:
 
 
 def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]:
-    """The scenes of an object: views x prompts x iterations, and the empty ones."""
+    """The scenes of an object: views x prompts x iterations, plus the empty scenes."""
     prefix = f"{sample.id}_" if sample.attributes.get("home") else ""
     found = []
     photo = params.scenes.background == "photo"
@@ -176,10 +176,10 @@ def augmented_children(params: ReferenceObjectParams, sample: Sample) -> list[Ch
 
 
 def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
-    """The split of an image: that of its groups.
+    """The split of an image, determined by its groups.
 
-    All scenes of one place are one group, since they share a background; so are all images of one view. A prompt takes
-    its photo from those of its own split.
+    All scenes of one place form a group, because they share a background; so do all images of one view. A prompt only
+    uses background photos of its own split.
     """
     found: set[Split] = set()
     if params.needs_scenes():
@@ -191,12 +191,12 @@ def split_of(params: ReferenceObjectParams, prompt: int, view: int) -> Split:
 
 
 def photos_of_split(names: Sequence[str], params: ReferenceObjectParams, split: Split | None) -> list[str]:
-    """The background photos that the images of a split may show, in the order in which prompts take them in turn.
+    """The background photos that a split may use, in the order in which prompts take turns.
 
     Args:
         names: of all photos.
         params: of the pipeline.
-        split: None where the split does not follow the backgrounds.
+        split: None if the split does not depend on backgrounds.
     """
     ordered = sorted(names, key=lambda name: (_digest(name), name))
     if split is None:
@@ -205,14 +205,14 @@ def photos_of_split(names: Sequence[str], params: ReferenceObjectParams, split: 
 
 
 def split_of_group(group: int, params: ReferenceObjectParams, kind: str) -> Split:
-    """The split of a group: drawn by the group's hash, as long as the shares allow it.
+    """The split of a group, drawn by the group's hash within the limits of the shares.
 
-    Every beginning of the order comes close to the shares, so a later group never moves an earlier one, and two groups
-    are enough for train and val.
+    Every prefix of the groups approximates the shares. So adding a group never moves an earlier one, and two groups are
+    enough for train and val.
     """
     block = params.annotate
     shares: dict[Split, float] = {"val": 1.0 - block.split_ratio - block.test_share, "test": block.test_share}
-    # A hash says which of the first two groups is for validation.
+    # A hash decides which of the first two groups is for validation.
     first = _digest(kind, "split") % 2
     given: dict[Split, int] = {"train": 0, "val": 0, "test": 0}
     split: Split = "train"
@@ -227,7 +227,7 @@ def split_of_group(group: int, params: ReferenceObjectParams, kind: str) -> Spli
 
 
 def _drawn_split(shares: Mapping[Split, float], owed: Mapping[Split, float], chance: float) -> Split:
-    """What is most overdue; else what the chance in [0, 1) says of the splits to which something is owed."""
+    """The most overdue split; otherwise one drawn by `chance` in [0, 1) among the splits that are owed groups."""
     due = max(owed, key=lambda each: owed[each])
     if owed[due] >= _OVERDUE:
         return due
@@ -239,7 +239,7 @@ def _drawn_split(shares: Mapping[Split, float], owed: Mapping[Split, float], cha
 
 
 def _slots(params: ReferenceObjectParams, prompt: int) -> Iterator[tuple[View, int, int | None]]:
-    """View, number and iteration of every scene of a prompt; the iteration of empty ones is None."""
+    """View, number and iteration of every scene of a prompt; iteration None marks an empty scene."""
     sides, iterations = views(params), params.scenes.iterations
     for view in sides:
         for iteration in range(iterations):
@@ -259,7 +259,7 @@ def _digest(*parts: object) -> int:
 
 
 def _distinct(children: Sequence[Child]) -> list[Child]:
-    """The children with a new seed for those that drew the name of an earlier one."""
+    """The children, with a new seed for any whose name collides with an earlier one."""
     taken: set[str] = set()
     found = []
     for child in children:

@@ -1,4 +1,4 @@
-"""The files that stages hand to each other: PNGs, masks, and cut-outs with the place at which they stand."""
+"""Files that stages pass to each other: PNGs, masks, and cut-outs with their base (where the object stands)."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def decoded_mask(content: bytes) -> NDArray[np.bool_]:
 
 
 def write_cutout(path: Path, pixels: Bytes, base: Base) -> Path:
-    """Writes (H, W, 4) RGBA with the place where the thing stands; returns the path."""
+    """Writes (H, W, 4) RGBA with its base; returns the path."""
     save_arrays(path, {"pixels": pixels, "base": np.array(astuple(base), np.float32)})
     return path
 
 
 def read_cutout(path: Path) -> tuple[Bytes, Bytes, Base]:
-    """(H, W, 3) sRGB, (H, W) alpha, and where it stands."""
+    """(H, W, 3) sRGB, (H, W) alpha, and the base."""
     with np.load(path) as stored:
         pixels = stored["pixels"]
         return (

@@ -1,7 +1,7 @@
-"""Which objects an input holds: photos with their masks in a folder, one photo, or a list that names them.
+"""Lists the objects of an input: a folder of photos with masks, one photo, or a list file.
 
-Masks lie beside their photos as ``cup.mask.png`` or ``cup_mask.png``. A list (``.jsonl`` or ``.csv``) has a line for
-each object with ``uri`` and optionally ``id``, ``class``, ``mask``, ``box`` and ``points``.
+Masks lie beside their photos as ``cup.mask.png`` or ``cup_mask.png``. A list (``.jsonl`` or ``.csv``) has one line per
+object with ``uri`` and optionally ``id``, ``class``, ``mask``, ``box`` and ``points``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _FIELD = "spec.input.uri"
 
 
 def list_objects(view: InputView) -> list[Listed]:
-    """The objects of an input, each with its class, and with what all of them need to know of each other.
+    """The objects of an input, each with its class and the roster of all objects.
 
     Raises:
-        ConfigurationError: nothing is there, or the list cannot be read.
+        ConfigurationError: the input is empty, or the list cannot be read.
     """
     objects = _of_list(view) if view.single.lower().endswith(LISTS) else _of_files(view)
     if not objects:
@@ -48,11 +48,11 @@ def list_objects(view: InputView) -> list[Listed]:
 
 
 def class_names(roster: Sequence[Sequence[str]], object_name: str) -> list[str]:
-    """Names of the classes in the order of their first appearance.
+    """Class names in order of first appearance.
 
     Args:
-        roster: class (empty where the input says none) and title of every object.
-        object_name: takes the place of a class that is not given; empty: the object's title does.
+        roster: class (empty if not given) and title of every object.
+        object_name: default for a missing class; if empty, the object's title is used.
     """
     return list(dict.fromkeys(class_name(given, title, object_name) for given, title in roster))
 
@@ -69,7 +69,7 @@ def _of_files(view: InputView) -> list[Listed]:
 
 
 def is_photo(key: str) -> bool:
-    """Whether a name is that of a photo, by its ending."""
+    """Whether a key has the suffix of a photo."""
     return key.lower().endswith(SUFFIXES) and not key.lower().endswith(MASKS)
 
 
@@ -108,7 +108,7 @@ def _rows(view: InputView) -> list[Mapping[str, Any]]:
 
 
 def _uri(name: str, view: InputView, line: int) -> str:
-    """The absolute URI of what a line names, relative to the list.
+    """Resolves a name in a line, relative to the list, to an absolute URI.
 
     Raises:
         ConfigurationError: a list in an object store names local files.
@@ -136,10 +136,10 @@ def _listed(photo: str, files: Mapping[str, str], row: Mapping[str, Any]) -> Lis
 
 
 def _hints(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Box and points of a line, as shares of the picture.
+    """Box and points of a line, as fractions of the image.
 
     Raises:
-        SampleError: they are something else (reason ``BadEntry``).
+        SampleError: they are invalid (reason ``BadEntry``).
     """
     found: dict[str, Any] = {}
     if row.get("box"):

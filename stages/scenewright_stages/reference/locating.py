@@ -1,7 +1,7 @@
-"""Who finds the object in an image when the compositor is not asked: a capability, and a refinement of its answer.
+"""Locates the object in an image with a backend, optionally refined by another, if no exact mask is used.
 
-The annotate stage holds one :class:`ObjectLocator`. The object is shown to it in its own photo; `sam3` is told its name
-instead, since it reads texts.
+The annotate stage holds one :class:`ObjectLocator`. Backends get the object's own photo as exemplar; `sam3` gets its
+name instead, because it takes text prompts.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class ObjectLocator:
             self._refine = BackendChain(SEGMENT, ("sam2",), models, {"threshold": 0.0}, *weights)
 
     def find(self, exemplar: Exemplar, name: str, srgb: Floats) -> tuple[SubjectMatte, list[BackendUse]]:
-        """The object's matte, and who found it.
+        """The object's matte, and the backends used.
 
         Args:
             exemplar: the object in its photo.
-            name: what it is called.
+            name: of the object.
             srgb: (H, W, 3) float32 in [0, 1].
 
         Raises:
-            NoSubject: it is not in the image.
+            NoSubject: the object is not in the image.
         """
         if self._segment is not None:
             text = self._block.prompt or name
@@ -72,12 +72,12 @@ class ObjectLocator:
         return SubjectMatte(refined.alpha, refined.mask, found.score, f"{found.method}+sam2"), [use, refining]
 
     def use_smaller(self) -> bool:
-        """Changes to smaller weights; False when there are none, or the cache lacks them."""
+        """Switches to smaller weights; False if there are none, or the cache lacks them."""
         smaller = SMALLER.get(self._block.variant)
         if smaller is None or self._locate is None or not self._block.backend.startswith("persam"):
             return False
         self._locate.release()
-        # A revision is one of the larger weights' repository.
+        # The revision belongs to the repository of the larger weights.
         self._block = self._block.model_copy(update={"variant": smaller, "revision": ""})
         try:
             self._locate = self._locator()

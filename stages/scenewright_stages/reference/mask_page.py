@@ -1,7 +1,7 @@
-"""A page on this machine on which a box and points are set, with the cut shown at once.
+"""A local web page for setting a box and points, with a live preview of the cut-out.
 
-It listens on the loopback address only. Its address holds a secret, and requests must name that address as their host,
-so that no other page that is open in the browser can read the photo or write the mask.
+It listens on the loopback address only. Its URL contains a secret and requests must have the matching Host header, so
+no other page in the browser can read the photo or write the mask.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class MaskServer(ThreadingHTTPServer):
     """Serves one photo until its mask is saved.
 
     Args:
-        maker: of the photo.
-        hints: to begin with.
-        target: file of the mask.
-        port: 0 for any that is free.
+        maker: cuts the photo.
+        hints: initial hints.
+        target: path of the mask to write.
+        port: 0 for any free port.
     """
 
     daemon_threads = True
@@ -46,22 +46,22 @@ class MaskServer(ThreadingHTTPServer):
 
     @property
     def host(self) -> str:
-        """Address and port, as browsers name them."""
+        """The expected Host header: address and port."""
         return f"127.0.0.1:{self.server_address[1]}"
 
     @property
     def url(self) -> str:
-        """Of the page."""
+        """URL of the page."""
         return f"http://{self.host}/{self.secret}/"
 
     def preview(self, wanted: Mapping[str, Any]) -> bytes:
-        """The cut as a PNG: (H, W) 255 on the object. Raises UnclearError."""
+        """The mask as a PNG, (H, W) with 255 on the object. Raises UnclearError."""
         with self.cutting:
             mask = self.maker.mask(read_hints(wanted))
         return png(mask.astype(np.uint8) * np.uint8(255))
 
     def save(self, wanted: Mapping[str, Any]) -> str:
-        """Writes the mask; says where. Raises UnclearError."""
+        """Writes the mask and returns a message with its path. Raises UnclearError."""
         with self.cutting:
             mask = self.maker.mask(read_hints(wanted))
         save_mask(mask, self.target)
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: MaskServer
 
     def do_GET(self) -> None:
-        """The page, and the photo in it."""
+        """Serves the page and its photo."""
         if not self._allowed():
             return
         name = self.path.removeprefix(f"/{self.server.secret}/")
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, b"no such page", "text/plain")
 
     def do_POST(self) -> None:
-        """A preview, or the mask that stays."""
+        """Returns a preview, or saves the mask."""
         if not self._allowed():
             return
         try:
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, str(mistake).encode(), "text/plain; charset=utf-8")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not worth a line."""
+        """Suppresses the request log."""
 
     def _allowed(self) -> bool:
         ours = self.headers.get("Host") == self.server.host
@@ -137,7 +137,7 @@ def serve(maker: MaskMaker, hints: Hints, target: Path, port: int) -> int:
 
 
 def page(hints: Hints) -> bytes:
-    """The page, with the hints that it begins with."""
+    """The page with the initial hints."""
     text = resources.files("scenewright_stages.reference").joinpath("mask_page.html").read_text(encoding="utf-8")
     start = {
         "box": list(hints.box) if hints.box else None,
@@ -147,7 +147,7 @@ def page(hints: Hints) -> bytes:
 
 
 def read_hints(wanted: Mapping[str, Any]) -> Hints:
-    """The hints of a request. Raises ValueError, TypeError or KeyError for anything else."""
+    """Parses the hints of a request. Raises ValueError, TypeError or KeyError if they are malformed."""
     box = wanted["box"]
     if box is not None:
         left, top, right, bottom = (float(edge) for edge in box)

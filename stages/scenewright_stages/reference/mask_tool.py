@@ -1,7 +1,7 @@
 """``scenewright mask``: draws ``<name>.mask.png`` beside a photo, from a box and points.
 
-The command line starts this module as a process of its own, since cutting out needs OpenCV and perhaps a model. With
-``--page`` a page on this machine shows the cut while box and points are set (:mod:`.mask_page`).
+The command line starts this module in a separate process, because segmentation needs OpenCV and possibly a model. With
+``--page`` a local web page shows the cut-out while box and points are set (:mod:`.mask_page`).
 """
 
 from __future__ import annotations

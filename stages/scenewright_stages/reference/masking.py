@@ -1,4 +1,4 @@
-"""Masks of single photos from a box and points, for people who draw them: by options or on a page."""
+"""Makes the mask of a single photo from a box and points, given as options or on a web page."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Mask = NDArray[np.bool_]
 
 
 class UnclearError(ValueError):
-    """Nothing says what to cut out; the message says what to give."""
+    """The hints do not determine what to cut out; the message says what to add."""
 
 
 @dataclass(frozen=True)
 class Hints:
-    """Where the object is, in pixels of the upright photo."""
+    """Box and points on the object, in pixels of the upright photo."""
 
     box: Box | None = None
     points: tuple[SubjectPoint, ...] = ()
 
 
 class MaskMaker:
-    """Cuts one photo out as often as the hints change.
+    """Cuts out the object of one photo, repeatedly as the hints change.
 
     Args:
-        photo: as read.
+        photo: the loaded photograph.
         backend: ``classic`` or ``sam2``.
 
     Raises:
@@ -54,7 +54,7 @@ class MaskMaker:
         """(H, W) bool.
 
         Raises:
-            UnclearError: without a box the object does not stand out, or nothing was found.
+            UnclearError: there is no box and the object does not stand out, or nothing was found.
         """
         if self._segmenter is not None:
             found = self._segmented(self._segmenter, hints)
@@ -85,15 +85,15 @@ class MaskMaker:
 
 
 def numbers_of(text: str, count: int, size: tuple[int, int]) -> list[float]:
-    """Pixels of ``a,b,...``: numbers that are all at most 1 are shares of width and height.
+    """Parses ``a,b,...`` into pixels; if all numbers are at most 1, they are fractions of width and height.
 
     Args:
         text: as typed.
-        count: of numbers.
+        count: expected number of values.
         size: width and height of the photo.
 
     Raises:
-        UnclearError: it is something else.
+        UnclearError: the text is malformed.
     """
     try:
         values = [float(part) for part in text.split(",")]
@@ -109,7 +109,7 @@ def numbers_of(text: str, count: int, size: tuple[int, int]) -> list[float]:
 
 
 def hints_of(box: str, inside: Sequence[str], beside: Sequence[str], size: tuple[int, int]) -> Hints:
-    """The hints as typed. Raises UnclearError."""
+    """Parses the hints as typed. Raises UnclearError."""
     found: Box | None = None
     if box:
         left, top, right, bottom = numbers_of(box, 4, size)
@@ -124,7 +124,7 @@ def hints_of(box: str, inside: Sequence[str], beside: Sequence[str], size: tuple
 
 
 def save_mask(mask: Mask, target: Path) -> None:
-    """Writes a mask as the pipeline reads it: 255 is the object."""
+    """Writes a mask in the pipeline's format: 255 on the object."""
     write_png(target, mask.astype(np.uint8) * np.uint8(255))
 
 

@@ -1,7 +1,7 @@
-"""Scenes on the photo's own background: the view near the place where the object stood, with the photo's own shadow.
+"""Scenes on the photo's own background: the view near the object's original position, with the photo's own shadow.
 
-There is one background for all of them. So that no two iterations are the same picture, each draws its own crop, a step
-aside, nearer or farther, exposure and colour of the light, and noise. The mask is exact: it moves with the view.
+All scenes share one background. To vary them, each iteration draws its own crop, offset, distance, exposure, light
+colour and noise. The mask is exact, because it moves with the view.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OwnPlace:
     Attributes:
         empty: (H, W, 3) float32 linear.
         left: (H, W) float32, the share of light that the object's shadow leaves.
-        column, row: where the middle of the object's base stood.
+        column, row: original pixel position of the middle of the object's base.
     """
 
     empty: Floats
@@ -48,7 +48,7 @@ class OwnPlace:
 
 @dataclass(frozen=True)
 class _Draw:
-    """Where an iteration shows the view, all of it in the photo's pixels, and in which light."""
+    """An iteration's placement of the view, in pixels of the photo, and its light."""
 
     column: float
     row: float
@@ -60,16 +60,16 @@ class _Draw:
 
 
 def own_scene(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> tuple[Floats, Floats, dict[str, Any]]:
-    """(H, W, 3) float32 sRGB, (H, W) cover of the object, and facts.
+    """(H, W, 3) float32 sRGB, (H, W) coverage of the object, and metadata.
 
     Args:
         place: the background.
-        view: what to show; None for a scene without the object.
-        rng: draws the iteration.
+        view: the object's view; None for a scene without the object.
+        rng: for all random draws.
     """
     height, width = place.left.shape
     drawn = _draw(place, view, rng)
-    # From the photo's pixels to those of its crop, which is as large as the photo.
+    # Maps the photo's pixels to those of its crop, which is enlarged to the photo's size.
     zoom = 1 / drawn.crop
     crop = np.array([[zoom, 0, -zoom * drawn.crop_left], [0, zoom, -zoom * drawn.crop_top]])
     size = (width, height)
@@ -97,7 +97,7 @@ def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Dr
         reach = _reach(view)
         scale = min(scale, *(np.array([width, height]) - 2 * _MARGIN - 1) / (reach[:2] + reach[2:]))
     column, row = place.column + aside, place.row + _DOWN * nearer * height
-    # Left, top, right and bottom of what has to be in the crop.
+    # Left, top, right and bottom of the region that the crop must contain.
     inside = np.array([column, row, column, row])
     if view is not None:
         reach = scale * _reach(view)
@@ -119,7 +119,7 @@ def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Dr
 
 
 def _reach(view: Cutout) -> NDArray[np.float64]:
-    """(4,) pixels from the middle of the base to the left, top, right and bottom of the view's object."""
+    """(4,) distances in pixels from the middle of the base to the object's left, top, right and bottom."""
     rows, columns = np.nonzero(view.alpha > 0)
     base = view.base
     return np.array(
@@ -129,12 +129,12 @@ def _reach(view: Cutout) -> NDArray[np.float64]:
 
 
 def _kept(value: float, low: float, high: float) -> float:
-    """The value between two ends; in the middle where there is no room."""
+    """The value clamped between two limits; their midpoint if the limits cross."""
     return min(max(value, low), high) if low <= high else (low + high) / 2
 
 
 def _start(first: float, last: float, length: float, side: float, share: float) -> float:
-    """Where a crop of that length begins, so that it holds what lies between two places and stays in the photo."""
+    """Start of a crop of that length that contains the interval from `first` to `last` and stays inside the photo."""
     low, high = max(0.0, last + _MARGIN - length), min(side - length, first - _MARGIN)
     return low + share * (high - low) if low < high else min(max(low, 0.0), max(side - length, 0.0))
 
@@ -142,7 +142,7 @@ def _start(first: float, last: float, length: float, side: float, share: float) 
 def _moved(
     crop: NDArray[np.float64], scale: float, origin: tuple[float, float], goal: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """(2, 3) what brings a place of another picture to a pixel of the photo, enlarged, and from there into the crop."""
+    """(2, 3) affine map from another image, scaled, to the photo's pixels and from there into the crop."""
     zoom = crop[0, 0]
     steps = [zoom * (goal[axis] - scale * origin[axis]) + crop[axis, 2] for axis in (0, 1)]
     return np.array([[zoom * scale, 0, steps[0]], [0, zoom * scale, steps[1]]])

@@ -1,8 +1,8 @@
-"""Step 4 by a model: `qwen-edit` paints view and scene as the prompt says, `flux-fill` the scene around the view.
+"""Step 4 by a model: `qwen-edit` paints view and scene from the prompt, `flux-fill` paints the scene around the view.
 
-Around a view that stays as it is the mask is known exactly. What an editor paints has to be found again by annotate.
-Scenes without the object are painted as well: by the editor from an empty picture and the prompt's surroundings, by the
-filler over the object of a scene that it has made.
+With `flux-fill` the view is unchanged and its mask exact; what an editor paints must be located again by annotate.
+Scenes without the object are painted too: by the editor from an empty image and the prompt's surroundings, by the
+filler by painting over the object of a finished scene.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HALF = 0.5
 
 
 class EditedScenesStage(Stage[ReferenceObjectParams]):
-    """Lets an editor paint scenes."""
+    """Paints scenes with an image editor."""
 
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
@@ -54,7 +54,7 @@ class EditedScenesStage(Stage[ReferenceObjectParams]):
         )
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the image, and what is known of the scene; where the object is in it nobody knows."""
+        """Writes the image and the scene's metadata; there is no mask, because the editor moves the object freely."""
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         width, height = inputs.params.scenes.size
         view = unit_from_bytes(read_rgb(inputs.path("perspectives", "views")))
@@ -72,7 +72,7 @@ class EditedScenesStage(Stage[ReferenceObjectParams]):
 
 
 class FilledScenesStage(Stage[ReferenceObjectParams]):
-    """Lets a filler paint around the object."""
+    """Paints scenes around the object with an inpainting model."""
 
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
@@ -83,7 +83,7 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         )
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the image, the object's mask, and what is known of the scene."""
+        """Writes the image, the object's mask, and the scene's metadata."""
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         seed = _seed(sample, inputs)
         srgb, cover, scale = standing(inputs, fields, np.random.default_rng([inputs.seed, seed]))
@@ -117,27 +117,27 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
 def standing(
     inputs: StageInputs[ReferenceObjectParams], fields: Fields, rng: np.random.Generator
 ) -> tuple[Floats, Floats, float]:
-    """(H, W, 3) sRGB and (H, W) cover of the view at its place in the image, and its enlargement."""
+    """(H, W, 3) sRGB and (H, W) coverage of the placed view, and its scale."""
     pixels, matte, base = read_cutout(inputs.path("perspectives", "cutouts"))
     alpha = unit_from_bytes(matte)
     block: ScenesParams = inputs.params.scenes
     column, row, scale = placement(block, alpha, base, fields, rng)
     srgb, cover = _moved(unit_from_bytes(pixels), alpha, base, (column, row, scale), (block.size[0], block.size[1]))
-    # What is hardly transparent is known, so that the filler has something to continue.
+    # Treat almost opaque pixels as known, so that the filler can continue from them.
     return srgb, np.where(cover > 0.98, np.float32(1), cover).astype(np.float32), scale
 
 
 def _moved(
     srgb: Floats, alpha: Floats, base: Base, place: tuple[float, float, float], size: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """The view with the middle of its base at a pixel, enlarged."""
+    """The view scaled, with the middle of its base at a given pixel."""
     column, row, scale = place
     move = np.array([[scale, 0, column - scale * base.column], [0, scale, row - scale * base.row]], np.float32)
     return warped_layer(srgb, alpha, move, scale, size)
 
 
 def over(srgb: Floats, cover: Floats, filled: Floats) -> Floats:
-    """The view over the painted scene, mixed in linear light on its outline; inside it stays what it was."""
+    """Composites the view over the painted scene, blending its edge in linear light; its inside is unchanged."""
     edge = (cover > 0) & (cover < 1)
     image = filled.copy()
     image[cover == 1] = srgb[cover == 1]
@@ -148,7 +148,7 @@ def over(srgb: Floats, cover: Floats, filled: Floats) -> Floats:
 
 
 def _around(cover: Floats) -> NDArray[np.bool_]:
-    """(H, W) bool of the object and what lies close around it."""
+    """(H, W) bool mask of the object, dilated."""
     inside = (cover > 0).astype(np.uint8)
     box = box_of(inside > 0)
     reach = max(3, round(_GROWN * max(box[2] - box[0], box[3] - box[1])))
@@ -156,7 +156,7 @@ def _around(cover: Floats) -> NDArray[np.bool_]:
 
 
 def _seed(sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> int:
-    """Of the scene's noise."""
+    """Seed of the scene's noise."""
     return int(np.random.SeedSequence([inputs.seed, sample.attributes["scene_seed"]]).generate_state(1)[0])
 
 

@@ -1,4 +1,4 @@
-"""Step 2 by a model: it paints the object from other sides, and each of its pictures is cut out again."""
+"""Step 2 by a model: paints the object from other sides, and cuts it out of each image."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
         )
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes every view on white, and as a cut-out with what scenes need to know of it.
+        """Writes every view on white, and as a cut-out with the metadata that scenes need.
 
         Raises:
-            SampleError: an object does not stand out from the background that the model painted (``ViewUnclear``).
+            SampleError: an object does not stand out from the painted background (``ViewUnclear``).
         """
         srgb, alpha = squared(*read_rgba(inputs.path("white", "cutout")))
         shown, cutouts = inputs.workspace / "views", inputs.workspace / "cutouts"
@@ -85,7 +85,7 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
     def _painted(
         self, srgb: Floats, alpha: Floats, wanted: Sequence[View], seed: int
     ) -> tuple[list[tuple[Bytes, Bytes, float]], BackendUse]:
-        """Pixels, matte and score of each view. What cannot be cut out is painted again from other noise."""
+        """Pixels, matte and score of each view. A view that cannot be cut out is painted again with other noise."""
         found: dict[int, tuple[Bytes, Bytes, float]] = {}
         for attempt in range(_ATTEMPTS):
             missing = [view for view in wanted if view.number not in found]
@@ -113,7 +113,7 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
 
 
 def squared(colours: Bytes, matte: Bytes) -> tuple[Floats, Floats]:
-    """(S, S, 3) and (S, S) float32 of a cut-out in the middle of a square with some room around it."""
+    """(S, S, 3) and (S, S) float32 of a cut-out centred in a square with a margin."""
     rows, columns = np.flatnonzero(matte.any(axis=1)), np.flatnonzero(matte.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     height, width = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
@@ -130,7 +130,7 @@ def squared(colours: Bytes, matte: Bytes) -> tuple[Floats, Floats]:
 
 
 def cut_view(picture: Floats) -> tuple[Bytes, Bytes, float] | None:
-    """Pixels and matte of the one thing in a painted picture, and how clearly it stands out; None where none does."""
+    """Pixels, matte and score of the single object in a painted image; None if none stands out."""
     inside, score = cut_from_border(picture)
     if score < _CLEAR or not inside.any():
         return None

@@ -66,12 +66,12 @@ ZERO123_VIEWS = 6
 
 
 def painting_options(block: Any) -> dict[str, Any]:
-    """What a block sets of a model that paints, as options of a backend; None: its default."""
+    """A block's settings of a painting model as backend options; None means the backend's default."""
     return {"precision": block.precision or None, "steps": block.steps, "guidance": block.guidance}
 
 
 def _published(name: str = "revision") -> Rule:
-    """What is neither a revision nor a place is refused: a path has to be absolute."""
+    """The rule that a revision is a revision or a location; a path must be absolute."""
     field = to_camel(name)
     return Rule(
         field,
@@ -379,12 +379,12 @@ class ScenesParams(Params):
 
     @property
     def painted(self) -> bool:
-        """Whether a model paints the scenes, each prompt its own surroundings."""
+        """Whether a model paints the scenes, so that each prompt has its own surroundings."""
         return self.backend != "classic"
 
     @property
     def prompts_are_groups(self) -> bool:
-        """Whether every prompt has a background of its own; else those of one place share it."""
+        """Whether every prompt has its own background; otherwise prompts of one place share it."""
         return self.painted or self.background == "photo"
 
 
@@ -617,7 +617,7 @@ class ReferenceObjectParams(Params):
     )
 
     def paints_objects(self) -> bool:
-        """Whether a model paints the object again on its way to the images, so that nobody knows its mask."""
+        """Whether a model repaints the object, so that its mask is unknown."""
         return self.scenes.backend == "qwen-edit" or (self.vary.enabled and self.vary.backend == "qwen-edit")
 
     def keeps(self, step: Step) -> bool:
@@ -625,15 +625,15 @@ class ReferenceObjectParams(Params):
         return step in self.keep
 
     def scene_groups(self) -> int:
-        """Number of groups that the scenes fall into: those of one place or, where each has its own, of one prompt."""
+        """Number of scene groups: one per place or, if each prompt has its own background, one per prompt."""
         return (
             self.prompts.count if self.scenes.prompts_are_groups else min(self.prompts.count, len(self.scenes.places))
         )
 
     def needs_scenes(self) -> bool:
-        """Whether the split follows the scenes."""
+        """Whether the split depends on the scenes."""
         return self.annotate.group != "view" and self.scenes.background != "own"
 
     def needs_views(self) -> bool:
-        """Whether the split follows the views: with one background for all there is nothing else to split by."""
+        """Whether the split depends on the views, as it must if all scenes share one background."""
         return self.annotate.group != "scene" or self.scenes.background == "own"

@@ -1,4 +1,4 @@
-"""Step 2: the object from several sides."""
+"""Step 2: renders the object from several sides, without a model."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ USE = BackendUse(
 
 
 class PerspectivesStage(Stage[ReferenceObjectParams]):
-    """Turns the object."""
+    """Rotates the object."""
 
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes every view on white, and as a cut-out with what scenes need to know of it."""
+        """Writes every view on white, and as a cut-out with the metadata that scenes need."""
         colours, alpha = read_rgba(inputs.path("white", "cutout"))
         base: dict[str, Any] = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
         linear, cover = _framed(linear_from_bytes(colours), unit_from_bytes(alpha))
@@ -72,7 +72,7 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
 
 
 def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:
-    """The object with room around it to be turned in."""
+    """Pads the object so that it can be rotated."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     room = round(MARGIN * max(bottom - top, right - left)) + 4
@@ -87,10 +87,10 @@ def _on_white(linear: Floats, alpha: Floats) -> Bytes:
 
 
 def _check_view(view: View, inside: Floats) -> None:
-    """Refuse a view of which nothing is left.
+    """Refuses an empty view.
 
     Raises:
-        SampleError: the turn leaves no silhouette (reason ``ViewEmpty``).
+        SampleError: the rotation leaves no silhouette (reason ``ViewEmpty``).
     """
     if not (inside >= 0.5).any():
         raise SampleError("ViewEmpty", f"{view.file} shows nothing; use smaller angles")

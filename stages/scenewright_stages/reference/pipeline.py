@@ -71,7 +71,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Turns the object."""
+    """Rotates the object."""
     count = len(views(params))
     block = params.perspectives
     choices = [] if block.backend == "classic" else [_choice("object-views", block)]
@@ -110,7 +110,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Says what the scenes are."""
+    """Writes the prompts of the scenes."""
     block = params.prompts
     asks = block.backend == "ollama"
     prompts_path, prompts_kept = _kept(params, "prompts", "{home}/03_prompts/", "texts/")
@@ -140,7 +140,7 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Takes the object out of its own photo, before which the scenes then are."""
+    """Removes the object from its own photo, which becomes the background."""
     light = ArrayContract("left", "float32", 2, minimum=0.0, maximum=1.0, may_be_constant=True)
     return StageSpec(
         name="backdrop",
@@ -157,7 +157,7 @@ def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Puts every view into every scene."""
+    """Composites every view into every scene."""
     if params.scenes.painted:
         return painted_scenes_stage(params)
     image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
@@ -177,7 +177,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
             OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True)),
             OutputContract("facts", f"{WORK}/scene.json", "json", result=False, json_keys=("prompt", "box")),
         ),
-        # Which scenes there are follows from the children; these say how each of them is drawn.
+        # The children determine which scenes exist; these parameters determine how each is drawn.
         parameters=tuple(
             f"scenes.{name}"
             for name in (
@@ -204,7 +204,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Lets a model paint every scene, with the view in it or around the view."""
+    """Paints every scene with a model, either including the view or around it."""
     block = params.scenes
     edited = block.backend == "qwen-edit"
     choice = _choice("edit" if edited else "inpaint", block)
@@ -245,7 +245,7 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def vary_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Shows the scenes in other weather and light."""
+    """Varies the scenes' weather and light."""
     combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
     varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
     choices = [] if params.vary.backend == "classic" else [_choice("edit", params.vary)]
@@ -272,9 +272,9 @@ def vary_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
-    """Labels the images and splits them."""
+    """Labels and splits the images."""
     varied = (Read("vary", ("combined",)),) if params.vary.enabled else ()
-    # What a model has painted again has no mask that anybody knows.
+    # A repainted object has no known mask.
     scene = (*(() if params.vary.enabled else ("image",)), *(() if params.paints_objects() else ("mask",)))
     block = params.annotate
     capability = "segment" if block.backend == "sam3" else "locate"
@@ -306,7 +306,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def _finding_parameters(params: ReferenceObjectParams) -> tuple[str, ...]:
-    """What the masks depend on when they are searched for."""
+    """The parameters that located masks depend on."""
     if params.annotate.backend == "exact":
         return ()
     names = ["variant", "precision", "revision", "refine", "refine_variant", "refine_revision", "score_threshold"]
@@ -356,7 +356,7 @@ def augment_stage(params: ReferenceObjectParams) -> StageSpec:
 
 
 def stages(params: ReferenceObjectParams) -> tuple[StageSpec, ...]:
-    """The chain, in the order in which it runs."""
+    """The stages in execution order."""
     chain = [white_stage, perspectives_stage, prompts_stage]
     chain += [backdrop_stage] if params.scenes.background == "own" else []
     chain += [scenes_stage]
@@ -367,7 +367,7 @@ def stages(params: ReferenceObjectParams) -> tuple[StageSpec, ...]:
 
 
 def named_inputs(params: ReferenceObjectParams) -> tuple[NamedInput, ...]:
-    """Texts, backgrounds and other things that the user has."""
+    """The user's texts, backgrounds and cut-outs."""
     prompts, scenes = params.prompts, params.scenes
     texts = {"file": ((PROMPT_FILE, "file"),), "ollama": ((SYSTEM, "system_file"), (PROJECT, "project_file"))}
     found = [(name, "prompts", field) for name, field in texts.get(prompts.backend, ())]
@@ -385,20 +385,20 @@ def _on_photos(params: ReferenceObjectParams) -> bool:
 
 
 def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
-    """Where an output of a step lies, and whether it is part of the result.
+    """Path of a step's output, and whether it is part of the result.
 
-    A folder that is kept no longer moves: its own stage runs again, and with the same bytes nothing after it.
+    If a folder is no longer kept, its path changes and its stage runs again; equal bytes keep later stages up to date.
     """
     return (path, True) if params.keeps(step) else (f"{WORK}/{otherwise}", False)
 
 
 def _choice(capability: str, block: Any) -> BackendChoice:
-    """The backend that a block names, with its weights."""
+    """The backend and weights that a block selects."""
     return BackendChoice(capability, (block.backend,), block.variant, block.precision, block.revision)
 
 
 def _painting_resources(choices: Sequence[BackendChoice]) -> Resources:
-    """Of a stage whose model paints: its weights pass through the Pod's memory."""
+    """Resources of a stage with a painting model; its weights pass through the Pod's memory."""
     large = any(choice.names[0].startswith("qwen") for choice in choices)
     return stage_resources(choices, cpu=4.0, memory_gib=64.0 if large else 24.0, scratch_gib=16.0)
 

@@ -1,7 +1,7 @@
-"""Step 3: what the scenes are, as sentences and as the fields from which they are drawn.
+"""Step 3: writes the scene prompts, as sentences and as the fields from which scenes are drawn.
 
-The sentences come from a seeded grammar, from a user's file or from a language model. The place of a prompt always
-follows from its number: images of one place share a background, and the split is made before any prompt exists.
+The sentences come from a seeded grammar, a user's file or a language model. The number of a prompt always determines
+its place, because images of one place share a background and the split is fixed before any prompt exists.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Written:
 
     Attributes:
         fields: of each prompt, in order.
-        use: who wrote them.
-        history: the conversation with a language model; empty where there was none.
-        warnings: what the user has to know of them.
+        use: the backend that wrote them.
+        history: the conversation with a language model, if any.
+        warnings: for the user.
     """
 
     fields: Sequence[Fields]
@@ -63,7 +63,7 @@ class PromptsStage(Stage[ReferenceObjectParams]):
         """Writes ``prompts.txt``, ``classes.txt`` and the fields of every prompt.
 
         Raises:
-            ConfigurationError: the file has too few lines, or the endpoint refuses the request.
+            ConfigurationError: the file has too few lines, or the endpoint rejects the request.
             SampleError: the model does not write enough different prompts.
         """
         params, attributes = inputs.params, sample.attributes
@@ -96,7 +96,7 @@ class PromptsStage(Stage[ReferenceObjectParams]):
 
 
 def grammar(params: ReferenceObjectParams, name: str, seed: int) -> Iterator[Fields]:
-    """The prompts in order, all different. Further ones leave the earlier ones as they are."""
+    """The prompts in order, all different. Asking for more never changes the earlier ones."""
     taken: set[str] = set()
     for number in range(params.prompts.count):
         for attempt in range(_ATTEMPTS):
@@ -117,17 +117,17 @@ def from_lines(params: ReferenceObjectParams, lines: Sequence[str], name: str, s
 
 
 def from_model(params: ReferenceObjectParams, name: str, seed: int, endpoint: Endpoint, briefing: str) -> Written:
-    """The prompts that a language model writes, one for each request.
+    """The prompts that a language model writes, one per request.
 
     Args:
         params: of the pipeline.
         name: of the object.
-        seed: is sent with every request.
-        endpoint: where the model answers.
+        seed: sent with every request.
+        endpoint: of the model.
         briefing: its system prompt.
 
     Raises:
-        ConfigurationError, SampleError: as of the endpoint and the conversation.
+        ConfigurationError, SampleError: see :class:`Endpoint` and :class:`Conversation`.
     """
     talk = Conversation(endpoint, seed, [{"role": "system", "content": briefing}])
     lines = talk.prompts([_request(params, number, name, seed) for number in range(params.prompts.count)])
@@ -136,7 +136,7 @@ def from_model(params: ReferenceObjectParams, name: str, seed: int, endpoint: En
 
 
 def _read(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: int) -> list[Fields]:
-    """What the sentences name; what they leave open is drawn as in the grammar."""
+    """The fields that the sentences name; missing fields are drawn as in the grammar."""
     places = [place_of(params, number) for number in range(len(lines))]
     return [
         named_fields(line, drawn_fields(np.random.default_rng([seed, number, 0]), name, place))
@@ -145,7 +145,7 @@ def _read(params: ReferenceObjectParams, lines: Sequence[str], name: str, seed: 
 
 
 def _request(params: ReferenceObjectParams, number: int, name: str, seed: int) -> str:
-    """What the model is asked for next: the place is settled, everything else is its own choice."""
+    """The next request to the model: it prescribes the place and leaves everything else open."""
     asked = f"Write prompt {number + 1} of {params.prompts.count} for {with_article(name)}."
     if not _drawn_in_places(params):
         return asked
@@ -154,12 +154,12 @@ def _request(params: ReferenceObjectParams, number: int, name: str, seed: int) -
 
 
 def _drawn_in_places(params: ReferenceObjectParams) -> bool:
-    """Whether the place of a scene follows from the number of its prompt, whatever the prompt says."""
+    """Whether the prompt's number determines a scene's place, regardless of its text."""
     return params.scenes.background == "surface" and not params.scenes.painted
 
 
 def _briefing(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:
-    """The system prompt: the user's or ours, then what the user says of the project."""
+    """The system prompt (the user's or the built-in one), then the user's description of the project."""
     own = resources.files(__package__) / "texts" / SYSTEM_TEXT
     given = {each: inputs.named[each].read_text(encoding="utf-8") for each in (SYSTEM, PROJECT) if each in inputs.named}
     parts = [given.get(SYSTEM) or own.read_text(encoding="utf-8"), given.get(PROJECT, ""), f"The object: {name}"]
@@ -167,7 +167,7 @@ def _briefing(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:
 
 
 def _lines(path: Path, params: ReferenceObjectParams) -> list[str]:
-    """The first lines of the file that are not empty, as many as wanted.
+    """The first non-empty lines of the file, as many as needed.
 
     Raises:
         ConfigurationError: there are too few, two are equal, or the file is not text.
@@ -188,7 +188,7 @@ def _lines(path: Path, params: ReferenceObjectParams) -> list[str]:
 
 
 def _misplaced(fields: Sequence[Fields]) -> list[str]:
-    """Says which sentences name another place than the one that is drawn."""
+    """Warnings about sentences that name another place than the drawn one."""
     found = []
     for number, each in enumerate(fields, start=1):
         if named := other_places(each.text, each.place):

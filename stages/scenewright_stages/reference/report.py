@@ -1,7 +1,7 @@
-"""The page of a reference-object data set: views, labelled scenes, what it covers, and whether splits leak.
+"""Report page of a reference-object data set: views, labelled scenes, coverage, and leaks between splits.
 
-Most of the page is that of every data set of photographs. What is special here is drawn from the records alone, and a
-few pictures are fetched to be shown with their labels.
+Most of the page comes from `photographs.overview`. The additions need only the records, plus a few images shown with
+their labels.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ReferenceReporter(DatasetReporter):
 
 
 def _first_of_each(outcomes: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:
-    """One outcome for each record of a stage, without those that only differ further down."""
+    """One outcome per record of a stage, ignoring differences in later stages."""
     found: dict[str, SampleOutcome] = {}
     for outcome in outcomes:
         found.setdefault(outcome.records[stage].sample, outcome)
@@ -89,7 +89,7 @@ def _subtitle(overview: Overview, images: Sequence[SampleOutcome]) -> str:
 
 def _distributions(images: Sequence[SampleOutcome]) -> tuple[Distribution | None, ...]:
     shown = [each.records["scenes"].metrics for each in images if _shows_object(each)]
-    # Who paints object and scene together knows neither where it is nor what else there is.
+    # A model that paints object and scene together gives neither position nor companions.
     hidden = [100 * each["visible"] for each in shown if "visible" in each]
     others = [each.records["scenes"].metrics.get("decoys") for each in images]
     return (
@@ -100,7 +100,7 @@ def _distributions(images: Sequence[SampleOutcome]) -> tuple[Distribution | None
 
 
 def _area(outcome: SampleOutcome) -> float:
-    """Share of the image that the object covers; 0 where it is not in it, or nobody has looked."""
+    """Share of the image that the object covers; 0 if it is absent or was not located."""
     scene = outcome.records["scenes"].metrics
     if not _shows_object(outcome):
         return 0.0
@@ -111,7 +111,7 @@ def _area(outcome: SampleOutcome) -> float:
 
 
 def _placed(outcome: SampleOutcome) -> dict[str, Any]:
-    """Box of the object and size of the image; the box is empty where nobody has looked for it."""
+    """Box of the object and size of the image; the box is empty if the object was not located."""
     scene, found = outcome.records["scenes"].metrics, outcome.records.get("annotate")
     box = scene.get("box") or (found.metrics["box"] if found is not None else [])
     return {"box": box, "width": scene["width"], "height": scene["height"]}
@@ -164,7 +164,7 @@ def _labelled(outcome: SampleOutcome) -> Card:
 
 
 def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
-    """One map for each split."""
+    """One heat map per split."""
     for split in SPLITS:
         shown = [each for each in images if each.sample.attributes["split"] == split and _shows_object(each)]
         own = [placed for each in shown if (placed := _placed(each))["box"]]
@@ -176,7 +176,7 @@ def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
 
 
 def coverage(metrics: Sequence[Mapping[str, Any]]) -> Floats:
-    """(96, 96) float32 the share of images whose object's box covers a place."""
+    """(96, 96) float32 heat map: the share of images whose object box covers each cell."""
     found = np.zeros((_GRID, _GRID), np.float32)
     for each in metrics:
         left, top, right, bottom = each["box"]
@@ -214,7 +214,7 @@ def _tables(images: Sequence[SampleOutcome], params: ReferenceObjectParams) -> I
 
 
 def _agreement(found: Sequence[Mapping[str, Any]], everything: Sequence[Mapping[str, Any]]) -> Table:
-    """How well masks that a method found agree with those that the compositor knows."""
+    """Agreement of located masks with the compositor's exact masks."""
     overlaps = [each["overlap"] for each in found]
     empty = [each["false_alarm"] for each in everything if "false_alarm" in each]
     rows = [
@@ -228,7 +228,7 @@ def _agreement(found: Sequence[Mapping[str, Any]], everything: Sequence[Mapping[
 
 
 def leak_rows(images: Sequence[SampleOutcome], params: ReferenceObjectParams) -> Iterator[tuple[str, str, str, str]]:
-    """For each thing that images share: number of groups, how many of them lie in several splits, whether any may."""
+    """Per kind of group: the number of groups, how many span several splits, and whether that is allowed."""
     follows = {"background": params.needs_scenes(), "view": params.needs_views(), "same picture": True}
     kinds: dict[str, Callable[[SampleOutcome], object]] = {
         "background": lambda each: each.records["scenes"].metrics["place"],

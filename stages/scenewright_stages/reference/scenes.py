@@ -1,4 +1,4 @@
-"""Step 4: every view of the object in every scene, with the mask that the compositor knows."""
+"""Step 4: composites every view of the object into every scene, with an exact mask."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _GREY = surfaces.TableTop(np.full((4, 4, 3), 0.3, np.float32), 0.0, np.full(3, 0
 
 @dataclass(frozen=True, eq=False)
 class UserPhoto:
-    """A photo of the user's, (H, W, 3) float32 linear, and its name."""
+    """A background photo from the user, (H, W, 3) float32 linear, and its name."""
 
     name: str
     linear: Floats
@@ -65,7 +65,7 @@ class UserPhoto:
 
 @dataclass(frozen=True, eq=False)
 class UserPictures:
-    """What the user brings for a scene: the photo to stand in, if any, and cut-outs to stand beside the object."""
+    """The user's images for a scene: an optional background photo, and cut-outs to place beside the object."""
 
     photo: UserPhoto | None
     things: Sequence[Thing]
@@ -81,10 +81,10 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the image, the object's visible part as a mask, and what is known of the scene.
+        """Writes the image, the mask of the object's visible part, and the scene's metadata.
 
         Raises:
-            SampleError: the object hardly shows, however the scene is drawn (reason ``ObjectHidden``).
+            SampleError: the object is hardly visible in every attempt (reason ``ObjectHidden``).
         """
         view = _read_view(inputs)
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, metrics, (), [USE])
 
     def _users(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> UserPictures:
-        """The user's own photo and cut-outs, where the job names some."""
+        """The user's photo and cut-outs, if the job names any."""
         block = inputs.params.scenes
         with self._lock:
             if THINGS in inputs.named and not self._things:
@@ -125,7 +125,7 @@ def _photo_of(sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> Use
     """The photo of the sample's prompt.
 
     Raises:
-        ConfigurationError: no photo of the folder may be shown in its split.
+        ConfigurationError: the folder has no photo for the sample's split.
     """
     folder = inputs.named[PHOTOS]
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if is_photo(path.name)}
@@ -140,7 +140,7 @@ def _photo_of(sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> Use
 
 
 def box_of(mask: Mask) -> list[int]:
-    """Left, top, right and bottom of a mask in pixels; empty for an empty one."""
+    """Left, top, right and bottom of a mask in pixels; an empty list for an empty mask."""
     if not mask.any():
         return []
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -163,7 +163,7 @@ def _on_ground(
     user: UserPictures,
     rng: np.random.Generator,
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """Image, what is visible of the object, and facts, of a scene on a table or before a photo of the user's."""
+    """Image, visible part of the object, and metadata of a scene on a table or in front of a user's photo."""
     for _ in range(_ATTEMPTS):
         setting, scale = setting_of(block, view, fields, user, rng)
         seam: Seam = block.seams[rng.integers(len(block.seams))]
@@ -197,14 +197,14 @@ def _on_ground(
 
 
 def _visible(drawn: Drawn) -> float:
-    """Share of the object that nothing hides."""
+    """Unoccluded share of the object."""
     return float(drawn.covers[0].sum() / max(float(drawn.whole[0].sum()), 1e-6))
 
 
 def setting_of(
     block: ScenesParams, view: Cutout, fields: Fields, user: UserPictures, rng: np.random.Generator
 ) -> tuple[Setting, float]:
-    """The empty scene, and the enlargement of the object in it."""
+    """The empty scene, and the object's scale in it."""
     width, height = block.size
     column, row, scale = placement(block, view.alpha, view.base, fields, rng)
     if user.photo is not None:
@@ -212,7 +212,7 @@ def setting_of(
     around = panorama.place(fields.place)
     turn = fields.light_degrees - around.azimuth_of_brightest() + float(rng.uniform(-25, 25))
     side = extent_of(view.alpha) * scale
-    # People do not notice a few degrees, and a little less shows more of what lies around.
+    # A few degrees are not noticeable, and a lower pitch shows more of the surroundings.
     lowered = view.base.pitch - (6 if view.base.pitch > 25 else 0)
     setting = Setting(
         width=width,
@@ -233,19 +233,19 @@ def setting_of(
 def placement(
     block: ScenesParams, alpha: Floats, base: Base, fields: Fields, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Column and row of the pixel at which the middle of the object's base stands, and its enlargement.
+    """Pixel column and row for the middle of the object's base, and the object's scale.
 
     Args:
         block: size of the image, and how much of it the object fills.
         alpha: (h, w) float32 of the view.
         base: of the view.
-        fields: how near the object is.
-        rng: draws the rest.
+        fields: give the object's nearness.
+        rng: for all random draws.
     """
     width, height = block.size
     rows, columns = np.nonzero(alpha > 0.5)
     low, high = block.object_scale
-    # Nearness chooses the third of the range.
+    # Nearness selects a third of the size range.
     share = low + (high - low) * (fields.nearness * 2 + float(rng.uniform())) / 3
     scale = share * min(width, height) / extent_of(alpha)
     left, right = base.column - columns.min(), columns.max() - base.column
@@ -257,7 +257,7 @@ def placement(
 
 
 def extent_of(alpha: Floats) -> int:
-    """Pixels of the longer side of a view's object."""
+    """Longer side of the view's object in pixels."""
     rows, columns = np.nonzero(alpha > 0.5)
     return int(max(np.ptp(rows), np.ptp(columns))) + 1
 
@@ -270,7 +270,7 @@ def _before_photo(
     scale: float,
     rng: np.random.Generator,
 ) -> tuple[Setting, float]:
-    """A photo as an empty scene. With a ground line, what stands nearer to it is smaller."""
+    """A photo as an empty scene. With a ground line, things nearer to the line are smaller."""
     width, height = block.size
     column, row = place
     pixels = fitted(photo.linear, width, height, float(rng.uniform()), float(rng.uniform()))
@@ -280,13 +280,13 @@ def _before_photo(
         lowest = max(row, ground.horizon + 0.12 * height)
         row = float(rng.uniform(ground.horizon + 0.1 * height, lowest))
         scale *= float(np.clip((row - ground.horizon) / max(0.85 * height - ground.horizon, 1.0), 0.35, 1.0)) ** 0.5
-        # Nothing is cut off above.
+        # Do not crop the top.
         above = scale * (view.base.row - np.flatnonzero((view.alpha > 0.5).any(axis=1))[0]) + _MARGIN
         row = max(row, min(above, 0.9 * height))
     setting = Setting(
         width=width,
         height=height,
-        # As the object is seen, whatever the photo's own: its shadow has to lie at its base as that looks.
+        # Use the object's own pitch instead of the photo's, so that the shadow fits the object's base.
         pitch=view.base.pitch,
         column=column,
         row=row,
@@ -306,7 +306,7 @@ def _within(rng: np.random.Generator, low: float, high: float, otherwise: float)
 
 
 def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes:
-    """(H, W, 3) uint8 with a sensor's noise: a little more in the middle tones."""
+    """(H, W, 3) uint8 with sensor noise, slightly stronger in the mid-tones."""
     height, width = pixels.shape[:2]
     grain = rng.standard_normal((height, width, 3), np.float32)
     grain = 0.6 * grain + 0.4 * grain.mean(axis=2, keepdims=True) * np.float32(1.7)
@@ -317,10 +317,10 @@ def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout, rng: np.random.Generator
 ) -> tuple[Bytes, Floats, dict[str, Any]]:
-    """The view near where the object stood in its own photo."""
+    """The view near the object's original position in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
     with np.load(inputs.path("backdrop", "light")) as stored:
-        # The object keeps the light of its photo, and so its shadow.
+        # The object keeps its photo's light, and therefore its shadow.
         left = np.asarray(stored["left"], np.float32)
     empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
     without = bool(sample.attributes["empty"])

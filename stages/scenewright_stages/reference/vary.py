@@ -1,4 +1,4 @@
-"""Step 5: the scenes in other weather and light, images only; each is annotated by itself."""
+"""Step 5: varies the weather and light of scenes; every variation is annotated separately."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class VaryStage(Stage[ReferenceObjectParams]):
             )
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes a variation, or the scene itself as the first of them.
+        """Writes a variation; the first one is the scene itself.
 
         Raises:
-            ConfigurationError: the user's file has no line.
+            ConfigurationError: the user's file is empty.
         """
         source = inputs.path("scenes", "image")
         if sample.attributes["variation"] == 0:
@@ -58,10 +58,10 @@ class VaryStage(Stage[ReferenceObjectParams]):
 
 
 def lines_of(inputs: StageInputs[ReferenceObjectParams]) -> list[str]:
-    """What an editor may be told: the lines of the user's file, else ours.
+    """Instructions for the editor: the lines of the user's file, or the built-in ones.
 
     Raises:
-        ConfigurationError: the user's file is not text, or has no line.
+        ConfigurationError: the user's file is empty or not text.
     """
     path = inputs.named.get(VARIATIONS)
     if path is None:

@@ -1,4 +1,4 @@
-"""Step 1: the object, cut out of its photo, on plain white."""
+"""Step 1: cuts the object out of its photo and puts it on plain white."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ _SAME_SHAPE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """The object, found in a picture.
+    """The cut-out object.
 
     Attributes:
-        pixels: (H, W, 3) uint8 of the picture that it was cut out of.
+        pixels: (H, W, 3) uint8 of the source image.
         alpha: (H, W) float32.
-        found: what the cut follows from.
-        score: how sure it is.
-        use: who made it.
+        found: what the cut is based on.
+        score: confidence.
+        use: the backend that made it.
     """
 
     pixels: Bytes
@@ -92,11 +92,11 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             self._segmenter = BackendChain(SEGMENT, *chosen, options, block.variant, block.revision)
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes the object on white, the cut-out, its mask, and what is known of them.
+        """Writes the object on white, the cut-out, its mask, and metadata.
 
         Raises:
-            SampleRejected: nothing says what the object is and none stands out (reason ``no-clear-object``).
-            SampleError: the photo or its mask cannot be used.
+            SampleRejected: there is no hint and no object stands out (reason ``no-clear-object``).
+            SampleError: the photo or its mask is unusable.
         """
         photo = read_photograph(inputs.source)
         cut = self._cut(sample, inputs, photo)
@@ -144,10 +144,10 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         photo: Photograph,
         editor: BackendChain[Editor],
     ) -> _Cut:
-        """The object as a model paints it on white, cut out of that picture.
+        """Has a model paint the object on white, and cuts it out of that image.
 
         Raises:
-            SampleRejected: nothing stands out clearly from what it painted.
+            SampleRejected: nothing stands out clearly in the painted image.
         """
         name = class_name(sample.attributes["class"], sample.attributes["title"], inputs.params.object_name)
         instruction = _INSTRUCTION.format(name=name)
@@ -160,7 +160,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
     def _matte(
         self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph
     ) -> tuple[Floats, str, float, BackendUse]:
-        """The matte, what it follows from, how sure that is, and who made it."""
+        """The matte, its basis, its score, and the backend that made it."""
         height, width = photo.srgb.shape[:2]
         block = inputs.params.white
         radius = round(block.matte_radius * max(height, width))
@@ -181,7 +181,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         return refine_matte(photo.srgb, cut, max(radius, 1)), "border", score, _use("border")
 
     def _subject(self, srgb: Floats, name: str, box: Box | None, points: tuple[SubjectPoint, ...]) -> Subject:
-        """What a model is told: a name for one that reads texts, else where the object is."""
+        """The prompt for a model: the name for a text-prompted model, otherwise the object's location."""
         if self.params.white.backend == "sam3":
             return Subject(name, box=box)
         if box is None and not points:
@@ -198,7 +198,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         return found.alpha, found.method, found.score, replace(use, capability="cutout")
 
     def _standing_out(self, srgb: Floats) -> tuple[Mask, float]:
-        """The one thing before a plain background. Raises SampleRejected when there is none."""
+        """The single object on a plain background. Raises SampleRejected if there is none."""
         cut, score = cut_from_border(srgb)
         if score < self.params.white.minimum_score or not cut.any():
             raise _nothing_clear()
@@ -206,9 +206,9 @@ class WhiteStage(Stage[ReferenceObjectParams]):
 
 
 def _exemplar(inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut) -> tuple[Bytes, dict[str, Any]]:
-    """(H, W, 4) what the object looks like, for those that search it, and facts about it.
+    """(H, W, 4) RGBA exemplar of the object for locating it later, and metadata.
 
-    It is the photo with its own mask. Without a mask it is the painted object.
+    It is the photo with its own mask or, without a mask, the painted object.
     """
     path = inputs.find(INPUT, "mask")
     if path is None:
@@ -221,7 +221,7 @@ def _exemplar(inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut
 
 
 def _places(sample: Sample, width: int, height: int) -> tuple[Box | None, tuple[SubjectPoint, ...]]:
-    """Box and points of the object in pixels, as its list gives them."""
+    """Box and points of the object from its list, in pixels."""
     shares, points = sample.attributes.get("box"), sample.attributes.get("points") or []
     box = (shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height) if shares else None
     return box, tuple(SubjectPoint(x * width, y * height, not rest or bool(rest[0])) for x, y, *rest in points)
@@ -250,7 +250,7 @@ def read_object_mask(path: Path, shape: tuple[int, int]) -> Bytes:
     """(H, W) uint8 of a supplied mask.
 
     Raises:
-        SampleError: it cannot be read, has another size, or is empty or full.
+        SampleError: it cannot be read, has the wrong size, or is empty or full.
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -263,7 +263,7 @@ def read_object_mask(path: Path, shape: tuple[int, int]) -> Bytes:
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
     if pixels.max(initial=0) <= 1:
-        # Class masks hold 0 and 1.
+        # Class masks contain 0 and 1.
         pixels = pixels * 255
     share = float((pixels >= 128).mean())
     if not (pixels >= 128).any():
@@ -274,10 +274,10 @@ def read_object_mask(path: Path, shape: tuple[int, int]) -> Bytes:
 
 
 def _check_cut(inside: Mask) -> None:
-    """Refuse what cannot be put into another scene.
+    """Refuses a cut-out that cannot be used in another scene.
 
     Raises:
-        SampleError: next to nothing is left, or the border of the photo cuts the object off.
+        SampleError: almost nothing is left, or the photo's border cuts the object off.
     """
     if int(inside.sum()) < _LEAST_PIXELS:
         raise SampleError("ObjectTooSmall", f"the object has {int(inside.sum())} pixels, at least {_LEAST_PIXELS}")
@@ -288,7 +288,7 @@ def _check_cut(inside: Mask) -> None:
 
 
 def _softened(srgb: Floats, mask: Bytes, radius: int) -> Floats:
-    """The mask as a matte: as it is when it is soft already."""
+    """The mask as a soft matte; unchanged if it is soft already."""
     low, high = _SOFT_LEVELS
     soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
     if soft or radius < 1:
@@ -297,6 +297,6 @@ def _softened(srgb: Floats, mask: Bytes, radius: int) -> Floats:
 
 
 def _standing(inside: Mask, pitch: float | None) -> Base:
-    """Where the object stands, seen from a known pitch in degrees or, for None, from the likeliest one."""
+    """Estimates the object's base for a pitch in degrees, or for the most likely pitch if None."""
     found = base_of(inside, pitch)
     return base_of(inside, _TYPICAL_PITCH) if pitch is None and found.pitch <= _FLAT_OUTLINE else found

@@ -1,7 +1,6 @@
-"""The words of scene prompts: which fields a sentence of the grammar has, and which fields a free sentence names.
+"""Converts between scene prompts and fields: the grammar's sentences, and fields recognised in free sentences.
 
-`classic` scenes are drawn from the fields. A sentence that somebody else wrote rarely names all of them; what it leaves
-open is drawn by the seed.
+`classic` scenes are drawn from the fields. A free sentence rarely names all of them; the seed draws the missing ones.
 """
 
 from __future__ import annotations
@@ -84,8 +83,8 @@ class Fields:
 
     Attributes:
         text: the sentence.
-        place, surface: what is around and below.
-        light: where it comes from, a name and an angle in degrees to the right of ahead.
+        place, surface: the surroundings, and what the object stands on.
+        light: name and direction of the light; the angle is in degrees to the right of straight ahead.
         nearness, clutter: in [0, 1].
     """
 
@@ -99,7 +98,7 @@ class Fields:
 
 
 def drawn_fields(rng: np.random.Generator, name: str, place: Place) -> Fields:
-    """Fields drawn at random, with a sentence that names all of them."""
+    """Random fields, with a sentence that names all of them."""
     surface = SURFACES[rng.integers(len(SURFACES))]
     light = list(_LIGHTS)[rng.integers(len(_LIGHTS))]
     distance = list(_DISTANCES)[rng.integers(len(_DISTANCES))]
@@ -114,7 +113,7 @@ def drawn_fields(rng: np.random.Generator, name: str, place: Place) -> Fields:
 
 
 def named_fields(text: str, otherwise: Fields) -> Fields:
-    """What a free sentence names, the rest as in `otherwise`; its place always is that one's."""
+    """The fields that a free sentence names; the others, and always the place, come from `otherwise`."""
     light = _named(_LIGHT_WORDS, text, otherwise.light)
     return replace(
         otherwise,
@@ -128,14 +127,14 @@ def named_fields(text: str, otherwise: Fields) -> Fields:
 
 
 def before_photo(fields: Fields, name: str, number: int) -> Fields:
-    """The fields with a sentence that leaves place, surface and light to a photo of the user's."""
+    """The fields with a sentence that leaves place, surface and light to the user's photo."""
     distance = next(words for words, nearness in _DISTANCES.items() if nearness == fields.nearness)
     clutter = next(words for words, amount in _CLUTTERS.items() if amount == fields.clutter)
     return replace(fields, text=f"A photo of {with_article(name)} in place {number + 1}, {distance}, {clutter}")
 
 
 def without_object(fields: Fields) -> str:
-    """A sentence with the fields' surroundings and nothing that could be the object."""
+    """A sentence that describes the surroundings and mentions nothing that could be the object."""
     clutter = next(words for words, amount in _CLUTTERS.items() if amount == fields.clutter)
     side = fields.light if fields.light == "behind" else f"the {fields.light}"
     on, where = _SURFACES[fields.surface][0], PLACES[fields.place][0]
@@ -149,13 +148,13 @@ def read_fields(text: str) -> Fields:
 
 
 def other_places(text: str, place: Place) -> list[Place]:
-    """The places that a sentence names, where the one at which it is drawn is not among them."""
+    """The places that a sentence names; empty if the drawn place is among them."""
     named = [each for each, words in _PLACE_WORDS.items() if _has(words, text)]
     return [] if place in named else named
 
 
 def with_article(name: str) -> str:
-    """The name with ``a`` or ``an`` before it, unless it has an article."""
+    """The name with ``a`` or ``an``, unless it already has an article."""
     if name.lower().startswith(("a ", "an ", "the ")):
         return name
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

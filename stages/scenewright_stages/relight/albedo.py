@@ -1,4 +1,4 @@
-"""Stage 2: the person without the light that fell on it."""
+"""Stage 2: estimates the albedo, the person without lighting."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AlbedoStage(Stage[RelightParams]):
         self.chain = BackendChain(ALBEDO, names, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
-        """Writes the albedo, black where no person is."""
+        """Writes the albedo, black outside the person."""
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         blend = drawn_blend(self.params.albedo, inputs.seed)
 
@@ -63,16 +63,16 @@ class AlbedoStage(Stage[RelightParams]):
 
 
 def drawn_blend(params: AlbedoParams, seed: int) -> float:
-    """Share of the photograph that is mixed into the albedo of one sample."""
+    """Share of the photograph to blend into one sample's albedo."""
     low, high = params.blend_range
     return float(np.random.default_rng(seed).uniform(low, high))
 
 
 def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
-    """The estimate, after a check.
+    """Returns the estimate after validation.
 
     Raises:
-        BackendContractError: wrong size, not finite, or the same colour all over the person.
+        BackendContractError: wrong size, not finite, or one flat colour over the whole person.
     """
     if albedo_srgb.shape != (*alpha.shape, 3):
         raise BackendContractError(f"the albedo has the shape {albedo_srgb.shape}, the image {alpha.shape}")
@@ -85,7 +85,7 @@ def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
 
 
 def blended(albedo_srgb: Floats, photograph: Bytes, share: float, alpha: Bytes) -> Bytes:
-    """(H, W, 3) uint8 sRGB: the albedo with a share of the photograph, mixed in linear light; black outside."""
+    """(H, W, 3) uint8 sRGB: the albedo blended with a share of the photograph in linear light; black outside."""
     left, top, width, height = cv2.boundingRect(alpha)
     window = np.s_[top : top + height, left : left + width]
     mixed = linear_from_unit(albedo_srgb[window])

@@ -1,4 +1,4 @@
-"""Stage 4: a sentence on how the person is lit, from the light itself or by a model that looks at the picture."""
+"""Stage 4: captions the lighting of the person, from the light's parameters or by a vision model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CaptionStage(Stage[RelightParams]):
 
 
 def light_sentence(truth: Mapping[str, Any]) -> str:
-    """What is known of a light, in words: contrast, hardness, colour, side, highlight, shadow, brightness.
+    """Describes a light in words: contrast, hardness, colour, side, highlight, shadow, brightness.
 
     Args:
         truth: a pair's ``params.json``.

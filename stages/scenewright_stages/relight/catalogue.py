@@ -1,4 +1,4 @@
-"""The index files of a relighting data set: ``metadata.jsonl`` (Hugging Face's imagefolder) and ``croissant.json``."""
+"""Writes the index files of a relighting data set: ``metadata.jsonl`` (Hugging Face) and ``croissant.json``."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _line(entry: CatalogueEntry) -> dict[str, Any]:
 
 
 def _light(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is known of the new light, and of the photograph's own."""
+    """Columns about the new light and the photograph's original light."""
     light, own = metrics["light"], metrics["target_light"] or UNKNOWN_LIGHT
     shadow = metrics["shadow"] or {"pattern": "none", "opacity": 0.0, "softness": 0.0, "seed": ""}
     return {

@@ -1,7 +1,7 @@
-"""Stage 3: the albedo in a new light, and the truth about that light.
+"""Stage 3: relights the albedo, and records the true light.
 
-The surface comes from the normals backend; where it knows faces, their noses and chins cast shadows. The light is made
-as strong as its draw says, so that a pair tells nothing about which of the two is the brighter one.
+The normals backend gives the surface; if it detects faces, their noses and chins cast shadows. The light's strength is
+set to a drawn luminance ratio, so that brightness does not reveal which image of a pair is the relit one.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _SMALL_SIDE = 128
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What the light falls on.
+    """The surface to be lit.
 
     Attributes:
         albedo: (H, W, 3) uint8 sRGB.
         alpha: (H, W) uint8, the person's matte.
         normals: (H, W, 3) float32 unit vectors, camera frame.
-        meshes: (468, 3) points of each known face, pixels.
+        meshes: (468, 3) points of each detected face, pixels.
     """
 
     albedo: Bytes
@@ -59,7 +59,7 @@ class Surface:
 
 
 class DegradeStage(Stage[RelightParams]):
-    """Shades the person in a new light."""
+    """Relights the person."""
 
     def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
@@ -69,10 +69,10 @@ class DegradeStage(Stage[RelightParams]):
         self.chain = BackendChain(NORMALS, (name,), context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
-        """Writes the person in the new light, black where no person is, and the light.
+        """Writes the relit person, black outside, and the light's parameters.
 
         Raises:
-            SampleRejected: the light changes less than the spec asks for (``same-light``).
+            SampleRejected: the light changes less than the spec requires (``same-light``).
         """
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         albedo = read_rgb(inputs.path("albedo", "albedo"))
@@ -96,7 +96,7 @@ class DegradeStage(Stage[RelightParams]):
         light = write_json(inputs.workspace / "params.json", truth)
         outputs: dict[str, Any] = {"degraded": Pixels(degraded), "params": light}
         if self.params.keeps("stage_3"):
-            # Pixels of their own: what is kept is compressed, what the next stage reads is not.
+            # Separate Pixels objects, because kept images are compressed and intermediate ones are not.
             outputs |= {
                 "kept_degraded": Pixels(degraded),
                 "kept_params": light,
@@ -107,7 +107,7 @@ class DegradeStage(Stage[RelightParams]):
 
 
 def _shape(backend: NormalEstimator, srgb: Floats, matte: Floats) -> tuple[Floats, tuple[NDArray[np.float64], ...]]:
-    """Normals, and the faces that the backend knows."""
+    """Normals and the backend's face meshes."""
     if isinstance(backend, FaceShapeEstimator):
         normals, meshes = backend.estimate_with_faces(srgb, matte)
         return normals, tuple(meshes)
@@ -115,7 +115,7 @@ def _shape(backend: NormalEstimator, srgb: Floats, matte: Floats) -> tuple[Float
 
 
 def check_gate(gates: PairGatesParams, change: float) -> None:
-    """Raises SampleRejected (``same-light``) for a pair that shows hardly another light."""
+    """Raises SampleRejected (``same-light``) if the light hardly changed."""
     if change < gates.least_light_change:
         raise SampleRejected(
             SAME_LIGHT, f"the light changes the person by {change:.2f} levels, less than {gates.least_light_change:g}"
@@ -123,7 +123,7 @@ def check_gate(gates: PairGatesParams, change: float) -> None:
 
 
 def arriving(surface: Surface, draw: Draw) -> Floats:
-    """(H, W) float32 in [0, 1]: the share of the direct light that patterns and faces let through."""
+    """(H, W) float32 in [0, 1]: visibility of the direct light after shadow patterns and face shadows."""
     shape = surface.alpha.shape
     arrives = np.ones(shape, np.float32) if draw.shadow is None else draw.shadow.arrives(shape)
     cast = cast_shadows(shape, surface.meshes, draw.light.direction, draw.light.hardness)
@@ -131,7 +131,7 @@ def arriving(surface: Surface, draw: Draw) -> Floats:
 
 
 def exposed(draw: Draw, surface: Surface, photograph: Bytes, arrives: Floats) -> Draw:
-    """The draw with the gain that gives its luminance ratio; as it is when it has none."""
+    """The draw with the gain for its luminance ratio; unchanged if it has no ratio."""
     if draw.luminance_ratio is None:
         return draw
     step = _step(surface.alpha.shape)
@@ -152,7 +152,7 @@ def relit(surface: Surface, draw: Draw, arrives: Floats) -> Bytes:
     """(H, W, 3) uint8 sRGB: the person in the new light; black where alpha is 0.
 
     Args:
-        surface: what the light falls on.
+        surface: to be lit.
         draw: the light.
         arrives: see :func:`arriving`.
     """
@@ -170,9 +170,9 @@ def relit(surface: Surface, draw: Draw, arrives: Floats) -> Bytes:
 
 
 def measures(photograph: Bytes, degraded: Bytes, surface: Surface) -> dict[str, Any]:
-    """What the pair shows: how far the light changed, how bright it got, and the light that the photograph had.
+    """Metrics of the pair: change of light, change of brightness, and the photograph's original light.
 
-    ``target_light`` is fitted to photograph and albedo; null where they do not tell.
+    ``target_light`` is fitted to photograph and albedo; null if the fit is undetermined.
     """
     alpha, step = surface.alpha, _step(surface.alpha.shape)
     inside = alpha[::step, ::step] == 255
@@ -190,13 +190,13 @@ def measures(photograph: Bytes, degraded: Bytes, surface: Surface) -> dict[str, 
 
 
 def light_change(photograph: Bytes, degraded: Bytes, alpha: Bytes) -> float:
-    """Mean difference of the relit person from the photographed one, in levels of 255."""
+    """Mean difference between the relit and the photographed person, in levels of 255."""
     difference = cv2.mean(cv2.absdiff(photograph, degraded), alpha)
     return round(sum(difference[:3]) / 3, 3)
 
 
 def _step(shape: tuple[int, ...]) -> int:
-    """Every so many pixels are looked at."""
+    """Stride for subsampling the pixels."""
     return max(1, max(shape) // _SMALL_SIDE)
 
 

@@ -1,4 +1,4 @@
-"""Parameters of the new light: which kinds are drawn how often, and from which ranges."""
+"""Parameters of the new light: how often each kind is drawn, and from which ranges."""
 
 from __future__ import annotations
 

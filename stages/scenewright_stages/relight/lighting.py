@@ -1,4 +1,4 @@
-"""Which new light a sample gets: seeded draws from the ranges of the spec, as plain data that goes into its files."""
+"""Draws the new light of a sample from the ranges of the spec, seeded, as plain data for its metadata."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FROM_THE_CAMERA = (0.0, 0.0, -1.0)
 
 @dataclass(frozen=True)
 class Shadow:
-    """A procedural shadow: `opacity` is the share of the direct light that its darkest part takes away.
+    """A procedural shadow pattern.
 
     Attributes:
         pattern: its kind.
-        opacity: in [0, 1].
+        opacity: share of the direct light that its darkest part blocks, in [0, 1].
         softness: of its edge, as a share of the image's longer side.
         seed: of the pattern.
     """
@@ -36,7 +36,7 @@ class Shadow:
     seed: int
 
     def arrives(self, shape: tuple[int, int]) -> Floats:
-        """(H, W) float32 in [0, 1]: the share of the direct light that arrives."""
+        """(H, W) float32 in [0, 1]: the share of the direct light that passes."""
         generator = np.random.default_rng(self.seed)
         return shadow_pattern(self.pattern, shape, generator, self.softness, self.opacity)
 
@@ -47,9 +47,9 @@ class Draw:
 
     Attributes:
         degradation: its kind.
-        light: its gain is 1 until the stage knows the person.
+        light: its gain stays 1 until the stage adjusts it to the person.
         shadow: a pattern in the direct light.
-        luminance_ratio: wanted mean luminance of the person over that in the photograph; None: as the light is.
+        luminance_ratio: target mean luminance of the person relative to the photograph; None for no adjustment.
     """
 
     degradation: Degradation
@@ -58,7 +58,7 @@ class Draw:
     luminance_ratio: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; :meth:`from_dict` takes them back."""
+        """Plain JSON values; the inverse of :meth:`from_dict`."""
         return {
             "degradation": self.degradation,
             "light": self.light.as_dict(),
@@ -68,7 +68,7 @@ class Draw:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Draw:
-        """The draw that a ``params.json`` holds."""
+        """Reads the draw from ``params.json``."""
         shadow = values["shadow"]
         return cls(
             values["degradation"],
@@ -79,7 +79,7 @@ class Draw:
 
 
 def normalised(weights: WeightsParams) -> dict[Degradation, float]:
-    """Probability of each kind of light; they add up to 1."""
+    """Probability of each kind of light; sums to 1."""
     given: dict[Degradation, float] = {
         "softShading": weights.soft_shading,
         "hardShadow": weights.hard_shadow,
@@ -91,14 +91,14 @@ def normalised(weights: WeightsParams) -> dict[Degradation, float]:
 
 
 def drawn(params: DegradationParams, seed: int) -> Draw:
-    """The light of one sample. Always the same number of draws: changing one range leaves the other values alone."""
+    """The light of one sample. The number of draws is constant, so changing one range leaves other values unchanged."""
     generator = np.random.default_rng(seed)
     choices = generator.random(5)
     probabilities = normalised(params.weights)
     kind = _chosen(list(probabilities), list(probabilities.values()), choices[0])
     light = _light(params, kind, generator)
     shadow = _shadow(params, kind, choices[1:], int(generator.integers(2**63)))
-    # A stream of its own, so that what it draws left the directions and patterns of older data sets alone.
+    # A separate random stream, so that older data sets keep their directions and patterns.
     more = np.random.default_rng([seed, 1])
     shares = more.random(4)
     ratio = None if params.exposure == "asLit" else _between(params.luminance_ratio_range, shares[0])
@@ -126,7 +126,7 @@ def _light(params: DegradationParams, kind: Degradation, generator: np.random.Ge
         ),
     )
     if kind == "hardShadow":
-        # Even light, so that only the pattern changes the person.
+        # Uniform light, so that only the pattern changes the person.
         return Light(FROM_THE_CAMERA, light.ambient, light.colour_linear, 0.0)
     return light
 
@@ -147,7 +147,7 @@ def _with_second(light: Light, params: DegradationParams, generator: np.random.G
 
 
 def _colour(kelvin: list[float], share: float) -> tuple[float, float, float]:
-    """Evenly in the inverse temperature, as colours look evenly spaced then."""
+    """Interpolates in inverse temperature (mireds), which is perceptually even."""
     return colour_of_kelvin(1.0 / _between([1.0 / kelvin[0], 1.0 / kelvin[1]], share))
 
 
@@ -162,7 +162,7 @@ def _shadow(params: DegradationParams, kind: Degradation, choices: NDArray[np.fl
 
 
 def _chosen(names: Any, probabilities: list[float], draw: float) -> Any:
-    """The name whose part of [0, 1) the draw falls into; one of probability 0 is never chosen."""
+    """The name whose interval of [0, 1) contains the draw; never one with probability 0."""
     total = 0.0
     for name, probability in zip(names, probabilities, strict=True):
         total += probability

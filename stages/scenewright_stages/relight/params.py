@@ -278,13 +278,13 @@ class RelightParams(Params):
         return not any(named) and all(block.backend == type(block)().backend for block in blocks)
 
     def segmenters(self) -> tuple[Segmenter, ...]:
-        """The backends that may segment, in the order in which they are asked."""
+        """The segmentation backends, in fallback order."""
         if self.preset == "mvp":
             return ("sam3", "sam2")
         return tuple(self.segmentation.backends) or (self.segmentation.backend,)
 
     def albedo_methods(self) -> tuple[AlbedoMethod, ...]:
-        """The backends that may estimate the albedo, in order."""
+        """The albedo backends, in fallback order."""
         if self.preset == "mvp":
             return ("retinex", "lab")
         return tuple(self.albedo.backends) or (self.albedo.backend,)
@@ -298,5 +298,5 @@ class RelightParams(Params):
         return folder in self.keep
 
     def variant_suffixes(self) -> tuple[str, ...]:
-        """What is added to a sample's id for each of its lights; nothing when there is one."""
+        """Suffixes of the sample id, one per light; empty if there is only one light."""
         return tuple(f"_v{number}" for number in range(self.variants)) if self.variants > 1 else ()

@@ -1,4 +1,4 @@
-"""The relighting pipeline as data: image -> person -> albedo -> new light -> back on the background."""
+"""The relighting pipeline as data: segment -> albedo -> degrade (new light) -> recombine -> caption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL_THREADS = 16
 
 
 def segment_stage(params: RelightParams) -> StageSpec:
-    """Finds the person: soft matte, binary mask, foreground free of background colour, background."""
+    """Segments the person: soft matte, binary mask, decontaminated foreground, background."""
     backends, block = params.segmenters(), params.segmentation
     choice = BackendChoice("segment", backends, block.variant, block.precision)
     return StageSpec(
@@ -56,7 +56,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
 
 
 def albedo_stage(params: RelightParams) -> StageSpec:
-    """Takes the photograph's own light off the person."""
+    """Removes the photograph's lighting from the person."""
     backends, block = params.albedo_methods(), params.albedo
     choice = BackendChoice("albedo", backends, block.variant, block.precision)
     return StageSpec(
@@ -81,7 +81,7 @@ def albedo_stage(params: RelightParams) -> StageSpec:
 
 
 def degrade_stage(params: RelightParams) -> StageSpec:
-    """Puts the albedo into a new light, as often as there are variants."""
+    """Relights the albedo, once per variant."""
     backend, block = params.normal_method(), params.normals
     choice = BackendChoice("normals", (backend,), block.variant, block.precision)
     return StageSpec(
@@ -109,7 +109,7 @@ def degrade_stage(params: RelightParams) -> StageSpec:
 
 
 def recombine_stage(params: RelightParams) -> StageSpec:
-    """Puts the relit person back on the original background and writes what is known of the pair."""
+    """Composites the relit person over the original background and writes the pair's metadata."""
     captioned = params.caption.backend != "none"
     metadata = f"{WORK}/metadata.json" if captioned else "outputs/{sample}_metadata.json"
     return StageSpec(
@@ -135,7 +135,7 @@ def recombine_stage(params: RelightParams) -> StageSpec:
 
 
 def caption_stage(params: RelightParams) -> StageSpec:
-    """Says in a sentence how the person is lit."""
+    """Captions the lighting."""
     backend, block = params.caption.backend, params.caption
     choice = BackendChoice("caption", (backend,), block.variant, block.precision)
     return StageSpec(
@@ -155,13 +155,13 @@ def caption_stage(params: RelightParams) -> StageSpec:
 
 
 def _variants(params: RelightParams) -> Expansion | None:
-    """One child for each light; none where there is one light only."""
+    """One child per light; no expansion if there is only one light."""
     children = [Child(suffix) for suffix in params.variant_suffixes()]
     return (lambda sample: children) if children else None
 
 
 def stages(params: RelightParams) -> tuple[StageSpec, ...]:
-    """The chain, in the order in which it runs."""
+    """The stages in execution order."""
     chain = (segment_stage(params), albedo_stage(params), degrade_stage(params), recombine_stage(params))
     return chain if params.caption.backend == "none" else (*chain, caption_stage(params))
 
@@ -174,32 +174,32 @@ def _image(name: str, path: str, channels: int = 3, result: bool = True) -> Outp
 
 
 def _between(name: str, channels: int = 3) -> OutputContract:
-    """An image that the next stages read; kept images are others, so changing `keep` never recomputes anything."""
+    """An intermediate image; kept images are separate outputs, so changing `keep` never recomputes anything."""
     return _image(name, f"{WORK}/{name}.png", channels, result=False)
 
 
 def _kept(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
-    """An image of a stage's folder, when that is kept."""
+    """An image in a stage's result folder, if that folder is kept."""
     return (_image(KEPT + name, f"{folder}/{{sample}}_{name}.png", channels),) if params.keeps(folder) else ()
 
 
 def _light(name: str, path: str, result: bool = True) -> OutputContract:
-    """The truth about a new light."""
+    """The parameters of a new light."""
     return OutputContract(name, path, "json", result=result, json_keys=("degradation", "light", "seed"))
 
 
 def _facts(name: str) -> OutputContract:
-    """What later stages put into the metadata."""
+    """Facts that later stages copy into the metadata."""
     return OutputContract("facts", f"{WORK}/{name}.json", "json", result=False, json_keys=("backend",))
 
 
 def _resources(choice: BackendChoice) -> Resources:
-    """A GPU only where a model backend is in use: the weightless chain runs on CPUs throughout."""
+    """Resources of a stage: a GPU for a model backend, otherwise a CPU."""
     return stage_resources([choice], cpu=8.0, memory_gib=24.0, scratch_gib=16.0)
 
 
 def _threads(choice: BackendChoice) -> int:
-    """How many samples are in work at a time: 0 means one for each CPU."""
+    """Number of concurrent samples; 0 means one per CPU."""
     return MODEL_THREADS if runs_on_gpu(choice) else 0
 
 

@@ -1,4 +1,4 @@
-"""Stage 3.5: the relit person back on the background, and all that is known of the pair."""
+"""Stage 3.5: composites the relit person over the background, and writes the pair's metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecombineStage(Stage[RelightParams]):
         one_thread_each()
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
-        """Writes the relit picture and its metadata."""
+        """Writes the relit image and its metadata."""
         whole, alpha = read_rgba(inputs.path("segment", "layers"))
         degraded = read_rgb(inputs.path("degrade", "degraded"))
         output = composite(degraded, self._background(inputs, whole, alpha), alpha)
@@ -71,7 +71,7 @@ class RecombineStage(Stage[RelightParams]):
 
 
 def split_of(person: str, shares: HeldOutParams) -> str:
-    """Train, validation or test: drawn by the name alone, so that further photographs move none into another split."""
+    """Train, validation or test; depends on the name only, so adding photographs never moves others between splits."""
     digest = hashlib.blake2b(f"split\0{person}".encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
     if place < shares.test:

@@ -1,4 +1,4 @@
-"""The page of a relighting data set: what the shared overview does not know, which is lights and their directions."""
+"""Report page of a relighting data set: adds lights and their directions to the shared overview."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: the person, as a soft matte and as colours free of the background."""
+"""Stage 1: segments the person into a soft matte and foreground colours free of the background."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Box = tuple[int, int, int, int]
 
 
 class SegmentStage(Stage[RelightParams]):
-    """Finds the person of a photograph."""
+    """Segments the person of a photograph."""
 
     def __init__(self, context: StageContext[RelightParams]) -> None:
         super().__init__(context)
@@ -58,12 +58,12 @@ class SegmentStage(Stage[RelightParams]):
             self.chain = BackendChain(SEGMENT, others, context.models, options, block.variant)
 
     def process(self, sample: Sample, inputs: StageInputs[RelightParams]) -> StageResult:
-        """Writes the photograph, its foreground and background, matte, mask, and what is known of them.
+        """Writes the photograph, its foreground and background, matte, mask, and metadata.
 
         Raises:
-            SampleRejected: no person is in the picture (reason ``no-subject``), or a gate of the spec is not passed
+            SampleRejected: the image shows no person (reason ``no-subject``) or fails a gate of the spec
                 (``low-score``, ``rough-outline``).
-            SampleError: the photograph or its supplied mask cannot be used.
+            SampleError: the photograph or its supplied mask is unusable.
         """
         photograph = read_photograph(inputs.source)
         person, use = self._find(sample, inputs, photograph.srgb)
@@ -97,7 +97,7 @@ class SegmentStage(Stage[RelightParams]):
             raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
         subject = Subject(text=self.params.segmentation.prompt, box=self._box(sample, srgb))
         try:
-            # Here the text is a hint: a backend that reads none looks for a person anyway.
+            # The text is only a hint: a backend without text prompts looks for a person anyway.
             return self.chain.call(
                 lambda backend: backend.segment(srgb, subject.limited_to(backend.reads), inputs.seed)
             )
@@ -107,7 +107,7 @@ class SegmentStage(Stage[RelightParams]):
             raise
 
     def _box(self, sample: Sample, srgb: Floats) -> Box | None:
-        """Of the listing, else of the spec, in pixels."""
+        """The box from the listing, or else from the spec, in pixels."""
         shares = sample.attributes.get("box") or self.params.segmentation.box
         if not shares:
             return None
@@ -147,7 +147,7 @@ class SegmentStage(Stage[RelightParams]):
 
 
 def check_gates(gates: PairGatesParams, score: float, edge_error: float) -> None:
-    """Raises SampleRejected (``low-score``, ``rough-outline``) for a person that was not cut out well enough."""
+    """Raises SampleRejected (``low-score``, ``rough-outline``) if the cut-out is not good enough."""
     if score < gates.least_score:
         raise SampleRejected(LOW_SCORE, f"the score {score:.3f} is below {gates.least_score:g}")
     if edge_error > gates.largest_edge_error:
@@ -157,10 +157,10 @@ def check_gates(gates: PairGatesParams, score: float, edge_error: float) -> None
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
-    """(H, W) uint8 of a supplied mask: its alpha channel when it has one, else its brightness.
+    """(H, W) uint8 of a supplied mask: its alpha channel if it has one, else its brightness.
 
     Raises:
-        SampleError: it cannot be read (``MaskUnreadable``) or has another size (``MaskSizeDiffers``).
+        SampleError: it cannot be read (``MaskUnreadable``) or has the wrong size (``MaskSizeDiffers``).
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -176,11 +176,11 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
 
 
 def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
-    """(H, W) float32 matte of a supplied mask: as it is when it is soft, else with a soft edge of that radius."""
+    """(H, W) float32 matte of a supplied mask; a hard mask gets a soft edge of that radius."""
     low, high = SOFT_LEVELS
     soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
     if mask.max(initial=0) <= 1:
-        # Class masks hold 0 and 1.
+        # Class masks contain 0 and 1.
         mask, soft = mask * 255, False
     binary = mask >= 128
     if soft or radius < 1 or not binary.any() or binary.all():

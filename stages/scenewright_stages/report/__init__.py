@@ -1,1 +1,1 @@
-"""Drawing report pages: what the pages of all pipelines have in common."""
+"""Renders report pages: the part that the pages of all pipelines have in common."""

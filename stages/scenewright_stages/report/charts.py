@@ -1,6 +1,6 @@
-"""Small charts as inline SVG, histograms and the directions of lights, and numbers as people read them.
+"""Small inline SVG charts (histograms, light directions) and human-readable numbers.
 
-Deterministic text, coloured by the page.
+The output is deterministic; the page's CSS sets the colours.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Distribution:
     """A histogram.
 
     Attributes:
-        counts: by bin, evenly wide from `low` to `high`.
-        unit: shown behind the ends.
+        counts: by bin; bins are equally wide from `low` to `high`.
+        unit: shown after the two limits.
     """
 
     title: str
@@ -50,7 +50,7 @@ class LightPoint:
 def distribution(
     title: str, values: Sequence[float], unit: str = "", digits: int = 2, note: str = "", bins: int = BINS
 ) -> Distribution | None:
-    """The histogram of some values; None when there are none."""
+    """The histogram of some values; None without values."""
     found: NDArray[np.float64] = np.asarray(values, np.float64)
     if found.size == 0:
         return None
@@ -80,7 +80,7 @@ def histogram_svg(shown: Distribution) -> Markup:
 
 
 def sphere_svg(lights: Sequence[LightPoint]) -> Markup:
-    """Directions of lights on the half sphere that faces the camera, as the camera sees it; faint: ambient."""
+    """Light directions on the hemisphere facing the camera, as the camera sees it; ambient light is drawn faint."""
     rings = "".join(f'<circle class="ring" r="{_SPHERE * np.cos(np.radians(angle)):.1f}"/>' for angle in _RINGS)
     dots = "".join(
         f'<circle class="light" cx="{_SPHERE * light.x:.1f}" cy="{-_SPHERE * light.y:.1f}" r="2.6" '
@@ -105,7 +105,7 @@ def _bin_text(shown: Distribution, position: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Such as 0.4 s, 12 s, 1 min 42 s or 2 h 5 min."""
+    """A duration such as 0.4 s, 12 s, 1 min 42 s or 2 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -118,7 +118,7 @@ def duration_text(seconds: float) -> str:
 
 
 def number_text(value: float | None, digits: int) -> str:
-    """A value with that many decimals; a dash when there is none or it is not finite."""
+    """A value with `digits` decimals; a dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.{digits}f}".replace(",", "\u202f")

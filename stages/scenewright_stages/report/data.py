@@ -1,6 +1,6 @@
-"""What every report page shows, as plain data; nothing here reads files or clocks.
+"""Plain data that every report page shows, and the overview of several samples. Reads no files and no clock.
 
-The pages of scenes and of data sets add their own to it; the overview of several samples is here.
+The pages of scenes and of data sets add their own types.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Evidence = Literal["measured", "model", "prior"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured number and what would be good.
+    """A measured number and its limit.
 
     Attributes:
-        value: None when it could not be measured (note says why).
-        unit: shown behind the value, such as "dB" or "%".
+        value: None if it could not be measured (`note` says why).
+        unit: shown after the value, such as "dB" or "%".
         better: which direction is good.
-        gate: the limit it must keep; None when there is none.
+        gate: the limit it must meet; None for no limit.
         digits: decimals shown.
-        note: what it measures, in words.
+        note: what it measures.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Metric:
 
     @property
     def passes(self) -> bool | None:
-        """Whether the gate is kept; None without a gate. A value that is missing or NaN does not pass."""
+        """Whether the value meets the gate; None without a gate. A missing or NaN value does not pass."""
         if self.gate is None or self.better == "neither":
             return None
         if self.value is None:
@@ -47,7 +47,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An effective parameter; default is what it would have been."""
+    """An effective parameter and its default."""
 
     name: str
     value: str
@@ -68,7 +68,7 @@ class Provenance:
         kind: "measured" (a sensor or a given file), "model" (learned weights) or "prior" (a stated
             assumption or extrapolation without evidence).
         weights: id and revision, empty without weights.
-        statement: plain words on how far to trust it.
+        statement: a sentence on how far to trust it.
     """
 
     stage: str
@@ -112,8 +112,8 @@ class IndexEntry:
     """One sample on the overview page.
 
     Attributes:
-        href: its own report, relative to the overview; empty when there is none.
-        message: for a failed sample its reason, for others a short result.
+        href: its own report, relative to the overview; empty if there is none.
+        message: reason of a failure, or a short result.
     """
 
     sample: str

@@ -1,8 +1,8 @@
-"""Drawing ``report.html``: what all pages have in common, and the overview of a job's samples.
+"""Renders ``report.html``: the common part of all pages, and the overview of a job's samples.
 
-A page is a template of the caller's, which extends ``base.html.j2``, and the data that it shows (`render_page`). Pages
-load nothing: pictures, video, splats and scripts are inside, and a content security policy forbids everything else.
-Same data, same bytes.
+The caller passes a template that extends ``base.html.j2``, and its data (`render_page`). Pages are self-contained:
+images, video, splats and scripts are embedded, and a content security policy forbids loading anything. Equal data
+gives equal bytes.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def render_page(template: Path, report: object, scripts: Sequence[str] = (), **v
     """A page as HTML text (UTF-8).
 
     Args:
-        template: file of the page. It may extend and include the templates beside it and those of this package.
-        report: what the page shows; its ``title`` names the page.
-        scripts: texts that may run beside the script of every page.
-        values: what else the template uses.
+        template: the page's template file. It may extend and include the templates beside it and those of this package.
+        report: the page's data; its ``title`` is the page title.
+        scripts: texts of scripts allowed to run, besides the script of every page.
+        values: further variables of the template.
     """
     page = _environment(template.parent).get_template(template.name)
     return page.render(report=report, policy=_content_policy([_page_script(), *scripts]), **values)
@@ -50,7 +50,7 @@ def render_index(data: IndexData) -> str:
     """The overview of several samples as HTML text (UTF-8).
 
     Raises:
-        ValueError: for a link that leaves the page's own folder.
+        ValueError: a link leaves the page's folder.
     """
     check_links(entry.href for entry in data.entries)
     counts = Counter(entry.state for entry in data.entries)
@@ -68,7 +68,7 @@ def _worst_first(entry: IndexEntry) -> tuple[int, str]:
 
 
 def check_links(links: Iterable[str]) -> None:
-    """Links come from sample names: none may run a script or leave the folder of the page.
+    """Checks that no link runs a script or leaves the page's folder, because links contain sample names.
 
     Raises:
         ValueError: a link does.
@@ -79,9 +79,9 @@ def check_links(links: Iterable[str]) -> None:
 
 
 def _content_policy(scripts: list[str]) -> str:
-    """Only these very scripts run, and nothing is loaded from anywhere.
+    """Content security policy that allows only these scripts and forbids loading anything.
 
-    Spark compiles its own WebAssembly and starts its workers from blob: URLs.
+    The viewer Spark needs exceptions: it compiles its own WebAssembly and starts workers from blob: URLs.
     """
     hashes = " ".join(f"'sha256-{_sha256_base64(script)}'" for script in scripts)
     return (

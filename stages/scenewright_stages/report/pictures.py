@@ -1,4 +1,4 @@
-"""Pictures and videos as bytes that a page can embed."""
+"""Encodes images and videos for embedding in a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.colour import depth_colours, depth_limits, turbo
 
 _JPEG_QUALITY = 88
-# Pixels without a depth: a grey that the turbo map does not contain.
+# Grey for pixels without depth; the turbo colour map does not contain it.
 _INVALID_GREY = 96
 _MASK_COLOUR = np.array([255, 149, 0], np.float32)
 _MASK_OPACITY = 0.65
@@ -22,11 +22,11 @@ _MASK_OPACITY = 0.65
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded image with the words that belong to it.
+    """An encoded image with alt text and caption.
 
     Attributes:
         data: the file's bytes, of that media type.
-        alt: what it shows, for people who do not see it.
+        alt: alternative text.
         caption: a line below it; may be empty.
     """
 
@@ -69,7 +69,7 @@ class Video:
 
 
 def data_uri(media_type: str, data: bytes) -> str:
-    """RFC 2397 URI that holds the bytes themselves."""
+    """The data as an RFC 2397 ``data:`` URI."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -77,7 +77,7 @@ def photograph(srgb: NDArray[np.floating], alt: str, caption: str = "") -> Pictu
     """JPEG of an (H, W, 3) float image, sRGB in [0, 1].
 
     Raises:
-        ValueError: for another shape or values that are not finite.
+        ValueError: wrong shape, or values that are not finite.
     """
     return _encode(_as_bytes(srgb), alt, caption, ".jpg")
 
@@ -100,8 +100,8 @@ def depth_picture(
 ) -> DepthPicture:
     """An (H, W) depth map in metres as a PNG; pixels that are not finite and positive are grey.
 
-    Colours are linear in disparity, so that what is near keeps its detail. The range is the 2nd to
-    98th percentile unless one is given.
+    Colours are linear in disparity, which keeps detail in the foreground. The range defaults to the 2nd to 98th
+    percentile.
     """
     valid = np.isfinite(depth) & (depth > 0)
     near, far = depth_range or depth_limits(depth)

@@ -1,6 +1,6 @@
-"""Rows of a page from what a run recorded: parameters, failures, backends, times and links.
+"""Converts a run's records to rows of a page: parameters, failures, backends, times and links.
 
-Reporters of all pipelines call these functions on the outcomes of their samples; `data` holds the rows' types.
+The reporters of all pipelines call these functions on the outcomes of their samples; `data` defines the row types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def job_name(job: Mapping[str, Any]) -> str:
 
 
 def parameter_rows(value: BaseModel, default: BaseModel, prefix: str = "") -> Iterator[Parameter]:
-    """Every leaf of a block by its path in manifests, with its default."""
+    """Every leaf of a block by its manifest path, with its default."""
     for name, info in type(value).model_fields.items():
         own, usual = getattr(value, name), getattr(default, name)
         path = f"{prefix}{info.alias or name}"
@@ -32,14 +32,14 @@ def parameter_rows(value: BaseModel, default: BaseModel, prefix: str = "") -> It
 
 
 def shown(value: Any) -> str:
-    """A value as a manifest has it."""
+    """A value as written in a manifest."""
     if isinstance(value, list):
         return f"[{', '.join(shown(each) for each in value)}]"
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def failures_of(outcome: SampleOutcome) -> Iterator[Failure]:
-    """Why a sample has no result, by the index or by its stages."""
+    """Why a sample has no result, according to the index or its stages."""
     sample = outcome.sample
     if sample.rejected is not None:
         yield Failure(sample.id, "index", *sample.rejected)
@@ -54,7 +54,7 @@ def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
 
 
 def state_of(outcome: SampleOutcome, last_stage: str) -> State:
-    """How a sample ended whose result comes from `last_stage`."""
+    """How a sample ended, if its result comes from `last_stage`."""
     if next(failures_of(outcome), None) is not None:
         return "failed"
     last = outcome.records.get(last_stage)
@@ -74,7 +74,7 @@ def provenance_rows(records: Mapping[str, Record], evidence: Mapping[str, Eviden
 
     Args:
         records: of one sample, by stage.
-        evidence: what the results of a backend rest on; those not named are learned models.
+        evidence: basis of each backend's results; unlisted backends count as learned models.
     """
     for stage, record in records.items():
         for use in record.backends:
@@ -91,7 +91,7 @@ def weights_text(use: Mapping[str, str]) -> str:
 
 
 def links(outcome: SampleOutcome, stage: str, labels: Sequence[tuple[str, str]]) -> Iterator[Link]:
-    """The files of a stage that exist, given (output, label) pairs."""
+    """Links to the existing files of a stage, from (output, label) pairs."""
     record = outcome.records.get(stage)
     for name, label in labels:
         if record is not None and name in record.outputs:

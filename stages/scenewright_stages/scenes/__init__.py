@@ -1,1 +1,1 @@
-"""What the pipelines of scenes share: from the photograph at working size to the flight, its files and its page."""
+"""Shared by the scene pipelines: photograph preparation, frames, the flight, its files and the report page."""

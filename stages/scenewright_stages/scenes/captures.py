@@ -1,4 +1,4 @@
-"""The stage that reads a capture, how stages train on its photographs, and what a fixer sees of a scene."""
+"""Reads captures, trains scenes resumably on their photographs, and renders the views that fixers repair."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NOTABLE_SPAN = 1.25
 
 
 class CaptureStage(Stage[Any]):
-    """Undistorts and scales the photographs of a capture, and matches their exposure where that is asked for."""
+    """Undistorts and scales the photographs of a capture, and optionally matches their exposure."""
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes ``photographs.npz``."""
@@ -70,7 +70,7 @@ class CaptureStage(Stage[Any]):
 
 
 def _unmatched(photographs: PosedPhotographs, gains: NDArray[np.float64]) -> list[str]:
-    """Warns of photographs that stay as taken. Raises SampleError when all do."""
+    """Warnings about photographs whose exposure could not be matched. Raises SampleError if none could."""
     unknown = [
         each.name for each, gain in zip(photographs.photographs, gains, strict=True) if not np.isfinite(gain).all()
     ]
@@ -82,7 +82,7 @@ def _unmatched(photographs: PosedPhotographs, gains: NDArray[np.float64]) -> lis
 def _described(
     sample: Sample, inputs: StageInputs[Any], estimated: bool, time: str
 ) -> tuple[str, str, dict[str, Path]]:
-    """The file that holds the poses, the moment of fixed cameras, and all files by their path in the capture."""
+    """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
     paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
         pictures = {f"images/{photograph_name(role)}": path for role, path in paths.items() if is_image(role)}
@@ -94,17 +94,17 @@ def _described(
 
 
 def view_of(photograph: Photograph) -> View:
-    """The photograph as a fit sees it."""
+    """The photograph as a training view."""
     return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255)
 
 
 def views_of(photographs: PosedPhotographs, numbers: Iterable[int]) -> list[View]:
-    """Some of the photographs as views."""
+    """The selected photographs as training views."""
     return [view_of(photographs.photographs[number]) for number in numbers]
 
 
 def start_of(photographs: PosedPhotographs, numbers: Sequence[int], params: TrainingParams, seed: int) -> Start:
-    """Where Gaussians begin, seen from the training views alone."""
+    """Initial Gaussians, from the training views only."""
     chosen = [photographs.photographs[number] for number in numbers]
     return start_points(
         photographs.points,
@@ -117,7 +117,7 @@ def start_of(photographs: PosedPhotographs, numbers: Sequence[int], params: Trai
 
 
 def training_settings(params: TrainingParams, share: float = 1.0) -> TrainingSettings:
-    """The settings of a training that ends after a share of its steps."""
+    """Training settings, for a given share of the full number of steps."""
     steps = max(1, round(params.steps * share))
     return TrainingSettings(
         steps=steps,
@@ -138,7 +138,7 @@ def train_resumably(
     context: StageContext[Any],
     inputs: StageInputs[Any],
 ) -> GaussianScene:
-    """The trained scene; a process that is ended continues at the last segment, whose state the stage keeps.
+    """Trains a scene and saves its state after every segment, so that an interrupted process can resume.
 
     Raises:
         Abandoned: the process was asked to stop; the state is saved.
@@ -161,9 +161,9 @@ def train_resumably(
 
 @torch.no_grad()
 def flawed_view(scene: GaussianScene, camera: Camera, reference: Photograph, renderer: Renderer) -> FlawedView:
-    """A render and what a fixer may know of it, in pairs as in use.
+    """A render with the conditions that a fixer gets, the same for training pairs and for inference.
 
-    The reference is warped by the scene's own depth, and left out where the scene hides it.
+    The reference is warped by the scene's own depth and masked where the scene occludes it.
     """
     srgb, depth, alpha = _drawn(scene, camera, renderer)
     _, reference_depth, reference_alpha = _drawn(scene, reference.camera, renderer)
@@ -175,19 +175,19 @@ def flawed_view(scene: GaussianScene, camera: Camera, reference: Photograph, ren
 
 
 def _drawn(scene: GaussianScene, camera: Camera, renderer: Renderer) -> tuple[NDArray[np.float32], ...]:
-    """Colours in [0, 1], depth and coverage on the CPU."""
+    """Rendered colours in [0, 1], depth and coverage, on the CPU."""
     rendering = renderer.render(scene, [camera])
     planes = rendering.rgb[0].clamp(0, 1), rendering.depth[0], rendering.alpha[0].clamp(0, 1)
     return tuple(plane.cpu().numpy() for plane in planes)
 
 
 def shots_facts(photographs: PosedPhotographs) -> list[ShotFacts]:
-    """What the index knows of the photographs."""
+    """Facts about the photographs for the index."""
     return [shot_facts(each.camera, each.name, each.number) for each in photographs.photographs]
 
 
 def shot_facts(camera: Camera, name: str = "", number: int = 0) -> ShotFacts:
-    """What the index knows of a photograph from a camera."""
+    """Facts about a photograph for the index, from its camera."""
     pose = camera.world_from_camera
     centre, rotation = map(tuple, (pose[:3, 3].tolist(), quaternion_from_rotation(pose[:3, :3]).tolist()))
     return ShotFacts(name, number, centre, rotation)

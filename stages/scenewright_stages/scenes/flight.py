@@ -1,4 +1,4 @@
-"""The flight through a scene: the pictures along a path, and the holes that a moved camera reveals."""
+"""Renders the flight through a scene, and finds the holes that a moved camera reveals."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def cameras_along(frames: Sequence[Frame], trajectory: Trajectory) -> list[Camer
 
 @dataclass(frozen=True, eq=False)
 class Flight:
-    """The pictures along a path.
+    """The images along a path.
 
     Attributes:
-        cameras: F of them.
+        cameras: F cameras.
         srgb: (F, H, W, 3) uint8.
-        depth: (F, H, W) float32 metres; 0 where nothing is.
-        uncovered: share of uncovered pixels of each frame.
+        depth: (F, H, W) float32 metres; 0 where nothing is hit.
+        uncovered: share of uncovered pixels per frame.
     """
 
     cameras: list[Camera]
@@ -52,7 +52,7 @@ class Flight:
 def fly(
     scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progress: Callable[[float, str], None]
 ) -> Flight:
-    """Renders the whole path in batches on a black background; one batch is stored while the next is drawn."""
+    """Renders the whole path in batches on a black background; copies one batch while the next one renders."""
     shape = (len(cameras), cameras[0].height, cameras[0].width)
     flight = Flight(cameras, np.empty((*shape, 3), np.uint8), np.empty(shape, np.float32), [])
     for srgb, depth, uncovered in arrived(_batches(scene, cameras, renderer, progress)):
@@ -65,7 +65,7 @@ def fly(
 def _batches(
     scene: GaussianScene, cameras: list[Camera], renderer: Renderer, progress: Callable[[float, str], None]
 ) -> Iterator[HostCopy]:
-    """Colour, depth, and the number of uncovered pixels."""
+    """Batches of colour, depth, and the number of uncovered pixels."""
     for start in range(0, len(cameras), CAMERAS_PER_BATCH):
         progress(0.8 * start / len(cameras), f"frame {start}/{len(cameras)}")
         with torch.no_grad():
@@ -76,10 +76,10 @@ def _batches(
 
 
 def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) bool: the pixels to fill, given those whose accumulated alpha is below the limit, (H, W) bool.
+    """(H, W) bool: the pixels to fill, from the (H, W) mask of pixels with too little accumulated alpha.
 
-    Specks of up to three pixels are left alone. Holes grow, because the pixels beside them are half-transparent
-    mixtures: by two pixels, gaps between stretched Gaussians (up to 40 pixels) by one.
+    Ignores specks of up to three pixels. Dilates holes, because pixels at their border are half transparent: by two
+    pixels, and by one for gaps between stretched Gaussians (up to 40 pixels).
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered.view(np.uint8), connectivity=8)
     area = stats[:, cv2.CC_STAT_AREA]

@@ -1,7 +1,7 @@
-"""Frames: the views that a scene is built from, how they are stored, and what they become.
+"""Frames, the views that a scene is built from, and their storage.
 
-A frame becomes Gaussians (`gaussians_of`) and a view that supervises a fit (`training_view`). The stages of a scene
-pipeline hand frames to each other as one ``.npz`` file.
+A frame becomes Gaussians (`gaussians_of`) and a view that supervises training (`training_view`). The stages of a scene
+pipeline pass frames to each other as one ``.npz`` file.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Frame:
     """One view with its buffers.
 
     Attributes:
-        kind: where the view comes from, in the pipeline's own words, such as ``input`` for the photograph.
+        kind: origin of the view, defined by the pipeline, such as ``input`` for the photograph.
         srgb: (H, W, 3) float32 sRGB in [0, 1].
-        depth: (H, W) float32 z-depth in metres; 0 where there is none.
-        inpaint: (H, W) bool; True means that the pixel is supervised in training.
-        inpaint_without_edge: (H, W) bool; what is left of `inpaint` after the edge and confidence masks. These pixels
-            become Gaussians.
+        depth: (H, W) float32 z-depth in metres; 0 if unknown.
+        inpaint: (H, W) bool; True for pixels that are supervised in training.
+        inpaint_without_edge: (H, W) bool; `inpaint` without the edge and confidence masks. These pixels become
+            Gaussians.
         confident: (H, W) bool; where the depth estimate is trusted.
         camera: intrinsics and `camera_from_world`.
-        far: (H, W) bool; sky and other points on the far shell, which no measure of the scene counts. None by default.
+        far: (H, W) bool; sky and other points on the far shell, which scene measurements ignore. None by default.
 
     Raises:
-        ValueError: a buffer has not the camera's size, or a depth is negative or not finite.
+        ValueError: a buffer's size differs from the camera's, or a depth is negative or not finite.
     """
 
     kind: str
@@ -67,14 +67,14 @@ class Frame:
 
     @property
     def near(self) -> NDArray[np.bool_]:
-        """(H, W) bool: pixels with a depth that are not far; all pixels with a depth when there is nothing else."""
+        """(H, W) bool: pixels with depth that are not far; if there are none, all pixels with depth."""
         seen = self.depth > 0
         near = seen & ~self.far
         return near if near.any() else seen
 
     @property
     def median_depth(self) -> float:
-        """Of the near pixels, metres; 1 without any depth. Lengths of a fit are relative to it."""
+        """Median depth of the near pixels in metres; 1 without any depth. Training scales lengths by it."""
         near = self.near
         return float(np.median(self.depth[near])) if near.any() else 1.0
 
@@ -97,14 +97,14 @@ def load_frames(path: Path) -> list[Frame]:
 
 
 def gaussians_of(frame: Frame, opacity: float, device: torch.device | str = "cpu") -> GaussianScene:
-    """One Gaussian for each pixel that survived the frame's masks."""
+    """One Gaussian per pixel that passes the frame's masks."""
     buffers = (frame.srgb, frame.depth, frame.inpaint_without_edge)
     srgb, depth, mask = (torch.as_tensor(buffer, device=device) for buffer in buffers)
     return GaussianScene.from_rgbd(srgb, depth, frame.camera, mask, opacity)
 
 
 def training_view(frame: Frame, device: torch.device) -> View:
-    """The frame as a fit sees it: its colour where it supervises."""
+    """The frame as a training view: its colour and the mask of supervised pixels."""
     return View(
         camera=frame.camera,
         srgb=torch.as_tensor(frame.srgb, device=device),
@@ -113,7 +113,7 @@ def training_view(frame: Frame, device: torch.device) -> View:
 
 
 def stage_renderer(settings: ModelSettings) -> Renderer:
-    """The renderer of the device that the job's models run on."""
+    """The renderer for the device on which the job's models run."""
     return renderer_for("auto", None if settings.device == "auto" else settings.device)
 
 

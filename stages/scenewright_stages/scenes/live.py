@@ -1,8 +1,8 @@
-"""Shows a scene in a Rerun viewer while the stages work on it.
+"""Shows a scene in a live Rerun viewer while the stages work on it.
 
 Each stage process sends its data under the sample's recording id, and the viewer joins them. ``scene.rrd`` is written
-separately (:mod:`scenewright_stages.scenes.rerun`). A viewer never fails a run: after one failure or timeout it gets
-nothing more, and the log says so.
+separately (:mod:`scenewright_stages.scenes.rerun`). A viewer never fails a run: after one failure or timeout the
+process logs it and sends nothing more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 10.0
 
 
 class LiveViewer:
-    """A viewer at an address such as ``rerun+http://10.0.0.5:9876/proxy``; with an empty one nothing is sent."""
+    """A viewer at an address such as ``rerun+http://10.0.0.5:9876/proxy``; an empty address disables it."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -42,16 +42,16 @@ class LiveViewer:
 
     @property
     def watches(self) -> bool:
-        """Whether there is somebody to show anything to."""
+        """Whether a viewer is connected."""
         return bool(self._address)
 
     def show(self, scene: RerunScene) -> None:
-        """Sends the views that this process has not sent yet, and the splats and frames as they are now.
+        """Sends new views, and the current splats and frames.
 
-        After a failure nobody watches any more.
+        A failure disables the viewer.
         """
         try:
-            # The SDK itself would try again for seconds, and log each time.
+            # The SDK itself would retry for seconds and log every attempt.
             place = urlsplit(self._address)
             socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
             self._send(scene)
@@ -67,7 +67,7 @@ class LiveViewer:
             log_scene(recording, self._unsent(scene), frustum_size(scene))
             recording.flush(timeout_sec=PATIENCE_SECONDS)
         finally:
-            # Closing a recording waits until the viewer has taken all of it, without a limit. So does dropping it.
+            # Closing or dropping a recording blocks, without a timeout, until the viewer has received all of it.
             threading.Thread(target=recording.disconnect, name="viewer-close", daemon=True).start()
 
     def _unsent(self, scene: RerunScene) -> RerunScene:

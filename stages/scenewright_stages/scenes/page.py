@@ -1,7 +1,7 @@
-"""The page of one scene: what it shows, as plain data, and the drawing of it.
+"""The report page of one scene: its content as plain data, and the rendering.
 
-A pipeline's reporter fills `SceneData` from a sample's records and files and calls `render_scene`; parts that it leaves
-empty are left out of the page.
+A pipeline's reporter fills `SceneData` from a sample's records and files and calls `render_scene`. Empty parts are
+omitted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class ChosenView:
-    """One view that the pipeline added: what was missing, and what it put there.
+    """One view that the pipeline added: the missing part, and its fill.
 
     Attributes:
         title: such as "View 1".
@@ -62,14 +62,14 @@ class ChosenView:
 
 @dataclass(frozen=True, eq=False)
 class SceneData:
-    """One scene's report. Empty parts are left out of the page.
+    """Content of one scene's page. Empty parts are omitted.
 
     Attributes:
-        title: the sample's or job's name; user input, like every text here: the page escapes it.
+        title: name of the sample or job; like every text here it is user input, which the page escapes.
         duration: seconds.
         warnings: shown above everything else.
         masks, images: galleries with their captions.
-        log: text shown as it is, such as the coarse summary.
+        log: text shown verbatim, such as the coarse summary.
     """
 
     title: str
@@ -104,7 +104,7 @@ def scene_facts(
     link_labels: Sequence[tuple[str, str]],
     evidence: Mapping[str, Evidence],
 ) -> SceneData:
-    """What every scene's page says besides its pictures; a reporter adds those with `dataclasses.replace`."""
+    """The common content of a scene's page without images; reporters add those with `dataclasses.replace`."""
     return SceneData(
         title=outcome.sample.id,
         pipeline=pipeline,
@@ -125,8 +125,8 @@ def render_scene(data: SceneData) -> str:
     """The page of one scene as HTML text (UTF-8).
 
     Raises:
-        ViewerNotBuiltError: if there are splats to show and the viewer script was never built.
-        ValueError: for a link that leaves the page's own folder.
+        ViewerNotBuiltError: there are splats to show, but the viewer script was never built.
+        ValueError: a link leaves the page's folder.
     """
     check_links(link.href for link in data.links)
     viewer = None if data.splats is None else viewer_payload(data.splats)
@@ -161,7 +161,7 @@ def render_scenes(
 def index_entry(
     outcome: SampleOutcome, last_stage: str, picture: Picture | None, metrics: Iterable[Metric]
 ) -> IndexEntry:
-    """A scene in the overview; it links to its page once the last stage is done."""
+    """A scene's entry in the overview; links to its page if the last stage is done."""
     state = state_of(outcome, last_stage)
     failure = next(failures_of(outcome), None)
     message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
@@ -170,17 +170,17 @@ def index_entry(
 
 
 def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:
-    """The metrics of a stage that is done; empty otherwise."""
+    """The metrics of a done stage; empty otherwise."""
     record = outcome.records.get(stage)
     return record.metrics if record is not None and record.state == "done" else {}
 
 
 def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:
-    """For each frame of a named kind, its supervised pixels and those of them that made no Gaussian.
+    """For each frame of a named kind, its supervised pixels and those that did not become Gaussians.
 
     Args:
         frames: of the scene.
-        names: what a kind of frame is called on the page; frames of other kinds are left out.
+        names: display name by kind of frame; other kinds are omitted.
     """
     for frame in frames:
         if frame.kind not in names:

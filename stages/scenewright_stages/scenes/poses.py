@@ -1,6 +1,6 @@
-"""The stage that estimates where photographs were taken.
+"""The stage that estimates the camera poses of photographs.
 
-It is apart from the stage that reads captures because it loads COLMAP, which nothing else needs.
+It is separate from the capture stage because it imports COLMAP, which nothing else needs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class PosesBlock(Protocol):
 
 
 class PosesStage(Stage[Any]):
-    """Estimates where the photographs of a sample were taken."""
+    """Estimates the camera poses of a sample's photographs."""
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
-        """Writes a COLMAP model; photographs without a pose are named in a warning."""
+        """Writes a COLMAP model; a warning names photographs without a pose."""
         params: PosesBlock = inputs.params
         pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_image(role)}
         settings = EstimationSettings(params.poses.features, params.poses.max_resolution, inputs.seed % 2**31)

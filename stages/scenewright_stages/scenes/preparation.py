@@ -1,6 +1,6 @@
-"""From a photograph to the image that a scene pipeline works on, on a canvas with room for a border.
+"""Turns a photograph into the working image of a scene pipeline, on a canvas with an optional border.
 
-`Layout` is what later stages need to know of it: how the working image was cut and where it lies on the canvas.
+`Layout` tells later stages how the working image was cropped and where it lies on the canvas.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from scenewright_stages.vision.images import Canvas, PixelWindow, load_sample, o
 
 @dataclass(frozen=True)
 class Layout:
-    """How the working image was cut from the photograph and where it lies on the canvas.
+    """How the working image was cropped from the photograph, and where it lies on the canvas.
 
     Attributes:
         mode: the pipeline's mode.
         source_width, source_height: of the upright photograph in pixels.
-        horizontal_degrees: field of view of the whole photograph by EXIF, None when it says nothing.
+        horizontal_degrees: field of view of the whole photograph from EXIF; None if unknown.
         crop: window of the photograph that the working image shows.
-        canvas: size of the outpainted image and the exact place of the working image on it.
+        canvas: size of the outpainted image and the exact position of the working image on it.
     """
 
     mode: str
@@ -57,7 +57,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPhotograph:
-    """The working image, (H, W, 3) float32 sRGB in [0, 1], its layout, and what was done to the photograph."""
+    """The working image, (H, W, 3) float32 sRGB in [0, 1], its layout, and notes on the conversions."""
 
     srgb: NDArray[np.float32]
     layout: Layout
@@ -65,16 +65,16 @@ class PreparedPhotograph:
 
 
 def prepare_photograph(path: Path, max_resolution: int, border: float, mode: str) -> PreparedPhotograph:
-    """Reads a photograph and sizes it.
+    """Reads a photograph and resizes it.
 
     Args:
         path: of the photograph.
         max_resolution: longest side of the working image, pixels.
-        border: width of the canvas's border relative to the image's sides, half of it on each side; 0 for none.
-        mode: of the pipeline, noted in the layout.
+        border: total border of the canvas relative to the image's sides, half of it on each side; 0 for none.
+        mode: of the pipeline, stored in the layout.
 
     Raises:
-        SampleError: the photograph cannot be used; with the reader's reason, such as ``ImageTruncated``.
+        SampleError: the photograph is unusable; the reason is the reader's, such as ``ImageTruncated``.
     """
     photograph = load_sample(path)
     prepared = prepare(photograph.srgb, max_resolution)
@@ -91,7 +91,7 @@ def prepare_photograph(path: Path, max_resolution: int, border: float, mode: str
 
 
 def stored_precision(srgb: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The values that an 8-bit file will hold, so that all stages see the same pixels."""
+    """Rounds to the values of an 8-bit file, so that all stages see the same pixels."""
     return unit_from_uint8(uint8_from_unit(srgb))
 
 

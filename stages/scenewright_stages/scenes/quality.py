@@ -1,6 +1,6 @@
-"""Whether the final flight is good: a gate on what a viewer sees, not on how many views were added.
+"""Measures the quality of the final flight: what a viewer sees, not how many views were added.
 
-A stage measures (`flight_quality`), records the numbers and warns of failures; a page shows them (`quality_rows`).
+A stage calls `flight_quality`, records the numbers and warns of failures; the page shows them with `quality_rows`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _POINTS_PER_CHUNK = 65536
 
 @dataclass(frozen=True)
 class FlightQuality:
-    """What was measured along the final path.
+    """Measurements along the final path.
 
     Attributes:
         uncovered_mean, uncovered_max: share of pixels with alpha below 0.7, over all frames and in the worst frame.
         worst_frame: number of that frame.
         clearance: distance of the nearest Gaussian to any camera, relative to the input's 5th percentile of depth.
-        input_psnr: of the photograph rendered again from its own pose, dB.
-        stray: share of pixels whose colour neither the photograph nor a fill has at their place.
+        input_psnr: of the render from the photograph's pose, dB.
+        stray: share of pixels with a colour that neither the photograph nor a fill has at that place.
     """
 
     uncovered_mean: float
@@ -51,7 +51,7 @@ class FlightQuality:
     stray: float
 
     def failures(self) -> list[str]:
-        """Sentences on what a viewer will not like; empty when the flight is good."""
+        """Warnings about visible defects; empty if the flight is good."""
         found: list[str] = []
         if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED:
             found.append(f"{self.uncovered_mean:.1%} of the video is uncovered (good: at most 1 %).")
@@ -75,7 +75,7 @@ class FlightQuality:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers, the limits and whether they hold."""
+        """The numbers, their limits, and whether they are met."""
         limits = {
             "uncovered_mean": MAXIMUM_MEAN_UNCOVERED,
             "uncovered_max": MAXIMUM_FRAME_UNCOVERED,
@@ -87,7 +87,7 @@ class FlightQuality:
 
 
 def flight_quality(scene: GaussianScene, frames: Sequence[Frame], flight: Flight, renderer: Renderer) -> FlightQuality:
-    """Measures what a viewer sees: holes, collisions, colours of nowhere, and the photograph itself.
+    """Measures what a viewer sees: holes, collisions, stray colours, and fidelity to the photograph.
 
     Args:
         frames: the views that the scene was built from, the photograph first.
@@ -118,7 +118,7 @@ def nearest_distance(means: NDArray[np.float32], cameras: Sequence[Camera]) -> f
 
 
 def quality_rows(quality: Mapping[str, Any]) -> Iterator[Metric]:
-    """The measured numbers with their limits, as a page shows them; `quality` is what `FlightQuality.to_json` gave."""
+    """Rows of numbers and limits for the page; `quality` comes from `FlightQuality.to_json`."""
     yield Metric(
         "Uncovered, mean", 100 * quality["uncovered_mean"], "%", "lower", 100 * MAXIMUM_MEAN_UNCOVERED, 2,
         "Share of the video's pixels that show nothing",

@@ -1,7 +1,7 @@
 """Writes a scene as a Rerun recording (.rrd) with its layout: one tab each for start, growth and result.
 
-The SDK names rows by the clock and layouts at random, so equal scenes give equal data but not equal bytes: recordings
-are the exception to the rule that the same spec gives the same bytes.
+The SDK puts clock times and random ids into the file. Equal scenes therefore give equal data but not equal bytes; this
+is the only exception to the rule that the same spec gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ TABS = ("Initialization", "Coarse Scene", "Final Scene")
 FRAME_TIMELINE = "frame"
 _JPEG_QUALITY = 88
 _DEPTH_LEVELS = 65535
-# A video's depth is to look at: fewer levels make half the file.
+# Depth in the video is only for viewing; fewer levels halve the file size.
 _VIDEO_DEPTH_LEVELS = 4095
-# Discs of this many standard deviations leave no gaps between splats of neighbouring pixels.
+# Radius of discs in standard deviations; leaves no gaps between splats of neighbouring pixels.
 _COVERING_RADIUS = 1.4
 _BACKGROUND = (18, 20, 24)
 _PANELS = {
@@ -52,7 +52,7 @@ class RerunView:
         depth: (H, W) float metres; not finite or not positive where unknown.
         confidence: (H, W) float in [0, 1] or bool.
         inpaint_mask: (H, W) bool, the pixels that this view supervises.
-        inpaint_wo_edge: (H, W) bool, those of them that became Gaussians.
+        inpaint_wo_edge: (H, W) bool, the supervised pixels that became Gaussians.
     """
 
     name: str
@@ -75,7 +75,7 @@ class RerunFrame:
 
 @dataclass(frozen=True, eq=False)
 class RerunScene:
-    """What the recording holds; recording_id names it (a spec hash and a sample, for instance)."""
+    """Content of the recording; recording_id identifies it (for instance a spec hash and a sample)."""
 
     recording_id: str
     initial_views: tuple[RerunView, ...]
@@ -97,11 +97,11 @@ def rerun_frames(flight: Flight) -> tuple[RerunFrame, ...]:
 
 
 def write_rrd(path: Path, scene: RerunScene) -> None:
-    """Writes the recording; the file appears whole or not at all. No viewer is started.
+    """Writes the recording atomically; starts no viewer.
 
     Raises:
-        ValueError: for a scene without views or two views of one name in a tab.
-        RuntimeError: if the SDK is switched off by the environment variable RERUN.
+        ValueError: the scene has no views, or two views in a tab share a name.
+        RuntimeError: the environment variable RERUN disables the SDK.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -118,7 +118,7 @@ def rrd_bytes(scene: RerunScene) -> bytes:
         APPLICATION_ID,
         recording_id=scene.recording_id,
         send_properties=False,
-        # One chunk for each entity, whatever the timing.
+        # One chunk per entity, independent of timing.
         batcher_config=rr.ChunkBatcherConfig.NEVER(),
     )
     if not rr.is_enabled(recording):
@@ -143,7 +143,7 @@ def _check(scene: RerunScene) -> None:
 
 
 def log_scene(recording: rr.RecordingStream, scene: RerunScene, frustum: float) -> None:
-    """Logs views, splats and frames; cameras are drawn that many metres long."""
+    """Logs views, splats and frames; `frustum` is the drawn length of cameras in metres."""
     recording.log("/world", rr.ViewCoordinates.RDF, static=True)
     for tab, views in (("initialization", scene.initial_views), ("coarse", scene.coarse_views)):
         for view in views:
@@ -189,14 +189,14 @@ def _camera_path(tab: str, name: str) -> str:
 
 
 def frustum_size(scene: RerunScene) -> float:
-    """A tenth of the scene's median depth: visible, yet not in the way."""
+    """Length of the drawn cameras: a tenth of the scene's median depth."""
     depth = scene.initial_views[0].depth
     known = depth[np.isfinite(depth) & (depth > 0)] if depth is not None else np.empty(0)
     return float(np.median(known)) / 10 if known.size else 0.1
 
 
 def _unprojected(view: RerunView, depth: NDArray[np.floating]) -> rr.Points3D:
-    """The supervised pixels with a depth as points in the world."""
+    """The supervised pixels with depth, as points in the world frame."""
     chosen = np.isfinite(depth) & (depth > 0)
     if view.inpaint_mask is not None:
         chosen &= view.inpaint_mask
@@ -228,7 +228,7 @@ def _grey(values: NDArray[np.generic]) -> rr.EncodedImage:
 
 
 def _depth_image(depth: NDArray[np.floating], most: int = _DEPTH_LEVELS) -> rr.EncodedDepthImage:
-    """16-bit PNG whose unit makes the farthest pixel's level `most`. Unknown depth is 0."""
+    """16-bit PNG scaled so that the farthest pixel has level `most`; unknown depth is 0."""
     known = np.isfinite(depth) & (depth > 0)
     farthest = float(depth[known].max()) if known.any() else 1.0
     units_per_metre = most / farthest
@@ -238,7 +238,7 @@ def _depth_image(depth: NDArray[np.floating], most: int = _DEPTH_LEVELS) -> rr.E
 
 
 def layout(scene: RerunScene) -> rrb.Blueprint:
-    """The three tabs; panels are wider for landscape pictures and narrower for portrait ones."""
+    """The three tabs; panels are wider for landscape images than for portrait ones."""
     width, height = scene.initial_views[0].camera.width, scene.initial_views[0].camera.height
     shares = column_shares(width, height)
     tabs = [
@@ -258,9 +258,9 @@ def layout(scene: RerunScene) -> rrb.Blueprint:
 
 
 def column_shares(width: int, height: int) -> tuple[float, float]:
-    """Shares of the 3D view and of the picture panels, for pictures of that size.
+    """Width shares of the 3D view and the image panels, for images of that size.
 
-    Panels are two pictures wide; a share in proportion to the picture's shape leaves least space empty.
+    Panels are two images wide; a share proportional to the aspect ratio wastes the least space.
     """
     return 1.0, float(np.clip(0.7 * width / height, 0.4, 1.2))
 
@@ -297,7 +297,7 @@ def _space_view(scene: RerunScene, shown: Iterable[str], cameras: Iterable[str])
 
 
 def _eye_behind(camera: Camera, distance: float) -> rrb.EyeControls3D:
-    """An eye that many metres behind the camera and a little above it, so that its frustum is in the picture."""
+    """An eye `distance` metres behind and slightly above the camera, so that the camera's frustum is visible."""
     right, down, forward = camera.world_from_camera[:3, :3].T
     position = camera.position + distance * (0.3 * right - 0.4 * down - forward)
     target = camera.position + 3 * distance * forward

@@ -1,6 +1,6 @@
-"""Splats as plain arrays, the compact file that a web page carries them in, and what the page's 3D view reads.
+"""Splats as plain arrays, their compact SPZ encoding, and the data for a page's 3D viewer.
 
-The script of the view is in /viewer; `ViewerPayload` holds what viewer/src/embedded.js documents.
+The viewer's script is in /viewer; `ViewerPayload` holds what viewer/src/embedded.js documents.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _QUATERNION_LEVELS = 511
 _DEGREE_0_HARMONIC = 0.28209479177387814
 _LEAST_VISIBLE_OPACITY = 1 / 255
 
-# A pivot distance for scenes in which nothing lies in front of the camera.
+# Pivot distance for scenes with nothing in front of the camera.
 _FALLBACK_PIVOT = 1.0
-# Turns a world with OpenCV axes into one with OpenGL axes; its own inverse.
+# Converts between OpenCV and OpenGL world axes; its own inverse.
 _FLIP_Y_AND_Z = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -47,7 +47,7 @@ class SplatCloud:
         srgb: (N, 3) float32 in [0, 1].
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: the shapes are inconsistent.
     """
 
     means: Float32Array
@@ -68,9 +68,9 @@ class SplatCloud:
 
     @classmethod
     def of(cls, scene: GaussianScene) -> SplatCloud:
-        """The Gaussians of a scene without their view dependence.
+        """The Gaussians of a scene without view-dependent colour.
 
-        Only the harmonics' constant band is kept: colour = max(0, 0.282 * band + 0.5), the convention
+        Keeps only the constant band of the spherical harmonics: colour = max(0, 0.282 * band + 0.5), the convention
         of 3D Gaussian Splatting (Kerbl et al. 2023).
         """
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in scene.tensors.items()}
@@ -86,7 +86,7 @@ class SplatCloud:
         return len(self.means)
 
     def select(self, index: ArrayLike) -> SplatCloud:
-        """The Gaussians that a boolean mask or integer index (N,) names."""
+        """The Gaussians selected by a boolean mask or integer index (N,)."""
         rows = np.asarray(index)
         return SplatCloud(
             self.means[rows], self.scales[rows], self.quaternions[rows], self.opacities[rows], self.srgb[rows]
@@ -94,7 +94,7 @@ class SplatCloud:
 
 
 def drawable(cloud: SplatCloud) -> SplatCloud:
-    """Without Gaussians that no renderer shows: not finite, no size, or fainter than one grey level."""
+    """The cloud without invisible Gaussians: not finite, without extent, or fainter than one grey level."""
     values = np.hstack([cloud.means, cloud.scales, cloud.quaternions, cloud.opacities[:, None], cloud.srgb])
     visible = np.isfinite(values).all(axis=1) & (cloud.opacities >= _LEAST_VISIBLE_OPACITY)
     visible &= (cloud.scales > 0).all(axis=1) & (np.linalg.norm(cloud.quaternions, axis=1) > 1e-12)
@@ -102,7 +102,7 @@ def drawable(cloud: SplatCloud) -> SplatCloud:
 
 
 def most_important(cloud: SplatCloud, limit: int, position: ArrayLike) -> SplatCloud:
-    """At most limit Gaussians, those that cover the most seen from position (3,); order is kept."""
+    """At most `limit` Gaussians, those that cover the most as seen from position (3,), in their original order."""
     if len(cloud) <= limit:
         return cloud
     distance = np.linalg.norm(cloud.means - np.asarray(position, np.float32), axis=1)
@@ -116,7 +116,7 @@ def spz_bytes(cloud: SplatCloud) -> bytes:
     """The cloud as an SPZ 3 file, whose axes are OpenGL's (x right, y up, z backward).
 
     Precision: positions to 2^-16 m or, for large scenes, 24 bits over the extent; scales to 3 %;
-    colours to 1/136; rotations to 0.2 degrees. Same cloud, same bytes.
+    colours to 1/136; rotations to 0.2 degrees. The encoding is deterministic.
     """
     visible = drawable(cloud)
     bits = _fractional_bits(visible.means)
@@ -137,13 +137,13 @@ def _fractional_bits(means: Float32Array) -> int:
 
 
 def _encoded_positions(means: NDArray[np.floating], bits: int) -> bytes:
-    """Three 24-bit little-endian two's complement numbers a row."""
+    """Three 24-bit little-endian two's complement numbers per row."""
     fixed = np.clip(np.rint(means * 2.0**bits), -_POSITION_LIMIT, _POSITION_LIMIT).astype("<i4")
     return np.ascontiguousarray(fixed).view(np.uint8).reshape(-1, 3, 4)[:, :, :3].tobytes()
 
 
 def _encoded_rotations(quaternions: NDArray[np.floating]) -> bytes:
-    """Smallest three components, 10 bits each (sign, 9 bits of magnitude), below 2 bits for the largest's index.
+    """Smallest three components, 10 bits each (sign, 9 bits of magnitude), below a 2-bit index of the largest.
 
     Components are in xyzw order; the largest is made positive and left out.
     """
@@ -171,10 +171,10 @@ class SplatScene:
 
     Attributes:
         cloud: the splats, in the frame of the cameras.
-        camera: where the view starts, and the lens it keeps.
-        path: what "play the camera path" shows, at equal time steps; empty for no path.
-        path_seconds: how long one pass of the path takes.
-        limit: more splats than this are thinned out to keep the page small (and the page says so).
+        camera: the initial view; its intrinsics never change.
+        path: cameras of "play the camera path" at equal time steps; empty for no path.
+        path_seconds: duration of one pass.
+        limit: maximum number of splats; larger scenes are thinned out, and the page says so.
     """
 
     cloud: SplatCloud
@@ -186,13 +186,13 @@ class SplatScene:
 
 @dataclass(frozen=True)
 class ViewerPayload:
-    """Texts to embed.
+    """Texts to embed in the page.
 
     Attributes:
         configuration: what readConfiguration() of viewer/src/embedded.js describes.
         splats: base64 of an SPZ file.
         script: base64 of the gzipped viewer script.
-        shown, total: how many splats the page carries, and how many visible ones the scene has.
+        shown, total: number of splats in the page, and of visible splats in the scene.
     """
 
     configuration: dict[str, object]
@@ -206,7 +206,7 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
     """The embedded texts of one interactive view.
 
     Raises:
-        ViewerNotBuiltError: if the viewer script is missing from this installation.
+        ViewerNotBuiltError: the viewer script is missing from this installation.
     """
     visible = drawable(scene.cloud)
     cloud = most_important(visible, scene.limit, scene.camera.position)
@@ -222,13 +222,13 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
         "pathSeconds": scene.path_seconds,
         "count": len(cloud),
     }
-    # A third of the script's own size.
+    # Gzip reduces the script to a third.
     script = gzip.compress(viewer_script().encode("utf-8"), mtime=0)
     return ViewerPayload(configuration, _base64(spz_bytes(cloud)), _base64(script), len(cloud), len(visible))
 
 
 def pivot_distance(cloud: SplatCloud, camera: Camera) -> float:
-    """Median depth in metres of the splats inside the camera's view: what orbiting turns around."""
+    """Orbit distance: the median depth in metres of the splats in the camera's view."""
     points = np.asarray(cloud.means, np.float64) @ camera.camera_from_world[:3, :3].T
     points += camera.camera_from_world[:3, 3]
     seen = points[points[:, 2] > 0]
@@ -239,9 +239,9 @@ def pivot_distance(cloud: SplatCloud, camera: Camera) -> float:
 
 
 def _opengl_rows(camera: Camera) -> list[float]:
-    """world_from_camera, row by row, when both world and camera have OpenGL axes."""
+    """world_from_camera in row-major order, with OpenGL axes for both world and camera."""
     pose: NDArray[np.float64] = _FLIP_Y_AND_Z @ camera.world_from_camera @ _FLIP_Y_AND_Z
-    # Adding zero turns -0.0 into 0.0, which keeps the bytes the same whatever produced the zero.
+    # Adding zero turns -0.0 into 0.0, which keeps the bytes deterministic.
     return [_significant(value) + 0.0 for value in pose.ravel().tolist()]
 
 

@@ -1,9 +1,9 @@
 """Finds stray colours: pixels of a flight whose colour neither the photograph nor any filled view has at that place.
 
-A fit may drive a Gaussian to a wrong colour that only unsupervised poses show: white or purple blobs beside a
-silhouette, dark dots at its rim. Holes, sharpness and the photograph's PSNR do not reveal them. This module projects
-every pixel of a flight into the views that the scene was built from, and compares its colour with the colours around
-that place. `scenes.quality` calls it.
+Training may give a Gaussian a wrong colour that is visible only from unsupervised poses: white or purple blobs beside
+a silhouette, dark dots along its edge. Holes, sharpness and the photograph's PSNR do not reveal them. This module
+projects every pixel of a flight into the views that the scene was built from, and compares its colour with the colours
+around that place. `scenes.quality` calls it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _BLOB = np.ones((2, 2), np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class _Palette:
-    """What a source view contributed: camera, depth (0 elsewhere), and the range of each channel around a pixel.
+    """The contribution of a source view: camera, depth (0 elsewhere), and the colour range around each pixel.
 
-    Of a filled view that is the fill alone: the rest of its picture was rendered from the scene, with its faults.
+    A filled view contributes only its fill, because the rest of its image was rendered from the scene.
     """
 
     camera: Camera
@@ -55,7 +55,7 @@ class _Palette:
         return cls(frame.camera, np.where(frame.inpaint, frame.depth, np.float32(0)), low, high)
 
     def excess(self, srgb: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(N,) how far colours (N, 3) leave the range at world points (N, 3); infinite where the view shows others."""
+        """(N,) how far colours (N, 3) exceed the range at world points (N, 3); infinite for points the view misses."""
         pixels, distance = project(points, self.camera)
         shows = np.abs(sample_nearest(self.depth, pixels) / distance - 1) <= _SAME_PLACE
         columns, rows = pixels[shows].astype(np.intp).T
@@ -86,10 +86,10 @@ def stray_share(scene: GaussianScene, cameras: Sequence[Camera], sources: Sequen
 def stray_pixels(
     camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], sources: Sequence[Frame]
 ) -> Mask:
-    """(H, W) bool: pixels of one view, (H, W, 3) with depth (H, W), whose colour no source has around their place.
+    """(H, W) bool: pixels of a view, (H, W, 3) with depth (H, W), whose colour no source has around that place.
 
-    A pixel counts with at least a 2 x 2 block of its kind: single pixels at silhouettes are a matter of sampling.
-    Pixels without depth, and those of places that no source shows, are not judged.
+    Only blocks of at least 2 x 2 pixels count, because single pixels at silhouettes are sampling artefacts. Pixels
+    without depth, and places that no source sees, are ignored.
     """
     return _stray(camera, srgb, depth, [_Palette.of(frame) for frame in sources])
 

@@ -1,6 +1,6 @@
-"""The flight as files to look at: the orbit video, its depth video, and a contact sheet.
+"""Writes the flight as files for viewing: the orbit video, its depth video, and a contact sheet.
 
-A render stage calls it once for each scene; equal flights give equal bytes.
+A render stage calls it once per scene; equal flights give equal bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _JPEG_QUALITY = 85
 
 
 def write_videos(flight: Flight, video: Path, depth_video: Path, frames_per_second: float) -> None:
-    """Writes the colours and the depth of a flight as MP4 files; the depth's colours span the whole flight's depth."""
+    """Writes the colours and depth of a flight as MP4 files; the depth colours span the range of the whole flight."""
     write_mp4(video, flight.srgb, frames_per_second)
     limits = depth_limits(flight.depth)
     write_mp4(depth_video, (depth_colours(depth, *limits) for depth in flight.depth), frames_per_second)
 
 
 def write_flight_sheet(flight: Flight, path: Path) -> None:
-    """Writes twelve frames, evenly along the path, as one JPEG."""
+    """Writes twelve evenly spaced frames as one JPEG."""
     picks = evenly_spaced(len(flight.srgb), SHEET_FRAMES)
     sheet = contact_sheet([flight.srgb[pick] for pick in picks], SHEET_COLUMNS)
     _, data = cv2.imencode(".jpg", sheet[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
@@ -42,17 +42,17 @@ def write_flight_sheet(flight: Flight, path: Path) -> None:
 
 
 def contact_sheet(frames: Sequence[Bytes], columns: int) -> Bytes:
-    """Frames in reading order on white.
+    """Frames in row-major order on white.
 
     Args:
-        frames: (H, W, 3) uint8 sRGB pictures of one size.
-        columns: pictures per row.
+        frames: (H, W, 3) uint8 sRGB images of equal size.
+        columns: images per row.
 
     Returns:
         (H', W', 3) uint8 sRGB.
 
     Raises:
-        ValueError: for no frames, differing sizes, or fewer than one column.
+        ValueError: no frames, different sizes, or fewer than one column.
     """
     if not frames:
         raise ValueError("a contact sheet needs at least one frame")

@@ -1,6 +1,6 @@
-"""What can go wrong with a store, each with what to do about it."""
+"""Errors of stores, each with a remedy."""
 
-# Names say what is the case, not that it is an error.
+# Class names describe the situation and do not end in Error.
 # ruff: noqa: N818
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class StoreError(ScenewrightError):
 
     Args:
         uri: the object or prefix concerned.
-        problem: what happened, in words.
+        problem: what happened.
         remedy: what the user can do.
     """
 
@@ -32,14 +32,14 @@ class ObjectMissing(StoreError):
 
 
 class PreconditionFailed(StoreError):
-    """A conditional write or read met another version of the object than it was told to expect."""
+    """A conditional read or write found another version of the object than expected."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri, "the object is not the expected version", "somebody else wrote it meanwhile")
 
 
 class UnsafeKey(StoreError):
-    """A key would leave its prefix, or cannot be a key at all."""
+    """A key would leave its prefix, or is invalid."""
 
     def __init__(self, uri: str, problem: str) -> None:
         super().__init__(uri, problem, "use a path below the prefix, without '..' and without links that lead out")

@@ -1,6 +1,6 @@
-"""The small interface behind which object stores and folders look the same, with what all stores share.
+"""One small interface for object stores and folders, with what all of them share: valid keys and content hashes.
 
-That is which strings may be keys, and content hashes: blake2b with 128 bits, as 32 hexadecimal digits.
+Hashes are 128-bit blake2b, written as 32 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def hash_bytes(data: bytes) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """Hash of a file's content, read in blocks; raises OSError."""
+    """Hash of a file's content; raises OSError."""
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -34,10 +34,10 @@ def hash_file(path: Path) -> str:
 
 
 def checked_key(uri: str, key: str) -> str:
-    """The key itself, if it cannot leave its prefix.
+    """Returns the key if it is valid and stays below its prefix.
 
     Raises:
-        UnsafeKey: it is empty, absolute, too long, or has an empty, ``.`` or ``..`` part or a control character.
+        UnsafeKey: it is empty, absolute or too long, or has an empty, ``.`` or ``..`` part or a control character.
     """
     if not key or key.startswith("/"):
         raise UnsafeKey(f"{uri}/{key}", "a key must be a relative path")
@@ -70,8 +70,8 @@ class StoredObject:
 class Store(ABC):
     """Objects below one prefix. Every write is atomic: readers see the old object or the new one, never a part.
 
-    All methods raise :class:`~scenewright_stages.store.errors.StoreError` or one of its subclasses; a key that could
-    leave the prefix is :class:`~scenewright_stages.store.errors.UnsafeKey`. Instances may be used from many threads.
+    All methods raise :class:`~scenewright_stages.store.errors.StoreError` or a subclass, such as
+    :class:`~scenewright_stages.store.errors.UnsafeKey` for a key that could leave the prefix. Thread-safe.
     """
 
     uri: str
@@ -83,25 +83,25 @@ class Store(ABC):
 
     @abstractmethod
     def head(self, key: str) -> StoredObject | None:
-        """What is known of an object, or None when it does not exist."""
+        """An object's metadata, or None if it does not exist."""
 
     @abstractmethod
     def get_bytes(self, key: str) -> bytes:
-        """The whole content; ObjectMissing when there is none."""
+        """The whole content; ObjectMissing if the object does not exist."""
 
     @abstractmethod
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
-        """Copies the content to a new local file; PreconditionFailed when the ETag is not `if_match`."""
+        """Copies the content to a new local file; PreconditionFailed if the ETag is not `if_match`."""
 
     @abstractmethod
     def put_bytes(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> StoredObject:
         """Writes an object.
 
         Args:
-            key: where.
+            key: of the object.
             data: the content.
-            if_absent: PreconditionFailed when the object already exists.
-            if_match: PreconditionFailed when the object's ETag is another one, or it does not exist.
+            if_absent: raise PreconditionFailed if the object already exists.
+            if_match: raise PreconditionFailed unless the object exists with this ETag.
         """
 
     @abstractmethod
@@ -110,22 +110,22 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Deletes objects; those that do not exist are passed over."""
+        """Deletes objects; ignores those that do not exist."""
 
     @abstractmethod
     def fingerprint(self, found: StoredObject) -> str:
-        """Identifies the content: a hash of it in a folder, the ETag in an object store."""
+        """Identifies the content: its hash in a folder, the ETag in an object store."""
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Proves by a small write that objects can be written; leaves nothing behind."""
+        """Checks that objects can be written; leaves nothing behind."""
 
     def local_path(self, key: str) -> Path | None:
-        """Where the content can be read without copying, or None when it has to be fetched."""
+        """Path at which the content can be read without copying, or None if it must be fetched."""
         return None
 
     def remove_litter(self) -> None:  # noqa: B027 - only folders can hold half-written files
-        """Removes what killed writers left behind; call it only while no other process writes."""
+        """Removes temporary files of killed writers; call it only while no other process writes."""
 
     def uri_of(self, key: str) -> str:
         """Full URI of an object."""

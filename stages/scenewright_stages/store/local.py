@@ -32,13 +32,13 @@ LITTER_SECONDS = 3600.0
 
 
 class LocalStore(Store):
-    """Objects are files below a folder. Files are written beside their place, synced and renamed into it.
+    """Objects are files below a folder. A write goes to a temporary file, which is synced and renamed into place.
 
-    Half-written files live in ``.scenewright/tmp`` of the folder (same file system, hence an atomic rename), so that
-    no reader of the results ever meets one, even after a power cut.
+    Temporary files live in ``.scenewright/tmp`` of the folder: on the same file system the rename is atomic, so no
+    reader ever sees a partial file, even after a power cut.
 
     Args:
-        root: absolute path of the folder; it is created by the first write.
+        root: absolute path of the folder; the first write creates it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -151,7 +151,7 @@ class LocalStore(Store):
             return hash_file(self._readable(found.key))
 
     def check_writable(self) -> None:
-        """By looking at the nearest folder that exists: a refused job leaves no trace."""
+        """Checks the nearest existing folder only, so that a refused job leaves no trace."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists() or path.is_symlink())
         with _explained(self.uri):
             if not folder.is_dir():
@@ -196,7 +196,7 @@ class LocalStore(Store):
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """Between threads by a mutex, between processes by an advisory lock on the folder itself."""
+        """Excludes other threads by a mutex and other processes by an advisory lock on the folder."""
         self.root.mkdir(parents=True, exist_ok=True)
         with self._mutex:
             descriptor = os.open(self.root, os.O_RDONLY)
@@ -213,7 +213,7 @@ def _sync(path: Path) -> None:
 
 
 def _rename(temporary: Path, target: Path) -> None:
-    """Into a folder that a concurrent delete may just have removed because it was empty."""
+    """Renames, retrying if a concurrent delete has just removed the empty target folder."""
     for last_try in (False, True):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -233,7 +233,7 @@ def _abandoned(path: Path) -> bool:
 
 
 def linked_folder(paths: Mapping[str, Path], folder: Path) -> Path:
-    """A folder with exactly these files by name: what lies elsewhere, perhaps beside others, is linked."""
+    """A folder with exactly these files by name; files that lie elsewhere are linked into it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
         place = folder / name

@@ -1,4 +1,4 @@
-"""From a URI to a store."""
+"""Opens the store that a URI names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SCHEMES = "file:///absolute/path, a plain path, or s3://bucket/prefix"
 def open_store(uri: str) -> Store:
     """The store below a URI: ``file:///abs``, a plain path, or ``s3://bucket/prefix``.
 
-    Nothing is contacted or created yet.
+    Does not contact or create anything yet.
 
     Raises:
-        StoreError: the URI is of another kind.
+        StoreError: the URI has another scheme.
     """
     scheme, found, rest = uri.partition("://")
     if not found:
@@ -27,7 +27,7 @@ def open_store(uri: str) -> Store:
     if scheme == "file":
         return LocalStore(_local_path(uri, rest))
     if scheme == "s3":
-        # Loading boto3 takes half a second, which jobs on a laptop need not spend.
+        # boto3 takes half a second to import; local jobs do not need it.
         from scenewright_stages.store.s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")
@@ -36,7 +36,7 @@ def open_store(uri: str) -> Store:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """The URI of what holds an object, and the object's last path component; no component for a whole bucket."""
+    """The URI of an object's parent folder or prefix, and the object's last path component (empty for a bucket)."""
     trimmed = uri.rstrip("/")
     if trimmed.startswith("s3://") and trimmed.count("/") == 2:
         return trimmed, ""

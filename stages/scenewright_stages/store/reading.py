@@ -1,10 +1,10 @@
-"""Reads a store for somebody who must not load its libraries: a process of its own, which the command line starts.
+"""Reads a store in a separate process, which the command line starts so that it need not import boto3 itself.
 
 ``python -m scenewright_stages.store.reading copy URI FILE`` copies an object to a file.
 
-``python -m scenewright_stages.store.reading lines PREFIX PATTERN [--tail N] [--follow]`` writes the lines of all
+``python -m scenewright_stages.store.reading lines PREFIX PATTERN [--tail N] [--follow]`` prints the lines of all
 objects below a prefix whose keys match a regular expression, as JSON: ``{"key": …, "line": …}``. With ``--follow`` it
-goes on with what is added, until its standard input is closed. Errors are one line on standard error and exit code 1.
+keeps printing new lines until its standard input closes. Errors are one line on standard error and exit code 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 @dataclass
 class _Read:
-    """How far an object has been read."""
+    """How far an object has been read so far."""
 
     etag: str
     size: int = 0
@@ -35,13 +35,13 @@ class _Read:
 
 @dataclass
 class GrowingLines:
-    """Lines of objects that are written anew with more at their end.
+    """New lines of growing objects, which their writers replace with longer versions.
 
     Args:
         store: where they are.
-        pattern: of their keys.
-        tail: only so many of the last lines of each that is there at first; 0 for all.
-        looked: whether there was a first look.
+        pattern: regular expression of their keys.
+        tail: how many last lines to return of each object that exists at the first call; 0 for all.
+        looked: whether the first call has happened.
     """
 
     store: Store
@@ -51,9 +51,9 @@ class GrowingLines:
     looked: bool = False
 
     def new(self, is_last: bool) -> Iterator[tuple[str, str]]:
-        """Key and line of what came since the last call, oldest object first.
+        """Key and line of everything added since the last call, oldest object first.
 
-        An unfinished line at an object's end waits for its rest unless `is_last`.
+        Holds back an incomplete last line unless `is_last`.
         """
         listed = [found for found in self.store.list() if self.pattern.fullmatch(found.key)]
         for found in sorted(listed, key=lambda each: (each.modified, each.key)):
@@ -103,7 +103,7 @@ def _write_lines(options: argparse.Namespace) -> None:
 
 
 def _closed_within(seconds: float) -> bool:
-    """Whether standard input ends within this time; nothing is ever written to it."""
+    """Whether standard input closes within this time; nobody ever writes to it."""
     readable, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(readable)
 

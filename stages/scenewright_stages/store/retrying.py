@@ -1,6 +1,6 @@
-"""A store that retries while the one behind it does not answer: an outage of a minute must cost no Pod.
+"""A store that retries while the underlying store is unreachable, so that a short outage does not kill Pods.
 
-The environment says for how long to retry. Without it nothing is retried, as a person at a terminal expects.
+An environment variable sets for how long; without it nothing is retried, as a user at a terminal expects.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _stopped = threading.Event()
 
 
 def stop_retrying() -> None:
-    """From now on nothing is retried: the process must end."""
+    """Disables retries from now on, because the process must end."""
     _stopped.set()
 
 
 def with_retries(store: Store) -> Store:
-    """The store, retrying for as many seconds as the environment says."""
+    """The store, with retries for as many seconds as the environment allows."""
     seconds = float(os.environ.get(ENVIRONMENT) or 0.0)
     return RetryingStore(store, seconds) if seconds > 0.0 else store
 
 
 class RetryingStore(Store):
-    """Retries what failed because the storage does not answer, until it does or the time is over.
+    """Retries operations while the storage is unreachable, up to a time limit.
 
     Args:
-        store: the one that may not answer.
-        seconds: how long one operation is retried.
+        store: the underlying store.
+        seconds: time limit per operation.
     """
 
     def __init__(self, store: Store, seconds: float) -> None:
@@ -52,7 +52,7 @@ class RetryingStore(Store):
         while True:
             try:
                 for entry in self._store.list(prefix):
-                    # Listings are sorted, so one that broke off continues after the last key.
+                    # Listings are sorted, so an interrupted one resumes after its last key.
                     position = entry.key.encode(errors="surrogateescape")
                     if last is None or position > last:
                         last = position
@@ -105,7 +105,7 @@ class RetryingStore(Store):
 
 
 class _Wait:
-    """The pauses between the tries of one operation."""
+    """The pauses between the attempts of one operation."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -113,7 +113,7 @@ class _Wait:
         self._since: float | None = None
 
     def for_return(self, problem: StoreUnreachable) -> None:
-        """Waits a while, or raises the problem when the time is over."""
+        """Waits before the next attempt, or raises the problem if the time is over."""
         now = time.monotonic()
         if self._since is None:
             self._since = now

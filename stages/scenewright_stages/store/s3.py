@@ -1,4 +1,4 @@
-"""An S3 bucket, or a prefix of one, as a store."""
+"""An S3 bucket, or a prefix in one, as a store."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class S3Store(Store):
             raise StoreError("s3://", "no bucket is named", "write s3://bucket/prefix")
         with self._explained(""):
             self._client = _client(_aws_environment())
-        # "auto" takes the CRT client on the instance types where it is the faster one.
+        # "auto" picks the CRT client on instance types where it is faster.
         self._transfer = TransferConfig(
             multipart_threshold=SINGLE_PUT_BYTES, max_concurrency=8, preferred_transfer_client="auto"
         )
@@ -72,7 +72,7 @@ class S3Store(Store):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start + prefix)
             for page in pages:
                 for entry in page.get("Contents", []):
-                    # Consoles make empty "folder" objects, which are no content.
+                    # Skip the empty "folder" objects that consoles create.
                     if not entry["Key"].endswith("/"):
                         yield _stored(entry["Key"][len(start) :], entry["Size"], entry)
 
@@ -108,7 +108,7 @@ class S3Store(Store):
             with self._explained(key):
                 answer = self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data, **condition)
         except ObjectMissing:
-            # A condition on an object that is gone.
+            # The conditional request named an object that no longer exists.
             raise PreconditionFailed(self.uri_of(key)) from None
         return _stored(key, len(data), answer)
 
@@ -168,7 +168,7 @@ class S3Store(Store):
                 self.uri, f"the endpoint does not answer: {problem}", "check AWS_ENDPOINT_URL and the network"
             ) from problem
         except botocore_errors.FlexibleChecksumError as problem:
-            # Damaged on its way, or replaced while it was read by a server that does not keep the two apart.
+            # Corrupted in transit, or replaced while it was being read.
             raise StoreUnreachable(self.uri_of(key), str(problem), "try again later") from problem
         except botocore_errors.BotoCoreError as problem:
             raise StoreError(self.uri_of(key), str(problem), "check the AWS_* variables and the URI") from problem
@@ -194,10 +194,10 @@ def _aws_environment() -> tuple[tuple[str, str], ...]:
 
 @functools.cache
 def _client(environment: tuple[tuple[str, str], ...]) -> Any:
-    """One client for each state of the environment: making one takes a tenth of a second, and it is thread-safe."""
+    """A thread-safe client, cached per environment because creating one takes 0.1 s."""
     values = dict(environment)
     endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
-    # Servers other than AWS seldom have a wildcard DNS name for their buckets.
+    # Servers other than AWS rarely have a wildcard DNS name for buckets.
     addressing = {"addressing_style": "path"} if endpoint else {}
     config = Config(
         connect_timeout=5,

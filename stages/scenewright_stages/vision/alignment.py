@@ -1,10 +1,10 @@
-"""Connecting predicted depth to depth that is already known.
+"""Aligns predicted depth with known depth and blends the two without a seam.
 
-A robust affine fit brings the prediction to the known depth, in depth or in inverse depth. Models trained on disparity
-are right up to scale and shift of *inverse* depth, which no affine map of depth can correct. A membrane then continues
-the residual of the known pixels into the unknown ones: the solution of Laplace's equation with the residual as boundary
-value. (LucidDreamer, arXiv 2311.13384, stops a repeated blur after 100 rounds; here the solution has converged.) Known
-depth is returned bit for bit.
+A robust affine fit aligns the prediction with the known depth, in depth or in inverse depth: models trained on
+disparity are correct up to scale and shift of *inverse* depth, which no affine map of depth can correct. A membrane
+then extends the residual of the known pixels into the unknown ones, by solving Laplace's equation with the residual as
+boundary value. (LucidDreamer, arXiv 2311.13384, stops a repeated blur after 100 rounds; here the solution has
+converged.) Known depth is returned bit for bit.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _COARSEST_PIXELS = 64
 
 @dataclass(frozen=True)
 class AffineFit:
-    """reference = scale * predicted + shift (of "inverse": the same of their inverses), and how it was found.
+    """reference = scale * predicted + shift (for "inverse", of the inverse depths), and how it was found.
 
     Attributes:
-        kind: "affine" or "inverse"; "ratio" if an affine fit would turn the order of depths around or make some of
-            them negative; "none" if 10 pixels or fewer overlap.
-        overlap: number of pixels the fit rests on.
+        kind: "affine" or "inverse"; "ratio" if an affine fit would reverse the order of depths or make some negative;
+            "none" if 10 pixels or fewer overlap.
+        overlap: number of pixels used for the fit.
     """
 
     scale: float
@@ -49,26 +49,26 @@ class AffineFit:
     overlap: int
 
     def coordinate(self, depth: Floats) -> Float64Array:
-        """Depths as the fit sees them: inverted if it is one of inverse depth; NaN where invalid."""
+        """Depths in the fit's coordinate: inverted for a fit of inverse depth; NaN where invalid."""
         values = np.where(valid_depth(depth), depth, np.nan).astype(np.float64)
         return 1 / values if self.kind == "inverse" else values
 
     def aligned(self, predicted: Floats) -> Float64Array:
-        """Predictions (H, W) in the reference's unit, in the fit's coordinate."""
+        """Predictions (H, W) aligned with the reference, in the fit's coordinate."""
         return self.scale * self.coordinate(predicted) + self.shift
 
 
 def smooth_connect(predicted: Floats, reference: Floats, binding: Mask | None = None) -> Float32Array:
-    """Depth (H, W) float32: reference where it is valid, connected prediction elsewhere.
+    """Depth (H, W) float32: the reference where it is valid, the aligned prediction elsewhere.
 
-    Both arguments are (H, W) depths; NaN, infinite and non-positive values mean unknown. Where neither is
-    known the result is NaN.
+    Both arguments are (H, W) depths; NaN, infinite and non-positive values mean unknown. The result is NaN where both
+    are unknown.
 
     Args:
-        binding: (H, W) bool, the known pixels whose residual is continued; all by default. The fit rests on all.
+        binding: (H, W) bool, the known pixels whose residual is extended; all by default. The fit always uses all.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: the shapes differ.
     """
     if predicted.shape != reference.shape:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} differ in shape")
@@ -80,14 +80,14 @@ def smooth_connect(predicted: Floats, reference: Floats, binding: Mask | None = 
     connected = aligned + membrane(residual, bound)
     nearest, farthest = _limits(reference, known)
     if fit.kind == "inverse":
-        # Below zero lies what the prediction puts farther than infinity.
+        # Negative inverse depth would lie beyond infinity.
         connected = 1 / np.maximum(connected, 1 / farthest)
     connected = np.maximum(connected, nearest)
     return np.where(known, reference, connected).astype(np.float32)
 
 
 def fit_prediction(predicted: Floats, reference: Floats) -> AffineFit:
-    """The fit in depth or in inverse depth, whichever explains the common pixels better."""
+    """The fit in depth or in inverse depth, whichever matches the common pixels better."""
     in_depth = fit_affine(predicted, reference)
     if in_depth.kind == "none":
         return in_depth
@@ -111,9 +111,8 @@ def _relative_error(fit: AffineFit, source: Float64Array, target: Float64Array) 
 def fit_affine(predicted: Floats, reference: Floats) -> AffineFit:
     """The robust fit of a prediction to a reference over the pixels where both are valid.
 
-    Least squares reweighted by Huber's function. A prediction that runs the wrong way (scale not
-    positive), or whose fit would push some of its pixels to a fifth of the nearest reference depth and
-    below, is scaled by the median ratio instead.
+    Iteratively reweighted least squares with Huber weights. Falls back to the median ratio if the scale is not
+    positive, or if the fit would move some pixels to a fifth of the nearest reference depth or nearer.
     """
     usable = valid_depth(predicted)
     overlap = usable & valid_depth(reference)
@@ -146,14 +145,14 @@ def membrane(values: Floats, known: Mask) -> Float64Array:
 
 
 def warm_up() -> None:
-    """Compiles the kernel (or loads it from numba's cache)."""
+    """Compiles the kernel, or loads it from the cache."""
     known = np.zeros((16, 16), np.bool_)
     known[0] = True
     membrane(np.ones((16, 16)), known)
 
 
 def _limits(reference: Floats, known: Mask) -> tuple[float, float]:
-    """Connected depth stays positive and finite: a fifth of the nearest known depth, five times the farthest."""
+    """Limits of connected depth: a fifth of the nearest known depth, and five times the farthest."""
     if not known.any():
         return 0.0, np.inf
     return _LEAST_SHARE_OF_NEAREST * float(reference[known].min()), _MOST_TIMES_FARTHEST * float(reference[known].max())

@@ -1,4 +1,4 @@
-"""Arrays in ``.npz`` files whose bytes depend on the arrays alone."""
+"""Writes deterministic ``.npz`` files, whose bytes depend only on the arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def save_arrays(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes uncompressed arrays as ``numpy.load`` reads them; no array of Python objects.
 
-    ``numpy.savez`` asks for ZIP64 always, which Python 3.11.4 and later mark in two bytes that earlier ones left.
+    ``numpy.savez`` always requests ZIP64, which Python 3.11.4 and later record in two header bytes and earlier do not.
 
     Raises:
         ValueError: an array holds Python objects.

@@ -34,8 +34,8 @@ class Camera:
         camera_from_world: (4, 4) float64 rigid transform, OpenCV axes, metres.
 
     Raises:
-        ValueError: for a wrong shape, a size below 1, a focal length that is not positive, a value
-            that is not finite, or a pose that is not a rigid motion.
+        ValueError: wrong shape, size below 1, non-positive focal length, non-finite value, or a pose that is not a
+            rigid motion.
     """
 
     intrinsics: Float64Array
@@ -111,11 +111,11 @@ class Camera:
         return replace(self, intrinsics=intrinsics, width=width, height=height)
 
     def expanded(self, margin: int) -> Camera:
-        """The view with margin more pixels on every side, principal point moved along."""
+        """The view enlarged by `margin` pixels on every side, with the principal point shifted accordingly."""
         return self.cropped(-margin, -margin, self.width + 2 * margin, self.height + 2 * margin)
 
     def with_pose(self, camera_from_world: ArrayLike) -> Camera:
-        """The same lens and sensor at another pose, (4, 4)."""
+        """The camera with the same intrinsics and another pose, (4, 4)."""
         return replace(self, camera_from_world=np.asarray(camera_from_world, np.float64))
 
 
@@ -153,15 +153,15 @@ def rigid(rotation: ArrayLike, translation: ArrayLike) -> Float64Array:
 
 
 def world_from_camera_opencv(world_from_camera_opengl: ArrayLike) -> Float64Array:
-    """(..., 4, 4) OpenGL camera poses (y up, looking along -z) as OpenCV ones; the world stays as it is.
+    """Converts (..., 4, 4) OpenGL camera poses (y up, looking along -z) to OpenCV; the world frame is unchanged.
 
-    OpenGL poses are what NeRF-style ``transforms.json`` files hold.
+    NeRF-style ``transforms.json`` files contain OpenGL poses.
     """
     return np.asarray(world_from_camera_opengl, np.float64) @ _FLIP_Y_AND_Z
 
 
 def world_from_camera_opengl(world_from_camera_opencv: ArrayLike) -> Float64Array:
-    """(..., 4, 4) OpenCV camera poses as OpenGL ones; inverse of `world_from_camera_opencv`."""
+    """Converts (..., 4, 4) OpenCV camera poses to OpenGL; inverse of `world_from_camera_opencv`."""
     return np.asarray(world_from_camera_opencv, np.float64) @ _FLIP_Y_AND_Z
 
 
@@ -172,7 +172,7 @@ def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, -1.0, 
     in a world with OpenCV axes).
 
     Raises:
-        ValueError: if target equals position or up is parallel to the line of sight.
+        ValueError: target equals position, or up is parallel to the line of sight.
     """
     origin = np.asarray(position, np.float64)
     forward = _unit(np.asarray(target, np.float64) - origin, "target equals the camera position")
@@ -185,7 +185,7 @@ def rotation_from_quaternion(quaternion: ArrayLike) -> Float64Array:
     """(..., 3, 3) rotations of (..., 4) quaternions in wxyz order; they are normalised first.
 
     Raises:
-        ValueError: for a zero quaternion.
+        ValueError: a quaternion is zero.
     """
     q = np.asarray(quaternion, np.float64)
     norm = np.linalg.norm(q, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Colours of float arrays: conversions between colour spaces (no clipping unless said), and depth maps as pictures.
+"""Colour conversions of float arrays (no clipping unless stated), and colour maps for depth.
 
 The sRGB transfer curve is that of IEC 61966-2-1. Depth is shown by the Turbo map (Mikhailov 2019), warm near and cold
 far.
@@ -51,8 +51,8 @@ def depth_colours(
 ) -> NDArray[np.uint8]:
     """Depth (H, W) in metres as sRGB (H, W, 3) uint8: near is warm, far is cold, invalid is black.
 
-    Colours are linear in inverse depth, so that what is near keeps its detail. Limits that are not given are those
-    of the picture; give them to make frames of one video comparable.
+    Colours are linear in inverse depth, which keeps detail in the foreground. Limits default to those of this map; pass
+    them to make the frames of a video comparable.
 
     Args:
         valid: (H, W) pixels to show; by default the finite positive ones.

@@ -26,8 +26,8 @@ from scenewright_stages.vision.world import cheapest_path, mesh
 
 Group = tuple[str, Callable[[], None]]
 
-# Families share no kernel, for numba reads, changes and writes its index of a kernel's versions without a lock. Each
-# compiles on one core, and both take about as long.
+# Families share no kernel, because numba updates a kernel's cache index without a lock. Each compiles on one core, and
+# both take about equally long.
 FAMILIES: tuple[tuple[Group, ...], ...] = (
     (("Gaussian renderer", renderers.warm_up),),
     (
@@ -47,7 +47,7 @@ FAMILIES: tuple[tuple[Group, ...], ...] = (
 
 
 def main() -> None:
-    """Compiles (or finds compiled) each group of kernels and says how long it took; families at the same time."""
+    """Compiles each group of kernels unless cached, and prints how long it took; families run in parallel."""
     with ProcessPoolExecutor(len(FAMILIES), mp_context=get_context("fork")) as processes:
         list(processes.map(_compile, FAMILIES))
 

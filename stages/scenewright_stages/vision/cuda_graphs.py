@@ -1,7 +1,7 @@
-"""CUDA graphs: functions that launch the same kernels every time become a single launch.
+"""CUDA graphs: records functions that always launch the same kernels, and replays them as a single launch.
 
-The Gaussian fit records whole steps (`graph_runner`), and model backends replay their networks (`ReplayedCalls`).
-On other devices the same calls run plainly.
+The Gaussian fit records whole steps (`graph_runner`), and model backends replay their networks (`ReplayedCalls`). On
+other devices the functions run normally.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TensorFunction = Callable[..., tuple[torch.Tensor, ...]]
 
 
 class RoundTrip:
-    """A function of tensors, and what happens once the gradients of its results are known.
+    """The forward and backward pass of a function of tensors.
 
     Args:
-        function: gives some results with a history that leads to leaf tensors.
-        after: called when the leaves have their gradients.
+        function: its results have an autograd history back to leaf tensors.
+        after: called once the leaves have their gradients.
     """
 
     def __init__(self, function: TensorFunction, after: Callable[[], None]) -> None:
@@ -32,14 +32,14 @@ class RoundTrip:
         self._results: tuple[torch.Tensor, ...] = ()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The function's results, without their history."""
+        """The function's results, detached."""
         self._results = self._function(*tensors)
         return tuple(result.detach() for result in self._results)
 
     def backward(self, *gradients: torch.Tensor) -> None:
-        """Backpropagates the gradients of those results that have a history, in their order."""
+        """Backpropagates the gradients of the results that have a history, in order."""
         torch.autograd.backward(self._differentiable, gradients)
-        # What holds a history keeps the stream on which its leaves take gradients, too.
+        # Results with a history also keep the stream on which their leaves accumulate gradients.
         self._results = ()
         self._after()
 
@@ -49,17 +49,17 @@ class RoundTrip:
 
 
 class Runner(Protocol):
-    """Calls functions of tensors that launch the same kernels on tensors of the same shapes every time."""
+    """Calls functions that always launch the same kernels for tensors of the same shapes."""
 
     def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The function's results, which are overwritten by the next call of any function."""
+        """The function's results; the next call of any function overwrites them."""
 
     def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
-        """See `RoundTrip`; function and after wait for nothing."""
+        """See `RoundTrip`; `function` and `after` must not synchronise."""
 
 
 class PlainRunner:
-    """Calls functions as they are."""
+    """Calls functions without recording."""
 
     def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return function(*tensors)
@@ -69,20 +69,20 @@ class PlainRunner:
 
 
 def graph_runner(device: torch.device) -> AbstractContextManager[Runner]:
-    """A context whose value calls functions of tensors, as CUDA graphs where the device has them."""
+    """A context manager that yields a runner, with CUDA graphs if the device supports them."""
     return GraphRunner() if device.type == "cuda" else nullcontext(PlainRunner())
 
 
 class GraphRunner:
     """Records functions the first time, and replays them from then on.
 
-    The functions wait for nothing and keep no state. All recordings share their scratch memory, so calls must come from
-    one stream. As a context manager it frees the memory at the end.
+    The functions must be stateless and must not synchronise. All recordings share their scratch memory, so calls must
+    come from one stream. Leaving the context manager frees the memory.
     """
 
     def __init__(self) -> None:
         self._pool: Any = torch.cuda.graph_pool_handle()
-        # Held here also because CUDA drops the pool for good once nothing uses it.
+        # Keep a reference, because CUDA destroys the pool once nothing uses it.
         self._recordings: dict[TensorFunction, _Graph] = {}
         self._tried: set[str] = set()
 
@@ -93,19 +93,19 @@ class GraphRunner:
         self._recordings.clear()
 
     def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The function's results; equal functions are recorded once."""
+        """The function's results; records equal functions once."""
         found = self._recordings.get(function)
         if found is None:
             found = self._recordings[function] = self._record(function, tensors)
         return found.replay(tensors)
 
     def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
-        """Recorded at its second call: the first one may set up state, an optimiser's for instance."""
+        """Recorded at its second call, because the first call may create state such as an optimiser's."""
         return _ReplayedRoundTrip(function, after)
 
     def _record(self, function: TensorFunction, examples: tuple[torch.Tensor, ...]) -> _Graph:
         if function.__qualname__ not in self._tried:
-            # Kernels are loaded and libraries set themselves up in a first call, which must not be recorded.
+            # The first call loads kernels and initialises libraries, which must not be recorded.
             function(*examples)
             self._tried.add(function.__qualname__)
         return _Graph(function, examples, self._pool)
@@ -114,11 +114,11 @@ class GraphRunner:
 class ReplayedCalls:
     """A network's `forward` in inference, replayed from the second call of the same shapes on.
 
-    Its results are overwritten by its next call, and must be used up before.
+    The next call overwrites the results, so use them before.
 
     Args:
-        forward: called with tensors and constants by name; waits for nothing and keeps no state.
-        sizes: how many combinations of shapes keep their recording; older ones are recorded again when needed.
+        forward: called with tensors and constants by name; must be stateless and must not synchronise.
+        sizes: how many combinations of shapes to keep; older ones are recorded again on demand.
     """
 
     def __init__(self, forward: TensorFunction, sizes: int = 4) -> None:
@@ -133,7 +133,7 @@ class ReplayedCalls:
             return self._forward(**arguments)
         key = (_shapes(tensors), repr(constants))
         if key not in self._recordings:
-            # The first call compiles and tunes kernels for its shapes, which cannot be recorded.
+            # The first call compiles and autotunes kernels for its shapes, which cannot be recorded.
             self._keep(key, None)
             return self._forward(**arguments)
         recording = self._recordings[key] or self._record(tensors, constants)
@@ -141,7 +141,7 @@ class ReplayedCalls:
         return recording.replay(tuple(tensors.values()))
 
     def _record(self, tensors: dict[str, torch.Tensor], constants: dict[str, Any]) -> _Graph:
-        # All sizes share one memory: they never run at the same time.
+        # All sizes share one memory pool, because they never run at the same time.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         return _Graph(self._by_position(tuple(tensors), constants), tuple(tensors.values()), self._pool)
 
@@ -163,7 +163,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> tuple[tuple[str, torch.Size, to
 
 
 class _Graph:
-    """A graph with its own inputs and results."""
+    """A recorded graph with its input and result tensors."""
 
     def __init__(self, function: TensorFunction, examples: tuple[torch.Tensor, ...], pool: Any) -> None:
         self._inputs = tuple(tensor.detach().clone() for tensor in examples)
@@ -174,17 +174,17 @@ class _Graph:
         return self.run()
 
     def run(self) -> tuple[torch.Tensor, ...]:
-        """Replays with the present inputs."""
+        """Replays with the current inputs."""
         self._graph.replay()
         return self.results
 
     def forget_history(self) -> None:
-        """Frees what backpropagating through these results would need."""
+        """Frees the autograd graph of these results."""
         self.results = tuple(result.detach() for result in self.results)
 
 
 class _ReplayedRoundTrip(RoundTrip):
-    """Records each direction at its second call. Both share one memory: backward reads what forward left there."""
+    """Records each direction at its second call. Both share memory, because backward reads what forward wrote."""
 
     def __init__(self, function: TensorFunction, after: Callable[[], None]) -> None:
         super().__init__(function, after)
@@ -219,7 +219,7 @@ class _ReplayedRoundTrip(RoundTrip):
         self._backward_graph.replay()
 
     def _record_backward(self) -> None:
-        # Autograd's own thread would not be part of the recording.
+        # Work on autograd's own thread would not be recorded.
         with torch.autograd.set_multithreading_enabled(False):
             super().backward(*self._gradients)
 
@@ -230,12 +230,12 @@ def _refill(held: tuple[torch.Tensor, ...], tensors: tuple[torch.Tensor, ...]) -
 
 
 def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """The graph of all that the function launches, and what it returns."""
+    """The graph of everything that the function launches, and its results."""
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream), _garbage_kept():
-        # Not `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may use the device
-        # meanwhile.
+        # Avoid `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may use the device
+        # during the capture.
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
             results = function()
@@ -247,7 +247,7 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
 
 @contextmanager
 def _garbage_kept() -> Iterator[None]:
-    """Collects no garbage inside: destroying an old graph would break a capture."""
+    """Disables garbage collection, because destroying an old graph would break a capture."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -259,5 +259,5 @@ def _garbage_kept() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _capture_stream() -> Any:
-    """The one stream of all captures: autograd computes gradients on the stream of their forward function."""
+    """The common stream of all captures; autograd computes gradients on the stream of the forward pass."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]

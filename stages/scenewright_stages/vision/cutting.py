@@ -1,7 +1,7 @@
-"""Cuts a product out of its photo without weights: from a box and points, or because it stands out from a plain border.
+"""Cuts a product out of its photo without weights: from a box and points, or by contrast with a plain background.
 
-Nothing is guessed: a photo whose border is not plain, or on which several things or none stand out, has no clear
-object and the caller has to say where it is.
+It never guesses: if the border is not plain, or not exactly one thing stands out, the caller must say where the object
+is.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _FARTHEST_SPREAD = 7.0
 
 
 def cut_by_box(srgb: Floats, box: Box, points: Sequence[tuple[float, float, bool]] = ()) -> Mask:
-    """(H, W) bool of what stands in a box, by GrabCut.
+    """(H, W) bool mask of the object in a box, by GrabCut.
 
-    A loose box lets a shadow through, a tight one cuts off what sticks out. Several boxes around the given one are
-    tried, and the cut whose outline follows the sharpest edges is kept.
+    A loose box includes shadows; a tight one clips the object. The function tries several boxes around the given one
+    and keeps the cut whose outline follows the sharpest edges.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -56,7 +56,7 @@ def cut_by_box(srgb: Floats, box: Box, points: Sequence[tuple[float, float, bool
 
 
 def _box_marks(shape: tuple[int, ...], box: Sequence[float], shrink: float, inset: float) -> NDArray[np.uint8]:
-    """GrabCut's start: background beside the box, a probable object inside, a certain one in the middle."""
+    """GrabCut's initial labels: background outside the box, probable object inside, certain object in the middle."""
     height, width = shape
     left, top, right, bottom = max(0.0, box[0]), max(0.0, box[1]), min(width, box[2]), min(height, box[3])
     across, down = shrink * (right - left), shrink * (bottom - top)
@@ -70,7 +70,7 @@ def _box_marks(shape: tuple[int, ...], box: Sequence[float], shrink: float, inse
 
 
 def _outline_sharpness(small: NDArray[np.uint8], mask: Mask) -> float:
-    """Mean difference in Lab between the two sides of an outline; very sharp edges count no more than sharp ones."""
+    """Mean Lab difference across an outline; very sharp edges count no more than sharp ones."""
     inside = mask.astype(np.uint8)
     signed = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     rows, columns = np.nonzero(mask & (signed <= 1.5))
@@ -91,7 +91,7 @@ def _outline_sharpness(small: NDArray[np.uint8], mask: Mask) -> float:
 
 
 def cut_from_border(srgb: Floats) -> tuple[Mask, float]:
-    """(H, W) bool of the one thing that stands out from a plain border, and how clearly, in [0, 1].
+    """(H, W) bool mask of the single thing that stands out from a plain border, and a score in [0, 1].
 
     A score of 0 means that there is none.
     """
@@ -115,14 +115,14 @@ def cut_from_border(srgb: Floats) -> tuple[Mask, float]:
 
 
 def touches_border(mask: Mask) -> bool:
-    """Whether the border of the picture cuts the thing off: it lies on a good part of one side."""
+    """Whether the image border clips the object, that is, it covers a large part of one side."""
     sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     extents = (mask.any(axis=0).sum(), mask.any(axis=0).sum(), mask.any(axis=1).sum(), mask.any(axis=1).sum())
     return any(side.sum() > 0.05 * max(int(extent), 1) for side, extent in zip(sides, extents, strict=True))
 
 
 def _distance_from_border(small: NDArray[np.uint8]) -> tuple[Floats, float]:
-    """(h, w) distance in Lab from what a smooth surface through the border's colours says, and the border's rest."""
+    """(h, w) Lab distance from a smooth surface fitted to the border's colours, and the border's residual."""
     lab = cv2.cvtColor(small.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
     height, width = lab.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -176,7 +176,7 @@ def _largest(mask: Mask) -> Mask:
 
 
 def _filled(mask: Mask) -> Mask:
-    """Without small holes; large ones belong to the thing's shape, as of a handle."""
+    """The mask without small holes; large holes belong to the shape, such as a handle's."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     small = [n for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] < 0.01 * mask.sum()]
     return np.asarray(mask | np.isin(labels, small))

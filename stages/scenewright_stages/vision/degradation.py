@@ -1,7 +1,7 @@
-"""Photometric degradations of pictures, as data-set generators apply them: six operations in a fixed order.
+"""Photometric degradations for data augmentation: six operations in a fixed order.
 
 The order is black and white, saturation, contrast, brightness, motion blur, compression. Geometry never changes, so
-labels stay as they are.
+labels stay valid.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Degradation:
-    """What is done to one picture; None leaves a step out.
+    """The degradation of one image; None skips a step.
 
     Attributes:
-        black_and_white: whether all colour goes.
+        black_and_white: whether to remove all colour.
         saturation, contrast, brightness: factors; 1 changes nothing.
         blur: length of the motion blur in pixels.
         blur_degrees: its direction, 0 along the rows.
@@ -47,14 +47,14 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Chances:
-    """How often each step happens, in [0, 1], and the ranges that it is drawn from."""
+    """Probability of each step, in [0, 1], and the ranges of its parameters."""
 
     probabilities: Mapping[str, float]
     ranges: Mapping[str, tuple[float, float]]
 
 
 def drawn(chances: Chances, seed: int) -> Degradation:
-    """The degradation of one picture. Each step has draws of its own: another range moves no other step."""
+    """Draws the degradation of one image. Each step has its own draws, so changing a range affects no other step."""
 
     def generator(step: str) -> np.random.Generator:
         return np.random.default_rng([seed, *step.encode()])
@@ -91,16 +91,16 @@ def drawn(chances: Chances, seed: int) -> Degradation:
 def degraded(pixels: Bytes, how: Degradation) -> Bytes:
     """(H, W, 3) uint8 RGB after all steps."""
     if how.black_and_white:
-        # Three equal channels stay equal: one is enough until the end, also in JPEG files.
+        # Three equal channels stay equal, even through JPEG, so process one channel.
         return _three_channels(_degraded(_luma(pixels), how))
     if how.saturation is not None:
-        # Pillow's enhancers blend with a degenerate picture: grey, the mean grey, black.
+        # Pillow's enhancers blend with a degenerate image: grey, the mean grey, black.
         pixels = _blended(_three_channels(_luma(pixels)), pixels, how.saturation)
     return _degraded(pixels, how)
 
 
 def _degraded(pixels: Bytes, how: Degradation) -> Bytes:
-    """(H, W) grey or (H, W, 3) RGB after contrast and all that follows it."""
+    """(H, W) grey or (H, W, 3) RGB after contrast and all later steps."""
     out = pixels
     if how.contrast is not None:
         mean = int(cv2.mean(out if out.ndim == 2 else _luma(out))[0] + 0.5)
@@ -113,14 +113,14 @@ def _degraded(pixels: Bytes, how: Degradation) -> Bytes:
 
 
 def motion_blurred(pixels: Bytes, length: int, degrees: float) -> Bytes:
-    """(H, W) or (H, W, 3) blurred along a line through each pixel."""
+    """(H, W) or (H, W, 3) with linear motion blur."""
     return np.asarray(
         cv2.filter2D(pixels, -1, line_kernel(length, degrees), borderType=cv2.BORDER_REFLECT_101), np.uint8
     )
 
 
 def line_kernel(length: int, degrees: float) -> NDArray[np.float32]:
-    """(N, N) float32 with N odd: a line of one pixel's width and of that length, with sum 1."""
+    """(N, N) float32 with N odd: a one-pixel wide line of that length, normalised to sum 1."""
     side = max(3, length | 1)
     middle = side // 2
     along = np.arange(length) - (length - 1) / 2
@@ -140,7 +140,7 @@ def line_kernel(length: int, degrees: float) -> NDArray[np.float32]:
 
 
 def _luma(pixels: Bytes) -> Bytes:
-    # Pillow rounds brightness in its own way, and saturation enlarges the difference.
+    # Match Pillow's rounding of luminance, because saturation amplifies differences.
     return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
@@ -149,14 +149,14 @@ def _three_channels(grey: Bytes) -> Bytes:
 
 
 def _blended(low: Bytes, high: Bytes, share: float) -> Bytes:
-    """Pillow's blend of two pictures, which cuts fractions off."""
+    """Pillow's blend of two images, which truncates fractions."""
     out = np.empty_like(high)
     _blend(low.reshape(-1), high.reshape(-1), np.float32(share), out.reshape(-1))
     return out
 
 
 def _towards(pixels: Bytes, level: int, share: float) -> Bytes:
-    """The same with one grey level in place of the first picture."""
+    """The same, with a constant grey level as the first image."""
     values = np.arange(256, dtype=np.uint8)
     return cv2.LUT(pixels, _blended(np.full_like(values, level), values, share))  # type: ignore[return-value]
 
@@ -179,5 +179,5 @@ def _blend(low: Bytes, high: Bytes, share: np.float32, out: Bytes) -> None:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     _blended(np.zeros(8, np.uint8), np.zeros(8, np.uint8), 0.5)

@@ -1,4 +1,4 @@
-"""Depth maps as geometry: lifting, projecting, edges and occlusion.
+"""Geometry of depth maps: unprojection, projection, edges and occlusion.
 
 Depth is z-depth in metres, (H, W); NaN, infinite and non-positive values mean "no depth". Pixel centres
 lie at +0.5, see `cameras`.
@@ -39,7 +39,7 @@ def unproject(depth: Floats, camera: Camera) -> Float64Array:
     """(H, W, 3) float64 world points of a depth map's pixel centres; NaN where there is no depth.
 
     Raises:
-        ValueError: if depth has not the camera's size.
+        ValueError: the depth map's size differs from the camera's.
     """
     _check_size(depth, camera)
     distance = np.where(valid_depth(depth), depth, np.nan).astype(np.float64)
@@ -62,12 +62,11 @@ def project(points: Floats, camera: Camera) -> tuple[Float64Array, Float64Array]
 def depth_edges(depth: Floats, threshold: float = 0.01) -> Mask:
     """(H, W) bool: valid pixels at a jump from one surface to another.
 
-    On any plane inverse depth is affine in pixel coordinates, so the second difference of inverse depth
-    is zero however steep the plane is seen; at a jump it is the jump. A pixel is an edge where it exceeds
-    threshold times the pixel's own inverse depth along a row or a column. (A threshold on the plain
-    gradient would call every floor near the horizon an edge. A right-angled crease reaches 2 / f, so a
-    threshold well above that, with f in pixels, leaves creases out.) Invalid pixels neither are edges nor make
-    their neighbours edges.
+    On any plane, inverse depth is affine in pixel coordinates, so its second difference is zero at any slant; at a jump
+    it equals the jump. A pixel is an edge if the second difference along its row or column exceeds threshold times the
+    pixel's inverse depth. (A threshold on the plain gradient would mark every floor near the horizon. A right-angled
+    crease reaches 2 / f, with f in pixels, so a threshold well above that excludes creases.) Invalid pixels are never
+    edges and do not make their neighbours edges.
     """
     valid = valid_depth(depth)
     inverse = np.divide(1.0, depth, where=valid, out=np.full(depth.shape, np.nan))
@@ -77,11 +76,11 @@ def depth_edges(depth: Floats, threshold: float = 0.01) -> Mask:
 
 
 def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
-    """Depth (H, W) float32 whose edge pixels lie on one of the two surfaces that meet there.
+    """Depth (H, W) float32 whose edge pixels are snapped to one of the two adjacent surfaces.
 
-    Edge pixels of smoothed depth float between the surfaces. Each takes the depth of that surface sample
-    next to it (valid, not an edge, within two pixels; the band shrinks from outside in) which is closest
-    in log depth, unless it agrees with it anyway. All valid pixels stay valid, none becomes valid.
+    Edge pixels of smoothed depth float between two surfaces. Each takes the depth of the nearby surface sample (valid,
+    not an edge, within two pixels; the band shrinks from outside in) that is closest in log depth, unless it agrees
+    already. The set of valid pixels does not change.
     """
     snapped = depth.astype(np.float32)
     pending = depth_edges(depth, threshold)
@@ -100,11 +99,11 @@ def snap_edge_depth(depth: Floats, threshold: float = 0.01) -> Float32Array:
 
 
 def extend_foreground(depth: Floats, reach: int = 2, jump: float = 1.1) -> Float32Array:
-    """Depth (H, W) float32 whose near surfaces reach `reach` pixels farther over what lies behind them.
+    """Depth (H, W) float32 with foreground surfaces dilated by `reach` pixels over the background.
 
-    Estimated outlines miss the picture's by a pixel or two. A dark rim pixel that ends up on the background
-    floats beside its object as soon as the camera moves; a strip of background on the object hardly shows.
-    Only where depths within reach differ by more than the factor `jump`; invalid pixels stay invalid.
+    Estimated outlines are off by a pixel or two. A dark edge pixel assigned to the background floats beside its object
+    as soon as the camera moves, but a strip of background on the object is hardly visible. Applies only where depths
+    within reach differ by more than the factor `jump`; invalid pixels stay invalid.
     """
     valid = valid_depth(depth)
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
@@ -114,9 +113,9 @@ def extend_foreground(depth: Floats, reach: int = 2, jump: float = 1.1) -> Float
 
 
 def on_surface(depth: Floats, tolerance: float = 0.05) -> Mask:
-    """(H, W) bool: valid pixels of which at least two of the eight neighbours have nearly the same depth.
+    """(H, W) bool: valid pixels with nearly the same depth as at least two of their eight neighbours.
 
-    What is left out floats between two surfaces. tolerance is relative.
+    Other pixels float between two surfaces. The tolerance is relative.
     """
     log_depth = np.log(np.where(valid_depth(depth), depth, np.nan))
     padded = np.pad(log_depth, 1, constant_values=np.nan)
@@ -129,7 +128,7 @@ def on_surface(depth: Floats, tolerance: float = 0.05) -> Mask:
 
 
 def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, Camera]]) -> Mask:
-    """(H, W) bool: pixels whose points would hide what a reference view already sees.
+    """(H, W) bool: pixels whose points would occlude what a reference view already sees.
 
     A point at z-depth d in a reference view whose depth there is r hides it if
     ``r - d > (d + r) / 30`` (VistaDream's rule: nearer by about 7 %).
@@ -148,7 +147,7 @@ def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, C
 
 
 def sample_nearest(depth: Floats, pixels: Floats) -> Float64Array:
-    """(...) float64 valid depth of the pixels that hold the (..., 2) coordinates; NaN outside or invalid."""
+    """(...) float64 depth of the pixels that contain the (..., 2) coordinates; NaN if outside or invalid."""
     height, width = depth.shape
     with np.errstate(invalid="ignore"):
         inside = np.all((pixels >= 0) & (pixels < (width, height)), axis=-1)
@@ -167,9 +166,9 @@ def _second_difference(inverse: Float64Array) -> Float64Array:
 def _closest_neighbour(
     depth: Float32Array, surface: Mask, places: NDArray[np.intp]
 ) -> tuple[Float32Array, Float64Array]:
-    """The surface depth near each place that is closest in log depth, and how far it is (inf: none).
+    """The nearby surface depth closest in log depth for each pixel, and its log distance (inf if none).
 
-    places (M,) are flat indices of pixels with a depth.
+    `places` (M,) are flat indices of valid pixels.
     """
     width, reach = depth.shape[1], _SNAP_REACH
     padded_depth = np.pad(depth, reach).ravel()

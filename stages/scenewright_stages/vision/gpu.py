@@ -1,4 +1,4 @@
-"""Keeping a GPU and its host busy at the same time: copies in the background, and the right moment for host work."""
+"""Overlaps GPU and host work: asynchronous copies, and waiting for a good moment for host work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _POLL_SECONDS = 0.005
 
 
 def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float = 0.6) -> None:
-    """Return once the device has had work queued without a break for some seconds, or when `patience` has passed.
+    """Returns once the device has had queued work for `seconds` without a break, or after `patience` seconds.
 
-    A thread that computes beside the one that feeds a GPU delays it least while the queue is long. Returns at once
-    for a device that is not a GPU.
+    Host work delays the thread that feeds the GPU least while the queue is long. Returns at once without a GPU.
     """
     if device.type != "cuda":
         return
@@ -31,7 +30,7 @@ def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float
 
 @dataclass(frozen=True, eq=False)
 class HostCopy:
-    """Tensors on their way to the host, and the CUDA event of their arrival; None without a GPU."""
+    """An asynchronous copy of tensors to the host, and the CUDA event of its completion (None without a GPU)."""
 
     tensors: tuple[torch.Tensor, ...]
     copied: Any
@@ -47,14 +46,14 @@ class HostCopy:
         return cls(copies, copied)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """Waits until all have arrived."""
+        """Waits for the copy and returns the arrays."""
         if self.copied is not None:
             self.copied.synchronize()
         return tuple(tensor.numpy() for tensor in self.tensors)
 
 
 def arrived(copies: Iterable[HostCopy]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The arrays of each copy once the next one has started: the GPU draws a batch while the host uses the last."""
+    """Yields each copy's arrays after starting the next copy, so that the GPU works while the host uses the arrays."""
     waiting: HostCopy | None = None
     for copy in copies:
         if waiting is not None:

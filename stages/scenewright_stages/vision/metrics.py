@@ -28,7 +28,7 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
         mask: (..., H, W) bool: pixels that count.
 
     Raises:
-        ValueError: for different shapes or a mask that is empty.
+        ValueError: the shapes differ, or the mask is empty.
     """
     _check_shapes(image.shape, reference.shape)
     squared = (image - reference).square()
@@ -40,7 +40,7 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
 
 
 def array_psnr(picture: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """PSNR in dB of arrays of one shape, the picture clipped to [0, 1]; 100 for equal ones."""
+    """PSNR in dB of arrays of equal shape, with the image clipped to [0, 1]; 100 if they are equal."""
     error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
     return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
 
@@ -49,7 +49,7 @@ def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Mean structural similarity of images (H, W, 3) or (B, H, W, 3), a scalar tensor.
 
     Raises:
-        ValueError: for different shapes or sides below 11 pixels.
+        ValueError: the shapes differ, or a side is below 11 pixels.
     """
     _check_shapes(image.shape, reference.shape)
     if min(image.shape[-3], image.shape[-2]) < _WINDOW:
@@ -61,14 +61,14 @@ def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def gaussian_window(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """(11,) normalised weights of the SSIM window along one axis; kept, so not to be written to."""
+    """(11,) normalised weights of the SSIM window along one axis; cached, so do not modify it."""
     offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     return (weights / weights.sum()).to(device, dtype)
 
 
 def blur(planes: torch.Tensor, padding: int) -> torch.Tensor:
-    """Separable SSIM window over planes (B, C, H, W), zero-padded by `padding` pixels a side."""
+    """Separable SSIM window over planes (B, C, H, W), zero-padded by `padding` pixels on each side."""
     channels = planes.shape[1]
     weights = gaussian_window(planes.device, planes.dtype)
     across = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)

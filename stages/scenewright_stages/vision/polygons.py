@@ -1,8 +1,8 @@
-"""Masks as single polygons, the way that YOLO's label files hold them.
+"""Converts masks to single polygons, the format of YOLO's label files.
 
-Loaders draw these polygons in two ways: by cutting coordinates down to whole pixels and drawing the outline with them,
-or by filling the area. Vertices lie in the outer half of the outline's pixels, so both give the mask back. Holes and
-further parts hang on the first outline by bridges: two edges at the same place.
+Loaders rasterise these polygons in two ways: by truncating coordinates and including the outline, or by filling the
+area. Vertices lie in the outer half of the outline's pixels, so both reproduce the mask. Holes and further components
+are connected to the first outline by bridges of two coincident edges.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEAST_PIXELS = 4
 
 
 def polygon_of(mask: Mask) -> Points:
-    """(N, 2) x, y in pixels of one closed polygon that covers the mask; N is 0 for an empty mask.
+    """(N, 2) x, y in pixels of one closed polygon for the mask; N is 0 for an empty mask.
 
     Args:
         mask: (H, W) bool.
@@ -55,7 +55,7 @@ def parse_labels(text: str, width: int, height: int) -> list[tuple[int, Points]]
 
 
 def truncating_fill(polygon: Points, width: int, height: int) -> Mask:
-    """(H, W) bool: coordinates cut down to whole pixels, outline included, as ultralytics draws it."""
+    """(H, W) bool: rasterised as in ultralytics, with truncated coordinates and the outline included."""
     canvas = np.zeros((height, width), np.uint8)
     if len(polygon):
         cv2.fillPoly(canvas, [polygon.astype(np.int32)], 1)
@@ -63,7 +63,7 @@ def truncating_fill(polygon: Points, width: int, height: int) -> Mask:
 
 
 def area_fill(polygon: Points, width: int, height: int) -> Mask:
-    """(H, W) bool: pixels whose middle lies inside, by the even-odd rule."""
+    """(H, W) bool: pixels whose centre lies inside, by the even-odd rule."""
     inside = np.zeros((height, width), bool)
     if not len(polygon):
         return inside
@@ -80,7 +80,7 @@ def area_fill(polygon: Points, width: int, height: int) -> Mask:
 
 
 def run_lengths(mask: Mask) -> dict[str, object]:
-    """A mask as COCO's uncompressed run-length encoding: counts down the columns, beginning with a run of 0."""
+    """A mask as COCO's uncompressed RLE: counts down the columns, starting with a run of 0."""
     flat = mask.T.reshape(-1)
     changes = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
@@ -88,7 +88,7 @@ def run_lengths(mask: Mask) -> dict[str, object]:
 
 
 def _without_specks(mask: Mask) -> Mask:
-    """The mask without tiny parts and tiny holes; a mask that is nothing else keeps its largest part."""
+    """The mask without tiny components and holes; if nothing else is left, keeps the largest component."""
     filled = mask.copy()
     for value in (False, True):
         count, labels, stats, _ = cv2.connectedComponentsWithStats((filled == value).astype(np.uint8), connectivity=8)
@@ -100,7 +100,7 @@ def _without_specks(mask: Mask) -> Mask:
 
 
 def _pushed(pixels: NDArray[np.int32], outward: bool) -> Points:
-    """Vertices in the outer half of the outline's pixels; round a hole, in the half that faces it."""
+    """Moves vertices into the outer half of the outline's pixels; around a hole, into the half that faces it."""
     points = pixels.astype(np.float64) + 0.5
     if len(points) == 1:
         return np.asarray(points + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * _OUTWARD)
@@ -109,7 +109,7 @@ def _pushed(pixels: NDArray[np.int32], outward: bool) -> Points:
     arriving, leaving = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     first, second = _outer_side(arriving, turn), _outer_side(leaving, turn)
     between = np.clip(first + second, -1, 1)
-    # At the end of a line of single pixels the outline turns back: it goes round the tip.
+    # At the end of a one-pixel line the outline turns back, so go around the tip.
     back = (first == -second).all(axis=1)[:, None]
     tip = np.sign(arriving)
     ahead, behind = np.clip(first + tip, -1, 1), np.clip(second + tip, -1, 1)
@@ -131,7 +131,7 @@ def _thinned(ring: Points) -> Points:
 
 
 def _joined(rings: Sequence[Points]) -> Points:
-    """One polygon: every further ring is entered from the nearest vertex that is already part of it, and left again."""
+    """Joins rings into one polygon, each by a bridge from its nearest vertex already in the polygon and back."""
     whole = rings[0]
     waiting = list(rings[1:])
     while waiting:

@@ -1,4 +1,4 @@
-"""Places of masks."""
+"""Geometry of masks: bounding box, innermost point, overlap."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Turns a cut-out as if it were a solid: a relief inflated from its silhouette, closed behind in the rim's colours.
+"""Rotates a cut-out as a solid: a relief inflated from its silhouette, closed at the back in the rim's colours.
 
-One photo does not show the sides of a thing. Up to about 30 degrees the relief moves what the photo shows to where it
-belongs and continues the rim's colours behind; nothing of the front appears a second time.
+One photo does not show an object's sides. For rotations up to about 30 degrees the relief moves the visible pixels to
+their new positions and extends the rim's colours to the back; nothing of the front appears twice.
 """
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
@@ -35,26 +35,24 @@ _RIM = 4
 
 
 def thickness_at(pitch: float) -> float:
-    """Of the relief of a thing seen from `pitch` degrees above: what is photographed from above lies flat more often
-    than it is round.
-    """
+    """Thickness of the relief for a camera pitch in degrees; objects seen from above are more often flat."""
     return float(np.clip(1.15 - pitch / 45, 0.18, 1.0))
 
 
 def turned(
     colours: Floats, alpha: Floats, yaw: float, elevation: float, thickness: float = 1.0
 ) -> tuple[Floats, Floats]:
-    """The cut-out from another side.
+    """The cut-out rotated.
 
     Args:
         colours: (H, W, 3) float32, valid where alpha is above 0.
         alpha: (H, W) float32.
         yaw: degrees about the vertical axis; positive shows more of the right side.
         elevation: degrees; positive shows more from above.
-        thickness: depth of the solid over that of a round one.
+        thickness: depth of the solid relative to a round one.
 
     Returns:
-        (H, W, 3) colours and (H, W) alpha; the thing keeps its place. Unturned they are the given ones.
+        (H, W, 3) colours and (H, W) alpha; the object keeps its position. Without rotation, the inputs are returned.
     """
     if yaw == 0 and elevation == 0:
         return colours, alpha
@@ -78,17 +76,17 @@ def turned(
 
 
 def _smooth_outline(inside: NDArray[np.bool_]) -> Floats:
-    """(H, W) in [0, 1], the silhouette with a smooth outline: the relief is steep there, which comes out ragged."""
+    """(H, W) in [0, 1], the silhouette with a smoothed outline, because the steep relief there becomes ragged."""
     whole = cv2.medianBlur(inside.astype(np.uint8), 7).astype(np.float32)
     sigma = min(_SMOOTHING * _FINE, _SMOOTHING_SHARE * max(inside.shape))
     blurred = cv2.GaussianBlur(whole, (0, 0), max(sigma, 0.5))
-    # As steep again as one pixel of the result.
+    # Restore an edge as steep as one pixel of the result.
     sharp = (blurred - 0.5) * (sigma * math.sqrt(2 * math.pi) / _FINE) + 0.5
     return np.asarray(np.clip(sharp, 0, 1), np.float32)
 
 
 def _continued(front: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """(H, W, 3) colours, continued beyond the silhouette as far as a smooth outline may lie."""
+    """(H, W, 3) colours, extended beyond the silhouette as far as the smooth outline may reach."""
     known = inside.astype(np.float32)
     reach = _SMOOTHING * _FINE
     weight = cv2.GaussianBlur(known, (0, 0), reach)
@@ -99,7 +97,7 @@ def _continued(front: Floats, inside: NDArray[np.bool_]) -> Floats:
 def _pass(
     front: Floats, height: Floats, inside: NDArray[np.bool_], degrees: float, closed: bool
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """The relief after a turn about the vertical axis through its middle; the back of one that turned is not known."""
+    """Rotates the relief about the vertical axis through its centre; the back of an already rotated one is unknown."""
     columns = np.flatnonzero(inside.any(axis=0))
     middle = (float(columns[0]) + float(columns[-1])) / 2 if len(columns) else 0.0
     rims = _rims(front, inside)
@@ -137,7 +135,7 @@ def _rims(front: Floats, inside: NDArray[np.bool_]) -> Floats:
 
 @njit(cache=True, nogil=True)
 def _rotated(front, height, inside, rims, cosine, sine, middle, sides):
-    """Draws front and back of every row as chains of segments; the nearest wins."""
+    """Draws the front and back of every row as chains of segments with a depth test."""
     rows, columns = height.shape
     picture = np.zeros((rows, columns, 3), np.float32)
     depth = np.full((rows, columns), np.float32(-1e9), np.float32)
@@ -168,7 +166,7 @@ def _rotated(front, height, inside, rims, cosine, sine, middle, sides):
 
 
 def warm_up() -> None:
-    """Compile the kernel, or find it compiled."""
+    """Compiles the kernel, or loads it from the cache."""
     tile = np.zeros((16, 16), np.float32)
     tile[4:12, 4:12] = 1
     turned(np.repeat(tile[..., None], 3, axis=2), tile, 10.0, 5.0)

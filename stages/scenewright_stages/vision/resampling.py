@@ -13,13 +13,13 @@ Float32Array = NDArray[np.float32]
 
 
 def reduced(image: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """(height, width[, C]) means over the pixels that fall together; size is (width, height) as OpenCV has it."""
+    """(height, width[, C]) by area averaging; size is (width, height) as in OpenCV."""
     result: Float32Array = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
     return result
 
 
 def enlarged(image: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """(height, width[, C]) bilinear; size is (width, height) as OpenCV has it."""
+    """(height, width[, C]) by bilinear interpolation; size is (width, height) as in OpenCV."""
     result: Float32Array = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.float32)
     return result
 

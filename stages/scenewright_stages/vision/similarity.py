@@ -1,7 +1,6 @@
-"""Brings cameras and points of another world into ours: one scale, rotation and translation from cameras known in both.
+"""Aligns two coordinate frames by a similarity transform (scale, rotation, translation) from cameras known in both.
 
-All cameras take part, with positions and orientations; those that do not fit the others lose their weight, so a few
-wrong ones change nothing.
+Uses positions and orientations of all cameras, and down-weights outliers, so a few wrong cameras have no effect.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ class Similarity:
     translation: Float64Array
 
     def points(self, points: ArrayLike) -> Float64Array:
-        """(..., 3) points of the source world in the target world."""
+        """(..., 3) points transformed from the source to the target frame."""
         moved = self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.translation
         return np.asarray(moved)
 
     def camera(self, camera: Camera) -> Camera:
-        """A camera of the source world in the target world."""
+        """A camera transformed from the source to the target frame."""
         pose = np.eye(4)
         pose[:3, :3] = camera.camera_from_world[:3, :3] @ self.rotation.T
         pose[:3, 3] = -pose[:3, :3] @ self.points(camera.position)
@@ -49,10 +48,10 @@ class Alignment:
     """A similarity, and how well the cameras agree with it.
 
     Attributes:
-        similarity: from the source world to the target world.
+        similarity: from the source to the target frame.
         position_errors: (N,) distance between each camera's two positions, relative to the spread of all targets.
         angle_errors: (N,) degrees between its two orientations.
-        inliers: (N,) bool, the cameras that took part.
+        inliers: (N,) bool, the cameras used.
     """
 
     similarity: Similarity
@@ -62,10 +61,10 @@ class Alignment:
 
 
 def align_cameras(source: Sequence[Camera], target: Sequence[Camera]) -> Alignment:
-    """The similarity that brings the source cameras onto the target cameras, each pair one and the same camera.
+    """The similarity that aligns the source cameras with the corresponding target cameras.
 
     Raises:
-        ValueError: fewer than three cameras, or all of them stand at one point, so that there is no scale.
+        ValueError: fewer than three cameras, or all at one point, which leaves the scale undefined.
     """
     if len(source) != len(target) or len(source) < 3:
         raise ValueError(f"aligning needs at least three cameras known in both worlds, not {len(source)}")
@@ -88,7 +87,7 @@ def align_cameras(source: Sequence[Camera], target: Sequence[Camera]) -> Alignme
 
 
 def _first_guess(places: Float64Array, others: Float64Array, turns: Float64Array) -> Similarity:
-    """From medians, which a minority of wrong cameras does not move far."""
+    """Initial estimate from medians, which are robust against a minority of wrong cameras."""
     angles = _angles(np.einsum("nij,mij->nm", turns, turns))
     rotation = turns[int(angles.sum(axis=1).argmin())]
     apart, others_apart = (np.linalg.norm(each[:, None] - each[None], axis=-1) for each in (places, others))

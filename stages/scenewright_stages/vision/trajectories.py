@@ -1,8 +1,8 @@
 """Camera paths around a photograph.
 
-The world is the first camera's coordinate frame (OpenCV axes, metres): every path starts and ends there,
-unmoved. A path is sized by the scene: its radius is the extent of the scene's points, averaged over the
-three axes. `through` needs no scene: it visits given poses.
+The world is the first camera's coordinate frame (OpenCV axes, metres); every path starts and ends at that pose. The
+scene determines the size of a path: its radius is the extent of the scene's points, averaged over the three axes.
+`through` needs no scene, because it visits given poses.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from scenewright_stages.vision.cameras import look_at
 Float64Array = NDArray[np.float64]
 
 
-PORTRAIT_DAMPING = 0.6  # sideways motion of portrait images, whose sides are close
+PORTRAIT_DAMPING = 0.6  # factor of sideways motion for portrait images, whose sides are close
 _VERTICAL_SHARE = 0.3  # "try not to change up and down, for floor and sky"
 _ORIGINAL_SWING = 0.3  # VistaDream's "rot_ratio", which all three axes share
-_TARGET_SHARE = 0.5  # the cameras look at this share of the radius ahead of the first one
-_TARGET_LEAD = 1.25  # and at least this much farther than the camera that goes farthest
+_TARGET_SHARE = 0.5  # distance of the look-at point ahead of the first camera, in radii
+_TARGET_LEAD = 1.25  # and at least this factor of the farthest camera's distance
 _NEAR_PERCENTAGE = 5.0
 _CLAMP_SHARE = 0.5
 _ROUNDING = 1e-12
@@ -32,7 +32,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class ForwardClamp:
-    """Forward motion was cut down: what was asked for, and the limit, half the near depth (metres)."""
+    """Forward motion was clamped: the requested motion, and the limit of half the near depth (metres)."""
 
     requested: float
     limit: float
@@ -45,7 +45,7 @@ class Trajectory:
     Attributes:
         camera_from_world: (n, 4, 4) float64.
         radius: of the scene, metres.
-        clamp: set if forward motion was cut down.
+        clamp: set if forward motion was clamped.
     """
 
     camera_from_world: Float64Array
@@ -66,7 +66,7 @@ def spiral(
     maximum_percentage: float = 95.0,
     portrait: bool = False,
 ) -> Trajectory:
-    """VistaDream's spiral: out along one loop towards the scene, back along the other behind the start.
+    """VistaDream's spiral: one loop towards the scene, then one loop behind the start.
 
     With s = sin(2 pi t) and the radius R, the camera is at ``x = f R s cos(2 pi t)``,
     ``y = 0.3 f R s sin(2 pi t)`` and ``z = -R s`` times the forward ratio f where z > 0 and times the
@@ -77,14 +77,14 @@ def spiral(
     half the 5th percentile of depth, so that no camera enters the near surfaces.
 
     Args:
-        points: (N, 3) in the first camera's coordinates, metres; not finite ones are left out, as the
-            caller should the sky.
+        points: (N, 3) in the first camera's coordinates, metres; ignores non-finite points. Callers should leave out
+            the sky.
         count: number of poses.
         minimum_percentage, maximum_percentage: percentiles between which the extent is measured.
         portrait: damp sideways motion to 60 %.
 
     Raises:
-        ValueError: if count is below 1, a ratio negative, the percentages out of order or no point finite.
+        ValueError: count is below 1, a ratio is negative, the percentages are out of order, or no point is finite.
     """
     _check_ratios(forward_ratio, backward_ratio)
 
@@ -143,7 +143,7 @@ def wobble(
     percentages: tuple[float, float] = (5.0, 95.0),
     portrait: bool = False,
 ) -> Trajectory:
-    """The spiral run the other way round, dipping where the spiral rises (VistaDream's wobble); arguments as there."""
+    """VistaDream's wobble: the spiral in reverse, dipping where the spiral rises; same arguments."""
     _check_ratios(forward_ratio, backward_ratio)
 
     def positions(t: Float64Array, radius: float) -> Float64Array:
@@ -154,7 +154,7 @@ def wobble(
 
 
 def rotate(points: NDArray[np.floating], count: int, *, degrees: float = 10.0) -> Trajectory:
-    """The camera stays and turns: to the right, to the left, and back, by at most `degrees` to either side."""
+    """The camera rotates in place: right, left and back, by at most `degrees` to either side."""
     _check_ratios(degrees)
     _check_count(count)
     t = np.linspace(0.0, 1.0, count) if count > 1 else np.zeros(1)
@@ -165,12 +165,12 @@ def rotate(points: NDArray[np.floating], count: int, *, degrees: float = 10.0) -
 
 
 def through(camera_from_world: Sequence[Float64Array], points: NDArray[np.floating], count: int) -> Trajectory:
-    """A smooth closed flight through poses, (4, 4) each, from the first one: always on to the nearest that is left.
+    """A smooth closed flight through poses, (4, 4) each, starting at the first, in greedy nearest-neighbour order.
 
-    Positions follow a periodic cubic spline, rotations turn evenly from pose to pose.
+    Positions follow a periodic cubic spline; rotations are interpolated uniformly between poses.
 
     Raises:
-        ValueError: for fewer than two different positions.
+        ValueError: fewer than two different positions.
     """
     _check_count(count)
     order = _nearest_first(np.stack([np.linalg.inv(pose)[:3, 3] for pose in camera_from_world]))
@@ -189,7 +189,7 @@ def through(camera_from_world: Sequence[Float64Array], points: NDArray[np.floati
 
 
 def _nearest_first(places: Float64Array) -> list[int]:
-    """Numbers of (N, 3) places: from the first one always on to the nearest that is left; doubles are left out."""
+    """Greedy nearest-neighbour order of (N, 3) positions from the first, without duplicates."""
     order, left = [0], list(range(1, len(places)))
     while left:
         distance = np.linalg.norm(places[left] - places[order[-1]], axis=1)
@@ -248,7 +248,7 @@ def scene_radius(points: NDArray[np.floating], percentages: tuple[float, float] 
     """Mean over the axes of the extent between two percentiles of (N, 3) points, metres.
 
     Raises:
-        ValueError: if the percentages are not 0 <= lower < upper <= 100 or no point is finite.
+        ValueError: the percentages do not satisfy 0 <= lower < upper <= 100, or no point is finite.
     """
     lower, upper = percentages
     if not 0 <= lower < upper <= 100:
@@ -269,13 +269,13 @@ def _path(
     path[np.abs(path) < _ROUNDING * radius] = 0.0
     path, clamp = _clamped(path, _CLAMP_SHARE * float(np.percentile(_finite(points)[:, 2], _NEAR_PERCENTAGE)))
     target = (0.0, 0.0, _TARGET_SHARE * radius)
-    # A camera beyond the target would turn round; the target is moved on so that it stays ahead.
+    # A camera beyond the target would turn around, so move the target to keep it ahead.
     target = (0.0, 0.0, max(target[2], _TARGET_LEAD * float(path[:, 2].max())))
     return Trajectory(np.stack([look_at(position, target) for position in path]), radius, clamp)
 
 
 def _clamped(path: Float64Array, limit: float) -> tuple[Float64Array, ForwardClamp | None]:
-    """Forward motion scaled down as a whole, which keeps the path smooth."""
+    """Scales down all forward motion uniformly, which keeps the path smooth."""
     requested = float(path[:, 2].max())
     if requested <= limit:
         return path, None

@@ -1,6 +1,6 @@
-"""Writing H.264 video with PyAV: playable in browsers, and the same bytes for the same frames.
+"""Writes H.264 video with PyAV: playable in browsers, and deterministic.
 
-x264 and its container are told to leave out whatever depends on time, version or number of threads.
+x264 and the container are configured to leave out everything that depends on time, version or number of threads.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
-# Constant quality: visually lossless for renderings at a few hundred kB a second.
+# Constant quality: visually lossless for renders, at a few hundred kB per second.
 _QUALITY = "18"
-# x264's vectorised rate control gives other bytes from run to run without this (seen in core 165).
+# Without this, x264's vectorised rate control is not deterministic (seen in core 165).
 _REPRODUCIBLE = "cpu-independent=1"
-# The index comes first (playable while loading); no creation time or library version goes into the file.
+# Put the index first (playable while loading); write no creation time or library version.
 _CONTAINER_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}
 
 
@@ -30,20 +30,20 @@ class VideoError(ValueError):
 
 
 def write_mp4(path: Path | str, frames: Iterable[Frame], fps: float) -> int:
-    """Write an H.264 (yuv420p, BT.709) mp4 that browsers play and can start before it is all there.
+    """Writes an H.264 (yuv420p, BT.709) MP4 that browsers can start playing while it loads.
 
-    Frames are taken one at a time, so memory does not grow with their number. Odd sizes are padded by
-    repeating the last row or column. One encoder thread: equal frames give equal bytes.
+    Consumes frames one at a time, so memory does not grow with their number. Odd sizes are padded by repeating the last
+    row or column. Equal frames give equal bytes, because the encoder uses one thread.
 
     Args:
         frames: (H, W, 3) sRGB, uint8 or float in [0, 1] (clipped), all of one size.
-        fps: frames a second.
+        fps: frames per second.
 
     Returns:
         The number of frames.
 
     Raises:
-        VideoError: for no frames, frames of different sizes, a shape that is not a picture, or fps <= 0.
+        VideoError: there are no frames, their sizes differ, a frame is not an image, or fps <= 0.
     """
     if not fps > 0:
         raise VideoError(f"fps {fps} must be positive")
@@ -61,7 +61,7 @@ def srgb_bytes(frame: Frame) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 from uint8, or from float in [0, 1] (clipped, NaN is black).
 
     Raises:
-        VideoError: for another shape or type.
+        VideoError: wrong shape or dtype.
     """
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise VideoError(f"a frame has shape {frame.shape}, expected (H, W, 3)")
@@ -83,7 +83,7 @@ def _h264_stream(container: Any, width: int, height: int, fps: float) -> Any:
     stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
-    # Encoder threads would slice the work by their number; the bytes must not depend on it.
+    # Use one thread, because the output bytes depend on the number of encoder threads.
     context.thread_count = 1
     context.options = {
         "crf": _QUALITY,

@@ -1,4 +1,4 @@
-"""Looks at a photograph from another camera: each pixel's surface point is looked up where the other one sees it."""
+"""Warps a photograph into another camera: looks up each pixel's surface point in the photograph."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def warp_reference(
     reference_camera: Camera,
     reference_depth: NDArray[np.floating] | None = None,
 ) -> tuple[Float32Array, NDArray[np.bool_]]:
-    """The reference as `camera` would see it.
+    """The reference warped into `camera`.
 
     Args:
-        depth: (H, W) z-depth of the view, 0 or NaN where there is none.
+        depth: (H, W) z-depth of the view, 0 or NaN if unknown.
         camera: of the view.
         reference_srgb: (H', W', 3) float32 in [0, 1].
         reference_camera: of the reference.
-        reference_depth: (H', W'): what is farther than it says is hidden from the reference; None: nothing is hidden.
+        reference_depth: (H', W'); points farther than this are occluded in the reference. None disables occlusion.
 
     Returns:
-        (H, W, 3) float32, 0 where the reference shows nothing, and (H, W) bool, true where it shows something.
+        (H, W, 3) float32, 0 where the reference shows nothing, and (H, W) bool validity.
     """
     pixels, seen_depth = project(unproject(np.where(depth > 0, depth, np.nan), camera), reference_camera)
     with np.errstate(invalid="ignore"):
@@ -40,7 +40,7 @@ def warp_reference(
         if reference_depth is not None:
             surface = sample_nearest(np.asarray(reference_depth), pixels)
             valid &= ~(seen_depth > surface * (1 + _HIDDEN_BEHIND))
-    # OpenCV counts pixel centres from 0.
+    # OpenCV puts pixel centres at whole numbers.
     places = np.where(valid[..., None], pixels - 0.5, -10).astype(np.float32)
     warped = cv2.remap(
         np.ascontiguousarray(reference_srgb, np.float32), places[..., 0], places[..., 1], cv2.INTER_LINEAR,

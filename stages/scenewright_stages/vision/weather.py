@@ -1,4 +1,4 @@
-"""Other weather and light over a finished picture: geometry stays, colours change, haze and rain are laid over it."""
+"""Applies another weather or light to a finished image: changes colours and adds haze or rain, never geometry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 
 def in_weather(srgb: Floats, name: str, seed: int) -> Floats:
-    """(H, W, 3) float32 sRGB in [0, 1]: the picture in another weather or light.
+    """(H, W, 3) float32 sRGB in [0, 1]: the image in another weather or light.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -66,7 +66,7 @@ def _harsh_sun(linear: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _slope(linear: Floats, rng: np.random.Generator) -> Floats:
-    """(H, W, 1) in [0, 1], growing in a random direction."""
+    """(H, W, 1) gradient in [0, 1] in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     rows, columns = np.mgrid[-1 : 1 : linear.shape[0] * 1j, -1 : 1 : linear.shape[1] * 1j]
     return np.asarray((0.5 + (columns * np.cos(angle) + rows * np.sin(angle)) / 2.83)[..., None], np.float32)

@@ -1,4 +1,4 @@
-"""The task's pipeline, resolved: parameters, stages, keys, and the samples that every stage works on."""
+"""Resolves a task's pipeline: its parameters, stages and keys, and the samples that every stage works on."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Chain:
     """A pipeline with its effective parameters.
 
     Attributes:
-        pipeline, block, parameters: what the task names; the block is as in a manifest.
-        stages: the chain, in the order in which it runs.
+        pipeline, block, parameters: the task's pipeline, its block as in a manifest, and the parsed parameters.
+        stages: the stages, in execution order.
         keys: key of every stage, by name.
         selected: names of the stages that may run; the others must be up to date.
-        levels: how many expansions of samples there are up to each stage, by name.
+        levels: level of the samples of each stage, by name (see `stage_levels`).
     """
 
     pipeline: Pipeline
@@ -54,7 +54,7 @@ class Chain:
         raise ConfigurationError("step", name, f"one of {', '.join(stage.name for stage in self.stages)}")
 
     def closure(self, name: str) -> tuple[StageSpec, ...]:
-        """The stage and all that it depends on, in the order in which they run."""
+        """The stage and everything it depends on, in execution order."""
         needed = {name}
         for stage in reversed(self.stages):
             if stage.name in needed:
@@ -66,10 +66,10 @@ class Chain:
         return tuple(stage for stage in self.stages if stage.name in self.selected)
 
     def parameters_of(self, sample: Sample) -> Params:
-        """The parameters with what the sample's entry overrides.
+        """The parameters with the overrides of the sample's entry.
 
         Raises:
-            ConfigurationError: the entry sets what it may not, a value that is not allowed, or another chain.
+            ConfigurationError: the entry sets a forbidden parameter or an invalid value, or changes the chain.
         """
         if not sample.overrides:
             return self.parameters
@@ -79,12 +79,12 @@ class Chain:
         return self._overridden[text]
 
     def family(self, root: Sample) -> Family:
-        """All samples that come from an indexed one."""
+        """All samples expanded from an indexed one."""
         stages = self.pipeline.stages(self.parameters_of(root)) if root.overrides else self.stages
         return Family.of(root, expansions(stages))
 
     def population(self, roots: Iterable[Sample]) -> Population:
-        """The families of indexed samples by level, and the sample that stands for the whole job."""
+        """The families of indexed samples by level, and the sample that represents the whole job."""
         levels: dict[int, list[Sample]] = {level: [] for level in range(1 + max(self.levels.values(), default=0))}
         for root in roots:
             for level, samples in enumerate(self.family(root).levels):
@@ -96,8 +96,8 @@ def resolve_chain(task: Task) -> Chain:
     """The chain of a task.
 
     Raises:
-        ConfigurationError: unknown pipeline, bad parameter, unknown selected stage, a stage without key, or reads and
-            expansions that contradict each other.
+        ConfigurationError: unknown pipeline, invalid parameter, unknown selected stage, a stage without a key, or
+            contradictory reads and expansions.
     """
     found = pipeline(task.pipeline)
     try:
@@ -138,7 +138,7 @@ def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
 
 
 def _shape(stages: Iterable[StageSpec]) -> list[Any]:
-    """What is the same for all samples of a job."""
+    """The part of a chain that must be the same for all samples of a job."""
     return [(stage.name, stage.version, stage.outputs, stage.backends, stage.resources) for stage in stages]
 
 

@@ -1,4 +1,4 @@
-"""Reads from an output what the states of samples are judged by: index, records, answers, what is stored."""
+"""Reads from an output what determines the states of samples: index, records, answers and stored files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ History = dict[str, dict[str, list[Record]]]
 
 
 def read_index(store: Store) -> list[Sample]:
-    """The samples of the last index; ObjectMissing when there is none."""
+    """The samples of the last index; ObjectMissing if there is none."""
     return [Sample.from_json(json.loads(line)) for line in store.get_bytes(layout.INDEX).decode().split("\n") if line]
 
 
@@ -42,12 +42,12 @@ def read_run_inputs(store: Store, run: str) -> dict[str, str]:
 
 
 def stored_sizes(store: Store, hosts: Sequence[str] = ()) -> dict[str, int]:
-    """Size by key of everything in the output, but for folders in which other objects publish."""
+    """Size by key of everything in the output, except in folders where other objects publish."""
     return {entry.key: entry.size for entry in store.list() if not entry.key.startswith(tuple(hosts) or ("\0",))}
 
 
 def read_evidence(chain: Chain, population: Population, store: Store, inputs: Mapping[str, str]) -> Evidence:
-    """All that the states of a population are judged by.
+    """Everything that determines the states of a population.
 
     Args:
         chain: the pipeline and its keys.
@@ -61,7 +61,7 @@ def read_evidence(chain: Chain, population: Population, store: Store, inputs: Ma
 
 
 def read_answers(chain: Chain, population: Population, store: Store, sizes: Mapping[str, int]) -> dict[str, str]:
-    """Hashes of people's answers by path, of those that there are."""
+    """Hashes of the answers given so far, by path."""
     paths = {
         answer_path(stage, sample)
         for stage in chain.stages
@@ -72,12 +72,12 @@ def read_answers(chain: Chain, population: Population, store: Store, sizes: Mapp
 
 
 def read_histories(store: Store, stages: Iterable[str], keep: Callable[[str], bool] = lambda sample: True) -> History:
-    """All records of the stages, whatever their key.
+    """All records of the stages, under every key.
 
     Args:
         store: the output.
         stages: names of the stages.
-        keep: whether records of a sample id are wanted.
+        keep: whether to keep the records of a sample id.
     """
     return {stage: _read_stage(store, stage, keep) for stage in stages}
 
@@ -93,7 +93,7 @@ def _read_stage(store: Store, stage: str, keep: Callable[[str], bool]) -> dict[s
         try:
             return _merged(store, names, keep)
         except ObjectMissing:
-            # Compaction replaced files between the listing and the reading: look again.
+            # Compaction replaced files between listing and reading: list again.
             continue
     return _merged(store, record_files(store, stage), keep)
 
@@ -103,7 +103,7 @@ def _merged(store: Store, names: list[str], keep: Callable[[str], bool]) -> dict
     marks = [name for name in names if name.endswith(MARKS_SUFFIX)]
     ends = [name for name in names if not name.endswith(MARKS_SUFFIX)]
     with ThreadPoolExecutor(READERS) as pool:
-        # Marks go when what they announce is stored: whoever finds them gone finds it in what is read after them.
+        # Read marks first: a mark is deleted once its record is stored, so a missing mark has its record.
         started = list(pool.map(lambda name: _read_marks(store, name), marks))
         for content in (*started, *pool.map(store.get_bytes, ends)):
             for record in parse_records(content):
@@ -113,7 +113,7 @@ def _merged(store: Store, names: list[str], keep: Callable[[str], bool]) -> dict
 
 
 def _read_marks(store: Store, name: str) -> bytes:
-    """Nothing when they are gone: other shards end all the time, faster than a slow storage is read."""
+    """Content of a marks file; empty if its shard has ended since the listing and deleted it."""
     try:
         return store.get_bytes(name)
     except ObjectMissing:
@@ -124,7 +124,7 @@ def parse_records(content: bytes) -> list[Record]:
     """The records of one file.
 
     Raises:
-        ValueError: a line is not a record. Files are written whole, so this is damage and not a race.
+        ValueError: a line is not a record. Files are written atomically, so this is damage, not a race.
     """
     try:
         return [Record.from_line(line) for line in content.decode().split("\n") if line]

@@ -1,11 +1,11 @@
-"""A server that starts worker processes as forks of itself, so that they need not import its modules again.
+"""The fork server: starts worker processes as forks of itself, so that they need not import its modules again.
 
 The local executor runs it as ``python -m scenewright_stages.worker.forking``; ``contract/forks.py`` defines its
 requests.
 
-A run has one process for each stage, and starting one with PyTorch takes five seconds. The server therefore imports a
-stage's module before it forks. The server starts no thread and no kernel, so forking is safe. Workers import modules of
-other packages themselves, because these may start threads.
+A run has one process per stage, and starting one with PyTorch takes five seconds. The server therefore imports a
+stage's module before it forks. It starts no threads and no kernels, so forking is safe. Workers import modules of other
+packages themselves, because these may start threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PACKAGE = str(__package__).partition(".")[0]
 
 
 def main() -> None:
-    """Serves until the executor's end of the socket is closed."""
+    """Serves until the executor closes its end of the socket."""
     connection = socket.socket(fileno=int(os.environ.pop(SOCKET_ENVIRONMENT)))
     signal.signal(signal.SIGCHLD, _reap_keepers)
     while (request := Request.receive(connection)) is not None:
@@ -37,7 +37,7 @@ def main() -> None:
             connection.close()
             _keep(request)
         request.close()
-    # Their processor time counts as the command's once somebody has waited for them, one after the other.
+    # Wait for all keepers, so that the workers' CPU time counts for the command.
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
@@ -50,7 +50,7 @@ def _reap_keepers(*_: object) -> None:
 
 
 def _import_stage(environment: Mapping[str, str]) -> None:
-    """Imports the module of the task's stage, if it is of this package."""
+    """Imports the module of the task's stage, if this package contains it."""
     try:
         task = Task.model_validate_json(environment[ENVIRONMENT])
         if task.step in RESERVED_STAGE_NAMES:
@@ -59,12 +59,12 @@ def _import_stage(environment: Mapping[str, str]) -> None:
         if module.startswith(f"{_PACKAGE}."):
             importlib.import_module(module)
     except Exception:
-        # The worker runs into the same and reports it.
+        # The worker will hit the same error and report it.
         return
 
 
 def _keep(request: Request) -> NoReturn:
-    """Starts the worker, and passes on how it ends."""
+    """Starts the worker and reports its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = os.fork()
     if not worker:
@@ -77,7 +77,7 @@ def _keep(request: Request) -> NoReturn:
 
 
 def _become(request: Request) -> NoReturn:
-    """Turns this fork into the worker: a session, variables and a log of its own."""
+    """Turns this fork into the worker, with its own session, environment and log."""
     os.setsid()
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(request.log, descriptor)
@@ -94,7 +94,7 @@ def _run(worker: str) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else UNEXPECTED
     except BaseException:
-        # The fork must not return into the server's loop.
+        # Never let the fork return into the server's loop.
         traceback.print_exc()
         return UNEXPECTED
 

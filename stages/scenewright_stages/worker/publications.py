@@ -1,7 +1,7 @@
-"""Publications as inputs of other jobs: what one holds, its hash, and local copies of its files.
+"""Named inputs: resolves what they contain, hashes it, and fetches local copies.
 
 A named input is a publication (a prefix with ``published.json``), any other prefix, or a single file. Its hash is part
-of the fingerprints of the samples that read it.
+of the fingerprint of every sample that reads it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Resolved:
     """A named input as a run found it.
 
     Attributes:
-        hash: of everything that stages see of it.
-        files: fingerprint by path below the prefix; of a single file its name.
+        hash: of all files that stages see.
+        files: fingerprint by path below the prefix, or by name for a single file.
         single: whether it is one file.
-        by_content: whether the fingerprints are hashes of the content; else they are ETags.
+        by_content: whether the fingerprints are content hashes; otherwise they are ETags.
     """
 
     hash: str
@@ -50,9 +50,9 @@ class Resolved:
 
 
 def publication_hash(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Hash of the files of ``published.json`` that are results and the same in every run.
+    """Hash of the reproducible result files in ``published.json``.
 
-    Offered intermediates follow from the same work as the results, so these alone tell one publication from another.
+    Offered intermediates come from the same work, so the results alone identify a publication.
     """
     kept = [
         [path, entry["hash"]]
@@ -63,10 +63,10 @@ def publication_hash(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def resolve(name: str, wanted: TaskNamedInput) -> Resolved:
-    """What a named input holds now.
+    """Resolves a named input as it is now.
 
     Raises:
-        ConfigurationError: it is not there, or no longer what the run was started with.
+        ConfigurationError: it is missing, or has changed since the run started.
     """
     field = wanted.field or f"inputs.{name}"
     try:
@@ -85,10 +85,10 @@ def resolve(name: str, wanted: TaskNamedInput) -> Resolved:
 def fetch_named(wanted: TaskNamedInput, resolved: Resolved, folder: Path) -> Path:
     """Local path of a named input: a file, or a folder with exactly the files that stages see.
 
-    What lies in a local store is not copied.
+    Files of a local store are not copied.
 
     Raises:
-        SampleError: a file is gone or another one (reason ``InputChanged``).
+        SampleError: a file is missing or has changed (reason ``InputChanged``).
     """
     lies_alone = resolved.single and not wanted.path
     store = open_store(split_uri(wanted.uri)[0] if lies_alone else wanted.uri)
@@ -126,7 +126,7 @@ def _resolve(wanted: TaskNamedInput) -> Resolved | None:
 
 
 def _foreign(store: Store, wanted: TaskNamedInput) -> Resolved | None:
-    """A prefix that somebody else wrote."""
+    """Resolves a prefix that is not a publication."""
     found = [each for each in store.list() if _seen(each.key, wanted.include)]
     files = {each.key: store.fingerprint(each) for each in found}
     if not files:

@@ -1,13 +1,12 @@
-"""Whether samples are up to date, judged by records and files alone: the one rule behind resume, retry and caching.
+"""Decides from records and files whether samples are up to date: the single rule behind resume, retry and caching.
 
-Paths of outputs contain no key, so a run under other parameters overwrites what an earlier run stored. A ``done``
-record therefore counts only while it is the last that may have written its paths: a younger ``started`` or ``done``
-record of the same sample and stage, under whatever key, invalidates it. (``started`` is stored before the first output
-is, and record times of one sample never go backwards: see :class:`~scenewright_stages.worker.worklists.WorkItem`.)
-Going from parameter A to B and back to A thus makes A's files again. Files that somebody deleted or truncated are
-found by the listing of the output.
+Output paths contain no key, so a run with other parameters overwrites earlier results. A ``done`` record is therefore
+valid only while no later record of the same sample and stage, ``started`` or ``done`` under any key, may have written
+its paths. (``started`` is stored before the first output, and record times of a sample never go backwards: see
+:class:`~scenewright_stages.worker.worklists.WorkItem`.) Changing a parameter from A to B and back to A thus makes A's
+files again. Deleted or truncated files are noticed in the listing of the output.
 
-The index step, the stages and publish all call :func:`judge`; everything here is a pure function.
+The index step, the stages and publish all call :func:`judge`. All functions here are pure.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ class SampleState:
     """The state of a sample in a stage.
 
     Attributes:
-        state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run, or was rejected:
-            then there is a record), ``awaiting`` (a person's answer), or ``todo``.
-        record: the record that says so; a ``todo`` sample has none.
-        reason: why it is to run, failed or was skipped.
+        state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run, or was rejected
+            and has a record), ``awaiting`` (a person's answer), or ``todo``.
+        record: the record behind the state; a ``todo`` sample has none.
+        reason: why it must run, failed or was skipped.
         message: details of a failure or a skip.
     """
 
@@ -71,11 +70,11 @@ States = dict[str, dict[str, SampleState]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What states are judged by.
+    """Everything that determines states.
 
     Attributes:
         histories: records, possibly of other samples too.
-        sizes: size by path of everything in the output, None to trust the records.
+        sizes: size by path of everything in the output; None to trust the records.
         inputs: hashes of the named inputs.
         answers: hashes of people's answers by path.
     """
@@ -92,12 +91,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Upstream:
-    """What a sample reads by one of its stage's reads.
+    """What a sample reads through one of its stage's reads.
 
     Attributes:
         reader: the sample that reads.
-        read: as the stage declares it.
-        members: the samples that are read, in order, each with its state in the stage that made it.
+        read: the stage's declaration.
+        members: the samples that are read, in order, each with its state in the upstream stage.
     """
 
     reader: Sample
@@ -113,7 +112,7 @@ class Upstream:
         ]
 
     def needed(self) -> int:
-        """How many members have to be done."""
+        """How many members must be done."""
         total = len(self.members)
         return total if self.read.at_least is None else min(self.read.at_least, total)
 
@@ -123,7 +122,7 @@ class Upstream:
         return done < max(1, self.needed())
 
     def lacks_part(self) -> bool:
-        """Whether the one file that the sample reads is not among those that were made."""
+        """Whether the one file that the sample reads was not made."""
         return bool(self.read.part) and any(not files for _, files in self.outputs())
 
     def _read(self, record: Record) -> dict[str, OutputFile]:
@@ -136,7 +135,7 @@ class Upstream:
 
 
 class Relatives:
-    """Finds the samples that a sample's stage reads.
+    """Finds the samples that a stage reads for a sample.
 
     Args:
         chain: gives the levels of stages.
@@ -148,7 +147,7 @@ class Relatives:
         self._descendants: dict[tuple[int, int], dict[str, list[Sample]]] = {}
 
     def upstream(self, stage: StageSpec, sample: Sample, states: States) -> list[Upstream]:
-        """All that the stage reads for the sample, the job's input apart."""
+        """Everything that the stage reads for the sample, except the job's input."""
         return [
             Upstream(
                 sample, read, tuple((one, states[read.stage][one.id]) for one in self._members(stage, sample, read))
@@ -174,7 +173,7 @@ class Relatives:
 
 
 def ancestor(sample: Sample, level: int) -> Sample:
-    """The sample of that level on the way from the indexed one, or the sample that stands for the whole job."""
+    """The sample of that level in the sample's lineage, or the sample that represents the whole job."""
     return WHOLE if level == WHOLE_LEVEL else sample.at_level(level)
 
 
@@ -192,12 +191,12 @@ def judge(
 
     Args:
         chain: the pipeline and its keys.
-        population: samples that take part, families whole.
-        evidence: what they are judged by.
-        stages: a part of the chain that is closed under `reads`; all of it for None.
-        selected: stages that may run; the samples of others are skipped unless they are up to date. None: all.
+        population: samples that take part, as whole families.
+        evidence: records, files, inputs and answers.
+        stages: a part of the chain that is closed under `reads`; None for all of it.
+        selected: stages that may run; samples of other stages are skipped unless up to date. None: all may run.
         retry_failed: whether failed samples run again.
-        forced_by: id of the run that makes everything in the selected stages again, once; empty: none does.
+        forced_by: id of the run that remakes everything in the selected stages once; empty if none does.
     """
     states: States = {}
     relatives = Relatives(chain, population)
@@ -224,17 +223,17 @@ def _is_older(state: SampleState, run: str) -> bool:
 
 
 def blocked(upstream: Sequence[Upstream]) -> SampleState | None:
-    """The state that follows from what upstream stages did not make; None when the sample can run."""
+    """The state that follows from missing upstream outputs; None if the sample can run."""
     return next((state for each in upstream if (state := _blocked_by(each)) is not None), None)
 
 
 def current_upstream(stage: StageSpec, upstream: Sequence[Upstream]) -> dict[str, dict[str, str]]:
     """Hashes of the upstream outputs that a stage reads now, by stage and output, as a record stores them.
 
-    Those of a family cover the attributes of its members that the stage reads.
+    The hash of a family also covers those attributes of its members that the stage reads.
     """
     hashes: dict[str, dict[str, str]] = {}
-    # A family's hash of an output covers the sample's own: it comes last where a stage reads both.
+    # A family's hash covers the sample's own output, so it must win if a stage reads both.
     for each in sorted(upstream, key=lambda each: each.read.of != "own"):
         found = each.outputs()
         if not found:
@@ -258,12 +257,12 @@ def current_upstream(stage: StageSpec, upstream: Sequence[Upstream]) -> dict[str
 
 
 def latest_time(history: Iterable[Record]) -> float:
-    """Time of the youngest record, 0 when there is none."""
+    """Time of the latest record, 0 if there is none."""
     return max((record.at for record in history), default=0.0)
 
 
 def _provided(stage: StageSpec, sample: Sample) -> SampleState | None:
-    """Done, where the input came with the stage's outputs."""
+    """Done, if the input came with the stage's outputs."""
     files = sample.provided.get(stage.name)
     if not files:
         return None
@@ -295,7 +294,7 @@ def _blocked_by(upstream: Upstream) -> SampleState | None:
 
 
 def _too_few(upstream: Upstream) -> SampleState | None:
-    """Of a read of many samples: the state when not enough of them can be done as things stand."""
+    """The state if too few members of a family are done or can run now; None if there are enough."""
     counts = Counter(state.state for _, state in upstream.members)
     needed = max(1, upstream.needed())
     if counts["done"] + counts["todo"] >= needed:
@@ -320,7 +319,7 @@ def _judged(
     if stage.asks is not None and wanted and not answer:
         return SampleState("awaiting", None, AWAITING, stage.asks.text)
     if any(state.state == "todo" for each in upstream for _, state in each.members):
-        # A sample without its files runs again whatever comes of those above it.
+        # A sample whose files are missing runs again regardless of its upstream.
         lost = last is not None and last.state == "done" and _are_missing(stage, sample, last, evidence.sizes)
         return SampleState("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
     if last is None:
@@ -335,7 +334,7 @@ def _judged(
 
 
 def answer_path(stage: StageSpec, sample: Sample) -> str:
-    """Where the answer to a stage's question lies; empty where it asks nothing of the sample."""
+    """Path of the answer to a stage's question; empty if it asks nothing about the sample."""
     if stage.asks is None or not stage.asks.options(sample):
         return ""
     return OutputContract("answer", stage.asks.path, "json").path_for(sample)
@@ -358,7 +357,7 @@ def _why_stale(
 ) -> str:
     if not same_fingerprint(last.fingerprint, fingerprint):
         return INPUT_CHANGED
-    # Stages that it does not read any more may still be in its record.
+    # The record may still contain stages that it no longer reads.
     if {name: last.upstream.get(name) for name in upstream} != upstream:
         return UPSTREAM_CHANGED
     later = [record for record in history if record.at > last.at and record.state in ("started", "done")]
@@ -372,9 +371,9 @@ def _why_stale(
 
 
 def _are_missing(stage: StageSpec, sample: Sample, done: Record, sizes: Mapping[str, int] | None) -> bool:
-    """Whether a file that the stage declares was not made, was made elsewhere, or is not there in its size.
+    """Whether a declared file was not made, was made elsewhere, or is missing or has the wrong size.
 
-    What it declares may grow and shrink under the same key: parameters that only decide what is kept are in none.
+    The declared outputs may change under the same key, because parameters that only decide what is kept are in no key.
     """
     for output in stage.outputs:
         stored = done.outputs.get(output.name)

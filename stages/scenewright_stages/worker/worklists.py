@@ -1,7 +1,7 @@
-"""Work items: the lines of a worklist, which the index step writes and a stage's shards take up.
+"""Work items: the lines of a worklist, which the index step writes and a stage's shards process.
 
-A work item begins as a sample with the reason why it runs. The shard adds what it reads upstream and, once fetched,
-where that lies on its disk.
+A work item starts as a sample and the reason why it runs. The shard adds its upstream outputs and, once fetched, their
+local paths.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class WorkItem:
 
     Attributes:
         sample: the sample.
-        reason: why it is to run.
-        after: time of the youngest record of the sample in the stage when the worklist was made. Records of this run
-            are given later times whatever the clocks of the machines say, and older ones do not count in it.
+        reason: why it must run.
+        after: time of the sample's latest record in the stage when the worklist was made. Records of this run always
+            get later times, regardless of clock differences; older records do not count in it.
         fingerprint: of its input files, attributes, named inputs and answer.
-        hashes: of what it reads upstream, by stage and output, as its record stores them.
-        upstream: what it reads of its own or its ancestors' outputs, by stage.
-        families: what it reads of siblings or children, by stage.
-        answer: path of a person's answer that it reads; empty for most.
-        suspected: it ran when an earlier process died. It runs alone, so that no other sample is blamed for it.
-        folder: takes the local copies.
-        files, members, named: local copies: of own inputs, of siblings or children, of named inputs.
+        hashes: of its upstream outputs, by stage and output, as its record stores them.
+        upstream: outputs of the sample and its ancestors that it reads, by stage.
+        families: outputs of siblings or children that it reads, by stage.
+        answer: path of a person's answer that it reads; usually empty.
+        suspected: it was running when an earlier process died. It runs alone, so that no other sample is blamed.
+        folder: for the local copies.
+        files, members, named: local copies of its inputs, of siblings or children, and of named inputs.
         fault: why its inputs could not be fetched.
     """
 
@@ -60,7 +60,7 @@ class WorkItem:
     fault: BaseException | None = None
 
     def size(self) -> int:
-        """Bytes of everything that it reads."""
+        """Total size of everything that it reads, in bytes."""
         own = sum(file.size for files in self.upstream.values() for file in files.values())
         others = sum(file.size for members in self.families.values() for _, files in members for file in files.values())
         return own + others + sum(file.size for file in self.sample.files.values())
@@ -78,7 +78,7 @@ class WorkItem:
 
 
 def shard_count(todo: int, stage: StageSpec, samples_per_shard: int | None) -> int:
-    """Into how many shards a worklist is cut: by the given size, else so that one takes about 15 minutes."""
+    """The number of shards of a worklist: by the given shard size, else such that a shard takes about 15 minutes."""
     if todo == 0:
         return 0
     size = samples_per_shard or max(1, round(SHARD_SECONDS / max(stage.seconds_per_sample, 1e-3)))
@@ -86,6 +86,6 @@ def shard_count(todo: int, stage: StageSpec, samples_per_shard: int | None) -> i
 
 
 def shard_lines(lines: Sequence[str], shard: int, shards: int) -> list[str]:
-    """The contiguous block of a worklist that is one shard's: every line is in exactly one shard, sizes differ by 1."""
+    """One shard's contiguous block of a worklist; every line is in exactly one shard, and sizes differ by at most 1."""
     count = len(lines)
     return [line for position, line in enumerate(lines) if position * shards // count == shard]

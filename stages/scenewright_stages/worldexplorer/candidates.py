@@ -1,7 +1,7 @@
-"""Before the scaffold: every other view is drawn, and the views between them are filled, once or as many candidates.
+"""First stage of scaffolds with gaps: generates every other view, then one or more candidates for each view between.
 
-The cameras stand at one point, so a view between two others shows the outer quarter of each exactly; only its middle is
-invented. Candidates of one gap differ in how closely they keep to the prompt, and in their seed.
+All cameras share one centre, so a view between two others contains the outer quarter of each exactly; only its middle
+is generated. Candidates of a gap differ in guidance and seed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _THUMBNAIL, _JPEG_QUALITY = 144, 90
 
 
 class CandidatesStage(Stage[WorldExplorerParams]):
-    """Draws views 000, 002, 004 and 006, and candidates of 001, 003, 005 and 007."""
+    """Generates views 000, 002, 004 and 006, and candidates for 001, 003, 005 and 007."""
 
     def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
         super().__init__(context)
@@ -53,10 +53,10 @@ class CandidatesStage(Stage[WorldExplorerParams]):
             self._generator = load_generator(block.backend, block.seva, models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
-        """Writes the drawn views, the candidates and their contact sheet; nothing for a world that brings its views.
+        """Writes the generated views, the candidates and their contact sheet; nothing if the input brings its views.
 
         Raises:
-            SampleError: a text is missing, or the photograph cannot be used.
+            SampleError: a prompt is missing, or the photograph cannot be used.
         """
         block = inputs.params.scaffold
         if brings_views(sample):
@@ -74,7 +74,7 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         return StageResult(outputs, metrics={"candidates": len(pictures)}, backends=used)
 
     def _turned(self, inputs: StageInputs[WorldExplorerParams]) -> list[Floats]:
-        """Every other view of SEVA's turn."""
+        """Every other view of SEVA's rotation in place."""
         assert self._generator is not None
         block = inputs.params.scaffold
         views = drawn_turn(
@@ -83,7 +83,7 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         return views[::2]
 
     def _from_texts(self, drawer: TextToImage, inputs: StageInputs[WorldExplorerParams]) -> list[Floats]:
-        """Four views from texts; a photograph is the first, what it does not reach is filled."""
+        """Four views from prompts; a photograph becomes the first view, with its missing parts filled."""
         block = inputs.params.scaffold
         prompts = drawing_prompts(block)
         views: list[Floats] = []
@@ -96,7 +96,7 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         return views
 
     def _candidates(self, views: Sequence[Floats], inputs: StageInputs[WorldExplorerParams]) -> Iterator[Bytes]:
-        """Of each gap in turn."""
+        """The candidates of each gap in turn."""
         block = inputs.params.scaffold
         settings = list(fill_settings(block))
         cameras = [view_camera(view, block.size) for view in range(VIEWS)]
@@ -114,7 +114,7 @@ class CandidatesStage(Stage[WorldExplorerParams]):
 
 
 def fill_settings(block: ScaffoldParams) -> Iterator[tuple[float, int]]:
-    """Guidance and seed of each candidate of a gap."""
+    """Guidance and seed of each candidate for a gap."""
     if block.mode == "fast":
         yield block.gaps.guidance, 0
         return
@@ -123,7 +123,7 @@ def fill_settings(block: ScaffoldParams) -> Iterator[tuple[float, int]]:
 
 
 def write_sheet(pictures: Sequence[Bytes], columns: int, path: Path) -> None:
-    """Writes all candidates with their numbers as one JPEG: a row for each guidance, a column for each seed."""
+    """Writes a numbered contact sheet of all candidates as JPEG: one row per guidance, one column per seed."""
     labelled: list[Bytes] = []
     for number, picture in enumerate(pictures):
         small = np.asarray(cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,7 +1,7 @@
-"""The capture of a world, a folder that nerfstudio reads: pictures with poses, points, and distances from the middle.
+"""The capture of a world in nerfstudio's format: posed images, points, and distances from the centre.
 
-This project writes it after the paths are made; WorldExplorer's own work folders look the same, without the distances
-and without saying which pictures are held out. Training and export need nothing else of a world.
+The points stage writes it; training and export read nothing else. WorldExplorer's own work folders have the same
+layout, without the distances and the train/held-out split.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FACES = ((0, 0), (90, 0), (180, 0), (270, 0), (0, 90), (0, -90))
 
 @dataclass(frozen=True, eq=False)
 class CaptureFrame:
-    """One picture to write: its file name, camera, pixels, and whether it is held out of the training."""
+    """One image to write: its file name, camera, pixels, and whether it is held out from training."""
 
     name: str
     camera: Camera
@@ -54,14 +54,14 @@ class CaptureFrame:
 
 @dataclass(frozen=True, eq=False)
 class WorldCapture:
-    """A capture that was read.
+    """A loaded capture.
 
     Attributes:
-        train, held_out: pictures to learn from, and those of whole paths that only judge.
-        points: (N, 3) float64, world coordinates; empty without any.
+        train, held_out: training images, and whole held-out paths for evaluation.
+        points: (N, 3) float64, world coordinates; may be empty.
         colours: (N, 3) uint8.
-        middle: of the first picture, from which all paths start.
-        distance: (H, 2 H) float32 from the middle along the rays in its frame; None when the folder has none.
+        middle: camera of the first image, at the centre, where all paths start.
+        distance: (H, 2 H) float32 along the rays from the centre, in its frame; None if the folder has none.
     """
 
     train: tuple[Photograph, ...]
@@ -72,13 +72,13 @@ class WorldCapture:
     distance: NDArray[np.float32] | None
 
     def central(self) -> list[Photograph]:
-        """The pictures for training that were taken from the middle."""
+        """The training images taken from the centre."""
         places = np.stack([each.camera.position for each in (*self.train, *self.held_out)])
         limit = _SAME_PLACE * max(1e-9, float(np.linalg.norm(places - self.middle.position, axis=1).max()))
         return [each for each in self.train if np.linalg.norm(each.camera.position - self.middle.position) <= limit]
 
     def start(self, count: int, seed: int) -> tuple[GaussianScene, list[str]]:
-        """Gaussians at the points, to begin a training with, and what a user must know of them."""
+        """Initial Gaussians at the points, and warnings about them."""
         cameras, pictures = [each.camera for each in self.train], [each.srgb for each in self.train]
         found = start_points(self.points, self.colours, cameras, pictures, seed, count)
         note = f"{found.seeded} start points are random: the work folder brings hardly any"
@@ -86,14 +86,14 @@ class WorldCapture:
 
 
 def views_of(photographs: Iterable[Photograph]) -> list[View]:
-    """The pictures as a fit sees them."""
+    """The photographs as training views."""
     return [View(each.camera, torch.from_numpy(each.srgb).float() / 255) for each in photographs]
 
 
 def write_capture(
     folder: Path, frames: Sequence[CaptureFrame], points: GaussianScene, distance: NDArray[np.float32]
 ) -> None:
-    """Writes ``images/``, ``transforms.json`` (OpenGL poses, the middle first), ``points.ply`` and ``distance.npy``."""
+    """Writes ``images/``, ``transforms.json`` (OpenGL poses, the centre first), ``points.ply`` and ``distance.npy``."""
     (folder / "images").mkdir(parents=True)
     for frame in frames:
         write_png(folder / "images" / f"{frame.name}.png", frame.srgb.astype(np.float32) / np.float32(255))
@@ -112,7 +112,7 @@ def write_capture(
 
 
 def transforms(cameras: list[Camera], names: list[str]) -> dict[str, object]:
-    """Cameras of one lens as nerfstudio's ``transforms.json`` (OpenGL poses)."""
+    """Cameras with shared intrinsics as nerfstudio's ``transforms.json`` (OpenGL poses)."""
     first = cameras[0]
     (fx, fy), (cx, cy) = first.focal, first.principal_point
     frames = [
@@ -124,10 +124,10 @@ def transforms(cameras: list[Camera], names: list[str]) -> dict[str, object]:
 
 
 def read_world_capture(folder: Path, held_out_every: int) -> WorldCapture:
-    """The capture of a folder. One without a split holds out every n-th path, by the names of its pictures.
+    """Reads a capture folder. Without a split in the folder, every n-th path is held out, by image names.
 
     Raises:
-        SampleError: a file is missing or cannot be used.
+        SampleError: a file is missing or unusable.
     """
     try:
         data = json.loads((folder / CAMERAS).read_text())
@@ -154,10 +154,10 @@ def read_world_capture(folder: Path, held_out_every: int) -> WorldCapture:
 
 
 def held_out_paths(names: Sequence[str], every: int) -> set[str]:
-    """Pictures of every n-th path.
+    """Images of every n-th path.
 
-    A path is what is called alike but for a number at the end. Single pictures are none, nor are those that have
-    nothing but a number: they may be the views from which all paths start.
+    Images belong to one path if their names differ only in a number at the end. Single images, and images named by a
+    number alone, form no path, because they may be the views from which all paths start.
     """
     paths: dict[str, list[str]] = {}
     for name in names:
@@ -167,7 +167,7 @@ def held_out_paths(names: Sequence[str], every: int) -> set[str]:
 
 
 def distance_seen(scene: GaussianScene, middle: Camera, renderer: Renderer) -> NDArray[np.float32]:
-    """(H, 2 H) float32 distances from the middle of a trained scene, 0 where nothing is seen."""
+    """(H, 2 H) float32 distances in a trained scene, seen from the centre; 0 where nothing is seen."""
     lens = Camera.from_field_of_view(_FACE, _FACE, _FACE_DEGREES)
     cameras = [lens.with_pose(rigid(turned(yaw, pitch).T, np.zeros(3))) for yaw, pitch in _FACES]
     placed = [lens.with_pose(each.camera_from_world @ middle.camera_from_world) for each in cameras]

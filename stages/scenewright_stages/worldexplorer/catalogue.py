@@ -1,4 +1,4 @@
-"""The index files of a batch of worlds: how each entry ended, and which ones to run again."""
+"""Writes the index files of a batch of worlds: the result of each entry, and which ones to run again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATHS = {
 
 
 def batch_files(catalogue: Catalogue) -> dict[str, Dated]:
-    """Content by path of ``batch_summary.json`` and, where entries failed, ``failed_indices_<time>.json``."""
+    """Content by path of ``batch_summary.json`` and, if entries failed, ``failed_indices_<time>.json``."""
     spec = catalogue.job.get("spec", {})
     params = WorldExplorerParams.model_validate(spec.get("worldexplorer") or {})
     done, failed = list(_done(catalogue)), list(_failed(catalogue))
@@ -56,7 +56,7 @@ def _done(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
 
 
 def _failed(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
-    """Each entry once, with the failure that the others follow from."""
+    """Each failed entry once, with its root failure."""
     causes: dict[str, Dropped] = {}
     for each in catalogue.dropped:
         known = causes.get(each.sample.root.id)

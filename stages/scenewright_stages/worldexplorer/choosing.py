@@ -1,4 +1,4 @@
-"""Which candidate fills each gap of a scaffold: the only one, the one that CLIP rates best, or a person's choice."""
+"""Chooses the candidate for each gap of a scaffold: the only one, the one that CLIP rates best, or a user's choice."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BATCH = 16
 
 
 def chosen_candidates(inputs: StageInputs[WorldExplorerParams], load_rater: Callable[[], SimilarityModel]) -> list[int]:
-    """Number of the candidate for each gap. With mode automatic all ratings are written to ``scores.json``.
+    """Number of the chosen candidate for each gap. Mode automatic writes all ratings to ``scores.json``.
 
     Args:
-        inputs: with the candidates, and the person's answer with mode manual.
-        load_rater: called with mode automatic.
+        inputs: with the candidates and, in mode manual, the person's answer.
+        load_rater: called only in mode automatic.
     """
     count = len(inputs.paths(CANDIDATES, "pictures")) // len(GAPS)
     mode = inputs.params.scaffold.mode
@@ -38,7 +38,7 @@ def chosen_candidates(inputs: StageInputs[WorldExplorerParams], load_rater: Call
 
 
 def _ratings(inputs: StageInputs[WorldExplorerParams], rater: SimilarityModel, count: int) -> list[NDArray[np.float32]]:
-    """(count,) of each gap: how well the candidates suit what should be there."""
+    """(count,) ratings per gap: how similar each candidate is to the expected content."""
     wanted = _wanted(inputs, rater)
     pictures = inputs.paths(CANDIDATES, "pictures")
     found = []
@@ -51,7 +51,7 @@ def _ratings(inputs: StageInputs[WorldExplorerParams], rater: SimilarityModel, c
 
 
 def _wanted(inputs: StageInputs[WorldExplorerParams], rater: SimilarityModel) -> NDArray[np.float32]:
-    """(gaps, D) the texts of both neighbours; without texts what the neighbours themselves look like."""
+    """(gaps, D) expected CLIP embeddings: of the neighbours' prompts or, without prompts, of the neighbours' images."""
     if texts := gap_prompts(inputs.params.scaffold):
         return rater.texts(texts)
     views = rater.pictures([read_png(path) for path in inputs.paths(CANDIDATES, "views")])

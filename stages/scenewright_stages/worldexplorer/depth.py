@@ -1,4 +1,4 @@
-"""Second stage: the distance of everything from the middle, guessed from the picture or given with it."""
+"""Depth stage: the panorama of distances from the centre, estimated from the views or supplied with the input."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class DepthStage(Stage[WorldExplorerParams]):
 
 
 def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
-    """The layout of the place and (H, 2 H) metres along the rays."""
+    """The room layout, and (H, 2 H) metres along the rays, guessed without a model."""
     covered = block.ceiling == "yes" or (block.ceiling == "auto" and not looks_like_sky(panorama))
     ratio = block.ceiling_height / block.camera_height - 1 if block.ceiling_height else 0.0
     walls = find_walls(panorama, ceiling=covered, ratio=ratio)
@@ -99,10 +99,10 @@ def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
 def estimated(
     estimator: DepthEstimator, views: Sequence[Floats], height: int, block: WorldDepthParams
 ) -> tuple[Floats, list[str], dict[str, float]]:
-    """(height, 2 height) metres along the rays from a model's depth of each view, warnings, and facts.
+    """(height, 2 height) metres along the rays from a model's depth of each view, warnings, and metrics.
 
     Raises:
-        SampleError: two neighbours share no known depth.
+        SampleError: two neighbouring views share no known depth.
     """
     estimates = [estimator.estimate(view, VIEW_DEGREES) for view in views]
     cameras = [view_camera(number, len(view)) for number, view in enumerate(views)]
@@ -123,14 +123,14 @@ def estimated(
 
 
 def _floor_below(distance: Floats) -> float:
-    """How far below the camera the ground lies, in the unit of the distances."""
+    """Height of the camera above the ground, in the unit of the distances."""
     rows = np.arange(int(_GROUND_FROM * len(distance)), len(distance))
     sine = np.sin(((rows + 0.5) / len(distance) - 0.5) * np.pi)
     return float(np.median(distance[rows] * sine[:, None]))
 
 
 def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: float) -> Floats:
-    """(height, 2 height) metres along the rays from the files beside the pictures.
+    """(height, 2 height) metres along the rays from the depth files beside the images.
 
     Raises:
         SampleError: a file is missing or unusable.
@@ -159,7 +159,7 @@ def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: fl
 
 
 def _read(path: Path) -> Floats:
-    """A depth map; 0 where it is not finite and positive."""
+    """Reads a depth map; values that are not finite and positive become 0."""
     try:
         values = read_map(path)
     except ProvidedDepthError as problem:
@@ -171,7 +171,7 @@ def _read(path: Path) -> Floats:
 
 
 def _without_gaps(distance: Floats) -> Floats:
-    """Unknown pixels take the height of the nearest known one in their column: floors and ceilings stay level."""
+    """Fills unknown pixels from the height of the nearest known pixel in their column; keeps floors level."""
     height = len(distance)
     sine = np.sin(np.abs((0.5 - (np.arange(height) + 0.5) / height) * np.pi))
     known = distance > 0

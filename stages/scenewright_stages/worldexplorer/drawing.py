@@ -1,6 +1,7 @@
-"""Where the generator SEVA draws what no photograph shows: the turn of a scaffold, and the paths of an expansion.
+"""Generates unseen views with SEVA: the rotation of a scaffold, and the paths of an expansion.
 
-The stages load it here. What it draws is brought to the pipeline's sizes, and the geometry stays the pipeline's own.
+The stages load the generator here. Generated images are resized to the pipeline's sizes; the geometry always comes from
+the pipeline.
 """
 
 from __future__ import annotations
@@ -52,16 +53,16 @@ def drawn_turn(
     seed: int,
     progress: Callable[[float], None],
 ) -> list[Floats]:
-    """Eight square views at one point, 45 degrees apart to the left, from photographs that look along some of them.
+    """Eight square views from one point, 45 degrees apart, turning left, from photographs along some of them.
 
-    The camera turns in place through `turn_frames` frames, of which the views are exactly the n-th parts of 45 degrees.
+    The camera rotates in place through `turn_frames` frames, some of which lie exactly at multiples of 45 degrees.
 
     Args:
-        generator: draws all frames but those that a photograph fills.
-        photographs: what is known.
-        block: sizes and how the generator works.
+        generator: generates all frames that no photograph covers.
+        photographs: the known views.
+        block: sizes and generator settings.
         seed: of all random draws.
-        progress: called with the fraction that is done.
+        progress: called with the fraction done.
     """
     size, count = block.seva.size, block.turn_frames
     known = [photograph.square(size) for photograph in photographs]
@@ -91,17 +92,17 @@ def drawn_path(
     seed: int,
     progress: Callable[[float], None],
 ) -> list[WorldFrame]:
-    """The frames of a path with the generator's colours instead of their own.
+    """The frames of a path, with their colours replaced by the generator's.
 
     Args:
-        generator: draws the colours.
+        generator: generates the colours.
         views: the eight views.
         memory: paths of earlier motions.
-        frames: cameras along the path and what is known of their depth.
-        view: that the path starts from.
-        block: how the generator works.
+        frames: cameras along the path and their known depth.
+        view: number of the view where the path starts.
+        block: generator settings.
         seed: of all random draws.
-        progress: called with the fraction that is done.
+        progress: called with the fraction done.
     """
     size = block.seva.size
     inputs = [

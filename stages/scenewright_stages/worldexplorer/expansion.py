@@ -1,4 +1,4 @@
-"""The stages of the motions: one view's path out of the middle, drawn from the memory of all motions before."""
+"""Expansion stages, one per motion: generate the images along a path from one view, given all earlier motions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scenewright_stages.worldexplorer.params import ExpansionParams, WorldExplor
 
 
 class ExpansionStage(Stage[WorldExplorerParams]):
-    """Makes the pictures of one motion from one view."""
+    """Makes the images of one motion from one view."""
 
     def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
         super().__init__(context)
@@ -31,7 +31,7 @@ class ExpansionStage(Stage[WorldExplorerParams]):
         self._generator = load_generator(block.backend, block.seva, context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
-        """Writes the frames; a path that is blocked at once has none, and says so."""
+        """Writes the frames; a path that is blocked at its start has none, and gets a warning."""
         motion = self.context.stage.name.removeprefix("expand-")
         view, block = int(sample.attributes["view"]), inputs.params.expansion
         distance = read_distance(inputs.path("depth", "distance"))
@@ -65,7 +65,7 @@ class ExpansionStage(Stage[WorldExplorerParams]):
         )
 
     def _paths(self, inputs: StageInputs[WorldExplorerParams]) -> Iterator[Remembered]:
-        """The paths of all motions before: of the classic backend only the frames that remember something."""
+        """The paths of all earlier motions; for the classic backend only the frames with filled pixels."""
         for stage in self.context.stage.upstream():
             if stage.startswith("expand-"):
                 for member in inputs.members(stage):
@@ -78,7 +78,7 @@ class ExpansionStage(Stage[WorldExplorerParams]):
 
 
 def free_cameras(view: int, motion: str, block: ExpansionParams, space: FreeSpace) -> tuple[float, list[Camera]]:
-    """Metres of each unit of the path, and its cameras up to the first that would come too near to a surface."""
+    """Metres per unit of the path, and its cameras up to the first that would come too close to a surface."""
     targets = targets_of(motion, block.stride)
 
     def cameras(unit: float) -> list[Camera]:
@@ -113,7 +113,7 @@ def save_frames(path: Path, frames: Sequence[WorldFrame], size: int) -> None:
 
 
 def load_frames(path: Path, *, filled_only: bool = False) -> list[WorldFrame]:
-    """The inverse of :func:`save_frames`; of those with filled pixels only, if asked."""
+    """The inverse of :func:`save_frames`, optionally only frames with filled pixels."""
     with np.load(path, allow_pickle=False) as arrays:
         filled = arrays["filled"]
         numbers = [number for number, each in enumerate(filled) if each.any() or not filled_only]

@@ -1,4 +1,4 @@
-"""Last stage: a walk through the world, its quality, and the files that other programs read."""
+"""Last stage: renders a walk through the world, measures its quality, and exports files for other programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SWAY, _PITCH = 15.0, -8.0
 
 
 class ExportStage(Stage[WorldExplorerParams]):
-    """Measures and shows a finished world."""
+    """Measures and renders a finished world."""
 
     def __init__(self, context: StageContext[WorldExplorerParams]) -> None:
         super().__init__(context)
@@ -70,7 +70,7 @@ class ExportStage(Stage[WorldExplorerParams]):
 
 
 def free_walk(block: WalkParams, space: FreeSpace, clearance: float) -> tuple[float, list[Camera]]:
-    """Metres that the walk really reaches to each side, and its cameras."""
+    """The actual reach of the walk in metres to each side, and its cameras."""
     asked = walk_poses(block.frames, block.reach)
     scale = space.scale_of(asked[:, :3, 3], clearance)
     poses = walk_poses(block.frames, block.reach * scale)
@@ -79,9 +79,9 @@ def free_walk(block: WalkParams, space: FreeSpace, clearance: float) -> tuple[fl
 
 
 def walk_poses(frames: int, reach: float) -> NDArray[np.float64]:
-    """(frames, 4, 4) world_from_camera: once round the middle at `reach` metres, looking across it all the time.
+    """(frames, 4, 4) world_from_camera: a circle of `reach` metres around the centre, always looking across it.
 
-    The walk leaves the middle, goes round a circle and comes back; looking across shows most of the place.
+    The walk leaves the centre, circles it and returns; looking across shows most of the place.
     """
     share = np.linspace(0.0, 1.0, frames)
     distance = reach * np.sin(np.pi * np.clip(share * 4, 0, 0.5)) * np.sin(np.pi * np.clip((1 - share) * 4, 0, 0.5))

@@ -1,4 +1,4 @@
-"""What counts as a world: a picture, a folder of views, an entry of a curated set, or a work folder."""
+"""Lists the worlds of an input: images, folders of views, entries of a curated set, or work folders."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _VIEW = re.compile(r"(?P<folder>(?:.*/)?)00(?P<number>[0-7])(?P<ending>\.[a-z]+|
 
 
 def list_worlds(view: InputView) -> Iterable[Listed] | None:
-    """Work folders, else folders of eight views; None for pictures and curated sets, which are listed as usual."""
+    """Work folders, else folders of eight views; None for images and curated sets, which are listed as usual."""
     if _CURATED in view.keys:
         return None
     return list_work_folders(view) or list_views(view)
 
 
 def list_views(view: InputView) -> Iterable[Listed] | None:
-    """A sample for each folder of views; None when there is no such folder.
+    """A sample per folder of views; None if there is no such folder.
 
-    A folder of views holds 000 to 007, or 000 and 004 alone (ahead and behind), or most of the eight and no other
-    pictures: what it lacks is then said by the stage that reads them.
+    A folder of views holds 000 to 007, or only 000 and 004 (ahead and behind). A folder with most of the eight and no
+    other images counts too; the stage that reads it reports what is missing.
     """
     name = world_name(view.uri)
     listed = []
@@ -51,7 +51,7 @@ def list_views(view: InputView) -> Iterable[Listed] | None:
 
 
 def _roles(folder: str, files: Mapping[str, str], keys: Iterable[str]) -> Mapping[str, str]:
-    """The files of a folder of views by role; nothing when it is not one."""
+    """The files of a folder of views by role; empty if it is not one."""
     views = [role for role in files if role.startswith("view_")]
     if len(views) == VIEWS:
         return files
@@ -68,7 +68,7 @@ def _roles(folder: str, files: Mapping[str, str], keys: Iterable[str]) -> Mappin
 
 
 def views_in(keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Pictures 000 to 007 and their depth maps, key by role, of each folder (with a trailing ``/``) that has some."""
+    """Keys of images 000 to 007 and their depth maps, by folder (with a trailing ``/``) and role."""
     folders: dict[str, dict[str, str]] = {}
     for key in keys:
         match = _VIEW.fullmatch(key)
@@ -81,7 +81,7 @@ def views_in(keys: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def brings_views(sample: Sample) -> bool:
-    """Whether the views of a world are given: then no method of the job has to make them."""
+    """Whether the input brings the views of a world, so that the job need not make them."""
     return any(role.startswith("view_") for role in sample.files)
 
 
@@ -91,7 +91,7 @@ def missing_views(files: Collection[str]) -> list[str]:
 
 
 def list_work_folders(view: InputView) -> list[Listed]:
-    """A sample for each world whose paths are made; its capture counts as made by the stage `points`."""
+    """A sample per world with finished paths; its capture counts as the output of stage `points`."""
     itself = view.uri.rstrip("/").endswith(f"/{WORK_FOLDER}")
     folders = [""] if itself else list(dict.fromkeys(m[0] for key in view.keys if (m := _WORK_FOLDER.match(key))))
     worlds: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def list_work_folders(view: InputView) -> list[Listed]:
 
 
 def world_name(uri: str) -> str:
-    """What a world is called whose folder is the input itself."""
+    """The name of a world whose folder is the input itself."""
     return _SCENE.sub("", f"{uri.rstrip('/')}/").rstrip("/").rpartition("/")[2] or "world"
 
 
@@ -120,10 +120,10 @@ def _work_folder(view: InputView, world: str, folders: list[str]) -> Listed:
 
 
 def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) -> Listed:
-    """What a curated entry says of its world beside its picture; what its ``parameters`` say wins.
+    """Reads the fields of a curated entry besides its image; its ``parameters`` take precedence.
 
-    ``scaffold`` says its texts and mode, or names a folder of eight views (``scaffold_path``); ``scene_type`` how far
-    paths reach; ``expansion`` which motions are made, how near the world seems to SEVA and how many pictures VGGT sees.
+    ``scaffold`` sets texts and mode, or names a folder of eight views (``scaffold_path``). ``scene_type`` sets how far
+    paths reach. ``expansion`` sets the motions, the scene scale for SEVA and the number of images for VGGT.
     """
     overrides: dict[str, Any] = {"scaffold": {}, "expansion": {}, "points": {}}
     try:
@@ -138,10 +138,10 @@ def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) 
         if missing := missing_views(files):
             said = f"scaffold.scaffold_path {folder!r} has no {', '.join(missing)}: it takes the pictures 000 to 007"
             return replace(listed, rejected=("ScaffoldMissing", said))
-        # The eight views stand for the picture, which need not be there.
+        # The eight views replace the image, which may be missing.
         listed = _without_picture(replace(listed, files=files))
     elif overrides["scaffold"].keys() & {"theme", "prompts"} and not _names_picture(listed, entry):
-        # A text may stand for it, too. Whether the job has a model for that, its first stage says.
+        # A text may replace it too; the first stage checks whether the job has a model for that.
         listed = _without_picture(listed)
     else:
         listed = _with_opposite(listed, entry, keys)
@@ -150,10 +150,10 @@ def read_entry(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) 
 
 
 def _texts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Mode and texts of an entry as overrides; four prompts win over a theme where ``custom`` says so, or alone.
+    """Mode and texts of an entry as overrides. Four prompts are used if ``custom`` is set or there is no theme.
 
     Raises:
-        ValueError: they do not fit.
+        ValueError: they are inconsistent.
     """
     scaffold, theme = _part(entry, "scaffold"), entry.get("theme")
     found: dict[str, Any] = {name: scaffold[name] for name in ("mode",) if name in scaffold}
@@ -172,10 +172,10 @@ def _four_texts(prompts: Any) -> bool:
 
 
 def _with_motions(listed: Listed, entry: Mapping[str, Any], overrides: dict[str, Any]) -> Listed:
-    """With the motions that an entry wants, and overrides of the expansion.
+    """Adds the motions that an entry selects, and overrides of the expansion.
 
     Raises:
-        ValueError: the motions are in another order.
+        ValueError: the motions are in the wrong order.
     """
     said = _part(entry, "expansion")
     if entry.get("scene_type") in METRES_PER_UNIT:
@@ -193,10 +193,10 @@ def _with_motions(listed: Listed, entry: Mapping[str, Any], overrides: dict[str,
 
 
 def _measured_pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """How many pictures an entry wants measured, as overrides of the points.
+    """The entry's number of images for VGGT, as overrides of the points.
 
     Raises:
-        ValueError: it is no number.
+        ValueError: it is not a number.
     """
     count = _part(entry, "expansion").get("num_images_for_vggt")
     if count is None:
@@ -207,19 +207,19 @@ def _measured_pictures(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_picture(listed: Listed) -> Listed:
-    """Not rejected any more because its picture is missing."""
+    """Clears a rejection caused by a missing image."""
     missing = listed.rejected is not None and listed.rejected[0] == "InputMissing"
     return replace(listed, rejected=None) if missing else listed
 
 
 def _names_picture(listed: Listed, entry: Mapping[str, Any]) -> bool:
-    """Whether the entry itself names a picture, or has one by convention."""
+    """Whether the entry names an image, or has one by convention."""
     named = _part(entry, "scaffold").get("input_image") or entry.get("input_image")
     return bool(listed.files or named) or listed.attributes.get("variant") != "default"
 
 
 def _with_opposite(listed: Listed, entry: Mapping[str, Any], keys: Collection[str]) -> Listed:
-    """With the photograph of what lies behind: the one that the entry names, or ``views_180/<id>_180.*``."""
+    """Adds the photograph of the view behind: the one that the entry names, or ``views_180/<id>_180.*``."""
     named = _part(entry, "scaffold").get("opposite_image")
     wanted = [named] if isinstance(named, str) else [f"views_180/{listed.id}_180{suffix}" for suffix in IMAGE_SUFFIXES]
     found = next((key for key in (each.removeprefix("./") for each in wanted) if key in keys), None)

@@ -1,7 +1,7 @@
-"""Corrects the start of a training by what the pictures along the paths show: sweeps, triangulated points, or a model.
+"""Corrects the initial Gaussians from the images along the paths: by plane sweeps, triangulation or a model.
 
-The stage of the points asks here. Cameras that a model found itself are brought onto the known ones, all of them at
-once; where they do not fit, the world fails with the reason instead of training on points that lie somewhere else.
+The points stage calls this. Cameras estimated by a model are aligned to the known cameras with one similarity
+transform; if they do not fit, the world fails with a reason instead of training on misplaced points.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _UNSURE = 0.3
 
 
 def load_estimator(block: PointsParams, models: ModelSettings) -> GeometryEstimator | None:
-    """The model of geometry, or None for the other methods."""
+    """The geometry model, or None for the other methods."""
     if block.method != "vggt":
         return None
     return load(GEOMETRY, "vggt", ModelContext.from_settings(models, variant=block.variant))
@@ -64,19 +64,19 @@ def measured_start(
     folder: Path,
     progress: Callable[[float, str], None],
 ) -> tuple[GaussianScene, Facts]:
-    """The start corrected by what pictures show, and how much was changed.
+    """The initial Gaussians corrected by measurement, and metrics of the change.
 
     Args:
-        start: one Gaussian for each pixel of the guess.
-        frames: pictures along the paths.
-        block: which method, and its limits.
+        start: one Gaussian per pixel of the guessed depth.
+        frames: images along the paths.
+        block: method and limits.
         opacity: of added Gaussians.
-        estimator: of method vggt.
-        folder: where to work; is gone afterwards.
-        progress: called with a share from 0 to 1 and a message.
+        estimator: for method vggt.
+        folder: working folder, removed afterwards.
+        progress: called with a fraction from 0 to 1 and a message.
 
     Raises:
-        SampleError: nothing can be measured, or a model's cameras are not where the known ones are.
+        SampleError: nothing can be measured, or a model's cameras do not match the known ones.
     """
     if block.method == "planeSweep":
         shots = [Shot(unit_from_uint8(frame.srgb), frame.camera) for frame in frames]
@@ -94,7 +94,7 @@ def measured_start(
 def estimated_pictures(
     estimator: GeometryEstimator, frames: Sequence[WorldFrame], block: PointsParams
 ) -> tuple[list[Measured], Facts]:
-    """The pictures with a model's depth in our world, and how well its cameras fit ours.
+    """The images with a model's depth in world coordinates, and how well its cameras fit the known ones.
 
     Raises:
         SampleError: they do not fit.
@@ -136,7 +136,7 @@ def _check(facts: Facts, block: PointsParams) -> None:
 
 
 def _measured(view: ViewGeometry, frame: WorldFrame, found: Alignment, sure: float) -> Measured:
-    """A model's view in our world, at the frame's size."""
+    """A model's view in world coordinates, at the frame's size."""
     size = (frame.camera.width, frame.camera.height)
     depth = np.where(view.confidence >= sure, view.depth * found.similarity.scale, 0).astype(np.float32)
     camera = found.similarity.camera(view.camera).scaled(*size)
@@ -155,7 +155,7 @@ def _triangulated(
     folder: Path,
     progress: Callable[[float, str], None],
 ) -> tuple[GaussianScene, Facts]:
-    """The start with triangulated points, without what would stand before them."""
+    """The initial Gaussians plus triangulated points, without Gaussians that would occlude the points."""
     cameras = [frame.camera for frame in frames]
     try:
         found = triangulate([frame.srgb for frame in frames], cameras, folder, _FEATURES, progress)
@@ -175,14 +175,14 @@ def _triangulated(
 
 
 def sparse_depths(found: Triangulation, frames: Sequence[WorldFrame]) -> list[Measured]:
-    """The pictures with the depth of the points that each shows; a point stands for the pixels around it."""
+    """The images with sparse depth from the points that each shows; a point covers the pixels around it."""
     measured = []
     for number, frame in enumerate(frames):
         camera = frame.camera
         pixels, z = project(found.points[found.seen[found.seen[:, 0] == number, 1]], camera)
         depth = np.zeros((camera.height, camera.width), np.float32)
         around = max(1, camera.width // _AROUND)
-        # The nearest comes last.
+        # Draw the nearest last.
         for at in np.argsort(-z).tolist():
             column, row = (max(0, int(each) - around) for each in pixels[at])
             depth[row : row + 2 * around + 1, column : column + 2 * around + 1] = z[at]

@@ -1,4 +1,4 @@
-"""One photograph of a scaffold: how wide it is, where it lies among the views, in which shape a model takes it."""
+"""One photograph of a scaffold: its field of view, its place among the views, and conversions for models."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Photograph:
 
     @property
     def camera(self) -> Camera:
-        """That took it, turned as its view."""
+        """The camera that took it, rotated like its view."""
         height, width = self.srgb.shape[:2]
         own = Camera.from_field_of_view(width, height, self.degrees)
         return own.with_pose(view_camera(self.view, 1).camera_from_world)
 
     def placed(self, size: int) -> tuple[Floats, Mask]:
-        """(size, size, 3) its view, resampled once and never reconstructed, and (size, size) where it reaches."""
+        """The photograph resampled (once) into its (size, size, 3) view, and the (size, size) mask that it covers."""
         camera, own = view_camera(self.view, size), self.camera
         scale = min(1.0, camera.focal[0] / own.focal[0])
         small = (max(1, round(own.width * scale)), max(1, round(own.height * scale)))
@@ -58,17 +58,17 @@ class Photograph:
         return resampled(picture, own.scaled(*small), rays_of(camera))
 
     def over(self, view: Floats) -> Floats:
-        """A square view with the photograph itself where it reaches."""
+        """A square view with the photograph pasted where it covers."""
         seen, shown = self.placed(len(view))
         return np.where(shown[..., None], seen, view).astype(np.float32)
 
     def shown(self, height: int) -> Mask:
-        """(height, 2 height) the part of a panorama that it shows."""
+        """(height, 2 height) mask of the part of a panorama that it covers."""
         ahead = mirrored_ring(self.srgb, self.degrees, height).photographed
         return np.asarray(np.roll(ahead, -self.view * height // 4, axis=1))
 
     def square(self, size: int) -> PosedPicture:
-        """Its middle, no wider than a view of the scaffold, as a square picture of a side in pixels."""
+        """Its square centre crop, no wider than a scaffold view, resized to `size` pixels."""
         height, width = self.srgb.shape[:2]
         own, whole = self.camera, view_camera(self.view, size)
         widest = round(2 * own.focal[0] * np.tan(np.radians(whole.field_of_view[0] / 2)))
@@ -78,7 +78,7 @@ class Photograph:
         return PosedPicture(resized(self.srgb[top : top + side, left : left + side], size), camera)
 
     def shape_warnings(self) -> list[str]:
-        """A sentence where it looks like a panorama."""
+        """A warning if its aspect ratio suggests a panorama."""
         height, width = self.srgb.shape[:2]
         if abs(width / height - 2) < 2 * SHAPE_TOLERANCE:
             return ["the picture is twice as wide as high: a 360-degree panorama needs scaffold.method panorama"]
@@ -86,7 +86,7 @@ class Photograph:
 
 
 def read_photograph(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE, view: int = 0) -> Photograph:
-    """The photograph of a role, with the field of view that the parameters or the file say.
+    """Reads the photograph of a role, with the field of view from the parameters or the file.
 
     Raises:
         SampleError: it is missing or cannot be read.
@@ -97,7 +97,7 @@ def read_photograph(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE
 
 
 def picture_path(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE) -> Path:
-    """Where the one picture of a sample lies.
+    """Path of a sample's single image.
 
     Raises:
         SampleError: the sample has none.
@@ -120,7 +120,7 @@ def picture_path(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE) -
 
 
 def resized(srgb: Floats, size: int) -> Floats:
-    """(size, size, 3) in [0, 1]."""
+    """Resizes to (size, size, 3), clipped to [0, 1]."""
     if srgb.shape[:2] == (size, size):
         return srgb
     method = cv2.INTER_AREA if srgb.shape[0] > size else cv2.INTER_CUBIC

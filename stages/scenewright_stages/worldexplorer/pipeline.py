@@ -1,6 +1,6 @@
-"""The pipeline of worlds as data: scaffold -> depth -> one stage for each motion -> points -> train -> export.
+"""The WorldExplorer pipeline as data: scaffold -> depth -> one stage per motion -> points -> train -> export.
 
-Scaffolds whose every other view is filled between its neighbours begin with a stage that draws the candidates.
+Scaffolds with gaps between generated views start with one more stage, which generates the candidates.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SEVA_SECONDS = 20.0
 
 
 def _generator(backend: str, precision: str) -> tuple[dict[str, str], Resources]:
-    """The backends of a stage that draws views, and what its Pod asks for; nothing special for classic."""
+    """Backends and resources of a stage that generates views; the defaults for classic."""
     if backend == "classic":
         return {}, Resources()
     choice = BackendChoice(NOVEL_VIEWS, (backend,), precision=precision)
@@ -53,7 +53,7 @@ def _generator(backend: str, precision: str) -> tuple[dict[str, str], Resources]
 
 
 def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
-    """The same for the stage that estimates depth."""
+    """Backends and resources of the depth stage."""
     if block.method != "model":
         return {}, Resources()
     choice = BackendChoice(DEPTH, (block.backend,), variant=block.variant)
@@ -61,7 +61,7 @@ def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
 
 
 def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
-    """The same for the stage that gathers points."""
+    """Backends and resources of the points stage."""
     if block.method != "vggt":
         return {}, Resources(memory_gib=8.0)
     choice = BackendChoice(GEOMETRY, (block.method,), variant=block.variant)
@@ -69,12 +69,12 @@ def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
 
 
 def views_of(sample: Sample) -> tuple[Child, ...]:
-    """The eight views that a world is expanded from."""
+    """The eight views of a world, as children."""
     return tuple(Child(f"/view_{view}", {"view": view}) for view in range(VIEWS))
 
 
 def candidates_stage(params: WorldExplorerParams) -> StageSpec:
-    """Draws every other view, and candidates of those between them."""
+    """Generates every other view, and candidates for those between."""
     block = params.scaffold
     choices = [BackendChoice(INPAINT, (block.gaps.backend,))]
     if block.method == "scaffoldGen":
@@ -129,7 +129,7 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def _choice_of_gaps(block: ScaffoldParams) -> Ask:
-    """Which candidate fills each gap; nothing of worlds that bring their views, or whose entry wants another mode."""
+    """Asks which candidate fills each gap, unless the world brings its views or its entry sets another mode."""
 
     def options(sample: Sample) -> dict[str, tuple[str, ...]]:
         mode = sample.overrides.get("scaffold", {}).get("mode", block.mode)
@@ -143,11 +143,11 @@ def _choice_of_gaps(block: ScaffoldParams) -> Ask:
 
 
 def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
-    """Cuts eight views out of the panorama, or puts eight views together to one."""
+    """Cuts eight views out of the panorama, or stitches eight views into one."""
     block = params.scaffold
     backends, resources = _generator(block.backend if block.turns else "classic", block.seva.precision)
     if block.has_gaps:
-        # An entry may want the automatic choice although the job does not.
+        # An entry may use the automatic choice even if the job does not.
         backends = {SIMILARITY: "clip"}
     return StageSpec(
         name="scaffold",
@@ -184,7 +184,7 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def depth_stage(params: WorldExplorerParams) -> StageSpec:
-    """Distances all round."""
+    """Estimates the panorama of distances."""
     backends, resources = _estimator(params.depth)
     return StageSpec(
         name="depth",
@@ -211,7 +211,7 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
-    """All views' paths of one motion; they see what the motions before added, of all views."""
+    """One motion's paths from all views; they see everything that earlier motions added."""
     block = params.expansion
     before = block.motions[: block.motions.index(motion)]
     backends, resources = _generator(block.backend, block.seva.precision)
@@ -290,7 +290,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def export_stage(params: WorldExplorerParams) -> StageSpec:
-    """Walks through the world and writes the files that people use."""
+    """Renders the walk and writes the final files."""
     return StageSpec(
         name="export",
         title="Export",
@@ -317,7 +317,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
 
 
 def stages(params: WorldExplorerParams) -> tuple[StageSpec, ...]:
-    """candidates, where views have gaps -> scaffold -> depth -> each motion -> points -> train -> export."""
+    """candidates (if views have gaps) -> scaffold -> depth -> each motion -> points -> train -> export."""
     motions = (motion_stage(params, motion) for motion in params.expansion.motions)
     return (
         *((candidates_stage(params),) if params.scaffold.has_gaps else ()),

@@ -1,4 +1,4 @@
-"""Gathers all paths: the capture that other programs read, its points, and the Gaussians that training starts from."""
+"""Gathers all paths into the capture that other programs read, with its points and the initial Gaussians."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PointsStage(Stage[WorldExplorerParams]):
         self._estimator = load_estimator(self.params.points, context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
-        """Writes pictures, ``transforms.json``, points and start Gaussians."""
+        """Writes images, ``transforms.json``, points and initial Gaussians."""
         panorama = read_png(inputs.path("scaffold", "panorama"))
         distance = read_distance(inputs.path("depth", "distance"))
         surface = Surface.of_panorama(panorama, distance)
@@ -75,7 +75,7 @@ class PointsStage(Stage[WorldExplorerParams]):
         return StageResult({"capture": folder, "start": scene}, metrics=metrics, backends=uses)
 
     def _paths(self, inputs: StageInputs[WorldExplorerParams]) -> Iterator[tuple[str, list[WorldFrame]]]:
-        """Every path that has frames, by motion and view, with its name."""
+        """Every path with frames, by motion and view, with its name."""
         for stage in self.context.stage.upstream():
             if stage.startswith("expand-"):
                 for member in inputs.members(stage):
@@ -87,7 +87,7 @@ class PointsStage(Stage[WorldExplorerParams]):
 
 
 def centre_frames(panorama: NDArray[np.float32], size: int) -> Iterator[CaptureFrame]:
-    """The eight views, and what lies above and below them, as seen from the middle."""
+    """The eight views, and the views up and down, from the centre."""
     lens = view_camera(0, size)
     for view in range(VIEWS):
         yield _centre(panorama, f"{view:03d}", view_camera(view, size))
@@ -102,7 +102,7 @@ def _centre(panorama: NDArray[np.float32], name: str, camera: Camera) -> Capture
 
 
 def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> GaussianScene:
-    """A flat Gaussian for each pixel of the panorama, and for what the paths added."""
+    """A flat Gaussian per pixel of the panorama and per filled pixel of the paths."""
     height = len(panorama.points)
     while strides_count(height) > limit and height > 32:
         height = int(height * 0.9)
@@ -118,7 +118,7 @@ def start_scene(panorama: Surface, frames: Sequence[WorldFrame], limit: int) -> 
 
 
 def strides_count(height: int) -> int:
-    """How many Gaussians a panorama of that many rows becomes."""
+    """The number of Gaussians for a panorama of `height` rows."""
     return int(sum(-(-2 * height // int(stride)) for stride in strides_of(height)))
 
 

@@ -1,4 +1,4 @@
-"""What the views of a scaffold from text shall show: four prompts, or four rooms of a theme."""
+"""Prompts of a text scaffold: four given prompts, or four rooms of a theme."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _EYE_LEVEL = "the horizon line centered, shot from an eye-level, straight-on cam
 
 
 def prompts_of(block: ScaffoldParams) -> tuple[str, ...]:
-    """What lies ahead, on the left, behind and on the right, as the user says it; empty without any text."""
+    """The user's prompts for ahead, left, behind and right; empty without any text."""
     if block.prompts:
         return tuple(block.prompts)
     return tuple(f"{room} of a {block.theme}" for room in _ROOMS) if block.theme else ()
 
 
 def drawing_prompts(block: ScaffoldParams) -> tuple[str, ...]:
-    """The same for a model that draws: with a level horizon, so that the views fit together.
+    """The prompts for a text-to-image model, which add a level horizon so that the views fit together.
 
     Raises:
         SampleError: there is neither a theme nor prompts.
@@ -33,7 +33,7 @@ def drawing_prompts(block: ScaffoldParams) -> tuple[str, ...]:
 
 
 def gap_prompts(block: ScaffoldParams) -> tuple[str, ...]:
-    """What each gap should look like: the two views beside it; empty without any text."""
+    """A prompt for each gap, combining its two neighbours; empty without any text."""
     prompts = prompts_of(block)
     return tuple(
         f"{prompts[number]} and {prompts[(number + 1) % len(prompts)]}" for number in range(len(GAPS) if prompts else 0)

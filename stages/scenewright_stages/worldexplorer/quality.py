@@ -1,7 +1,7 @@
-"""Whether a person who walks through a world sees a place, measured on its Gaussians and on the frames of the walk.
+"""Measures whether a walk shows a real 3D place, on the world's Gaussians and the frames of the walk.
 
-The export stage records the numbers and warns of failures; the page shows them with their limits. A panorama painted
-on a ball has no holes and sharp pictures: what gives it away is its ground, which moves like a bowl.
+The export stage records the numbers and warns of failures; the page shows them with their limits. A panorama on a
+sphere has no holes and sharp images; only its ground gives it away, which moves like a bowl.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ _SLIP_EVERY, _WIDE_EVERY, _SHARP_EVERY = 10, 15, 18
 
 @dataclass(frozen=True)
 class WalkQuality:
-    """What was measured along the walk.
+    """Measurements along the walk.
 
     Attributes:
         reach_metres: how far it goes to each side.
         uncovered_mean, uncovered_max: share of pixels with alpha below 0.7, over all frames and in the worst frame.
-        nearest_gaussian_metres: from any camera.
-        near_metres: 5th percentile of the distances from the middle.
-        ground_slip_px: how far the ground leaves a level plane in frames 640 pixels wide; NaN where none shows ground.
-        ball_slip_px: the same of a ball of the place's median distance.
-        wide_share: largest share of a frame that Gaussians wider than 5 % of the place cover, but for the sky.
-        sharpness_kept: sharpness of the frames over that of the same looks from the middle.
+        nearest_gaussian_metres: distance of the nearest Gaussian to any camera.
+        near_metres: 5th percentile of the distances from the centre.
+        ground_slip_px: deviation of the ground from a level plane, in pixels of 640 px wide frames; NaN without ground.
+        ball_slip_px: the same for a sphere with the place's median distance, as the baseline.
+        wide_share: largest share of a frame covered by Gaussians wider than 5 % of the place, without the sky.
+        sharpness_kept: sharpness of the frames relative to the same view directions from the centre.
     """
 
     reach_metres: float
@@ -73,7 +73,7 @@ class WalkQuality:
     sharpness_kept: float
 
     def failures(self, block: WalkParams) -> list[str]:
-        """Sentences on what a viewer will not like; empty when the walk is good."""
+        """Warnings about visible defects; empty if the walk is good."""
         found: list[str] = []
         if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED or self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
             found.append(
@@ -102,7 +102,7 @@ class WalkQuality:
         return found
 
     def to_json(self) -> dict[str, float | None]:
-        """The numbers, rounded; null where nothing could be measured."""
+        """The numbers, rounded; null if not measurable."""
         return {name: None if np.isnan(value) else round(value, 5) for name, value in asdict(self).items()}
 
     @classmethod
@@ -119,10 +119,10 @@ def walk_quality(
 
     Args:
         scene: the world.
-        flight: pictures along the walk.
-        distance: (H, 2 H) metres along the rays from the middle, in its frame; 0 where unknown.
-        middle: from which the walk starts.
-        reach: metres that the walk goes to each side.
+        flight: images along the walk.
+        distance: (H, 2 H) metres along the rays from the centre, in its frame; 0 where unknown.
+        middle: camera at the centre, where the walk starts.
+        reach: how far the walk goes to each side, metres.
     """
     known = distance[distance > 0]
     means = scene.means.detach().cpu().numpy()
@@ -146,7 +146,7 @@ def walk_quality(
 
 
 def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Renderer) -> dict[str, Any]:
-    """PSNR of the views from the middle, and of the paths that were held out."""
+    """PSNR of the views from the centre, and of the held-out paths."""
     found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
     if capture.held_out:
         quality = evaluate(scene, views_of(capture.held_out), renderer)
@@ -155,7 +155,7 @@ def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Rende
 
 
 def picture_failures(pictures: Mapping[str, Any]) -> list[str]:
-    """Sentences on pictures that are not reproduced well."""
+    """Warnings about poorly reproduced images."""
     if pictures["centre_psnr"] >= MINIMUM_CENTRE_PSNR:
         return []
     return [f"the views from the middle are reproduced at {pictures['centre_psnr']:.1f} dB only (good: 30 dB)"]
@@ -164,9 +164,9 @@ def picture_failures(pictures: Mapping[str, Any]) -> list[str]:
 def ground_slip(
     shown: Float64Array, true: Float64Array, cameras: list[Camera], percentile: float = _GROUND_PERCENTILE
 ) -> float:
-    """Pixels by which points (N, 3) leave their true places (N, 3) along a walk; NaN where no camera sees them.
+    """How far points (N, 3) deviate from their true positions (N, 3) along a walk, in pixels; NaN if never seen.
 
-    Pixels are those of a picture 640 wide. Pictures are taken as twice as wide and high: a viewer may look down.
+    Pixels refer to a 640 px wide frame. The frames are taken twice as wide and high, because a viewer may look down.
     """
     slips = []
     for camera in cameras:
@@ -181,7 +181,7 @@ def ground_slip(
 
 
 def wide_share(scene: GaussianScene, cameras: list[Camera], renderer: Renderer) -> float:
-    """Largest share of a frame that Gaussians wider than 5 % of the scene's extent cover."""
+    """Largest share of a frame covered by Gaussians wider than 5 % of the scene's extent."""
     if not len(scene):
         return 0.0
     extent = float(np.ptp(scene.means.detach().cpu().numpy(), axis=0).mean())
@@ -194,7 +194,7 @@ def wide_share(scene: GaussianScene, cameras: list[Camera], renderer: Renderer) 
 
 
 def sharpness_kept(scene: GaussianScene, flight: Flight, middle: Camera, renderer: Renderer) -> float:
-    """Sharpness of moved frames over that of the same looks from the middle; the median, for content differs."""
+    """Median ratio of the sharpness of frames to that of the same view directions from the centre."""
     ratios = []
     for number in range(_SHARP_EVERY // 2, len(flight.cameras), _SHARP_EVERY):
         turned = flight.cameras[number].camera_from_world.copy()
@@ -206,12 +206,12 @@ def sharpness_kept(scene: GaussianScene, flight: Flight, middle: Camera, rendere
 
 
 def sharpness(picture: Floats) -> float:
-    """Mean step between neighbouring pixels."""
+    """Mean absolute difference between neighbouring pixels."""
     return float(np.abs(np.diff(picture, axis=0)).mean() + np.abs(np.diff(picture, axis=1)).mean())
 
 
 def _ground(local: Floats) -> tuple[Float64Array, Float64Array]:
-    """Directions (N, 3) of what lies steeply below the middle, and where it is, (N, 3), both in its frame."""
+    """Directions (N, 3) that point steeply down from the centre, and the ground points (N, 3) there, in its frame."""
     points = local.astype(np.float64)
     length = np.maximum(np.linalg.norm(points, axis=1), 1e-9)
     steep = np.flatnonzero(points[:, 1] > np.sin(np.radians(_STEEP)) * length)
@@ -220,7 +220,7 @@ def _ground(local: Floats) -> tuple[Float64Array, Float64Array]:
 
 
 def _level(points: Float64Array, middle: Camera) -> Float64Array:
-    """Where the rays from the middle to points (N, 3) meet the level plane at their median height."""
+    """Intersections of the rays from the centre to points (N, 3) with the level plane at their median height."""
     if not len(points):
         return points
     rays = points - middle.position
@@ -229,7 +229,7 @@ def _level(points: Float64Array, middle: Camera) -> Float64Array:
 
 
 def _not_sky(scene: GaussianScene, local: Floats, distance: Floats) -> GaussianScene:
-    """The Gaussians that are not as far away as whatever has the largest distance, where that fills the picture."""
+    """The Gaussians nearer than the farthest shell, if that shell (the sky) covers much of the panorama."""
     farthest = 0.99 * float(distance.max())
     if float((distance > farthest).mean()) < _SKY_SHARE:
         return scene

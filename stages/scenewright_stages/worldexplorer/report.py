@@ -1,4 +1,4 @@
-"""The pages of worlds: the viewer with the walk, the panorama it grew from, and what was measured."""
+"""Report pages of worlds: the viewer with the walk, the panorama, and the measurements."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WorldReporter(Reporter):
 
 
 def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
-    """Everything that the page of one world shows; of an unfinished one, what is there."""
+    """Everything on the page of one world; for an unfinished world, what exists so far."""
     params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
     files = outcome.files
     return replace(
@@ -101,7 +101,7 @@ def _images(files: _Files) -> Iterator[Picture]:
 
 
 def metric_rows(export: Mapping[str, Any], scaffold: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """The measured numbers of a world as its page shows them, from what the two stages recorded; each may be empty."""
+    """The measurements shown on a world's page, from the records of two stages; each may be empty."""
     return (*_metrics(export), *_origin(scaffold))
 
 
@@ -142,7 +142,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _origin(metrics: Mapping[str, Any]) -> Iterator[Metric]:
-    """What part of the sphere was photographed, and what part mirrors that."""
+    """Which share of the sphere was photographed, and which share mirrors it."""
     for name in ("photographed", "mirrored"):
         if metrics.get(name):
             yield Metric(name.capitalize(), 100 * metrics[name], "%", digits=0, note="Share of the panorama's pixels")

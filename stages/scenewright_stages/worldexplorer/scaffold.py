@@ -1,4 +1,4 @@
-"""First stage: eight views at one point, and the panorama that they are part of."""
+"""Scaffold stage: eight views from one point, and the panorama that contains them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
         return turned_photographs(self._generator, inputs, lambda done: self.context.progress(done, ""))
 
     def _load_rater(self) -> SimilarityModel:
-        """Only where a world is chosen by ratings: most are not."""
+        """Loads CLIP on demand, because most worlds need no ratings."""
         if self._rater is None:
             self._rater = load(SIMILARITY, "clip", ModelContext.from_settings(self.context.models))
         return self._rater
@@ -106,13 +106,13 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
 
 @dataclass(frozen=True, eq=False)
 class Scaffold:
-    """A world from its middle.
+    """A world as seen from its centre.
 
     Attributes:
         panorama: (H, 2 H, 3) float32.
-        origin: (H, 2 H) uint8 levels: photographed, mirrored or invented.
-        warnings: what a user must know of it.
-        views: the eight views where they are given; else they are cut out of the panorama.
+        origin: (H, 2 H) uint8 levels: photographed, mirrored or generated.
+        warnings: for the user.
+        views: the eight views if given; otherwise they are cut out of the panorama.
     """
 
     panorama: Floats
@@ -122,14 +122,14 @@ class Scaffold:
 
 
 def from_panorama(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
-    """Of one equirectangular picture."""
+    """The scaffold of an equirectangular image."""
     panorama = read_panorama(picture_path(inputs), inputs.params.scaffold.panorama_height)
     origin = np.full(panorama.shape[:2], PHOTOGRAPHED, np.uint8)
     return Scaffold(panorama, origin, tuple(seam_warnings(panorama)))
 
 
 def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
-    """Of eight pictures."""
+    """The scaffold of eight images."""
     block = inputs.params.scaffold
     views = read_views(sample, inputs, block.size)
     cameras = [view_camera(view, block.size) for view in range(VIEWS)]
@@ -141,7 +141,7 @@ def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaf
 
 
 def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
-    """Of one photograph and its mirror images."""
+    """The scaffold of one photograph and its mirror images."""
     block = inputs.params.scaffold
     photograph = read_photograph(inputs)
     ring = mirrored_ring(photograph.srgb, photograph.degrees, block.panorama_height)
@@ -159,7 +159,7 @@ def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) ->
 def turned_photographs(
     generator: ViewGenerator, inputs: StageInputs[WorldExplorerParams], progress: Progress = ignore
 ) -> Scaffold:
-    """Of one photograph, or two, and what a generator draws when the camera turns in place."""
+    """The scaffold of one or two photographs and a generator's views as the camera rotates in place."""
     block = inputs.params.scaffold
     photographs = [read_photograph(inputs)]
     if block.method == "twoImages":
@@ -169,7 +169,7 @@ def turned_photographs(
 
 
 def filled_between(inputs: StageInputs[WorldExplorerParams], picks: Sequence[int]) -> Scaffold:
-    """Of four views that were drawn and the chosen candidates of those between them."""
+    """The scaffold of four generated views and the chosen candidates between them."""
     drawn = [read_png(path) for path in inputs.paths(CANDIDATES, "views")]
     candidates = inputs.paths(CANDIDATES, "pictures")
     filled = [read_png(candidates[pick]) for pick in picks]
@@ -179,7 +179,7 @@ def filled_between(inputs: StageInputs[WorldExplorerParams], picks: Sequence[int
 
 
 def invented(views: Sequence[Floats], photographs: Sequence[Photograph], block: ScaffoldParams) -> Scaffold:
-    """Of eight views of which a generative model invented what no photograph shows."""
+    """The scaffold of eight views, generated wherever no photograph covers them."""
     cameras = [view_camera(view, block.size) for view in range(VIEWS)]
     stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
     panorama = with_poles(stitched.srgb, stitched.known)
@@ -205,10 +205,10 @@ MAKERS: dict[str, Callable[[Sample, StageInputs[WorldExplorerParams]], Scaffold]
 
 
 def read_panorama(path: Path, height: int) -> Floats:
-    """(H, 2 H, 3) float32 sRGB of an equirectangular picture, reduced to at most `height` rows.
+    """(H, 2 H, 3) float32 sRGB of an equirectangular image, reduced to at most `height` rows.
 
     Raises:
-        SampleError: the picture cannot be read, or is not twice as wide as high.
+        SampleError: the image cannot be read, or is not twice as wide as high.
     """
     picture = load_sample(path).srgb
     rows, columns = picture.shape[:2]
@@ -224,7 +224,7 @@ def read_panorama(path: Path, height: int) -> Floats:
 
 
 def seam_warnings(panorama: Floats) -> list[str]:
-    """A sentence where the left and the right border do not continue each other."""
+    """A warning if the left and right borders do not match."""
     across = float(np.abs(panorama[:, 0] - panorama[:, -1]).mean())
     usual = float(np.abs(np.diff(panorama, axis=1)).mean())
     if across > max(_SEAM_RATIO * usual, _SEAM_LEAST):
@@ -236,10 +236,10 @@ def seam_warnings(panorama: Floats) -> list[str]:
 
 
 def read_views(sample: Sample, inputs: StageInputs[WorldExplorerParams], size: int) -> list[Floats]:
-    """The eight pictures at the scaffold's size.
+    """The eight images at the scaffold's size.
 
     Raises:
-        SampleError: pictures are missing, not square, or of differing sizes.
+        SampleError: images are missing, not square, or of different sizes.
     """
     names = [f"view_{view}" for view in range(VIEWS)]
     missing = [f"{view:03d}" for view, name in enumerate(names) if name not in sample.files]
@@ -259,13 +259,13 @@ def read_views(sample: Sample, inputs: StageInputs[WorldExplorerParams], size: i
 
 
 def with_poles(panorama: Floats, known: NDArray[np.bool_]) -> Floats:
-    """The panorama with its unknown caps filled: each column's border, ever smoother towards the pole."""
+    """The panorama with unknown polar caps filled from each column's border, blurred more towards the pole."""
     filled = panorama.copy()
     height = len(panorama)
     for rows in (range(height // 2, -1, -1), range(height // 2, height)):
         before = filled[height // 2]
         for row in rows:
-            # Circles shrink towards the poles: an even blur on the sphere is a wider one in columns.
+            # Circles of latitude shrink towards the poles, so a constant blur on the sphere needs more columns.
             circle = max(np.cos((0.5 - (row + 0.5) / height) * np.pi), 0.02)
             reach = min(int(2.0 / circle) * 2 + 1, panorama.shape[1] // 2 * 2 - 1)
             wide = np.concatenate([before[-reach:], before, before[:reach]])[None]

@@ -1,4 +1,4 @@
-"""Trains the scene on the capture of a world: what the paths show, whole paths left out."""
+"""Trains the scene on the capture of a world, holding out whole paths."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 @dataclass(frozen=True)
 class WorldTraining(TrainingSettings):
-    """A world begins closed and in place: its surfaces must not wear thin, and hardly move.
+    """Training settings for a world, whose surfaces start closed and in place: they must stay opaque and hardly move.
 
-    The regularisers of an exploration are left out: they shrink what few pictures see, and the walk sees all of it.
+    Omits the regularisers of an exploration, which shrink what few images see, because the walk sees all of it.
     """
 
     def optimisation(self, number: int, extent: float) -> OptimisationSettings:
@@ -43,7 +43,7 @@ class TrainStage(Stage[WorldExplorerParams]):
         self.renderer = stage_renderer(context.models)
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
-        """Writes the scene; a process that is ended continues at the last segment."""
+        """Writes the scene; an interrupted process resumes at the last segment."""
         settings = WorldTraining(**vars(training_settings(inputs.params.training.settled())))
         capture = read_world_capture(inputs.path("points", "capture"), inputs.params.training.held_out_every)
         made, warnings = inputs.find("points", "start"), list[str]()

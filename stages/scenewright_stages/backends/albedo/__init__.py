@@ -1,1 +1,1 @@
-"""Colours without the light that fell on them."""
+"""Capability ``albedo``: colours without lighting."""

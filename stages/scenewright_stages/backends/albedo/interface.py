@@ -1,4 +1,4 @@
-"""What a stage may ask of an albedo backend, the picture without the light that fell on it, and the classic ones.
+"""Interface of albedo backends (the image without lighting), and the classic backends.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
@@ -17,10 +17,10 @@ from scenewright_stages.vision.albedo import AlbedoOptions, estimate_albedo
 
 @runtime_checkable
 class AlbedoEstimator(Backend, Protocol):
-    """Takes the light off."""
+    """Removes lighting from an image."""
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
-        """Albedo at the image's size and, where the method knows it, the shading.
+        """Albedo at the image's size and, if the method provides it, the shading.
 
         Args:
             srgb: (H, W, 3) float32 in [0, 1].
@@ -31,7 +31,7 @@ class AlbedoEstimator(Backend, Protocol):
             (H, W, 3) float32 sRGB in [0, 1]; (H, W) float32 linear, or None.
 
         Raises:
-            BackendContractError: the answer is not finite or of another shape.
+            BackendContractError: the result is not finite or has the wrong shape.
         """
 
 
@@ -46,10 +46,10 @@ def check_albedo(albedo_srgb: FloatImage, srgb: FloatImage) -> FloatImage:
 
 
 class ClassicAlbedo(WeightlessBackend):
-    """Retinex, lightness or gradients, by the backend's name.
+    """Retinex, lightness or gradients, selected by the backend's name.
 
     Raises:
-        UnsupportedOption: a value that the method cannot use.
+        UnsupportedOption: an option has an invalid value.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -62,5 +62,5 @@ class ClassicAlbedo(WeightlessBackend):
             raise UnsupportedOption(field, dict(request.context.options), [str(error)]) from error
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
-        """See ``AlbedoEstimator.estimate``; nothing is drawn."""
+        """See ``AlbedoEstimator.estimate``; ignores the seed."""
         return estimate_albedo(srgb, alpha, self._method, self._options)

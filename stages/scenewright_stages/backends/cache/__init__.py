@@ -1,1 +1,1 @@
-"""The model cache: weights on disk, how they get there, and where they come from."""
+"""The model cache: locating weights on disk, filling the cache, and the sources of weights."""

@@ -1,7 +1,7 @@
-"""Filling a shared model cache: a set of weights appears completely or not at all, however many fillers run.
+"""Fills a shared model cache atomically: a set of weights appears completely or not at all, even with several fillers.
 
 Files are fetched into a folder on the cache's volume, flushed to disk, and moved into place by one rename. Then a
-marker with the hash of every file is written and, last, the reference by which stages find the weights.
+marker with the hash of every file is written, and finally the reference by which stages find the weights.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Filled:
     """The result of filling in one set of weights.
 
     Attributes:
-        status: as the stages will find it.
-        fetched: whether it was fetched now; otherwise it was already there.
+        status: as stages will see it.
+        fetched: whether it was fetched now; otherwise it was already present.
     """
 
     status: WeightsStatus
@@ -47,11 +47,11 @@ class Filled:
 
 
 def fill_cache(weights: Weights, cache_dir: Path, source: WeightSource, on_progress: OnProgress) -> Filled:
-    """Make sure that the cache holds the weights. Those that name a folder stay there.
+    """Makes sure that the cache holds the weights. Weights in a named folder are used in place.
 
     Raises:
-        ConfigurationError: no access, an incomplete source or folder, or a cache that cannot be written or is full.
-        FetchFailed: the download failed; another attempt may succeed.
+        ConfigurationError: access is denied, a source or folder is incomplete, or the cache is full or not writable.
+        FetchFailed: the download failed; a retry may succeed.
     """
     status = weights_status(weights, cache_dir)
     if status.state == "present" or weights.location.startswith("file:"):
@@ -73,12 +73,12 @@ def fill_cache(weights: Weights, cache_dir: Path, source: WeightSource, on_progr
 
 
 def _repository(weights: Weights) -> str:
-    """Folder name in the layout of the Hugging Face cache, which its own tools can read too."""
+    """Folder name in the layout of the Hugging Face cache, so that its own tools can read it."""
     return f"{weights.repository_type}s--{weights.id.replace('/', '--')}"
 
 
 def _commit_of(weights: Weights, hashes: Mapping[str, object]) -> str:
-    """A name for a snapshot that has no commit: the revision if it is one, else made from the contents."""
+    """A commit name for a snapshot without one: the revision if it is a commit, else a hash of the contents."""
     revision = weights.revision
     if len(revision) == 40 and all(character in "0123456789abcdef" for character in revision):
         return revision
@@ -86,7 +86,7 @@ def _commit_of(weights: Weights, hashes: Mapping[str, object]) -> str:
 
 
 def _flushed(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and hash of every file, once all of them are on the disk."""
+    """Flushes all files to disk; returns size and hash of each."""
     found: dict[str, dict[str, object]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         _flush(path)
@@ -95,7 +95,7 @@ def _flushed(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def _staged(work: Path, files: Path, weights: Weights, commit: str) -> Path:
-    """The files as a snapshot of a cache of their own, where they can be checked."""
+    """The files as a snapshot in a temporary cache, where they can be checked."""
     snapshot = work / _repository(weights) / "snapshots" / commit
     snapshot.parent.mkdir(parents=True)
     files.rename(snapshot)
@@ -103,11 +103,11 @@ def _staged(work: Path, files: Path, weights: Weights, commit: str) -> Path:
 
 
 def _move_in(staged: Path, cache_dir: Path, weights: Weights, commit: str, work: Path) -> None:
-    """Move the snapshot into the cache, unless another filler was faster; an incomplete snapshot is replaced."""
+    """Moves the snapshot into the cache, unless another filler was faster; replaces an incomplete snapshot."""
     target = cache_dir / _repository(weights) / "snapshots" / commit
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / LOCK_NAME).open("w") as lock:
-        # On a volume without locks, the renames alone keep every state complete.
+        # Without locks on the volume, the renames alone keep every state complete.
         _lock(lock.fileno(), wait=True)
         if weights_status(weights, cache_dir, commit).state == "present":
             return
@@ -119,7 +119,7 @@ def _move_in(staged: Path, cache_dir: Path, weights: Weights, commit: str, work:
 
 
 def _keep_others(target: Path, staged: Path) -> None:
-    """Keep the files that other weights of the same repository need."""
+    """Keeps the files that other weights of the same repository need."""
     for path in sorted(path for path in target.rglob("*") if path.is_file()):
         own = staged / path.relative_to(target)
         if not own.exists():
@@ -135,7 +135,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a small file atomically and durably."""
+    """Replaces a small file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     with os.fdopen(descriptor, "w") as file:

@@ -1,4 +1,4 @@
-"""Where weights come from: the Hugging Face Hub, a mirror of it, or a folder or prefix with copies of repositories."""
+"""Sources of weights: the Hugging Face Hub, a mirror, or a folder or prefix with copies of repositories."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OnProgress = Callable[[float, str], None]
 
 
 class FetchFailed(ScenewrightError):  # noqa: N818 - named after what happened
-    """The download failed; another attempt may succeed."""
+    """The download failed; a retry may succeed."""
 
 
 class WeightSource(ABC):
@@ -36,13 +36,13 @@ class WeightSource(ABC):
 
     @abstractmethod
     def fetch(self, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
-        """Put the files of the weights below an empty folder; return their commit, empty if the source has no commits.
+        """Fetches the weights' files into an empty folder; returns their commit, empty if the source has none.
 
-        Optional files such as text encoders come too: an encoded empty prompt differs from no encoder at all.
+        Also fetches optional files such as text encoders: an encoded empty prompt differs from no encoder at all.
 
         Raises:
-            ConfigurationError: there is no such repository, or no access to it.
-            FetchFailed: network or storage; another attempt may succeed.
+            ConfigurationError: the repository does not exist, or access is denied.
+            FetchFailed: network or storage failed; a retry may succeed.
         """
 
 
@@ -56,17 +56,17 @@ def source_of(uri: str, token: str | None) -> WeightSource:
 
 
 def source_for(weights: Weights, otherwise: WeightSource) -> WeightSource:
-    """Where weights come from: the place that they name themselves, else what serves all others."""
+    """The source of weights: the location that they name, or else the default source."""
     return StoreSource(weights.location, LOCATION_FIELD, of_one=True) if weights.location else otherwise
 
 
 class StoreSource(WeightSource):
-    """Copies of repositories as ``<organisation>/<name>/`` below a folder or prefix, or one copy alone.
+    """Copies of repositories as ``<organisation>/<name>/`` below a folder or prefix, or a single copy.
 
     Args:
         uri: of the folder or prefix.
-        field: of the spec or the chart that names it, for errors.
-        of_one: whether the files of one repository lie there, without the two folders of its name.
+        field: of the spec or chart that names it, for errors.
+        of_one: whether it directly contains the files of a single repository.
     """
 
     def __init__(self, uri: str, field: str = SOURCE_FIELD, *, of_one: bool = False) -> None:
@@ -92,10 +92,10 @@ class StoreSource(WeightSource):
 
 
 class HubSource(WeightSource):
-    """The Hugging Face Hub, or a mirror that answers as it does.
+    """The Hugging Face Hub, or a compatible mirror.
 
     Args:
-        endpoint: of the mirror, None for the Hub itself.
+        endpoint: of the mirror; None for the Hub itself.
         token: of an account that has accepted the licences of gated weights.
     """
 
@@ -103,7 +103,7 @@ class HubSource(WeightSource):
         self._endpoint, self._token = endpoint, token
 
     def fetch(self, weights: Weights, folder: Path, on_progress: OnProgress) -> str:
-        """See the base class; files of known SHA-256 are compared with it by the client."""
+        """See the base class; the client verifies files with a known SHA-256."""
         try:
             import huggingface_hub
             from huggingface_hub import errors as hub_errors
@@ -120,7 +120,7 @@ class HubSource(WeightSource):
                 SOURCE_FIELD, self._endpoint or "", f"has no {wanted} for this account"
             ) from problem
         except Exception as problem:
-            # The client's transport errors change with its releases.
+            # The client's transport errors differ between its releases.
             _raise_if_full(problem)
             raise FetchFailed(f"{weights.id}: {problem}") from problem
 
@@ -142,6 +142,6 @@ class HubSource(WeightSource):
 
 
 def _raise_if_full(problem: BaseException | None) -> None:
-    """A full volume stays full, so another attempt is useless; a network error may pass."""
+    """Raises a permanent error if the volume is full, since a retry would not help."""
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
         raise problem

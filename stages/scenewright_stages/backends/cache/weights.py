@@ -1,15 +1,15 @@
-"""Where weights lie on disk, resolved offline by the standard library alone, and the download for the command line.
+"""Locates weights on disk, offline and with the standard library only; also downloads them for the command line.
 
-Two layouts are understood below a cache folder:
+A cache folder may have two layouts:
 
 * the Hugging Face cache, ``models--<org>--<name>/snapshots/<commit>`` with ``refs/<revision>`` (also below
   ``hub/``, as in ``HF_HOME``), and
 * a plain copy of the repository, ``<org>/<name>``.
 
-Weights whose revision is a path or ``file:///`` lie in that folder, wherever the cache is.
+Weights whose revision is a path or ``file:///`` lie in that folder, outside the cache.
 
-``scenewright models --fetch`` downloads by :func:`fetch_weights`; the ``models`` step of a job fills the cache by
-:mod:`.filling` instead. Stages never download: they have neither a token nor a network.
+``scenewright models --fetch`` downloads with :func:`fetch_weights`; a job's ``models`` step fills the cache with
+:mod:`.filling`. Stages never download, because they have neither a token nor network access.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _INDEX_SUFFIX = ".index.json"
 
 @dataclass(frozen=True)
 class WeightsStatus:
-    """What the cache holds of one set of weights.
+    """The state of one set of weights in the cache.
 
     Attributes:
         state: ``present`` (all required files), ``partial`` (some are lacking) or ``missing``.
-        path: the folder with the files; None when missing.
-        revision: the commit of a snapshot, ``local-<12 hex>`` of a plain folder (hash of every file's name, size,
-            beginning and end), empty when missing.
-        size_bytes: what is there now.
-        lacking: required patterns without a file, and shards that an index names but that are not there.
-        optional_present: all optional patterns have a file (for FLUX: the text encoders are there).
+        path: the folder with the files; None if missing.
+        revision: the commit of a snapshot, ``local-<12 hex>`` for a plain folder (hash of every file's name, size,
+            beginning and end), empty if missing.
+        size_bytes: current size.
+        lacking: required patterns without a file, and missing shards that an index names.
+        optional_present: whether all optional patterns have a file (for FLUX: the text encoders).
     """
 
     state: Literal["present", "partial", "missing"]
@@ -56,7 +56,7 @@ class WeightsStatus:
 
 
 def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
-    """The model cache: SCENEWRIGHT_MODEL_CACHE, else the Hugging Face cache as its own tools find it."""
+    """The model cache: SCENEWRIGHT_MODEL_CACHE, or else the default Hugging Face cache."""
     environment = os.environ if environment is None else environment
     for variable, inside in ((CACHE_VARIABLE, ""), ("HF_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if environment.get(variable):
@@ -65,10 +65,10 @@ def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def weights_status(weights: Weights, cache_dir: Path, revision: str | None = None) -> WeightsStatus:
-    """What ``cache_dir`` holds of ``weights``; looks at files only, opens no connection.
+    """The state of ``weights`` in ``cache_dir``; looks only at files, never at the network.
 
     Args:
-        weights: what is looked for.
+        weights: to look for.
         cache_dir: the model cache; need not exist.
         revision: branch, tag or commit to use instead of ``weights.revision``.
     """
@@ -78,7 +78,7 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
     folder, resolved = found
     unmatched = _unmatched(folder, weights.required_files)
     if unmatched and replace(weights, revision=revision or weights.revision).location.startswith("file:"):
-        # Any folder may be named by mistake, also one with a million files: read nothing of it.
+        # The user may have named a wrong folder with a million files, so do not read it.
         return WeightsStatus("missing", None, "", 0, unmatched, False)
     files = _files(folder)
     lacking = (*unmatched, *_missing_shards(folder, files))
@@ -93,10 +93,10 @@ def weights_status(weights: Weights, cache_dir: Path, revision: str | None = Non
 
 
 def require_weights(weights: Weights, cache_dir: Path, revision: str | None = None) -> WeightsStatus:
-    """The status of weights that are completely there.
+    """The status of completely present weights.
 
     Raises:
-        MissingWeights: they are missing or partial; says what lacks and how to get it.
+        MissingWeights: they are missing or partial; says what is lacking and how to get it.
     """
     status = weights_status(weights, cache_dir, revision)
     if status.state != "present":
@@ -106,7 +106,7 @@ def require_weights(weights: Weights, cache_dir: Path, revision: str | None = No
 
 
 def _locate(cache_dir: Path, weights: Weights, revision: str) -> tuple[Path, str] | None:
-    """Folder and commit (empty for a plain folder) of a repository, None if neither layout has it."""
+    """Folder and commit (empty for a plain folder) of a repository; None if neither layout has it."""
     location = replace(weights, revision=revision).location
     if location.startswith("file:"):
         folder = Path(unquote(urlsplit(location).path))
@@ -126,7 +126,7 @@ def _snapshot(repository: Path, revision: str) -> Path | None:
     if _COMMIT.fullmatch(revision):
         return _existing(snapshots / revision)
     reference = repository / "refs" / revision
-    # A revision comes from the spec: it may name a branch or a URI, not a path out of the repository.
+    # The revision comes from the spec, so it must not lead out of the repository.
     if reference.is_relative_to(repository / "refs") and ".." not in reference.parts and reference.is_file():
         return _existing(snapshots / reference.read_text(encoding="utf-8").strip())
     return None
@@ -137,7 +137,7 @@ def _existing(folder: Path) -> Path | None:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Relative name and size of every readable file (not of dangling links in a broken cache)."""
+    """Relative name and size of every readable file; skips dangling links in a broken cache."""
     return {
         path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
     }
@@ -148,7 +148,7 @@ def _unmatched(folder: Path, patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _missing_shards(folder: Path, files: Mapping[str, int]) -> tuple[str, ...]:
-    """Shards that a ``*.safetensors.index.json`` names but that are not there."""
+    """Missing shards that a ``*.safetensors.index.json`` names."""
     lacking: set[str] = set()
     for name in files:
         if name.endswith(_INDEX_SUFFIX):
@@ -166,7 +166,7 @@ def _shards(index: Path) -> set[str]:
 
 
 def _local_revision(folder: Path, files: Mapping[str, int]) -> str:
-    """Tells two sets of weights apart without reading gigabytes: other weights differ at both ends of a file."""
+    """Identifies weights without reading gigabytes, by the beginning and end of every file."""
     digest = hashlib.blake2b(digest_size=6)
     for name, size in sorted(files.items()):
         digest.update(f"{name}\0{size}\0".encode())
@@ -185,16 +185,16 @@ def fetch_weights(
     token: str | None = None,
     with_optional: bool = False,
 ) -> WeightsStatus:
-    """Download what a backend needs into the Hugging Face cache layout below ``cache_dir``.
+    """Downloads a backend's weights into the Hugging Face cache layout below ``cache_dir``.
 
-    The licence is not checked here. Gated weights need a token whose owner has accepted it.
+    Does not check the licence. Gated weights need a token whose owner has accepted it.
 
     Args:
         weights: what to fetch.
         cache_dir: the model cache.
         revision: branch, tag or commit to use instead of ``weights.revision``.
         token: of the Hugging Face account.
-        with_optional: also the optional files (for FLUX the text encoders, 10 GB).
+        with_optional: also fetch the optional files (for FLUX the text encoders, 10 GB).
 
     Raises:
         MissingPackage: huggingface_hub is not installed.
@@ -218,6 +218,6 @@ def fetch_weights(
 
 
 def download_patterns(weights: Weights, with_optional: bool) -> tuple[str, ...]:
-    """Patterns of the files to download: the needed ones, with the indices of sharded ones, and no others."""
+    """Patterns of exactly the files to download, including the indices of sharded ones."""
     indices = tuple(f"{pattern}.index.json" for pattern in weights.required_files if pattern.endswith(".safetensors"))
     return (*weights.required_files, *indices, *(weights.optional_files if with_optional else ()))

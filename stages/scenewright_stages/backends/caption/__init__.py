@@ -1,1 +1,1 @@
-"""Describing a picture in words."""
+"""Capability ``caption``: describing an image in words."""

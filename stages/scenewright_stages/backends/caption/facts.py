@@ -38,8 +38,8 @@ BACKENDS = (
             "4b": _qwen_vl("Qwen3-VL-4B-Instruct", 8_900_000_000),
         },
         device="cuda",
-        # The repositories hold 2 bytes a weight, as bf16 (the default) does; fp32 takes 4. The rest is for a picture
-        # and its answer.
+        # The repositories have 2 bytes per weight, like bf16 (the default); fp32 needs 4. The rest is for an image and
+        # its answer.
         gpu_memory_gib=24.0,
         gpu_memory_by={"7b fp32": 36.0, "4b fp32": 22.0, "4b": 14.0},
         precisions=("fp32", "fp16", "bf16"),

@@ -1,4 +1,4 @@
-"""What a stage may ask of a caption backend, a picture in words, and the classic backend.
+"""Interface of caption backends, and the classic backend.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
@@ -14,10 +14,10 @@ from scenewright_stages.backends.loading import WeightlessBackend
 
 @runtime_checkable
 class Captioner(Backend, Protocol):
-    """Describes a picture."""
+    """Describes an image in words."""
 
     def caption(self, srgb: FloatImage, instruction: str) -> str:
-        """What the instruction asks for, in one paragraph.
+        """The answer to the instruction, in one paragraph.
 
         Raises:
             BackendContractError: the answer is empty.
@@ -28,8 +28,8 @@ CAPTION = Capability("caption", Captioner)
 
 
 class KnownLightCaption(WeightlessBackend):
-    """The caption from the light that is known; the stage writes it, as only it knows the light."""
+    """The caption from the known light; the stage writes it itself, because only it knows the light."""
 
     def caption(self, srgb: FloatImage, instruction: str) -> str:
-        """Raises BackendContractError: nothing is seen in the picture itself."""
+        """Raises BackendContractError, because this backend does not look at the image."""
         raise BackendContractError("the classic caption is made from the light's parameters, not from the picture")

@@ -1,4 +1,4 @@
-"""Captions by a Qwen vision-language model through transformers; greedy, so the same picture gets the same words."""
+"""Captions by a Qwen vision-language model from transformers; greedy decoding, so equal images get equal captions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
 
 _TOKENS = 120
-_LONGEST_SIDE = 1024  # larger pictures cost memory and tell no more about the light
+_LONGEST_SIDE = 1024  # larger images need more memory and show no more of the light
 
 
 class QwenCaptioner(TransformerModel):
-    """A ``Captioner``; one picture at a time, from whichever thread.
+    """A ``Captioner`` that handles one image at a time, from any thread.
 
-    Picture and question are put together here, in the form that the models were trained with (ChatML, one
-    placeholder for each square of patches), as the library's own processor would need packages for video.
+    Builds the prompt itself, in the models' training format (ChatML, one placeholder per square of patches), because
+    the library's processor would need video packages.
 
     Args:
-        model: a model that answers text to pictures and text.
+        model: an image-text-to-text model.
         tokenizer, image_processor: its own.
-        record: goes into the samples' records.
+        record: for sample records.
         device: where it runs.
-        tokens: longest answer.
+        tokens: maximum length of the answer.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class QwenCaptioner(TransformerModel):
 
 
 def chat_text(instruction: str, squares: int) -> str:
-    """A question about one picture that has so many squares of patches, ready for the answer."""
+    """The prompt for a question about one image with that many squares of patches."""
     picture = f"<|vision_start|>{'<|image_pad|>' * squares}<|vision_end|>"
     return f"<|im_start|>user\n{picture}{instruction}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -83,7 +83,7 @@ def load_qwen_vl(request: LoadRequest) -> QwenCaptioner:
     """Load the published weights, tokenizer and image processor from their folder.
 
     Raises:
-        UnsupportedOption: an answer of less than one token.
+        UnsupportedOption: the maximum answer is below one token.
     """
     tokens = int(request.context.option("tokens", _TOKENS))
     if tokens < 1:
@@ -91,6 +91,6 @@ def load_qwen_vl(request: LoadRequest) -> QwenCaptioner:
     model, record = load_transformer("AutoModelForImageTextToText", request, on_gpu="bf16")
     transformers: Any = importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(request.folder, local_files_only=True)
-    # By name: with torchvision installed, another implementation would make other pixels.
+    # Load it by name: with torchvision installed, the default is another implementation with different pixels.
     images = transformers.AutoImageProcessor.from_pretrained(request.folder, local_files_only=True, backend="pil")
     return QwenCaptioner(model, tokenizer, images, record, request.context.device, tokens)

@@ -1,1 +1,1 @@
-"""The depth of an image."""
+"""Capability ``depth``: the depth of an image."""

@@ -1,4 +1,4 @@
-"""Depth without weights: the prior, and measured maps that lie beside the image."""
+"""Depth without weights: a prior, and depth maps supplied beside the image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from scenewright_stages.vision.images import PixelWindow
 
 
 class ClassicDepth(WeightlessBackend):
-    """The depth prior: how photographs are usually laid out, not a measurement of this one.
+    """A depth prior based on the typical layout of photographs, not a measurement of this one.
 
     Raises:
-        UnsupportedOption: the ratio of far to near or the nearest depth is out of range.
+        UnsupportedOption: the far/near ratio or the nearest depth is out of range.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -52,7 +52,7 @@ class ClassicDepth(WeightlessBackend):
 
 
 class ProvidedDepth(WeightlessBackend):
-    """A measured map beside the image, cut and resampled as the image was."""
+    """A measured depth map beside the image, cropped and resampled like the image."""
 
     def estimate(
         self,
@@ -60,10 +60,10 @@ class ProvidedDepth(WeightlessBackend):
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
-        """See ``DepthEstimator.estimate``; intrinsics from the camera file, else from the field of view.
+        """See ``DepthEstimator.estimate``; intrinsics come from the camera file, or else the field of view.
 
         Raises:
-            SampleError: no map is given (ProvidedDepthMissing), or it cannot be used (ProvidedDepthInvalid).
+            SampleError: no map is given (ProvidedDepthMissing), or it is unusable (ProvidedDepthInvalid).
         """
         if provided is None:
             raise SampleError("ProvidedDepthMissing", "the backend provided needs a map beside the image")
@@ -79,7 +79,7 @@ class ProvidedDepth(WeightlessBackend):
 def _window_of(
     source: ProvidedDepthSource, width: int, height: int
 ) -> tuple[FloatImage, NDArray[np.float64] | None, tuple[str, ...]]:
-    """Depth, intrinsics and notes of the part of a map that an image of that size shows."""
+    """Depth, intrinsics and notes for the part of a map that the image shows, at the image's size."""
     whole = PixelWindow(left=0.0, top=0.0, scale=1.0, width=width, height=height)
     try:
         found = read_provided(source.path, source.kind, source.scale, source.camera_file)

@@ -1,7 +1,7 @@
-"""Depth Anything V2 (Yang et al. 2024) by transformers, relative and metric.
+"""Depth Anything V2 (Yang et al. 2024) from transformers, relative and metric.
 
-The relative weights give inverse depth up to an unknown scale and shift. It is spread over a range that is assumed, not
-measured: near pixels lie at ``near_metres``, the farthest ``far_near_ratio`` times as far away.
+The relative weights give inverse depth up to an unknown scale and shift. It is mapped to an assumed range: near pixels
+are at ``near_metres``, the farthest ``far_near_ratio`` times as far away.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PERCENTAGES = (1.0, 99.0)
 
 @dataclass(frozen=True)
 class AssumedRange:
-    """Where near pixels are put, in metres, and how many times as far the farthest, when only relative depth is known.
+    """The assumed range for relative depth: the distance of near pixels in metres, and the far/near ratio.
 
-    Both are percentiles of the picture, so that a single stray pixel does not set the scale.
+    Both refer to percentiles of the image, so that a single stray pixel does not set the scale.
     """
 
     near_metres: float = 1.0
@@ -48,7 +48,7 @@ class AssumedRange:
 
 
 class DepthAnythingEstimator(TransformerModel):
-    """Depth from one image; it estimates no camera, so intrinsics follow a given field of view or are None."""
+    """Depth from one image. It estimates no camera: intrinsics come from a given field of view, or are None."""
 
     def __init__(self, model: Any, record: BackendRecord, device: str, assumed: AssumedRange) -> None:
         super().__init__(model, record, device)
@@ -64,7 +64,7 @@ class DepthAnythingEstimator(TransformerModel):
         """See ``DepthEstimator.estimate``.
 
         Raises:
-            BackendContractError: the answer has no valid pixel or no relief at all.
+            BackendContractError: the output has no valid pixel, or is constant.
         """
         height, width = srgb.shape[:2]
         config = self.model.config
@@ -90,7 +90,7 @@ class DepthAnythingEstimator(TransformerModel):
 
 
 def model_size(height: int, width: int, short_side: int, patch: int) -> tuple[int, int]:
-    """Height and width that the network sees: the short side as in training (518), both whole patches."""
+    """Input height and width of the network: the short side as in training (518), both in whole patches."""
     scale = short_side / min(height, width)
     return max(patch, round(height * scale / patch) * patch), max(patch, round(width * scale / patch) * patch)
 
@@ -98,15 +98,15 @@ def model_size(height: int, width: int, short_side: int, patch: int) -> tuple[in
 def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImage:
     """Depth from inverse depth of unknown scale and shift.
 
-    ``1 / depth`` runs linearly through ``1 / far`` at the first percentile of the values and ``1 / near`` at the last;
-    what lies below the first is at far, too.
+    ``1 / depth`` is linear through ``1 / far`` at the first percentile of the values and ``1 / near`` at the last;
+    smaller values are clamped to far.
 
     Args:
-        inverse: (H, W) larger = nearer; values that are not finite become NaN.
+        inverse: (H, W) larger = nearer; non-finite values become NaN.
         assumed: the range.
 
     Returns:
-        (H, W) float32 in metres; at most the far end, and nearer than the near end for the last percent.
+        (H, W) float32 in metres; at most far, and nearer than near for the last percent.
 
     Raises:
         BackendContractError: no finite value, or all the same.

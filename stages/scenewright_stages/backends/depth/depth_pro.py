@@ -1,7 +1,7 @@
-"""Depth Pro (Bochkovskii et al. 2024, "Sharp Monocular Metric Depth in Less Than a Second") by transformers.
+"""Depth Pro (Bochkovskii et al. 2024, "Sharp Monocular Metric Depth in Less Than a Second") from transformers.
 
-The network sees the image squeezed to one fixed square and answers *canonical inverse depth*: inverse metric
-depth times focal length over image width. With the field of view, which it estimates too, this becomes metres.
+The network sees the image resized to a fixed square and predicts *canonical inverse depth*: inverse metric depth times
+focal length over image width. With the field of view, which it also estimates, this becomes metres.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class DepthProEstimator(TransformerModel):
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
-        """See ``DepthEstimator.estimate``. What lies beyond 10 km (sky) is infinitely far, hence invalid.
+        """See ``DepthEstimator.estimate``. Depth beyond 10 km (sky) becomes infinite, hence invalid.
 
         Raises:
-            BackendContractError: nothing valid, or a field of view that no pinhole camera has.
+            BackendContractError: no valid pixel, or an impossible field of view.
         """
         height, width = srgb.shape[:2]
         side = model_side(self.model.config)
@@ -56,7 +56,7 @@ class DepthProEstimator(TransformerModel):
 
 
 def model_side(config: Any) -> int:
-    """The side of the square that the network sees: the patches of its coarsest scale must cover it (1536)."""
+    """The side of the network's input square, which the patches of its coarsest scale must cover (1536)."""
     side: float = config.patch_size / min(config.scaled_images_ratios)
     return round(side)
 
@@ -65,11 +65,11 @@ def metric_depth(canonical_inverse: FloatImage, field_of_view_degrees: float) ->
     """Depth in metres: ``1 / depth = canonical * width / focal = canonical * 2 tan(field of view / 2)``.
 
     Args:
-        canonical_inverse: (H, W) the network's answer.
+        canonical_inverse: (H, W) the network's output.
         field_of_view_degrees: horizontal.
 
     Returns:
-        (H, W) float32; infinite beyond 10 km and where the answer is not finite.
+        (H, W) float32; infinite beyond 10 km and where the output is not finite.
     """
     inverse = canonical_inverse * np.float32(2 * math.tan(math.radians(field_of_view_degrees) / 2))
     seen = np.isfinite(inverse) & (inverse > 1 / _FARTHEST_METRES)
@@ -79,7 +79,7 @@ def metric_depth(canonical_inverse: FloatImage, field_of_view_degrees: float) ->
 
 
 def _field_of_view(answer: torch.Tensor | None, given: float | None) -> tuple[float, tuple[str, ...]]:
-    """The angle to use, in degrees, and what to note about it."""
+    """The field of view to use, in degrees, and notes about it."""
     if given is not None:
         return given, ()
     if answer is None:

@@ -1,4 +1,4 @@
-"""What a stage may ask of a depth backend, and what an estimate must hold.
+"""Interface of depth backends, and the contract of an estimate.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Depth is z-depth along the camera's forward axis (OpenCV: x right,
 y down, z forward); pixel centres lie at +0.5.
@@ -27,9 +27,9 @@ class DepthEstimate:
     Attributes:
         depth: (H, W) float32; metres if ``is_metric``, else in an unknown unit; NaN or infinity = invalid.
         confidence: (H, W) float32 in [0, 1]; 0 wherever the depth is invalid.
-        intrinsics: (3, 3) float64 in pixels of this image, or None if the backend knows none.
-        is_metric: the unit really is the metre.
-        notes: what is assumed or extrapolated in this very estimate.
+        intrinsics: (3, 3) float64 in pixels of this image, or None if unknown.
+        is_metric: whether the unit really is the metre.
+        notes: assumptions and extrapolations in this estimate.
     """
 
     depth: FloatImage
@@ -46,15 +46,15 @@ class DepthEstimate:
 
 @dataclass(frozen=True)
 class ProvidedDepthSource:
-    """A depth map that came with the photograph, and how the image was cut out of that photograph.
+    """A depth map supplied with the photograph, and how the image was cropped from that photograph.
 
     Attributes:
         path: the depth or disparity file.
         source_size: (width, height) of the upright photograph in pixels; None: the image is the photograph.
-        window: what the image shows of the photograph; None: all of it, at its own size.
-        kind: what the file holds; None: as its name says.
+        window: the part of the photograph that the image shows; None: all of it, at its own size.
+        kind: depth or disparity; None: derived from the file name.
         scale: metres (depth) or pixels (disparity) per unit of the file.
-        camera_file: intrinsics and stereo geometry; None: ``<stem>.camera.json`` beside the map, if there.
+        camera_file: intrinsics and stereo geometry; None: ``<stem>.camera.json`` beside the map, if present.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class ProvidedDepthSource:
 
 @runtime_checkable
 class DepthEstimator(Backend, Protocol):
-    """Gives an image its depth."""
+    """Estimates the depth of an image."""
 
     def estimate(
         self,
@@ -75,15 +75,15 @@ class DepthEstimator(Backend, Protocol):
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
-        """Estimate z-depth at the image's own resolution.
+        """Estimates z-depth at the image's own resolution.
 
         Args:
             srgb: (H, W, 3) float32 in [0, 1].
-            field_of_view_degrees: horizontal field of view if known; None lets the backend find or assume it.
+            field_of_view_degrees: horizontal field of view if known; None lets the backend estimate or assume it.
             provided: the map beside the image; only the backend ``provided`` reads it.
 
         Raises:
-            BackendContractError: the estimate breaks :class:`DepthEstimate`.
+            BackendContractError: the estimate violates :class:`DepthEstimate`.
         """
 
 
@@ -91,11 +91,11 @@ DEPTH = Capability("depth", DepthEstimator)
 
 
 def check_depth_estimate(estimate: DepthEstimate, height: int, width: int) -> DepthEstimate:
-    """Pass an estimate on only if it keeps its promises.
+    """Returns the estimate if it meets its contract.
 
     Raises:
-        BackendContractError: another shape or type, no valid pixel, a confidence outside [0, 1] or above 0
-            at an invalid pixel, or intrinsics that are not a finite 3x3 matrix with positive focal lengths.
+        BackendContractError: wrong shape or dtype, no valid pixel, a confidence outside [0, 1] or above 0 at an invalid
+            pixel, or intrinsics that are not a finite 3x3 matrix with positive focal lengths.
     """
     problems = [*_depth_problems(estimate, (height, width)), *_intrinsics_problems(estimate.intrinsics)]
     if problems:

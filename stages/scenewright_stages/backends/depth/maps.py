@@ -1,4 +1,4 @@
-"""What the depth models of transformers share: preparing an image, bringing a map back, placing a camera."""
+"""Shared by the depth models from transformers: image preprocessing, map resizing, and intrinsics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate
 
-# Wider than that, a pinhole image is useless; narrower, no perspective is left.
+# A wider pinhole image is useless, and a narrower one has no perspective.
 _FIELD_OF_VIEW_LIMITS = (1.0, 170.0)
 
 
@@ -49,7 +49,7 @@ def field_of_view_intrinsics(degrees: float, width: int, height: int) -> NDArray
 def estimate_of(
     depth: FloatImage, intrinsics: NDArray[np.float64] | None, is_metric: bool, notes: tuple[str, ...]
 ) -> DepthEstimate:
-    """An estimate by a model that knows no confidence: 1 where the depth is valid, else 0 and infinity."""
+    """An estimate from a model without confidence: 1 where the depth is valid, else 0 and infinite depth."""
     valid = np.isfinite(depth) & (depth > 0)
     return DepthEstimate(
         depth=np.where(valid, depth, np.float32(np.inf)).astype(np.float32),

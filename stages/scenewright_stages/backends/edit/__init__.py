@@ -1,1 +1,1 @@
-"""Changing a picture as an instruction says."""
+"""Capability ``edit``: changing an image by an instruction."""

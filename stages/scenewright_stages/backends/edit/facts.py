@@ -27,7 +27,7 @@ _OPTIONAL = (
 
 
 def qwen_image(repository: str, size: int) -> Weights:
-    """A Qwen-Image-Edit pipeline, as its authors or a quantisation of it published it."""
+    """A Qwen-Image-Edit pipeline, original or quantised."""
     return Weights(
         id=repository,
         licence="apache-2.0",

@@ -1,4 +1,4 @@
-"""What a stage may ask of an editor: the picture that an instruction makes of another one.
+"""Interface of instruction-based image editors.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
@@ -15,24 +15,24 @@ from scenewright_stages.backends.errors import BackendContractError
 
 @runtime_checkable
 class Editor(Backend, Protocol):
-    """Changes pictures as instructions say."""
+    """Changes images by instructions."""
 
     def edit(
         self, srgb: FloatImage, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
     ) -> FloatImage:
-        """The changed picture. Nothing in it need be where it was.
+        """The edited image. Its content may move freely.
 
         Args:
             srgb: (H, W, 3) float32 in [0, 1].
             instruction: what to change, in plain words.
-            seed: same picture, instruction, seed and size give the same result.
-            size: width and height of the result in pixels; None: those of the picture.
+            seed: same image, instruction, seed and size give the same result.
+            size: width and height of the result in pixels; None: those of the image.
 
         Returns:
             (height, width, 3) float32 in [0, 1].
 
         Raises:
-            BackendContractError: the answer is not finite.
+            BackendContractError: the result is not finite.
         """
 
 
@@ -40,10 +40,10 @@ EDIT = Capability("edit", Editor)
 
 
 def check_edit_request(srgb: FloatImage, instruction: str) -> None:
-    """Refuse what no editor can work on.
+    """Refuses an invalid request.
 
     Raises:
-        ValueError: wrong shape, type or range, or an instruction without a word.
+        ValueError: wrong shape, dtype or range, or an empty instruction.
     """
     if srgb.ndim != 3 or srgb.shape[2] != 3 or srgb.dtype != np.float32:
         raise ValueError(f"srgb must be float32 (H, W, 3), not {srgb.dtype} {srgb.shape}")
@@ -54,7 +54,7 @@ def check_edit_request(srgb: FloatImage, instruction: str) -> None:
 
 
 def check_edited(picture: FloatImage) -> FloatImage:
-    """The answer, clipped to [0, 1]. Raises BackendContractError if it is not finite."""
+    """The result clipped to [0, 1]. Raises BackendContractError if it is not finite."""
     if not np.isfinite(picture).all():
         raise BackendContractError("the edited picture has values that are not finite")
     return np.clip(picture, 0.0, 1.0).astype(np.float32)

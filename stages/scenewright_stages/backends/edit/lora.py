@@ -1,4 +1,4 @@
-"""Published LoRA weights added to a transformer without PEFT: into its matrices, or beside those that are quantised."""
+"""Applies published LoRA weights to a transformer without PEFT: merged, or alongside quantised matrices."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _PREFIX = "transformer."
 
 
 def add_lora(pipeline: Any, folder: Path, file: str, strength: float) -> int:
-    """Adds the LoRA weights of a file to the pipeline's transformer.
+    """Applies the LoRA weights in a file to the pipeline's transformer.
 
     Args:
-        pipeline: one of diffusers' that reads LoRA weights for its transformer.
-        folder, file: where they lie, as safetensors.
-        strength: what they are multiplied by.
+        pipeline: a diffusers pipeline that supports LoRA for its transformer.
+        folder, file: location of the safetensors file.
+        strength: LoRA scale.
 
     Returns:
-        number of matrices that were changed.
+        Number of changed matrices.
 
     Raises:
         ConfigurationError: they belong to another model.
     """
-    # diffusers knows the names that other programs give to these weights, and divides by their rank where that is due.
+    # diffusers converts other programs' names of these weights, and divides by the rank if required.
     state, settings = pipeline.lora_state_dict(
         folder, weight_name=file, local_files_only=True, use_safetensors=True, return_lora_metadata=True
     )
@@ -71,6 +71,6 @@ def _add(module: nn.Linear, down: Tensor, up: Tensor, strength: float) -> None:
 
 
 def _scale(settings: Mapping[str, Any]) -> float:
-    """The weights' own factor, where their file states one."""
+    """The weights' own scale, if the file states one."""
     rank, alpha = settings.get(f"{_PREFIX}r"), settings.get(f"{_PREFIX}lora_alpha")
     return float(alpha) / float(rank) if rank and alpha else 1.0

@@ -1,8 +1,8 @@
-"""The attention of Qwen-Image's blocks, in arithmetic that a compiler can fuse.
+"""The attention of Qwen-Image's blocks, in real arithmetic that the compiler can fuse.
 
-diffusers rotates queries and keys by complex numbers. The compiler generates no code for these, so every product
-becomes a separate kernel over the largest tensors of a block. Here a rotation is two real products, which the compiler
-fuses with the normalisation before it. Results are equal up to rounding.
+diffusers applies rotary embeddings by complex multiplication, for which the compiler generates no code, so every
+product becomes a separate kernel over a block's largest tensors. Here a rotation is two real products, which the
+compiler fuses with the preceding normalisation. Results are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RealRotations:
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, L, C) answers to the picture and to the text, from both; arguments are named as diffusers passes them."""
+        """(B, L, C) outputs for image and text; arguments are named as in diffusers."""
         assert image_rotary_emb is not None
         assert attention_mask is None
         by_picture, by_text = image_rotary_emb
@@ -53,7 +53,7 @@ def use_real_rotations(transformer: Any) -> None:
     """Gives every block of a ``QwenImageTransformer2DModel`` this attention."""
     models: Any = importlib.import_module("diffusers.models.transformers.transformer_qwenimage")
     for block in transformer.transformer_blocks:
-        # Only what is computed here is replaced: another processor may do more.
+        # Replace only the processor reimplemented here; others may do more.
         if isinstance(block.attn.processor, models.QwenDoubleStreamAttnProcessor2_0):
             block.attn.set_processor(RealRotations())
 
@@ -81,7 +81,7 @@ def _projected(
 
 
 def _joint(words: Tensor | None, picture: Tensor) -> Tensor | None:
-    """(B, 1, 1, L) bool: which words count; all of the picture does."""
+    """(B, 1, 1, L) bool attention mask: valid text tokens, and all image tokens."""
     if words is None:
         return None
     everything = torch.ones(picture.shape[:2], dtype=torch.bool, device=picture.device)

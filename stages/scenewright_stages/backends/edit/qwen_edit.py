@@ -1,9 +1,9 @@
 """Qwen-Image-Edit through diffusers' ``QwenImageEditPipeline`` and, for 2509 and 2511, ``QwenImageEditPlusPipeline``.
 
-The defaults are those of the reference-object script: 20 steps and a true guidance of 4. The model works at a
-megapixel, for which it was trained; the result is then resized. The first latents are drawn on the CPU from the
-sample's seed, so they do not depend on the device. The text encoder's output for an instruction and a picture is cached
-for the next seed (:mod:`.qwen_instructions`).
+The defaults are those of the reference-object script: 20 steps and a true guidance of 4. The model works at one
+megapixel, its training size, and the result is then resized. Initial latents are drawn on the CPU from the sample's
+seed, so they do not depend on the device. The text encoder's output for an instruction and an image is cached for
+further seeds (:mod:`.qwen_instructions`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class QwenSettings:
 
     Attributes:
         precision: ``bf16``; ``fp8`` = float8 weights and inputs in the transformer's blocks; ``fp32`` for tests.
-            Weights that were published in 4 bits stay so.
-        compile: ``blocks`` compiles the transformer's block once for all sixty; ``none`` runs eagerly, as do
-            weights that were published in 4 bits.
-        offload: ``model`` keeps only the running part on the GPU; ``none`` keeps all there.
+            Weights published in 4 bits stay in 4 bits.
+        compile: ``blocks`` compiles the transformer's block once for all sixty; ``none`` runs eagerly, as weights
+            published in 4 bits always do.
+        offload: ``model`` keeps only the running component on the GPU; ``none`` keeps all there.
         steps: denoising steps.
-        guidance: true classifier-free guidance; at 1 or below the model runs once a step.
-        area: pixels of the picture that is painted.
+        guidance: true classifier-free guidance; at 1 or below the model runs once per step.
+        area: number of pixels of the generated image.
     """
 
     precision: str = "bf16"
@@ -96,7 +96,7 @@ class QwenSettings:
 
 
 class QwenEditor:
-    """An ``Editor`` around a ready pipeline; one picture at a time, from whichever thread."""
+    """An ``Editor`` around a ready pipeline; handles one image at a time, from any thread."""
 
     def __init__(
         self, pipeline: Any, instructions: Instructions, settings: QwenSettings, record: BackendRecord
@@ -119,7 +119,7 @@ class QwenEditor:
         return check_edited(_fitted(painted, width, height))
 
     def release(self) -> None:
-        """Free the model's memory."""
+        """Frees the model's memory."""
         self._held = None
         self._instructions.release()
         free_memory()
@@ -160,7 +160,7 @@ class QwenEditor:
 
 
 def _fitted(picture: FloatImage, width: int, height: int) -> FloatImage:
-    """The picture at another size; its ratio may differ by the rounding to multiples of 32."""
+    """The image resized; its aspect ratio may change by the rounding to multiples of 32."""
     if picture.shape[:2] == (height, width):
         return picture
     smaller = picture.shape[0] * picture.shape[1] > width * height
@@ -183,10 +183,10 @@ def load_qwen_edit(request: LoadRequest) -> QwenEditor:
 
 
 def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
-    """The pipeline that the folder's index names, in memory and not yet quantised.
+    """Loads the pipeline that the folder's index names, not yet quantised.
 
     Raises:
-        ConfigurationError: the folder holds another kind of pipeline, or weights in 4 bits meet ``fp8`` or a CPU.
+        ConfigurationError: the folder has another kind of pipeline, or 4-bit weights with ``fp8`` or on a CPU.
     """
     name = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
     if name not in PIPELINES:
@@ -197,11 +197,11 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
     if four_bits and device == "cpu":
         raise ConfigurationError("variant", folder.name, "weights in 4 bits need a GPU")
     if four_bits:
-        # Raises what names the package, instead of a message of the library's own.
+        # Fail early with an error that names the package.
         importlib.import_module("bitsandbytes")
-    # Past the host's memory, where nothing has to be done to the weights on their way.
+    # Load directly to the device if the weights need no processing on the host.
     straight = device != "cpu" and settings.precision == "bf16" and settings.offload == "none"
-    # Its own processor would need packages for video; the instructions are put together here.
+    # Its own processor would need video packages; `qwen_instructions` builds the prompts instead.
     return getattr(quiet_diffusers(), name).from_pretrained(
         folder,
         dtype=torch_dtype(settings.precision),
@@ -213,7 +213,7 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
 
 
 def place_pipeline(pipeline: Any, settings: QwenSettings, device: str, cache_dir: Path) -> None:
-    """Quantise the transformer, move everything to the device and compile, in place."""
+    """Quantises the transformer, moves everything to the device and compiles, in place."""
     if settings.precision == "fp8":
         quantise_to_float8(pipeline.transformer, device)
     if settings.offload == "model":
@@ -226,7 +226,7 @@ def place_pipeline(pipeline: Any, settings: QwenSettings, device: str, cache_dir
 
 
 def precision_of(pipeline: Any, settings: QwenSettings) -> str:
-    """How the transformer's weights are held, for the record."""
+    """Precision of the transformer's weights, for the record."""
     return "4bit" if _in_four_bits(pipeline) else settings.precision
 
 

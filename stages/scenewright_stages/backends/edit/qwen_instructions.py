@@ -1,7 +1,7 @@
-"""What Qwen-Image-Edit's text encoder, a vision-language model, makes of an instruction and the picture it is about.
+"""Encodes an instruction and its image with Qwen-Image-Edit's text encoder, a vision-language model.
 
-This module combines instruction and picture as the pipelines do: their template, with one placeholder for each square
-of patches. The library's own processor would need packages for video.
+Builds the prompt as the pipelines do, from their template with one placeholder per square of patches. The library's own
+processor would need video packages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 class Instructions:
-    """Encodes instructions, each pair of picture and instruction once.
+    """Encodes instructions, with a cache per pair of image and instruction.
 
     Args:
         folder: of the pipeline, with its processor's settings.
@@ -35,7 +35,7 @@ class Instructions:
 
     def __init__(self, folder: Path) -> None:
         transformers: Any = importlib.import_module("transformers")
-        # By name: with torchvision installed, another implementation would make other pixels.
+        # Load it by name: with torchvision installed, the default is another implementation with different pixels.
         self._images = transformers.AutoImageProcessor.from_pretrained(
             folder / "processor", local_files_only=True, backend="pil"
         )
@@ -61,12 +61,12 @@ class Instructions:
         return embeddings.to(pipeline._execution_device), mask.to(pipeline._execution_device)
 
     def release(self) -> None:
-        """Forget everything."""
+        """Clears the cache."""
         self._known.clear()
 
     def _encoded(self, pipeline: Any, picture: Any, instruction: str) -> tuple[Tensor, Tensor]:
         encoder, device = pipeline.text_encoder, pipeline._execution_device
-        # The first pipeline's template has the picture in it, that of the newer one numbers pictures.
+        # The first pipeline's template contains the image; the newer one's numbers its images.
         first = _PICTURE in pipeline.prompt_template_encode
         width, height = sides_of(picture.width / picture.height, AREA if first else _SEEN_AREA)
         resized = pipeline.image_processor.resize(picture, height, width)
@@ -77,7 +77,7 @@ class Instructions:
         asked = pipeline.tokenizer(text, return_tensors="pt", add_special_tokens=False)
         inputs = {name: values.to(device) for name, values in {**asked, **seen}.items()}
         inputs["pixel_values"] = inputs["pixel_values"].to(encoder.dtype)
-        # The encoder places patches of the picture in rows and columns, and needs to know which tokens they are.
+        # The encoder needs to know which tokens are image patches, to give them 2D positions.
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == encoder.config.image_token_id).to(torch.int32)
         hidden = encoder(**inputs, output_hidden_states=True, logits_to_keep=1).hidden_states[-1]
         embeddings = hidden[:, pipeline.prompt_template_encode_start_idx :].cpu()

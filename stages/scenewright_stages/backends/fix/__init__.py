@@ -1,1 +1,1 @@
-"""Fixers: pictures of a Gaussian scene without its artefacts, with the help of a photograph from nearby."""
+"""Capability ``fix``: removes artefacts from renders of a Gaussian scene, guided by a nearby photograph."""

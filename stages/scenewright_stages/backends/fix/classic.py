@@ -1,4 +1,4 @@
-"""The classic fixer: a trained :class:`FixNetwork` from a checkpoint, and the checkpoint's format."""
+"""The classic fixer: runs a trained :class:`FixNetwork`; defines the checkpoint format."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ABOUT = "scenewright"
 
 
 class ClassicFixer(WeightlessBackend):
-    """Runs a checkpoint, named by the option ``checkpoint``.
+    """Runs the checkpoint named by the option ``checkpoint``.
 
     Raises:
-        UnsupportedOption: there is no checkpoint, or it is of another kind.
+        UnsupportedOption: there is no checkpoint, or it is of the wrong kind.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -40,20 +40,20 @@ class ClassicFixer(WeightlessBackend):
         self.record = replace(self.record, revision=f"step {facts.get('step', '?')}", licence=facts.get("licence", ""))
 
     def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
-        """See ``Fixer.fix``; nothing is drawn."""
+        """See ``Fixer.fix``; ignores the seed."""
         return check_fixed(run_network(self._network, view), view)
 
 
 def save_checkpoint(path: Path, network: FixNetwork, facts: Mapping[str, Any]) -> None:
-    """Writes safetensors with the facts as text beside them; equal networks give equal bytes."""
+    """Writes safetensors with the facts as metadata; equal networks give equal bytes."""
     about = {"format": FORMAT, "uses_reference": network.uses_reference, "facts": dict(facts)}
-    # A single entry: safetensors writes several in an order that differs from process to process.
+    # Use a single metadata entry, because safetensors writes several in an order that differs between processes.
     metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path, metadata)
 
 
 def load_network(path: Path) -> FixNetwork:
-    """The network of a checkpoint, ready to run. Raises UnsupportedOption for a file of another kind."""
+    """The network of a checkpoint, ready to run. Raises UnsupportedOption for another kind of file."""
     about = _about(path)
     if about.get("format") != FORMAT:
         raise UnsupportedOption("fix.checkpoint", path.name, ["a checkpoint that backend classic was tuned to"])
@@ -63,14 +63,14 @@ def load_network(path: Path) -> FixNetwork:
 
 
 def checkpoint_facts(path: Path) -> dict[str, Any]:
-    """What the run wrote beside the weights: backend, step, licence."""
+    """The checkpoint's metadata: backend, step, licence."""
     facts: dict[str, Any] = _about(path).get("facts", {})
     return facts
 
 
 @torch.no_grad()
 def run_network(network: FixNetwork, view: FlawedView) -> FloatImage:
-    """The network's answer, (H, W, 3), clipped to [0, 1]."""
+    """The network's output, (H, W, 3), clipped to [0, 1]."""
     answer = network(*(tensor[None] for tensor in tensors_of(view)))[0]
     fixed: FloatImage = answer.clamp(0, 1).permute(1, 2, 0).numpy()
     return fixed

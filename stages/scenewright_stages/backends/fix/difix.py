@@ -1,7 +1,7 @@
-"""The backend `difix`: SD-Turbo tuned by a TuningRun, its checkpoints, and the base that a run begins with.
+"""The backend `difix`: SD-Turbo fine-tuned by a TuningRun, its checkpoints, and the base network of a run.
 
-A checkpoint exists twice. ``.safetensors`` is what this backend reads; ``.pkl`` has the keys of upstream's trainer
-(train_difix.py) and is read by upstream's inference.
+Every checkpoint has two files: ``.safetensors`` for this backend, and ``.pkl`` with the keys of upstream's trainer
+(train_difix.py) for upstream's inference.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ _ABOUT = "scenewright"
 
 
 class DifixFixer:
-    """Runs a network on renders and, if it learned from them, their references."""
+    """Runs a network on renders and, if it was trained with them, their references."""
 
     def __init__(self, network: DifixNetwork, record: BackendRecord, uses_reference: bool) -> None:
         self._network: DifixNetwork | None = network.to(record.device).eval()
         self.record, self._uses_reference = record, uses_reference
 
     def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
-        """See ``Fixer.fix``; nothing is drawn. Raises RuntimeError after :meth:`release`."""
+        """See ``Fixer.fix``; ignores the seed. Raises RuntimeError after :meth:`release`."""
         if self._network is None:
             raise RuntimeError(f"{self.record.backend} was released")
         seen = view if self._uses_reference else replace(view, reference=None)
         return check_fixed(run_difix(self._network, seen), view)
 
     def release(self) -> None:
-        """Free the model's memory."""
+        """Frees the model's memory."""
         self._network = None
         free_memory()
 
 
 def load_difix(request: LoadRequest) -> DifixFixer:
-    """The backend from its base and the option ``checkpoint``; released fixers also serve without.
+    """Loads the base and the option ``checkpoint``; released fixers need no checkpoint.
 
     Raises:
-        UnsupportedOption: there is no checkpoint for SD-Turbo, or it is of another kind or for another base.
-        LicenceNotAccepted: the licence of what the checkpoint was tuned from is not accepted.
+        UnsupportedOption: SD-Turbo without a checkpoint, or a checkpoint of the wrong kind or for another base.
+        LicenceNotAccepted: the licence of the checkpoint's base is not accepted.
     """
     path = request.context.option("checkpoint", None)
     if not path:
@@ -81,14 +81,14 @@ def load_difix(request: LoadRequest) -> DifixFixer:
 
 
 def base_network(folder: Path, seed: int) -> DifixNetwork:
-    """What a run begins with, in float32: SD-Turbo with fresh skips and adapters, or a released fixer with its own.
+    """The initial network of a run, in float32: SD-Turbo with new skips and adapters, or a released fixer.
 
     Args:
-        folder: as diffusers saves a pipeline. A released fixer's autoencoder already has skips and adapters.
-        seed: of fresh adapters.
+        folder: a diffusers pipeline. A released fixer's autoencoder already has skips and adapters.
+        seed: of new adapters.
 
     Raises:
-        BrokenWeights: skips and adapters are there, but not those of DiFix.
+        BrokenWeights: the folder has skips and adapters, but not those of DiFix.
     """
     diffusers = quiet_diffusers()
     transformers: Any = importlib.import_module("transformers")
@@ -133,7 +133,7 @@ def run_difix(network: DifixNetwork, view: FlawedView) -> FloatImage:
 
 
 def views_of(view: FlawedView) -> torch.Tensor:
-    """(V, 3, H, W) the render and, where there is one, the reference at its size."""
+    """(V, 3, H, W) the render and, if there is one, the reference resized to it."""
     pictures = [view.srgb]
     if view.reference is not None:
         size = view.srgb.shape[1], view.srgb.shape[0]
@@ -142,12 +142,12 @@ def views_of(view: FlawedView) -> torch.Tensor:
 
 
 def save_checkpoint(path: Path, network: DifixNetwork, facts: Mapping[str, Any]) -> None:
-    """Writes safetensors with the facts as text beside them; equal networks give equal bytes.
+    """Writes safetensors with the facts as metadata; equal networks give equal bytes.
 
     Args:
         path: of the file.
-        network: whose learned weights.
-        facts: ``step``, ``variant``, ``licence`` and ``uses_reference``; others are kept as well.
+        network: provides the learned weights.
+        facts: ``step``, ``variant``, ``licence``, ``uses_reference``, and any others.
     """
     about = {"format": FORMAT, "frozen": frozen_digest(network), "facts": dict(facts)}
     metadata = {_ABOUT: json.dumps(about, sort_keys=True)}
@@ -155,10 +155,10 @@ def save_checkpoint(path: Path, network: DifixNetwork, facts: Mapping[str, Any])
 
 
 def read_checkpoint(network: DifixNetwork, path: Path) -> dict[str, Any]:
-    """Puts a checkpoint's weights into the network and returns its facts.
+    """Loads a checkpoint's weights into the network and returns its facts.
 
     Raises:
-        UnsupportedOption: it is of another kind, or fits another base.
+        UnsupportedOption: it is of the wrong kind, or for another base.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -182,16 +182,16 @@ def read_checkpoint(network: DifixNetwork, path: Path) -> dict[str, Any]:
 def upstream_checkpoint(
     network: DifixNetwork, learning_rate: float, moments: Mapping[str, Mapping[str, torch.Tensor]] | None = None
 ) -> dict[str, Any]:
-    """What upstream's trainer pickles.
+    """A checkpoint in the format of upstream's trainer.
 
     Args:
-        network: whose weights.
+        network: provides the weights.
         learning_rate: of the optimiser.
-        moments: AdamW's state by the parameter's name; without it the optimiser has not stepped.
+        moments: AdamW's state by parameter name; without it, that of an optimiser before its first step.
     """
     vae = network.vae.state_dict()
     order = upstream_order(network)
-    # AdamW stores a parameter that is listed twice once, under its last place.
+    # AdamW stores a parameter that is listed twice only once, under its last index.
     places = {name: place for place, name in enumerate(order)}
     group = {
         "lr": learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False,
@@ -211,14 +211,14 @@ def upstream_checkpoint(
 
 
 def upstream_order(network: DifixNetwork) -> list[str]:
-    """Names of the learned parameters as upstream's optimiser lists them: the skips' adapters are there twice."""
+    """Names of the learned parameters in the order of upstream's optimiser, which lists the skips' adapters twice."""
     unet = [f"unet.{name}" for name, _ in network.unet.named_parameters()]
     vae = [f"vae.{name}" for name, _ in network.vae.named_parameters()]
     return [*unet, *(name for name in vae if "lora" in name), *(name for name in vae if "skip_conv_" in name)]
 
 
 def frozen_digest(network: DifixNetwork) -> str:
-    """Tells autoencoders apart by what is never trained: a checkpoint holds only the rest."""
+    """Digest of the frozen weights, which identifies the autoencoder; a checkpoint contains only the others."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(network.vae.named_parameters()):
         if not is_learned(name):
@@ -228,7 +228,7 @@ def frozen_digest(network: DifixNetwork) -> str:
 
 
 def _tensors(network: DifixNetwork) -> dict[str, torch.Tensor]:
-    """What training changes, by name."""
+    """The trained tensors by name."""
     unet = {f"unet.{name}": value for name, value in network.unet.named_parameters()}
     vae = {f"vae.{name}": value for name, value in network.vae.named_parameters() if is_learned(name)}
     return unet | vae

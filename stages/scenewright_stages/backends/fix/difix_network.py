@@ -1,8 +1,8 @@
-"""DiFix (Wu et al. 2025) as a network: SD-Turbo in one step, with skips and adapters in the decoder.
+"""The DiFix network (Wu et al. 2025): SD-Turbo in one step, with skip connections and adapters in the decoder.
 
-The render and its reference go through together: the self-attention of the U-Net sees the tokens of both, in training
-as in use. The encoder's mean is taken, not drawn, and no noise is added, so that the answer depends on nothing else.
-Names of parameters are upstream's, and a checkpoint of either is read by the other.
+Render and reference are processed together: the U-Net's self-attention sees the tokens of both, in training and
+inference. It uses the encoder's mean and adds no noise, so the output is deterministic. Parameter names match upstream,
+so checkpoints are interchangeable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIRST_BETA, _LAST_BETA, _STEPS = 0.00085, 0.012, 1000
 
 
 class Adapted(nn.Module):
-    """A layer with a low-rank change beside it, under peft's names; the change begins at nothing."""
+    """A layer with a LoRA adapter, under peft's names; the adapter starts at zero."""
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, rank: int = RANK) -> None:
         super().__init__()
@@ -40,20 +40,20 @@ class Adapted(nn.Module):
         self.lora_A, self.lora_B = nn.ModuleDict({ADAPTER: down}), nn.ModuleDict({ADAPTER: up})
 
     def forward(self, values: torch.Tensor, *rest: Any) -> torch.Tensor:
-        """The layer's answer and the change."""
+        """The layer's output plus the adapter's."""
         changed: torch.Tensor = self.lora_B[ADAPTER](self.lora_A[ADAPTER](values))
         plain: torch.Tensor = self.base_layer(values)
         return plain + _SCALING * changed
 
 
 class ViewAttention:
-    """An attention processor of diffusers that lets all views of a sample attend to each other."""
+    """A diffusers attention processor that lets all views of a sample attend to each other."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.views = inner, 1
 
     def __call__(self, attention: Any, hidden_states: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
-        """(B V, N, C) tokens of V views of each of B samples, attended to as (B, V N, C)."""
+        """Attention over (B V, N, C) tokens of V views of B samples, as (B, V N, C)."""
         count, tokens, channels = hidden_states.shape
         together = hidden_states.reshape(count // self.views, self.views * tokens, channels)
         answer: torch.Tensor = self.inner(attention, together, *rest, **named)
@@ -61,11 +61,11 @@ class ViewAttention:
 
 
 class DifixNetwork(nn.Module):
-    """The render without its artefacts, from the render and a reference.
+    """Removes artefacts from a render, given a reference.
 
     Args:
-        unet: a ``UNet2DConditionModel`` of SD-Turbo's layout that predicts noise; all of it is trained.
-        vae: its ``AutoencoderKL``; gets skips and adapters in the decoder, the encoder is frozen.
+        unet: a ``UNet2DConditionModel`` in SD-Turbo's layout that predicts noise; fully trained.
+        vae: its ``AutoencoderKL``; the decoder gets skips and adapters, the encoder is frozen.
         prompt: (1, L, C) the encoded prompt.
     """
 
@@ -100,24 +100,24 @@ class DifixNetwork(nn.Module):
         prompt = self.prompt.expand(batch * count, -1, -1)
         noise = self.unet(latents, TIMESTEP, encoder_hidden_states=prompt, return_dict=False)[0]
         clean = (latents - self._noise * noise) / self._signal
-        # The decoder treats every picture alone: the reference's need not be decoded.
+        # The decoder handles images independently, so the reference need not be decoded.
         first = slice(None, None, count)
         decoded = self._decoded(clean[first], [each[first] for each in kept])
         return (decoded + 1) / 2
 
     def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
-        """Compiles the U-Net and both halves of the autoencoder; see :func:`compile_network`. Copies of it are not."""
+        """Compiles the U-Net and both halves of the autoencoder, but not copies of it; see :func:`compile_network`."""
         compile_network(self.unet, cache_dir, backend)
         self.vae.to(memory_format=torch.channels_last)
         self._encoded = compile_function(self._encoded, cache_dir, backend)  # type: ignore[method-assign]
         self._decoded = compile_function(self._decoded, cache_dir, backend)  # type: ignore[method-assign]
 
     def multiple(self) -> int:
-        """What both sides of a picture have to be multiples of."""
+        """Both sides of an image must be multiples of this."""
         return int(2 ** (len(self.vae.config.block_out_channels) + len(self.unet.config.block_out_channels) - 2))
 
     def _encoded(self, pictures: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Scaled latents, and what goes into each block of the encoder."""
+        """Scaled latents, and the input of each encoder block."""
         encoder, kept = self.vae.encoder, []
         values = encoder.conv_in(pictures)
         for block in encoder.down_blocks:
@@ -137,12 +137,12 @@ class DifixNetwork(nn.Module):
 
 
 def is_learned(name: str) -> bool:
-    """Whether a parameter of the autoencoder learns: those of the adapters and the skips."""
+    """Whether a parameter of the autoencoder is trained: those of adapters and skips."""
     return "lora" in name or "skip" in name
 
 
 def padded(views: torch.Tensor, multiple: int) -> torch.Tensor:
-    """(B, V, 3, H, W) continued to the right and below until both sides are multiples."""
+    """(B, V, 3, H, W) padded at the right and bottom until both sides are multiples."""
     height, width = views.shape[-2:]
     flat = functional.pad(views.flatten(0, 1), (0, -width % multiple, 0, -height % multiple), mode="replicate")
     return flat.reshape(*views.shape[:3], *flat.shape[-2:])
@@ -158,9 +158,9 @@ def _low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> tuple[Any, Any]:
 
 
 def _attend_to_all_views(unet: Any) -> list[ViewAttention]:
-    """Lets the self-attention of all blocks see all views; the cross-attention to the prompt stays."""
+    """Makes the self-attention of all blocks see all views; leaves the cross-attention to the prompt unchanged."""
     shared = {name: ViewAttention(each) for name, each in unet.attn_processors.items() if ".attn1." in name}
-    # diffusers empties the dictionary that it is given.
+    # Pass a copy, because diffusers empties the dictionary.
     unet.set_attn_processor({**unet.attn_processors, **shared})
     return list(shared.values())
 
@@ -176,7 +176,7 @@ def _add_skips(vae: Any) -> None:
 
 
 def _adapt(vae: Any) -> list[str]:
-    """Puts adapters beside the decoder's layers; returns their names below the VAE."""
+    """Adds adapters to the decoder's layers; returns their names below the VAE."""
     names = [
         f"decoder.{name}"
         for name, module in vae.decoder.named_modules()

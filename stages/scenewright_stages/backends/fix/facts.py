@@ -24,7 +24,7 @@ _SD_TURBO = Weights(
 
 
 def _released(name: str) -> tuple[Weights, ...]:
-    """A fixer of NVIDIA's, which was tuned from SD-Turbo and carries its licence as well."""
+    """A fixer by NVIDIA, fine-tuned from SD-Turbo, whose licence also applies."""
     weights = Weights(
         id=f"nvidia/{name}",
         licence="nvidia-difix",

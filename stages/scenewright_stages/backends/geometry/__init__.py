@@ -1,1 +1,1 @@
-"""Models that find cameras and depth of several pictures of one place."""
+"""Capability ``geometry``: cameras and depth from several images of one place."""

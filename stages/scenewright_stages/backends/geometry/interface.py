@@ -1,7 +1,7 @@
-"""What a stage may ask of a model of geometry: the cameras of several pictures, and the depth of each.
+"""Interface of geometry models: the cameras of several images, and the depth of each.
 
-The answer lives in a world of the model's own: its axes, its origin and its unit of length mean nothing to the caller,
-who brings them into the world of known cameras (``vision.similarity``).
+The result is in the model's own coordinate frame with arbitrary axes, origin and unit. The caller aligns it with known
+cameras (``vision.similarity``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from scenewright_stages.vision.cameras import Camera
 
 @dataclass(frozen=True, eq=False)
 class ViewGeometry:
-    """What a model says of one picture.
+    """A model's result for one image.
 
     Attributes:
-        camera: pose and lens, of the size of the maps.
+        camera: pose and intrinsics, at the size of the maps.
         depth: (H, W) float32 z-depth, in the model's unit.
-        confidence: (H, W) float32, larger is surer; comparable within one answer only.
+        confidence: (H, W) float32, larger is better; comparable within one result only.
     """
 
     camera: Camera
@@ -34,17 +34,17 @@ class ViewGeometry:
 
 @runtime_checkable
 class GeometryEstimator(Backend, Protocol):
-    """Finds cameras and depth."""
+    """Estimates cameras and depth."""
 
     def estimate(self, pictures: Sequence[FloatImage]) -> list[ViewGeometry]:
-        """The geometry of each picture.
+        """The geometry of each image.
 
         Args:
             pictures: (H, W, 3) sRGB in [0, 1], all of one size. The maps may have another size.
 
         Raises:
-            ValueError: there is no picture, or they differ in size.
-            BackendContractError: the answer holds values that are not finite, or a depth that is not positive.
+            ValueError: there are no images, or their sizes differ.
+            BackendContractError: the result has non-finite values, or a depth that is not positive.
         """
 
 
@@ -52,7 +52,7 @@ GEOMETRY = Capability("geometry", GeometryEstimator)
 
 
 def check_view_geometry(view: ViewGeometry) -> ViewGeometry:
-    """The same view. Raises BackendContractError unless its maps are finite and its depth is positive."""
+    """Returns the view. Raises BackendContractError unless its maps are finite and its depth is positive."""
     if not (np.isfinite(view.depth).all() and np.isfinite(view.confidence).all()):
         raise BackendContractError("the geometry of a picture holds values that are not finite")
     if not (view.depth > 0).all():

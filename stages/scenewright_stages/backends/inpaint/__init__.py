@@ -1,1 +1,1 @@
-"""Filling holes inside an image (inpaint) or around it (outpaint)."""
+"""Capabilities ``inpaint`` and ``outpaint``: filling holes inside an image or around it."""

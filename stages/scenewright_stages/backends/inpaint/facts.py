@@ -29,7 +29,7 @@ FLUX_FILL = Weights(
 )
 
 SD2_INPAINTING = Weights(
-    # A copy: the repository of the model's makers was withdrawn in November 2025.
+    # A mirror, because the authors' repository was withdrawn in November 2025.
     id="sd2-community/stable-diffusion-2-inpainting",
     licence="openrail++",
     licence_url=f"{_HUB}/stabilityai/stable-diffusion-2/blob/main/LICENSE-MODEL",

@@ -1,7 +1,7 @@
 """FLUX.1 Fill: outpainting and inpainting by a generative model, through diffusers' ``FluxFillPipeline``.
 
-Settings follow VistaDream's public forks: an empty prompt, 25 steps, guidance 30. The first latents are drawn
-on the CPU from the sample's seed, so that they do not depend on the device.
+Settings follow VistaDream's public forks: an empty prompt, 25 steps, guidance 30. Initial latents are drawn on the CPU
+from the sample's seed, so they do not depend on the device.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from scenewright_stages.backends.loading import LoadRequest, ModelContext
 from scenewright_stages.backends.pretrained import quiet_diffusers
 from scenewright_stages.backends.tensors import free_memory, torch_dtype
 
-# What lies under the hole is hidden from the model; mid-grey is zero after its normalisation.
+# Fills the hole in the model's input; mid-grey is zero after normalisation.
 _HIDDEN = 0.5
 
 
@@ -73,7 +73,7 @@ class FluxFillSettings:
         return settings
 
     def check(self, on_gpu: bool) -> None:
-        """Refuse combinations that cannot work. Raises UnsupportedOption."""
+        """Refuses invalid combinations. Raises UnsupportedOption."""
         if self.steps < 1:
             raise UnsupportedOption("flux-fill.steps", self.steps, ["1 and above"])
         if self.precision == "fp8" and not on_gpu:
@@ -85,26 +85,26 @@ class FluxFillSettings:
 
 
 class FluxFillInpainter:
-    """An ``Inpainter`` around a ready ``FluxFillPipeline``; threads that fill wait for each other."""
+    """An ``Inpainter`` around a ready ``FluxFillPipeline``; runs one fill at a time."""
 
     def __init__(self, pipeline: Any, prompts: FluxPrompts, settings: FluxFillSettings, record: BackendRecord) -> None:
         self._held: Any = pipeline
         self._prompts = prompts
         self._settings = settings
         self._record = replace(record, precision=settings.precision)
-        # The scheduler counts its steps, and a new prompt loads the text encoders.
+        # Serialise fills: the scheduler is stateful, and a new prompt loads the text encoders.
         self._lock = threading.Lock()
         pipeline.set_progress_bar_config(disable=True)
 
     @property
     def record(self) -> BackendRecord:
-        """What made the fills; the notes say where the text conditioning comes from."""
+        """The record, with a note on the source of the text conditioning."""
         return replace(self._record, notes=f"{self._record.notes} Text conditioning: {self._prompts.origin}.")
 
     def fill(
         self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
     ) -> FloatImage:
-        """See ``Inpainter.fill``. Sides need not be multiples of 16: the border is padded and cut off again."""
+        """See ``Inpainter.fill``. Pads sides to multiples of 16 and crops afterwards."""
         check_fill_request(srgb, hole)
         if not hole.any():
             return srgb.copy()
@@ -116,7 +116,7 @@ class FluxFillInpainter:
         return paste_known(filled[:height, :width], srgb, hole)
 
     def release(self) -> None:
-        """Free the model's memory."""
+        """Frees the model's memory."""
         self._held = None
         free_memory()
 
@@ -137,7 +137,7 @@ class FluxFillInpainter:
         device = pipeline._execution_device
         embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
         generator = torch.Generator("cpu").manual_seed(seed % 2**63)
-        # On the device already: the pipeline prepares them where they are.
+        # Create them on the device, because the pipeline prepares them in place.
         mask = torch.from_numpy(hole).to(device)
         hidden = torch.where(mask[..., None], _HIDDEN, torch.from_numpy(srgb).to(device))
         images = pipeline(
@@ -158,9 +158,9 @@ class FluxFillInpainter:
         return filled
 
     def _first_latents(self, size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-        """(1, tokens, 4 channels) noise: 2x2 patches of latents in rows, as the transformer reads them.
+        """(1, tokens, 4 channels) noise: 2x2 patches of latents in row-major order, as the transformer needs them.
 
-        At full strength the first latents are pure noise, so the image itself need not be encoded.
+        At full strength the initial latents are pure noise, so the image need not be encoded for them.
         """
         channels = int(self._pipeline.vae.config.latent_channels)
         rows, columns = size[0] // self._multiple, size[1] // self._multiple
@@ -168,7 +168,7 @@ class FluxFillInpainter:
 
 
 def pad_to_multiple(srgb: FloatImage, hole: Mask, multiple: int) -> tuple[FloatImage, Mask]:
-    """Extend image and hole at the right and bottom by repeating the last column and row.
+    """Pads image and hole at the right and bottom by repeating the last column and row.
 
     Args:
         srgb: (H, W, 3) float32.
@@ -184,7 +184,7 @@ def pad_to_multiple(srgb: FloatImage, hole: Mask, multiple: int) -> tuple[FloatI
 
 
 def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
-    """Load the published pipeline from its folder, quantised, compiled and placed as the options ask.
+    """Loads the published pipeline from its folder; quantises, compiles and places it according to the options.
 
     Raises:
         UnsupportedOption: a combination of options that cannot work.
@@ -204,7 +204,7 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
 
 
 def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache_dir: Path) -> None:
-    """Quantise the transformer, move everything to the device and compile, in place."""
+    """Quantises the transformer, moves everything to the device and compiles, in place."""
     if settings.precision == "fp8":
         quantise_to_float8(pipeline.transformer, device)
     if settings.offload == "model":
@@ -218,7 +218,7 @@ def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache
 
 def _load_pipeline(folder: Path, settings: FluxFillSettings) -> Any:
     pipeline_class = quiet_diffusers().FluxFillPipeline
-    # The text encoders (10 GB) are left out here: prompts are encoded once and the encoders freed.
+    # Leave out the text encoders (10 GB), which are loaded only to encode a prompt.
     absent = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
     return pipeline_class.from_pretrained(
         folder, dtype=torch_dtype(settings.precision), local_files_only=True, use_safetensors=True, **absent

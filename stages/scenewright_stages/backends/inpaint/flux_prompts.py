@@ -1,12 +1,12 @@
-"""Text conditioning of FLUX: T5 and CLIP embeddings, made once per prompt and then kept.
+"""Text conditioning of FLUX: T5 and CLIP embeddings, computed once per prompt and cached.
 
 VistaDream conditions its fills on an empty prompt. Its embedding comes from one of two sources, which is recorded:
 
-* the text encoders, when the cache has them: loaded for the moment of encoding, then freed;
-* an ``empty_prompt.safetensors`` beside ``model_index.json`` (made by :func:`store_empty_prompt`), so that a
-  cache without the 10 GB of encoders still has the true embedding of the empty prompt.
+* the text encoders, if the cache has them; they are loaded only for encoding and then freed;
+* an ``empty_prompt.safetensors`` beside ``model_index.json`` (written by :func:`store_empty_prompt`), so that a cache
+  without the 10 GB of encoders still has the true embedding of the empty prompt.
 
-With neither, loading is refused: the model was never trained on an embedding of zeros.
+With neither, loading is refused, because the model was never trained on an embedding of zeros.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SEQUENCE_LENGTH = 512
 
 @dataclass(frozen=True)
 class PromptEmbeddings:
-    """What the transformer reads.
+    """Text conditioning of the transformer.
 
     Attributes:
         sequence: (1, tokens, width) T5 hidden states.
@@ -40,17 +40,17 @@ class PromptEmbeddings:
     pooled: torch.Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> PromptEmbeddings:
-        """The same on another device and in another type."""
+        """A copy on another device and in another dtype."""
         return PromptEmbeddings(self.sequence.to(device, dtype), self.pooled.to(device, dtype))
 
 
 @dataclass
 class FluxPrompts:
-    """Prompt -> embeddings, each encoded once.
+    """Cached embeddings by prompt.
 
     Attributes:
-        origin: where the embeddings come from, for the record.
-        encode_text: encodes a prompt; None when there are no text encoders.
+        origin: source of the embeddings, for the record.
+        encode_text: encodes a prompt; None without text encoders.
     """
 
     origin: str
@@ -61,7 +61,7 @@ class FluxPrompts:
         """The embeddings of ``prompt``.
 
         Raises:
-            ConfigurationError: a prompt with text, but no text encoders to read it.
+            ConfigurationError: the prompt is not empty, but there are no text encoders.
         """
         if prompt not in self._known:
             if self.encode_text is None:
@@ -78,16 +78,16 @@ class FluxPrompts:
 def load_prompts(
     folder: Path, weights_id: str, *, encoders_present: bool, device: str, dtype: torch.dtype
 ) -> FluxPrompts:
-    """The best source of embeddings that the folder has.
+    """The best source of embeddings in the folder.
 
     Args:
         folder: the pipeline's folder.
-        weights_id: name of the weights, for messages; the folder of a Hugging Face cache is named after a commit.
-        encoders_present: the text encoders and tokenizers are in it.
-        device, dtype: where and in which type the encoders run.
+        weights_id: name of the weights for messages, because a Hugging Face cache folder is named after a commit.
+        encoders_present: whether it has the text encoders and tokenizers.
+        device, dtype: of the encoders.
 
     Raises:
-        ConfigurationError: it has none.
+        ConfigurationError: the folder has no source.
     """
     stored = folder / EMPTY_PROMPT_FILE
     if encoders_present:
@@ -109,7 +109,7 @@ def load_prompts(
 def encode_prompt(
     folder: Path, prompt: str, device: str, dtype: torch.dtype, pipeline: str = "FluxFillPipeline"
 ) -> PromptEmbeddings:
-    """Load both text encoders, encode one prompt, free them.
+    """Loads both text encoders, encodes one prompt, and frees them.
 
     Args:
         folder: of the weights.
@@ -135,7 +135,7 @@ def encode_prompt(
 
 
 def store_empty_prompt(folder: Path, device: str = "cpu") -> Path:
-    """Write the empty prompt's embeddings beside the pipeline, so that its encoders can be deleted.
+    """Writes the empty prompt's embeddings beside the pipeline, so that its encoders can be deleted.
 
     Returns:
         path of the written safetensors file (bf16, about 4 MB for the published encoders).

@@ -1,7 +1,7 @@
-"""What a stage may ask of an inpainter: fill a hole inside an image, or paint around it. And the classic one.
+"""Interface of inpainting and outpainting backends, and the classic backend.
 
-One interface serves two capabilities, ``inpaint`` and ``outpaint``: an image to be painted around is one with a hole
-along its border. Images are float32 sRGB in [0, 1], shape (H, W, 3).
+Both capabilities share one interface: an image to outpaint is one with a hole along its border. Images are float32 sRGB
+in [0, 1], shape (H, W, 3).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from scenewright_stages.vision import inpainting
 
 @dataclass(frozen=True)
 class FillGuide:
-    """What else is known about a fill; backends ignore what they cannot use.
+    """Optional hints for a fill; backends ignore what they cannot use.
 
     Attributes:
         allowed_source: (H, W) bool, pixels that may be copied (the background side of a disocclusion).
         depth: (H, W) float32 z-depth of the image; holes may be NaN.
-        guidance: how closely a generative model keeps to the prompt; 0 for its own setting.
+        guidance: guidance scale of a generative model; 0 for its own setting.
     """
 
     allowed_source: Mask | None = None
@@ -39,20 +39,20 @@ class Inpainter(Backend, Protocol):
     def fill(
         self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
     ) -> FloatImage:
-        """Fill the pixels where ``hole`` is set.
+        """Fills the pixels where ``hole`` is set.
 
         Args:
-            srgb: (H, W, 3) float32 in [0, 1]; what lies under the hole is ignored.
+            srgb: (H, W, 3) float32 in [0, 1]; pixels in the hole are ignored.
             hole: (H, W) bool, True = to be filled.
-            prompt: what to show there; backends without text understanding ignore it.
+            prompt: what to show there; backends without text conditioning ignore it.
             seed: same image, hole, prompt and seed give the same result.
-            guide: what is known about the place; backends that cannot use it ignore it.
+            guide: optional hints.
 
         Returns:
             (H, W, 3) float32 in [0, 1]; pixels outside the hole are bit-identical to the input's.
 
         Raises:
-            BackendContractError: the result is not finite, out of range or of another shape.
+            BackendContractError: the result is not finite, out of range or has the wrong shape.
         """
 
 
@@ -61,10 +61,10 @@ OUTPAINT = Capability("outpaint", Inpainter)
 
 
 def check_fill_request(srgb: FloatImage, hole: Mask) -> None:
-    """Refuse what no inpainter can fill.
+    """Refuses an invalid request.
 
     Raises:
-        ValueError: wrong shapes or types, values not finite or outside [0, 1], or nothing known at all.
+        ValueError: wrong shapes or dtypes, values not finite or outside [0, 1], or no known pixel.
     """
     if srgb.ndim != 3 or srgb.shape[2] != 3 or srgb.dtype != np.float32:
         raise ValueError(f"srgb must be float32 (H, W, 3), not {srgb.dtype} {srgb.shape}")
@@ -72,26 +72,26 @@ def check_fill_request(srgb: FloatImage, hole: Mask) -> None:
         raise ValueError(f"hole must be bool {srgb.shape[:2]}, not {hole.dtype} {hole.shape}")
     if hole.all():
         raise ValueError("every pixel is a hole: nothing is known to continue from")
-    # A GPU may be waiting: the whole picture is looked at sixty times faster than its known pixels are picked.
+    # Check the whole image first: a GPU may be waiting, and selecting the known pixels is sixty times slower.
     if not _in_range(srgb) and not _in_range(srgb[~hole]):
         raise ValueError("known pixels must be finite and inside [0, 1]")
 
 
 def _in_range(values: FloatImage) -> bool:
-    """No value is NaN, below 0 or above 1."""
+    """Whether no value is NaN, below 0 or above 1."""
     return bool(values.min() >= 0 and values.max() <= 1)
 
 
 def paste_known(filled: FloatImage, srgb: FloatImage, hole: Mask) -> FloatImage:
-    """The fill inside the hole, the input's very bits outside of it.
+    """The fill inside the hole, and the input's exact values outside.
 
     Args:
-        filled: (H, W, 3) a backend's answer; clipped to [0, 1] inside the hole.
+        filled: (H, W, 3) a backend's result; clipped to [0, 1] inside the hole.
         srgb: (H, W, 3) float32 the input.
         hole: (H, W) bool.
 
     Raises:
-        BackendContractError: the answer has another shape, or is not finite somewhere in the hole.
+        BackendContractError: the result has the wrong shape, or is not finite somewhere in the hole.
     """
     if filled.shape != srgb.shape:
         raise BackendContractError(f"the backend answered {filled.shape} to an image of {srgb.shape}")
@@ -105,7 +105,7 @@ def paste_known(filled: FloatImage, srgb: FloatImage, hole: Mask) -> FloatImage:
 
 
 class ClassicInpainter(WeightlessBackend):
-    """Fills holes with texture from the same image (PatchMatch); prompts are not understood."""
+    """Fills holes with texture from the same image (PatchMatch); ignores prompts."""
 
     def fill(
         self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
@@ -113,7 +113,7 @@ class ClassicInpainter(WeightlessBackend):
         """See ``Inpainter.fill``; a guide restricts what may be copied.
 
         Raises:
-            BackendContractError: the hole cannot be filled from what may be copied.
+            BackendContractError: the allowed source is not sufficient to fill the hole.
         """
         check_fill_request(srgb, hole)
         guide = guide or FillGuide()

@@ -1,1 +1,1 @@
-"""Finding the object of one photo in other pictures."""
+"""Capability ``locate``: finding the object of one photo in other images."""

@@ -1,9 +1,9 @@
 """SAM's mask decoder with PerSAM's guidance (Zhang et al. 2023), on the modules of transformers' ``SamModel``.
 
-PerSAM pulls the prompt tokens toward the target. Where they look at the picture, the similarity with the target is
-added to the attention *after* its softmax, which is then taken once more; and the target's embedding is added to the
-tokens before every block and before the last attention. transformers has arguments of these names that do something
-else: ``attention_similarity`` goes into the one softmax there is, and the last attention gets no embedding.
+PerSAM pulls the prompt tokens towards the target. In the token-to-image attention, the similarity with the target is
+added *after* the softmax, and the softmax is applied again; the target's embedding is added to the tokens before every
+block and before the final attention. The arguments of the same names in transformers differ: ``attention_similarity``
+enters the only softmax, and the final attention gets no embedding.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """What is known of the target.
+    """PerSAM's guidance from the target.
 
     Attributes:
-        similarity: (h * w,) in [0, 1], of each cell of the picture's features with the target.
+        similarity: (h * w,) in [0, 1], of each feature cell of the image with the target.
         embedding: (C,) mean feature of the target.
     """
 
@@ -31,14 +31,14 @@ class Guidance:
 def decode(
     model: Any, features: Tensor, sparse: Tensor, dense: Tensor, multimask: bool, guidance: Guidance | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mask logits (M, h, w) and their estimated quality (M,) of one picture; M is 3, or 1 without `multimask`.
+    """Mask logits (M, h, w) and their estimated quality (M,) for one image; M is 3, or 1 without `multimask`.
 
     Args:
         model: a ``SamModel``.
         features: (1, C, h, w) of its image encoder.
         sparse: (1, 1, N, C) of its prompt encoder.
         dense: (1, C, h, w) of its prompt encoder.
-        multimask: answer with the three masks for ambiguous prompts.
+        multimask: return three masks for ambiguous prompts.
         guidance: None for SAM itself.
     """
     decoder = model.mask_decoder
@@ -71,7 +71,7 @@ def _transformed(
     for number, layer in enumerate(transformer.layers):
         if target is not None:
             tokens = tokens + target
-            # As published: the first addition is in place, so that the prompt's own part carries the target too.
+            # As published: the first addition is in place, so the prompt's own part includes the target too.
             prompt = tokens if number == 0 else prompt
         tokens, cells = _block(layer, tokens, cells, prompt, places, similarity)
     query = tokens + prompt if target is None else tokens + prompt + target
@@ -83,7 +83,7 @@ def _transformed(
 def _block(
     layer: Any, tokens: Tensor, cells: Tensor, prompt: Tensor, places: Tensor, similarity: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """One block: tokens among themselves, tokens at the picture, the picture at the tokens."""
+    """One block: token self-attention, token-to-image and image-to-token attention."""
     if layer.skip_first_layer_pe:
         tokens = _attended(layer.self_attn, tokens, tokens, tokens)
     else:

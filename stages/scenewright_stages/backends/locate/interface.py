@@ -1,8 +1,8 @@
-"""What a stage may ask of a backend that finds the object of one photo in other pictures, and the classic backend.
+"""Interface of backends that find the object of one photo in other images, and the classic backend.
 
-Unlike ``segment``, which is told where in the picture the subject is, ``locate`` is shown what it looks like. A backend
-says when the object is not there: a mask of something else would become a wrong label. Images are float32 sRGB in
-[0, 1], shape (H, W, 3). Calls may come from several threads at once.
+``segment`` gets the subject's position or name; ``locate`` gets an example of its appearance. A backend must report a
+missing object, because a mask of something else would become a wrong label. Images are float32 sRGB in [0, 1], shape
+(H, W, 3). Calls may come from several threads at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Exemplar:
     """The object to look for, in a photo of it.
 
     Attributes:
-        name: tells exemplars apart; what a backend computes of one is kept under it.
+        name: unique name, under which backends cache results.
         srgb: (H, W, 3) float32 in [0, 1].
         alpha: (H, W) float32, the object's matte.
     """
@@ -52,8 +52,8 @@ class Locator(Backend, Protocol):
             srgb: (H, W, 3) float32 in [0, 1].
 
         Raises:
-            NoSubject: it is not in the picture, or the backend is not sure enough; says how sure it is.
-            BackendContractError: the answer is unusable.
+            NoSubject: the object is not in the image, or the score is too low; includes the score.
+            BackendContractError: the result is unusable.
         """
 
 
@@ -61,7 +61,7 @@ LOCATE = Capability("locate", Locator)
 
 
 class MatchLocator(WeightlessBackend):
-    """Stencils, local features and a graph cut; the score is calibrated on scenes with other things."""
+    """Templates, local features and a graph cut; the score is calibrated on scenes with distractors."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(request)
@@ -81,7 +81,7 @@ class MatchLocator(WeightlessBackend):
 
 
 def threshold_of(request: LoadRequest) -> float:
-    """The option ``threshold``: the score from which the object counts as found.
+    """The option ``threshold``: the minimum score at which the object counts as found.
 
     Raises:
         UnsupportedOption: it lies outside [0, 1].
@@ -93,7 +93,7 @@ def threshold_of(request: LoadRequest) -> float:
 
 
 def check_score(score: float, threshold: float) -> None:
-    """Refuse what is not sure enough. Raises NoSubject."""
+    """Raises NoSubject if the score is below the threshold."""
     if not score >= threshold:
         raise NoSubject(
             f"the object is not there, or hardly to be recognised (score {score:.2f}, needed {threshold:g})"

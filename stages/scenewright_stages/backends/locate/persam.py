@@ -1,10 +1,10 @@
-"""PerSAM and PerSAM-F (Zhang et al. 2023) on transformers' SAM: segmenting what one photo and its mask show.
+"""PerSAM and PerSAM-F (Zhang et al. 2023) on transformers' SAM: segments the object shown by one photo and its mask.
 
-The features of the object's photo say where a picture looks most and least like it; the first answer is refined twice.
-PerSAM guides the decoder (:mod:`.guided_decoder`). PerSAM-F mixes SAM's three masks by weights that are fitted to the
-photo; since only the weights change, the decoder runs once for all epochs. Neither method says that the object is
-absent. Here the features under the answer decide: they are compared with the target's, on a scale on which the
-photo's own background is 0 and the target itself 1.
+The photo's features give the positions in an image that look most and least like the object; the first mask is refined
+twice. PerSAM guides the decoder (:mod:`.guided_decoder`). PerSAM-F mixes SAM's three masks with weights fitted to the
+photo; only the weights change, so the decoder runs once for all epochs. Neither method detects an absent object. Here,
+the features under the mask decide: they are compared with the target's, on a scale where the photo's own background is
+0 and the target is 1.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class FitSettings:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A picture as the model sees it.
+    """An encoded image.
 
     Attributes:
         features: (1, C, h, w).
-        size: (rows, columns) of the picture.
-        fitted: the same inside the model's padded square.
+        size: (rows, columns) of the image.
+        fitted: its size inside the model's padded square.
     """
 
     features: Tensor
@@ -65,10 +65,10 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is known of the object.
+    """The object's features.
 
     Attributes:
-        direction: (C,) unit vector that a picture's features are compared with.
+        direction: (C,) unit vector that an image's features are compared with.
         embedding: (C,) mean feature of the object.
         background: cosine of the photo's own background with the object's mean.
         weights: (3,) of the decoder's masks, for PerSAM-F; None for PerSAM.
@@ -82,7 +82,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class _Prompt:
-    """What the decoder is asked, in pixels of the padded square."""
+    """A decoder prompt, in pixels of the padded square."""
 
     points: Tensor
     labels: Tensor
@@ -136,7 +136,7 @@ class PersamLocator(TransformerModel):
 
     @torch.inference_mode()
     def see(self, srgb: FloatImage) -> Seen:
-        """A picture's features: its longer side fills the model's square, the rest of which is empty."""
+        """Encodes an image, resized so that its longer side fills the model's padded square."""
         side = int(self.model.config.vision_config.image_size)
         height, width = srgb.shape[:2]
         factor = side / max(height, width)
@@ -148,7 +148,7 @@ class PersamLocator(TransformerModel):
 
     @torch.inference_mode()
     def target_of(self, exemplar: Exemplar) -> Target:
-        """What the photo shows of the object; for PerSAM-F with fitted weights.
+        """The object's features from its photo; with fitted weights for PerSAM-F.
 
         Raises:
             BackendContractError: the object is too small for a single cell of the features.
@@ -174,13 +174,13 @@ class PersamLocator(TransformerModel):
         return Target(target.direction, mean, background, weights)
 
     def similarity(self, seen: Seen, target: Target) -> Tensor:
-        """(side, side) cosine of the picture's features with the target, in the padded square."""
+        """(side, side) cosine similarity of the image's features with the target, in the padded square."""
         features = seen.features[0].float()
         cosine = torch.einsum("c,chw->hw", target.direction, features / features.norm(dim=0, keepdim=True))
         return self._square(functional.interpolate(cosine[None, None], scale_factor=_UPSAMPLED, mode="bilinear"))[0, 0]
 
     def points(self, similarity: Tensor, seen: Seen, with_background: bool) -> tuple[Tensor, Tensor]:
-        """The place most like the target, and the one least like it, as points and labels of a prompt."""
+        """The positions most and least similar to the target, as points and labels of a prompt."""
         rows, columns = seen.fitted
         shown = functional.interpolate(similarity[None, None, :rows, :columns], seen.size, mode="bilinear")[0, 0]
         places = [int(shown.argmax()), *([int(shown.argmin())] if with_background else [])]
@@ -211,7 +211,7 @@ class PersamLocator(TransformerModel):
         return low[quality.argmax()].float()
 
     def guidance(self, similarity: Tensor, seen: Seen, target: Target) -> Guidance:
-        """For the decoder: the similarity in standard deviations of the picture's, through a sigmoid."""
+        """Decoder guidance: the similarity, standardised over the image, through a sigmoid."""
         shown = similarity[: seen.fitted[0], : seen.fitted[1]]
         standard = (similarity - shown.mean()) / shown.std()
         cells = functional.interpolate(standard[None, None], seen.features.shape[-2:], mode="bilinear")
@@ -256,7 +256,7 @@ class PersamLocator(TransformerModel):
         return functional.interpolate(padded, seen.features.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
 
     def _likeness(self, seen: Seen, target: Target, logits: Tensor) -> float:
-        """How much the features under the answer are the target's: 0 as the photo's background, 1 as the object."""
+        """Similarity of the features under the mask to the target: 0 like the photo's background, 1 like the object."""
         cells = functional.interpolate(logits.sigmoid()[None, None], seen.features.shape[-2:], mode="area")[0, 0]
         weights = torch.where(cells > 0.5, cells, torch.zeros_like(cells))
         if not float(weights.sum()) > 0:
@@ -268,7 +268,7 @@ class PersamLocator(TransformerModel):
 
 @torch.inference_mode(False)
 def fitted_weights(logits: Tensor, mask: Tensor, settings: FitSettings) -> Tensor:
-    """(3,) weights with which three masks add up to the known one, by dice and focal loss.
+    """(3,) weights that combine three masks into the known one, fitted by dice and focal loss.
 
     Args:
         logits: (3, N) of the decoder.

@@ -1,1 +1,1 @@
-"""Which way a surface faces."""
+"""Capability ``normals``: surface normals."""

@@ -1,7 +1,7 @@
-"""Normals from the relative depth of MiDaS' vision transformers (Ranftl et al. 2021) by transformers.
+"""Normals from the relative depth of MiDaS vision transformers (Ranftl et al. 2021) from transformers.
 
-The answer is inverse depth up to an unknown scale and shift. It is read as a relief: from the subject's farthest to its
-nearest part it rises by ``relief`` times the root of the subject's area, which is an assumption.
+The model predicts inverse depth up to an unknown scale and shift. It is interpreted as a relief whose height, from the
+subject's farthest to its nearest part, is assumed to be ``relief`` times the root of the subject's area.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def normals_of_relief(inverse: Tensor, alpha: Tensor, relief: float) -> Tensor:
 
 
 def _span(inverse: Tensor, cover: Tensor) -> Tensor:
-    """The subject's range of inverse depth; infinite if it has none, so that nothing rises."""
-    # Sorting with weights keeps the number of values fixed: the device need not be asked how many there are.
+    """The subject's range of inverse depth; infinite if it has none, which gives a flat relief."""
+    # Sort with weights to keep the number of values fixed, which avoids a device synchronisation.
     values, order = inverse.flatten().sort()
     reached = cover.flatten()[order].cumsum(0)
     share = reached / reached[-1].clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""What a stage may ask of a normals backend, which way the surface faces at every pixel, and the classic backend.
+"""Interface of normals backends, and the classic backend.
 
 Images are float32 sRGB in [0, 1], shape (H, W, 3); normals are in the camera's frame (OpenCV: x right, y down, z
 forward). Calls may come from several threads at once.
@@ -22,19 +22,19 @@ from scenewright_stages.vision.people.face_mesh import face_meshes
 
 @runtime_checkable
 class NormalEstimator(Backend, Protocol):
-    """Tells which way the surface faces."""
+    """Estimates surface normals."""
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
         """(H, W, 3) float32 unit normals; a surface that faces the camera has z = -1.
 
         Raises:
-            BackendContractError: the answer is not finite or of another shape.
+            BackendContractError: the result is not finite or has the wrong shape.
         """
 
 
 @runtime_checkable
 class FaceShapeEstimator(NormalEstimator, Protocol):
-    """Knows the faces in the picture too, which cast shadows."""
+    """Also returns the faces in the image, which cast shadows."""
 
     def estimate_with_faces(self, srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, list[NDArray[np.float64]]]:
         """As ``estimate``, and (468, 3) points of each face, pixels of the picture, see ``face_meshes``."""
@@ -44,10 +44,10 @@ NORMALS = Capability("normals", NormalEstimator)
 
 
 def check_normals(normals: FloatImage, srgb: FloatImage) -> FloatImage:
-    """The normals at unit length; those without any direction face the camera.
+    """The normals at unit length; zero vectors face the camera.
 
     Raises:
-        BackendContractError: they are not finite or not as large as the image.
+        BackendContractError: they are not finite, or their size differs from the image's.
     """
     from scenewright_stages.vision.normals.kernels import unit_normals
 
@@ -68,19 +68,19 @@ class ClassicNormals(WeightlessBackend):
         self._detail = float(request.context.option("detail", 1.0))
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
-        """See ``NormalEstimator.estimate``; brightness is the green channel, most of the luminance."""
+        """See ``NormalEstimator.estimate``; uses the green channel as luminance."""
         return inflated_normals(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail)
 
 
 class FaceMeshNormals(BundledModels):
-    """Faces with the shape that MediaPipe's mesh gives them, on the inflated silhouette."""
+    """Face geometry from MediaPipe's mesh, on the inflated silhouette."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(request)
         self._detail = float(request.context.option("detail", 1.0))
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
-        """See ``NormalEstimator.estimate``; where no face is found the silhouette alone."""
+        """See ``NormalEstimator.estimate``; without a face, only the silhouette."""
         return self.estimate_with_faces(srgb, alpha)[0]
 
     def estimate_with_faces(self, srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, list[NDArray[np.float64]]]:
@@ -90,7 +90,7 @@ class FaceMeshNormals(BundledModels):
 
 
 def _is_cut_out(mesh: NDArray[np.float64], alpha: FloatImage) -> bool:
-    """Whether the middle of a face belongs to somebody who was cut out."""
+    """Whether the centre of a face lies inside the matte."""
     column, row = np.rint(mesh[:, :2].mean(axis=0)).astype(int)
     height, width = alpha.shape
     return 0 <= row < height and 0 <= column < width and bool(alpha[row, column] > 0.5)

@@ -1,1 +1,1 @@
-"""Generators that draw a place from cameras where nobody took a photograph."""
+"""Capability ``novel-views``: generating views of a place from new cameras."""

@@ -1,6 +1,6 @@
-"""What a stage may ask of a generator of views: pictures along a path of cameras, from pictures of known cameras.
+"""Interface of view generators: images along a camera path, from images with known cameras.
 
-Pictures are float32 sRGB in [0, 1]. All cameras of a task share one world; its unit is the caller's.
+Images are float32 sRGB in [0, 1]. All cameras of a task share one world frame, in the caller's unit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Progress = Callable[[float], None]
 
 
 def ignore(progress: float) -> None:
-    """Progress that nobody watches."""
+    """Default that discards progress."""
 
 
 @dataclass(frozen=True, eq=False)
 class PosedPicture:
-    """A picture (H, W, 3) and the camera that took it, of the same size."""
+    """An image (H, W, 3) and its camera, of the same size."""
 
     srgb: FloatImage
     camera: Camera
@@ -33,14 +33,14 @@ class PosedPicture:
 
 @dataclass(frozen=True)
 class DrawingSettings:
-    """How a generator works.
+    """Settings of a generator.
 
     Attributes:
         steps: denoising steps.
-        guidance: of the frames that are drawn first, along the whole path.
-        guidance_between: of the frames between those.
-        guidance_near: of frames that an input already shows nearly the same.
-        translation_scale: factor of all distances between cameras, for the generator alone.
+        guidance: of the anchor frames, which are generated first along the whole path.
+        guidance_between: of the frames between anchors.
+        guidance_near: of frames that are almost identical to an input.
+        translation_scale: factor of all distances between cameras, only for the generator.
     """
 
     steps: int = 50
@@ -52,15 +52,15 @@ class DrawingSettings:
 
 @dataclass(frozen=True, eq=False)
 class PathTask:
-    """A path of cameras to draw.
+    """A camera path to generate.
 
     Attributes:
-        inputs: pictures of the place; at least one.
+        inputs: images of the place; at least one.
         targets: cameras along the path in order, all of one size.
-        memory: pictures that were drawn before.
-        usable: which of them may be shown to the generator; all of them when empty.
-        anchors: how many frames to draw first; 0 for the generator's own choice.
-        settings: see there.
+        memory: images generated earlier.
+        usable: which of `memory` the generator may use; all if empty.
+        anchors: how many frames to generate first; 0 for the generator's own choice.
+        settings: see :class:`DrawingSettings`.
         seed: of all random draws.
     """
 
@@ -75,25 +75,25 @@ class PathTask:
 
 @runtime_checkable
 class ViewGenerator(Backend, Protocol):
-    """Draws pictures from cameras where nobody took one."""
+    """Generates images for new cameras."""
 
     def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
-        """A picture (H, W, 3) of each target.
+        """An image (H, W, 3) per target.
 
         Raises:
-            UnsupportedOption: pictures of a size that the generator cannot draw.
-            BackendContractError: the answer is not finite.
+            UnsupportedOption: the generator does not support the image size.
+            BackendContractError: the result is not finite.
         """
 
     def anchors_of(self, targets: int, inputs: int) -> tuple[int, ...]:
-        """Which of so many targets are drawn first, for later paths to remember."""
+        """Numbers of the targets that are generated first, which later paths use as memory."""
 
 
 NOVEL_VIEWS = Capability("novel-views", ViewGenerator)
 
 
 def check_picture(picture: FloatImage) -> FloatImage:
-    """The picture clipped to [0, 1]. Raises BackendContractError unless it is finite."""
+    """The image clipped to [0, 1]. Raises BackendContractError unless it is finite."""
     if not np.isfinite(picture).all():
         raise BackendContractError("a drawn picture holds values that are not finite")
     return np.clip(picture, 0, 1).astype(np.float32)

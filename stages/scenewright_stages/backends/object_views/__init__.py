@@ -1,1 +1,1 @@
-"""Showing a thing from other sides."""
+"""Capability ``object-views``: views of an object from other sides."""

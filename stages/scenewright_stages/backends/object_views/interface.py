@@ -1,7 +1,7 @@
-"""What a stage may ask of a backend that shows a thing from other sides.
+"""Interface of backends that generate views of an object from other sides.
 
-The thing stands alone on a plain background, in the pictures that go in and in those that come out. Images are float32
-sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
+Input and output images show only the object on a plain background. Images are float32 sRGB in [0, 1], shape (H, W, 3).
+Calls may come from several threads at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from scenewright_stages.backends.capability import Backend, Capability, FloatIma
 
 @dataclass(frozen=True)
 class Camera:
-    """From where the thing is seen.
+    """A viewpoint.
 
     Attributes:
-        azimuth: degrees around the thing; 0 is the photo's own side, 90 the right one.
+        azimuth: degrees around the object; 0 is the photo's own side, 90 the right side.
         elevation: degrees above eye level.
-        distance: how much of the picture the thing fills: ``close-up``, ``medium`` or ``wide``.
+        distance: how much of the image the object fills: ``close-up``, ``medium`` or ``wide``.
     """
 
     azimuth: float
@@ -36,23 +36,23 @@ OnView = Callable[[int], None]
 
 @runtime_checkable
 class ViewPainter(Backend, Protocol):
-    """Shows a thing from other sides."""
+    """Generates views of an object."""
 
     def views(
         self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
     ) -> list[FloatImage]:
-        """One square picture for each camera, the thing on a plain background.
+        """One square image per camera, with the object on a plain background.
 
         Args:
-            srgb: (S, S, 3) float32, the thing's colours.
-            alpha: (S, S) float32, its matte; it does not touch the border.
-            cameras: from where to show it.
-            seed: same thing, cameras and seed give the same pictures.
-            on_view: progress.
+            srgb: (S, S, 3) float32, the object's colours.
+            alpha: (S, S) float32, its matte; must not touch the border.
+            cameras: the viewpoints.
+            seed: same object, cameras and seed give the same images.
+            on_view: progress callback.
 
         Raises:
-            UnsupportedOption: the backend does not know one of the cameras.
-            BackendContractError: an answer is not finite.
+            UnsupportedOption: the backend does not support one of the cameras.
+            BackendContractError: a result is not finite.
         """
 
 
@@ -60,7 +60,7 @@ OBJECT_VIEWS = Capability("object-views", ViewPainter)
 
 
 def on_plain(srgb: FloatImage, alpha: FloatImage, level: float) -> FloatImage:
-    """The thing on a plain background.
+    """Composites the object over a plain background.
 
     Args:
         srgb: (S, S, 3) float32.
@@ -68,7 +68,7 @@ def on_plain(srgb: FloatImage, alpha: FloatImage, level: float) -> FloatImage:
         level: of the background, in [0, 1].
 
     Raises:
-        ValueError: the picture is not square, or matte and picture differ in size.
+        ValueError: the image is not square, or its size differs from the matte's.
     """
     if srgb.shape[0] != srgb.shape[1] or alpha.shape != srgb.shape[:2]:
         raise ValueError(f"a square picture and its matte are needed, not {srgb.shape} and {alpha.shape}")

@@ -1,7 +1,7 @@
-"""Views by Qwen-Image-Edit-2511 and weights that understand camera angles, one picture for each camera.
+"""Views by Qwen-Image-Edit-2511 with a LoRA for camera angles, one image per camera.
 
-The weights are fal's "Multiple Angles"; they read ``<sks> VIEW ELEVATION DISTANCE`` with eight views, four elevations
-and three distances. Their card recommends a strength of .9.
+The LoRA is fal's "Multiple Angles". Its prompts are ``<sks> VIEW ELEVATION DISTANCE`` with eight views, four elevations
+and three distances; its card recommends a strength of 0.9.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class QwenCameras:
     """A ``ViewPainter``.
 
     Args:
-        editor: Qwen-Image-Edit with the weights for angles.
-        record: goes into the samples' records.
+        editor: Qwen-Image-Edit with the LoRA for angles.
+        record: for sample records.
     """
 
     def __init__(self, editor: QwenEditor, record: BackendRecord) -> None:
@@ -70,7 +70,7 @@ class QwenCameras:
 
 
 def instruction_of(camera: Camera) -> str:
-    """The words for a camera. Raises UnsupportedOption for one that the weights were not trained on."""
+    """The prompt for a camera. Raises UnsupportedOption for one that the LoRA was not trained on."""
     try:
         view, elevation = VIEWS[round(camera.azimuth) % 360], ELEVATIONS[round(camera.elevation)]
         return f"<sks> {view} {elevation} {DISTANCES[camera.distance]}"
@@ -79,7 +79,7 @@ def instruction_of(camera: Camera) -> str:
 
 
 def load_qwen_multicamera(request: LoadRequest) -> QwenCameras:
-    """Load pipeline and weights for angles, add these, then quantise and place the model.
+    """Loads the pipeline, applies the LoRA for angles, then quantises and places the model.
 
     Raises:
         UnsupportedOption: a combination of options that cannot work, or a strength outside [0, 2].

@@ -1,7 +1,7 @@
-"""Reference-only attention: a UNet that looks at one picture while it paints another.
+"""Reference-only attention: conditions a UNet on a reference image.
 
-The UNet runs twice a step. On the reference it writes down what each self-attention attends to; on the picture being
-painted, each of them attends to its own values and to those of the reference at the same layer. No weights are added.
+The UNet runs twice per step. On the reference, each self-attention stores its hidden states; on the generated image,
+each one attends to its own states and to those of the reference at the same layer. It adds no weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SELF_ATTENTION = "attn1.processor"
 
 
 class ReferenceMemory:
-    """What self-attentions have seen of the reference; `mode` says whether they write or read it now."""
+    """The reference's hidden states by layer; `mode` says whether self-attentions write or read them."""
 
     def __init__(self) -> None:
         self.mode: Literal["off", "write", "read"] = "off"
@@ -25,13 +25,13 @@ class ReferenceMemory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Inside, the UNet looks at the reference."""
+        """Context in which the UNet processes the reference and stores its states."""
         self.seen.clear()
         yield from self._set("write")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Inside, the UNet paints, with a view of the reference that it has seen last."""
+        """Context in which the UNet denoises, attending to the last stored reference."""
         yield from self._set("read")
         self.seen.clear()
 
@@ -44,12 +44,12 @@ class ReferenceMemory:
 
 
 class ReferenceAttention:
-    """A processor of diffusers for one self-attention.
+    """A diffusers attention processor for one self-attention.
 
     Args:
-        name: of the layer, under which it writes.
-        memory: shared by all of them.
-        inner: the processor that attends.
+        name: of the layer, the key in the memory.
+        memory: shared by all layers.
+        inner: the wrapped processor.
     """
 
     def __init__(self, name: str, memory: ReferenceMemory, inner: Any) -> None:
@@ -63,7 +63,7 @@ class ReferenceAttention:
         attention_mask: Tensor | None = None,
         **further: Any,
     ) -> Tensor:
-        """What the layer answers, (B, N, C)."""
+        """The layer's output, (B, N, C)."""
         own = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         if self._memory.mode == "write":
             self._memory.seen[self._name] = own
@@ -74,7 +74,7 @@ class ReferenceAttention:
 
 
 def attach(unet: Any) -> ReferenceMemory:
-    """Put reference-only attention into a ``UNet2DConditionModel``; the other attentions stay as they are."""
+    """Adds reference-only attention to the self-attentions of a ``UNet2DConditionModel``."""
     memory = ReferenceMemory()
     unet.set_attn_processor(
         {

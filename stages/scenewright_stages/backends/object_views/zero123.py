@@ -1,10 +1,10 @@
-"""Zero123++ 1.2 (Shi et al. 2023): six fixed views of a thing in one picture, painted by a Stable Diffusion 2 model.
+"""Zero123++ 1.2 (Shi et al. 2023): six fixed views of an object in one image, by a Stable Diffusion 2 model.
 
-The published pipeline is code that its repository brings along, which is never run here; this adapter does the same on
-the published weights. The model sees the thing in two ways: in its own noise through reference-only attention
-(:mod:`.reference_attention`), and as a CLIP embedding that is added to the empty prompt, token by token, with the
-published ramping coefficients. Latents and pixels are scaled so that flat backgrounds can be painted; the thing stands
-on mid-grey. All noise, that of the reference too, is drawn on the CPU from the seed.
+The published pipeline is code in the weights' repository, which is never executed; this adapter reimplements it for the
+published weights. The model is conditioned on the object in two ways: by reference-only attention to its noised latents
+(:mod:`.reference_attention`), and by a CLIP embedding added to the empty prompt, token by token, with the published
+ramping coefficients. Latents and pixels are scaled so that the model can generate flat backgrounds; the object is on
+mid-grey. All noise, including the reference's, is drawn on the CPU from the seed.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Zero123Settings:
 
     Attributes:
         steps: denoising steps.
-        guidance: classifier-free guidance; at 1 or below the model paints without.
-        side: pixels of one view.
+        guidance: classifier-free guidance scale; disabled at 1 or below.
+        side: side of one view in pixels.
     """
 
     steps: int = 75
@@ -53,7 +53,7 @@ class Zero123Settings:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture goes into an encoder: its side in pixels, and each channel's mean and deviation."""
+    """Preprocessing for an image encoder: side in pixels, and each channel's mean and standard deviation."""
 
     side: int
     mean: tuple[float, ...]
@@ -68,7 +68,7 @@ class Preprocessing:
         return cls(side, tuple(stated["image_mean"]), tuple(stated["image_std"]))
 
     def __call__(self, srgb: Tensor) -> Tensor:
-        """(1, 3, side, side) of a square (1, 3, S, S) picture in [0, 1]."""
+        """(1, 3, side, side) from a square (1, 3, S, S) image in [0, 1]."""
         small = resized(srgb, self.side, self.side, "bicubic").clamp(0, 1)
         mean, deviation = (small.new_tensor(values)[None, :, None, None] for values in (self.mean, self.deviation))
         return (small - mean) / deviation
@@ -81,8 +81,8 @@ class Zero123Parts:
     Attributes:
         unet, vae, vision_encoder, scheduler: of diffusers and transformers.
         empty_prompt: (1, 77, C) embeddings of the empty prompt.
-        ramping: (77,) how much of the picture's embedding is added to each token.
-        for_vae, for_vision: how the picture goes into the two encoders.
+        ramping: (77,) weight of the image embedding for each token.
+        for_vae, for_vision: preprocessing for the two encoders.
     """
 
     unet: Any
@@ -96,7 +96,7 @@ class Zero123Parts:
 
 
 class Zero123Views:
-    """A ``ViewPainter``; one thing at a time.
+    """A ``ViewPainter`` that handles one object at a time.
 
     Args:
         parts: on the device, in one precision.
@@ -114,7 +114,7 @@ class Zero123Views:
     def views(
         self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
     ) -> list[FloatImage]:
-        """See ``ViewPainter.views``. The background is mid-grey; all six views are painted whatever is asked for."""
+        """See ``ViewPainter.views``. The background is mid-grey; always generates all six views."""
         wanted = [_number_of(camera) for camera in cameras]
         grey = torch.from_numpy(on_plain(srgb, alpha, GREY)).permute(2, 0, 1)[None]
         with self._lock:
@@ -162,7 +162,7 @@ class Zero123Views:
         return torch.cat([parts.empty_prompt, shown]) if guided else shown
 
     def reference_of(self, grey: Tensor, guided: bool, generator: torch.Generator) -> Tensor:
-        """(1 or 2, 4, h, w) latents of the thing, not scaled; with guidance those of plain mid-grey come first."""
+        """(1 or 2, 4, h, w) unscaled latents of the object; with guidance, those of plain mid-grey come first."""
         parts = self._parts
         pixels = parts.for_vae(grey)
         shown = [torch.zeros_like(pixels), pixels] if guided else [pixels]
@@ -199,22 +199,22 @@ class Zero123Views:
 
 
 def unscaled_latents(latents: Tensor) -> Tensor:
-    """The autoencoder's latents from those that the model was trained on, ``(latents - .22) * .75``."""
+    """Inverts the training scaling of latents, ``(latents - 0.22) * 0.75``."""
     return latents / 0.75 + 0.22
 
 
 def unscaled_pixels(pixels: Tensor) -> Tensor:
-    """Pixels in [-1, 1] from those that the model was trained on, which are held at 5/8 of that range."""
+    """Inverts the training scaling of pixels, to 5/8 of [-1, 1]."""
     return pixels / 0.5 * 0.8
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Drawn on the CPU, so that it does not depend on the device."""
+    """Noise drawn on the CPU, so that it does not depend on the device."""
     return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
 
 
 def _number_of(camera: Camera) -> int:
-    """The place of a camera among the six. Raises UnsupportedOption."""
+    """The index of a camera among the six. Raises UnsupportedOption."""
     for number, (azimuth, elevation) in enumerate(zip(AZIMUTHS, ELEVATIONS, strict=True)):
         if round(camera.azimuth) % 360 == azimuth and round(camera.elevation) == elevation:
             return number
@@ -243,7 +243,7 @@ def load_zero123(request: LoadRequest) -> Zero123Views:
 
 
 def load_parts(folder: Path, device: str, dtype: torch.dtype) -> Zero123Parts:
-    """The networks on the device; the text encoder, which only reads the empty prompt, is freed again.
+    """Loads the networks to the device; frees the text encoder after encoding the empty prompt.
 
     Raises:
         ConfigurationError: the folder's index has no ramping coefficients.
@@ -271,7 +271,7 @@ def load_parts(folder: Path, device: str, dtype: torch.dtype) -> Zero123Parts:
         unet=network(diffusers, "UNet2DConditionModel", "unet"),
         vae=network(diffusers, "AutoencoderKL", "vae"),
         vision_encoder=network(transformers, "CLIPVisionModelWithProjection", "vision_encoder"),
-        # The published examples space the steps so that the last one is taken whole.
+        # The published examples use trailing timestep spacing.
         scheduler=diffusers.EulerAncestralDiscreteScheduler.from_config(scheduler.config, timestep_spacing="trailing"),
         empty_prompt=empty,
         ramping=torch.tensor(ramping, device=device, dtype=dtype),

@@ -1,1 +1,1 @@
-"""How alike two pictures look to a network that was trained on photographs."""
+"""Capability ``perception``: perceptual distances between images."""

@@ -1,7 +1,7 @@
-"""What a stage may ask of a perception network: distances between pictures that gradients can follow.
+"""Interface of perception networks: differentiable perceptual distances.
 
-Pictures are float32 tensors (B, 3, H, W), sRGB, in [0, 1] or slightly outside, on the backend's device. Sides are 16
-pixels at least.
+Images are float32 tensors (B, 3, H, W), sRGB, in [0, 1] or slightly outside, on the backend's device. Sides are at
+least 16 pixels.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ LEAST_SIDE = 16
 
 @runtime_checkable
 class Perception(Backend, Protocol):
-    """Compares pictures as a person might."""
+    """Measures perceptual distances."""
 
     @property
     def device(self) -> torch.device:
-        """Where pictures have to be."""
+        """The device for input tensors."""
 
     def distance(self, pictures: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """(B,) perceptual distances, 0 for equal pictures. Gradients follow `pictures` alone.
+        """(B,) perceptual distances, 0 for equal images. Differentiable only by `pictures`.
 
         Raises:
             BackendContractError: the shapes differ, or a side is below 16 pixels.
         """
 
     def texture_distance(self, pictures: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """(B,) distances of the features' Gram matrices: textures, wherever they are. Otherwise as `distance`."""
+        """(B,) Gram matrix distances, which compare textures regardless of position. Otherwise like `distance`."""
 
 
 PERCEPTION = Capability("perception", Perception)

@@ -1,8 +1,8 @@
-"""LPIPS (Zhang et al. 2018) and Gram matrices on VGG-16, read from the published weights.
+"""LPIPS (Zhang et al. 2018) and Gram matrices on VGG-16, from the published weights.
 
-VGG comes from the model cache as torchvision's state dict (``features.<number>.weight``). LPIPS's own five layers, of
-1,472 numbers, lie beside this module. The package ``lpips`` is no dependency: it needs torchvision, fetches VGG from
-the network when it is constructed, and its gradient is NaN where all features of a pixel are 0.
+VGG comes from the model cache as torchvision's state dict (``features.<number>.weight``). LPIPS's own five layers
+(1,472 numbers) lie beside this module. The package ``lpips`` is not used: it needs torchvision, downloads VGG in its
+constructor, and its gradient is NaN where all features of a pixel are 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TINY = 1e-10
 
 
 class VggFeatures(nn.Module):
-    """The features of VGG-16 that LPIPS compares, from sRGB in [0, 1]; weights have to be loaded."""
+    """The VGG-16 features for LPIPS, from sRGB in [0, 1]; weights must be loaded separately."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -45,7 +45,7 @@ class VggFeatures(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """Five tensors (B, C, h, w), each half the size of the one before."""
+        """Five tensors (B, C, h, w), each half the size of the previous one."""
         values, found = (pictures - self.mean) / self.deviation, []
         for number, stage in enumerate(self.stages):
             values = stage(functional.max_pool2d(values, 2) if number else values)
@@ -53,7 +53,7 @@ class VggFeatures(nn.Module):
         return found
 
     def load_published(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Takes the convolutions of torchvision's state dict. Raises ValueError unless it has them, and only them."""
+        """Loads the convolutions of torchvision's state dict. Raises ValueError unless it has exactly those."""
         own = dict(zip(published_names(), self.parameters(), strict=True))
         shapes = {name: value.shape for name, value in weights.items() if name.startswith("features.")}
         if shapes != {name: value.shape for name, value in own.items()}:
@@ -64,7 +64,7 @@ class VggFeatures(nn.Module):
 
 
 class Lpips:
-    """Compares pictures on a device."""
+    """LPIPS and Gram distances on a device."""
 
     def __init__(self, features: VggFeatures, layers: Sequence[torch.Tensor], record: BackendRecord) -> None:
         self.record, self.device = record, torch.device(record.device)
@@ -80,7 +80,7 @@ class Lpips:
         return torch.stack(found).sum(dim=0)
 
     def texture_distance(self, pictures: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """See ``Perception.texture_distance``; each picture's matrix is its own."""
+        """See ``Perception.texture_distance``; with one Gram matrix per image."""
         found = [
             weight * (_gram(own) - _gram(other)).square().mean(dim=(1, 2)) / own[0].numel()
             for weight, own, other in zip(TEXTURE_WEIGHTS, *self._both(pictures, truth), strict=True)
@@ -98,7 +98,7 @@ class Lpips:
         if pictures.shape != truth.shape or min(pictures.shape[-2:]) < LEAST_SIDE:
             shapes = f"{tuple(pictures.shape)} and {tuple(truth.shape)}"
             raise BackendContractError(f"pictures of {shapes} cannot be compared; sides are {LEAST_SIDE} at least")
-        # Sums of squares of hundreds of channels need float32, whatever the caller computes in.
+        # Sums of squares over hundreds of channels need float32, regardless of the caller's autocast.
         with torch.autocast(self.device.type, enabled=False):
             with torch.no_grad():
                 other = self._features(truth.float())
@@ -106,12 +106,12 @@ class Lpips:
 
 
 def load_lpips(request: LoadRequest) -> Lpips:
-    """The backend from VGG's folder. Raises BrokenWeights when it holds another network."""
+    """Loads the backend from VGG's folder. Raises BrokenWeights if it contains another network."""
     path = request.folder / "model.safetensors"
     features = VggFeatures()
     try:
         with safetensors.safe_open(path, "pt") as file:
-            # The classifier is nine tenths of the file.
+            # Skip the classifier, which is nine tenths of the file.
             features.load_published({name: file.get_tensor(name) for name in file.keys() if "features." in name})  # noqa: SIM118
     except (ValueError, safetensors.SafetensorError) as problem:
         raise BrokenWeights(request.record.weights_id, path, str(problem)) from problem
@@ -142,7 +142,7 @@ def _stages() -> Iterator[nn.Sequential]:
     for channels, count in STAGES:
         layers: list[nn.Module] = []
         for _ in range(count):
-            # Random weights would be overwritten.
+            # Skip the random initialisation, which loading overwrites.
             convolution = nn.utils.skip_init(nn.Conv2d, given, channels, 3, padding=1)  # type: ignore[no-untyped-call]
             layers += (convolution, nn.ReLU())
             given = channels
@@ -150,7 +150,7 @@ def _stages() -> Iterator[nn.Sequential]:
 
 
 def _directions(features: torch.Tensor) -> torch.Tensor:
-    """Features of length 1 at every place; the tiny number keeps the gradient finite where all are 0."""
+    """Features normalised to length 1 at every position; epsilon keeps the gradient finite where all are 0."""
     length = (features.square().sum(dim=1, keepdim=True) + _TINY**2).sqrt()
     return features / (length + _TINY)
 

@@ -1,1 +1,1 @@
-"""Finding a subject and cutting it out."""
+"""Capability ``segment``: finding a subject and cutting it out."""

@@ -1,8 +1,8 @@
-"""What a stage may ask of a segmentation backend, a subject's soft matte, and the backends without weights.
+"""Interface of segmentation backends, which return a subject's soft matte, and the backends without weights.
 
-The subject is named by a text, by points on it and beside it, by a box, or by a rough mask. A backend says what it
-reads and refuses the rest: a subject that is silently ignored would give the matte of something else. Images are
-float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
+The subject is given by a text, by positive and negative points, by a box, or by a rough mask. A backend declares which
+prompts it supports and refuses others, because silently ignoring a prompt would give the matte of something else.
+Images are float32 sRGB in [0, 1], shape (H, W, 3). Calls may come from several threads at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LEAST_SHARE = 0.002  # of the picture: less is no subject
 
 @dataclass(frozen=True)
 class SubjectPoint:
-    """A place in the picture, in pixels from its top left corner, that belongs to the subject or does not."""
+    """A positive or negative point, in pixels from the top left corner."""
 
     x: float
     y: float
@@ -41,13 +41,13 @@ class SubjectPoint:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What to cut out. What is given holds together: a text and a box mean what the text says inside the box.
+    """What to cut out. Prompts are combined: a text and a box mean the text's subject inside the box.
 
     Attributes:
-        text: what it is, such as ``person``; empty: not said.
-        points: places on it and beside it; empty: not said.
-        box: around it; None: wherever it is.
-        mask: (H, W) bool, roughly where it is; None: not known.
+        text: what it is, such as ``person``; may be empty.
+        points: positive and negative points; may be empty.
+        box: around it; None for anywhere.
+        mask: (H, W) bool, a rough mask, if known.
     """
 
     text: str = ""
@@ -57,7 +57,7 @@ class Subject:
 
     @property
     def given(self) -> list[SubjectKind]:
-        """How the subject is named."""
+        """The kinds of prompts given."""
         found: list[tuple[SubjectKind, bool]] = [
             ("text", bool(self.text)),
             ("points", bool(self.points)),
@@ -67,13 +67,13 @@ class Subject:
         return [kind for kind, is_given in found if is_given]
 
     def limited_to(self, kinds: Collection[SubjectKind]) -> Subject:
-        """The subject without what is not of these kinds, for stages to which the rest is only a hint."""
+        """The subject with only these kinds of prompts, for stages that treat the others as hints."""
         nothing = Subject()
         return replace(self, **{kind: getattr(nothing, kind) for kind in self.given if kind not in kinds})
 
 
 def subject_of(mask: Mask) -> Subject:
-    """What a segmenter is told to draw a mask again: a box with some room, and the place deepest inside.
+    """The prompt for refining a mask: a box with a margin, and the innermost point.
 
     Args:
         mask: (H, W) bool, not empty.
@@ -91,21 +91,21 @@ class Segmenter(Backend, Protocol):
 
     @property
     def reads(self) -> frozenset[SubjectKind]:
-        """How it can be told what the subject is."""
+        """The supported kinds of prompts."""
 
     def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
         """The subject's matte at full size.
 
         Args:
             srgb: (H, W, 3) float32 in [0, 1].
-            subject: what to cut out; with nothing said, what the backend finds by itself.
+            subject: what to cut out; without prompts, the backend's default subject.
             seed: same image, subject and seed give the same matte.
 
         Raises:
-            NoSubject: it is not in the picture.
-            UnsupportedSubject: the backend cannot be told in this way; says what to give instead.
-            ValueError: the subject lies outside the picture.
-            BackendContractError: the answer is unusable.
+            NoSubject: the subject is not in the image.
+            UnsupportedSubject: the backend does not support the prompts; says what to give instead.
+            ValueError: the subject lies outside the image.
+            BackendContractError: the result is unusable.
         """
 
 
@@ -113,10 +113,10 @@ SEGMENT = Capability("segment", Segmenter)
 
 
 def check_subject(segmenter: Segmenter, srgb: FloatImage, subject: Subject) -> None:
-    """Refuse a subject that the backend does not read, or that lies outside the picture.
+    """Refuses unsupported prompts, and prompts outside the image.
 
     Raises:
-        UnsupportedSubject: names what the backend reads.
+        UnsupportedSubject: names the supported prompts.
         ValueError: a point or the whole box is outside, or the mask is not bool of the image's size.
     """
     for kind in subject.given:
@@ -137,17 +137,17 @@ def check_subject(segmenter: Segmenter, srgb: FloatImage, subject: Subject) -> N
 
 
 def matte_of(srgb: FloatImage, probability: FloatImage, score: float, method: str, blocks: int) -> SubjectMatte:
-    """A matte from the probability of each pixel, which a model knew on a coarser grid.
+    """A matte from a per-pixel probability that a model predicted on a coarser grid.
 
     Args:
         srgb: (H, W, 3) float32.
-        probability: (H, W) float32 in [0, 1], enlarged smoothly.
+        probability: (H, W) float32 in [0, 1], smoothly upsampled.
         score: of the instance.
-        method: goes into the matte's ``method``.
+        method: for the matte's ``method``.
         blocks: pixels of the image per pixel of the model's grid.
 
     Raises:
-        NoSubject: hardly a pixel is likely.
+        NoSubject: hardly any pixel is likely.
         BackendContractError: the probability is not finite.
     """
     if not np.isfinite(probability).all():
@@ -160,7 +160,7 @@ def matte_of(srgb: FloatImage, probability: FloatImage, score: float, method: st
 
 
 class ClassicSegmenter(WeightlessBackend):
-    """Finds the person with the clearest face, or the one in a box; it knows no other subjects."""
+    """Finds the person with the clearest face, or the one in a box; supports no other subjects."""
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
 
@@ -171,7 +171,7 @@ class ClassicSegmenter(WeightlessBackend):
 
 
 class SelfieSegmenter(BundledModels):
-    """Cuts out everybody when a face is seen; what shows no face to the model is left to the classic search."""
+    """Cuts out all people if a face is visible; otherwise falls back to the classic search."""
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
 
@@ -190,7 +190,7 @@ class SelfieSegmenter(BundledModels):
 
 
 class SuppliedMask(WeightlessBackend):
-    """The mask that is given; nothing is found in the picture itself."""
+    """Returns the given mask, without looking at the image."""
 
     reads: frozenset[SubjectKind] = frozenset({"mask"})
 
@@ -198,7 +198,7 @@ class SuppliedMask(WeightlessBackend):
         """See ``Segmenter.segment``; the given mask with a hard outline.
 
         Raises:
-            BackendContractError: no mask is given.
+            BackendContractError: there is no mask.
         """
         check_subject(self, srgb, subject)
         if subject.mask is None:

@@ -1,8 +1,8 @@
-"""SAM 2.1 (Ravi et al. 2024) by the package ``sam2``: a subject from a box, from points, or from a rough mask.
+"""SAM 2.1 (Ravi et al. 2024) from the package ``sam2``: segments a subject from a box, points or a rough mask.
 
-SAM 2 reads no text. From a rough mask it gets the box and the point deepest inside. Without a box, points or a mask it
-is asked for head and shoulders around the clearest face. Without a face the picture is rejected, or its middle is taken
-if ``without_face`` is ``centre``.
+SAM 2 has no text prompts. A rough mask becomes its box and innermost point. Without box, points or mask the prompt is a
+head-and-shoulders box around the clearest face. Without a face the image is rejected, or its centre is used if
+``without_face`` is ``centre``.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _OUTSIDE, _INSIDE, _CORNERS = 0, 1, (2, 3)
 
 @dataclass(frozen=True)
 class Sam2Settings:
-    """How it is asked.
+    """Settings.
 
     Attributes:
-        batch: most images at a time.
-        threshold: the model's own estimate of its mask's overlap with the truth, from which it is taken.
+        batch: maximum batch size.
+        threshold: minimum predicted IoU at which a mask is accepted.
         without_face: ``reject`` or ``centre``.
     """
 
@@ -74,12 +74,12 @@ class _Question:
 
     @property
     def group(self) -> tuple[object, ...]:
-        """Questions of one group fit into one batch."""
+        """Requests with equal groups can share a batch."""
         return tuple(self.image.shape), self.box is None, len(self.points)
 
 
 class Sam2Segmenter(TransformerModel):
-    """The subject in a box or at points."""
+    """Segments the subject in a box or at points."""
 
     reads: frozenset[SubjectKind] = frozenset({"box", "points", "mask"})
 
@@ -113,7 +113,7 @@ class Sam2Segmenter(TransformerModel):
         super().release()
 
     def _box(self, srgb: FloatImage) -> Box:
-        """The box to ask for. Raises NoSubject."""
+        """The box prompt. Raises NoSubject."""
         found = portrait_box(srgb)
         if found is not None:
             return found
@@ -138,8 +138,8 @@ class Sam2Segmenter(TransformerModel):
     def _masks(self, pixels: Tensor, places: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, h, w) logits and (N, 1) likelihoods, by the steps of the package's ``SAM2ImagePredictor``.
 
-        It decodes one image at a time and needs torchvision; these decode a batch. Prompts are encoded in float32:
-        bf16 knows a place only to four pixels of 1,024.
+        The predictor decodes one image at a time and needs torchvision; this decodes a batch. Prompts are encoded in
+        float32, because bf16 coordinates have a resolution of only four pixels in 1,024.
         """
         model, dtype = self.model, torch_dtype(self.record.precision)
         sparse, dense = model.sam_prompt_encoder(points=(places, labels), boxes=None, masks=None)
@@ -158,9 +158,9 @@ class Sam2Segmenter(TransformerModel):
 
 
 def _prompts(questions: list[_Question], scale: tuple[float, float], device: str) -> tuple[Tensor, Tensor]:
-    """(N, P, 2) float32 places, in pixels of the square that the model sees, and (N, P) int32 labels.
+    """(N, P, 2) float32 points, in pixels of the model's input square, and (N, P) int32 labels.
 
-    All questions of a batch have as many points; a box is two of them.
+    All requests of a batch have equally many points; a box is two points.
     """
     places, labels = [], []
     for question in questions:
@@ -177,7 +177,7 @@ def load_sam2(request: LoadRequest) -> Sam2Segmenter:
 
     Raises:
         UnsupportedOption: a batch below 1 or a threshold outside [0, 1].
-        BrokenWeights: the checkpoint is not that of the network.
+        BrokenWeights: the checkpoint does not match the network.
     """
     threshold = float(request.context.option("threshold", _LIKELY))
     if not 0 <= threshold <= 1:

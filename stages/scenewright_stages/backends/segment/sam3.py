@@ -1,4 +1,4 @@
-"""SAM 3 (Meta 2025) by transformers: a subject from a text prompt."""
+"""SAM 3 (Meta 2025) from transformers: segments a subject from a text prompt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scenewright_stages.vision.matting import NoSubject, SubjectMatte
 
 _MEAN = _DEVIATION = (0.5, 0.5, 0.5)
 _PROMPT_TOKENS = 32  # the text encoder's fixed length
-_LIKELY = 0.5  # score from which an instance counts
+_LIKELY = 0.5  # minimum score of an instance
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class _Found:
 
 
 class Sam3Segmenter(TransformerModel):
-    """The best scored instance of a prompt, or all or the largest; with a box, the likely instance that fits it best.
+    """Segments the best, the largest or all instances of a prompt; with a box, the likely instance that fits it best.
 
     Args:
         model: a ``Sam3Model``.
         tokenizer: its CLIP tokenizer.
-        record: goes into the samples' records.
+        record: for sample records.
         device: where it runs.
-        batch: most images at a time.
-        threshold: score from which an instance counts.
-        people: ``all`` likely instances together, the ``largest`` of them, or, when empty, the best scored one.
+        batch: maximum batch size.
+        threshold: minimum score of an instance.
+        people: ``all`` likely instances together, the ``largest`` one, or, if empty, the best one.
     """
 
     reads: frozenset[SubjectKind] = frozenset({"text", "box"})
@@ -113,7 +113,7 @@ class Sam3Segmenter(TransformerModel):
         return [_Found(probability, score) for probability, score in pairs]
 
     def _chosen(self, scores: Tensor, boxes: Tensor, questions: list[_Question], size: tuple[int, int]) -> Tensor:
-        """(N,) the instance of each image."""
+        """(N,) the chosen instance of each image."""
         best = scores.argmax(dim=1)
         for row, question in enumerate(questions):
             if question.box is not None:
@@ -138,7 +138,7 @@ class Sam3Segmenter(TransformerModel):
         return torch.stack(found)
 
     def _text(self, prompt: str) -> tuple[Any, Tensor]:
-        """Features and mask of a prompt, encoded once."""
+        """Features and mask of a prompt, cached."""
         if prompt not in self._texts:
             tokens = self._tokenizer(
                 [prompt], padding="max_length", max_length=_PROMPT_TOKENS, truncation=True, return_tensors="pt"

@@ -1,1 +1,1 @@
-"""Models that say how well a picture suits a text, or another picture."""
+"""Capability ``similarity``: similarity of images to texts and to other images."""

@@ -1,4 +1,4 @@
-"""CLIP through transformers: the model's own resizing, cropping and normalisation, on tensors."""
+"""CLIP from transformers, with its published resizing, cropping and normalisation on tensors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ClipSimilarity(TransformerModel):
 
 
 def _prepared(srgb: FloatImage, side: int) -> torch.Tensor:
-    """(1, 3, side, side) the middle of a picture whose shorter side is resized."""
+    """(1, 3, side, side) centre crop after resizing the shorter side."""
     height, width = srgb.shape[:2]
     factor = side / min(height, width)
     size = (max(side, round(height * factor)), max(side, round(width * factor)))

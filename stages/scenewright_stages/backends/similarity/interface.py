@@ -1,4 +1,4 @@
-"""What a stage may ask of a model that compares pictures with texts: unit vectors in one space."""
+"""Interface of models that embed images and texts as unit vectors in one space."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scenewright_stages.backends.capability import Backend, Capability, FloatIma
 
 @runtime_checkable
 class SimilarityModel(Backend, Protocol):
-    """Turns pictures and texts into vectors whose scalar product says how well they suit each other."""
+    """Embeds images and texts; the dot product of two embeddings is their similarity."""
 
     def pictures(self, srgb: Sequence[FloatImage]) -> NDArray[np.float32]:
-        """(N, D) unit vectors of pictures (H, W, 3) float32 sRGB in [0, 1]."""
+        """(N, D) unit vectors of images (H, W, 3) float32 sRGB in [0, 1]."""
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(N, D) unit vectors of texts; one that is too long for the model is cut off."""
+        """(N, D) unit vectors of texts; truncates texts that are too long for the model."""
 
 
 SIMILARITY = Capability("similarity", SimilarityModel)

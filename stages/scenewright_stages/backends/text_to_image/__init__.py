@@ -1,1 +1,1 @@
-"""Models that draw a picture from a text."""
+"""Capability ``text-to-image``: generating an image from a text."""

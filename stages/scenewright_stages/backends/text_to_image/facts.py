@@ -36,7 +36,7 @@ BACKENDS = (
         notes="The picture is invented by FLUX.1 [dev], a generative model, from its text alone.",
         weights={"dev": (FLUX,)},
         device="cuda",
-        # 22.4 GiB of weights, and both text encoders (9.5 GiB) beside them while a text is read.
+        # 22.4 GiB of weights, plus both text encoders (9.5 GiB) while a text is encoded.
         gpu_memory_gib=34.0,
         gpu_memory_by={"fp32": 68.0},
         precisions=("bf16", "fp32"),

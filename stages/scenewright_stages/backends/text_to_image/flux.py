@@ -1,7 +1,7 @@
 """FLUX.1 [dev] through diffusers' ``FluxPipeline``.
 
-The text encoders are loaded for a new text only and freed again, as for FLUX.1 Fill. The first latents are drawn on the
-CPU from the seed, so that they do not depend on the device.
+As for FLUX.1 Fill, the text encoders are loaded only to encode a new text and then freed. Initial latents are drawn on
+the CPU from the seed, so they do not depend on the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PIPELINE = "FluxPipeline"
 
 
 class FluxDrawer:
-    """A ``TextToImage`` around a ready pipeline; one picture at a time."""
+    """A ``TextToImage`` around a ready pipeline; generates one image at a time."""
 
     def __init__(self, pipeline: Any, prompts: FluxPrompts, record: BackendRecord, steps: int, guidance: float) -> None:
         self._held: Any = pipeline
@@ -35,7 +35,7 @@ class FluxDrawer:
 
     @torch.no_grad()
     def draw(self, prompt: str, size: int, seed: int = 0) -> FloatImage:
-        """See ``TextToImage.draw``. Drawn at the next side that the network takes, then reduced."""
+        """See ``TextToImage.draw``. Generates at the next valid size, then resizes."""
         if self._held is None:
             raise RuntimeError("flux was released")
         pipeline = self._held

@@ -1,4 +1,4 @@
-"""What a stage may ask of a model that draws from a text."""
+"""Interface of text-to-image models."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from scenewright_stages.backends.errors import BackendContractError
 
 @runtime_checkable
 class TextToImage(Backend, Protocol):
-    """Draws pictures from texts."""
+    """Generates images from texts."""
 
     def draw(self, prompt: str, size: int, seed: int = 0) -> FloatImage:
-        """A square picture of a text.
+        """A square image of a text.
 
         Args:
             prompt: what to show.
             size: side in pixels.
-            seed: the same prompt, size and seed give the same picture.
+            seed: the same prompt, size and seed give the same image.
 
         Returns:
             (size, size, 3) float32 sRGB in [0, 1].
 
         Raises:
-            BackendContractError: the picture is not finite.
+            BackendContractError: the image is not finite.
         """
 
 
@@ -34,7 +34,7 @@ TEXT_TO_IMAGE = Capability("text-to-image", TextToImage)
 
 
 def check_drawn(picture: FloatImage) -> FloatImage:
-    """The picture clipped to [0, 1]. Raises BackendContractError unless it is finite."""
+    """The image clipped to [0, 1]. Raises BackendContractError unless it is finite."""
     if not np.isfinite(picture).all():
         raise BackendContractError("the drawn picture holds values that are not finite")
     return np.clip(picture, 0, 1).astype(np.float32)

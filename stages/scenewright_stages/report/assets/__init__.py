@@ -15,10 +15,10 @@ class ViewerNotBuiltError(FileNotFoundError):
 
 @cache
 def viewer_script() -> str:
-    """JavaScript of the 3D view, one classic script without dependencies.
+    """JavaScript of the 3D view, a classic script without dependencies.
 
     Raises:
-        ViewerNotBuiltError: if it was never built; the message names the command that builds it.
+        ViewerNotBuiltError: it was never built; the message names the build command.
     """
     try:
         return VIEWER_PATH.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Albedo of a photograph: its colours without the light that fell on it."""
+"""Albedo of a photograph: its colours without lighting."""
 
 from scenewright_stages.vision.albedo.estimation import AlbedoOptions, estimate_albedo, warm_up
 from scenewright_stages.vision.albedo.retinex import multi_scale_retinex, retinex_blurs

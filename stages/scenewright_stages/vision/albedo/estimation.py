@@ -1,4 +1,4 @@
-"""Albedo without weights: one entrance to three methods, which all end in albedo and shading at full size.
+"""Estimates albedo without weights by one of three methods, each giving albedo and shading at full size.
 
 ``retinex`` is in a module of its own. ``lab`` divides the lightness by its own smooth part, the relighting seed's
 simple fallback. ``classic`` is Colour Retinex in the gradient domain (Land and McCann 1971; Horn 1974; Grosse et al.
@@ -52,7 +52,7 @@ class GradientSettings:
 
 
 def shading_from_gradients(srgb: Float32Array, mask: Float32Array, settings: GradientSettings) -> Float32Array:
-    """(h, w) float32 shading on a reduced grid, linear; 1 is full light. Outside the subject it continues smoothly.
+    """(h, w) float32 linear shading on a reduced grid; 1 is full light. Continued smoothly outside the subject.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -74,14 +74,14 @@ def shading_from_gradients(srgb: Float32Array, mask: Float32Array, settings: Gra
 
 @dataclass(frozen=True)
 class AlbedoOptions:
-    """How albedo is estimated.
+    """Options of the albedo estimate.
 
     Attributes:
-        blend: in [0, 1], share of the photograph that is mixed into the albedo (15 to 25 % keep it from getting too
-            bright).
+        blend: in [0, 1], share of the photograph blended into the albedo (15 to 25 % keep it from becoming too bright).
         scales: standard deviations of the Retinex surrounds, pixels.
-        chroma: of Retinex: ``keep`` levels the subject's intensity alone, ``original`` each channel over the picture.
-        gradients: what the gradient-domain method takes for an edge of the albedo.
+        chroma: for Retinex: ``keep`` levels only the subject's intensity, ``original`` levels each channel over the
+            whole image.
+        gradients: what counts as an albedo edge in the gradient-domain method.
     """
 
     blend: float = 0.0
@@ -109,7 +109,7 @@ def estimate_albedo(
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
-        mask: (H, W) bool or float32 matte: the subject. Outside it the values only continue smoothly.
+        mask: (H, W) bool or float32 matte of the subject; outside it values are only smooth continuations.
         method: ``retinex`` and ``lab`` after the relighting seed, ``classic`` = gradient domain.
         options: see :class:`AlbedoOptions`.
 
@@ -145,7 +145,7 @@ def _subject_shading(srgb: Float32Array, mask: NDArray[Any], options: AlbedoOpti
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     tile = np.random.default_rng(0).random((48, 48, 3), np.float32)
     mask = np.zeros((48, 48), np.float32)
     mask[8:40, 8:40] = 1
@@ -155,7 +155,7 @@ def warm_up() -> None:
 
 
 def lightness_albedo(srgb: Float32Array) -> Float32Array:
-    """(H, W, 3) float32 sRGB values in [0, 1] with the lightness levelled; the mean lightness and hue stay."""
+    """(H, W, 3) float32 sRGB in [0, 1] with levelled lightness; mean lightness and hue are preserved."""
     height, width = srgb.shape[:2]
     scale = min(1.0, _REDUCED_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -169,13 +169,13 @@ def lightness_albedo(srgb: Float32Array) -> Float32Array:
 
 
 def _with_shading(srgb: Float32Array, albedo_srgb: Float32Array, blend: float) -> Estimate:
-    """The albedo with the photograph mixed in, and the ratio of the luminances as its shading."""
+    """The albedo blended with the photograph, and the ratio of luminances as the shading."""
     made: Estimate = kernels.blended_with_shading(srgb, albedo_srgb, np.float32(blend), kernels.LINEAR_TABLE)
     return made
 
 
 def _divided(srgb: Float32Array, shading: Float32Array, blend: float) -> Estimate:
-    """The photograph over its shading (h, w), which is enlarged; values above white become white."""
+    """The photograph divided by its upsampled shading (h, w), clipped to white."""
     tables = (kernels.LINEAR_TABLE, kernels.SRGB_TABLE)
     made: Estimate = kernels.divided(srgb, shading, np.float32(blend), *tables)
     return made

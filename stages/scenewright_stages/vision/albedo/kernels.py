@@ -1,7 +1,7 @@
 """Compiled loops of the albedo estimates: the sRGB curve, block means, gradients, Retinex and division by shading.
 
-The curve is read from tables with linear interpolation. The one toward sRGB is spaced evenly in the square root of the
-linear value, where the curve bends least; errors stay below a 20,000th.
+The sRGB curve is interpolated linearly from tables. The table towards sRGB is spaced uniformly in the square root of
+the linear value, where the curve is flattest; errors stay below 1 / 20,000.
 """
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
@@ -62,7 +62,7 @@ def running_sums(image):
 
 @njit(cache=True, nogil=True)
 def mirrored(position, size):
-    """The pixel that stands at any position of an image mirrored about its outermost pixels, again and again."""
+    """The pixel index for any position, with repeated mirroring about the outermost pixels."""
     if size == 1:
         return 0
     period = 2 * (size - 1)
@@ -72,7 +72,7 @@ def mirrored(position, size):
 
 @njit(cache=True, nogil=True)
 def _runs(start, length, size, firsts, lasts):
-    """Split positions start .. start + length - 1 into stretches of neighbouring pixels; how many there are."""
+    """Splits positions start .. start + length - 1 into runs of consecutive pixels; returns the number of runs."""
     count = 0
     position = start
     end = start + length
@@ -125,7 +125,7 @@ def mirrored_block_means(sums, factor, border):
 
 @njit(cache=True, nogil=True)
 def log_luminance_and_chroma(srgb, table):
-    """(h, w) mean log of the channels, and (h, w, 3) what each differs from it (linear light, a little lifted)."""
+    """(h, w) mean log of the channels, and (h, w, 3) each channel's difference from it (linear light + offset)."""
     height, width = srgb.shape[:2]
     logs, chroma = np.empty((height, width), np.float32), np.empty((height, width, 3), np.float32)
     for row in range(height):
@@ -144,7 +144,7 @@ def log_luminance_and_chroma(srgb, table):
 
 @njit(cache=True, nogil=True)
 def differences(logs, chroma, inside, edges):
-    """Weights and wanted differences (h, w, 2): of a pixel's right and lower neighbour minus its own."""
+    """Weights and target differences (h, w, 2): a pixel's right and lower neighbours minus the pixel."""
     height, width = logs.shape
     weights, wanted = np.zeros((height, width, 2), np.float32), np.zeros((height, width, 2), np.float32)
     one, half = np.float32(1.0), np.float32(0.5)
@@ -171,7 +171,7 @@ def differences(logs, chroma, inside, edges):
 
 @njit(cache=True, nogil=True)
 def _apply(weights, field, result):
-    """The weighted Laplacian, plus a trace of the identity that fixes the level."""
+    """The weighted Laplacian, plus a small multiple of the identity that fixes the constant."""
     height, width = field.shape
     for row in range(height):
         for column in range(width):
@@ -200,7 +200,7 @@ def _dot(first, second):
 
 @njit(cache=True, nogil=True)
 def fit(weights, wanted, steps, tolerance):
-    """(h, w) the field whose differences fit best: conjugate gradients, scaled by the diagonal."""
+    """(h, w) least-squares field for the target differences, by conjugate gradients with a diagonal preconditioner."""
     height, width = weights.shape[:2]
     residual, diagonal = np.zeros((height, width), np.float32), np.full((height, width), np.float32(1e-6))
     for row in range(height):

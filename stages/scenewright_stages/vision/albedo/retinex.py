@@ -1,16 +1,16 @@
 """Multi-scale Retinex (Jobson et al. 1997) with simplest colour balance (Limare et al. 2011), and its wide blurs.
 
-Retinex is the mean over the scales of ``log10(I + 1) - log10(G * I + 1)`` with I in 0..255, brought to [0, 1] over the
-whole picture, then stretched per channel so that 1 % of its pixels are black and 1 % are white. The stretch undoes
-whatever affine map came before it, so the first normalisation need not be computed.
+Retinex is the mean over the scales of ``log10(I + 1) - log10(G * I + 1)`` with I in 0..255, normalised to [0, 1] over
+the whole image, then stretched per channel so that 1 % of its pixels are black and 1 % are white. The stretch cancels
+any affine map before it, so the first normalisation is not computed.
 
-A wide Gaussian is so smooth that it can be taken on a reduced copy: means over blocks of `factor` pixels, a blur of the
-blocks whose variance is smaller by what the block means and the linear enlargement add, and that enlargement. The
-picture is mirrored about the middle of its outermost pixels (OpenCV's reflect101) *before* the reduction: a mirrored
-reduced copy would be half a block off.
+Wide Gaussian blurs run on a reduced copy: means over blocks of `factor` pixels, a blur of the blocks, and bilinear
+upsampling. The blur's variance is reduced by what block means and upsampling add. The image is mirrored about the
+centres of its outermost pixels (OpenCV's reflect101) *before* the reduction, because mirroring the reduced copy would
+be off by half a block.
 
-Per channel and over the whole picture, as the relighting seed has it, Retinex pulls every colour toward grey. Where the
-subject is known its intensity alone can be levelled, inside its matte.
+Per channel and over the whole image, as in the relighting seed, Retinex pulls every colour towards grey. If the subject
+is known, only its intensity can be levelled, inside its matte.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Float32Array = NDArray[np.float32]
 SCALES = (15.0, 80.0, 250.0)
 BALANCE_PERCENT = 1.0
 _BINS = 1 << 15
-_BRIGHTEST = 3.0  # times as bright as in the photograph: black cloth would be torn up into its noise
+_BRIGHTEST = 3.0  # largest brightening; more would amplify the noise of black cloth
 
 _TRUNCATION = 4.0  # standard deviations that cv2.GaussianBlur takes for float images
 _BLOCKS_PER_SIGMA = 3.6  # coarser blocks show in the result, finer ones cost time
@@ -38,14 +38,14 @@ _LARGEST_FACTOR = 16
 
 
 def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) -> Float32Array:
-    """The picture without slow changes of brightness.
+    """The image without slow changes of brightness.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
         scales: standard deviations of the surrounds, pixels.
 
     Returns:
-        (H, W, 3) float32 in [0, 1]. A channel of one single value stays as it is.
+        (H, W, 3) float32 in [0, 1]. A constant channel is unchanged.
     """
     image = np.ascontiguousarray(srgb, np.float32) * np.float32(255)
     ratio, low, high = _log_ratio(image, scales)
@@ -58,8 +58,8 @@ def multi_scale_retinex(srgb: Float32Array, scales: tuple[float, ...] = SCALES) 
 def chroma_keeping_retinex(srgb: Float32Array, mask: Float32Array, scales: tuple[float, ...] = SCALES) -> Float32Array:
     """The subject without slow changes of brightness, in its own colours (Petro et al. 2014, algorithm 2).
 
-    Only the intensity is levelled; surrounds and stretch know the subject alone, so that a dark background makes no
-    face bright. All channels of a pixel get the same factor, which keeps hue and saturation.
+    Levels only the intensity. Surrounds and stretch use only the subject, so that a dark background does not brighten a
+    face. All channels of a pixel get the same factor, which preserves hue and saturation.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -96,7 +96,7 @@ def _log_ratio(image: Float32Array, scales: tuple[float, ...]) -> tuple[Float32A
 
 
 def _limits(counts: NDArray[np.int64], low: np.float32, high: np.float32) -> tuple[float, float]:
-    """The values below and above which the balanced percentage lies, as numpy's percentile has them."""
+    """The lower and upper percentile of the colour balance, interpolated as in NumPy."""
     edges = np.linspace(low, high, _BINS + 1, dtype=np.float64)
     reached = np.concatenate([[0], np.cumsum(counts)])
     ranks = np.array([BALANCE_PERCENT, 100 - BALANCE_PERCENT]) / 100 * (reached[-1] - 1) + 0.5
@@ -105,14 +105,14 @@ def _limits(counts: NDArray[np.int64], low: np.float32, high: np.float32) -> tup
 
 
 def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> Iterator[Float32Array]:
-    """``cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER_REFLECT_101)`` for each sigma, nearly.
+    """Approximates ``cv2.GaussianBlur(image, (0, 0), sigma, borderType=BORDER_REFLECT_101)`` for each sigma.
 
     Args:
         image: (H, W, 3) float32.
         sigmas: standard deviations, pixels.
 
     Yields:
-        One (H, W, 3) float32 for each; within about half a 255th of the image's range of the exact blur.
+        One (H, W, 3) float32 per sigma, within about 0.5 / 255 of the image's range of the exact blur.
     """
     height, width = image.shape[:2]
     for small, factor in _reduced_blurs(image, sigmas):
@@ -124,21 +124,21 @@ def retinex_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> Iterator[Fl
 
 
 def block_side(sigma: float) -> int:
-    """The power of two that a blur is reduced by."""
+    """The reduction factor of a blur, a power of two."""
     blocks = sigma / _BLOCKS_PER_SIGMA
     return min(_LARGEST_FACTOR, 2 ** max(0, math.floor(math.log2(blocks)))) if blocks >= 1 else 1
 
 
 def _reduced_blurs(image: Float32Array, sigmas: tuple[float, ...]) -> list[tuple[Float32Array, int]]:
-    """All of them from the same sums, which are large and end here: they must not live while pictures are enlarged."""
+    """All reduced blurs from shared sums, which are large and freed here before any upsampling."""
     sums = kernels.running_sums(np.ascontiguousarray(image, np.float32))
     return [_reduced_blur(image, sums, sigma) for sigma in sigmas]
 
 
 def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) -> tuple[Float32Array, int]:
-    """The blur before its enlargement: (h, w, 3) with a block more on every side, and the side of a block in pixels.
+    """The blur before upsampling: (h, w, 3) with one extra block on every side, and the side of a block in pixels.
 
-    A factor of 1 means the full size without that border.
+    A factor of 1 means full size without the extra border.
     """
     factor = block_side(sigma)
     if factor == 1:
@@ -146,7 +146,7 @@ def _reduced_blur(image: Float32Array, sums: NDArray[np.float64], sigma: float) 
         return np.asarray(exact, np.float32), 1
     border = math.ceil(_TRUNCATION * sigma / factor) + 1
     blocks = kernels.mirrored_block_means(sums, factor, border)
-    # A mean over n pixels adds (n^2 - 1) / 12 to the variance, the linear enlargement about n^2 / 6.
+    # A mean over n pixels adds (n^2 - 1) / 12 to the variance, bilinear upsampling about n^2 / 6.
     variance = sigma**2 - (factor**2 - 1) / 12 - factor**2 / 6
     blurred = cv2.GaussianBlur(blocks, (0, 0), math.sqrt(variance) / factor, borderType=cv2.BORDER_REFLECT_101)
     inner = border - 1

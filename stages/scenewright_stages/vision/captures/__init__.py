@@ -1,1 +1,1 @@
-"""Captures: overlapping photographs with calibrated poses, as other programs write them."""
+"""Captures: overlapping photographs with calibrated poses, written by other programs."""

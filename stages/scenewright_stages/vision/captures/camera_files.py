@@ -1,7 +1,7 @@
-"""Captures in JSON and NumPy files: nerfstudio's ``transforms.json``, ``cameras.json``, Hi4D's ``rgb_cameras.npz``.
+"""Reads captures from nerfstudio's ``transforms.json``, from ``cameras.json`` and from Hi4D's ``rgb_cameras.npz``.
 
-The last two calibrate fixed cameras of which each took many photographs, ``images/<camera>/<frame>``; every moment is
-a static scene of its own.
+The last two calibrate fixed cameras that each took many photographs, ``images/<camera>/<frame>``; every moment is a
+separate static scene.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
-    """The capture of a ``transforms.json`` (nerfstudio, Instant-NGP): OpenGL poses, one lens for all or one each.
+    """Reads ``transforms.json`` (nerfstudio, Instant-NGP): OpenGL poses, with shared or per-image intrinsics.
 
     Args:
         path: of the file below the capture's folder.
         keys: paths of all files of the capture.
 
     Raises:
-        CaptureError: a pose or lens cannot be used, or a photograph is missing.
+        CaptureError: a pose or lens is unusable, or a photograph is missing.
     """
     data = _json(path, read)
     shots = []
@@ -56,7 +56,7 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
 
 
 def read_rig(path: str, moment: str, keys: Collection[str], read: Read) -> Capture:
-    """One moment of fixed cameras.
+    """Reads one moment of fixed cameras.
 
     ``cameras.json`` maps a camera's name to ``{width, height, intrinsics, camera_from_world, distortion}``, matrices
     as nested lists, distortion k1, k2, p1, p2.
@@ -86,7 +86,7 @@ def moments(keys: Collection[str]) -> list[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether the file's name ends like that of a photograph."""
+    """Whether the file's name has the suffix of a photograph."""
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
@@ -119,7 +119,7 @@ def _hi4d(data: bytes, path: str) -> _Rig:
     for number, name in enumerate(arrays["ids"]):
         where = f"{path}: camera {name}"
         distortion = tuple(float(each) for each in distortions[number])
-        # The file holds no sizes: those of the photographs count.
+        # The file has no image sizes, so use those of the photographs.
         lens = _lens(arrays["intrinsics"][number], distortion, (0, 0), where)
         found[str(name)] = (lens, rigid_pose(arrays["extrinsics"][number], where))
     return found

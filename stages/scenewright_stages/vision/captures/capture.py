@@ -1,7 +1,7 @@
-"""What a capture is: calibrated photographs of one static scene, and points on it.
+"""The capture type: calibrated photographs of one static scene, and 3D points on it.
 
-The parsers in `colmap` and `camera_files` make captures of files that other programs wrote; `finding` recognises them
-in a folder, and `pictures` reads their photographs. A capture that cannot be trusted is refused with the reason.
+The parsers in `colmap` and `camera_files` create captures from files of other programs; `finding` recognises them in a
+folder, and `pictures` loads their photographs. An inconsistent capture is refused with a reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CaptureError(ValueError):
 
     Args:
         reason: CamelCase class of the fault.
-        message: what is wrong, by name, and what to do.
+        message: what is wrong, and what to do.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -47,7 +47,7 @@ class Lens:
 
     Attributes:
         model: one of :data:`PARAMETERS`.
-        width, height: of the photographs that it was calibrated for, pixels.
+        width, height: image size of the calibration, pixels.
         parameters: in COLMAP's order; pixel centres at +0.5.
     """
 
@@ -80,7 +80,7 @@ class Lens:
 
     @property
     def distortion(self) -> NDArray[np.float64]:
-        """(4,) or (0,): k1, k2, p1, p2, of a fisheye lens k1 to k4; none when there is no distortion."""
+        """(4,) k1, k2, p1, p2 (for a fisheye lens k1 to k4), or (0,) without distortion."""
         start = 3 if self.model in _ONE_FOCAL_LENGTH else 4
         found = np.zeros(4)
         numbers = self.parameters[start:]
@@ -113,7 +113,7 @@ class Shot:
             raise CaptureError("Pose", f"{self.path}: {problem}") from problem
 
     def pinhole(self) -> Camera:
-        """The view without distortion, at the size that it was calibrated for."""
+        """The undistorted camera, at the calibrated image size."""
         return Camera(self.lens.intrinsics, self.lens.width, self.lens.height, self.camera_from_world)
 
     def place(self) -> list[float]:
@@ -128,7 +128,7 @@ class Capture:
 
     Attributes:
         shots: in the order of their paths.
-        points: (N, 3) float64 points on the scene, world coordinates; none when the capture brings none.
+        points: (N, 3) float64 points on the scene, world coordinates; may be empty.
         colours: (N, 3) uint8 sRGB of the points.
         cameras: number by name of every physical camera.
         notes: what a user should know.
@@ -152,7 +152,7 @@ Read = Callable[[str], bytes]
 
 
 def lens_of(data: Mapping[str, Any], where: str) -> Lens:
-    """A lens by nerfstudio's names: fl_x, fl_y, cx, cy, w, h, k1, k2, p1, p2, camera_model.
+    """Reads a lens from nerfstudio's fields: fl_x, fl_y, cx, cy, w, h, k1, k2, p1, p2, camera_model.
 
     Raises:
         CaptureError: a number is missing or the model is unknown.
@@ -180,9 +180,9 @@ def lens_of(data: Mapping[str, Any], where: str) -> Lens:
 
 
 def rigid_pose(matrix: Any, where: str) -> NDArray[np.float64]:
-    """A (4, 4) pose whose rotation is exact; (3, 4) gets its last row.
+    """A (4, 4) pose with an exact rotation; also accepts (3, 4).
 
-    Files hold rounded numbers: a rotation that is off by less than 1e-3 is made exact, any other one is refused.
+    Files contain rounded numbers: a rotation with an error below 1e-3 is orthonormalised, any other is refused.
     """
     pose = np.asarray(matrix, np.float64)
     if pose.shape == (3, 4):
@@ -201,7 +201,7 @@ def rigid_pose(matrix: Any, where: str) -> NDArray[np.float64]:
 
 
 def numbered(names: Sequence[str]) -> dict[str, int]:
-    """A number for every camera name: its own where all are numbers, else the place among the sorted names."""
+    """A number for every camera name: the name itself if all are numbers, else its position in sorted order."""
     unique = sorted(set(names))
     if all(name.isdigit() for name in unique) and len({int(name) for name in unique}) == len(unique):
         return {name: int(name) for name in unique}

@@ -1,4 +1,4 @@
-"""COLMAP's sparse models, binary and text: cameras, poses and points."""
+"""Reads COLMAP sparse models, binary and text: cameras, poses and points."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Cursor:
 
 
 def read_colmap(folder: str, binary: bool, read: Read, images: str = "images") -> Capture:
-    """The capture of a sparse model.
+    """Reads a sparse model as a capture.
 
     Args:
         folder: of the model below the capture's folder, such as ``sparse/0``.
@@ -53,7 +53,7 @@ def read_colmap(folder: str, binary: bool, read: Read, images: str = "images") -
         images: folder of the photographs.
 
     Raises:
-        CaptureError: a camera model or pose cannot be used, or the files are damaged.
+        CaptureError: a camera model or pose is unusable, or the files are damaged.
     """
     ending = "bin" if binary else "txt"
     try:
@@ -77,7 +77,7 @@ def read_colmap(folder: str, binary: bool, read: Read, images: str = "images") -
 
 
 def _camera_names(by_image: Mapping[str, str]) -> dict[str, str]:
-    """The physical camera of each image: its folder where there are folders, else COLMAP's camera."""
+    """The physical camera of each image: its folder if there are folders, else COLMAP's camera."""
     folders = {name: PurePosixPath(name).parent.as_posix() for name in by_image}
     return dict(by_image) if set(folders.values()) == {"."} else folders
 
@@ -140,7 +140,7 @@ def _pose(name: str, numbers: list[float]) -> NDArray[np.float64]:
 
 
 def _points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Points and colours, in the order of their ids; none when the model has no file of them."""
+    """Points and colours, ordered by id; empty if the model has no points file."""
     try:
         data = read(f"{folder}/points3D.{'bin' if binary else 'txt'}")
     except KeyError:

@@ -1,8 +1,8 @@
-"""Where bare photographs were taken: structure from motion with COLMAP, on the CPU, the same bytes every time.
+"""Estimates the camera poses of photographs by structure from motion with COLMAP, deterministically on the CPU.
 
-SIFT features, matches of all pairs, geometric verification and the incremental mapper, with fixed seeds, in a fixed
-order and on one thread. What cannot be registered is named and left out. If hardly anything can, the photographs are
-refused: a pose is never guessed. The unit of length and the world's axes are arbitrary.
+Runs SIFT, exhaustive matching, geometric verification and the incremental mapper with fixed seeds, in fixed order, on
+one thread. Photographs that cannot be registered are reported and left out; if too few register, all are refused,
+because a pose is never guessed. The unit of length and the world's axes are arbitrary.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """How hard to look.
+    """COLMAP settings.
 
     Attributes:
-        features: at most in each photograph.
-        longest_side: at which features are looked for, pixels.
-        seed: of the random draws of verification and mapper.
+        features: maximum number per photograph.
+        longest_side: image size for feature extraction, pixels.
+        seed: of verification and mapper.
     """
 
     features: int = 4096
@@ -45,13 +45,13 @@ class EstimationSettings:
 
 @dataclass(frozen=True)
 class Registration:
-    """What became of the photographs.
+    """Result of the registration.
 
     Attributes:
-        registered, unregistered: their names, sorted.
-        points: of the model.
+        registered, unregistered: names of photographs, sorted.
+        points: number of points in the model.
         reprojection_error: mean, in pixels.
-        apart: how many of the unregistered fit each other, but not the rest.
+        apart: how many unregistered photographs match each other, but not the rest.
     """
 
     registered: tuple[str, ...]
@@ -61,7 +61,7 @@ class Registration:
     apart: int = 0
 
     def notes(self) -> list[str]:
-        """What a user should know."""
+        """Notes for the user."""
         if not self.unregistered:
             return []
         total = len(self.registered) + len(self.unregistered)
@@ -76,13 +76,13 @@ def estimate_poses(
     """Writes a COLMAP model as ``cameras.txt``, ``images.txt`` and ``points3D.txt``.
 
     Args:
-        photographs: files by the names that the model shall use. A name may have folders.
-        folder: where to write; must not have been used before.
-        progress: called between the steps with a share from 0 to 1 and a message.
+        photographs: files by their names in the model. A name may contain folders.
+        folder: where to write; must be unused.
+        progress: called between the steps with a fraction from 0 to 1 and a message.
 
     Raises:
-        CaptureError: there are fewer than four photographs (``TooFewViews``), one cannot be read (``Unreadable``),
-            or too few of them show the same things from different places (``TooFewMatches``).
+        CaptureError: there are fewer than four photographs (``TooFewViews``), one cannot be read (``Unreadable``), or
+            too few overlap from different viewpoints (``TooFewMatches``).
     """
     if len(photographs) < MINIMUM_VIEWS:
         raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
@@ -116,14 +116,14 @@ def find_features(
     settings: EstimationSettings,
     progress: Progress,
 ) -> None:
-    """Writes the features of photographs into a new database; those of one lens share a camera.
+    """Extracts features into a new database; photographs with the same lens share a camera.
 
     Args:
-        database: file to make.
+        database: file to create.
         pictures: folder of the photographs.
         names: of the photographs, in order.
-        reader: the lens, as far as it is known.
-        settings: how hard to look.
+        reader: known properties of the lens.
+        settings: COLMAP settings.
         progress: called before each photograph.
 
     Raises:
@@ -150,7 +150,7 @@ def find_features(
 
 
 def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
-    """The photographs that share a lens: of one folder, size, camera and focal length."""
+    """Groups photographs that share a lens: same folder, size, camera and focal length."""
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for name in names:
         try:
@@ -173,7 +173,7 @@ def _match(database: Path, settings: EstimationSettings) -> None:
 def matching_options(
     settings: EstimationSettings,
 ) -> tuple[pycolmap.FeatureMatchingOptions, pycolmap.TwoViewGeometryOptions]:
-    """Matching and verification on one thread, the same every time."""
+    """Options for deterministic matching and verification on one thread."""
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads, matching.use_gpu = 1, False
     verification = pycolmap.TwoViewGeometryOptions()

@@ -1,9 +1,9 @@
-"""Differences in exposure and white balance between the photographs of a capture.
+"""Matches exposure and white balance between the photographs of a capture.
 
-A camera with automatic exposure shows the same surface brighter in one photograph than in the next. A scene that must
-reproduce both gets thin places, or hides the difference in view-dependent colours. The points of a capture lie on
-surfaces that several photographs show, so ratios of their colours tell how the photographs differ before any training.
-The stage that reads a capture calls this module.
+With automatic exposure the same surface is brighter in one photograph than in the next. A scene trained on both gets
+semi-transparent areas, or explains the difference by view-dependent colour. The points of a capture are visible in
+several photographs, so ratios of their colours give the differences before any training. The capture stage calls this
+module.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _SMALL = 0.01
 
 
 def exposure_gains(photographs: PosedPhotographs) -> Gains:
-    """(N, 3) by how much each channel of a photograph is brighter than in the others; their geometric mean is 1.
+    """(N, 3) gain of each photograph and channel relative to the others; their geometric mean is 1.
 
-    NaN for photographs that show too few points of others to tell.
+    NaN for photographs that share too few points with others.
     """
     chosen = np.random.default_rng(0).permutation(len(photographs.points))[:_POINTS]
     points = photographs.points[np.sort(chosen)]
@@ -48,7 +48,7 @@ def exposure_gains(photographs: PosedPhotographs) -> Gains:
 
 
 def matched(photographs: PosedPhotographs, gains: Gains) -> PosedPhotographs:
-    """The photographs divided by their gains (N, 3), which they remember; without a gain one stays as it is."""
+    """The photographs divided by their gains (N, 3), which are stored with them; a NaN gain leaves one unchanged."""
     applied = np.nan_to_num(gains, nan=1.0)
     evened = tuple(
         replace(each, srgb=np.asarray(np.clip(np.round(each.srgb / gain), 0, 255), np.uint8))
@@ -58,13 +58,13 @@ def matched(photographs: PosedPhotographs, gains: Gains) -> PosedPhotographs:
 
 
 def exposure_span(gains: Gains) -> float:
-    """How many times brighter the brightest photograph is than the darkest; 1 where nothing is known."""
+    """Ratio between the brightest and the darkest photograph; 1 if unknown."""
     known = gains[np.isfinite(gains).all(axis=1)].mean(axis=1)
     return float(known.max() / known.min()) if len(known) else 1.0
 
 
 def _levels(photograph: Photograph, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P, 3) sRGB levels at points (P, 3); NaN where the photograph does not show one or clips."""
+    """(P, 3) sRGB levels at points (P, 3); NaN for points that are not visible or clipped."""
     camera = photograph.camera
     places, depth = project(points, camera)
     with np.errstate(invalid="ignore"):
@@ -78,10 +78,10 @@ def _levels(photograph: Photograph, points: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _offsets(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 3) offsets of the photographs in logs (N, P, 3), where NaN is unknown.
+    """(N, 3) offsets of the photographs, from log colours (N, P, 3) in which NaN is unknown.
 
-    Each logarithm is a photograph's offset plus a point's colour. Their absolute residuals are minimised by least
-    squares with weights that follow from the last residuals: what hides a point from one photograph weighs little.
+    Each log colour is a photograph's offset plus a point's colour. Iteratively reweighted least squares minimise the
+    absolute residuals, so that an occluded point has little weight.
     """
     return np.stack([_channel_offsets(logs[..., channel]) for channel in range(3)], axis=1)
 
@@ -90,7 +90,7 @@ def _channel_offsets(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(logs)
     values, weights = np.where(known, logs, 0.0), known.astype(np.float64)
     for _ in range(_ROUNDS):
-        # The points' colours are eliminated: what is left is one equation for each photograph.
+        # Eliminate the points' colours; one equation per photograph remains.
         total = np.maximum(weights.sum(axis=0), 1e-12)
         matrix = np.diag(weights.sum(axis=1)) - (weights / total) @ weights.T
         mean = (weights * values).sum(axis=0) / total

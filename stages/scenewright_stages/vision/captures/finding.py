@@ -1,7 +1,7 @@
-"""Recognises captures and folders of photographs among the files of an input and makes samples of them.
+"""Recognises captures and folders of photographs among the files of an input, and lists them as samples.
 
 The index step calls `list_captures` or `list_photographs` with its view of the input. A stage parses the same files
-again, so both see the same capture: `read_capture` is a pure function of the files.
+again; both see the same capture, because `read_capture` is a pure function of the files.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Place:
 
 
 def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | None:
-    """A sample for every capture of the input, of fixed cameras for every moment; None when there is none.
+    """A sample per capture of the input, or per moment for fixed cameras; None if there are no captures.
 
-    Attributes of a sample: ``scene`` and ``dataset`` (names), ``folder`` (below the input), ``facts`` (what its
-    ``capture.json`` says, if it has one), ``time`` (of fixed cameras), ``cameras`` (number by name) and ``shots``:
-    name, camera and place of every photograph, in order.
+    Attributes of a sample: ``scene`` and ``dataset`` (names), ``folder`` (below the input), ``facts`` (content of its
+    ``capture.json``, if any), ``time`` (for fixed cameras), ``cameras`` (number by name) and ``shots``: name, camera
+    and pose of every photograph, in order.
 
     Args:
-        neighbours: whether a moment's sample also has the photographs of the moment before it (the first one: after
-            it). It then has the attributes ``beside`` (that moment) and ``others`` (its photographs, as ``shots``).
+        neighbours: whether a moment's sample also gets the photographs of the previous moment (for the first moment:
+            the next). They are in ``others``, in the form of ``shots``; ``beside`` names that moment.
     """
     places = list(_places(list(view.keys)))
     names = _names({place.folder: _path(view, place.folder) for place in places})
@@ -66,10 +66,10 @@ def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | N
 
 
 def list_photographs(view: InputView) -> list[Listed] | None:
-    """The captures of an input; without any, a sample for every folder of photographs, whose ``mark`` is empty.
+    """The captures of an input or, if there are none, a sample per folder of photographs with an empty ``mark``.
 
-    Photographs in ``<folder>/images/`` belong to ``<folder>``, and nothing else there counts. Their roles are
-    ``images/<name>`` wherever they lie, as in a capture with poses.
+    Photographs in ``<folder>/images/`` belong to ``<folder>``; other files there are ignored. Their roles are always
+    ``images/<name>``, as in a capture with poses.
     """
     if captures := list_captures(view):
         return captures
@@ -80,21 +80,21 @@ def list_photographs(view: InputView) -> list[Listed] | None:
 
 
 def photograph_name(role: str) -> str:
-    """What a COLMAP model calls a photograph: its path below ``images/``."""
+    """A photograph's name in a COLMAP model: its path below ``images/``."""
     return role.removeprefix("images/")
 
 
 def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
-    """The capture that the file `mark` describes.
+    """Reads the capture that the file `mark` describes.
 
     Args:
         mark: the file by which it was recognised, below the capture's folder.
-        moment: of fixed cameras; empty for others.
+        moment: for fixed cameras; otherwise empty.
         keys: paths of its files.
-        read: content of a file; KeyError when there is none.
+        read: returns a file's content; KeyError if it does not exist.
 
     Raises:
-        CaptureError: it cannot be used.
+        CaptureError: it is unusable.
     """
     if mark.startswith("sparse/"):
         folder, _, name = mark.rpartition("/")
@@ -105,7 +105,7 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
 
 
 def _places(keys: list[str]) -> Iterator[Place]:
-    """The captures, sorted by folder; what lies below one is not looked at again."""
+    """The captures, sorted by folder; does not search below a capture again."""
     folders: dict[str, str] = {}
     for mark in _MARKS:
         for key in keys:
@@ -125,7 +125,7 @@ def _path(view: InputView, folder: str) -> PurePosixPath:
 
 
 def _names(paths: Mapping[str, PurePosixPath]) -> dict[str, str]:
-    """The name of each folder's capture: its last part, and where two would be equal, its parents' before it."""
+    """The name of each folder's capture: its last component, prefixed by its parents' if two would be equal."""
     found: dict[str, str] = {}
     for parts in range(1, max((len(path.parts) for path in paths.values()), default=0) + 1):
         names = {folder: "_".join(paths[folder].parts[-parts:]) for folder in paths if folder not in found}
@@ -146,7 +146,7 @@ def _about(view: InputView, folder: str, name: str) -> dict[str, Any]:
 
 
 def _facts(view: InputView, key: str) -> dict[str, Any]:
-    """The plain values of a capture's own description. Raises CaptureError when it is no object in JSON."""
+    """The plain values in a capture's own description. Raises CaptureError if it is not a JSON object."""
     if key not in view.keys:
         return {}
     try:
@@ -186,7 +186,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
 
 
 def _read(view: InputView, place: Place, moment: str) -> Capture | CaptureError:
-    """The capture of a moment, or why it cannot be used."""
+    """The capture of a moment, or why it is unusable."""
     try:
         return read_capture(place.mark, moment, place.keys, lambda key: view.read(_known(view, place, key)))
     except CaptureError as problem:
@@ -198,7 +198,7 @@ def _shots(capture: Capture) -> list[list[Any]]:
 
 
 def _folders(keys: Collection[str]) -> dict[str, list[str]]:
-    """Keys of photographs by folder, which has a trailing ``/``; an ``images/`` stands for what holds it."""
+    """Keys of photographs by folder, with a trailing ``/``; an ``images/`` folder counts as its parent."""
     direct: dict[str, list[str]] = {}
     for key in sorted(keys):
         if is_image(key):

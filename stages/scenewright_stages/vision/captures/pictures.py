@@ -1,6 +1,6 @@
-"""Photographs of a capture at working size: undistorted, scaled, and stored with their cameras.
+"""Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
-Undistortion happens once, here; everything that follows knows pinhole cameras alone.
+Undistortion happens once, here; all later code uses pinhole cameras only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Photograph:
     Attributes:
         name: as in :class:`~scenewright_stages.vision.captures.capture.Shot`.
         number: of the physical camera.
-        camera: pinhole, of the picture's size.
+        camera: pinhole, with the image's size.
         srgb: (H, W, 3) uint8.
     """
 
@@ -46,7 +46,7 @@ class PosedPhotographs:
     Attributes:
         photographs: in the capture's order.
         points, colours: (P, 3) world coordinates and uint8 sRGB.
-        gains: (N, 3) by which the photographs' colours were divided so that they match; None: they are as taken.
+        gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
     """
 
     photographs: tuple[Photograph, ...]
@@ -56,7 +56,7 @@ class PosedPhotographs:
 
     @property
     def cameras(self) -> list[Camera]:
-        """Of all photographs, in order."""
+        """Cameras of all photographs, in order."""
         return [each.camera for each in self.photographs]
 
     def save(self, path: Path) -> None:
@@ -95,10 +95,10 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
     Args:
         picture: local path of a photograph by its path in the capture.
-        longest_side: of the results in pixels; smaller photographs stay as they are.
+        longest_side: of the results in pixels; smaller photographs are not resized.
 
     Raises:
-        CaptureError: a photograph cannot be read, or has another shape than its calibration.
+        CaptureError: a photograph cannot be read, or its aspect ratio differs from its calibration.
     """
     photographs = tuple(_load(shot, picture(shot.path), longest_side) for shot in capture.shots)
     return PosedPhotographs(photographs, capture.points, capture.colours)
@@ -120,7 +120,7 @@ def _load(shot: Shot, path: Path, longest_side: int) -> Photograph:
 
 
 def _fitting(shot: Shot, width: int, height: int) -> Shot:
-    """The shot with its lens at the size of the picture."""
+    """The shot with its lens scaled to the image size."""
     across, down = width / shot.lens.width, height / shot.lens.height
     if abs(across / down - 1) > _SIZE_TOLERANCE:
         raise CaptureError(
@@ -138,11 +138,11 @@ def _fitting(shot: Shot, width: int, height: int) -> Shot:
 
 
 def _undistorted(srgb: Bytes, lens: Lens) -> Bytes:
-    """The picture as a pinhole camera with the same matrix sees it."""
+    """The image undistorted to a pinhole camera with the same intrinsics."""
     distortion = lens.distortion
     if not distortion.size:
         return srgb
-    # OpenCV counts pixel centres from 0, this project from 0.5.
+    # OpenCV puts pixel centres at whole numbers, this project at +0.5.
     matrix = lens.intrinsics
     matrix[:2, 2] -= 0.5
     size = (lens.width, lens.height)

@@ -1,7 +1,6 @@
-"""Points that several pictures of known poses show, by COLMAP: features, matches, triangulation. Poses stay.
+"""Triangulates points from images with known, fixed poses, with COLMAP.
 
-Runs on the CPU with the same bytes every time, as the estimation of poses does. Only pictures that look about the same
-way are compared.
+Runs deterministically on the CPU, like pose estimation. Only images with similar viewing directions are matched.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Triangulation:
     Attributes:
         points: (N, 3) float64, world coordinates.
         colours: (N, 3) uint8.
-        seen: (M, 2) int64, each a picture and a point that it shows.
+        seen: (M, 2) int64 pairs of an image and a point visible in it.
         reprojection_error: mean, in pixels.
     """
 
@@ -54,18 +53,18 @@ def triangulate(
     settings: EstimationSettings,
     progress: Progress,
 ) -> Triangulation:
-    """The points that pictures show.
+    """Triangulates points.
 
     Args:
-        pictures: (H, W, 3) sRGB, all of one size.
-        cameras: of the pictures, all with one lens.
-        folder: where to work; must not have been used before.
-        settings: how hard to look.
-        progress: called between the steps with a share from 0 to 1 and a message.
+        pictures: (H, W, 3) sRGB images, all of one size.
+        cameras: of the images, with common intrinsics.
+        folder: working folder; must be unused.
+        settings: COLMAP settings.
+        progress: called between the steps with a fraction from 0 to 1 and a message.
 
     Raises:
-        ValueError: pictures of several lenses.
-        CaptureError: hardly a point is seen from two places (``TooFewPoints``).
+        ValueError: the intrinsics differ.
+        CaptureError: hardly any point is seen from two viewpoints (``TooFewPoints``).
     """
     if any(not np.allclose(each.intrinsics, cameras[0].intrinsics) for each in cameras):
         raise ValueError("triangulation takes pictures of one lens")

@@ -1,7 +1,7 @@
 """The fitting loop on the CPU: compiled kernels from projection to Adam, no autograd.
 
-Only tiles that hold moving (trainable) splats are drawn: elsewhere the picture is constant and there is
-no gradient. What the still Gaussians look like from a view is computed once and kept.
+Only tiles with moving (trainable) splats are redrawn, because the rest of the image is constant and has no
+gradient. The still Gaussians of each view are rendered once and cached.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _REAL = np.float32
-# Still splats and canvases of this many bytes are kept between iterations.
+# Byte budget for still splats and canvases cached between iterations.
 _CACHE_BYTES = 1 << 30
 
 
@@ -56,7 +56,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Part:
-    """Some rows of a scene, with their indices (int32) in the whole."""
+    """Some rows of a scene, with their int32 indices in the whole scene."""
 
     scene: SceneArrays
     ids: Array
@@ -78,7 +78,7 @@ def _joined(scene: GaussianScene, rows: NDArray[np.int64], moving: SceneArrays) 
 
 
 class _Adam:
-    """Adam over the five groups in place, and noise; `gradient` is to be filled before each step."""
+    """In-place Adam over the five parameter groups, and noise; fill `gradient` before each step."""
 
     def __init__(self, values: SceneArrays, settings: OptimisationSettings, seed: int) -> None:
         self.gradient = values.zeros()
@@ -131,7 +131,7 @@ def _column_rates(values: SceneArrays, settings: OptimisationSettings) -> list[A
 
 
 class _ViewStates:
-    """The states of the views; the least recently used are dropped beyond the byte budget."""
+    """LRU cache of view states with a byte budget."""
 
     def __init__(self, views: Sequence[View], settings: OptimisationSettings, still: _Part) -> None:
         self._views, self._settings, self._still = views, settings, still
@@ -160,10 +160,10 @@ class _ViewState:
         self.bytes = sum(array.nbytes for array in arrays)
 
     def gradient(self, moving: _Part, gradient: SceneArrays) -> float:
-        """Paint, write dL/dscene of the moving rows that are seen, and return the loss."""
+        """Repaints, writes dL/dscene of the visible moving rows, and returns the loss."""
         splats = _splats(moving, self._viewpoint)
         active = splats.tiles
-        # Tiles left by every moving splat since the last visit show the still ones alone again.
+        # Tiles that all moving splats have left since the last visit show only still splats again.
         lists = cpu_renderer.merge(splats, self._still, np.union1d(active, self._painted))
         cpu_renderer.draw(lists, splats, self._still, self._canvas)
         self._painted = active
@@ -182,7 +182,7 @@ def _splats(part: _Part, viewpoint: Viewpoint) -> Splats:
 
 @dataclass(frozen=True)
 class _Target:
-    """A view as the loss kernels take it: colour (3, H, W), mask (H, W) 0 or 1, blurred colour moments."""
+    """A view for the loss kernels: colour (3, H, W), mask (H, W) 0 or 1, blurred colour moments."""
 
     colour: Array
     mask: Array
@@ -214,14 +214,14 @@ class _Loss:
     def evaluate(self, canvas: Canvas, tiles: Array) -> float:
         """Mean loss over the supervised pixels; tiles are those repainted since the last call."""
         if len(tiles) > 0:
-            # A pixel's own loss changes within half a window of a repainted one.
+            # A repainted pixel changes the loss within half a window around it.
             inner = _pixel_box(tiles, self._map.shape)
             self._evaluate_box(canvas, inner, _grown(inner, kernels.HALF_WINDOW, self._map.shape))
         uncovered = kernels.weighted_total(self._coverage, canvas.transmittance)
         return (kernels.total(self._map) + uncovered) * self._target.scale
 
     def _evaluate_box(self, canvas: Canvas, inner: Array, box: Array) -> None:
-        """Loss inside box; gradients are right inside inner, which holds all repainted tiles."""
+        """Updates the loss inside `box`; gradients are valid inside `inner`, which contains all repainted tiles."""
         target, settings = self._target, self._settings
         if settings.ssim_weight > 0:
             self._evaluate_ssim(canvas, inner, box)

@@ -1,7 +1,7 @@
-"""The CPU renderer: compiled kernels step by step in numpy, and behind torch autograd.
+"""The CPU renderer: calls the compiled kernels from NumPy, and wraps them for torch autograd.
 
-A picture is made of two sets of splats: *moving* ones, whose gradient is wanted, and *still* ones, which are only
-drawn. `CpuRenderer` draws everything as moving; `cpu_fitting` drives the steps itself and keeps what stands still.
+An image consists of *moving* splats, which need gradients, and *still* splats, which are only drawn. `CpuRenderer`
+treats all splats as moving; `cpu_fitting` drives the steps itself and caches the still splats.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 @dataclass(frozen=True)
 class Splats:
-    """What one camera sees of a scene, in depth order, with its tile lists.
+    """A scene's projected splats in depth order, with tile lists, for one camera.
 
     Attributes:
         rows: (M, SPLAT_COLUMNS), see `kernels.layout`.
@@ -62,7 +62,7 @@ class Splats:
 
 @dataclass(frozen=True)
 class Canvas:
-    """Accumulated picture over black: colour (H, W, 3), depth_sum, transmittance (H, W), last_position."""
+    """Accumulated image over black: colour (H, W, 3), depth_sum, transmittance (H, W), last_position."""
 
     colour: Array
     depth_sum: Array
@@ -128,7 +128,7 @@ def merge(moving: Splats, still: Splats, tiles: Array) -> TileLists:
 
 
 def draw(lists: TileLists, moving: Splats, still: Splats, canvas: Canvas) -> None:
-    """Composite the listed tiles into the canvas, replacing what it held there."""
+    """Composites the listed tiles into the canvas, overwriting them."""
     raster.rasterise(
         lists.tiles,
         lists.offsets,
@@ -174,13 +174,13 @@ def draw_backward(
 def project_backward(
     scene: SceneArrays, viewpoint: Viewpoint, splats: Splats, slots: Array, gradient: SceneArrays
 ) -> None:
-    """Write the gradient rows of the Gaussians in splats; other rows keep what they held."""
+    """Writes the gradient rows of the Gaussians in `splats`; leaves other rows unchanged."""
     projection_gradient.backpropagate(scene, viewpoint, splats.rows, splats.ids, slots, splats.pair_offsets, gradient)
 
 
 def _by_depth(rows: Array, ids: Array) -> Array:
     depths = np.ascontiguousarray(rows[ids, DEPTH])
-    # Bits of positive floats sort like the floats.
+    # The bit patterns of positive floats sort like the floats.
     bits = 32 if depths.dtype == np.float32 else 64
     keys = depths.view(np.uint32 if bits == 32 else np.uint64).astype(np.uint64)
     return np.asarray(binning.sorted_by_key(keys, ids, bits))
@@ -195,9 +195,9 @@ def _listed(rows: Array, ids: Array, order_ids: Array, viewpoint: Viewpoint) -> 
 
 
 class CpuRenderer:
-    """Compiled kernels; same picture as gsplat within rounding (see `kernels.layout`).
+    """Renders with compiled kernels; matches gsplat within rounding (see `kernels.layout`).
 
-    Results are equal bit by bit for any number of threads.
+    Results are bit-identical for any number of threads.
     """
 
     name = "cpu"
@@ -237,7 +237,7 @@ class _Splatting(torch.autograd.Function):
         lists = merge(moving, still, moving.tiles)
         draw(lists, moving, still, canvas)
         ctx.state = (scene, viewpoint, canvas, moving, still, lists)
-        # The canvas keeps its own transmittance: backward starts from it.
+        # The canvas keeps its own transmittance, because backward starts from it.
         pictures = (canvas.colour, canvas.depth_sum, canvas.transmittance.copy())
         return tuple(torch.from_numpy(picture) for picture in pictures)
 

@@ -1,6 +1,6 @@
 """Quality of a scene in held-out views: PSNR, SSIM and coverage.
 
-Never measure a fit by the views that it was fitted to.
+Never evaluate a scene on its training views.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from scenewright_stages.vision.metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class ViewQuality:
-    """Attributes: psnr in dB over the view's mask, ssim of the whole picture, covered: share of its
-    supervised pixels with alpha >= 0.7."""
+    """Attributes: psnr in dB over the view's mask, ssim of the whole image, covered: share of supervised pixels with
+    alpha >= 0.7."""
 
     psnr: float
     ssim: float
@@ -54,10 +54,10 @@ _COVERED_ALPHA = 0.7
 
 @torch.no_grad()
 def evaluate(scene: GaussianScene, views: Sequence[View], renderer: Renderer) -> Evaluation:
-    """Render every view and compare, pictures clipped to [0, 1].
+    """Renders every view and compares it with its image; renders are clipped to [0, 1].
 
     Raises:
-        ValueError: without views, or for a view whose mask is empty or whose sides are below 11 pixels.
+        ValueError: there are no views, or a view's mask is empty or a side is below 11 pixels.
     """
     if not views:
         raise ValueError("at least one view is needed")

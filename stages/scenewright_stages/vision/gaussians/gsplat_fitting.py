@@ -1,10 +1,9 @@
-"""The fitting loop with gsplat: only what trainable Gaussians can change is drawn.
+"""The fitting loop with gsplat, which redraws only the tiles that trainable Gaussians can change.
 
-In every view the frozen Gaussians are projected once, and only those that reach a supervised tile are kept. An
-iteration projects the trainable ones, merges the lists, and rasterises those supervised tiles that hold at least one
-trainable Gaussian. Everywhere else the picture of the frozen ones, drawn once, is used: it does not change and has no
-gradient. The result is that of drawing everything (Gaussians at exactly equal depth aside, which are drawn
-frozen ones first).
+Each view projects its frozen Gaussians once and keeps those that reach a supervised tile. An iteration projects the
+trainable Gaussians, merges the lists, and rasterises only supervised tiles with at least one trainable Gaussian. All
+other pixels come from the cached image of the frozen Gaussians, which is constant and has no gradient. The result
+equals drawing everything, except that frozen Gaussians come first at exactly equal depth.
 """
 
 from __future__ import annotations
@@ -53,17 +52,17 @@ def fit(
 ) -> tuple[GaussianScene, NDArray[np.float32]]:
     """See `optimisation.optimise`; sequence names the view of each iteration, rows what may change.
 
-    The seed is that of the noise on the means. A momentum is that of all rows, and is brought up to date.
+    The seed is for the noise on the means. A momentum covers all rows and is updated in place.
     """
     others = np.ones(len(scene), np.bool_)
     others[rows] = False
     frozen = scene.select(torch.from_numpy(others).to(scene.device))
     descent = Descent(rows_of(scene, rows), settings, seed, momentum)
     with graph_runner(renderer.device) as run:
-        # Every view's loss would be a recording of its own.
+        # Recording the loss would need one graph per view.
         judge = run if len(sequence) >= _RECORDED_VISITS * len(views) else PlainRunner()
         states = [ViewState(Target.of(view, settings, renderer.device), frozen, judge) for view in views]
-        # Views of one size share one: the camera is an argument.
+        # Views of equal size share a projector, because the camera is an argument.
         moving = {
             projector: run.round_trip(projector.of(descent), descent.step)
             for projector in {state.projector for state in states}
@@ -81,14 +80,14 @@ def fit(
 
 @dataclass(frozen=True)
 class Projector:
-    """Projects Gaussians to pictures of one size; with_depth: their depth is a fourth colour."""
+    """Projects Gaussians to images of one size; with `with_depth`, depth is a fourth colour channel."""
 
     width: int
     height: int
     with_depth: bool
 
     def of(self, descent: Descent) -> TensorFunction:
-        """(view, lens) -> the splats' tensors and the tiles that they reach, from the Gaussians as they then are."""
+        """(view, lens) -> tensors of the splats and the tiles they reach, from the Gaussians at call time."""
 
         def project(view: torch.Tensor, lens: torch.Tensor) -> tuple[torch.Tensor, ...]:
             splats = self.project(descent.gaussians, view, lens)
@@ -98,7 +97,7 @@ class Projector:
         return project
 
     def project(self, scene: GaussianScene, view: torch.Tensor, lens: torch.Tensor) -> Splats:
-        """As a camera sees them: view (1, 4, 4) camera_from_world, lens (1, 3, 3) intrinsics."""
+        """Projects for one camera: view (1, 4, 4) camera_from_world, lens (1, 3, 3) intrinsics."""
         gsplat: Any = importlib.import_module("gsplat")
         opacities = torch.sigmoid(scene.opacity_logits)
         radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
@@ -122,11 +121,11 @@ class Projector:
 
 
 def _colours(scene: GaussianScene, view: torch.Tensor, radii: torch.Tensor) -> torch.Tensor:
-    """(1, N, 3), as gsplat's own `rasterization` makes them."""
+    """(1, N, 3) colours, computed as in gsplat's `rasterization`."""
     if scene.harmonics_degree == 0:
         return (scene.spherical_harmonics[:, 0] * C0 + 0.5).clamp(min=0)[None]
     gsplat: Any = importlib.import_module("gsplat")
-    # Of the camera in the world: minus the transposed rotation times the translation.
+    # Camera position in the world: minus the transposed rotation times the translation.
     position = -(view[:3, :3] * view[:3, 3:]).sum(dim=0)
     coloured: torch.Tensor = gsplat.spherical_harmonics(
         scene.harmonics_degree, scene.means - position, scene.spherical_harmonics, (radii[0] > 0).all(dim=-1)
@@ -135,15 +134,15 @@ def _colours(scene: GaussianScene, view: torch.Tensor, radii: torch.Tensor) -> t
 
 
 class ViewState:
-    """One view: the frozen splats, their picture, and which tiles an iteration must repaint.
+    """State of one view: the frozen splats, their image, and the tiles that an iteration must repaint.
 
     Args:
         target: the view.
-        frozen: Gaussians that are in every picture.
+        frozen: Gaussians that do not change.
         run: calls functions that always launch the same kernels.
 
     Attributes:
-        projector: for Gaussians that are painted on it.
+        projector: for the Gaussians painted on top.
     """
 
     def __init__(self, target: Target, frozen: GaussianScene, run: Runner) -> None:
@@ -161,7 +160,7 @@ class ViewState:
         if len(frozen) == 0:
             return None, nothing
         splats = self.projector.project(frozen, *self._numbers)
-        # Row numbers: indexing by a bool mask would make the host wait for the count once per tensor.
+        # Index by row number: a bool mask would synchronise with the device once per tensor.
         splats = splats.select(torch.nonzero(reaching(splats.means2d[0], splats.radii[0], self._wanted))[:, 0])
         if splats.count == 0:
             return None, nothing
@@ -173,16 +172,16 @@ class ViewState:
         return self._camera.width, self._camera.height
 
     def untouched_loss(self) -> torch.Tensor:
-        """That of the frozen Gaussians alone."""
+        """The loss of the frozen Gaussians alone."""
         return self._target.loss(self._backdrop).loss
 
     def step(self, moving: RoundTrip) -> torch.Tensor:
-        """Draws what the moving Gaussians may have changed, evaluates the whole picture, and backpropagates; the loss.
+        """Redraws what the moving Gaussians may have changed, computes the loss, backpropagates, and returns the loss.
 
         Args:
             moving: a round trip through this view's projector.
         """
-        # Tiles come before gsplat's lists: the host waits for the lists' length, and the device is idle after that.
+        # Compute tiles before gsplat's lists, because after waiting for the lists' length the device is idle.
         *tensors, touched = moving.forward(*self._numbers)
         moved, tiles = Splats(*tensors), touched & self._wanted
         splats = moved if self._frozen is None else self._frozen.followed_by(moved)
@@ -196,12 +195,12 @@ class ViewState:
     def _judge(
         self, values: torch.Tensor, alpha: torch.Tensor, tiles: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The loss, and its gradients by values and alpha; gsplat itself ignores those outside of the tiles."""
+        """The loss, and its gradients by values and alpha; gsplat ignores gradients outside the tiles."""
         found = self._target.loss(self._over(values, alpha, tiles, self._backdrop))
         by_values = found.by_rgb.contiguous()
         by_alpha = torch.zeros_like(alpha) if found.by_alpha is None else found.by_alpha[..., None].contiguous()
         if found.by_depth is not None:
-            # Expected depth is the sum over alpha.
+            # Expected depth is the depth sum divided by alpha.
             solid = alpha[..., 0].clamp(min=ALPHA_FLOOR)
             by_sum = found.by_depth / solid
             by_values = torch.cat([by_values, by_sum[..., None]], dim=-1)
@@ -209,9 +208,9 @@ class ViewState:
         return found.loss, by_values, by_alpha
 
     def _over(self, values: torch.Tensor, alpha: torch.Tensor, tiles: torch.Tensor, backdrop: Rendering) -> Rendering:
-        """What was painted in these tiles, and the backdrop elsewhere; arguments as in `Painting`."""
+        """The painting inside these tiles and the backdrop elsewhere; arguments as in `Painting`."""
         painted = pixels_of(tiles, *self._size)
-        # What is undefined is replaced, never multiplied.
+        # Replace undefined values instead of multiplying them by zero: they may be NaN.
         rgb = torch.where(painted[..., None], values[..., :3], backdrop.rgb)
         covered = torch.where(painted, alpha[..., 0], backdrop.alpha)
         if not self.projector.with_depth:

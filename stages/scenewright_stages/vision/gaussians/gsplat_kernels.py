@@ -1,12 +1,12 @@
-"""gsplat's tile lists and rasteriser by their kernels, forward and backward, and which tiles are worth drawing.
+"""Calls gsplat 1.5's tile and rasterisation kernels directly, forward and backward, for a subset of tiles.
 
-The host waits for the length of the tile lists, and from then on the device waits for the host until the rasteriser is
-launched. gsplat's public functions check and wrap for 0.1 ms in between, a twentieth of an iteration. The
-kernels' arguments are those of gsplat 1.5.
+The host must wait for the length of the tile lists, and then the device idles until the rasteriser is launched. In
+between, gsplat's public functions spend 0.1 ms on checks and wrappers, a twentieth of an iteration; calling the kernels
+directly avoids that.
 
-A tile is a square of TILE x TILE pixels. Grids are (rows, columns) of tiles, and bool tensors of that shape name tiles.
-Which tiles a splat reaches is decided as gsplat 1.5 does it: by the rectangle of its integer radii. It is plain tensor
-arithmetic on any device, and the host waits for none of it.
+A tile is a square of TILE x TILE pixels. Grids are (rows, columns) of tiles; bool tensors of that shape select tiles.
+As in gsplat 1.5, a splat reaches the tiles that the rectangle of its integer radii meets. The tile functions are plain
+tensor arithmetic on any device and never synchronise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scenewright_stages.vision.gaussians.kernels.layout import TILE
 
 @dataclass(frozen=True)
 class Splats:
-    """Gaussians as one camera sees them, gsplat's layout with one image: (1, N, ...).
+    """Projected Gaussians of one camera, in gsplat's layout with one image: (1, N, ...).
 
     radii int32 pixels, depths metres, means2d pixels, conics (xx, xy, yy), colours sRGB, opacities.
     """
@@ -36,7 +36,7 @@ class Splats:
     opacities: torch.Tensor
 
     def select(self, rows: torch.Tensor) -> Splats:
-        """Those of some rows, (M,) integers."""
+        """The rows with these (M,) integer indices."""
         return Splats(*(tensor.index_select(1, rows) for tensor in vars(self).values()))
 
     def followed_by(self, other: Splats) -> Splats:
@@ -44,7 +44,7 @@ class Splats:
         return Splats(*(torch.cat(pair, dim=1) for pair in pairs))
 
     def contiguous(self) -> Splats:
-        """As the kernels read them."""
+        """Contiguous tensors, which the kernels need."""
         return Splats(*(tensor.contiguous() for tensor in vars(self).values()))
 
     @property
@@ -54,7 +54,7 @@ class Splats:
 
 @dataclass(frozen=True)
 class Painting:
-    """What gsplat drew: values (1, H, W, 3 or 4) colour and depth sum, alpha (1, H, W, 1); undefined outside the tiles.
+    """gsplat's output, undefined outside the tiles: values (1, H, W, 3 or 4) colour and depth sum, alpha (1, H, W, 1).
 
     Attributes:
         arguments: of the rasteriser.
@@ -67,7 +67,7 @@ class Painting:
     last: torch.Tensor
 
     def gradients(self, by_values: torch.Tensor, by_alpha: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """By means2d, conics, colours and opacities, from those by values and alpha, which count inside tiles alone."""
+        """Gradients by means2d, conics, colours and opacities, from those by values and alpha inside the tiles."""
         results = _kernels().rasterize_to_pixels_3dgs_bwd(
             *self.arguments, self.alpha, self.last, by_values.contiguous(), by_alpha.contiguous(), False
         )
@@ -76,7 +76,7 @@ class Painting:
 
 
 def paint(splats: Splats, width: int, height: int, tiles: torch.Tensor) -> Painting:
-    """Draws some tiles of a picture.
+    """Draws some tiles of an image.
 
     Args:
         tiles: (rows, columns) bool, see `tile_grid`.
@@ -96,7 +96,7 @@ def _kernels() -> Any:
 
 
 def tile_grid(width: int, height: int) -> tuple[int, int]:
-    """(rows, columns) of tiles that cover a picture."""
+    """(rows, columns) of tiles that cover an image."""
     return -(-height // TILE), -(-width // TILE)
 
 
@@ -116,11 +116,11 @@ def pixels_of(tiles: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def reaching(means2d: torch.Tensor, radii: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
-    """(N,) bool: splats whose rectangle meets a true tile.
+    """(N,) bool: splats whose rectangle meets a selected tile.
 
     Args:
         means2d: (N, 2) pixels.
-        radii: (N, 2) integer pixels; a splat with a radius that is not positive is not seen.
+        radii: (N, 2) integer pixels; a splat with a non-positive radius is invisible.
     """
     rows, columns = tiles.shape
     left, top, right, bottom = _rectangles(means2d, radii, (rows, columns))
@@ -130,12 +130,12 @@ def reaching(means2d: torch.Tensor, radii: torch.Tensor, tiles: torch.Tensor) ->
 
 
 def reached(means2d: torch.Tensor, radii: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Bool tensor of the grid: tiles that the rectangle of at least one splat meets; arguments as in `reaching`."""
+    """Bool grid of the tiles that the rectangle of at least one splat meets; arguments as in `reaching`."""
     rows, columns = grid
     left, top, right, bottom = _rectangles(means2d, radii, grid)
     seen = (radii > 0).all(dim=-1).int()
     width = columns + 1
-    # A rectangle is +1 and -1 at its corners; the sums over rows and columns fill it.
+    # Mark each rectangle's corners with +1 and -1; cumulative sums over rows and columns fill it.
     corners = torch.cat([top * width + left, bottom * width + right, top * width + right, bottom * width + left])
     signs = torch.cat([seen, seen, -seen, -seen])
     changes = torch.zeros((rows + 1) * width, dtype=torch.int32, device=means2d.device)
@@ -144,8 +144,8 @@ def reached(means2d: torch.Tensor, radii: torch.Tensor, grid: tuple[int, int]) -
 
 
 def _rectangles(means2d: torch.Tensor, radii: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-    """First column and row, and the ones after the last, (N,) each, of the tiles under each splat's rectangle."""
-    # Undefined where a splat is not seen, which nothing may index with.
+    """Tile range under each splat's rectangle: first column and row, and one past the last, (N,) each."""
+    # Values of invisible splats are undefined and must not be used as indices.
     centre = means2d.nan_to_num(0.0, 0.0, 0.0)
     low = ((centre - radii) / TILE).floor()
     high = ((centre + radii) / TILE).ceil()

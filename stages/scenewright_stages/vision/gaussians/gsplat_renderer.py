@@ -25,8 +25,8 @@ class GsplatRenderer:
     """gsplat 1.5 in "classic" mode, cameras batched in chunks of bounded memory.
 
     Raises:
-        RuntimeError: if gsplat or a CUDA device is missing.
-        ValueError: for a device that is not CUDA.
+        RuntimeError: gsplat or a CUDA device is missing.
+        ValueError: the device is not CUDA.
     """
 
     name = "gsplat"
@@ -95,7 +95,7 @@ class GsplatRenderer:
 def camera_tensors(cameras: tuple[Camera, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """(C, 4, 4) camera_from_world and (C, 3, 3) intrinsics, float32.
 
-    Kept, since a fit asks for the same cameras in every iteration.
+    Cached, because training uses the same cameras in every iteration.
     """
     views = torch.from_numpy(np.stack([camera.camera_from_world for camera in cameras]).astype(np.float32))
     lenses = torch.from_numpy(np.stack([camera.intrinsics for camera in cameras]).astype(np.float32))
@@ -103,9 +103,9 @@ def camera_tensors(cameras: tuple[Camera, ...], device: torch.device) -> tuple[t
 
 
 def _colours(scene: GaussianScene) -> tuple[torch.Tensor, int | None]:
-    """What gsplat takes as colours, and their SH degree; None means final colours.
+    """Colours for gsplat and their SH degree; degree None means final colours.
 
-    Without view dependence one colour serves all cameras, which spares C x N evaluations.
+    Without view dependence one colour serves all cameras, which saves C x N evaluations.
     """
     if scene.harmonics_degree > 0:
         return scene.spherical_harmonics, scene.harmonics_degree

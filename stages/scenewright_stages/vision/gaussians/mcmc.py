@@ -1,8 +1,8 @@
-"""Gaussians as samples of a Markov chain: noise on their places, and moves that leave the picture as it is.
+"""3DGS-MCMC (Kheradmand et al. 2024): noise on the means, and relocation that leaves the rendered image unchanged.
 
-This is 3DGS-MCMC (Kheradmand et al. 2024). Nearly transparent Gaussians wander until they explain something. Dead ones
-move onto living ones and share opacity and size with them, so that together they draw what one drew before. The fitting
-loops call `explore` after every step; `training` calls the moves between two segments.
+Nearly transparent Gaussians wander until they explain something. Dead ones move onto living ones and share their
+opacity and size, so that together they render what one rendered before. The fitting loops call `explore` after every
+step; `training` relocates between two segments.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def explore(
     quaternions: torch.Tensor,
     opacity_logits: torch.Tensor,
 ) -> None:
-    """Moves the means in place by noise of each Gaussian's own shape; the opaque ones stay where they are.
+    """Adds noise, shaped by each Gaussian's covariance, to the means in place; opaque Gaussians do not move.
 
     Args:
         draws: (N, 3) standard normal.
@@ -42,28 +42,28 @@ def explore(
     """
     share = torch.sigmoid(_STEEPNESS * (DEAD_OPACITY - torch.sigmoid(opacity_logits)))
     rotation = torch.nn.functional.normalize(quaternions, dim=1)
-    # No tensor is made of numbers here: a CUDA graph cannot record that.
+    # Creates no tensors from Python numbers, because a CUDA graph cannot record that.
     backwards = torch.cat([rotation[:, :1], -rotation[:, 1:]], dim=1)
     local = _rotated(backwards, draws * (share * reach)[:, None])
     means += _rotated(rotation, local * (2 * log_scales).exp())
 
 
 def noise_draws(count: int, device: torch.device, seed: int) -> Callable[[], torch.Tensor]:
-    """Draws (count, 3) standard normal numbers at each call, always into the same tensor."""
+    """A function that draws (count, 3) standard normal numbers into the same tensor at each call."""
     generator, draws = torch.Generator(device), torch.empty(count, 3, device=device)
     generator.manual_seed(seed % 2**63)
     return lambda: draws.normal_(generator=generator)
 
 
 def shared(opacity: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Opacity and factor of the standard deviations of each of `count` Gaussians that take the place of one.
+    """Opacity, and factor of the standard deviations, of each of `count` Gaussians that replace one.
 
-    Equation 9 of the paper: along a ray through their middle they are as opaque as the one, and the integral of their
+    Equation 9 of the paper: along a ray through their centre they are as opaque as the one, and the integral of their
     opacity over the rays is the same.
 
     Args:
-        opacity: (N,) float64 of the one, in (0, 1).
-        count: (N,) how many take its place, itself included; more than 51 count as 51.
+        opacity: (N,) float64 of the replaced Gaussian, in (0, 1).
+        count: (N,) how many replace it, including itself; more than 51 count as 51.
     """
     count = count.clamp(max=LARGEST_SHARING)
     each = 1 - (1 - opacity.clamp(max=_LARGEST_OPACITY)) ** (1 / count.double())
@@ -75,7 +75,7 @@ def shared(opacity: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScene:
-    """The scene with its dead Gaussians on living ones, drawn by their opacity; the picture stays."""
+    """The scene with dead Gaussians moved onto living ones, drawn by opacity; the rendered image is unchanged."""
     opacity = opacities(scene)
     living = opacity > DEAD_OPACITY
     dead = torch.nonzero(~living)[:, 0]
@@ -89,7 +89,7 @@ def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScen
 
 
 def multiplied(scene: GaussianScene, count: int, random: np.random.Generator) -> GaussianScene:
-    """The scene with `count` more Gaussians on living ones, drawn by their opacity; the picture stays."""
+    """The scene with `count` more Gaussians on living ones, drawn by opacity; the rendered image is unchanged."""
     opacity = opacities(scene)
     if count <= 0 or not bool(opacity.sum() > 0):
         return scene
@@ -99,19 +99,19 @@ def multiplied(scene: GaussianScene, count: int, random: np.random.Generator) ->
 
 
 def opacities(scene: GaussianScene) -> torch.Tensor:
-    """(N,) float64 opacity; 0 where it is not a number."""
+    """(N,) float64 opacity; NaN becomes 0."""
     return torch.sigmoid(scene.opacity_logits.detach()).double().nan_to_num()
 
 
 def _drawn(weights: torch.Tensor, count: int, random: np.random.Generator) -> torch.Tensor:
-    """(count,) rows, drawn by their weights. A million of them are too many for the host."""
+    """(count,) rows drawn by weight, on the device, because a million rows are too slow on the host."""
     sums = weights.cumsum(dim=0)
     draws = torch.from_numpy(random.random(count)).to(weights.device)
     return torch.searchsorted(sums / sums[-1], draws, right=True)
 
 
 def _sharing(scene: GaussianScene, opacity: torch.Tensor, chosen: torch.Tensor) -> GaussianScene:
-    """A copy in which each chosen Gaussian has the opacity and size of as many as will lie on its place."""
+    """A copy in which the opacity and size of each chosen Gaussian are divided among all that will share its place."""
     rows, times = torch.unique(chosen, return_counts=True)
     each, factor = shared(opacity[rows], times + 1)
     each = each.clamp(DEAD_OPACITY, _LARGEST_OPACITY)

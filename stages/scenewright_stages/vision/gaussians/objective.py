@@ -1,7 +1,4 @@
-"""What a fit is asked for: views, settings, and how it reports its progress.
-
-Every fitting loop takes these; `optimisation` chooses the loop.
-"""
+"""Inputs of the fitting loops: views, settings and the progress callback. `optimisation` chooses the loop."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ PROGRESS_INTERVAL = 10
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture to fit.
+    """A training view.
 
     Attributes:
         camera: of size (W, H).
@@ -32,8 +29,7 @@ class View:
         share: how often the view is drawn, relative to the others.
 
     Raises:
-        ValueError: for shapes that do not fit the camera, colours that are not finite, or a weight or share that is
-            not positive.
+        ValueError: a shape does not match the camera, a colour is not finite, or weight or share is not positive.
     """
 
     camera: Camera
@@ -64,7 +60,7 @@ class View:
 
 @dataclass(frozen=True)
 class OptimisationSettings:
-    """How to fit; the defaults are VistaDream's but where said.
+    """Fitting settings; the defaults are VistaDream's unless noted.
 
     loss = mean over supervised pixels of (colour term + ssim_weight * (1 - SSIM)
            + depth_weight * |expected depth - depth| + coverage_weight * (1 - alpha))
@@ -83,15 +79,15 @@ class OptimisationSettings:
         opacity_weight, scale_weight: of the mean opacity and the mean standard deviation of the Gaussians that may
             change (3DGS-MCMC). They shape the gradients and are not part of the reported losses.
         noise: after every step the means of nearly transparent Gaussians move by their covariance times normal draws,
-            noise and the means' rate of the step (see `mcmc.explore`); 0 switches it off.
+            times `noise`, times the step's learning rate of the means (see `mcmc.explore`); 0 disables it.
         loss: "smooth_l1" is quadratic below smooth_l1_beta; "l1" is absolute.
-        ssim_weight, depth_weight, coverage_weight: see above; 0 switches a term off. Without the coverage
-            term a dark pixel is as well explained by nothing before black as by an opaque dark Gaussian, and
-            dark surfaces wear thin.
+        ssim_weight, depth_weight, coverage_weight: see above; 0 disables a term. Without the coverage term nothing over
+            a black background explains a dark pixel as well as an opaque dark Gaussian, and dark surfaces become
+            transparent.
         adam_betas, adam_epsilon: Adam's constants (epsilon as in gsplat).
 
     Raises:
-        ValueError: for a negative count, rate or weight, or a decay outside (0, 1].
+        ValueError: a count, rate or weight is negative, or a decay is outside (0, 1].
     """
 
     iterations: int = 500
@@ -152,6 +148,6 @@ class OptimisationSettings:
 
 
 def report(on_progress: Progress | None, done: int, total: int) -> None:
-    """Call on_progress if it is time to."""
+    """Calls on_progress if an update is due."""
     if on_progress is not None and (done % PROGRESS_INTERVAL == 0 or done == total):
         on_progress(done, total)

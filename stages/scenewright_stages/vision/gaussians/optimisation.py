@@ -1,8 +1,8 @@
-"""Fitting Gaussian scenes to views: the entry point of all fits.
+"""Fits Gaussian scenes to views: the entry point of all fits.
 
-Stages call `optimise` with a scene, views and settings (see `objective`). The renderer decides which loop runs:
-`cpu_fitting` drives compiled kernels without autograd, `gsplat_fitting` draws on a GPU. Both change only the rows that
-are trainable, and draw the views in the same order.
+Stages call `optimise` with a scene, views and settings (see `objective`). The renderer determines the loop:
+`cpu_fitting` drives compiled kernels without autograd, `gsplat_fitting` renders on a GPU. Both change only trainable
+rows, and use the views in the same order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scenewright_stages.vision.gaussians.torch_fitting import Momentum
 
 @dataclass(frozen=True, eq=False)
 class OptimisationResult:
-    """Attributes: the fitted scene (detached), the loss of every iteration (float32), wall seconds."""
+    """Attributes: the fitted scene (detached), the loss of every iteration (float32), wall-clock seconds."""
 
     scene: GaussianScene
     losses: NDArray[np.float32]
@@ -40,20 +40,20 @@ def optimise(
     on_progress: Progress | None = None,
     momentum: Momentum | None = None,
 ) -> OptimisationResult:
-    """Fit the scene to the views; the argument is left as it is.
+    """Fits the scene to the views and returns a new scene.
 
-    Every iteration draws one view, by its share, from numpy's PCG64 seeded with `seed`. On the CPU equal arguments give
-    equal bytes, for any number of threads.
+    Every iteration draws one view by its share, with NumPy's PCG64 seeded by `seed`. On the CPU equal arguments give
+    equal bytes for any number of threads.
 
     Args:
         scene: on the renderer's device.
         trainable: rows to change (slice, or bool (N,) or integer tensor); the others stay bit-identical.
-        momentum: from an earlier fit of all rows, with which this one goes on; it is brought up to date. The CPU's loop
-            leaves it alone, since what is stored between two fits does not hold it.
+        momentum: optimiser moments of an earlier fit of all rows, continued and updated in place. The CPU loop ignores
+            it, because the state stored between two fits does not contain it.
         on_progress: called with (iterations done, iterations) about every tenth iteration and at the end.
 
     Raises:
-        ValueError: without views, or if scene and renderer are on different devices.
+        ValueError: there are no views, or scene and renderer are on different devices.
     """
     if not views:
         raise ValueError("at least one view is needed")
@@ -87,8 +87,8 @@ def trainable_rows(count: int, trainable: slice | torch.Tensor | None) -> NDArra
     """Ascending (M,) indices of the rows to change.
 
     Raises:
-        ValueError: for a bool tensor of another length.
-        IndexError: for a row that does not exist.
+        ValueError: a bool tensor has the wrong length.
+        IndexError: a row does not exist.
     """
     rows = np.arange(count)
     if trainable is None:

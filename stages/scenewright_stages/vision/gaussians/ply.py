@@ -36,7 +36,7 @@ class PlyError(ValueError):
 
 
 def write_ply(scene: GaussianScene, path: Path | str) -> None:
-    """Write the scene; equal scenes give equal bytes. Parent folders must exist."""
+    """Writes the scene deterministically. Parent folders must exist."""
     tensors = {name: tensor.detach().cpu().float().numpy() for name, tensor in scene.tensors.items()}
     harmonics = tensors["spherical_harmonics"]
     count = len(scene)
@@ -66,11 +66,11 @@ def write_points(path: Path | str, points: NDArray[np.floating], colours: NDArra
 
 
 def read_points(path: Path | str) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Places (N, 3) and colours (N, 3) of a PLY of points, binary or text; grey without colours.
+    """Positions (N, 3) and colours (N, 3) of a PLY point cloud, binary or text; grey if it has no colours.
 
     Raises:
-        PlyError: if the file is truncated, lacks a place or is another kind of PLY.
-        OSError: if it cannot be read.
+        PlyError: the file is truncated, lacks positions or is another kind of PLY.
+        OSError: it cannot be read.
     """
     with Path(path).open("rb") as file:
         count, dtype, is_text = _parse_header(file, path)
@@ -93,11 +93,11 @@ def property_names(harmonics: int) -> list[str]:
 
 
 def read_ply(path: Path | str) -> GaussianScene:
-    """Read a binary little-endian scene with 0 to 3 bands; the properties may be in any order.
+    """Reads a binary little-endian scene with 0 to 3 bands; the properties may be in any order.
 
     Raises:
-        PlyError: if the file is truncated, lacks a property or is another kind of PLY.
-        OSError: if it cannot be read.
+        PlyError: the file is truncated, lacks a property or is another kind of PLY.
+        OSError: it cannot be read.
     """
     with Path(path).open("rb") as file:
         count, dtype, is_text = _parse_header(file, path)

@@ -1,6 +1,6 @@
-"""The choice of a renderer: compiled CPU kernels, or gsplat on CUDA.
+"""Chooses a renderer: compiled CPU kernels, or gsplat on CUDA.
 
-Renderers are loaded when they are chosen: a GPU job compiles no CPU kernels, and the CPU needs no gsplat. `warm_up`
+Renderers are imported only when chosen, so a GPU job compiles no CPU kernels and a CPU job needs no gsplat. `warm_up`
 compiles the CPU kernels once, when the package is installed.
 """
 
@@ -21,16 +21,16 @@ RendererName = Literal["auto", "cpu", "gsplat"]
 
 
 def renderer_for(name: RendererName = "auto", device: torch.device | str | None = None) -> Renderer:
-    """The renderer of that name; "auto" takes gsplat on a CUDA device and the CPU kernels otherwise.
+    """The renderer of that name; "auto" uses gsplat on a CUDA device and the CPU kernels otherwise.
 
-    A machine with CUDA but without the package gsplat draws on the CPU: results record which renderer it was.
+    With CUDA but without the package gsplat, "auto" falls back to the CPU; results record which renderer was used.
 
     Args:
-        device: None means CUDA for gsplat, CUDA if present for "auto".
+        device: None means CUDA for gsplat, and CUDA if present for "auto".
 
     Raises:
-        ValueError: for an unknown name or a device that the renderer cannot use.
-        RuntimeError: if gsplat or CUDA is missing (the message says which).
+        ValueError: unknown name, or a device that the renderer cannot use.
+        RuntimeError: gsplat or CUDA is missing (the message says which).
     """
     if name == "auto":
         wanted = torch.device(device) if device is not None else _best_device()
@@ -49,7 +49,7 @@ def renderer_for(name: RendererName = "auto", device: torch.device | str | None 
 
 
 def warm_up() -> None:
-    """Compile every float32 kernel of the CPU path into numba's cache (tens of seconds the first time)."""
+    """Compiles every float32 kernel of the CPU path into numba's cache (tens of seconds the first time)."""
 
     from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
 

@@ -1,6 +1,6 @@
-"""What a renderer is and what it returns.
+"""The renderer interface and its result.
 
-Everything that draws or fits takes a `Renderer`, and `renderers` chooses one, so that no caller knows which it is.
+Code that renders or fits takes a `Renderer`; `renderers` chooses the implementation.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
-# Below this, nothing was drawn and the expected depth has no meaning.
+# Below this alpha, expected depth is meaningless.
 ALPHA_FLOOR = 1e-10
 
 
 @dataclass
 class Rendering:
-    """What B cameras of one size see.
+    """The render of B cameras of equal size.
 
     Attributes:
         rgb: (B, H, W, 3) sRGB, composited over the background (black by default); not clipped above 1.
@@ -34,7 +34,7 @@ class Rendering:
 
 
 class Renderer(Protocol):
-    """Draws Gaussian scenes; differentiable in the scene tensors that require grad."""
+    """Renders Gaussian scenes; differentiable in the scene tensors that require grad."""
 
     @property
     def name(self) -> str:
@@ -42,27 +42,27 @@ class Renderer(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where scenes must be and results are."""
+        """The device of input scenes and of results."""
 
     def render(
         self, scene: GaussianScene, cameras: Sequence[Camera], background: torch.Tensor | None = None
     ) -> Rendering:
-        """Draw the scene for every camera.
+        """Renders the scene for every camera.
 
         Args:
             cameras: all of one image size.
             background: (3,) sRGB, black if None; no gradient flows to it.
 
         Raises:
-            ValueError: for no cameras or cameras of different sizes.
+            ValueError: there are no cameras, or their sizes differ.
         """
 
 
 def image_size(cameras: Sequence[Camera]) -> tuple[int, int]:
-    """(width, height) that all cameras share.
+    """The common (width, height) of all cameras.
 
     Raises:
-        ValueError: if there are none or they differ.
+        ValueError: there are no cameras, or their sizes differ.
     """
     sizes = {(camera.width, camera.height) for camera in cameras}
     if len(sizes) != 1:

@@ -1,4 +1,4 @@
-"""Turns a scene of Gaussians: places, orientations, and the harmonics that say how colour depends on direction."""
+"""Rotates a Gaussian scene: means, orientations, and the spherical harmonics of the view-dependent colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIRECTIONS = 64
 
 
 def rotated(scene: GaussianScene, rotation: ArrayLike) -> GaussianScene:
-    """The scene in a world whose axes are turned: a point x becomes R x, and looks the same from there.
+    """The scene with every point x moved to R x; rotated cameras see the same image.
 
     Raises:
         ValueError: rotation is not a proper (3, 3) rotation.
@@ -39,9 +39,9 @@ def rotated(scene: GaussianScene, rotation: ArrayLike) -> GaussianScene:
 
 
 def band_rotation(turn: NDArray[np.float64], first: int, stop: int) -> NDArray[np.float64]:
-    """(K, K) matrix that turns the coefficients of one band of harmonics, number `first` to `stop` - 1.
+    """(K, K) matrix that rotates the coefficients `first` to `stop` - 1, one band of spherical harmonics.
 
-    A band's turned basis functions are combinations of the same band: the matrix follows from their values in more
+    Rotated basis functions are linear combinations of the same band. The matrix is solved from their values in more
     directions than there are functions.
     """
     random = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def _basis(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _turned_quaternions(quaternions: torch.Tensor, turn: NDArray[np.float64]) -> torch.Tensor:
-    """(N, 4) wxyz quaternions with a turn applied after them."""
+    """(N, 4) wxyz quaternions followed by a rotation."""
     a = torch.from_numpy(quaternion_from_rotation(turn)).to(quaternions)
     w, x, y, z = a
     bw, bx, by, bz = quaternions.unbind(1)

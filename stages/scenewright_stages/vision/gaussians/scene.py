@@ -1,7 +1,7 @@
-"""Gaussian scenes as torch tensors: the type that renderers, fits and files share.
+"""Gaussian scenes as torch tensors, the common type of renderers, fitting and files.
 
-A scene is made from RGB-D views or from points, concatenated, cut, and stored without loss as ``.npz``; `ply` writes
-the files that other programs read.
+Scenes can be made from RGB-D views or points, concatenated, sliced, and stored losslessly as ``.npz``. `ply` writes
+files for other programs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GaussianScene:
     All tensors are floating point of one dtype (float32 but for tests) on one device.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: the shapes are inconsistent.
     """
 
     means: torch.Tensor
@@ -86,8 +86,8 @@ class GaussianScene:
     ) -> GaussianScene:
         """One isotropic Gaussian per pixel of an RGB-D view (as in VistaDream).
 
-        Its standard deviation is ``depth / fx / sqrt(2)``, its rotation the identity. A pixel whose depth
-        is not finite and positive, or whose colour is not finite, makes none.
+        Its standard deviation is ``depth / fx / sqrt(2)``, its rotation the identity. Pixels without a finite positive
+        depth and a finite colour are skipped.
 
         Args:
             srgb: (H, W, 3) in [0, 1].
@@ -97,7 +97,7 @@ class GaussianScene:
             opacity: in (0, 1).
 
         Raises:
-            ValueError: for shapes that differ or an opacity that has no finite logit.
+            ValueError: the shapes differ, or the opacity has no finite logit.
         """
         if not 0 < opacity < 1:
             raise ValueError(f"opacity {opacity} must lie strictly between 0 and 1: its logit is stored")
@@ -137,7 +137,7 @@ class GaussianScene:
         """All Gaussians in order; lower SH degrees are padded with zeros.
 
         Raises:
-            ValueError: for an empty sequence.
+            ValueError: the sequence is empty.
         """
         if not scenes:
             raise ValueError("nothing to concatenate")
@@ -154,7 +154,7 @@ class GaussianScene:
         return replace(self, spherical_harmonics=torch.cat([self.spherical_harmonics, padding], dim=1))
 
     def select(self, index: Any) -> GaussianScene:
-        """The rows that any one-dimensional torch index (slice, bool or integer tensor) picks."""
+        """The rows selected by any one-dimensional torch index (slice, bool or integer tensor)."""
         return self._map(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> GaussianScene:
@@ -167,7 +167,7 @@ class GaussianScene:
         return self._map(lambda tensor: tensor.clone())
 
     def save_npz(self, path: Path | str) -> None:
-        """Lossless, uncompressed; equal scenes give equal bytes."""
+        """Writes a lossless, uncompressed file; equal scenes give equal bytes."""
         save_arrays(path, {name: t.detach().cpu().numpy() for name, t in self.tensors.items()})
 
     @classmethod
@@ -175,7 +175,7 @@ class GaussianScene:
         """Inverse of save_npz.
 
         Raises:
-            ValueError: if an array is missing or has a wrong shape.
+            ValueError: an array is missing or has the wrong shape.
         """
         with np.load(path, allow_pickle=False) as archive:
             names = [field.name for field in fields(cls)]

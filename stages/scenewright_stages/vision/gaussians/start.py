@@ -1,7 +1,7 @@
-"""Where a scene's Gaussians begin: on surfaces between the capture's points, else on random points.
+"""Initialises a scene's Gaussians: on surfaces interpolated between the capture's points, or on random points.
 
-A capture's points are sparse and leave out whole regions. Every training view therefore gets a depth that continues
-the points that it sees, and Gaussians begin on some of its pixels at that depth, in the photograph's own colours.
+A capture's points are sparse and miss whole regions. Every training view therefore gets a dense depth, interpolated
+from the points that it sees, and Gaussians start on some of its pixels at that depth, in the photograph's colours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAST_IN_VIEW = 8
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Points to begin from.
+    """Initial points.
 
     Attributes:
         points: (N, 3) float64, world coordinates.
@@ -41,7 +41,7 @@ class Start:
     seeded: int
 
     def scene(self, opacity: float = _OPACITY) -> GaussianScene:
-        """One isotropic Gaussian a point, as large as the mean distance to its three nearest neighbours."""
+        """One isotropic Gaussian per point, as large as the mean distance to its three nearest neighbours."""
         distances, _ = cKDTree(self.points).query(self.points, k=min(len(self.points), _NEIGHBOURS + 1))
         spacing = np.asarray(distances)[:, 1:].mean(axis=1)
         sigma = np.clip(spacing, np.percentile(spacing, 5), np.percentile(spacing, 95))
@@ -58,12 +58,12 @@ def start_points(
     seed: int,
     count: int,
 ) -> Start:
-    """About `count` points on the surfaces that the capture's points suggest; random ones when it brings hardly any.
+    """About `count` points on surfaces through the capture's points, or random points if it has hardly any.
 
     Args:
         points, colours: of the capture, (N, 3).
         cameras, pictures: of the training views; pictures (H, W, 3) uint8.
-        seed: of the draws.
+        seed: of the random draws.
         count: number of points.
     """
     random = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def start_points(
 
 
 def scene_extent(cameras: Sequence[Camera]) -> float:
-    """1.1 times the largest distance of a camera from the middle of all (gsplat's scale of a scene)."""
+    """1.1 times the largest distance of a camera from the cameras' centroid (gsplat's scene scale)."""
     centres = np.stack([camera.position for camera in cameras])
     return max(1e-3, 1.1 * float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max()))
 
@@ -92,7 +92,7 @@ def _surface_points(
     random: np.random.Generator,
     count: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Positions and colours of some pixels at the depth that continues the points in view."""
+    """Positions and colours of some pixels, at a depth interpolated from the visible points."""
     inside = points[_inside(points, camera)]
     if count == 0 or len(inside) < _LEAST_IN_VIEW:
         return np.zeros((0, 3)), np.zeros((0, 3), np.float32)
@@ -120,7 +120,7 @@ def points_of_pixels(camera: Camera, pixels: NDArray[np.int64], depth: NDArray[n
 
 
 def _seen_points(cameras: Sequence[Camera], random: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Random points of the views' frustums, those first that several cameras see."""
+    """Random points in the views' frustums, those seen by several cameras first."""
     extent = scene_extent(cameras)
     candidates = np.concatenate(
         [_frustum_points(camera, extent, random, 4 * count // len(cameras) + 1) for camera in cameras]
@@ -131,7 +131,7 @@ def _seen_points(cameras: Sequence[Camera], random: np.random.Generator, count: 
 
 
 def _frustum_points(camera: Camera, extent: float, random: np.random.Generator, count: int) -> NDArray[np.float64]:
-    # Even in inverse depth, from a fifth to eight times the cameras' spread.
+    # Uniform in inverse depth, from a fifth to eight times the cameras' spread.
     depth = 1 / random.uniform(1 / (8 * extent), 1 / (0.2 * extent), count)
     (fx, fy), (cx, cy) = camera.focal, camera.principal_point
     x, y = random.uniform(0, camera.width, count), random.uniform(0, camera.height, count)

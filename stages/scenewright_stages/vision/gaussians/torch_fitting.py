@@ -1,7 +1,7 @@
-"""The fitting loop in torch, which `gsplat_fitting` runs on a GPU.
+"""The torch part of the fitting loop, which `gsplat_fitting` runs on a GPU.
 
-Nothing in the loop waits for the device but gsplat itself, which counts its tile lists: views are prepared before,
-losses stay on the device until the end, and Adam runs as one fused kernel per group.
+Only gsplat synchronises with the device, when it counts its tile lists. Views are prepared beforehand, losses stay on
+the device until the end, and Adam runs as one fused kernel per group.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _HALF_WINDOW = 5
 
 @dataclass
 class Momentum:
-    """Adam's moments of all Gaussians between two fits: without them every fit begins with a few blind steps.
+    """Adam's moments of all Gaussians, carried over between two fits so that Adam need not warm up again.
 
     Attributes:
-        steps: that they have seen.
-        moments: first and second by the leaf's name, (N, ...) each.
+        steps: number of steps so far.
+        moments: first and second moments by the leaf's name, (N, ...) each.
     """
 
     steps: float = 0.0
     moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def follow(self, before: GaussianScene, after: GaussianScene) -> None:
-        """Goes on with the rows of `after`: those that are new or elsewhere than before have no past."""
+        """Adapts to the rows of `after`; new and relocated rows start with zero moments."""
         kept = len(before)
         same = (before.means == after.means[:kept]).all(dim=1) & (before.opacity_logits == after.opacity_logits[:kept])
         for name, pair in self.moments.items():
@@ -49,10 +49,10 @@ class Momentum:
 
 
 class Descent:
-    """Gaussians on their way down a loss: leaf tensors, Adam with a rate for each group of them, and noise.
+    """Gaussians being optimised: leaf tensors, Adam with a learning rate per group, and noise.
 
     Args:
-        start: where they begin.
+        start: the initial Gaussians.
         settings: rates, regularisers and noise.
         seed: of the noise.
         momentum: Adam's moments of the same Gaussians.
@@ -63,7 +63,7 @@ class Descent:
     ) -> None:
         self._settings = settings
         self._leaves = _leaves(start)
-        # A tensor: in a recorded step a number would stay what it was.
+        # A tensor, because a recorded step would freeze a Python number.
         self._means_rate = torch.tensor(settings.means_rate, device=start.device)
         self._optimiser = _adam(self._leaves, settings, self._means_rate)
         self._largest = self._leaves["log_scales"].detach() + math.log(settings.largest_growth)
@@ -77,14 +77,14 @@ class Descent:
     def _resume(self, momentum: Momentum) -> None:
         for name, pair in momentum.moments.items():
             leaf, steps = self._leaves[name], torch.tensor(momentum.steps, device=self._means_rate.device)
-            # Harmonics of a higher degree than before have no past.
+            # Newly added harmonics have no moments yet.
             first, second = (torch.zeros_like(leaf) for _ in range(2))
             for whole, each in zip((first, second), pair, strict=True):
                 whole.view(len(leaf), -1)[:, : each[0].numel()] = each.view(len(leaf), -1)
             self._optimiser.state[leaf] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
 
     def momentum(self) -> Momentum:
-        """Adam's moments as they are now."""
+        """Adam's current moments."""
         found = Momentum()
         for name, leaf in self._leaves.items():
             state = self._optimiser.state.get(leaf)
@@ -95,19 +95,19 @@ class Descent:
 
     @property
     def gaussians(self) -> GaussianScene:
-        """As they are now, with a history that leads to the leaves."""
+        """The current Gaussians, with an autograd history back to the leaves."""
         return _scene_of(self._leaves)
 
     def begin(self, iteration: int) -> None:
-        """Sets the rates and draws the noise of step 1 .. iterations."""
+        """Sets the learning rates and draws the noise of step 1 .. iterations."""
         if self._settings.means_decay < 1:
             self._means_rate.fill_(self._settings.means_rate_at(iteration))
         if self._settings.noise > 0:
-            # Not in `step`, which may be recorded: a recording has no generator.
+            # Drawn outside `step`, because a recorded step cannot use a generator.
             self._draws = self._draw()
 
     def step(self) -> None:
-        """Moves against the gradients that the leaves have, and forgets them."""
+        """Takes an optimiser step with the leaves' gradients, and clears them."""
         self._regularise()
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
@@ -133,10 +133,10 @@ class Descent:
 def descend(
     descent: Descent, step: Callable[[int], torch.Tensor], sequence: NDArray[np.int64], on_progress: Progress | None
 ) -> NDArray[np.float32]:
-    """The losses of all iterations.
+    """Runs all iterations and returns their losses.
 
     Args:
-        step: takes a step by one view, given its number, and returns the loss before it.
+        step: takes a step on the view with the given number, and returns the loss before it.
         sequence: the view of each iteration.
     """
     losses = torch.zeros(len(sequence), device=descent.gaussians.device)
@@ -148,7 +148,7 @@ def descend(
 
 
 def rows_of(scene: GaussianScene, rows: NDArray[np.int64]) -> GaussianScene:
-    """These Gaussians alone."""
+    """The Gaussians of these rows."""
     return scene.select(torch.from_numpy(rows).to(scene.device))
 
 
@@ -168,7 +168,7 @@ def _scene_of(leaves: dict[str, torch.Tensor]) -> GaussianScene:
 
 
 def _leaves(scene: GaussianScene) -> dict[str, torch.Tensor]:
-    """Leaf tensors by name; base and higher split the harmonics, which learn at different rates."""
+    """Leaf tensors by name; `base` and `higher` split the harmonics, which have different learning rates."""
     tensors = dict(scene.tensors)
     harmonics = tensors.pop("spherical_harmonics")
     tensors |= {"base": harmonics[:, :1], "higher": harmonics[:, 1:]}
@@ -186,12 +186,12 @@ def _adam(
         "base": settings.harmonics_rate,
         "higher": settings.harmonics_rate * settings.higher_harmonics_factor,
     }
-    # A leaf without elements takes no part: fused kernels have nothing to launch for it.
+    # Leave out empty leaves, because fused kernels cannot launch for them.
     groups = [{"params": [leaves[name]], "lr": rate} for name, rate in rates.items() if leaves[name].numel()]
     if not groups:
         groups = [{"params": [leaves["means"]], "lr": means_rate}]
     on_device = leaves["means"].is_cuda
-    # Capturable: the number of steps is kept on the device, for a recorded step counts on.
+    # Capturable keeps the step count on the device, so that a recorded step increments it.
     return torch.optim.Adam(
         groups, betas=settings.adam_betas, eps=settings.adam_epsilon, fused=on_device, capturable=on_device
     )
@@ -199,7 +199,7 @@ def _adam(
 
 @dataclass(frozen=True)
 class Judged:
-    """A scalar loss and its gradients by a rendering's tensors, of their shapes; None where it does not depend."""
+    """A scalar loss and its gradients by a rendering's tensors, in their shapes; None if it does not depend on one."""
 
     loss: torch.Tensor
     by_rgb: torch.Tensor
@@ -209,7 +209,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A view on the device with everything that does not change between iterations.
+    """A view on the device with everything that is constant between iterations.
 
     colour (1, 3, H, W); supervised (H, W) bool, mask the same as float; mean, square (1, 3, H, W): blurred colour and
     its square; depth, depth_weight (H, W).
@@ -251,9 +251,9 @@ class Target:
     def loss(self, rendering: Rendering) -> Judged:
         """The loss of a one-camera rendering; see `optimisation.OptimisationSettings`.
 
-        The gradients are written out: autograd through the formulas would launch several times as many kernels.
+        The gradients are hand-written, because autograd would launch several times as many kernels.
         """
-        # Unsupervised pixels equal the target, so the sums need no mask. In planes, which is faster to blur.
+        # Unsupervised pixels equal the target, so the sums need no mask. Channel planes are faster to blur.
         picture = torch.where(self.supervised, rendering.rgb.permute(0, 3, 1, 2), self.colour).contiguous()
         total, by_picture = _colour_term(picture - self.colour, self.settings.beta)
         if self.settings.ssim_weight > 0:
@@ -277,7 +277,7 @@ class Target:
     def _similarity(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over supervised pixels of the channel mean of SSIM, and its gradient.
 
-        Three blurs of three channels forward and three back, each pass one depthwise convolution.
+        It blurs three channels three times forward and three times backward, each pass one depthwise convolution.
         """
         moments = blur(torch.cat([picture, picture * picture, picture * self.colour], dim=1), _HALF_WINDOW)
         mean_x, square_x, product = moments.chunk(3, dim=1)
@@ -293,7 +293,7 @@ def _colour_term(difference: torch.Tensor, beta: float) -> tuple[torch.Tensor, t
     if beta == 0:
         return difference.abs().sum() / 3, difference.sign() / 3
     bounded = difference.clamp(-beta, beta)
-    # bounded * (difference - bounded / 2) is quadratic inside and linear outside of beta.
+    # bounded * (difference - bounded / 2) is quadratic within beta and linear outside.
     total = (bounded * torch.add(difference, bounded, alpha=-0.5)).sum()
     return total / (3 * beta), bounded / (3 * beta)
 

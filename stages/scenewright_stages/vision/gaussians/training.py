@@ -1,9 +1,8 @@
-"""Trains a scene of Gaussians from posed photographs: start points, growth, and durable state between segments.
+"""Trains a Gaussian scene from posed photographs, with densification and resumable state between segments.
 
-A training runs in segments of a fixed number of steps. Between two segments Gaussians that died move to where others
-are (as in MCMC densification, Kheradmand et al. 2024), and new ones are put where the pictures are still wrong. All
-that a segment depends on is the scene and its number, so a process that is killed continues at the last segment and
-ends with the same bytes.
+Training runs in segments of a fixed number of steps. Between segments, dead Gaussians are relocated to living ones (as
+in MCMC densification, Kheradmand et al. 2024) and new ones are added where the error is large. A segment depends only
+on the scene and its number, so a killed process resumes at the last segment and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -36,22 +35,23 @@ _FULL_FROM = 0.5
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train.
+    """Training settings.
 
     Attributes:
-        steps: in all.
-        segment: steps between two changes of the number of Gaussians, and between two states.
-        maximum: Gaussians at most.
-        growth: share of Gaussians that a change adds at most.
+        steps: total number.
+        segment: steps between two densifications, and between two saved states.
+        maximum: maximum number of Gaussians.
+        growth: maximum share of Gaussians that one densification adds.
         growth_until: share of the steps after which none are added.
-        harmonics_degree: of the finished scene, 0 to 3; one more after each quarter of the steps.
+        harmonics_degree: of the finished scene, 0 to 3; rises by one after each quarter of the steps.
         means_rate: learning rate of the means relative to the scene's extent (gsplat's).
-        exploration: train as 3DGS-MCMC does (see `mcmc`), with noise, regularisers, and new Gaussians on living ones.
-            Without it new ones are put where the pictures are still wrong.
-        coarse: how many times smaller the first pictures are. Their size doubles in equal times until
-            half of the steps are done, and there are at most as many times fewer Gaussians as a side has fewer pixels
-            (in the manner of DashGaussian, Chen et al. 2025): early steps have nothing fine to learn yet.
-        coverage_weight: of what is not covered (see `OptimisationSettings`). Without it dark places wear thin.
+        exploration: train as 3DGS-MCMC (see `mcmc`), with noise, regularisers, and new Gaussians on living ones.
+            Otherwise new ones are added where the error is large.
+        coarse: downscaling factor of the first images. The image size doubles in equal intervals until half of the
+            steps are done, and the number of Gaussians is limited in proportion to the side length (similar to
+            DashGaussian, Chen et al. 2025), because early steps learn no fine detail.
+        coverage_weight: weight of uncovered pixels (see `OptimisationSettings`). Without it dark areas become
+            transparent.
     """
 
     steps: int = 2000
@@ -70,7 +70,7 @@ class TrainingSettings:
         return -(-self.steps // self.segment)
 
     def optimisation(self, number: int, extent: float) -> OptimisationSettings:
-        """Settings of a segment; the rate of the means falls to a hundredth over the whole training."""
+        """Settings of a segment; the means' learning rate decays to a hundredth over the whole training."""
         start = number * self.segment
         steps = min(self.segment, self.steps - start)
         exploring = float(self.exploration)
@@ -84,18 +84,18 @@ class TrainingSettings:
             means_decay=0.01 ** (steps / self.steps),
             loss="l1",
             coverage_weight=self.coverage_weight,
-            # Longer memories overshoot in the first steps of a segment.
+            # Larger betas overshoot in the first steps of a segment.
             adam_betas=(0.9, 0.99),
         )
 
     def shrinkage(self, number: int) -> int:
-        """How many times smaller the pictures of a segment are."""
+        """Downscaling factor of the images in a segment."""
         levels = self.coarse.bit_length() - 1
         share = number * self.segment / self.steps
         return max(1, self.coarse >> int(share / _FULL_FROM * levels))
 
     def room(self, count: int, number: int) -> int:
-        """How many Gaussians the change after a segment may add to `count`."""
+        """How many Gaussians the densification after a segment may add to `count`."""
         return max(0, min(self.maximum // self.shrinkage(number + 1) - count, int(self.growth * count) + 1))
 
     def degree(self, number: int) -> int:
@@ -117,22 +117,22 @@ def train(
     done: int = 0,
     on_segment: OnSegment | None = None,
 ) -> GaussianScene:
-    """The trained scene.
+    """Trains a scene.
 
     Args:
-        start: where Gaussians begin, or the scene of an earlier segment.
-        views: to fit, with weights and shares.
-        seed: of all draws; equal arguments give equal bytes on the CPU.
-        done: steps that the scene has already had, a multiple of the segment.
-        on_segment: may keep the scene as a state.
+        start: initial points, or the scene of an earlier segment.
+        views: training views, with weights and shares.
+        seed: of all random draws; equal arguments give equal bytes on the CPU.
+        done: steps already taken, a multiple of the segment.
+        on_segment: called after each segment; may save the scene as state.
 
     Raises:
-        ValueError: without views.
+        ValueError: there are no views.
     """
     scene = start.scene() if isinstance(start, Start) else start
     scene = scene.to(renderer.device)
     extent = scene_extent([view.camera for view in views])
-    # Kept while the process lives: a GPU's sums are never the same twice, so a continued training need not be either.
+    # Momentum is not saved: GPU sums are not deterministic anyway, so a resumed training need not be identical.
     momentum = Momentum() if renderer.name != "cpu" else None
     smaller = lru_cache(maxsize=1)(lambda times: [shrunk(view, times, renderer.device) for view in views])
     for number in range(done // settings.segment, settings.segments()):
@@ -160,7 +160,7 @@ def train(
 
 
 def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScene:
-    """The scene with its dead Gaussians put beside living ones, which then share their opacity and size."""
+    """The scene with dead Gaussians moved onto living ones, which then share their opacity and size."""
     opacity = torch.sigmoid(scene.opacity_logits).detach().cpu().numpy().astype(np.float64)
     dead = np.flatnonzero(~(opacity > _DEAD_OPACITY))
     alive = np.flatnonzero(opacity > _DEAD_OPACITY)
@@ -171,7 +171,7 @@ def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScen
     device = scene.device
     shared, counts = np.unique(chosen, return_counts=True)
     index = torch.from_numpy(shared).to(device)
-    # n Gaussians on one place cover as much as the one before: 1 - (1 - o)^(1 / n).
+    # n Gaussians in one place cover as much as the original: 1 - (1 - o)^(1 / n).
     split = 1 - (1 - opacity[shared]) ** (1 / (counts + 1))
     logits = np.log(split / (1 - split)).astype(np.float32)
     tensors["opacity_logits"][index] = torch.from_numpy(logits).to(device)
@@ -191,12 +191,12 @@ def grown(
     random: np.random.Generator,
     renderer: Renderer,
 ) -> GaussianScene:
-    """The scene with `room` new Gaussians on the surfaces that are seen wrong in some of the views."""
+    """The scene with `room` new Gaussians on surfaces with a large error in some of the views."""
     if room == 0:
         return scene
     picked = random.permutation(len(views))[:_VIEWS_PER_GROWTH]
     each = max(1, room // len(picked))
-    # Each view adds at least one, which may be more than there is room for.
+    # Each view adds at least one, so trim to the available room.
     parts = [scene, *(_added(scene, views[int(number)], each, random, renderer) for number in picked)]
     return GaussianScene.concatenate(parts).select(slice(0, len(scene) + room))
 
@@ -205,7 +205,7 @@ def grown(
 def _added(
     scene: GaussianScene, view: View, count: int, random: np.random.Generator, renderer: Renderer
 ) -> GaussianScene:
-    """Gaussians of a pixel's size in the view's colours, drawn where the error is large."""
+    """Pixel-sized Gaussians in the view's colours, sampled where the error is large."""
     rendering = renderer.render(scene, [view.camera])
     depth = rendering.depth[0].cpu().numpy().astype(np.float64)
     error = (rendering.rgb[0] - view.srgb.to(rendering.rgb)).abs().mean(dim=-1).cpu().numpy().astype(np.float64)
@@ -221,7 +221,7 @@ def _added(
 
 
 def shrunk(view: View, times: int, device: torch.device) -> View:
-    """The view on a device, `times` smaller; pixels that are supervised only in part are left out."""
+    """The view on a device, downscaled by `times`; masks out partly supervised pixels."""
     width, height = (max(1, side // times) for side in (view.camera.width, view.camera.height))
     mask, depth = (None if each is None else each.to(device) for each in (view.mask, view.depth))
     srgb = view.srgb.to(device)
@@ -236,7 +236,7 @@ def shrunk(view: View, times: int, device: torch.device) -> View:
 
 
 def weighted(views: Sequence[View], weight: float, share: float) -> list[View]:
-    """The views with another weight, which together are drawn `share` times as often as one view."""
+    """The views with a new weight; together they are drawn `share` times as often as one view."""
     return [replace(view, weight=weight, share=share / len(views)) for view in views]
 
 

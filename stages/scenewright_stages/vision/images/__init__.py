@@ -1,4 +1,4 @@
-"""Reading hostile image files, and bringing them to the size a pipeline works at."""
+"""Reads untrusted image files, and resizes them to a pipeline's working size."""
 
 from scenewright_stages.vision.images.decoding import ImageError, ImageProblem
 from scenewright_stages.vision.images.loading import ImageLimits, LoadedImage, load_sample, load_srgb

@@ -1,7 +1,7 @@
-"""From an opened Pillow image to float sRGB and alpha, in the orientation of the file; and why an image is refused.
+"""Decodes an opened Pillow image to float sRGB and alpha, in the file's orientation; defines the error for bad images.
 
-Each source mode has one documented path. Images of 16 bits a channel are decoded by OpenCV, because
-Pillow reduces 16-bit colour to its high byte.
+Each source mode has one documented path. OpenCV decodes images with 16 bits per channel, because Pillow reduces 16-bit
+colour to its high byte.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COLOUR_MODES = {"1", "L", "P", "RGB", "RGBX", "YCbCr", "LAB", "HSV"} | _ALPHA_M
 
 
 class ImageError(ValueError):
-    """An image cannot be used; the text names the image, what is wrong and the remedy.
+    """An image is unusable; the text names the image, the problem and the remedy.
 
     Attributes:
         reason: stable, machine-readable kind of problem.
@@ -54,7 +54,7 @@ class ImageError(ValueError):
 
     @property
     def sample_reason(self) -> str:
-        """The reason in the form of a record's, such as ``ImageTruncated``."""
+        """The reason in a record's form, such as ``ImageTruncated``."""
         return "Image" + "".join(part.capitalize() for part in self.reason.split("-"))
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """srgb (H, W, 3) and alpha (H, W) or None, float32 in [0, 1]; notes on what was done."""
+    """srgb (H, W, 3) and alpha (H, W) or None, float32 in [0, 1]; notes on conversions."""
 
     srgb: Float32Array
     alpha: Float32Array | None
@@ -96,7 +96,7 @@ def decode(image: Image.Image, data: bytes) -> Decoded:
 
 
 def bits_per_channel(image: Image.Image, data: bytes) -> int:
-    """Bits of each channel in the file, from its header; 8 where the format cannot hold more."""
+    """Bits per channel in the file, from its header; 8 if the format cannot hold more."""
     if image.format == "PNG":
         return data[_PNG_BIT_DEPTH_OFFSET]
     if image.format == "TIFF":
@@ -117,7 +117,7 @@ def _from_8_bit(image: Image.Image, profile: bytes | None, notes: tuple[str, ...
 
 
 def _from_cmyk(image: Image.Image, profile: bytes | None) -> Decoded:
-    """With the embedded press profile, or else by (1 - ink) * (1 - black)."""
+    """Converts by the embedded press profile, or by (1 - ink) * (1 - black) without one."""
     if profile:
         converted, note = _to_srgb(image, profile)
     else:
@@ -143,7 +143,7 @@ def _inverted_if_white_is_zero(image: Image.Image, grey: Float32Array) -> Float3
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """The image in sRGB, and a note; an unusable profile is ignored and said so."""
+    """The image in sRGB, and a note; ignores an unusable profile and notes that."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _profile_mode(source.profile.xcolor_space.strip(), image)

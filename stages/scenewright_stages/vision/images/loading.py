@@ -1,7 +1,7 @@
-"""Loading images from untrusted sources.
+"""Loads images from untrusted sources.
 
-What is refused is refused before its pixels are decoded wherever the header tells, so a decompression
-bomb costs no memory. What is accepted comes out in one form, whatever the file held.
+Bad images are refused from the header where possible, before decoding, so a decompression bomb costs no memory.
+Accepted images always have the same form, regardless of the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FOCAL_PER_DIAGONAL = (0.15, 12.0)  # fisheye to long telephoto; anything else i
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted: sides in pixels, pixels in all, bytes of the file."""
+    """Limits: side lengths in pixels, total pixels, and file size in bytes."""
 
     min_side: int = 16
     max_pixels: int = 80_000_000
@@ -43,16 +43,15 @@ DEFAULT_LIMITS = ImageLimits()
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """A photograph in one form.
+    """A loaded photograph.
 
     Attributes:
-        srgb: (H, W, 3) float32 in [0, 1], upright; transparent parts composited on white (in sRGB, as
-            viewers do).
+        srgb: (H, W, 3) float32 in [0, 1], upright; transparent parts composited on white (in sRGB, as viewers do).
         alpha: (H, W) float32 in [0, 1] if the file has transparency.
-        focal_pixels: focal length from EXIF's 35 mm equivalent, for these pixels; None if not given.
+        focal_pixels: focal length in pixels, from EXIF's 35 mm equivalent; None if not given.
         source_format, source_mode: Pillow's names of the file format and the pixel format.
-        bits: bits a channel in the file.
-        notes: what was done that a user may want to know.
+        bits: bits per channel in the file.
+        notes: conversions that a user may want to know about.
     """
 
     srgb: Float32Array
@@ -73,7 +72,7 @@ class LoadedImage:
 
     @property
     def horizontal_degrees(self) -> float | None:
-        """Horizontal field of view by EXIF, degrees."""
+        """Horizontal field of view from EXIF, degrees."""
         if self.focal_pixels is None:
             return None
         return float(np.degrees(2 * np.arctan(self.width / 2 / self.focal_pixels)))
@@ -85,7 +84,7 @@ def load_srgb(
     """Reads an image from a file or from its bytes; name is used in errors.
 
     Raises:
-        ImageError: with a reason, what is wrong and the remedy, for anything that cannot be used.
+        ImageError: the image is unusable; has a reason, a message and a remedy.
     """
     label = name or ("image" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else _read(Path(source), label, limits)
@@ -96,7 +95,7 @@ def load_srgb(
 
 
 def load_sample(path: Path) -> LoadedImage:
-    """`load_srgb` for a stage: a file that cannot be used fails its sample, not the shard.
+    """`load_srgb` for stages: an unusable file fails its sample, not the shard.
 
     Raises:
         SampleError: with the reader's reason, such as ``ImageTruncated``.
@@ -133,7 +132,7 @@ def _too_many_bytes(label: str, size: int, limits: ImageLimits) -> ImageError:
 
 
 def _opened(data: bytes, label: str) -> Image.Image:
-    """The image with only its header read."""
+    """Opens the image and reads only its header."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -182,7 +181,7 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
 
 
 def _decoded(image: Image.Image, data: bytes, label: str) -> Decoded:
-    """Pillow decodes every file completely, which finds truncation even where OpenCV keeps quiet."""
+    """Decodes the image; Pillow always decodes the whole file, which detects truncation that OpenCV ignores."""
     try:
         _check_png_checksums(image, data)
         image.load()
@@ -199,7 +198,7 @@ def _decoded(image: Image.Image, data: bytes, label: str) -> Decoded:
 
 
 def _check_png_checksums(image: Image.Image, data: bytes) -> None:
-    """Pillow skips the checksums of pixel data when it decodes; its verification uses the file up."""
+    """Verifies the checksums of pixel data, which Pillow skips when decoding."""
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as copy:
             copy.verify()

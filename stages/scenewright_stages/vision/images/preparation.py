@@ -1,7 +1,7 @@
 """Working sizes: multiples of 32 without distortion, and canvases for outpainting.
 
-Nothing is stretched: an image is scaled by one factor and cropped centrally to the nearest shape whose
-sides are multiples of 32, and the exact source window is kept so that cameras and depth maps follow.
+Images are never stretched: an image is scaled uniformly and centre-cropped to the nearest shape whose sides are
+multiples of 32. The exact source window is kept, so that cameras and depth maps can be adjusted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class PixelWindow:
     """A window of a source image and the size it is resampled to.
 
     Attributes:
-        left, top: corner in source pixels, not necessarily whole.
-        scale: target pixels per source pixel, the same in both directions.
+        left, top: corner in source pixels, possibly fractional.
+        scale: target pixels per source pixel, equal in both directions.
         width, height: size in target pixels.
     """
 
@@ -99,7 +99,7 @@ class Canvas:
         )
 
     def hole(self) -> NDArray[np.bool_]:
-        """(height, width) bool: true where there is no image yet."""
+        """(height, width) bool: true outside the image."""
         hole = np.ones((self.height, self.width), np.bool_)
         hole[self.inner] = False
         return hole
@@ -108,7 +108,7 @@ class Canvas:
         """(height, width, 3) float32: the image in its place, zero elsewhere.
 
         Raises:
-            ValueError: if srgb has not the size the canvas was made for.
+            ValueError: the image's size differs from the canvas's inner size.
         """
         expected = (self.inner_height, self.inner_width, 3)
         if srgb.shape != expected:
@@ -129,8 +129,8 @@ class Canvas:
 def prepare(srgb: Float32Array, max_resolution: int) -> PreparedImage:
     """An image at working size; see `prepared_window`.
 
-    srgb is (H, W, 3) float32 in [0, 1]. Resampling is Lanczos-3, widened to the pixel footprint when it
-    shrinks, on sRGB values and clipped to [0, 1].
+    srgb is (H, W, 3) float32 in [0, 1]. Resamples sRGB values with Lanczos-3, antialiased when shrinking, and clips to
+    [0, 1].
 
     Raises:
         ValueError: if max_resolution is below 32.
@@ -140,10 +140,10 @@ def prepare(srgb: Float32Array, max_resolution: int) -> PreparedImage:
 
 
 def prepared_window(width: int, height: int, max_resolution: int) -> PixelWindow:
-    """The central window of a width x height image that is worked on.
+    """The central window of a width x height image that becomes the working image.
 
-    Both sides of the result are multiples of 32 and at most max_resolution. Images are not enlarged,
-    except to the least side of 32. Of the shapes next to the exact one, that which crops least wins.
+    Both sides of the result are multiples of 32 and at most max_resolution. Images are never enlarged, except to the
+    minimum side of 32. Of the candidate shapes, the one that crops least wins.
     """
     if max_resolution < SIZE_MULTIPLE:
         raise ValueError(f"max_resolution {max_resolution} must be at least {SIZE_MULTIPLE}")
@@ -155,11 +155,11 @@ def prepared_window(width: int, height: int, max_resolution: int) -> PixelWindow
 
 
 def outpaint_canvas(width: int, height: int, expansion_percent: float) -> Canvas:
-    """The canvas that gives a width x height image expansion_percent more on each axis.
+    """The canvas that enlarges a width x height image by expansion_percent along each axis.
 
-    expansion_percent is a fraction (0.3 adds 15 % at each side). Sides are rounded to the nearest
-    multiple of 32 that is not smaller than the image, and at least one multiple larger if anything is
-    to be added; the image is centred after the rounding.
+    expansion_percent is a fraction (0.3 adds 15 % on each side). Sides are rounded to the nearest multiple of 32 that
+    is not smaller than the image, and grow by at least one multiple if the expansion is not zero. The image is centred
+    after rounding.
 
     Raises:
         ValueError: if expansion_percent is negative or not finite.
@@ -184,7 +184,7 @@ def resample(srgb: Float32Array, window: PixelWindow) -> Float32Array:
 
 
 def _inside(box: Box, width: int, height: int) -> Box:
-    """The box without the rounding error by which it may leave the image."""
+    """The box clamped to the image, which it may exceed by a rounding error."""
     left, top, right, bottom = box
     return left, top, min(right, width), min(bottom, height)
 

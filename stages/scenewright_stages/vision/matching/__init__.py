@@ -1,1 +1,1 @@
-"""Finds an object of one photo in other pictures: by its edges and colours, then by a graph cut."""
+"""Finds the object of one photo in other images: by its edges and colours, then by a graph cut."""

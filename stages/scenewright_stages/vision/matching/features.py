@@ -1,7 +1,7 @@
-"""What a picture looks like around each of its places, whatever the light: directions of edges, and relative colours.
+"""Dense image features that are invariant to lighting: edge directions and relative colours.
 
-Both are read from logarithms of the colours, in which another light only adds something. The search and the fine
-alignment compare pictures by these features; a cell of them covers a few pixels.
+Both are computed from log colours, where a change of light is only an offset. The search and the fine alignment compare
+images by these features; a feature cell covers a few pixels.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NEIGHBOURHOOD = 2.5
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Features of a picture on a grid.
+    """Features of an image on a grid.
 
     Attributes:
-        edges: (h, w, 8) float32, strength of each direction less their mean; at most about 1 in length.
+        edges: (h, w, 8) float32, strength of each direction minus the mean; norm at most about 1.
         colours: (h, w, 3) float32, logarithms of the mean sRGB values.
     """
 
@@ -37,11 +37,11 @@ class Features:
 
 
 def features_of(srgb: Floats, cell: int) -> Features:
-    """The features of a picture whose sides are multiples of `cell` pixels.
+    """The features of an image whose sides are multiples of `cell` pixels.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
-        cell: pixels of a cell's side.
+        cell: side of a cell in pixels.
     """
     logs = np.log(np.maximum(srgb, 0) + np.float32(_DARK))
     size = (srgb.shape[1] // cell, srgb.shape[0] // cell)

@@ -1,8 +1,8 @@
-"""Finds the object of one photo in another picture, and says how sure that is.
+"""Finds the object of one photo in another image, with a calibrated score.
 
-The object's stencils and local features propose where it may be, every proposal is aligned finely, the best is scored,
-and a graph cut follows the picture's own edges around it. The score is calibrated: from one half on it is more likely
-that the object is there than not, on scenes with other things in its colours.
+Templates and local features propose poses, every proposal is finely aligned, the best one is scored, and a graph cut
+follows the image's edges around it. The score is calibrated on scenes with distractors in the object's colours: above
+0.5 the object is more likely present than absent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WEIGHTS = (-9.0, 7.0, 11.0, 2.0)
 
 
 class ObjectFinder:
-    """Looks for one object in many pictures. Calls may come from several threads at once.
+    """Looks for one object in many images. Thread-safe.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1], a photo of the object.
@@ -50,7 +50,7 @@ class ObjectFinder:
         self._templates: dict[int, tuple[Template, ...]] = {}
 
     def find(self, srgb: Floats) -> Found:
-        """The place that fits best, whether or not the object is there.
+        """The best matching place, whether or not the object is there.
 
         Args:
             srgb: (H, W, 3) float32 in [0, 1].
@@ -63,7 +63,7 @@ class ObjectFinder:
         return Found(cut_out(srgb, pose), certainty(pose), pose)
 
     def _by_local_features(self, srgb: Floats, factor: tuple[float, float]) -> list[Pose]:
-        """The pose on which local features agree, if any, in the picture that is searched; they need a finer one."""
+        """The pose on which local features agree, if any, in pixels of the search image; they use a finer image."""
         finer, fine = _work_picture(srgb, _FINE_SIDE)
         matched = matched_features(self._views[0], finer)
         if matched is None:
@@ -71,7 +71,7 @@ class ObjectFinder:
         return [replace(matched, move=joined(scaled(factor[0] / fine[0], factor[1] / fine[1]), matched.move))]
 
     def _stencils(self, side: int) -> tuple[Template, ...]:
-        """Of every view and size for pictures with that shorter side."""
+        """Templates of every view and size, for images with that shorter side."""
         if side not in self._templates:
             self._templates[side] = tuple(
                 template_of(view, size * side, CELL) for view in self._views for size in _SIZES
@@ -81,12 +81,12 @@ class ObjectFinder:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        alpha: (H, W) float32 matte of the place that fits best.
-        score: that the object is there, in [0, 1].
-        pose: how it lies there.
+        alpha: (H, W) float32 matte of the best matching place.
+        score: probability that the object is there, in [0, 1].
+        pose: its pose there.
     """
 
     alpha: Floats
@@ -95,7 +95,7 @@ class Found:
 
 
 def certainty(pose: Pose) -> float:
-    """That the object is there, in [0, 1], from the parts of an aligned pose's likeness."""
+    """Probability in [0, 1] that the object is there, from the components of an aligned pose's likeness."""
     likeness = pose.likeness
     if likeness is None:
         return 0.0
@@ -104,7 +104,7 @@ def certainty(pose: Pose) -> float:
 
 
 def cut_out(srgb: Floats, pose: Pose) -> Floats:
-    """(H, W) float32 matte around a pose: certain deep inside its outline, none far outside, by a graph cut between."""
+    """(H, W) float32 matte around a pose: 1 deep inside its outline, 0 far outside, and a graph cut in between."""
     height, width = srgb.shape[:2]
     outline = np.asarray(cv2.warpAffine(pose.view.alpha, pose.move, (width, height), flags=cv2.INTER_AREA), np.float32)
     columns, rows = (np.flatnonzero((outline > 0.5).any(axis=axis)) for axis in (0, 1))
@@ -127,7 +127,7 @@ def cut_out(srgb: Floats, pose: Pose) -> Floats:
 
 
 def _followed(small: NDArray[np.uint8], expected: Mask, side: float) -> Mask:
-    """The expected silhouette moved to the picture's edges near it."""
+    """The expected silhouette snapped to nearby image edges."""
     inside = expected.astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     marks = np.where(expected, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
@@ -139,7 +139,7 @@ def _followed(small: NDArray[np.uint8], expected: Mask, side: float) -> Mask:
 
 
 def _work_picture(srgb: Floats, side: int = _WORK_SIDE) -> tuple[Floats, tuple[float, float]]:
-    """The picture at the size at which it is searched, in whole cells, and its pixels over the picture's."""
+    """The image at search size, in whole cells, and the scale factors."""
     factor = min(1.0, side / max(srgb.shape[:2]))
     width, height = (max(8 * CELL, round(each * factor / CELL) * CELL) for each in (srgb.shape[1], srgb.shape[0]))
     shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR

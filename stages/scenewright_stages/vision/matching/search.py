@@ -1,7 +1,7 @@
-"""Where the object may be in a picture, and how it lies there.
+"""Searches for the object's pose in an image.
 
-Candidates come from two searches: the object's stencils at every place and size, and local features (SIFT) that agree
-on one movement, which also finds an object that lies turned in the picture. Each candidate is then aligned finely.
+Candidates come from two searches: templates at every position and size, and local features (SIFT) that agree on one
+transform, which also finds rotated objects. Each candidate is then finely aligned.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _RATIO = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """A view of the object in a picture.
+    """A pose of the object in an image.
 
     Attributes:
-        view: which.
-        move: (2, 3) matrix from pixels of the view to pixels of the picture.
-        score: of the place.
-        likeness: its parts; None before the fine alignment.
-        matches: local features that agree with it.
+        view: the view of the object.
+        move: (2, 3) affine matrix from pixels of the view to pixels of the image.
+        score: of the position.
+        likeness: its components; None before the fine alignment.
+        matches: number of local features that agree with it.
     """
 
     view: View
@@ -59,18 +59,18 @@ class Pose:
 
     @property
     def centre(self) -> NDArray[np.float64]:
-        """x, y in the picture."""
+        """x, y in the image."""
         height, width = self.view.alpha.shape
         return np.asarray(self.move @ np.array([width / 2, height / 2, 1.0]))
 
     @property
     def side(self) -> float:
-        """Longer side of the object in the picture, about."""
+        """Approximate longer side of the object in the image."""
         return self.view.extent * math.sqrt(abs(float(np.linalg.det(self.move[:, :2]))))
 
 
 def places(features: Features, templates: Sequence[Template]) -> list[Pose]:
-    """The best places of all stencils, best first, each once."""
+    """The best positions over all templates, best first, without duplicates."""
     compared = PlaceScores(features, max(max(each.outline.shape) for each in templates))
     found: list[Pose] = []
     for template in templates:
@@ -88,7 +88,7 @@ def places(features: Features, templates: Sequence[Template]) -> list[Pose]:
 
 
 def matched_features(view: View, srgb: Floats) -> Pose | None:
-    """The movement on which local features agree, or None."""
+    """The transform on which local features agree, or None."""
     sift = cv2.SIFT_create(nfeatures=1500, contrastThreshold=0.02)  # type: ignore[attr-defined]
     inside = (view.alpha > 0.9).astype(np.uint8) * 255
     own_points, own = sift.detectAndCompute(_grey(view.srgb), inside)
@@ -110,11 +110,11 @@ def matched_features(view: View, srgb: Floats) -> Pose | None:
 
 
 def best_pose(candidates: Sequence[Pose], srgb: Floats) -> Pose:
-    """The candidate that is most like the picture once it is aligned with it.
+    """The candidate with the highest likeness after fine alignment.
 
     Args:
         candidates: at least one.
-        srgb: (H, W, 3) float32 in [0, 1], the picture that they were found in.
+        srgb: (H, W, 3) float32 in [0, 1], the searched image.
     """
     views = {pose.view.yaw: pose.view for pose in candidates}
     fine = {yaw: template_of(view, _FINE_SIDE, _FINE_CELL) for yaw, view in views.items()}
@@ -129,28 +129,28 @@ def best_pose(candidates: Sequence[Pose], srgb: Floats) -> Pose:
 
 
 class _Alignment:
-    """The search for the affine movement at which the object and a place of the picture are most alike."""
+    """Optimises the affine transform that maximises the likeness of the object and the image."""
 
     def __init__(self, pose: Pose, template: Template, srgb: Floats) -> None:
         self._pose, self._template = pose, template
         frame, self._to_picture = _cropped(srgb, pose, _FINE_SIDE / pose.side)
         self._features = features_of(frame, _FINE_CELL)
         size = self._template.scale
-        # From pixels of the template to pixels of the frame.
+        # Maps pixels of the template to pixels of the frame.
         self._start = joined(_inverted(self._to_picture), joined(pose.move, scaled(1 / size, 1 / size)))
         self._best: Matrix = np.zeros(6)
         self.likeness = _compared(self._template, self._features, self._start)
 
     @property
     def pose(self) -> Pose:
-        """With the best movement so far."""
+        """The pose with the best transform so far."""
         size = self._template.scale
         moved = joined(self._start, _change(self._best, self._template))
         move = joined(self._to_picture, joined(moved, scaled(size, size)))
         return replace(self._pose, move=move, score=self.likeness.total, likeness=self.likeness)
 
     def improve(self, steps: Matrix) -> None:
-        """Better parameters by steps of one size along each of them in turn."""
+        """Improves the parameters by coordinate descent with fixed steps."""
         for number in [*range(6), 0, 1, 2]:
             for sign in (1.0, -1.0):
                 tried = self._best.copy()
@@ -162,7 +162,7 @@ class _Alignment:
 
 
 def _compared(template: Template, features: Features, move: Matrix) -> Similarity:
-    """Of the template and what the frame shows where the movement takes its cells."""
+    """Similarity of the template and the frame under a transform."""
     height, width = template.outline.shape
     middles = _FINE_CELL / 2 - 0.5
     x, y = (np.arange(count, dtype=np.float64) * _FINE_CELL + middles for count in (width, height))
@@ -178,7 +178,7 @@ def _compared(template: Template, features: Features, move: Matrix) -> Similarit
 
 
 def _change(parameters: Matrix, template: Template) -> Matrix:
-    """(2, 3) movement of the template about its middle."""
+    """(2, 3) transform of the template about its centre."""
     right, down, size, turn, tall, slant = (float(each) for each in parameters)
     cosine, sine = math.cos(turn), math.sin(turn)
     linear = math.exp(size) * np.array([[cosine, -sine], [sine, cosine]])
@@ -188,7 +188,7 @@ def _change(parameters: Matrix, template: Template) -> Matrix:
 
 
 def _cropped(srgb: Floats, pose: Pose, factor: float) -> tuple[Floats, Matrix]:
-    """The picture around a pose, scaled by `factor`, and the movement from its pixels to those of the picture."""
+    """The image around a pose, scaled by `factor`, and the transform from its pixels to those of the image."""
     reach = round(_FINE_SIDE * 1.1 / _FINE_CELL) * _FINE_CELL
     left, top = (float(each) - reach / factor for each in pose.centre)
     to_picture = np.array([[1 / factor, 0, left], [0, 1 / factor, top]])
@@ -200,7 +200,7 @@ def _cropped(srgb: Floats, pose: Pose, factor: float) -> tuple[Floats, Matrix]:
 
 
 def joined(second: Matrix, first: Matrix) -> Matrix:
-    """(2, 3) the movement `first`, then `second`."""
+    """(2, 3) composition: `first`, then `second`."""
     return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
@@ -210,7 +210,7 @@ def _inverted(move: Matrix) -> Matrix:
 
 
 def scaled(across: float, down: float) -> Matrix:
-    """The movement of pixels whose picture is resized by these factors: pixels count from their middles."""
+    """The pixel transform of resizing an image by these factors, for pixel centres at whole numbers."""
     return np.array([[across, 0.0, (across - 1) / 2], [0.0, down, (down - 1) / 2]])
 
 
@@ -219,7 +219,7 @@ def _grey(srgb: Floats) -> NDArray[np.uint8]:
 
 
 def _distinct(found: Sequence[Pose]) -> list[Pose]:
-    """The best of those that lie at about the same place with about the same size."""
+    """Non-maximum suppression: the best pose among those of similar position and size."""
     kept: list[Pose] = []
     for pose in sorted(found, key=lambda each: -each.score):
         near = (

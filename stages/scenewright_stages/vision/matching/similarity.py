@@ -1,8 +1,8 @@
-"""How alike the object and a place of a picture are: in edges, in the pattern of colours, and in their hue.
+"""Similarity between the object and a place in an image: by edges, colour pattern and hue.
 
-The search asks for every place at once (:class:`PlaceScores`), the fine alignment for one place at a time
-(:func:`similarity`); both by the same measures. Another light changes neither: a factor on a colour channel is taken
-out of the pattern, and hues may differ a little.
+The search scores all places at once (:class:`PlaceScores`), the fine alignment one place at a time
+(:func:`similarity`), with the same measures. Both tolerate a change of light: the pattern ignores per-channel gains,
+and hues may differ slightly.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PLAIN = 0.25
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike two things are, each about 1 for the same thing and about 0 for unrelated ones.
+    """Similarity components, each about 1 for the same object and about 0 for unrelated ones.
 
     Attributes:
-        edges: directions of edges, the outline included.
-        inner: the same without the outline, which many things share; of a plain object that of all edges.
-        pattern: of the colours; plain places have any object's.
+        edges: edge directions, including the outline.
+        inner: the same without the outline, which many objects share; equal to `edges` for a plain object.
+        pattern: of the colours; uninformative for plain places.
         hue: of the mean colours.
     """
 
@@ -52,7 +52,7 @@ class Similarity:
 
 
 def similarity(template: Template, edges: Floats, colours: Floats) -> Similarity:
-    """Of a template and what the picture shows at its cells: (h, w, 8) edges and (h, w, 3) log colours."""
+    """Similarity of a template to (h, w, 8) edges and (h, w, 3) log colours at its cells."""
     inside, own = template.inside, template.features
     whole, strength = _agreement(own.edges, edges, template.outline)
     inner, inner_strength = _agreement(own.edges, edges, template.deep)
@@ -70,18 +70,18 @@ def similarity(template: Template, edges: Floats, colours: Floats) -> Similarity
 
 
 def _agreement(own: Floats, edges: Floats, weights: Floats) -> tuple[float, float]:
-    """Cosine of two fields of edges under weights, and the mean strength of the first."""
+    """Weighted cosine similarity of two edge fields, and the mean strength of the first."""
     shared = float(np.einsum("hwc,hwc,hw->", own, edges, weights))
     sizes = [float(np.einsum("hwc,hwc,hw->", each, each, weights)) for each in (own, edges)]
     return shared / max(float(np.sqrt(sizes[0] * sizes[1])), 1e-6), sizes[0] / max(float(weights.sum()), 1e-6)
 
 
 class PlaceScores:
-    """Compares templates with every place of one picture, by Fourier transforms.
+    """Compares templates with every place in one image by FFT.
 
     Args:
-        features: of the picture.
-        largest: cells of the longest side of any template.
+        features: of the image.
+        largest: longest side of any template, in cells.
     """
 
     def __init__(self, features: Features, largest: int) -> None:
@@ -96,9 +96,9 @@ class PlaceScores:
         self._everywhere = self._transformed(np.ones((height, width, 1), np.float32))[0]
 
     def scores(self, template: Template) -> tuple[Floats, tuple[int, int]]:
-        """(h', w') float32 similarity by the cell of the template's first corner, and the cell of [0, 0].
+        """(h', w') float32 similarity by the cell of the template's top left corner, and the cell of [0, 0].
 
-        That may lie before the picture: up to a share of the object may be outside.
+        That cell may be negative, because part of the object may lie outside the image.
         """
         own = template.features
         outline = self._transformed(template.outline[..., None])[0]
@@ -129,7 +129,7 @@ class PlaceScores:
         return self._around(found.astype(np.float32), template.outline.shape)
 
     def _transformed(self, channels: Floats) -> NDArray[np.complex64]:
-        """(C, ...) of (h, w, C)."""
+        """FFT (C, ...) of (h, w, C)."""
         planes = np.ascontiguousarray(np.moveaxis(channels, -1, 0), np.float32)
         return np.asarray(fft.rfft2(planes, self._size), np.complex64)
 
@@ -137,7 +137,7 @@ class PlaceScores:
         return np.asarray(fft.irfft2(product, self._size), np.float32)
 
     def _around(self, wrapped: Floats, template: tuple[int, ...]) -> tuple[Floats, tuple[int, int]]:
-        """The places at which most of a template lies in the picture; negative ones stand at the far end."""
+        """The positions at which most of a template lies in the image; negative ones are stored at the far end."""
         before = (template[0] // 3, template[1] // 3)
         rolled = np.roll(wrapped, before, (0, 1))
         ends = [self.shape[k] + before[k] - template[k] + template[k] // 3 for k in (0, 1)]
@@ -145,7 +145,7 @@ class PlaceScores:
 
 
 def _pattern(covariance: Floats | np.float32, varies: Floats | np.float32, own_varies: float) -> Floats:
-    """How much of the variation the object's own pattern explains; plain things want plain places."""
+    """How much of the variation the object's pattern explains; plain objects match plain places."""
     explained = np.maximum(covariance, 0) ** 2 / np.float32(own_varies + _FLAT)
     return np.sqrt((explained + np.float32(_SHADED)) / (varies + np.float32(_SHADED) + np.float32(1e-6))).astype(
         np.float32
@@ -153,6 +153,6 @@ def _pattern(covariance: Floats | np.float32, varies: Floats | np.float32, own_v
 
 
 def _hue(apart: Floats) -> Floats:
-    """Of (..., 3) differences of mean log colours; brightness does not count."""
+    """Hue similarity from (..., 3) differences of mean log colours; ignores brightness."""
     hue = apart - apart.mean(axis=-1, keepdims=True)
     return np.asarray(np.exp(-np.einsum("...c,...c->...", hue, hue) / (2 * _HUE_WIDTH**2)), np.float32)

@@ -1,4 +1,4 @@
-"""The object as a stencil: how its features look in a few turns and at many sizes."""
+"""Templates of the object: its features in a few rotations and at many sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BACKGROUNDS = (0.05, 0.45, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One turn of the object: (h, w, 3) sRGB in [0, 1], valid beyond the outline, and (h, w) alpha."""
+    """The object at one rotation: (h, w, 3) sRGB in [0, 1], valid beyond the outline, and (h, w) alpha."""
 
     yaw: float
     srgb: Floats
@@ -36,7 +36,7 @@ class View:
 
     @cached_property
     def extent(self) -> float:
-        """Longer side of the object in this picture, pixels."""
+        """Longer side of the object in this view, pixels."""
         rows, columns = np.nonzero(self.alpha > 0.5)
         return float(max(np.ptp(rows), np.ptp(columns)) + 1)
 
@@ -46,12 +46,12 @@ class Template:
     """A view at one size.
 
     Attributes:
-        view: whose.
-        scale: its pixels over the view's.
+        view: the view.
+        scale: template pixels per view pixel.
         features: on a grid of cells.
-        outline: (h, w) float32 weight of the edges of each cell.
-        inside: (h, w) float32 weight of its colour.
-        deep: (h, w) float32, 1 where the cell's edges are not those of the outline.
+        outline: (h, w) float32 weight of each cell's edges.
+        inside: (h, w) float32 weight of each cell's colour.
+        deep: (h, w) float32, 1 where a cell's edges do not belong to the outline.
     """
 
     view: View
@@ -63,7 +63,7 @@ class Template:
 
 
 def views_of(srgb: Floats, alpha: Floats, yaws: Sequence[float] = YAWS) -> list[View]:
-    """The object of a photo from the front and turned.
+    """The object of a photo from the front and rotated.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -81,13 +81,13 @@ def views_of(srgb: Floats, alpha: Floats, yaws: Sequence[float] = YAWS) -> list[
 
 
 def template_of(view: View, side: float, cell: int) -> Template:
-    """A view whose object's longer side has `side` pixels."""
+    """The template of a view at which the object's longer side has `side` pixels."""
     scale = side / view.extent
     height, width = (max(cell, round(length * scale / cell) * cell) for length in view.alpha.shape)
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     colours = np.asarray(cv2.resize(view.srgb, (width, height), interpolation=shrink), np.float32)
     cover = np.asarray(cv2.resize(view.alpha, (width, height), interpolation=shrink), np.float32)
-    # The background of the outline's edges is not known: what holds before dark and bright ones counts.
+    # The background of the outline is unknown, so use edges that hold on both dark and bright backgrounds.
     before = [features_of(cover[..., None] * colours + (1 - cover[..., None]) * grey, cell) for grey in _BACKGROUNDS]
     edges = np.asarray(np.mean([each.edges for each in before], axis=0), np.float32)
     cells = (width // cell, height // cell)
@@ -107,7 +107,7 @@ def template_of(view: View, side: float, cell: int) -> Template:
 
 
 def _framed(srgb: Floats, alpha: Floats) -> tuple[Floats, Floats]:
-    """The object with room around it, at the size at which it is kept."""
+    """The object with a margin, at the stored size."""
     rows, columns = np.flatnonzero((alpha >= 0.5).any(axis=1)), np.flatnonzero((alpha >= 0.5).any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     factor = min(1.0, _SIDE / max(bottom - top, right - left))
@@ -123,7 +123,7 @@ def _framed(srgb: Floats, alpha: Floats) -> tuple[Floats, Floats]:
 
 
 def _continued(colours: Floats, cover: Floats) -> Floats:
-    """The colours of the object continued beyond its outline, so that nothing of its photo's background shows."""
+    """Extends the object's colours beyond its outline, so that no background of its photo shows."""
     weight = np.where(cover > 0.9, np.float32(1), np.float32(0))
     total, known = colours * weight[..., None], weight
     result = total.copy()

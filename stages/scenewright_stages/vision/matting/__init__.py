@@ -1,4 +1,4 @@
-"""Soft outlines: subjects' mattes at full size and colours freed of what shone through them."""
+"""Matting: full-size mattes of subjects, and colours free of the other layer."""
 
 from scenewright_stages.vision.matting.colours import NoSubject, SubjectMatte, separate
 from scenewright_stages.vision.matting.colours import warm_up as _warm_up_colours
@@ -9,6 +9,6 @@ __all__ = ["NoSubject", "SubjectMatte", "refine_matte", "separate", "warm_up"]
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     _warm_up_colours()
     _warm_up_guided()

@@ -1,7 +1,7 @@
-"""The matte of a subject, and the colours on both sides of its soft outline.
+"""The matte type, and the separation of foreground and background colours at a soft edge.
 
-A pixel of the outline shows both the person and the background. Their colours are continued from where they are
-certain, by pull and push over a pyramid, and corrected so that the two still explain the pixel.
+An edge pixel shows both the person and the background. Their colours are extended from certain pixels by pull-push over
+a pyramid, and corrected so that together they still explain the pixel.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _MARGIN = 16  # pixels of certain colour around the outline
 
 @dataclass(frozen=True, eq=False)
 class SubjectMatte:
-    """Where the subject is.
+    """The matte of a subject.
 
     Attributes:
-        alpha: (H, W) float32 in [0, 1], soft matte at the image's size; exactly 0 and 1 away from the outline.
+        alpha: (H, W) float32 in [0, 1], soft matte at the image's size; exactly 0 or 1 away from the edge.
         mask: (H, W) bool, ``alpha >= 0.5``.
-        score: in [0, 1], how sure the method is; comparable within one method only.
-        method: what found it, such as ``classic-face`` or ``classic-box``.
+        score: confidence in [0, 1]; comparable within one method only.
+        method: the method, such as ``classic-face`` or ``classic-box``.
     """
 
     alpha: NDArray[np.float32]
@@ -43,7 +43,7 @@ class SubjectMatte:
 
 
 class NoSubject(SampleRejected):
-    """The subject is not in the picture, or does not stand out from it."""
+    """The subject is not in the image, or does not stand out."""
 
     def __init__(self, message: str) -> None:
         super().__init__("no-subject", message)
@@ -52,8 +52,8 @@ class NoSubject(SampleRejected):
 def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Foreground and background colours F and B with ``alpha * F + (1 - alpha) * B`` close to the image.
 
-    Colours that are unknown on the outline are continued from the nearest certain ones of their side; what the two do
-    not explain of a pixel is shared between them by alpha.
+    Unknown colours at the edge are extended from the nearest certain ones of their layer; the remaining error of a
+    pixel is split between the layers by alpha.
 
     Args:
         colours: (H, W, 3) float32 in [0, 1], sRGB or linear.
@@ -76,7 +76,7 @@ def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, 
 
 
 def _continued(colours: Float32Array) -> Float32Array:
-    """(h, w, 3): colours (r, g, b, weight), and around the known ones smooth continuations (pull and push)."""
+    """(h, w, 3): pull-push extension of colours (r, g, b, weight) into unknown areas."""
     levels = [colours]
     while min(levels[-1].shape[:2]) > _COARSEST:
         height, width = levels[-1].shape[:2]
@@ -91,6 +91,6 @@ def _continued(colours: Float32Array) -> Float32Array:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     tile = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
     separate(tile, tile[..., 0].copy())

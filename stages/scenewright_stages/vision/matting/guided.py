@@ -1,7 +1,7 @@
-"""Mattes from masks: the fast guided filter (He and Sun 2015) with colour guidance.
+"""Refines masks to mattes with the fast guided filter (He and Sun 2015) and colour guidance.
 
-In every window the matte is a linear function of the colour; its coefficients are found on a reduced copy and
-brought back smoothly, so that only one multiplication per pixel happens at full size.
+In every window the matte is a linear function of the colour. Its coefficients are computed on a reduced copy and
+upsampled smoothly, so that only one multiplication per pixel happens at full size.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Float32Array = NDArray[np.float32]
 
 _REDUCED_RADIUS = 2.5  # pixels of the reduced copy: coefficients vary no faster than that
 _REGULARITY = 2e-4  # variance of colour below which a window is flat; of [0, 1]^2
-_WIDE, _UNDECIDED = 3, 0.3  # the first pass sees that much farther, and decides where it leans to one side
-_CERTAIN = 0.08  # alpha this close to 0 or 1 is taken for it: noise of the fit, not transparency
+_WIDE, _UNDECIDED = 3, 0.3  # the first pass: window factor, and how close to 0 or 1 it rounds alpha
+_CERTAIN = 0.08  # alpha this close to 0 or 1 is rounded to it, as noise of the fit
 
 
 def refine_matte(srgb: Float32Array, mask: NDArray[np.bool_] | Float32Array, radius: int) -> Float32Array:
-    """A soft matte whose outline follows the edges of the image near that of the mask.
+    """A soft matte whose edge follows the image edges near the mask's outline.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
         mask: (H, W) bool or float32 in [0, 1]: a rough segmentation at the same size.
-        radius: how far its outline may be off, pixels; 0 gives the mask itself.
+        radius: how far its outline may be off, pixels; 0 returns the mask itself.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly the mask's value farther than about two radii from its outline.
@@ -52,7 +52,7 @@ def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regula
 
     Args:
         guide: (H, W, 3) float32 in [0, 1].
-        target: (H, W) float32: what is smoothed along the guide's edges.
+        target: (H, W) float32, smoothed along the guide's edges.
         window: half its side, pixels.
         regularity: variance of colour below which a window is flat.
     """
@@ -63,11 +63,11 @@ def guided_smooth(guide: Float32Array, target: Float32Array, window: int, regula
 def enlarged_by_guide(
     guide: Float32Array, small_guide: Float32Array, small: Float32Array, window: int, regularity: float
 ) -> Float32Array:
-    """(H, W) what is known on a smaller grid, enlarged along the edges of the full picture (joint upsampling).
+    """(H, W) joint upsampling of a small map along the edges of the full image.
 
     Args:
         guide: (H, W, 3) float32 in [0, 1].
-        small_guide: (h, w, 3) the same picture on the smaller grid.
+        small_guide: (h, w, 3) the same image on the smaller grid.
         small: (h, w) float32 in [0, 1].
         window: half the side of the windows, pixels of the smaller grid.
         regularity: variance of colour below which a window is flat.
@@ -92,6 +92,6 @@ def _coefficients(guide: Float32Array, target: Float32Array, window: int, regula
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     tile = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
     refine_matte(tile, tile[..., 0] > 0.5, 2)

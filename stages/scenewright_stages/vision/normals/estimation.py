@@ -1,9 +1,9 @@
 """Pseudo-normals of a person without a model.
 
-They are those of the silhouette, blown up like a cushion, with the relief of the picture on top. The height field
-solves Poisson's equation with a constant source inside the silhouette and zero height on its outline; its square root
-meets the image plane at a right angle there, as round bodies do (Johnston 2002, Lumo; Oswald et al. 2012). Where the
-silhouette leaves the picture the body continues, so the height is level across the border.
+The silhouette is inflated like a cushion, with the image's luminance relief on top. The height field solves Poisson's
+equation with a constant source inside the silhouette and zero height on its outline; its square root meets the image
+plane at a right angle, as round bodies do (Johnston 2002, Lumo; Oswald et al. 2012). Where the image border cuts the
+silhouette the body continues, so the height is level there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Float32Array = NDArray[np.float32]
 _GRID = 128  # longer side of the grid that the height is solved on
 _COARSEST = 8
 _SWEEPS = 24
-_REACH = 0.18  # of the root of the area: how far from the outline the cushion keeps rising
+_REACH = 0.18  # distance from the outline over which the cushion rises, as a share of the root of the area
 _RELIEF_HEIGHT = 0.5  # of the coarse scale, for a step from black to white
-_RELIEF_SHARES = (0.004, 0.03)  # scales of the picture's relief: finer is texture, coarser is shape or albedo
+_RELIEF_SHARES = (0.004, 0.03)  # scales of the relief: finer is texture, coarser is shape or albedo
 
 
 def inflated_normals(alpha: Float32Array, luminance: Float32Array, detail: float = 1.0) -> Float32Array:
@@ -30,9 +30,8 @@ def inflated_normals(alpha: Float32Array, luminance: Float32Array, detail: float
 
     Args:
         alpha: (H, W) float32 in [0, 1], the person's matte.
-        luminance: (H, W) float32 in [0, 1]; bright parts of middle size are taken for raised ones. Perceptual values
-            (sRGB) are fine.
-        detail: how strong that relief is; 0 = the smooth cushion alone.
+        luminance: (H, W) float32 in [0, 1]; bright areas of medium size count as raised. May be sRGB-encoded.
+        detail: strength of that relief; 0 gives only the smooth cushion.
 
     Returns:
         (H, W, 3) float32; (0, 0, -1) outside the person.
@@ -52,8 +51,8 @@ def inflated_height(alpha: Float32Array, reach: float = _REACH) -> Float32Array:
 
     Args:
         alpha: (H, W) float32 in [0, 1].
-        reach: how far from the outline it keeps rising, as a share of the root of the area. From about 1 on a disc
-            becomes a half ball.
+        reach: distance from the outline over which it rises, as a share of the root of the area. From about 1 a disc
+            becomes a hemisphere.
     """
     size, scale = reduced_size(alpha.shape, _GRID, least=2)
     inside = reduced(alpha, size)
@@ -75,7 +74,7 @@ def inflated_height(alpha: Float32Array, reach: float = _REACH) -> Float32Array:
 
 
 def _relief(luminance: Float32Array) -> Float32Array:
-    """(h, w) the picture's middle scales, on a grid just fine enough for them."""
+    """(h, w) band-pass of the luminance, on a grid just fine enough for it."""
     fine, coarse = (share * max(luminance.shape) for share in _RELIEF_SHARES)
     factor = max(1, int(fine))
     size = (max(2, luminance.shape[1] // factor), max(2, luminance.shape[0] // factor))
@@ -87,7 +86,7 @@ def _relief(luminance: Float32Array) -> Float32Array:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     tile = np.zeros((16, 16), np.float32)
     tile[4:12, 4:12] = 1
     inflated_normals(tile, tile)

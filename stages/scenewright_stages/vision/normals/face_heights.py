@@ -1,8 +1,8 @@
-"""The height of a face over the image plane, and the shadows that its nose, brows and chin cast.
+"""The height of a face above the image plane, and the shadows that its nose, brows and chin cast.
 
-Shadows are computed on a small grid. A place is in shadow if something between it and the light is higher than the ray.
-Nothing is measured around the face, so hair and ears take no shadow. Below the chin the surface is assumed to fall back
-to the neck.
+Shadows are computed on a small grid: a cell is in shadow if something towards the light is higher than the ray. Nothing
+is known around the face, so hair and ears receive no shadow. Below the chin the surface is assumed to fall back to the
+neck.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CELLS = 48  # across the face
 _MARGINS = (0.5, 0.1, 0.55)  # beside, above and below the face, in widths of it
 _NECK = 0.4  # how far behind the chin, in widths of the face
 _STEEP = 1.5  # of the fall from the chin to the neck
-_NEAREST = 3  # cells: what is nearer is the surface's own slope, which the normals know
+_NEAREST = 3  # cells; nearer occlusion is the surface's own slope, which the normals cover
 _PENUMBRA = (0.2, 0.6)  # slopes over which the shadow of a hard and a soft light fades
 _LEAST_SLANT = 0.17  # a light nearer to the camera's axis casts no visible shadow
 _NECK_REACH = 0.5  # how far below the face shadows fall, in widths of it
@@ -37,11 +37,11 @@ _AROUND = 0.2  # width of the blur beyond the face's outline, in widths of it
 
 
 def face_heights(mesh: Float64Array, columns: Float64Array, rows: Float64Array) -> Float32Array:
-    """Height toward the camera at places of the picture, pixels; between the lips it follows their surroundings.
+    """Height towards the camera at image positions, pixels; interpolated between the lips.
 
     Args:
-        mesh: (468, 3), pixels of the picture, from ``face_meshes``.
-        columns, rows: the places, arrays of the same shape.
+        mesh: (468, 3), pixels of the image, from ``face_meshes``.
+        columns, rows: the positions, arrays of equal shape.
     """
     size, middle, surface = _fitted(mesh.tobytes())
     places = np.stack([(columns.ravel() - middle[0]) / size, (rows.ravel() - middle[1]) / size], axis=-1)
@@ -50,7 +50,7 @@ def face_heights(mesh: Float64Array, columns: Float64Array, rows: Float64Array) 
 
 @lru_cache(maxsize=16)
 def _fitted(points: bytes) -> tuple[float, Float64Array, RBFInterpolator]:
-    """Width and middle of a mesh, and its spline in these units; fitted once for normals and shadows of all lights."""
+    """Width and centre of a mesh, and its spline in these units; cached for normals and shadows of all lights."""
     mesh = np.frombuffer(points).reshape(-1, 3)
     size = float(np.ptp(mesh[:, 0]))
     known = np.delete(mesh, INNER_LIPS, axis=0)
@@ -63,13 +63,13 @@ def _fitted(points: bytes) -> tuple[float, Float64Array, RBFInterpolator]:
 def cast_shadows(
     shape: tuple[int, int], meshes: Sequence[Float64Array], direction: Vector, hardness: float
 ) -> Float32Array | None:
-    """What share of a light arrives, given the faces that stand in its way; None where none casts a shadow.
+    """Visibility of a light after shadows cast by faces; None if no face casts a shadow.
 
     Args:
-        shape: (H, W) of the picture.
+        shape: (H, W) of the image.
         meshes: (468, 3) each, from ``face_meshes``.
-        direction: unit vector toward the light, camera frame.
-        hardness: of the light, 0 to 1; shadows of a softer one fade over a wider edge.
+        direction: unit vector towards the light, camera frame.
+        hardness: of the light, 0 to 1; softer lights have a wider penumbra.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -83,7 +83,7 @@ def cast_shadows(
 
 
 def _darken(arrives: Float32Array, mesh: Float64Array, direction: Vector, hardness: float) -> None:
-    """The shadows of one face, in place."""
+    """Adds the shadows of one face in place."""
     low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
     size = float(high[0] - low[0])
     beside, above, below = (share * size for share in _MARGINS)
@@ -102,7 +102,7 @@ def _darken(arrives: Float32Array, mesh: Float64Array, direction: Vector, hardne
 def _ground(
     mesh: Float64Array, size: float, columns: Float64Array, rows: Float64Array
 ) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
-    """(h, w) where the face is, its height and that of the neck below it, pixels, and how far each takes shadows."""
+    """(h, w) face mask, height of face and neck in pixels, and how strongly each pixel receives shadows."""
     cell = columns[0, 1] - columns[0, 0]
     corner = np.array([columns[0, 0], rows[0, 0]])
     outline = cv2.convexHull(np.asarray((mesh[:, :2] - corner) / cell, np.float32))
@@ -117,7 +117,7 @@ def _ground(
     down /= np.linalg.norm(down)
     from_chin = np.stack([columns - mesh[_CHIN, 0], rows - mesh[_CHIN, 1]], axis=-1) @ down
     below = np.clip(1 + from_chin / (_JAW * size), 0, 1) ** 2
-    # The outline's heights continue outward along rays, which would be seen as such.
+    # Extending the outline's heights outwards would leave visible rays.
     around = cv2.GaussianBlur(heights[row, column], (0, 0), _AROUND * size / cell)
     neck = around - np.minimum(_STEEP * distance, _NECK * size) * below
     receives = np.where(face, 1, below * np.clip(1 - distance / (_NECK_REACH * size), 0, 1))
@@ -130,7 +130,7 @@ def _ground(
 
 
 def _unobstructed(heights: Float32Array, casts: NDArray[np.bool_], direction: Vector, hardness: float) -> Float32Array:
-    """(h, w) share of the light that reaches a height field whose unit is its own cell, and of which a part casts."""
+    """(h, w) share of the light that reaches a height field in cell units; only cells in `casts` occlude."""
     standing = np.where(casts, heights, np.float32(-1e6))
     slant = float(np.hypot(direction[0], direction[1]))
     across, down = direction[0] / slant, direction[1] / slant

@@ -1,7 +1,7 @@
-"""Pseudo-normals of a person whose face has its own shape: nose, sockets, lips and chin, on the cushion of the rest.
+"""Pseudo-normals of a person with real face geometry (nose, eye sockets, lips, chin) on the inflated silhouette.
 
-A thin-plate spline through the points of the face mesh gives the height; it smooths what the mesh does not know (teeth,
-the folds of lids), so that these become no ridges. Toward its outline the face fades into the cushion.
+A thin-plate spline through the points of the face mesh gives the height. It smooths over details that the mesh lacks
+(teeth, eyelid folds), so that they do not become ridges. Towards its outline the face fades into the cushion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 _GRID = 56  # a side of the grid that the spline is evaluated on
-_FADE = 0.14  # of the face's width, from its outline inward
+_FADE = 0.14  # of the face's width, inwards from its outline
 _FINEST = 0.02  # of the face's width
 _STEEPEST = 0.15  # least share of a cushion's normal that faces the camera, where its slope is read
 
@@ -31,9 +31,9 @@ def normals_with_faces(
 
     Args:
         alpha: (H, W) float32 in [0, 1], the person's matte.
-        luminance: (H, W) float32 in [0, 1]; shapes what is no face, see ``inflated_normals``.
-        detail: how strong that relief is.
-        meshes: (468, 3) each, pixels of the picture, from ``face_meshes``.
+        luminance: (H, W) float32 in [0, 1]; shapes everything but faces, see ``inflated_normals``.
+        detail: strength of that relief.
+        meshes: (468, 3) each, pixels of the image, from ``face_meshes``.
 
     Returns:
         (H, W, 3) float32; (0, 0, -1) outside the person.
@@ -65,7 +65,7 @@ def _put_face(normals: Float32Array, mesh: Float64Array, alpha: Float32Array) ->
 
 
 def _slopes(mesh: Float64Array, size: float, box: tuple[int, int, int, int]) -> tuple[Float32Array, Float32Array]:
-    """(h, w) derivatives to the right and down of the face's height toward the camera, in a box of the picture."""
+    """(h, w) derivatives of the face's height to the right and down, in a box of the image."""
     left, top, right, bottom = box
     places = np.meshgrid(np.linspace(left, right - 1, _GRID), np.linspace(top, bottom - 1, _GRID))
     heights = face_heights(mesh, *places)
@@ -76,10 +76,10 @@ def _slopes(mesh: Float64Array, size: float, box: tuple[int, int, int, int]) -> 
 
 
 def _share(mesh: Float64Array, size: float, box: tuple[int, int, int, int]) -> Float32Array:
-    """(h, w) how much of each normal is the face's: 1 inside, falling to 0 at the face's outline."""
+    """(h, w) blend weight of the face's normals: 1 inside, falling to 0 at the face's outline."""
     left, top, right, bottom = box
     outline = cv2.convexHull(np.asarray(mesh[:, :2], np.float32)).reshape(-1, 2) - (left, top)
-    # With a border, for a face that the picture's edge cuts has no outline there.
+    # Pad, because a face clipped by the image border has no outline there.
     inside = np.zeros((bottom - top + 2, right - left + 2), np.uint8)
     cv2.fillConvexPoly(inside, np.rint(outline + 1).astype(np.int32), 1)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]

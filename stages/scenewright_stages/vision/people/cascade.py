@@ -1,7 +1,7 @@
 """The face classifier: a boosted cascade over local binary patterns of image blocks (Liao et al. 2007).
 
-The trained numbers are those of OpenCV's frontal face cascade as scikit-image ships it. They are read from the
-installed scikit-image, whose own evaluation takes far longer than the compiled one here and reports no score.
+The trained parameters are OpenCV's frontal face cascade, read from the installed scikit-image. Its own evaluation is
+much slower than the compiled one here, and reports no score.
 """
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
@@ -30,10 +30,10 @@ class FaceCascade:
 
     Attributes:
         blocks: (N, 4) int32: x, y of the upper left block in the window, width and height of one block, pixels.
-        subsets: (N, 8) uint32: bit p % 32 of word p // 32 is set if pattern p speaks against a face.
-        leaves: (N, 2) float32: what the classifier adds if the bit is set, and if not.
+        subsets: (N, 8) uint32: bit p % 32 of word p // 32 is set if pattern p is evidence against a face.
+        leaves: (N, 2) float32: the classifier's contribution if the bit is set, and if not.
         stage_ends: (S,) int32: index after the last classifier of a stage.
-        stage_thresholds: (S,) float32: a window whose sum is below leaves the cascade.
+        stage_thresholds: (S,) float32: windows with a smaller sum are rejected.
     """
 
     blocks: NDArray[np.int32]
@@ -52,7 +52,7 @@ def face_cascade() -> FaceCascade:
     """The cascade of the installed scikit-image, read once.
 
     Raises:
-        FaceCascadeError: scikit-image or its file is not there.
+        FaceCascadeError: scikit-image or its file is missing.
     """
     spec = importlib.util.find_spec("skimage")
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -66,7 +66,7 @@ def read_cascade(path: Path) -> FaceCascade:
     """Read a cascade of depth-one trees over local binary patterns in OpenCV's XML format.
 
     Raises:
-        ValueError: the file holds another kind of cascade.
+        ValueError: the file has another kind of cascade.
     """
     root = ElementTree.parse(path).getroot().find("cascade")
     if root is None or root.findtext("featureType") != "LBP" or root.findtext("width") != str(WINDOW):

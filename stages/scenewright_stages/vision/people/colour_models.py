@@ -1,4 +1,4 @@
-"""Which colours belong to the person: histograms that learn from their own answer."""
+"""Colour models of person and background: histograms refined iteratively from their own result."""
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
 # mypy: allow-untyped-defs
@@ -18,7 +18,7 @@ Float32Array = NDArray[np.float32]
 BINS = 16
 _ROUNDS = 5
 _COLOUR_WEIGHT = 1.2  # below one for each of the shape's and the colour's evidence would trust neither
-_CLEAREST = 4.0  # log odds; a colour never seen on one side proves no more than that
+_CLEAREST = 4.0  # largest log odds, for a colour never seen on one side
 _NOISE_PIXELS = 0.8
 _EDGE_WINDOW, _EDGE_REGULARITY = 4, 9e-4
 
@@ -27,10 +27,10 @@ TAPS = np.array([0.06, 0.24, 0.4, 0.24, 0.06])
 
 
 def person_probability(srgb: Float32Array, prior: ShapePrior) -> Float32Array:
-    """Probability of each pixel to show the person, from shape and colour together.
+    """Probability that each pixel shows the person, from shape and colour.
 
-    Every round learns the colours of both sides from the last answer, head and body apart; then the two kinds of
-    evidence are added (as log odds) and smoothed along the image's edges.
+    Every round learns the colours of both sides from the last result, separately for head and body. Then shape and
+    colour evidence are added as log odds, and smoothed along the image's edges.
 
     Args:
         srgb: (h, w, 3) float32 in [0, 1], at most about 200 pixels wide.
@@ -92,7 +92,7 @@ def _smoothed(counts, bins):
 
 @njit(cache=True, nogil=True)
 def evidence(places, probability, telling, head, bins):
-    """(h, w) float32 log of how much likelier each pixel's colour is on the person than beside them."""
+    """(h, w) float32 log likelihood ratio of each pixel's colour, person versus background."""
     height, width = places.shape
     counts = np.full((2, 2, bins * bins * bins), 1e-9)
     for row in range(height):

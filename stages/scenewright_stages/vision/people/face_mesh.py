@@ -17,19 +17,19 @@ INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82,
 """Points on the inner edge of the lips: between them are teeth, of which the mesh knows nothing."""
 _OUTER_CORNERS_OF_EYES = (33, 263)
 _SIDE = 192
-_AROUND = 1.5  # what the model sees, as a share of the face's longer side
+_AROUND = 1.5  # side of the model's crop, relative to the face's longer side
 _LEAST_SCORE = 0.5
 
 
 def face_meshes(srgb: Float32Array) -> list[Float64Array]:
-    """The mesh of each face that is found, the surest first.
+    """The mesh of each detected face, most confident first.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
 
     Returns:
-        (468, 3) float64 each: x to the right and y down in pixels of the picture; z away from the camera in the same
-        unit, from about the middle of the head.
+        (468, 3) float64 each: x to the right and y down in pixels of the image; z away from the camera in the same
+        unit, relative to about the middle of the head.
 
     Raises:
         ModelsNotInstalled: the files are missing from this installation.
@@ -39,7 +39,7 @@ def face_meshes(srgb: Float32Array) -> list[Float64Array]:
 
 
 def _mesh(srgb: Float32Array, box: Box) -> Float64Array | None:
-    """The mesh of a face; the model looks twice, the second time at the face upright and in the middle."""
+    """The mesh of a face, in two passes; the second pass sees the face upright and centred."""
     rough, score = _look(srgb, box, 0.0)
     if score < _LEAST_SCORE:
         return None
@@ -51,7 +51,7 @@ def _mesh(srgb: Float32Array, box: Box) -> Float64Array | None:
 
 
 def _look(srgb: Float32Array, box: Box, tilt: float) -> tuple[Float64Array, float]:
-    """The model's answer for a box that it sees turned by so many degrees, and how sure it is of a face."""
+    """The model's mesh for a box rotated by `tilt` degrees, and its confidence."""
     left, top, right, bottom = box
     middle = ((left + right) / 2, (top + bottom) / 2)
     side = _AROUND * max(right - left, bottom - top)

@@ -1,7 +1,7 @@
-"""Finding upright frontal faces at all sizes.
+"""Detects upright frontal faces of all sizes.
 
-The compiled cascade slides over an image pyramid; windows that overlap are grouped, and the number of windows in a
-group is the support of a face.
+The compiled cascade slides over an image pyramid. Overlapping windows are grouped, and the number of windows in a group
+is the support of a face.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.people.cascade import WINDOW, FaceCascade, face_cascade, face_windows
 
-_LONG_SIDE = 256  # a face must then be about a tenth of the long side to be seen
+_LONG_SIDE = 256  # at this size a face must span about a tenth of the long side
 _SCALE_STEP = 1.12
 _OVERLAP = 0.4  # intersection over union from which two windows show the same face
 
@@ -26,7 +26,7 @@ class Face:
     Attributes:
         x, y: middle of the face, pixels of the image.
         size: side of its square, pixels: from ear to ear, from the brows to the chin.
-        support: how many windows agreed; false alarms rarely have more than a few.
+        support: number of agreeing windows; false positives rarely have more than a few.
     """
 
     x: float
@@ -36,11 +36,11 @@ class Face:
 
 
 def find_faces(grey: NDArray[np.uint8], least_support: int = 10) -> list[Face]:
-    """Upright frontal faces, the best supported first.
+    """Upright frontal faces, best supported first.
 
     Args:
         grey: (H, W) uint8.
-        least_support: agreeing windows that a face needs.
+        least_support: minimum number of agreeing windows.
     """
     full = max(grey.shape)
     reduction = min(1.0, _LONG_SIDE / full)
@@ -58,7 +58,7 @@ def find_faces(grey: NDArray[np.uint8], least_support: int = 10) -> list[Face]:
 
 
 def _squares(grey: NDArray[np.uint8], scale: float, cascade: FaceCascade) -> NDArray[np.float64]:
-    """(N, 3) x, y of the middle and side, in pixels of `grey`, of the windows that show a face at one scale."""
+    """(N, 3) centre x, y and side, in pixels of `grey`, of the face windows at one scale."""
     height, width = (max(WINDOW, round(side * scale)) for side in grey.shape)
     small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     margins = face_windows(

@@ -1,4 +1,4 @@
-"""Finding the person: face or box, what shape and colours say, a graph cut, and a matte at full size."""
+"""Finds a person without a model: from face or box, by shape and colour, with a graph cut and a full-size matte."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _CUT_SIDE = 160  # longer side of the copy that is cut
 _SURE = 0.97  # the cut does not change probabilities above it or below 1 - it
 _FACE_SIDE = 512
 _LEAST_SHARE = 0.005  # of the picture: less is not a subject
-_MATTE_BLOCKS = 1.6  # the outline may be that many pixels of the small copy off
+_MATTE_BLOCKS = 1.6  # largest error of the outline, in pixels of the small copy
 
 
 def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> SubjectMatte:
     """The person in a photograph: the one with the clearest face, or the one in a box.
 
-    A face is found by a cascade over local binary patterns, upright and from the front. What head and shoulders look
-    like around it and which colours they have gives a probability; a graph cut (GrabCut, Rother et al. 2004) decides
-    where that is open, on a copy of 160 pixels; the matte follows the edges at full size.
+    A cascade over local binary patterns detects an upright frontal face. A shape prior of head and shoulders, with
+    their colours, gives a probability; where that is undecided, a graph cut (GrabCut, Rother et al. 2004) decides on a
+    copy of 160 pixels. The matte follows the edges at full size.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
-        box: left, top, right, bottom in pixels around the whole person; None: look for a face. With a box the face is
-            looked for inside it, and not needed.
+        box: left, top, right, bottom in pixels around the whole person; None: detect a face. With a box, a face is
+            searched inside it but not required.
         seed: of the cut's colour clusters.
 
     Returns:
-        Matte and mask at the image's size. Things in front of the person or held by them are left out where their
-        colours differ from the person's.
+        Matte and mask at the image's size. Held or occluding things are excluded if their colours differ from the
+        person's.
 
     Raises:
-        NoSubject: no face and no box, or nothing in it stands out.
-        ValueError: the box is empty or outside the picture.
+        NoSubject: there is no face and no box, or nothing in the box stands out.
+        ValueError: the box is empty or outside the image.
     """
     height, width = srgb.shape[:2]
     if box is not None:
@@ -65,14 +65,14 @@ def find_person(srgb: Float32Array, box: Box | None = None, seed: int = 0) -> Su
 
 
 def portrait_box(srgb: Float32Array) -> Box | None:
-    """A box around head and shoulders of the person with the clearest face, for models that need one; None if no face.
+    """A head-and-shoulders box of the person with the clearest face, for models that need one; None without a face.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
 
     Returns:
-        Left, top, right, bottom in pixels: two sides of the face's square to the left and right, one and a third above
-        and four and a half below, inside the picture.
+        Left, top, right, bottom in pixels, clipped to the image: in units of the face's side, 2 to the left and right,
+        4/3 above and 4.5 below.
     """
     face = _find_face(srgb, None)
     if face is None:
@@ -118,7 +118,7 @@ def _prior(shape: tuple[int, int], scale: float, face: Face | None, box: Box | N
 
 
 def _cut(srgb: Float32Array, probability: Float32Array, seed: int) -> Mask:
-    """Graph cut over the pixels whose probability leaves them open."""
+    """Graph cut over the pixels with an undecided probability."""
     labels = np.where(probability > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[probability > _SURE] = cv2.GC_FGD
     labels[probability < 1 - _SURE] = cv2.GC_BGD
@@ -132,7 +132,7 @@ def _cut(srgb: Float32Array, probability: Float32Array, seed: int) -> Mask:
 
 
 def _largest_part(rough: Mask, prior: ShapePrior) -> Mask:
-    """The connected part that covers most of what is certain; holes inside it stay open."""
+    """The connected component that covers most of the certain pixels; holes stay open."""
     count, parts = cv2.connectedComponents(rough.astype(np.uint8), connectivity=4)
     if count <= 2:
         return rough
@@ -151,7 +151,7 @@ def _matte(srgb: Float32Array, rough: Mask, factor: float) -> Float32Array:
 
 
 def _score(probability: Float32Array, rough: Mask, face: Face | None) -> float:
-    """How far apart person and background are, less with a face that few windows saw."""
+    """Separation of person and background, reduced for a weakly supported face."""
     clear = float(np.abs(2 * probability - 1).mean())
     seen = 1.0 if face is None else face.support / (face.support + 3.0)
     agreed = float((rough == (probability > 0.5)).mean())
@@ -159,7 +159,7 @@ def _score(probability: Float32Array, rough: Mask, face: Face | None) -> float:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or find them compiled."""
+    """Compiles the kernels, or loads them from the cache."""
     guided.warm_up()
     picture = np.zeros((64, 64, 3), np.float32)
     picture[16:, 16:48] = (0.9, 0.4, 0.1)

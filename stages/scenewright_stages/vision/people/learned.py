@@ -1,7 +1,7 @@
-"""Finds people with MediaPipe's small models: faces first, then the bodies that belong to them.
+"""Segments people with MediaPipe's small models: detects faces first, then segments their bodies.
 
-OpenCV runs the published files on the CPU; results equal MediaPipe's own runtime within 6e-5. The segmentation model
-alone cannot tell people from other subjects (it cuts out a cat just as well), so without a face nobody is found.
+OpenCV runs the published files on the CPU; results match MediaPipe's own runtime within 6e-5. The segmentation model
+cannot distinguish people from other subjects (it segments a cat just as well), so a face is required.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Box = tuple[float, float, float, float]
 
 _FACE_SIDE = 192
 _FACE_CELLS = 48  # a side of the grid of answers; each cell has one
-_LEAST_FACE = 0.5  # people's photographs told .71 and more, cat, cup and rocket .28 and less
+_LEAST_FACE = 0.5  # photographs of people score at least 0.71; cat, cup and rocket at most 0.28
 _SIDE = 256
 _SMALL_SIDE = 512
 _WIDE = (256, 144)  # width and height that the model for wide pictures sees
 _WIDE_FROM = 1.4
 _LEAST_SHARE = 0.005
-_UNLIKELY = 0.2  # less than this parts one person from another
+_UNLIKELY = 0.2  # smaller probabilities separate one person from another
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class LearnedFace:
     """A face.
 
     Attributes:
-        box: around it, from the brows to the chin, in pixels of the picture.
-        score: how sure the model is, 0 to 1.
+        box: around it, from the brows to the chin, in pixels of the image.
+        score: confidence, 0 to 1.
     """
 
     box: Box
     score: float
 
     def scaled(self, scale: float) -> LearnedFace:
-        """The same face in a copy of the picture."""
+        """The same face in a scaled image."""
         left, top, right, bottom = (scale * edge for edge in self.box)
         return LearnedFace((left, top, right, bottom), self.score)
 
@@ -59,24 +59,24 @@ def find_people(
     held: bool = True,
     seed: int = 0,
 ) -> SubjectMatte:
-    """Everybody in a photograph, or in a box of it, if a face is seen there.
+    """Segments the people with a visible face in a photograph, or in a box of it.
 
-    The model sees each person alone, and the whole picture for what lies beyond; the matte follows the edges at full
-    size. Things that are worn belong to the person.
+    The model runs on each person's crop, and on the whole image for everything beyond. The matte follows the edges at
+    full size. Worn things belong to the person.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
-        box: left, top, right, bottom in pixels; nothing outside it is taken. None: the whole picture.
-        people: everybody, or the one who covers most of the picture.
-        held: whether things that are held belong to the person; otherwise they are left out where the search by
-            shape and colour (``find_person``) sees other colours than the person's.
+        box: left, top, right, bottom in pixels; everything outside is excluded. None: the whole image.
+        people: all of them, or the one who covers most of the image.
+        held: whether held things belong to the person; otherwise they are excluded where the search by shape and colour
+            (``find_person``) finds colours other than the person's.
         seed: of that search.
 
     Returns:
         Matte and mask at the image's size; the score is the face's.
 
     Raises:
-        NoSubject: no face is seen, or hardly anything belongs to it.
+        NoSubject: no face is visible, or hardly anything belongs to it.
         ModelsNotInstalled: the files are missing from this installation.
     """
     height, width = srgb.shape[:2]
@@ -85,7 +85,7 @@ def find_people(
     faces = find_faces(part)
     if not faces:
         raise NoSubject("no face was found; name a box around the person, or use another backend")
-    # The models see 256 pixels of the picture and of each person: of a copy that has as many, nothing is lost.
+    # The models see 256 pixels of the image and of each person, so a copy of that resolution loses nothing.
     smallest = min(_person_side(face) for face in faces)
     size, scale = reduced_size(part.shape, max(_SMALL_SIDE, round(max(part.shape[:2]) * _SIDE / smallest)))
     part, faces = reduced(part, size), [face.scaled(scale) for face in faces]
@@ -103,7 +103,7 @@ def find_people(
 
 
 def find_faces(srgb: Float32Array) -> list[LearnedFace]:
-    """The faces of which the model is sure, the surest first; each once.
+    """The confidently detected faces, most confident first, without duplicates.
 
     Args:
         srgb: (H, W, 3) float32 in [0, 1].
@@ -128,7 +128,7 @@ def find_faces(srgb: Float32Array) -> list[LearnedFace]:
 
 
 def _face_box(cell: int, answer: Float32Array, scale: float) -> Box:
-    """A cell's answer (middle from its own middle, and size, in pixels of what the model saw) in the picture."""
+    """The box in the image for a cell's answer (offset of the centre, and size, in pixels of the model's input)."""
     row, column = divmod(cell, _FACE_CELLS)
     across, down, wide, high = (float(value) for value in answer[:4])
     x, y = ((place + 0.5) * _FACE_SIDE / _FACE_CELLS for place in (column, row))
@@ -142,9 +142,9 @@ def _holds_middle(outer: Box, inner: Box) -> bool:
 
 
 def _person_probability(srgb: Float32Array, faces: list[LearnedFace]) -> tuple[Float32Array, float]:
-    """(H, W) how likely each pixel belongs to a person, and the pixels of the picture per pixel of the coarsest look.
+    """(H, W) person probability, and image pixels per pixel of the coarsest pass.
 
-    A picture of several people is new to the model, so that it sees each of them alone.
+    The model was not trained on several people, so it runs once per person.
     """
     height, width = srgb.shape[:2]
     likely, seen = np.zeros((height, width), np.float32), np.zeros((height, width), bool)
@@ -161,7 +161,7 @@ def _person_probability(srgb: Float32Array, faces: list[LearnedFace]) -> tuple[F
 
 
 def _parts_with_faces(likely: Float32Array, faces: list[LearnedFace]) -> Float32Array:
-    """The same without what hangs together with nobody's face."""
+    """The probability without components that contain no face."""
     height, width = likely.shape
     _, parts = cv2.connectedComponents((likely > _UNLIKELY).astype(np.uint8), connectivity=4)
     kept: set[int] = set()
@@ -172,10 +172,10 @@ def _parts_with_faces(likely: Float32Array, faces: list[LearnedFace]) -> Float32
 
 
 def _largest(likely: Float32Array, faces: list[LearnedFace]) -> tuple[Float32Array, list[LearnedFace]]:
-    """The one who covers most of the picture: where people touch, each pixel belongs to whom it lies nearest."""
+    """Keeps the person who covers most of the image; where people touch, each pixel belongs to the nearest face."""
     height, width = likely.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    # A body stands below its face, so that distances across count, in units of the face's size.
+    # A body is below its face, so use horizontal distances, in units of the face's size.
     distances = [
         np.abs(columns - (left + right) / 2) / (right - left) + np.maximum(top - rows, 0) / (bottom - top)
         for left, top, right, bottom in (face.box for face in faces)
@@ -188,7 +188,7 @@ def _largest(likely: Float32Array, faces: list[LearnedFace]) -> tuple[Float32Arr
 
 
 def _without_held(srgb: Float32Array, faces: list[LearnedFace], seed: int) -> Float32Array:
-    """(H, W) what has the shape and the colours of one of the people, 0 to 1; 1 where that is not searched."""
+    """(H, W) weight in [0, 1] of pixels with the shape and colours of a person; 1 where that is not searched."""
     height, width = srgb.shape[:2]
     found, searched = np.zeros((height, width), np.float32), np.zeros((height, width), bool)
     for face in faces:
@@ -202,20 +202,20 @@ def _without_held(srgb: Float32Array, faces: list[LearnedFace], seed: int) -> Fl
 
 
 def _around(face: LearnedFace) -> Box:
-    """Head, arms and body down to the hips of somebody who stands or sits upright."""
+    """Box of head, arms and body down to the hips of an upright person."""
     left, top, right, bottom = face.box
     size = max(right - left, bottom - top)
     return left - 2.5 * size, top - 1.5 * size, right + 2.5 * size, bottom + 5 * size
 
 
 def _person_side(face: LearnedFace) -> float:
-    """Longer side of what is looked at for one person."""
+    """Longer side of the model's crop for one person."""
     left, top, right, bottom = _around(face)
     return max(right - left, bottom - top)
 
 
 def _look(srgb: Float32Array) -> Float32Array:
-    """(H, W) answer of the model that suits the picture's shape."""
+    """(H, W) output of the model for the image's aspect ratio."""
     height, width = srgb.shape[:2]
     wide = width >= _WIDE_FROM * height
     size = _WIDE if wide else (_SIDE, _SIDE)
@@ -227,7 +227,7 @@ def _look(srgb: Float32Array) -> Float32Array:
 
 
 def _resized(srgb: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """(H, W, 3) at a network's size, on the 256 levels that it was trained on."""
+    """(H, W, 3) at a network's input size, rounded to the 256 levels of its training."""
     levels = uint8_from_unit(np.asarray(cv2.resize(srgb, size, interpolation=cv2.INTER_AREA), np.float32))
     return np.asarray(levels, np.float32) / np.float32(255)
 

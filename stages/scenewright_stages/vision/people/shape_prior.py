@@ -1,8 +1,8 @@
-"""Where a person is to be expected, given the face or a box around them.
+"""Shape prior of a person, given the face or a box.
 
-Lengths are in sides of the face's square (ear to ear), measured from its middle, x to the right and y down. The
-proportions are those of adults in upright portraits: the hair ends one unit above the middle of the face, the neck
-begins at .6, the shoulders are about three units wide and reached at 1.35 (Tilley 2002, rounded).
+Lengths are in sides of the face's square (ear to ear), from its centre, x to the right and y down. Proportions are
+those of adults in upright portraits: the hair ends one unit above the face's centre, the neck begins at 0.6, and the
+shoulders, at 1.35, are about three units wide (Tilley 2002, rounded).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Box = tuple[float, float, float, float]
 
 _HALF_WIDTH_AT = (0.5, 0.75, 1.0, 1.35, 2.2, 3.5)
 _HALF_WIDTH = (0.5, 0.55, 0.8, 0.97, 1.35, 1.42)
-_SPREAD_AT, _SPREAD = (0.7, 1.2, 2.5), (0.14, 0.3, 0.5)  # how uncertain the outline is, further down more so
+_SPREAD_AT, _SPREAD = (0.7, 1.2, 2.5), (0.14, 0.3, 0.5)  # uncertainty of the outline, larger further down
 _STEEPNESS = 1.5
 _HEAD_ENDS = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class ShapePrior:
-    """What the place of a pixel says, all (H, W).
+    """Prior of each pixel by its position, all (H, W).
 
     Attributes:
-        share: float32 in [0, 1], how many people cover this pixel.
-        certain: bool, everyone does.
-        impossible: bool, no one does.
-        head: bool, the upper part, whose colours (hair, skin and what is behind them) are its own.
-        telling: float32 in [0, 1], how much the colour here says about the rest of the person's.
+        share: float32 in [0, 1], share of people who cover this pixel.
+        certain: bool, everyone covers it.
+        impossible: bool, no one covers it.
+        head: bool, the upper part, which has its own colour model (hair, skin and the background there).
+        telling: float32 in [0, 1], how representative the colour here is of the rest of the person.
     """
 
     share: Float32Array
@@ -67,13 +67,13 @@ def prior_of_face(shape: tuple[int, int], face: Face) -> ShapePrior:
         certain=face_itself | collar | chest,
         impossible=everywhere | beside_head | (down < -1.35) | (side > 2.7),
         head=everywhere | (down < _HEAD_ENDS),
-        # Collars, scarves and what they leave open have colours that the clothes do not.
+        # Collars, scarves and necklines differ in colour from the clothes.
         telling=np.where((side < 0.6) & (down > _HEAD_ENDS) & (down < 1.5), 0.02, 1).astype(np.float32),
     )
 
 
 def prior_of_box(shape: tuple[int, int], box: Box) -> ShapePrior:
-    """Someone who fills a box (left, top, right, bottom; pixels of the grid): round above, wide below."""
+    """Prior of a person who fills a box (left, top, right, bottom; pixels of the grid): round above, wide below."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
     across = ((np.arange(shape[1], dtype=np.float32) + 0.5 - left) / width * 2 - 1)[None]

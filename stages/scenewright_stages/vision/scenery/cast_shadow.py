@@ -1,8 +1,7 @@
-"""Finds the shadow that an object casts in its own photo, so that it can be taken away and put back.
+"""Finds the shadow that an object casts in its own photo, so that it can be removed and restored.
 
-Scenes before the photo's own background use it: an empty one must not show the shadow of what is not there, and one
-with the object keeps the light of the photo. A shadow is darker than the ground around it but no different in colour,
-and it begins at the object.
+Scenes on the photo's own background use it: an empty scene must not show the shadow, and a scene with the object keeps
+the photo's light. A shadow is darker than the ground around it, has the same colour, and starts at the object.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _shadow_beside(linear: Floats, thing: Mask) -> Mask:
     rows, columns = np.nonzero(thing)
     extent = max(np.ptp(rows), np.ptp(columns)) + 1
     distance = cv2.distanceTransform((~thing).astype(np.uint8), cv2.DIST_L2, 5)
-    # The upper part of an object stands before what lies behind the table, on which no shadow falls.
+    # Behind the upper part of an object is the background beyond the table, which receives no shadow.
     standing = np.arange(thing.shape[0])[:, None] >= np.quantile(rows, 0.35)
     near = ~thing & standing & (distance < _REACH * extent)
     around = near & ground & (distance > 0.1 * extent)
@@ -65,10 +64,10 @@ def _shadow_beside(linear: Floats, thing: Mask) -> Mask:
     if not lit.any():
         return np.zeros_like(thing)
     hue = np.median(colour[lit], axis=0)
-    # Light from the object and from things around colours the depth of a shadow.
+    # Indirect light tints deep shadows, so allow a larger colour difference there.
     depth = np.maximum(usual - luminance, 0)
     alike = np.abs(colour - hue).max(axis=2) < _OTHER_COLOUR * (1 + 3 * depth)
-    # With the object, so that a strip between it and the border of the photo is not taken for a speck.
+    # Include the object, so that a strip between it and the photo's border is not removed as a speck.
     opened = cv2.morphologyEx(
         ((near & dark & alike) | thing).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
     )
@@ -78,12 +77,12 @@ def _shadow_beside(linear: Floats, thing: Mask) -> Mask:
     begun = np.unique(labels[touching])
     large = [number for number in range(1, count) if stats[number, cv2.CC_STAT_AREA] >= _LEAST_AREA * len(rows)]
     shadow = np.isin(labels, np.intersect1d(begun, large)).astype(np.uint8)
-    # The soft edge belongs to it.
+    # Include the soft edge.
     return np.asarray(cv2.dilate(shadow, np.ones((7, 7), np.uint8)) > 0)
 
 
 def _usual_light(luminance: Floats, ground: Mask) -> Floats:
-    """(h, w) logarithm of the luminance of lit ground: a plane through it that what is darker hardly moves."""
+    """(h, w) log luminance of lit ground: a plane fitted robustly against darker pixels."""
     height, width = luminance.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     terms = np.stack([np.ones_like(x), x, y], axis=-1)
@@ -98,7 +97,7 @@ def _usual_light(luminance: Floats, ground: Mask) -> Floats:
 
 
 def light_left(photo: Floats, empty: Floats, shadow: Mask, thing: Mask) -> Floats:
-    """(H, W) float32 in (0, 1]: the share of the light that the shadow leaves, continued below the object.
+    """(H, W) float32 in (0, 1]: the share of light that the shadow leaves, extended below the object.
 
     Args:
         photo: (H, W, 3) float32 linear colours with the object and its shadow.
@@ -114,18 +113,18 @@ def light_left(photo: Floats, empty: Floats, shadow: Mask, thing: Mask) -> Float
     after = _smoothed(empty, visible, width).mean(axis=2)
     share = np.clip(before / np.maximum(after, 1e-4), _LEAST_LIGHT, 1.0)
     share = np.where(shadow, share, 1.0).astype(np.float32)
-    # A turned view may uncover ground at the edge of the object: it lies in the shadow that begins there.
+    # A rotated view may uncover ground at the object's edge, which lies in the shadow.
     _, nearest = cv2.distanceTransformWithLabels(thing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     beside = np.ones(int(nearest.max()) + 1, np.float32)
     beside[nearest[~thing]] = share[~thing]
     continued = cv2.GaussianBlur(beside[nearest], (0, 0), 2 * width)
     left = cv2.GaussianBlur(np.where(thing, continued, share), (0, 0), 0.5 * width)
-    # The blur of a full light may round to a little more than that.
+    # Blurring full light may round to slightly more than 1.
     return np.minimum(left, 1.0).astype(np.float32)
 
 
 def _smoothed(values: Floats, weight: Floats, width: float) -> Floats:
-    """(H, W, C) blurred over what has weight; far from it, the mean."""
+    """(H, W, C) weighted blur; falls back to the mean far from any weight."""
     blurred = cv2.GaussianBlur(values * weight[..., None], (0, 0), width).reshape(values.shape)
     cover = cv2.GaussianBlur(weight, (0, 0), width)[..., None]
     mean = (values * weight[..., None]).sum(axis=(0, 1)) / max(float(weight.sum()), 1.0)

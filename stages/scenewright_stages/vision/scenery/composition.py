@@ -1,7 +1,7 @@
-"""Draws a scene: table, what lies behind it, what stands on it, and the light that all of it shares.
+"""Renders a scene: table, background, the things on the table, and their common lighting.
 
-The camera looks down on the object by the angle from which the object was photographed, so that its base lies flat on
-the table. Everything is computed in linear light and leaves it once, at the end.
+The camera has the pitch from which the object was photographed, so that its base lies flat on the table. Everything is
+computed in linear light and converted once, at the end.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _SOLID = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """Something to stand on the table.
+    """A thing to place on the table.
 
     Attributes:
-        colours: (h, w, 3) float32 linear, valid a little way beyond the outline.
+        colours: (h, w, 3) float32 linear, valid slightly beyond the outline.
         alpha: (h, w) float32.
-        normals: (h, w, 3) float32 unit vectors in world axes as seen in its own picture.
+        normals: (h, w, 3) float32 unit vectors in world axes, as seen in its own image.
         base: where it meets the table.
-        albedo: whether the colours are without light; a photo's have the light of its own place.
+        albedo: whether the colours are free of lighting; a photo's colours include its original light.
     """
 
     colours: Floats
@@ -55,7 +55,7 @@ class Cutout:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A cut-out in the scene: the pixel at which the middle of its base stands, and its enlargement."""
+    """A cut-out in the scene: the pixel position of its base's centre, and its scale."""
 
     cutout: Cutout
     column: float
@@ -70,15 +70,15 @@ class Setting:
 
     Attributes:
         width, height: of the image, pixels.
-        pitch: degrees by which the camera looks down on the place of the object.
-        column, row: pixel of that place.
-        panorama: what is around, turned as wanted.
+        pitch: degrees by which the camera looks down on the object's position.
+        column, row: pixel of that position.
+        panorama: the surroundings, already rotated.
         table: its material.
-        tile: side of the material's tile, world units (pixels at the object's place).
-        turn: of the material, radians.
+        tile: side of the material's tile, world units (pixels at the object's position).
+        turn: rotation of the material, radians.
         edge: where the table ends behind the object, world units.
-        defocus: blur of what is far behind, pixels.
-        photo: what is seen instead of table and panorama, which then only lights.
+        defocus: blur of the far background, pixels.
+        photo: background shown instead of table and panorama; the panorama is then only a light.
     """
 
     width: int
@@ -102,12 +102,12 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A drawn scene.
+    """A rendered scene.
 
     Attributes:
         pixels: (H, W, 3) float32 sRGB in [0, 1].
-        covers: (H, W) float32 what of each placed thing is visible, in the order in which they were given.
-        whole: (H, W) float32 what would be visible of it if nothing stood before it.
+        covers: (H, W) float32 visible coverage of each thing, in input order.
+        whole: (H, W) float32 coverage of each thing without occlusion.
         light: direction (3,) toward the main light and its share of all light on the table.
     """
 
@@ -119,7 +119,7 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class _Camera:
-    """Rays of the pixels and where they meet the table."""
+    """Pixel rays and their intersections with the table."""
 
     rays: Floats
     position: Floats
@@ -129,7 +129,7 @@ class _Camera:
 
 
 def draw(setting: Setting, things: Sequence[Placed]) -> Drawn:
-    """The scene with the things on the table; nearer ones (lower in the picture) hide those behind."""
+    """Renders the scene with the things on the table; nearer things (lower in the image) occlude others."""
     camera = _camera(setting)
     light = illumination(setting.panorama, setting.table.mean)
     ground = _shadowed(setting, things, light)
@@ -151,7 +151,7 @@ def draw(setting: Setting, things: Sequence[Placed]) -> Drawn:
 
 
 def facing_world(normals: Floats, pitch: float) -> Floats:
-    """(h, w, 3) normals in world axes, of those in the frame of a camera that looks down (OpenCV axes)."""
+    """(h, w, 3) normals in world axes, from normals in the frame of a pitched camera (OpenCV axes)."""
     forward, up = _axes(pitch)
     turned = normals[..., 2:] * forward - normals[..., 1:2] * up
     turned[..., 0] += normals[..., 0]
@@ -159,13 +159,13 @@ def facing_world(normals: Floats, pitch: float) -> Floats:
 
 
 def local_scale(setting: Setting, row: float) -> float:
-    """Enlargement of a thing whose base is at another row than the object's, from its distance."""
+    """Perspective scale of a thing whose base is at the given row, relative to the object's."""
     depth = _depth_of_row(setting, row)
     return float(np.clip(setting.focal / depth, 0.4, 2.5))
 
 
 def place_on_table(setting: Setting, x: float, z: float) -> tuple[float, float]:
-    """Column and row of the pixel that shows a place of the table."""
+    """Pixel column and row of a table position."""
     forward, up = _axes(_camera_pitch(setting))
     position = _position(setting, forward, up)
     away = np.array([x, 0.0, z]) - position
@@ -177,12 +177,12 @@ def place_on_table(setting: Setting, x: float, z: float) -> tuple[float, float]:
 
 
 def _camera_pitch(setting: Setting) -> float:
-    """Degrees by which the optical axis looks down: at the object's pixel it is the wanted pitch."""
+    """Pitch of the optical axis in degrees, such that the ray through the object's pixel has the wanted pitch."""
     return setting.pitch - math.degrees(math.atan2(setting.row - setting.height / 2, setting.focal))
 
 
 def _axes(pitch: float) -> tuple[Floats, Floats]:
-    """Forward and up of a camera that looks down by `pitch` degrees."""
+    """Forward and up vectors of a camera with that downward pitch in degrees."""
     sine, cosine = math.sin(math.radians(pitch)), math.cos(math.radians(pitch))
     return np.array([0, -sine, cosine], np.float32), np.array([0, cosine, sine], np.float32)
 
@@ -194,7 +194,7 @@ def _position(setting: Setting, forward: Floats, up: Floats) -> Floats:
 
 
 def _table_at(setting: Setting, column: float, row: float) -> tuple[float, float]:
-    """The place of the table that a pixel shows, also beyond the border of the image."""
+    """The table position at a pixel, which may lie outside the image."""
     forward, up = _axes(_camera_pitch(setting))
     position = _position(setting, forward, up)
     ray = forward * setting.focal + up * (setting.height / 2 - row)
@@ -227,7 +227,7 @@ def _camera(setting: Setting) -> _Camera:
 
 
 def _shadowed(setting: Setting, things: Sequence[Placed], light: Illumination) -> GroundLight | None:
-    """The light on the table among the things; None where nothing stands."""
+    """The light on the table with the things' shadows; None without things."""
     solids: list[Solid] = []
     for each in things:
         x, z = _table_at(setting, each.column, each.row)
@@ -240,7 +240,7 @@ def _shadowed(setting: Setting, things: Sequence[Placed], light: Illumination) -
 
 
 def _backdrop(setting: Setting, camera: _Camera, light: Illumination, ground: GroundLight | None) -> Floats:
-    """(H, W, 3) table and surroundings, out of focus with distance."""
+    """(H, W, 3) table and surroundings, with defocus increasing with distance."""
     behind = setting.panorama.seen(camera.rays)
     albedo = sampled(setting.table.tile, camera.x, camera.z, setting.tile, setting.turn)
     table = albedo * (light.on_table if ground is None else ground.at(camera.x, camera.z))
@@ -261,14 +261,14 @@ def _on_photo(photo: PhotoGround, camera: _Camera, ground: GroundLight | None) -
     left = np.clip(ground.at(camera.x, camera.z) / ground.unshadowed, 0, 1)
     share = camera.on_table.astype(np.float32)
     if photo.horizon is not None:
-        # A shadow fades toward the line: a hard end would be seen.
+        # Fade shadows towards the horizon, where a hard end would be visible.
         height = camera.x.shape[0]
         share *= np.clip((np.arange(height, dtype=np.float32)[:, None] - photo.horizon) / (0.12 * height), 0, 1)
     return np.asarray(photo.pixels * (1 - share[..., None] * (1 - left)), np.float32)
 
 
 def _reflected(setting: Setting, camera: _Camera, light: Illumination, ground: GroundLight | None) -> Floats:
-    """(H, W, 3) the surroundings in a glossy table, by Schlick's approximation; shadowed places reflect less."""
+    """(H, W, 3) reflection of the surroundings in a glossy table (Schlick's approximation), weaker in shadow."""
     mirrored = camera.rays * np.array([1, -1, 1], np.float32)
     blurred = cv2.GaussianBlur(np.minimum(setting.panorama.picture, 4.0), (0, 0), 28)
     seen = Panorama(np.asarray(blurred, np.float32), setting.panorama.light).seen(mirrored)
@@ -280,7 +280,7 @@ def _reflected(setting: Setting, camera: _Camera, light: Illumination, ground: G
 
 
 def _defocused(picture: Floats, amount: Floats, largest: float) -> Floats:
-    """(H, W, 3) blurred by a standard deviation that changes over the picture, from four fixed blurs."""
+    """(H, W, 3) blurred with a spatially varying standard deviation, interpolated from four fixed blurs."""
     steps = [0.0, largest / 6, largest / 2.4, largest]
     levels = [picture, *(cv2.GaussianBlur(picture, (0, 0), step) for step in steps[1:])]
     result = levels[0].copy()
@@ -292,9 +292,9 @@ def _defocused(picture: Floats, amount: Floats, largest: float) -> Floats:
 
 
 def _gains(light: Illumination, photo: PhotoGround | None) -> Floats:
-    """(3,) exposure and white balance: a white sheet on the table becomes bright and nearly white.
+    """(3,) exposure and white balance, such that a white sheet on the table becomes bright and nearly white.
 
-    A photo has both already.
+    A photo already has both.
     """
     if photo is not None:
         return np.full(3, photo.exposure / max(float(light.on_table.mean()), 1e-9), np.float32)
@@ -303,7 +303,7 @@ def _gains(light: Illumination, photo: PhotoGround | None) -> Floats:
 
 
 def _layer(setting: Setting, placed: Placed, light: Illumination, gains: Floats) -> tuple[Floats, Floats]:
-    """(H, W, 3) colours and (H, W) alpha of a thing where it stands, in the scene's light."""
+    """(H, W, 3) colours and (H, W) alpha of a thing at its position, in the scene's light."""
     cutout = placed.cutout
     factor = max(placed.scale, 1e-3)
     move = np.array(
@@ -321,17 +321,17 @@ def _layer(setting: Setting, placed: Placed, light: Illumination, gains: Floats)
 def warped_layer(
     colours: Floats, alpha: Floats, move: NDArray[np.floating], factor: float, size: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """(H, W, 3) colours and (H, W) cover of a cut-out after a move.
+    """(H, W, 3) colours and (H, W) coverage of a warped cut-out.
 
     Args:
-        colours: (h, w, 3), continued beyond the cut-out's rim.
+        colours: (h, w, 3), extended beyond the cut-out's edge.
         alpha: (h, w).
-        move: (2, 3) from its pixels to those of the layer.
-        factor: how much it is enlarged by that.
+        move: (2, 3) affine map from its pixels to those of the layer.
+        factor: scale of that map.
         size: width and height of the layer.
     """
     if factor < 0.9:
-        # A warp reads four pixels only: what is made smaller is smoothed first.
+        # Smooth before shrinking, because a warp interpolates only four pixels.
         sigma = 0.42 / factor
         colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), sigma), np.float32)
         alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), sigma), np.float32)
@@ -341,7 +341,7 @@ def warped_layer(
 
 
 def _relative(arriving: Floats, alpha: Floats) -> Floats:
-    """(h, w, 3) what the new light changes of a photo: its colour and direction, and a part of its strength."""
+    """(h, w, 3) relighting factor for a photo: the new light's colour and direction, and part of its strength."""
     weights = alpha / max(float(alpha.sum()), 1e-6)
     mean = np.einsum("hwc,hw->c", arriving, weights)
     grey = max(float(mean.mean()), 1e-6)
@@ -351,7 +351,7 @@ def _relative(arriving: Floats, alpha: Floats) -> Floats:
 
 
 def _joined(layer: Floats, alpha: Floats, picture: Floats, seam: str) -> tuple[Floats, Floats]:
-    """Alpha and colours with which a thing is laid over the picture."""
+    """Alpha and colours for compositing a thing over the image."""
     if seam == "feather":
         return np.minimum(alpha, cv2.GaussianBlur(alpha, (0, 0), 0.9) * 1.05), layer
     if seam == "poisson":
@@ -360,7 +360,7 @@ def _joined(layer: Floats, alpha: Floats, picture: Floats, seam: str) -> tuple[F
 
 
 def _drawn_to(layer: Floats, alpha: Floats, picture: Floats, width: int = 4, share: float = 0.3) -> Floats:
-    """The layer, its outermost pixels drawn toward the picture by a membrane that ends `width` pixels inside."""
+    """The layer with its outermost pixels blended towards the image, by a membrane that ends `width` pixels inside."""
     inside = (alpha > _SOLID).astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     band = (depth > 0) & (depth <= width)
@@ -376,13 +376,13 @@ def _drawn_to(layer: Floats, alpha: Floats, picture: Floats, width: int = 4, sha
 
 
 def _developed(linear: Floats) -> Floats:
-    """Highlights roll off instead of clipping."""
+    """Tone curve: highlights roll off instead of clipping."""
     high = _SHOULDER + (1 - _SHOULDER) * (1 - np.exp(-(np.maximum(linear, _SHOULDER) - _SHOULDER) / (1 - _SHOULDER)))
     return np.clip(np.where(linear > _SHOULDER, high, linear), 0, 1).astype(np.float32)
 
 
 def _main_light(light: Illumination) -> tuple[list[float], float]:
-    """Direction toward the strongest light and the share of the table's light that comes from around there."""
+    """Direction towards the strongest light, and the share of the table's light from around that direction."""
     power = light.colours.mean(axis=1)
     weights = power**2
     mean = (light.directions * weights[:, None]).sum(axis=0)

@@ -1,4 +1,4 @@
-"""A 360-degree photograph: what is seen of it, and the light that it throws on what stands in it."""
+"""A 360-degree photograph as background and as image-based light."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _LOWEST = 0.12
 
 @dataclass(frozen=True, eq=False)
 class Panorama:
-    """An equirectangular photograph in linear light; its middle column lies ahead, columns grow to the right.
+    """An equirectangular photograph in linear light; its middle column is straight ahead, columns grow to the right.
 
     Attributes:
-        picture: (512, 1024, 3) float32, what is seen.
-        light: (64, 128, 3) float32 with its full range, what lights.
+        picture: (512, 1024, 3) float32, the visible background.
+        light: (64, 128, 3) float32, full dynamic range, for lighting.
     """
 
     picture: Floats
     light: Floats
 
     def turned(self, degrees: float) -> Panorama:
-        """The same place, turned to the right by an angle about the vertical axis."""
+        """The panorama rotated to the right about the vertical axis."""
         share = degrees / 360.0
         shifted = [np.roll(each, round(share * each.shape[1]), axis=1) for each in (self.picture, self.light)]
         return Panorama(shifted[0], shifted[1])
@@ -56,7 +56,7 @@ class Panorama:
         return np.asarray(found, np.float32)
 
     def azimuth_of_brightest(self) -> float:
-        """Degrees to the right of ahead from which most light falls on a table."""
+        """Direction of the strongest light on a table, in degrees to the right of straight ahead."""
         directions, areas = _directions(*self.light.shape[:2])
         weights = self.light.mean(axis=2) * areas * np.maximum(directions[..., 1], 0)
         total = (weights[..., None] * directions).reshape(-1, 3).sum(axis=0)
@@ -65,13 +65,13 @@ class Panorama:
 
 @dataclass(frozen=True, eq=False)
 class Illumination:
-    """The light of a panorama on a table and on what stands there.
+    """The light of a panorama on a table and on things standing there.
 
     Attributes:
         harmonics: (9, 3) irradiance over pi as a function of the normal, in spherical harmonics.
-        directions: (N, 3) unit vectors toward the lights above the table.
-        colours: (N, 3) irradiance over pi that each throws on the table.
-        spreads: (N,) half the angle that each covers, radians.
+        directions: (N, 3) unit vectors towards the lights above the table.
+        colours: (N, 3) irradiance over pi of each light on the table.
+        spreads: (N,) half the angular size of each light, radians.
     """
 
     harmonics: Floats
@@ -90,7 +90,7 @@ class Illumination:
 
 
 def illumination(panorama: Panorama, table_albedo: Floats) -> Illumination:
-    """The light of a panorama whose lower half is hidden by a table of that (3,) albedo."""
+    """The light of a panorama whose lower half is occluded by a table of that (3,) albedo."""
     directions, areas = _directions(*panorama.light.shape[:2])
     above = directions[..., 1] > 0
     cosine = np.maximum(directions[..., 1], 0)
@@ -112,7 +112,7 @@ def illumination(panorama: Panorama, table_albedo: Floats) -> Illumination:
 
 @cache
 def place(name: str) -> Panorama:
-    """One of the 360-degree photographs that come along."""
+    """One of the bundled 360-degree photographs."""
     folder = resources.files(__package__) / "places"
     packed = cv2.imdecode(np.frombuffer((folder / f"{name}.jpg").read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     values = np.asarray(packed)[..., ::-1].astype(np.float32) / np.float32(255)
@@ -149,7 +149,7 @@ def _basis(n: Floats) -> Floats:
 
 
 def _median_cut(light: Floats, directions: Floats, weights: Floats) -> Iterator[tuple[Floats, Floats, float]]:
-    """Direction, colour and spread of lights of about equal power (Debevec 2005) above the table."""
+    """Direction, colour and spread of lights of about equal power above the table (median cut, Debevec 2005)."""
     rows = np.flatnonzero(weights[:, 0] > 0)
     energy = light.mean(axis=2) * weights
     regions = [(int(rows[0]), int(rows[-1]) + 1, 0, light.shape[1])]
@@ -166,7 +166,7 @@ def _median_cut(light: Floats, directions: Floats, weights: Floats) -> Iterator[
 
 
 def _halved(energy: Floats, top: int, bottom: int, left: int, right: int) -> list[tuple[int, int, int, int]]:
-    """The region in two of equal power, cut across its longer side."""
+    """Splits a region into two of equal power, across its longer side."""
     part = energy[top:bottom, left:right]
     if bottom - top >= right - left:
         at = top + _middle(part.sum(axis=1))

@@ -1,7 +1,7 @@
-"""A user's photo as the place of a scene: its ground, its light and its exposure.
+"""A user's photo as the background of a scene: estimates its ground, light and exposure.
 
-A photo does not say from where it is lit. The colour and strength of its light follow from the photo, the direction
-from the side on which its upper half is brighter; it never comes flat or from below.
+A photo does not give the direction of its light. Colour and strength are estimated from the photo, the direction from
+the brighter side of its upper half; the light never comes horizontally or from below.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _COLOUR = 0.5
 
 @dataclass(frozen=True, eq=False)
 class PhotoGround:
-    """A photo that fits the image, in linear light and before the development that bright values go through.
+    """A photo cropped to the image, in linear light with the tone curve inverted.
 
     Attributes:
         pixels: (H, W, 3) float32.
-        horizon: row at which its ground begins; None: the camera looks down on it as on the object.
+        horizon: row at which its ground begins; None if the camera looks down on it as on the object.
         exposure: linear value of a white sheet on its ground.
     """
 
@@ -44,7 +44,7 @@ class PhotoGround:
 
 
 def fitted(linear: Floats, width: int, height: int, across: float, down: float) -> Floats:
-    """(height, width, 3) the largest part of a photo with these proportions, at a place given by two shares."""
+    """(height, width, 3) the largest crop of a photo with that aspect ratio, at a position given by two fractions."""
     rows, columns = linear.shape[:2]
     factor = max(width / columns, height / rows)
     part_width, part_height = min(columns, round(width / factor)), min(rows, round(height / factor))
@@ -55,14 +55,14 @@ def fitted(linear: Floats, width: int, height: int, across: float, down: float) 
 
 
 def undeveloped(linear: Floats) -> Floats:
-    """The values of which the roll-off of highlights makes these."""
+    """Inverse of the tone curve's highlight roll-off."""
     room = 1 - _SHOULDER
     high = _SHOULDER - room * np.log(np.maximum(1 - (linear - _SHOULDER) / room, 0.02))
     return np.where(linear > _SHOULDER, high, linear).astype(np.float32)
 
 
 def light_of_photo(linear: Floats) -> tuple[Panorama, float]:
-    """A sky that lights as the photo looks, and the linear value of a white sheet below it.
+    """A sky that matches the photo's lighting, and the linear value of a white sheet below it.
 
     Args:
         linear: (H, W, 3) float32.
@@ -74,7 +74,7 @@ def light_of_photo(linear: Floats) -> tuple[Panorama, float]:
     upper = small[:16]
     left, right = float(upper[:, :16].mean()), float(upper[:, 16:].mean())
     lean = (right - left) / max(right + left, 1e-4)
-    # Ahead is the middle column. The light comes rather from behind the camera: what we see of things is lit.
+    # The middle column is straight ahead. Assume light from behind the camera, because the visible sides are lit.
     azimuth = math.radians(150.0 * (1 if lean >= 0 else -1) - 60.0 * float(np.clip(3 * lean, -1, 1)))
     share = _KEY_SHARE * min(1.0, 0.35 + 4 * abs(lean))
     light = np.zeros((_LIGHT_ROWS, _LIGHT_COLUMNS, 3), np.float32)
@@ -88,13 +88,13 @@ def light_of_photo(linear: Floats) -> tuple[Panorama, float]:
         * lamp[..., None]
         / max(1 - share, 1e-3)
     )
-    # The brighter half of a photo shows what its light makes of bright things.
+    # The photo's bright pixels show how bright things appear in its light.
     white = float(np.clip(1.15 * np.percentile(small, 80), 0.12, 0.95))
     return Panorama(np.zeros((8, 16, 3), np.float32), (light * colour).astype(np.float32)), white
 
 
 def _power(light: Floats) -> float:
-    """Irradiance over pi that (64, 128, 3) light throws on the ground, mean of the colours."""
+    """Irradiance over pi of (64, 128, 3) light on the ground, averaged over the channels."""
     elevation = (0.5 - (np.arange(_LIGHT_ROWS) + 0.5) / _LIGHT_ROWS) * math.pi
     weight = np.maximum(np.sin(elevation), 0) * np.cos(elevation)
     return float((light.mean(axis=2) * weight[:, None]).sum())

@@ -1,4 +1,4 @@
-"""Things that are not the object: bowls, bottles, boxes and balls, drawn as cut-outs with colours and normals."""
+"""Procedural decoys: bowls, bottles, boxes and balls, rendered as cut-outs with colours and normals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 _PROFILES: dict[str, tuple[tuple[float, float], ...]] = {
-    # Height over the table and radius, both as shares of the thing's height.
+    # Height above the table and radius, both relative to the thing's height.
     "bottle": ((0, 0.16), (0.02, 0.18), (0.55, 0.18), (0.70, 0.12), (0.78, 0.065), (0.98, 0.065), (1.0, 0.05)),
     "bowl": ((0, 0.32), (0.08, 0.36), (0.45, 0.72), (0.95, 0.98), (1.0, 1.0), (0.92, 0.92), (0.35, 0.55), (0.2, 0.02)),
     "mug": ((0, 0.36), (0.05, 0.42), (0.98, 0.44), (1.0, 0.42), (0.97, 0.39), (0.15, 0.37), (0.12, 0.02)),
@@ -32,7 +32,7 @@ class Prop:
     """A thing as a cut-out.
 
     Attributes:
-        colours: (h, w, 3) float32 linear albedo, also a little way outside the silhouette.
+        colours: (h, w, 3) float32 linear albedo, extended slightly beyond the silhouette.
         alpha: (h, w) float32.
         normals: (h, w, 3) float32 unit vectors in world axes.
         base: where it stands.
@@ -47,13 +47,13 @@ class Prop:
 
 
 def draw_prop(rng: np.random.Generator, side: float, pitch: float, colour: Floats | None = None) -> Prop:
-    """A thing whose longer side is about `side` pixels, seen from a pitch in degrees.
+    """A random thing whose longer side is about `side` pixels.
 
     Args:
-        rng: draws its kind, its proportions and its pattern.
+        rng: draws its kind, proportions and pattern.
         side: pixels.
-        pitch: by which it is looked down on.
-        colour: (3,) linear colour to be near to; None: any.
+        pitch: downward pitch of the camera, degrees.
+        colour: (3,) linear colour to stay close to; None: any.
     """
     kind = list(_PROFILES)[rng.integers(len(_PROFILES))]
     profile = np.array(_PROFILES[kind], np.float64)
@@ -67,7 +67,7 @@ def draw_prop(rng: np.random.Generator, side: float, pitch: float, colour: Float
 
 
 def _surface(profile: Doubles, square: bool, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Points (N, 3) x, height, depth, their normals, and (N, 2) their angle and height, of a turned profile."""
+    """Surface of revolution: points (N, 3) x, height, depth; their normals; and (N, 2) angle and height."""
     steps = np.hypot(*np.diff(profile, axis=0).T)
     length = np.concatenate([[0], np.cumsum(steps)])
     largest = float(profile[:, 1].max())
@@ -100,14 +100,14 @@ def _surface(profile: Doubles, square: bool, rng: np.random.Generator) -> tuple[
 
 
 def _colour(rng: np.random.Generator) -> Floats:
-    """A paint, more often dull than bright."""
+    """A random colour, more often dull than bright."""
     hue, saturation, value = rng.uniform(0, 360), rng.beta(1.2, 3.2), rng.uniform(0.25, 0.9)
     rgb = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
     return np.asarray(rgb**2.2, np.float32)
 
 
 def _painted(colour: Floats, paint: Floats, height: float, rng: np.random.Generator) -> Floats:
-    """(N, 3) colours with a pattern, or none."""
+    """(N, 3) colours, with or without a pattern."""
     colours = np.broadcast_to(colour, (len(paint), 3)).astype(np.float32).copy()
     pattern = rng.random()
     other = _colour(rng)
@@ -123,7 +123,7 @@ def _painted(colour: Floats, paint: Floats, height: float, rng: np.random.Genera
 def _drawn(
     points: Floats, normals: Floats, albedo: Floats, pitch: float, kind: str, radius: float, height: float
 ) -> Prop:
-    """The thing as seen without perspective: points from the farthest to the nearest, at twice the resolution."""
+    """Orthographic rendering of points from far to near, at twice the resolution."""
     sine, cosine = math.sin(math.radians(pitch)), math.cos(math.radians(pitch))
     columns, rows = points[:, 0], -(points[:, 1] * cosine + points[:, 2] * sine)
     toward = points[:, 1] * sine - points[:, 2] * cosine
@@ -132,11 +132,11 @@ def _drawn(
     order = np.argsort(toward, kind="stable")
     at_row, at_column = (2 * (rows - top)).astype(np.int32)[order], (2 * (columns - left)).astype(np.int32)[order]
     found = np.zeros((2 * tall, 2 * width, 7), np.float32)
-    # Later entries overwrite earlier ones, so the nearest point of a pixel stays.
+    # Later entries overwrite earlier ones, so each pixel keeps its nearest point.
     found[at_row, at_column] = np.concatenate([albedo, normals, np.ones((len(albedo), 1), np.float32)], axis=1)[order]
     depth = np.full(found.shape[:2], toward.min() - 9, np.float32)
     depth[at_row, at_column] = toward[order]
-    # Between the points of a near wall a far one may show.
+    # A far point may show through the gaps between points of a near wall.
     through = depth < cv2.morphologyEx(depth, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) - 3
     found[through] = 0
     inside = cv2.morphologyEx(found[..., 6], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))

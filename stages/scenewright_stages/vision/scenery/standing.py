@@ -1,8 +1,7 @@
-"""Things that stand on the table: where their base is, how high they are, and the shadow that they throw.
+"""Estimates the base and height of things on the table, and computes their shadows.
 
-A cut-out has no depth, so it is treated as a cylinder that stands on its base: every pixel is the part of its line of
-sight inside that cylinder. With this, shadows begin at the base, have the right length, and soften with the height of
-what casts them.
+A cut-out has no depth, so it is treated as a cylinder on its base: every pixel covers the part of its ray inside that
+cylinder. Shadows then start at the base, have the right length, and soften with the height of the occluder.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class Base:
     """Where a cut-out meets the table.
 
     Attributes:
-        column, row: of the centre of its base, pixels of the cut-out.
+        column, row: centre of its base, pixels of the cut-out.
         radius: of its base, pixels.
         height: of the thing, pixels.
-        pitch: degrees by which it is looked down on.
+        pitch: downward pitch of the camera, degrees.
     """
 
     column: float
@@ -59,11 +58,11 @@ class Solid:
 
 
 def base_of(inside: NDArray[np.bool_], pitch: float | None = None) -> Base:
-    """The base of a cut-out: the largest disc, seen at the pitch, whose lower half its outline follows.
+    """The base of a cut-out: the largest disc, seen at the pitch, whose lower half matches the outline.
 
     Args:
         inside: (H, W) bool, the silhouette; not empty.
-        pitch: degrees by which it is looked down on; None: the one that fits the lower outline best.
+        pitch: downward pitch of the camera, degrees; None: the one that fits the lower outline best.
     """
     if pitch is not None:
         return _base_at(inside, pitch)[0]
@@ -71,7 +70,7 @@ def base_of(inside: NDArray[np.bool_], pitch: float | None = None) -> Base:
 
 
 def solid_of(inside: NDArray[np.bool_], base: Base, x: float, z: float, scale: float) -> Solid:
-    """The points of a thing whose base stands at (x, z), enlarged by `scale`, on a grid of a few thousand pixels."""
+    """The points of a thing with its base at (x, z), scaled by `scale`, on a grid of a few thousand pixels."""
     step = max(1, round(math.sqrt(max(int(inside.sum()), 1) / 2500)))
     rows, columns = np.nonzero(inside[::step, ::step])
     across = columns * step - base.column
@@ -107,7 +106,7 @@ class GroundLight:
     unshadowed: Floats
 
     def at(self, x: Floats, z: Floats) -> Floats:
-        """(..., 3) irradiance over pi at places of the table, (H, W) each."""
+        """(..., 3) irradiance over pi at table positions, (H, W) each."""
         columns = ((x - self.left) / self.cell - 0.5).astype(np.float32)
         rows = ((z - self.near) / self.cell - 0.5).astype(np.float32)
         border = [float(value) for value in self.unshadowed]
@@ -118,11 +117,11 @@ class GroundLight:
 
 
 def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> GroundLight:
-    """The light on the table among things that throw shadows.
+    """The light on the table with the shadows of things.
 
     Args:
         solids: the things.
-        light: from all sides.
+        light: from all directions.
         side: of the first thing, world units; sets the resolution.
     """
     cell = max(side / _CELLS, 1.0)
@@ -151,9 +150,9 @@ def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> G
 
 
 def softened(shade: Floats, sigma: float) -> Floats:
-    """(H, W) float32 blurred by a standard deviation in cells; H and W are multiples of 8.
+    """(H, W) float32 blurred with a standard deviation in cells; H and W are multiples of 8.
 
-    A wide blur leaves nothing fine and is done at a fraction of the resolution.
+    A wide blur leaves no fine detail, so it runs at reduced resolution.
     """
     factor = 1
     while factor < _COARSEST and sigma >= 4 * factor:
@@ -162,7 +161,7 @@ def softened(shade: Floats, sigma: float) -> Floats:
         return np.asarray(cv2.GaussianBlur(shade, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
     height, width = shade.shape
     small = cv2.resize(shade, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
-    # Making it smaller and larger blurs too: the variance of a box and of a triangle.
+    # Account for the variance that down- and upsampling add: a box and a triangle filter.
     left = math.sqrt(sigma**2 - factor**2 / 4) / factor
     small = cv2.GaussianBlur(small, (0, 0), left, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -174,7 +173,7 @@ def _heights(tallest: float) -> list[tuple[float, float]]:
 
 
 def _thrown(points: Floats, direction: Floats, grid: tuple[float, float, float], shape: tuple[int, int]) -> Floats:
-    """(rows, columns) 1 where the points throw their shadow."""
+    """(rows, columns) 1 where the points cast their shadow."""
     left, near, cell = grid
     x = points[:, 0] - points[:, 1] * (direction[0] / direction[1])
     z = points[:, 2] - points[:, 1] * (direction[2] / direction[1])
@@ -182,12 +181,12 @@ def _thrown(points: Floats, direction: Floats, grid: tuple[float, float, float],
     kept = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
     hit = np.zeros(shape, np.float32)
     hit[rows[kept], columns[kept]] = 1
-    # Points lie up to two cells apart.
+    # Close gaps, because points are up to two cells apart.
     return np.asarray(cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _base_at(inside: NDArray[np.bool_], pitch: float) -> tuple[Base, float]:
-    """The base at a pitch, and how badly its disc fits the lower outline (mean distance over its radius)."""
+    """The base at a pitch, and the fit error of its disc to the lower outline (mean distance over its radius)."""
     rows = np.flatnonzero(inside.any(axis=1))
     top, bottom = int(rows[0]), int(rows[-1])
     sine, cosine = math.sin(math.radians(pitch)), math.cos(math.radians(pitch))
@@ -205,7 +204,7 @@ def _base_at(inside: NDArray[np.bool_], pitch: float) -> tuple[Base, float]:
     kept = inside.any(axis=0) & (np.abs(share) < 0.95)
     fitted = row + radius * sine * np.sqrt(1 - np.minimum(np.abs(share[kept]), 1) ** 2)
     error = float(np.abs(last[kept] - fitted).mean()) / radius if kept.any() else 1.0
-    # A disc much narrower than the thing says little: it fits any outline.
+    # Penalise a disc much narrower than the thing, because it fits any outline.
     error += 0.15 * max(0.0, 1 - radius / half_width)
     height = max((row - top - radius * sine) / cosine, 0.15 * radius)
     return Base(column, row, radius, height, pitch), error

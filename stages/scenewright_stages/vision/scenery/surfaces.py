@@ -1,4 +1,4 @@
-"""Procedural table tops: wood, stone and cloth as tiles of linear colour that repeat without a seam."""
+"""Procedural table tops: wood, stone and cloth as seamless tiles of linear colour."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TableTop:
 
     Attributes:
         tile: (S, S, 3) float32 linear albedo; repeats in both directions.
-        gloss: reflectance at a right angle to the surface; 0 is matt.
+        gloss: reflectance at normal incidence; 0 is matt.
         mean: (3,) mean albedo.
     """
 
@@ -101,7 +101,7 @@ def _cloth(rng: np.random.Generator) -> tuple[Floats, float]:
 
 
 def _noise(rng: np.random.Generator, down: float, across: float) -> Floats:
-    """(S, S) noise of mean 0 and variance 1 with these correlation lengths in pixels, which repeats without a seam."""
+    """(S, S) seamless noise of mean 0 and variance 1, with these correlation lengths in pixels."""
     values = rng.standard_normal((_SIDE, _SIDE)).astype(np.float32)
     frequencies = np.fft.fftfreq(_SIDE).astype(np.float32), np.fft.rfftfreq(_SIDE).astype(np.float32)
     smooth = np.exp(-2 * (np.pi * down * frequencies[0][:, None]) ** 2 - 2 * (np.pi * across * frequencies[1]) ** 2)
@@ -122,13 +122,13 @@ _MAKERS: dict[str, Callable[[np.random.Generator], tuple[Floats, float]]] = {
 
 
 def sampled(tile: Floats, x: Floats, z: Floats, side: float, turn: float) -> Floats:
-    """(H, W, 3) albedo at places of the table.
+    """(H, W, 3) albedo at table positions.
 
     Args:
         tile: see :class:`TableTop`.
         x, z: (H, W) float32 world coordinates.
         side: of a tile in world units.
-        turn: of the tile about the vertical axis, radians.
+        turn: rotation of the tile about the vertical axis, radians.
     """
     scale = tile.shape[0] / side
     cosine, sine = np.cos(turn) * scale, np.sin(turn) * scale

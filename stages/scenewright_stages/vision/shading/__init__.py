@@ -1,4 +1,4 @@
-"""New light on known surfaces, in linear light."""
+"""Relighting of known surfaces, in linear light."""
 
 from scenewright_stages.vision.shading.exposure import LUMINANCE, gain_for, mean_luminance
 from scenewright_stages.vision.shading.fitting import LightEstimate, estimate_light

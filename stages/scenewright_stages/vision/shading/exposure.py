@@ -1,4 +1,4 @@
-"""How strong a light has to be for a surface to come out as bright as wanted."""
+"""Finds the light gain that gives a surface the desired brightness."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNCLIPPED = 1e9
 
 
 def mean_luminance(linear: Float32Array, inside: NDArray[np.bool_]) -> float:
-    """Mean luminance of (H, W, 3) linear values where the (H, W) mask says; 0 where it says nothing."""
+    """Mean luminance of (H, W, 3) linear values inside the (H, W) mask; 0 for an empty mask."""
     return float((linear[inside] @ LUMINANCE).mean()) if inside.any() else 0.0
 
 
@@ -31,15 +31,15 @@ def gain_for(
     light: Light,
     shadow: Float32Array | None = None,
 ) -> float:
-    """The gain with which a light gives the surface that mean luminance, values above white being clipped.
+    """The gain at which a light gives the surface that mean luminance, with values above white clipped.
 
     Args:
-        luminance: wanted, linear.
+        luminance: target, linear.
         albedo_linear: (H, W, 3) float32 linear.
         normals: (H, W, 3) float32 unit vectors.
         inside: (H, W) bool, the surface.
-        light: its own gain does not matter.
-        shadow: (H, W) float32, what share of the direct light arrives; None = all.
+        light: the light; its own gain is ignored.
+        shadow: (H, W) float32, visibility of the direct light; None = 1.
 
     Returns:
         Within :data:`GAINS`.

@@ -1,4 +1,4 @@
-"""Which light made an image, when albedo and normals are known."""
+"""Estimates the light of an image from known albedo and normals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ROUNDS = 12
 
 @dataclass(frozen=True)
 class LightEstimate:
-    """A distant light, fitted.
+    """A fitted distant light.
 
     Attributes:
-        direction: unit vector toward the light, camera frame.
+        direction: unit vector towards the light, camera frame.
         direct: linear luminance of the direct light on a white surface that faces it.
-        ambient: linear luminance of a white surface in its shadow.
-        residual: root mean square of what the fit leaves, in units of the shading.
+        ambient: linear luminance of a white surface in shadow.
+        residual: RMS error of the fit, in units of the shading.
     """
 
     direction: Vector
@@ -46,18 +46,18 @@ def estimate_light(
     mask: NDArray[np.bool_],
     shadow: Float32Array | None = None,
 ) -> LightEstimate:
-    """Fit ``ambient + direct * max(0, n.l)`` to the ratio of image and albedo by alternating least squares.
+    """Fits ``ambient + direct * max(0, n.l)`` to the ratio of image and albedo by alternating least squares.
 
-    Pixels count as lit where the present light reaches them; those in shadow only tell the ambient level.
+    Pixels reached by the current light estimate count as lit; the others only determine the ambient level.
 
     Args:
         relit_linear, albedo_linear: (H, W, 3) float32 linear.
         normals: (H, W, 3) float32 unit vectors, camera frame.
-        mask: (H, W) bool: the pixels that count; those with hardly any albedo are left out.
-        shadow: (H, W) float32 in [0, 1], what share of the direct light arrives; None = all.
+        mask: (H, W) bool: the pixels to use; those with almost no albedo are left out.
+        shadow: (H, W) float32 in [0, 1], visibility of the direct light; None = 1.
 
     Raises:
-        ValueError: fewer than 10 pixels count, or their normals span no space.
+        ValueError: fewer than 10 usable pixels, or their normals are degenerate.
     """
     albedo = np.asarray(albedo_linear, np.float32) @ LUMINANCE
     used = mask & (albedo > _LEAST_ALBEDO)

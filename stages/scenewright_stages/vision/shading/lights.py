@@ -1,7 +1,7 @@
-"""Distant lights and seeded draws of them.
+"""Distant lights, and their random sampling.
 
-Directions point toward the light in the camera's frame (OpenCV: x right, y down, z forward), so a light behind the
-camera has a negative z.
+Directions point towards the light in the camera's frame (OpenCV: x right, y down, z forward), so a light behind the
+camera has negative z.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """One distant light over an ambient level, and perhaps a second one.
+    """A distant light with an ambient level, and optionally a second light.
 
     A white surface that faces the light has the linear value
     ``gain * (ambient * ambient_colour_linear + (1 - ambient) * colour_linear)``.
 
     Attributes:
-        direction: unit vector toward the light.
-        ambient: in [0, 1], share of the light that arrives from everywhere.
+        direction: unit vector towards the light.
+        ambient: in [0, 1], share of ambient light.
         colour_linear: RGB of the direct light, at most 1 each.
-        hardness: in [0, 1]; 1 = a point-like light (Lambert's cosine), below it the light wraps around the
-            edge of the shadow as that of a large source does (half way round at 0).
+        hardness: in [0, 1]; 1 = a point light (Lambert's cosine). Smaller values wrap the light around the terminator,
+            as a large source does (half way round at 0).
         specular: linear strength of the highlight; 0 = a matt surface.
         shininess: exponent of Phong's (1975) highlight.
         ambient_colour_linear: RGB of the ambient light, at most 1 each.
-        second_direction: unit vector toward the second light, which has neither shadow nor highlight.
+        second_direction: unit vector towards the second light, which has no shadow and no highlight.
         second_colour_linear: its RGB, at most 1 each.
-        second_strength: of the second light, as a share of the first; 0 = there is none.
-        gain: how strong all light is.
+        second_strength: relative to the first light; 0 = no second light.
+        gain: factor of all light.
     """
 
     direction: Vector
@@ -59,7 +59,7 @@ class Light:
 
     @property
     def elevation_degrees(self) -> float:
-        """Out of the image plane toward the camera: 90 = from the camera, 0 = from the side, below 0 = from behind."""
+        """Above the image plane towards the camera: 90 = from the camera, 0 = from the side, below 0 = from behind."""
         return math.degrees(math.asin(max(-1.0, min(1.0, -self.direction[2]))))
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,14 +80,15 @@ class Light:
 
 @dataclass(frozen=True)
 class LightRanges:
-    """What lights are drawn from, each evenly between a low and a high value.
+    """Ranges of light parameters, each sampled uniformly between a low and a high value.
 
     The defaults for angles and ambient are those of the relighting seed (relightingDataGen's ``mvp`` configuration).
 
     Attributes:
-        azimuth_degrees, elevation_degrees: see :class:`Light`; the elevation is drawn evenly over the sphere's area.
+        azimuth_degrees, elevation_degrees: see :class:`Light`; the elevation is sampled uniformly over the sphere's
+            area.
         ambient, hardness, specular, shininess: see :class:`Light`.
-        kelvin: temperature of the direct light; drawn evenly in its inverse, as colours look evenly spaced then.
+        kelvin: temperature of the direct light; sampled uniformly in its inverse, which is perceptually even.
     """
 
     azimuth_degrees: Range = (0.0, 360.0)
@@ -100,14 +101,14 @@ class LightRanges:
 
 
 def direction_of(azimuth_degrees: float, elevation_degrees: float) -> Vector:
-    """Unit vector toward a light at those angles, see :class:`Light`."""
+    """Unit vector towards a light at those angles, see :class:`Light`."""
     azimuth, elevation = math.radians(azimuth_degrees), math.radians(elevation_degrees)
     flat = math.cos(elevation)
     return (flat * math.cos(azimuth), -flat * math.sin(azimuth), -math.sin(elevation))
 
 
 def sample_light(generator: np.random.Generator, ranges: LightRanges | None = None) -> Light:
-    """One light; always takes the same number of draws, so that changing one range leaves the others' values."""
+    """Samples a light with a constant number of draws, so that changing one range leaves other values unchanged."""
     ranges = ranges or LightRanges()
     draw = generator.random(7)
     low, high = (math.sin(math.radians(angle)) for angle in ranges.elevation_degrees)
@@ -124,7 +125,7 @@ def sample_light(generator: np.random.Generator, ranges: LightRanges | None = No
 
 
 def colour_of_kelvin(kelvin: float) -> Vector:
-    """Linear RGB of daylight or of a black body against a 6500 K white, the largest channel 1; 1667 to 25000 K.
+    """Linear RGB of daylight or a black body relative to a 6500 K white, largest channel 1; 1667 to 25000 K.
 
     Chromaticity by Kim et al. (2002, US 7024034) for the black body, then the BT.709 primaries.
 

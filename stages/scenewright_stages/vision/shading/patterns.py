@@ -1,7 +1,7 @@
-"""Seeded shadow patterns: what share of the direct light arrives at each pixel.
+"""Random shadow patterns: the visibility of the direct light at each pixel.
 
-``perlin`` is gradient noise in octaves (Perlin 1985), as of foliage far away; ``geometric`` are window bars, a half
-plane (the edge of a wall) or leaves; ``blob`` are a few large soft spots.
+``perlin`` is gradient noise in octaves (Perlin 1985), like distant foliage; ``geometric`` is window bars, a half plane
+(the edge of a wall) or leaves; ``blob`` is a few large soft spots.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ PATTERNS: tuple[Kind, ...] = ("perlin", "geometric", "blob")
 
 _WORKING_SIDE = 256  # patterns are drawn that large and enlarged: none has finer detail than its softness
 _SUPERSAMPLING = 16
-_LEAST_SOFTNESS = 0.006  # of the working side; hides the enlargement
+_LEAST_SOFTNESS = 0.006  # of the working side; hides the upsampling
 
 
 def shadow_pattern(
     kind: Kind, shape: tuple[int, int], generator: np.random.Generator, softness: float = 0.04, opacity: float = 1.0
 ) -> Float32Array:
-    """A shadow that only darkens.
+    """A random shadow pattern.
 
     Args:
         kind: one of :data:`PATTERNS`.
         shape: (H, W) of the image.
-        generator: where the pattern comes from; its draws do not depend on the image's size.
+        generator: for all random draws, whose number does not depend on the image's size.
         softness: standard deviation of the penumbra as a share of the image's longer side.
         opacity: in [0, 1]: the darkest pixel is ``1 - opacity``.
 
@@ -60,12 +60,12 @@ def shadow_pattern(
 
 
 def soft_shadow(dark: Float32Array, softness: float, opacity: float = 1.0) -> Float32Array:
-    """The share of light behind a caster whose hard shadow is given.
+    """Light visibility of a soft shadow, from the hard shadow of its occluder.
 
     Args:
         dark: (H, W) float32 in [0, 1], 1 where the hard shadow lies.
         softness: standard deviation of the penumbra as a share of the longer side.
-        opacity: in [0, 1], share of the light that the caster holds back.
+        opacity: in [0, 1], share of the light that the occluder blocks.
 
     Returns:
         (H, W) float32 in [1 - opacity, 1].
@@ -89,7 +89,7 @@ def _perlin(shape: tuple[int, int], generator: np.random.Generator) -> Float32Ar
 def _gradient_noise(
     shape: tuple[int, int], cells: float, offset: NDArray[np.float64], gradients: NDArray[np.float64]
 ) -> Float32Array:
-    """Perlin's noise with `cells` cells along the longer side; the lattice repeats after 32."""
+    """Perlin noise with `cells` cells along the longer side; the lattice repeats after 32."""
     step = cells / max(shape)
     y = (np.arange(shape[0]) + 0.5) * step + offset[0]
     x = (np.arange(shape[1]) + 0.5) * step + offset[1]
@@ -143,7 +143,7 @@ def _half_plane(shape: tuple[int, int], generator: np.random.Generator) -> Float
 
 
 def _leaves(shape: tuple[int, int], generator: np.random.Generator) -> Float32Array:
-    """Many small pointed ovals, as through a twig."""
+    """Many small pointed ovals, like leaves on a twig."""
     dark = np.zeros(shape, np.float32)
     side = max(shape)
     for _ in range(int(generator.integers(24, 48))):

@@ -21,7 +21,7 @@ def shade(
     shadow: Float32Array | None = None,
     white: float = 1.0,
 ) -> Float32Array:
-    """The image of a surface under a light.
+    """Renders a surface under a light.
 
     ``gain * (albedo * (ambient * ambient_colour + (1 - ambient) * (colour * s * d + strength_2 * colour_2 * d_2))
     + specular * colour * s * max(0, r.v)^shininess)`` with the shadow s, the view direction v = (0, 0, -1), the
@@ -32,7 +32,7 @@ def shade(
         albedo_linear: (H, W, 3) float32 linear.
         normals: (H, W, 3) float32 unit vectors in the camera's frame (facing it: z = -1).
         light: the light.
-        shadow: (H, W) float32 in [0, 1], what share of the direct light arrives; None = all.
+        shadow: (H, W) float32 in [0, 1], visibility of the direct light; None = 1.
         white: values above are clipped.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Worlds seen from one point: panoramas, their layout, paths out of the middle, and what is seen from there."""
+"""Worlds seen from one centre: panoramas, their layout, paths out of the centre, and the views along them."""

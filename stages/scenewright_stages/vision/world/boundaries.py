@@ -1,6 +1,6 @@
-"""What a panorama's colours say of where the floor and the ceiling end.
+"""Estimates from a panorama's colours where floor and ceiling end.
 
-Layouts are searched with it: a hypothesis about a wall is a row in each column, and evidence has a cost for each row.
+The layout search uses it: a wall hypothesis is a row in each column, and the evidence gives a cost for each row.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _AROUND, _CHANGE = 0.12, 3.0
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What speaks for boundaries at each row: (rows, W), by angle from the horizon.
+    """Evidence for boundaries at each row: (rows, W), by angle from the horizon.
 
     Attributes:
-        floor, ceiling: cost of its end at each row.
-        lower_edges, upper_edges: change of colour from row to row below and above the horizon, CIELAB units.
-        upright: (W,) share of the rows round the horizon where the colour changes from column to column.
+        floor, ceiling: cost of a boundary at each row.
+        lower_edges, upper_edges: colour change between rows below and above the horizon, CIELAB units.
+        upright: (W,) share of the rows near the horizon with a colour change between columns.
     """
 
     floor: Float64Array
@@ -49,17 +49,17 @@ def evidence_of(srgb: Floats) -> Evidence:
 
 
 def _floor_costs(lab: Floats) -> Float64Array:
-    """(rows, W) cost of the floor's end at every row; row 0 lies at the horizon, the last one at the pole.
+    """(rows, W) cost of the floor's boundary at every row; row 0 is the horizon, the last row the pole.
 
-    Floors have patterns, and things stand on them: colours count more than edges.
+    Floors have patterns and things stand on them, so colours count more than edges.
     """
     return _region_costs(lab) - 0.25 * _thick(np.clip(_change(lab, 1.2) / 4.0, 0, 1))
 
 
 def _ceiling_costs(lab: Floats) -> Float64Array:
-    """The same of the ceiling's end, towards the other pole.
+    """The same for the ceiling's boundary, towards the other pole.
 
-    Ceilings are smooth and often have the colour of the walls: the first edge from the pole counts more than colours.
+    Ceilings are smooth and often have the walls' colour, so the first edge from the pole counts more than colours.
     """
     change = _change(lab, 1.5)
     pattern = float(np.percentile(change[len(lab) // 2 :], 90))
@@ -69,7 +69,7 @@ def _ceiling_costs(lab: Floats) -> Float64Array:
 
 
 def _region_costs(lab: Floats) -> Float64Array:
-    """What the colours beyond each row say: low where they look like the pole's surroundings, not like the horizon."""
+    """Cost by the colours beyond each row: low if they resemble the pole's surroundings and not the horizon."""
     rows = len(lab)
     surface, wall = lab[rows // 2 : int(rows * 0.92)], lab[: rows // 5]
     ratio = np.log(_likelihood(surface, lab) / _likelihood(wall, lab))
@@ -78,18 +78,18 @@ def _region_costs(lab: Floats) -> Float64Array:
 
 
 def _row_weights(rows: int) -> Float64Array:
-    """(rows, 1): towards the pole fewer pixels of the place fill a row."""
+    """(rows, 1) weights that account for fewer independent pixels per row towards the pole."""
     return np.cos((np.arange(rows) + 0.5) / rows * np.pi / 2)[:, None]
 
 
 def _change(lab: Floats, blur: float) -> Float64Array:
-    """(rows, W) change of colour from row to row, CIELAB units."""
+    """(rows, W) colour change between rows, CIELAB units."""
     change = np.gradient(cv2.GaussianBlur(lab, (0, 0), blur), axis=0)
     return np.asarray(np.linalg.norm(change, axis=-1), np.float64)
 
 
 def _upright_edges(lab: Floats) -> Float64Array:
-    """(W,) share of the rows within about 20 degrees of the horizon with an upright edge at or beside a column."""
+    """(W,) share of the rows within about 20 degrees of the horizon with a vertical edge at or beside a column."""
     closed = np.concatenate([lab[:, -2:], lab, lab[:, :2]], axis=1)
     change = np.linalg.norm(np.gradient(cv2.GaussianBlur(closed, (0, 0), 0.8), axis=1), axis=-1)
     around = int(ROWS * _AROUND)
@@ -102,7 +102,7 @@ def _thick(edges: Float64Array) -> Float64Array:
 
 
 def _likelihood(part: Floats, lab: Floats) -> Float64Array:
-    """(rows, W) density of each pixel's colour in a part of the picture."""
+    """(rows, W) likelihood of each pixel's colour under the colour distribution of a part of the image."""
     low, high = np.array([0.0, -40.0, -40.0]), np.array([100.0, 40.0, 40.0])
     scaled = [np.clip((each - low) / (high - low) * _BINS, 0, _BINS - 1e-3) for each in (part, lab)]
     found, _ = np.histogramdd(scaled[0].reshape(-1, 3), bins=_BINS, range=[(0, _BINS)] * 3)
@@ -116,7 +116,7 @@ def _likelihood(part: Floats, lab: Floats) -> Float64Array:
 
 
 def costs_at(costs: Float64Array, reach: Float64Array) -> Float64Array:
-    """(W, S) cost of a boundary where a plane at horizontal distance `reach` (W, S), in its heights, ends."""
+    """(W, S) cost of a boundary at the end of a plane at horizontal distance `reach` (W, S), in units of its height."""
     rows = len(costs)
     angle = np.arctan(1 / reach) / (np.pi / 2) * rows - 0.5
     low = np.clip(angle.astype(int), 0, rows - 2)

@@ -1,4 +1,4 @@
-"""The cheapest closed path of walls round a panorama: one plane for each column, compiled, for it is searched often."""
+"""Finds the cheapest closed path of walls around a panorama, one plane per column; compiled, because it runs often."""
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
 # mypy: allow-untyped-defs
@@ -18,13 +18,13 @@ JUMP, MAXIMUM_JUMP = 10.0, 12.0
 def closed_path(
     cost: Float64Array, log_reach: Float64Array, entering: Float64Array, leaving: Float64Array, returning: Float64Array
 ) -> NDArray[np.int64]:
-    """(W,) the plane of each column, or -1 where none is better; two rounds make the ends of the path meet.
+    """(W,) the plane of each column, or -1 for no plane; two rounds make the ends of the path meet.
 
     Args:
-        cost: (W, S) of each plane in each column, over that of none; infinite where it cannot be.
+        cost: (W, S) of each plane in each column, relative to no plane; infinite if impossible.
         log_reach: (W, S) logarithm of its distance there.
-        entering: (S,) cost of each plane where the path changes to it from another, besides that of the jump.
-        leaving, returning: (W, S) cost of changing to a plane from none at a column's left border, and back.
+        entering: (S,) cost of changing to each plane from another one, in addition to the jump cost.
+        leaving, returning: (W, S) cost of changing from no plane to a plane at a column's left border, and back.
     """
     width = len(cost)
     back = np.zeros((2 * width, cost.shape[1] + 1), np.int32)
@@ -45,7 +45,7 @@ def warm_up() -> None:
 
 @njit(cache=True, nogil=True)
 def _walked(cost, log_reach, entering, leaving, returning, back):
-    """States of two rounds; 0 is none, the others are the planes plus 1."""
+    """States of two rounds; 0 means no plane, n means plane n - 1."""
     width, planes = cost.shape
     best = np.zeros(planes + 1)
     following = np.zeros(planes + 1)

@@ -1,8 +1,8 @@
-"""Corrects a world's start by depths that were measured in its pictures.
+"""Corrects a world's initial Gaussians with depths measured in its images.
 
-The scaffold's depth is a guess, and the pictures along the paths may show something else. Surfaces that several of them
-agree on are added, and what would stand in their way is removed. Where the depths come from is the caller's business:
-plane sweeps, a model, or triangulated points.
+The scaffold's depth is a guess that the images along the paths may contradict. Surfaces on which several images agree
+are added, and Gaussians that would occlude them are removed. The depths may come from plane sweeps, a model, or
+triangulated points.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GAP, _ONE_SURFACE = 11, 1.15
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A picture with the z-depth (H, W) that was measured in it; 0 where nothing is sure."""
+    """An image with measured z-depth (H, W); 0 where unreliable."""
 
     shot: Shot
     depth: Floats
@@ -41,7 +41,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class CorrectedStart:
-    """A corrected start: the scene, how many Gaussians were added and removed, and how many pictures were measured."""
+    """Corrected Gaussians, the numbers of added and removed ones, and the number of measured images."""
 
     scene: GaussianScene
     added: int
@@ -50,11 +50,11 @@ class CorrectedStart:
 
 
 def corrected_start(start: GaussianScene, measured: Sequence[Measured], opacity: float) -> CorrectedStart:
-    """The start of a training with the surfaces that the measurements agree on.
+    """The initial Gaussians plus surfaces on which the measurements agree.
 
     Args:
-        start: one Gaussian for each pixel of the guess.
-        measured: depths of pictures of the place.
+        start: one Gaussian per pixel of the guessed depth.
+        measured: depths of images of the place.
         opacity: of added Gaussians.
     """
     confirmed = [Measured(each.shot, _closed(np.where(_confirmed(each, measured), each.depth, 0))) for each in measured]
@@ -69,7 +69,7 @@ def corrected_start(start: GaussianScene, measured: Sequence[Measured], opacity:
 
 
 def without_contradicted(start: GaussianScene, measured: Sequence[Measured]) -> GaussianScene:
-    """The start without the Gaussians that more pictures see through than show, at least two of them."""
+    """Removes Gaussians that at least two images see through, and more images than see them."""
     places = start.means.numpy().astype(np.float64)
     against, support = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
     for each in measured:
@@ -80,7 +80,7 @@ def without_contradicted(start: GaussianScene, measured: Sequence[Measured]) -> 
 
 
 def _confirmed(measured: Measured, others: Sequence[Measured]) -> Mask:
-    """(H, W) bool: pixels whose place another picture puts at the same depth."""
+    """(H, W) bool: pixels whose depth another image confirms."""
     places, count = unproject(measured.depth, measured.shot.camera), np.zeros(measured.depth.shape, np.int64)
     for other in others:
         if other is not measured:
@@ -89,7 +89,7 @@ def _confirmed(measured: Measured, others: Sequence[Measured]) -> Mask:
 
 
 def _closed(depth: Floats) -> Floats:
-    """(H, W) depth with small gaps filled, where all that is known around them is one surface."""
+    """(H, W) depth with small gaps filled if their surroundings form one surface."""
     known = (depth > 0).astype(np.float32)
     inverse = np.where(depth > 0, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
     window = np.ones((_GAP, _GAP), np.uint8)
@@ -102,7 +102,7 @@ def _closed(depth: Floats) -> Floats:
 
 
 def _known(measured: Measured, before: Sequence[Measured]) -> Mask:
-    """(H, W) bool: pixels that an earlier picture shows as well."""
+    """(H, W) bool: pixels that an earlier image also shows."""
     places, found = unproject(measured.depth, measured.shot.camera), np.zeros(measured.depth.shape, np.bool_)
     for other in before:
         found |= np.abs(_ratio(places, other) - 1) < _AGREE
@@ -110,7 +110,7 @@ def _known(measured: Measured, before: Sequence[Measured]) -> Mask:
 
 
 def _ratio(places: NDArray[np.float64], measured: Measured) -> NDArray[np.float64]:
-    """(...) z-depth of places (..., 3) over that of what a picture shows there; NaN where it is not sure."""
+    """(...) ratio of the z-depth of points (..., 3) to an image's measured depth there; NaN where unreliable."""
     with np.errstate(invalid="ignore"):
         pixels, z = project(places, measured.shot.camera)
         return np.asarray(np.where(z > 0, z, np.nan) / sample_nearest(measured.depth, pixels))

@@ -1,7 +1,7 @@
-"""One scale and one shift for the depth of each view of a ring, so that neighbours agree where they overlap.
+"""Aligns the depths of a ring of views: solves one scale and shift per view so that overlapping views agree.
 
-A model sees one view at a time, and two views of one wall come out at different depths. All overlaps are solved at
-once, the last view with the first too, so that no jump is left where the ring closes.
+A model sees one view at a time, and two views of the same wall get different depths. All overlaps are solved jointly,
+including last with first, so that no jump remains where the ring closes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _LEAST_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class RingDepth:
-    """Depths that agree.
+    """Aligned depths.
 
     Attributes:
         depths: (H, W) float32 z-depth of each view, 0 where unknown.
         scales, shifts: (N,) of each view: ``scale * depth + shift``.
-        disagreement: median relative difference of neighbours where they overlap, afterwards.
-        before: the same as it was given.
+        disagreement: median relative difference of neighbours in their overlap, after alignment.
+        before: the same before alignment.
     """
 
     depths: list[Floats]
@@ -50,7 +50,7 @@ class RingDepth:
 
 @dataclass(frozen=True, eq=False)
 class _Overlap:
-    """Places that two views see: z-depths (M,) and lengths (M,) of the rays with z-depth 1 of both."""
+    """Directions seen by two views: z-depths (M,) in both, and lengths (M,) of both rays at z-depth 1."""
 
     first: int
     second: int
@@ -58,18 +58,18 @@ class _Overlap:
     lengths: tuple[Float64Array, Float64Array]
 
     def distances(self, scales: Float64Array, shifts: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """(M,) distances from the middle according to both views."""
+        """(M,) distances from the centre according to both views."""
         pairs = zip((self.first, self.second), self.depths, self.lengths, strict=True)
         first, second = ((scales[view] * depth + shifts[view]) * length for view, depth, length in pairs)
         return first, second
 
 
 def closed_ring(depths: Sequence[Floats], cameras: Sequence[Camera]) -> RingDepth:
-    """The depths of views around one point, brought into agreement; their common level stays.
+    """Aligns the depths of views around one point; preserves their overall scale.
 
     Args:
-        depths: (H, W) z-depth of each view up to a scale and a shift; 0 or NaN where unknown.
-        cameras: of the views, in order round the point.
+        depths: (H, W) z-depth of each view up to scale and shift; 0 or NaN where unknown.
+        cameras: of the views, in order around the point.
 
     Raises:
         ValueError: two neighbours share too few known pixels.
@@ -81,7 +81,7 @@ def closed_ring(depths: Sequence[Floats], cameras: Sequence[Camera]) -> RingDept
     ones, zeros = medians.copy(), np.zeros(count)
     before = _disagreement(overlaps, ones, zeros)
     scales, shifts = _solved(overlaps, count)
-    # The views' common level is the middle of what each of them said.
+    # The overall scale is the geometric mean of the views' own levels.
     level = float(np.exp(np.mean(np.log(medians) - np.log(np.maximum(scales + shifts, 1e-6)))))
     scales, shifts = scales * level, shifts * level
     made = []
@@ -119,7 +119,7 @@ def _overlap(depths: Sequence[Floats], cameras: Sequence[Camera], first: int, se
 
 
 def _solved(overlaps: Sequence[_Overlap], count: int) -> tuple[Float64Array, Float64Array]:
-    """Scales and shifts by least squares over relative differences, repeated with less weight for what disagrees."""
+    """Scales and shifts by iteratively reweighted least squares over relative differences."""
     scales, shifts = _scales_alone(overlaps, count), np.zeros(count)
     for _ in range(_ROUNDS):
         rows, weights = [], []
@@ -138,7 +138,7 @@ def _solved(overlaps: Sequence[_Overlap], count: int) -> tuple[Float64Array, Flo
 
 
 def _equations(overlap: _Overlap, count: int) -> Float64Array:
-    """(M, 2 N) coefficients of all scales, then all shifts, in the difference of the two distances."""
+    """(M, 2 N) coefficients of all scales, then all shifts, for the difference of the two distances."""
     table = np.zeros((len(overlap.depths[0]), 2 * count))
     for sign, view, depth, length in zip(
         (1, -1), (overlap.first, overlap.second), overlap.depths, overlap.lengths, strict=True
@@ -149,7 +149,7 @@ def _equations(overlap: _Overlap, count: int) -> Float64Array:
 
 
 def _on_level(normal: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
-    """The best solution whose views have a mean depth of 1: without a level, all would shrink to nothing."""
+    """The best solution with mean depth 1; without that constraint all depths would shrink to zero."""
     level = np.ones(2 * count) / count
     system = np.block([[normal, level[:, None]], [level[None], np.zeros((1, 1))]])
     found = np.linalg.solve(system, np.append(np.zeros(2 * count), 1.0))
@@ -157,7 +157,7 @@ def _on_level(normal: Float64Array, count: int) -> tuple[Float64Array, Float64Ar
 
 
 def _scales_alone(overlaps: Sequence[_Overlap], count: int) -> Float64Array:
-    """Without shifts, from the median ratios; what is left round the ring is shared by all."""
+    """Scales from median ratios, without shifts; distributes the closing error evenly around the ring."""
     ones, zeros = np.ones(count), np.zeros(count)
     table, steps = np.zeros((len(overlaps), count)), np.zeros(len(overlaps))
     for number, overlap in enumerate(overlaps):

@@ -1,7 +1,7 @@
-"""Where a camera can go: collisions in metres against the surfaces that a panorama shows from its middle.
+"""Free space for cameras: collision tests, in metres, against the surfaces of a panorama.
 
-A place is free if it lies before the surface in its direction and keeps a clearance from all surfaces. Nothing is
-normalised, so the answer holds at every size of a scene.
+A position is free if it lies in front of the surface in its direction and keeps a clearance from all surfaces. Nothing
+is normalised, so the test works at every scene scale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
 class FreeSpace:
-    """The free space around the middle of a panorama of distances, (H, 2 H) float32 metres, 0 where unknown."""
+    """Free space around the centre of a panorama of distances, (H, 2 H) float32 metres, 0 where unknown."""
 
     def __init__(self, distance: Floats) -> None:
         step = max(1, len(distance) // _ROWS)
@@ -35,11 +35,11 @@ class FreeSpace:
         return np.asarray(np.where((surface > 0) & (reach > surface), -nearest, nearest))
 
     def steps_until_blocked(self, positions: NDArray[np.floating], clearance: float) -> int:
-        """How many of the positions of a path come before the first that is not free."""
+        """Number of positions of a path before the first one that is not free."""
         blocked = np.flatnonzero(self.clearances(positions) < clearance)
         return int(blocked[0]) if len(blocked) else len(positions)
 
     def scale_of(self, positions: NDArray[np.floating], clearance: float) -> float:
-        """The largest of 1, 0.9, ..., 0.3 by which a path can be scaled about the middle to be free; else the last."""
+        """The largest factor of 1, 0.9, ..., 0.3 at which the path, scaled about the centre, is free; otherwise 0.3."""
         fits = (each for each in _SHRINKS if self.steps_until_blocked(positions * each, clearance) == len(positions))
         return next(fits, _SHRINKS[-1])

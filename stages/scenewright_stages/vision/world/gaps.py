@@ -1,6 +1,6 @@
-"""Views between two neighbours at the same point: what both show of them, and the hole in their middle.
+"""Resamples a view between two neighbours at the same point, and finds the hole in its middle.
 
-All cameras stand at one point, so a turned view is an exact resampling of its neighbours; no depth is needed.
+All cameras share one centre, so a rotated view is an exact resampling of its neighbours and needs no depth.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SEAM = 2
 
 
 def seen_between(pictures: Sequence[Floats], cameras: Sequence[Camera], camera: Camera) -> tuple[Floats, Mask]:
-    """What pictures from the same point show of a view.
+    """The part of a view that images from the same point cover.
 
     Args:
-        pictures: (H, W, 3) each; where two show the same, the later one wins.
-        cameras: that took them.
+        pictures: (H, W, 3) each; where two overlap, the later one wins.
+        cameras: of the images.
         camera: of the view.
 
     Returns:
@@ -38,13 +38,13 @@ def seen_between(pictures: Sequence[Floats], cameras: Sequence[Camera], camera: 
     for picture, own in zip(pictures, cameras, strict=True):
         seen, shown = resampled(picture, own, rays)
         view, hole = np.where(shown[..., None], seen, view), hole & ~shown
-    # The border of the view itself is no seam.
+    # The view's own border is not a seam.
     wide = cv2.dilate(hole.astype(np.uint8), np.ones((2 * _SEAM + 1,) * 2, np.uint8))
     return view.astype(np.float32), wide.astype(np.bool_)
 
 
 def resampled(picture: Floats, own: Camera, rays: NDArray[np.float64]) -> tuple[Floats, Mask]:
-    """(H, W, 3) what a picture shows in directions (H, W, 3) from its own place, and (H, W) where it shows anything."""
+    """(H, W, 3) an image resampled in directions (H, W, 3) from its own centre, and (H, W) the mask it covers."""
     places, z = project(rays, own)
     with np.errstate(invalid="ignore"):
         inside = (z > 0) & np.all((places >= 0) & (places < (own.width, own.height)), axis=-1)

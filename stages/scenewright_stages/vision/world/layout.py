@@ -1,9 +1,9 @@
-"""A guess at the shape of a place from one panorama: a level floor, upright walls, a ceiling or the sky.
+"""Estimates the layout of a place from one panorama: a level floor, vertical walls, and a ceiling or the sky.
 
-Colours say which pixels are floor, wall or ceiling; where floor and ceiling end gives the distance of the wall in every
-direction. Walls are planes of few directions, found as the cheapest closed path round the panorama: inside a plane
-distances change as perspective demands, between planes they meet in a corner or jump. Corridors are found afterwards
-(`openings`). It is a prior, not a measurement: the only length that it knows is the height of the camera.
+Colours classify pixels as floor, wall or ceiling; the boundaries of floor and ceiling give the wall's distance in every
+direction. Walls are planes with few orientations, found as the cheapest closed path around the panorama: inside a plane
+distances follow perspective, and between planes they meet in a corner or jump. Corridors are found afterwards
+(`openings`). The result is a prior, not a measurement; its only known length is the camera height.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _CORNER, _ODD_CORNER = 10.0, 20.0
 
 @dataclass(frozen=True, eq=False)
 class Walls:
-    """The walls of a place, one plane for each column of a panorama.
+    """The walls of a place, one plane per panorama column.
 
     Attributes:
-        azimuth: (W,) radians, direction in which the column's wall faces away from the middle.
-        offset: (W,) distance of that plane from the middle, in camera heights.
+        azimuth: (W,) radians, direction of the column's wall normal, pointing away from the centre.
+        offset: (W,) distance of that plane from the centre, in camera heights.
         ceiling: height of the ceiling above the camera in camera heights; None under the sky.
-        cost: of the path that found them; lower explains the picture better.
-        openings: corridors and niches in them; None without any.
+        cost: of the path; lower explains the image better.
+        openings: corridors and niches; None without any.
     """
 
     azimuth: Float64Array
@@ -55,7 +55,7 @@ class Walls:
 
     @property
     def turn(self) -> float:
-        """Radians, one of the directions that the search was based on."""
+        """One of the dominant wall directions of the search, radians."""
         return float(self.azimuth[0])
 
     def reach(self, width: int) -> Float64Array:
@@ -63,7 +63,7 @@ class Walls:
         return _reach(self.azimuth, self.offset, width)
 
     def behind(self, width: int) -> tuple[Float64Array, Float64Array]:
-        """(width,) horizontal distance of the wall behind openings, and the height of their top, 0 without one."""
+        """(width,) horizontal distance of the wall behind openings, and the height of their lintel; 0 without one."""
         found = self.openings
         if found is None:
             return self.reach(width), np.zeros(width)
@@ -72,13 +72,13 @@ class Walls:
 
 
 def _own(values: NDArray[Any], width: int) -> NDArray[np.int64]:
-    """(width,) number of the value that holds in each column."""
+    """(width,) index of the value for each column."""
     own = ((np.arange(width) + 0.5) / width * len(values)).astype(np.int64)
     return np.asarray(np.minimum(own, len(values) - 1))
 
 
 def _reach(azimuth: Float64Array, offset: Float64Array, width: int) -> Float64Array:
-    """(width,) horizontal distances of planes given for fewer columns."""
+    """(width,) horizontal distances of planes that are given for fewer columns."""
     own = _own(azimuth, width)
     facing = np.cos(((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi - azimuth[own])
     return np.asarray(offset[own] / np.maximum(facing, 0.05))
@@ -89,8 +89,8 @@ def find_walls(srgb: Floats, *, ceiling: bool, ratio: float = 0.0) -> Walls:
 
     Args:
         srgb: the panorama.
-        ceiling: whether there is one; else walls end at the sky.
-        ratio: height of the ceiling above the camera over the camera's height, if known.
+        ceiling: whether there is a ceiling; otherwise walls end at the sky.
+        ratio: height of the ceiling above the camera relative to the camera height, if known.
     """
     evidence = evidence_of(srgb)
 
@@ -117,7 +117,7 @@ def distances(walls: Walls, height: int, camera_height: float, farthest: float, 
         walls: of the place.
         height: rows of the panorama.
         camera_height: of the camera above the floor, metres.
-        farthest: metres; of the sky, and of whatever lies farther.
+        farthest: distance of the sky and limit of all others, metres.
         sky: (H, 2 H) bool, pixels that show the sky.
     """
     rays = directions(height).astype(np.float64)
@@ -167,12 +167,12 @@ def _cost_of(path: NDArray[np.int64], cost: Float64Array, log_reach: Float64Arra
 
 
 def looks_like_sky(srgb: Floats) -> bool:
-    """Whether the top of a panorama is open: mostly bright, or blue."""
+    """Whether the top of a panorama looks like sky: mostly bright, or blue."""
     return bool(sky_coloured(srgb[: len(srgb) // 8]).mean() > 0.5)
 
 
 def find_sky(srgb: Floats) -> Mask:
-    """(H, W) bool: what is connected to the top of a panorama and has colours of its sky."""
+    """(H, W) bool: pixels connected to the top of a panorama with the colours of its sky."""
     height = len(srgb)
     lab = cv2.cvtColor(np.ascontiguousarray(srgb, np.float32), cv2.COLOR_RGB2LAB)
     top = lab[: height // 6].reshape(-1, 3)

@@ -1,7 +1,7 @@
-"""What is known of a world: the panorama, and what was put behind its surfaces where a moved camera uncovered nothing.
+"""The memory of a world: the panorama, and the fills of disocclusions that moved cameras revealed.
 
-A path's cameras are drawn from this memory. Holes are filled from behind, in colour and in depth, and what was filled
-becomes part of the memory, so that every later camera sees the same.
+A path's cameras are rendered from this memory. Holes are filled from the background, in colour and depth, and the fills
+become part of the memory, so that every later camera sees the same.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _TESTED_PIXELS = 400
 
 @dataclass(frozen=True, eq=False)
 class WorldFrame:
-    """A picture along a path.
+    """An image along a path.
 
     Attributes:
-        camera: pose and lens.
+        camera: pose and intrinsics.
         srgb: (H, W, 3) uint8.
         depth: (H, W) float32 z-depth in metres.
-        filled: (H, W) bool, what no earlier picture shows.
+        filled: (H, W) bool, pixels that no earlier image shows.
     """
 
     camera: Camera
@@ -46,7 +46,7 @@ class WorldFrame:
     filled: Mask
 
     def surface(self) -> Surface:
-        """What the frame adds to the memory: its filled pixels, with a rim that joins them to their surroundings."""
+        """The frame's contribution to the memory: its filled pixels, with a margin that connects to the rest."""
         grown = cv2.dilate(self.filled.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
         srgb = self.srgb.astype(np.float32) / np.float32(255)
         return Surface.of_view(srgb, np.where(grown, self.depth, 0).astype(np.float32), self.camera)
@@ -55,17 +55,17 @@ class WorldFrame:
 def expand(
     panorama: Surface, remembered: Sequence[WorldFrame], cameras: Sequence[Camera], anchors: int, limit: int
 ) -> list[WorldFrame]:
-    """The pictures along a path.
+    """The images along a path.
 
-    Some cameras, evenly along the path and the farthest always among them, are anchors: they are drawn first, farthest
-    first, and what they lack is filled and remembered. The others are drawn from that memory.
+    Some evenly spaced cameras, always including the farthest, are anchors: they are rendered first, farthest first, and
+    their holes are filled and remembered. The others are rendered from that memory.
 
     Args:
-        panorama: the world from its middle.
+        panorama: the world from its centre.
         remembered: frames of earlier paths.
         cameras: along the path.
-        anchors: how many of them at most.
-        limit: frames of the memory that one camera is drawn from at most.
+        anchors: maximum number of anchors.
+        limit: maximum number of memory frames per camera.
     """
     memory = [frame for frame in remembered if frame.filled.any()]
     made: dict[int, WorldFrame] = {}
@@ -80,9 +80,9 @@ def expand(
 
 
 def covisible(memory: Sequence[WorldFrame], camera: Camera, limit: int) -> list[WorldFrame]:
-    """The frames whose filled pixels a camera could see, those first that fill most of its view.
+    """The frames whose filled pixels a camera could see, by decreasing share of its view.
 
-    Frames that look the other way are left out: what they filled is seen from behind.
+    Leaves out frames that look the other way, because their fills would be seen from behind.
     """
     scores = [covisibility(frame, camera) for frame in memory]
     order = sorted((number for number, score in enumerate(scores) if score > 0), key=lambda number: -scores[number])
@@ -90,7 +90,7 @@ def covisible(memory: Sequence[WorldFrame], camera: Camera, limit: int) -> list[
 
 
 def covisibility(frame: WorldFrame, camera: Camera) -> float:
-    """Number of filled pixels of a frame inside a camera's view, estimated from some of them; 0 if it looks away."""
+    """Estimated number of a frame's filled pixels inside a camera's view; 0 if the frame looks away."""
     forward, other = (each.camera_from_world[2, :3] for each in (frame.camera, camera))
     if float(forward @ other) < np.cos(np.radians(_OPPOSITE_DEGREES)):
         return 0.0
@@ -106,10 +106,10 @@ def covisibility(frame: WorldFrame, camera: Camera) -> float:
 
 
 def completed(seen: Seen, camera: Camera) -> WorldFrame:
-    """A frame without holes: colour and depth continue from what lies behind.
+    """A frame without holes: colour and depth are extended from the background.
 
     Raises:
-        ValueError: the camera sees nothing at all.
+        ValueError: the camera sees nothing.
     """
     hole = seen.hole
     if hole.all():
@@ -118,17 +118,17 @@ def completed(seen: Seen, camera: Camera) -> WorldFrame:
     if not hole.any():
         return WorldFrame(camera, srgb, seen.depth, hole)
     depth = _depth_behind(seen.depth, hole)
-    # What stands in front is painted over as well, so that none of it reaches the hole.
+    # Inpaint the foreground next to holes too, so that its colours do not bleed in.
     covered = hole | _in_front(seen.depth, depth, hole)
     filled = cv2.inpaint(srgb, covered.view(np.uint8), _INPAINT_RADIUS, cv2.INPAINT_TELEA)
     return WorldFrame(camera, np.where(hole[..., None], filled, srgb), depth, hole)
 
 
 def _depth_behind(depth: Floats, hole: Mask) -> Floats:
-    """Depth with its holes filled: across each hole lies what its farther end shows, smoothed."""
+    """Depth with holes filled by the smoothed depth of each hole's farther end."""
     inverse = np.where(hole, 0, 1 / np.maximum(depth, 1e-6)).astype(np.float32)
     across, along = _farther_ends(inverse, hole), _farther_ends(inverse.T, hole.T).T
-    # A camera that moves sideways uncovers to the side: rows count first, columns where a row leaves the picture.
+    # Sideways motion opens holes along rows, so use rows first, and columns where a row leaves the image.
     behind = np.where(np.isfinite(across), across, along)
     known = np.isfinite(behind)
     if not known.all():
@@ -144,7 +144,7 @@ def _depth_behind(depth: Floats, hole: Mask) -> Floats:
 
 
 def _farther_ends(inverse: Floats, hole: Mask) -> Floats:
-    """(H, W) the smaller inverse depth of both ends of a pixel's run of hole in its row; NaN where one is missing."""
+    """(H, W) the smaller inverse depth at the two ends of a pixel's hole run in its row; NaN if an end is missing."""
     columns = np.arange(hole.shape[1])
     before = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)
     after = np.minimum.accumulate(np.where(hole, hole.shape[1], columns)[:, ::-1], axis=1)[:, ::-1]
@@ -154,6 +154,6 @@ def _farther_ends(inverse: Floats, hole: Mask) -> Floats:
 
 
 def _in_front(depth: Floats, behind: Floats, hole: Mask) -> Mask:
-    """(H, W) bool: known pixels near a hole that are much nearer than what was put into it."""
+    """(H, W) bool: known pixels near a hole that are much nearer than its fill."""
     distance, nearest = ndimage.distance_transform_edt(~hole, return_indices=True)
     return np.asarray(~hole & (distance <= _FRONT_REACH) & (depth * _FRONT < behind[tuple(nearest)]))

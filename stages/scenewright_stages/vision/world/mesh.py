@@ -1,7 +1,7 @@
-"""Looks at pictures with depth from elsewhere: their pixels as a mesh that is torn where one surface ends.
+"""Renders RGB-D images from other viewpoints, as meshes that are torn at depth discontinuities.
 
-A mesh leaves no cracks, however near the camera comes, and says for every pixel which place of which picture it shows,
-so that colours are sampled once and stay sharp. Meshes of panoramas close round their seam.
+A mesh has no cracks at any distance, and gives for every pixel its source position in an image, so that colours are
+sampled only once and stay sharp. Meshes of panoramas are closed at the seam.
 """
 
 # Compiled functions take their arrays one by one and are typed by the compiler.
@@ -30,14 +30,14 @@ _NEAR = np.float32(0.02)
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A picture with depth as a mesh in the world.
+    """An RGB-D image as a mesh in the world.
 
     Attributes:
         srgb: (H, W, 3) float32.
-        points: (H, W, 3) float32 metres, world coordinates; NaN where there is none.
-        torn: (H, W) bool, pixels at a jump; triangles between two such pixels of differing depth are left out.
-        distance: (H, W) float32 metres from where the picture was taken.
-        closed: whether the last column continues at the first.
+        points: (H, W, 3) float32 metres, world coordinates; NaN if unknown.
+        torn: (H, W) bool, pixels at a depth jump; triangles between two such pixels of different depth are dropped.
+        distance: (H, W) float32 metres from the image's viewpoint.
+        closed: whether the last column is connected to the first.
     """
 
     srgb: Floats
@@ -48,29 +48,29 @@ class Surface:
 
     @classmethod
     def of_panorama(cls, srgb: Floats, distance: Floats) -> Surface:
-        """Of a panorama around the origin and its distances along the rays; 0 where unknown."""
+        """The mesh of a panorama around the origin, from distances along the rays; 0 where unknown."""
         points = directions(len(distance)) * np.where(distance > 0, distance, np.nan)[..., None]
         wide = np.concatenate([distance[:, -2:], distance, distance[:, :2]], axis=1)
         return cls(srgb, points.astype(np.float32), depth_edges(wide, _TEAR)[:, 2:-2], distance, closed=True)
 
     @classmethod
     def of_view(cls, srgb: Floats, depth: Floats, camera: Camera) -> Surface:
-        """Of a view with z-depth, 0 where unknown."""
+        """The mesh of a view, from z-depth; 0 where unknown."""
         return cls(srgb, unproject(depth, camera).astype(np.float32), depth_edges(depth, _TEAR), depth)
 
     def only(self, mask: Mask) -> Surface:
-        """The part of it that a (H, W) mask names."""
+        """The part of the mesh inside an (H, W) mask."""
         return replace(self, points=np.where(mask[..., None], self.points, np.float32(np.nan)))
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a camera sees of surfaces.
+    """A camera's render of surfaces.
 
     Attributes:
-        srgb: (H, W, 3) float32, 0 where nothing is.
-        depth: (H, W) float32 z-depth in metres, 0 where nothing is.
-        source: (H, W) int32, number of the surface, -1 where nothing is.
+        srgb: (H, W, 3) float32, 0 where empty.
+        depth: (H, W) float32 z-depth in metres, 0 where empty.
+        source: (H, W) int32, number of the surface, -1 where empty.
     """
 
     srgb: Floats
@@ -84,7 +84,7 @@ class Seen:
 
 
 def look(surfaces: Sequence[Surface], camera: Camera) -> Seen:
-    """The nearest of the surfaces in every pixel, in the colours of its picture."""
+    """Renders the nearest surface in every pixel, with the colours of its image."""
     shape = (camera.height, camera.width)
     depth = np.full(shape, np.inf, np.float32)
     source = np.full(shape, -1, np.int32)
@@ -103,8 +103,8 @@ def look(surfaces: Sequence[Surface], camera: Camera) -> Seen:
 
 
 def _colours(surface: Surface, places: Floats) -> Floats:
-    """(N, 3) colours at (N, 2) places (column, row) of a surface's picture; whole numbers are pixel centres."""
-    # One column more closes the circle of a panorama.
+    """(N, 3) colours at (N, 2) positions (column, row) of a surface's image; whole numbers are pixel centres."""
+    # One extra column closes the circle of a panorama.
     picture = np.concatenate([surface.srgb, surface.srgb[:, :1]], axis=1) if surface.closed else surface.srgb
     return remap_list(picture, places[:, 0], places[:, 1])
 
@@ -175,7 +175,7 @@ def _triangle(x0, x1, x2, r, u, lens, number, depth, source, places):
 
 
 def nearest_ahead(depth: Floats, share: float = 0.4) -> float:
-    """Metres to the nearest surface (5th percentile) in the middle `share` of a view; infinite where nothing is."""
+    """Metres to the nearest surface (5th percentile) in the central `share` of a view; infinite if empty."""
     height, width = depth.shape
     rows, columns = (int(side * (1 - share) / 2) for side in (height, width))
     middle = depth[rows : height - rows, columns : width - columns]
@@ -184,7 +184,7 @@ def nearest_ahead(depth: Floats, share: float = 0.4) -> float:
 
 
 def warm_up() -> None:
-    """Compile the kernels (or load them from the cache) with a tiny picture."""
+    """Compiles the kernels, or loads them from the cache, with a tiny image."""
     camera = Camera.from_field_of_view(8, 8, 60.0)
     picture = np.full((8, 8, 3), 0.5, np.float32)
     look([Surface.of_view(picture, np.ones((8, 8), np.float32), camera)], camera)

@@ -1,8 +1,8 @@
-"""Where the cameras of a world stand: eight views at one point, and the paths that lead out of it.
+"""Camera poses of a world: eight views at one point, and the paths that lead out of it.
 
-View k looks 45 degrees further to the left than view k - 1. Each motion is one path, given in units whose length in
-metres the caller chooses, and the same for every view. `in` and `up` are formulas; `left` and `right` are splines
-through the poses that WorldExplorer publishes, which no simple formula describes.
+View k looks 45 degrees further to the left than view k - 1. Each motion is one path, identical for every view, in units
+whose length in metres the caller chooses. `in` and `up` are formulas; `left` and `right` are splines through the poses
+that WorldExplorer publishes, which follow no simple formula.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _FORWARD = {
 
 @dataclass(frozen=True)
 class Path:
-    """A motion's poses relative to the view that it starts from.
+    """A motion's poses relative to its start view.
 
     Attributes:
-        yaw, pitch: (N,) degrees; positive turns to the right, and looks up.
+        yaw, pitch: (N,) degrees; positive turns right and looks up.
         offsets: (N, 3) right, up and forward, in units.
     """
 
@@ -90,7 +90,7 @@ def path_of(motion: str) -> Path:
 
 
 def targets_of(motion: str, stride: int) -> tuple[int, ...]:
-    """Numbers of the targets that a run with a stride makes: every so many, always with the farthest one."""
+    """Numbers of the targets used with a stride: every stride-th one, always including the farthest."""
     return tuple(range(TARGETS[motion] - 1, -1, -stride))[::-1]
 
 
@@ -100,12 +100,12 @@ def view_camera(view: int, size: int) -> Camera:
 
 
 def turned_camera(yaw: float, size: int) -> Camera:
-    """A view's lens at the origin, turned right by `yaw` degrees."""
+    """A camera with a view's intrinsics at the origin, turned right by `yaw` degrees."""
     return Camera.from_field_of_view(size, size, VIEW_DEGREES, rigid(turned(yaw, 0.0).T, np.zeros(3)))
 
 
 def target_cameras(view: int, motion: str, targets: tuple[int, ...], metres_per_unit: float, size: int) -> list[Camera]:
-    """The cameras of some targets of a motion that starts from a view."""
+    """The cameras of some targets of a motion from a view."""
     start, path = view_camera(view, size), path_of(motion)
     found = []
     for target in targets:

@@ -1,8 +1,8 @@
-"""Openings in the walls of a room: corridors and niches, whose floor continues behind the plane of the wall.
+"""Finds openings in the walls of a room: corridors and niches, whose floor continues behind the wall's plane.
 
-One plane for each column lays a corridor flat on the wall beside it. A second search looks at the floor alone: where
-it clearly ends farther away than the wall, there is an opening. Its walls are planes again, and most often those of
-the room itself, continued. Above it the room's own wall goes on, down to a lintel.
+With one plane per column a corridor is flattened onto the wall beside it. A second search uses only the floor: where
+the floor clearly ends farther away than the wall, there is an opening. Its walls are planes again, usually
+continuations of the room's own. Above it the room's wall continues down to a lintel.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _CLEAR_SHARE, _EDGE_WIDTH = 0.7, 5
 
 @dataclass(frozen=True, eq=False)
 class Openings:
-    """What lies behind the walls' planes, for each column of a panorama.
+    """Openings behind the walls' planes, per panorama column.
 
     Attributes:
         open: (W,) bool, whether there is an opening.
         azimuth, offset: (W,) of the wall behind, as in `Walls`.
-        lintel: (W,) height of its top above the camera in camera heights: the ceiling behind, too.
+        lintel: (W,) height of its top above the camera in camera heights; also the ceiling behind it.
     """
 
     open: Mask
@@ -69,8 +69,8 @@ def find_openings(evidence: Evidence, azimuth: Float64Array, offset: Float64Arra
 
     Args:
         evidence: of the panorama, W columns.
-        azimuth: (W,) radians, direction in which each column's wall faces away from the middle.
-        offset: (W,) distance of its plane from the middle, in camera heights.
+        azimuth: (W,) radians, direction of each column's wall normal, pointing away from the centre.
+        offset: (W,) distance of its plane from the centre, in camera heights.
         ceiling: height of the ceiling above the camera in camera heights.
     """
     column = ((np.arange(len(azimuth)) + 0.5) / len(azimuth) - 0.5) * 2 * np.pi
@@ -101,13 +101,13 @@ def _reach(column: Float64Array, azimuth: Float64Array, offset: Float64Array) ->
 
 
 def _costs(evidence: Evidence, reach: Float64Array, near: Float64Array, known: int) -> Float64Array:
-    """(W, N) cost of a wall at those horizontal distances, over that of the room's own walls (W,)."""
+    """(W, N) cost of a wall at those horizontal distances, relative to the room's own walls (W,)."""
     edges = np.clip(evidence.lower_edges / _PATTERN - 1, 0, 1)
-    # The edge where the floor ends is a few rows wide and is not crossed.
+    # The edge at the floor's boundary is a few rows wide and does not count as crossed.
     crossed = np.pad(np.cumsum(edges, axis=0)[_EDGE_ROWS:], ((0, _EDGE_ROWS), (0, 0)), mode="edge")
     floor = evidence.floor - _CROSSED * crossed
     own = near[:, None]
-    # Where colours say that the floor ends at the room's own wall, rather than nowhere, nothing hides a corridor.
+    # If the colours show the floor ending at the room's own wall, there is no corridor behind it.
     clear = np.maximum(evidence.floor[0][:, None] - costs_at(evidence.floor, own), 0.0)
     cost = np.minimum(costs_at(floor, reach) - costs_at(floor, own), _HIDDEN + clear) + _COLUMN
     thick = np.asarray(cv2.dilate(edges, np.ones((2 * _EDGE_ROWS + 1, 1), np.uint8)), np.float64)
@@ -124,7 +124,7 @@ def _new_planes(turn: float) -> Float64Array:
 
 
 def _borders(evidence: Evidence, log_reach: Float64Array, log_near: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """(W, N) cost of beginning and of ending an opening at each column's left border, by the wall behind.
+    """(W, N) cost of starting and of ending an opening at each column's left border, by the wall behind.
 
     Args:
         evidence: of the panorama.
@@ -142,25 +142,25 @@ def _borders(evidence: Evidence, log_reach: Float64Array, log_near: Float64Array
 def _lintel(
     evidence: Evidence, part: NDArray[np.int64], near: Float64Array, far: Float64Array, ceiling: float
 ) -> float:
-    """Height of an opening's top: where the wall above it ends most clearly, or the ceiling itself."""
+    """Height of an opening's top: the clearest lower end of the wall above it, or the ceiling."""
     own, behind = (_mean(evidence.ceiling, part, reach / ceiling) for reach in (near, far))
     if behind < own:
         return ceiling
     heights = ceiling * _LINTELS
     clear = np.clip(evidence.upper_edges / (2 * _PATTERN), 0, 1)
     edges = np.array([_mean(clear, part, near / height) for height in heights])
-    # The first edge from above: what is seen below it, such as a door, has edges too.
+    # Take the first edge from above, because things below it, such as a door, have edges too.
     first = int(np.flatnonzero(edges >= _CLEAR_SHARE * edges.max())[0])
     return float(heights[first + int(np.argmax(edges[first : first + _EDGE_WIDTH]))])
 
 
 def _mean(values: Float64Array, part: NDArray[np.int64], reach: Float64Array) -> float:
-    """Of values (rows, W) in the columns `part`, where something at that distance, in its heights, ends."""
+    """Mean of values (rows, W) in the columns `part`, at the boundary of a surface at that distance, in its heights."""
     return float(costs_at(values[:, part], reach[:, None]).mean())
 
 
 def _runs(flags: Mask) -> list[NDArray[np.int64]]:
-    """The columns of each connected stretch round the panorama."""
+    """The columns of each connected run around the panorama."""
     columns = np.flatnonzero(flags)
     parts = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
     if len(parts) > 1 and flags[0] and flags[-1]:

@@ -1,4 +1,4 @@
-"""Equirectangular pictures: the directions of their pixels, cutting views out of them, and putting views together.
+"""Equirectangular images: pixel directions, cutting out perspective views, and stitching views.
 
 The middle column looks along +z of a world with OpenCV axes, columns grow to the right and rows downwards. Distances
 in panoramas are along the ray, unlike the z-depth of views.
@@ -24,11 +24,11 @@ _CUT_SUPERSAMPLING = 3
 
 @dataclass(frozen=True, eq=False)
 class Stitched:
-    """Views put together on a sphere.
+    """Views stitched on a sphere.
 
     Attributes:
         srgb: (H, W, 3) float32.
-        known: (H, W) bool, where a view shows something.
+        known: (H, W) bool, where a view has content.
         distance: (H, W) float32 metres along the ray, 0 where unknown; None without depths.
     """
 
@@ -58,7 +58,7 @@ def pixels_of(rays: NDArray[np.floating], height: int) -> NDArray[np.float64]:
 def sample(panorama: Floats, rays: NDArray[np.floating], *, nearest: bool = False) -> Floats:
     """(..., C) values of a panorama in the directions (..., 3), bilinear across its seam."""
     height, width = panorama.shape[:2]
-    # One column more on each side closes the circle; OpenCV counts pixel centres from 0.
+    # Pad one column on each side to close the circle; OpenCV puts pixel centres at whole numbers.
     closed = np.concatenate([panorama[:, -1:], panorama, panorama[:, :1]], axis=1)
     places = pixels_of(rays, height).reshape(-1, 1, 2)
     columns = places[..., 0] % width + 0.5
@@ -76,9 +76,9 @@ def rays_of(camera: Camera) -> NDArray[np.float64]:
 
 
 def cut_view(panorama: Floats, camera: Camera) -> Floats:
-    """(H, W, 3) what a camera in the middle of a panorama sees.
+    """(H, W, 3) view of a camera at the centre of a panorama.
 
-    Several rays a pixel are averaged only where the view has less detail than the panorama.
+    Averages several rays per pixel only where the view has less detail than the panorama.
     """
     pixel_angle = 1.0 / camera.focal[0]
     factor = int(np.clip(np.ceil(pixel_angle / (np.pi / panorama.shape[0])), 1, _CUT_SUPERSAMPLING))
@@ -90,7 +90,7 @@ def cut_view(panorama: Floats, camera: Camera) -> Floats:
 
 
 def cut_depth(distance: Floats, camera: Camera) -> Floats:
-    """(H, W) z-depth of a camera in the middle of a panorama of distances (H', W'); nearest, to mix no surfaces."""
+    """(H, W) z-depth of a camera at the centre of a panorama of distances (H', W'); nearest-neighbour sampling."""
     rays = rays_of(camera)
     along = sample(distance[..., None], rays, nearest=True)[..., 0]
     return np.asarray(along / np.linalg.norm(rays, axis=-1), np.float32)
@@ -99,9 +99,9 @@ def cut_depth(distance: Floats, camera: Camera) -> Floats:
 def stitch(
     pictures: Sequence[Floats], cameras: Sequence[Camera], height: int, depths: Sequence[Floats] = ()
 ) -> Stitched:
-    """A panorama of `height` rows from views at its middle; overlapping ones are blended.
+    """Stitches a panorama of `height` rows from views at its centre, blending overlaps.
 
-    Distances are those of the view whose axis is nearest, to mix no surfaces.
+    Distances come from the view whose axis is nearest, because blending would mix surfaces.
     """
     rays = directions(height).astype(np.float64)
     total, weight = np.zeros((*rays.shape[:2], 3)), np.zeros(rays.shape[:2])
@@ -133,9 +133,9 @@ def _turned_only(camera: Camera) -> NDArray[np.float64]:
 
 
 def remap_list(picture: Floats, columns: Floats, rows: Floats, method: int = cv2.INTER_LINEAR) -> Floats:
-    """(N, C) `cv2.remap` at a long list of places, folded because no side may exceed 32,767.
+    """(N, C) `cv2.remap` at a long list of positions, folded because OpenCV limits sides to 32,767.
 
-    Whole numbers are pixel centres; places outside take the border's value.
+    Whole numbers are pixel centres; positions outside take the border's value.
     """
     count, side = len(columns), 4096
     padded = [np.pad(each.ravel(), (0, -count % side)).reshape(-1, side) for each in (columns, rows)]
@@ -144,7 +144,7 @@ def remap_list(picture: Floats, columns: Floats, rows: Floats, method: int = cv2
 
 
 def sky_coloured(srgb: Floats) -> Mask:
-    """(...) bool: which colours (..., 3) may be those of the sky."""
+    """(...) bool: which colours (..., 3) may be sky."""
     bright = srgb.min(axis=-1) > 0.85
     blue = (srgb[..., 2] > srgb[..., 0] + 0.06) & (srgb[..., 2] > 0.35)
     return np.asarray(bright | blue)

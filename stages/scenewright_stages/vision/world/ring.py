@@ -1,9 +1,9 @@
-"""One photograph as a panorama: a ring of itself and its mirror image, closed behind the camera.
+"""Extends one photograph to a panorama: a ring of the photograph and its mirror images, closed behind the camera.
 
-It is openly a kaleidoscope. Ahead lies the photograph; to the sides its mirror images continue it without a seam. Above
-them lie the colours of their sky alone, below them their ground, mirrored in the distance from the camera: on a plane
-that keeps every shape and makes it smaller towards the feet, as perspective does. Without a sky, such as indoors, the
-upper border is continued.
+It is openly a kaleidoscope. The photograph is straight ahead, and mirror images continue it seamlessly to the sides.
+Above is only the colour of the sky; below is the ground, mirrored in its distance from the camera, which preserves
+shapes on a plane and shrinks them towards the feet as perspective does. Without a sky, such as indoors, the upper
+border is extended.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ring:
 
     Attributes:
         srgb: (H, 2 H, 3) float32, complete.
-        photographed, mirrored: (H, 2 H) bool, where each pixel comes from.
+        photographed, mirrored: (H, 2 H) bool, origin of each pixel.
     """
 
     srgb: Floats
@@ -73,9 +73,9 @@ def mirrored_ring(photograph: Floats, horizontal_degrees: float, height: int) ->
 def mirrored_slope(
     slope: NDArray[np.float64], border: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The slope in the photograph that stands for a steeper one than its lower border's, and how often it is mirrored.
+    """The slope in the photograph to use for slopes below its lower border, and how often it is mirrored.
 
-    The distance on the ground is height / slope; its logarithm is folded to what the photograph shows of the ground.
+    The ground distance is height / slope; its logarithm is folded into the range that the photograph shows.
     """
     band = -np.log(_GROUND)
     times = np.log(slope / border) / band
@@ -83,10 +83,10 @@ def mirrored_slope(
 
 
 def _with_sky(srgb: Floats, above: Mask) -> Floats:
-    """With what lies above the upper border: its colours, ever more mixed towards the pole; those of the sky if any."""
+    """Adds the part above the upper border: its colours (the sky's if any), blended more towards the pole."""
     first = np.argmin(above, axis=0)
     border = srgb[first, np.arange(srgb.shape[1])]
-    # Edges of what stands before the sky have both colours.
+    # Edges in front of the sky mix both colours.
     sky = minimum_filter1d(sky_coloured(border), 5, mode="wrap")
     usable = sky if sky.mean() >= _LEAST_SKY else np.ones_like(sky)
     share = 1 - (np.arange(len(srgb))[:, None] + 0.5) / np.maximum(first, 1)
@@ -95,7 +95,7 @@ def _with_sky(srgb: Floats, above: Mask) -> Floats:
 
 
 def _with_ground(srgb: Floats, below: Mask, times: NDArray[np.float64]) -> Floats:
-    """With the ground below the lower border ever less detailed, the more `times` (H, W) it was mirrored."""
+    """Adds the ground below the lower border, with less detail the more `times` (H, W) it was mirrored."""
     first = np.argmax(below, axis=0)
     border = srgb[np.maximum(first - 1, 0), np.arange(srgb.shape[1])]
     share = (np.arange(len(srgb))[:, None] + 0.5 - first) / np.maximum(len(srgb) - first, 1)
@@ -107,16 +107,16 @@ def _with_ground(srgb: Floats, below: Mask, times: NDArray[np.float64]) -> Float
 def _mixed(
     border: Floats, weight: NDArray[np.float64], share: NDArray[np.float64], degrees: float
 ) -> NDArray[np.float64]:
-    """(H, W, 3) colours (W, 3) of a closed border, mixed sideways the farther the larger the share (H, W) is.
+    """(H, W, 3) colours (W, 3) of a closed border, blended sideways over a distance that grows with share (H, W).
 
-    Those of weight (W,) 0 are mixed from the others. At a share of 0 colours reach so many degrees.
+    Colours of weight (W,) 0 are replaced by the others. `degrees` is the blend distance at share 0.
     """
     columns = len(border)
     wide = _around(border, weight, columns / 4)
     levels = []
     for reach in np.geomspace(degrees, 90.0, _LEVELS) / 360 * columns:
         near, sure = _around(border, weight, reach), gaussian_filter1d(weight, reach, mode="wrap")[:, None]
-        # Where nothing usable is near, colours come from all round.
+        # If nothing usable is near, use colours from the whole circle.
         levels.append(near * np.clip(20 * sure, 0, 1) + wide * (1 - np.clip(20 * sure, 0, 1)))
     place = np.clip(share, 0, 1) * (_LEVELS - 1)
     lower = np.minimum(place.astype(int), _LEVELS - 2)
@@ -126,7 +126,7 @@ def _mixed(
 
 
 def _around(colours: Floats, weight: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    """(W, 3) weighted mean of what lies around in a circle of columns."""
+    """(W, 3) weighted circular moving average over the columns."""
     total = gaussian_filter1d(weight, reach, mode="wrap")[:, None]
     return np.asarray(
         gaussian_filter1d(colours * weight[:, None], reach, axis=0, mode="wrap") / np.maximum(total, 1e-9)
@@ -134,9 +134,9 @@ def _around(colours: Floats, weight: NDArray[np.float64], reach: float) -> NDArr
 
 
 def folded(azimuth: NDArray[np.float64], horizontal_degrees: float) -> NDArray[np.float64]:
-    """Degrees in a photograph that an azimuth shows: straight ahead itself, beside it to and fro.
+    """Angle within the photograph for an azimuth: identity straight ahead, then alternately mirrored.
 
-    The mirror images are stretched a little so that both sides meet at its middle, straight behind the camera.
+    The mirror images are slightly stretched, so that both sides meet at the photograph's centre behind the camera.
     """
     half = horizontal_degrees / 2
     beyond = np.maximum(np.abs(azimuth) - half, 0.0)

@@ -1,7 +1,7 @@
-"""Pictures with depth as flat Gaussians: one for each pixel, as large and as slanted as its piece of surface.
+"""Converts RGB-D images to flat Gaussians (surfels): one per pixel, with the size and slant of its surface patch.
 
-A round Gaussian for each pixel leaves gaps on a floor that is seen at a grazing angle. These lie in their surface and
-reach as far as the pixel does, so the world is closed before any training.
+Round Gaussians leave gaps on a floor seen at a grazing angle. Surfels lie in their surface and cover the whole pixel,
+so the world has no holes before training.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ _LONGEST = 8.0
 
 
 def panorama_surfels(surface: Surface, opacity: float) -> GaussianScene:
-    """One Gaussian for about each piece of the sphere that a pixel at the horizon covers."""
+    """About one Gaussian per solid angle of a pixel at the horizon."""
     strides = strides_of(len(surface.points))
     columns = np.arange(surface.points.shape[1])
     return surfels(surface, columns[None] % strides[:, None] == 0, opacity, strides[:, None])
 
 
 def strides_of(height: int) -> NDArray[np.int64]:
-    """(H,) every how many-th pixel of a panorama's row is enough: powers of two, for pixels crowd at the poles."""
+    """(H,) stride per panorama row, a power of two that grows towards the poles, where pixels are crowded."""
     circle = np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi)
     return np.asarray(2 ** np.floor(np.log2(1 / circle) + 0.5), np.int64)
 
 
 def surfels(surface: Surface, mask: Mask, opacity: float, widths: NDArray[np.int64] | None = None) -> GaussianScene:
-    """One Gaussian for each pixel of a (H, W) mask that has a point.
+    """One Gaussian per pixel of an (H, W) mask that has a point.
 
     Args:
-        surface: the picture.
-        mask: which pixels.
-        opacity: of each.
-        widths: broadcast to (H, W), how many pixels of its row each one stands for; None: itself.
+        surface: the RGB-D image.
+        mask: pixels to convert.
+        opacity: of each Gaussian.
+        widths: broadcast to (H, W), how many pixels of its row each Gaussian covers; None: 1.
     """
     points = surface.points.astype(np.float64)
     across, along = _steps(points, surface.torn, 1, surface.closed), _steps(points, surface.torn, 0, False)
@@ -73,7 +73,7 @@ def surfels(surface: Surface, mask: Mask, opacity: float, widths: NDArray[np.int
 
 
 def _steps(points: NDArray[np.float64], torn: Mask, axis: int, closed: bool) -> NDArray[np.float64]:
-    """(H, W, 3) from each pixel's point to the next along an axis, on its own surface; NaN where there is none."""
+    """(H, W, 3) step from each pixel's point to the next along an axis, on the same surface; NaN if there is none."""
     after = np.roll(points, -1, axis=axis) - points
     before = points - np.roll(points, 1, axis=axis)
     if not closed:
@@ -84,7 +84,7 @@ def _steps(points: NDArray[np.float64], torn: Mask, axis: int, closed: bool) -> 
         before[tuple(edge)] = np.nan
     lengths = [np.linalg.norm(each, axis=-1) for each in (after, before)]
     with np.errstate(invalid="ignore"):
-        # At a jump the shorter step stays on the pixel's own surface.
+        # At a depth jump the shorter step stays on the pixel's own surface.
         shorter = np.where((np.nan_to_num(lengths[0], nan=np.inf) <= np.nan_to_num(lengths[1], nan=np.inf)), 0, 1)
     single = np.where(shorter[..., None] == 0, after, before)
     one_sided = torn | ~np.isfinite(after + before).all(axis=-1)
@@ -99,7 +99,7 @@ def _pixel_of_views(across: NDArray[np.float64], along: NDArray[np.float64]) -> 
 def _replaced(
     across: NDArray[np.float64], along: NDArray[np.float64], pixel: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The two steps without gaps and without pieces that are stretched over a jump."""
+    """The two steps, with gaps and steps across a depth jump replaced."""
     found = []
     for number, step in enumerate((across, along)):
         length = np.linalg.norm(step, axis=1)
@@ -113,7 +113,7 @@ def _replaced(
 def _principal(
     first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, 3, 3) axes as columns, two in the plane of the steps and its normal, and (N, 2) lengths along the two."""
+    """(N, 3, 3) axes as columns, two in the plane of the steps plus the normal, and (N, 2) lengths of the two."""
     a, b, c = (np.einsum("ni,ni->n", x, y) for x, y in ((first, first), (first, second), (second, second)))
     angle = 0.5 * np.arctan2(2 * b, a - c)
     long = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second

@@ -1,7 +1,6 @@
-"""Measures depth in the pictures along a world's paths by comparing them with each other: plane sweeps.
+"""Measures depth in the images along a world's paths by plane sweeps.
 
-Each picture is swept against the few that see the same from a little beside. What the scaffold's depth says bounds the
-search.
+Each image is swept against a few neighbours with a small baseline. The scaffold's depth bounds the search.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ _RANGE = (0.4, 2.5)
 
 
 def swept_pictures(shots: Sequence[Shot], depths: Sequence[Floats], references: int) -> list[Measured]:
-    """The pictures that can be swept, with the depth that the sweep is sure of.
+    """The images that can be swept, with their reliable depth.
 
     Args:
-        shots: pictures of the place.
-        depths: of each picture (H, W) a guess of its z-depth, which bounds the search; 0 where unknown.
-        references: how many pictures are swept at most, evenly chosen.
+        shots: images of the place.
+        depths: (H, W) guessed z-depth of each image, which bounds the search; 0 where unknown.
+        references: maximum number of swept images, evenly chosen.
     """
     chosen = np.unique(np.linspace(0, len(shots) - 1, min(references, len(shots))).round().astype(int))
     return [each for number in chosen.tolist() if (each := _swept(number, shots, depths)) is not None]
 
 
 def chosen_neighbours(number: int, cameras: Sequence[Camera], distance: float) -> list[int]:
-    """The cameras that see the same from a little beside, the best ones first.
+    """The neighbouring cameras with a suitable small baseline, best first.
 
     Args:
         number: of the camera whose neighbours are wanted.
-        cameras: all of them.
-        distance: of what it sees.
+        cameras: all cameras.
+        distance: of the visible surface.
     """
     own = cameras[number]
     scores = {}

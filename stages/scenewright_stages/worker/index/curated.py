@@ -1,11 +1,10 @@
-"""Data set folders: ``metadata.json`` lists entries, each with one image per variant. Pure functions.
+"""Lists data set folders: ``metadata.json`` has entries, each with one image per variant. Pure functions.
 
-An entry is an object with ``photorealistic`` and ``stylized`` (or other variants), each with ``original_path`` or
-``path`` relative to the folder, or with ``filename`` in a folder of the variant's name. An entry without any falls
-back to ``scaffold.input_image``, ``input_image``, ``images/<index>.*`` or ``images/index_NNNN.*`` as the variant
-``default``. The index is the entry's own, or its place in the list. Ids are ``<variant>/index_NNNN``, the layout of
-the batch script.
-An entry may set ``parameters`` for its own samples.
+An entry has ``photorealistic`` and ``stylized`` (or other variants), each with ``original_path`` or ``path`` relative
+to the folder, or with ``filename`` in a folder named after the variant. An entry without variants falls back to
+``scaffold.input_image``, ``input_image``, ``images/<index>.*`` or ``images/index_NNNN.*`` as the variant ``default``.
+Its index is its own ``index``, or else its position in the list. Ids are ``<variant>/index_NNNN``, the layout of the
+batch script. An entry may set ``parameters`` for its own samples.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ ATTRIBUTES = ("prompt", "text", "caption", "name")
 
 
 def is_dataset(keys: Sequence[str]) -> bool:
-    """Whether a listing is a dataset folder's."""
+    """Whether the keys are those of a data set folder."""
     return METADATA in keys
 
 
 def list_dataset(
     content: bytes, uri: str, keys: Sequence[str], kind: InputKind, variants: Sequence[str]
 ) -> list[Listed]:
-    """Samples of a data set folder, by entry and then by variant in the order of the entry.
+    """Samples of a data set folder, ordered by entry and then by variant within the entry.
 
     Args:
         content: of ``metadata.json``.
         uri: of the folder, for messages.
         keys: of everything in the folder.
         kind: gives the suffixes, sidecars and types of facts.
-        variants: only these, all when empty.
+        variants: the selected variants; empty for all.
 
     Raises:
-        ConfigurationError: the file is not such a list, or no entry has a selected variant.
+        ConfigurationError: the file is not a list of entries, or no entry has a selected variant.
     """
     present = set(keys)
     entries = _entries(content, uri)
@@ -135,7 +134,7 @@ def _fallback(index: int, entry: Mapping[str, Any], present: set[str], kind: Inp
 
 
 def _named_picture(entry: Mapping[str, Any]) -> str:
-    """The picture of an entry without variants; empty when it names none."""
+    """The image of an entry without variants; empty if it names none."""
     scaffold = entry.get("scaffold")
     named = scaffold.get("input_image") if isinstance(scaffold, dict) else None
     named = named or entry.get("input_image")

@@ -1,4 +1,4 @@
-"""From the names in an input to samples: one for each file, with its sidecars. Pure functions.
+"""Turns the file names of an input into samples: one per file, with its sidecars. Pure functions.
 
 An input is a single object, a prefix with one sample per file, a list of samples
 (:mod:`scenewright_stages.worker.index.lists`), or a data set folder whose ``metadata.json`` names the samples and
@@ -26,9 +26,9 @@ Item = TypeVar("Item")
 
 
 def list_files(keys: Iterable[str], kind: InputKind) -> list[Listed]:
-    """One sample for each file with one of the kind's suffixes, sorted by key.
+    """One sample per file with one of the kind's suffixes, sorted by key.
 
-    Hidden files and folders do not count at all. A sidecar belongs to the file that has the same stem.
+    Ignores hidden files and folders. A sidecar belongs to the file with the same stem.
     """
     visible = [key for key in keys if not any(part.startswith(".") for part in key.split("/"))]
     endings = tuple(ending for role in kind.sidecars.values() for ending in role)
@@ -51,7 +51,7 @@ def ignored_files(keys: Iterable[str], listed: Iterable[Listed]) -> tuple[str, .
 
 
 def files_of(key: str, kind: InputKind, present: set[str]) -> dict[str, str]:
-    """A source's key and its sidecars' by role: the first ending of each role that is there."""
+    """Keys of a source and its sidecars, by role; for each role the first suffix that exists."""
     stem = stem_of(key)
     found = {SOURCE: key}
     for role, endings in kind.sidecars.items():
@@ -62,10 +62,10 @@ def files_of(key: str, kind: InputKind, present: set[str]) -> dict[str, str]:
 
 
 def unique_ids(keys: Sequence[str]) -> dict[str, str]:
-    """A path-safe id for every key: its stem; with its ending where stems collide; with a hash where those do too.
+    """A path-safe id for every key: its stem, with the suffix if stems collide, with a hash if that collides too.
 
-    All colliding keys get the longer id, so that ids do not depend on the order of a listing. Keys of which no id can
-    be made get an empty one.
+    All colliding keys get the longer id, so ids do not depend on the order of the listing. A key that gives no valid id
+    gets an empty one.
     """
     ids: dict[str, str] = {}
     pending = list(keys)
@@ -80,15 +80,15 @@ def unique_ids(keys: Sequence[str]) -> dict[str, str]:
 
 
 def stem_of(key: str) -> str:
-    """The key without the ending of its last component."""
+    """The key without the suffix of its last component."""
     return re.sub(r"(?<=[^/])\.[^./]*$", "", key)
 
 
 def parse_indices(text: str) -> list[tuple[int, int]] | None:
-    """Inclusive ranges of positions from text such as ``0-9,12``; None for everything.
+    """Parses inclusive ranges of positions such as ``0-9,12``; None for everything.
 
     Raises:
-        ConfigurationError: the text is something else.
+        ConfigurationError: the text is not of this form.
     """
     if not text.strip():
         return None
@@ -96,7 +96,7 @@ def parse_indices(text: str) -> list[tuple[int, int]] | None:
 
 
 def select_positions(items: Sequence[Item], indices: str, limit: int | None) -> list[Item]:
-    """The items at the selected positions, in order, at most `limit` of them.
+    """The items at the selected positions, in order, at most `limit`.
 
     Raises:
         ConfigurationError: a selected position does not exist.
@@ -163,13 +163,13 @@ def _digest(key: str) -> str:
 
 
 def typed_names(kind: InputKind) -> dict[str, object]:
-    """Names of the facts that the pipeline types, in Python and in manifests, each with its annotation."""
+    """Annotation of every fact that the pipeline types, by its name in Python and in manifests."""
     fields = kind.entry.model_fields.items() if kind.entry is not None else ()
     return {each: field.annotation for name, field in fields for each in (name, field.alias or name)}
 
 
 def entry_facts(row: Mapping[str, object], kind: InputKind) -> tuple[dict[str, object], tuple[str, str] | None]:
-    """What an entry says of its sample, typed by the pipeline; why the sample is rejected when it does not fit."""
+    """The facts of an entry, typed by the pipeline, and why the sample is rejected if they do not fit."""
     if kind.entry is None:
         return dict(row), None
     typed = typed_names(kind)

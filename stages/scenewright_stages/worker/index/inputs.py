@@ -1,7 +1,7 @@
-"""Reads the job's input: which samples there are, what their files are, and what the named inputs hold.
+"""Reads the job's input: lists the samples, then looks up and fingerprints their files.
 
-Listers say which files belong to a sample. Here those files are looked up and fingerprinted, and samples whose files
-are missing, empty or unreadable are rejected with the reason.
+Listers decide which files belong to a sample. Samples whose files are missing, empty or unreadable are rejected with a
+reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TUNING_SAMPLE = Sample("tuning")
 
 @dataclass(frozen=True)
 class InputListing:
-    """The samples of an input, in order, the files that belong to none, and the hashes to keep for the next time."""
+    """The samples of an input in order, the files that belong to no sample, and the hashes to cache."""
 
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]
@@ -62,9 +62,9 @@ class InputListing:
 
 @dataclass(frozen=True)
 class View:
-    """An input: where it is, its objects by key, and the key of a single object (empty for a prefix).
+    """An input: its store, its objects by key, and the key of a single object (empty for a prefix).
 
-    It is what listers see (:class:`~scenewright_stages.contract.inputs.InputView`).
+    Implements :class:`~scenewright_stages.contract.inputs.InputView` for listers.
     """
 
     store: Store
@@ -73,7 +73,7 @@ class View:
 
     @property
     def uri(self) -> str:
-        """Of the folder or prefix."""
+        """URI of the folder or prefix."""
         return self.store.uri
 
     @property
@@ -82,7 +82,7 @@ class View:
         return list(self.objects)
 
     def size(self, key: str) -> int:
-        """Bytes of an object; KeyError when there is none."""
+        """Size of an object in bytes; KeyError if it does not exist."""
         return self.objects[key].size
 
     def read(self, key: str) -> bytes:
@@ -97,11 +97,11 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
 
     Args:
         task: names the input and the selection.
-        pipeline: says what counts as a sample, and what an entry may set.
-        output: where results go: nothing below it is input, and it keeps hashes of unchanged files.
+        pipeline: defines what counts as a sample, and what an entry may set.
+        output: where results go. Nothing below it counts as input; it caches the hashes of unchanged files.
 
     Raises:
-        ConfigurationError: the input is missing or empty, or the selection names what is not there.
+        ConfigurationError: the input is missing or empty, or the selection matches nothing.
     """
     cache = FingerprintCache(output)
     if task.input is None:
@@ -138,7 +138,7 @@ def _view(uri: str, output: Store, hosts: Sequence[str]) -> View:
 
 
 def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Listed], tuple[str, ...]]:
-    """The selected samples in order, and the files that belong to none."""
+    """The selected samples in order, and the files that belong to no sample."""
     select = task_input.select
     listed = kind.lister(view) if kind.lister is not None else None
     if listed is not None:
@@ -156,7 +156,7 @@ def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Li
         )
     files = list_files(keys, kind)
     if view.single:
-        # The id of a single object does not depend on its neighbours.
+        # A single object's id must not depend on its neighbours.
         lone = unique_ids([view.single])[view.single] or "sample"
         files = [replace(each, id=lone) for each in files if each.files[SOURCE] == view.single]
     ignored = () if view.single else ignored_files(keys, files)
@@ -183,14 +183,14 @@ def _refuse_repeated(samples: Sequence[Sample], uri: str) -> None:
 
 
 class _Resolver:
-    """Turns what a lister found into samples with fingerprinted files."""
+    """Turns listed samples into samples with fingerprinted files."""
 
     def __init__(self, view: View, cache: FingerprintCache, pipeline: Pipeline) -> None:
         self._view, self._cache, self._pipeline = view, cache, pipeline
         self._stores: dict[str, Store] = {}
 
     def sample(self, listed: Listed) -> Sample:
-        """The sample; rejected when a file is not usable or its entry sets what it may not."""
+        """The sample; rejected if a file is not usable or its entry sets a forbidden parameter."""
         sample = Sample(listed.id, attributes=dict(listed.attributes), overrides=listed.overrides)
         rejected = listed.rejected or _refused_overrides(listed.overrides, self._pipeline)
         if rejected is not None:
@@ -232,7 +232,7 @@ def folder_source(store: Store, prefix: str, cache: FingerprintCache | None = No
     """A folder of the input as one source.
 
     Raises:
-        ObjectMissing: nothing is in it.
+        ObjectMissing: the folder is empty.
     """
     objects = list(store.list(prefix))
     if not objects:
@@ -246,7 +246,7 @@ def folder_source(store: Store, prefix: str, cache: FingerprintCache | None = No
 
 
 def _refused_overrides(overrides: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str] | None:
-    """Why a sample is rejected whose entry sets a parameter that entries may not set."""
+    """Why a sample is rejected, if its entry sets a parameter that entries may not set."""
     allowed = [".".join(to_camel(part) for part in path.split(".")) for path in pipeline.entry_parameters]
     for path in leaves(overrides):
         if not any(f"{path}.".startswith(f"{each}.") for each in allowed):
@@ -256,10 +256,10 @@ def _refused_overrides(overrides: Mapping[str, Any], pipeline: Pipeline) -> tupl
 
 
 class FingerprintCache:
-    """Content hashes of input files that have not changed since they were last hashed.
+    """Cached content hashes of input files that have not changed since they were hashed.
 
     Args:
-        output: where the cache is kept.
+        output: store that holds the cache.
     """
 
     def __init__(self, output: Store) -> None:
@@ -268,7 +268,7 @@ class FingerprintCache:
         self._used: dict[str, list[str]] = {}
 
     def fingerprint(self, store: Store, entry: StoredObject) -> str:
-        """The fingerprint of an input object; the content is read only when it is not known yet."""
+        """The fingerprint of an input object; reads the content only if it is not cached."""
         if store.local_path(entry.key) is None:
             return store.fingerprint(entry)
         uri = store.uri_of(entry.key)
@@ -280,7 +280,7 @@ class FingerprintCache:
         return value
 
     def changed(self) -> bool:
-        """Whether there is something new to keep."""
+        """Whether there are new hashes to store."""
         return self._used != self._known
 
     def content(self) -> bytes:

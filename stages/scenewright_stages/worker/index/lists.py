@@ -1,8 +1,8 @@
-"""Inputs that are a list: a ``.jsonl`` or ``.csv`` file that names one sample in each line. Pure functions.
+"""Parses input lists: ``.jsonl`` or ``.csv`` files with one sample per line. Pure functions.
 
 A line names its object as ``uri`` (or ``file_name``, ``image``, ``path``), absolute or relative to the list. It may
-give an ``id``, sidecars by their role (``mask``), ``parameters`` of its own, and further facts, which stages may read
-as attributes.
+also give an ``id``, sidecars by role (``mask``), its own ``parameters``, and further facts, which stages can read as
+attributes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def is_list(name: str, kind: InputKind) -> bool:
 
 
 def parse_list(content: bytes, uri: str, kind: InputKind) -> list[Listed]:
-    """The samples of a list, in its order.
+    """The samples of a list, in file order.
 
     Args:
         content: of the file.
-        uri: of the file; relative names count from its folder, and an object store's list names no local files.
+        uri: of the file; names are relative to its folder. A list in an object store cannot name local files.
         kind: gives the roles of sidecars and the types of facts.
 
     Raises:
-        ConfigurationError: the file is not such a list; the error names the line.
+        ConfigurationError: the file is not a valid list; the error names the line.
     """
     rows = _rows(content, uri)
     folder = uri.rpartition("/")[0]
@@ -101,11 +101,11 @@ def _permitted(path: str, uri: str, line: int) -> str:
 
 
 def _names(rows: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[str]:
-    """What ids are made of: given ones, else file names, with their folders where those repeat."""
+    """The names that ids are made from: given ids, else file names, with their folders if they repeat."""
     files = [path.rpartition("/")[2] for path in paths]
     if len(set(files)) < len(files):
         files = [path.partition("://")[2] or path for path in paths]
-    # With an ending, since what follows the last dot of a name does not become part of the id.
+    # Append a suffix, because an id drops everything after the last dot.
     return [f"{row['id']}.id" if row.get("id") else file for row, file in zip(rows, files, strict=True)]
 
 
@@ -121,7 +121,7 @@ def _facts(row: Mapping[str, Any], kind: InputKind) -> dict[str, Any]:
     known = {"id", PARAMETERS, *URI_COLUMNS, *kind.sidecars}
     typed = typed_names(kind)
     facts = {
-        # A text stays one, even where it looks like a number.
+        # Text stays text, even if it looks like a number.
         name: value if typed.get(name) is str else _fact(value)
         for name, value in row.items()
         if name not in known and value not in (None, "")
@@ -130,7 +130,7 @@ def _facts(row: Mapping[str, Any], kind: InputKind) -> dict[str, Any]:
 
 
 def _fact(value: Any) -> Any:
-    """Numbers and lists of a CSV cell as what they are: ``0.1, 0.2`` is a list."""
+    """A CSV cell as number or list if it looks like one: ``0.1, 0.2`` is a list."""
     if not isinstance(value, str):
         return value
     try:

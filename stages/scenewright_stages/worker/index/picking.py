@@ -1,6 +1,6 @@
-"""The ``pick`` step: shows which samples wait for a person's choice, and writes choices beside the candidates.
+"""The ``pick`` step: shows which samples wait for a person's choice, and stores choices beside the candidates.
 
-It runs where the person is, on a laptop; in a cluster no process waits for anybody.
+It runs on the user's own machine; no process in the cluster ever waits for an answer.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ QUESTIONS = "questions.json"
 
 
 def run_pick(session: Session) -> Report:
-    """Writes the task's answers, then lists what still waits into ``questions.json`` of the report folder.
+    """Stores the task's answers, then writes the open questions to ``questions.json`` in the report folder.
 
     Raises:
-        ConfigurationError: no run has listed the samples yet, or an answer does not fit.
+        ConfigurationError: no run has listed the samples yet, or an answer is invalid.
     """
     session.progress.begin_step(PICK_STEP, "looking")
     chain, output = session.chain, session.output
@@ -50,10 +50,10 @@ def run_pick(session: Session) -> Report:
 
 
 def check_answer(answer: Any, options: Mapping[str, Any]) -> dict[str, str]:
-    """A person's answer with one allowed option for each question.
+    """Returns the answer if it has one allowed option for each question.
 
     Raises:
-        ScenewrightError: it is something else; the message says what is allowed.
+        ScenewrightError: it does not; the message says what is allowed.
     """
     if not isinstance(answer, Mapping):
         raise ScenewrightError('an answer is a JSON object such as {"question": "option"}')
@@ -85,7 +85,7 @@ def _check(stage: StageSpec, sample: Sample, answer: Mapping[str, str]) -> None:
 
 
 def _questions(session: Session, population: Population) -> list[dict[str, Any]]:
-    """What waits for an answer now: sample, question, options, and the files to choose from."""
+    """The open questions: sample, question, options, and the files to choose from."""
     chain, output = session.chain, session.output
     states = judge(chain, population, read_evidence(chain, population, output, {}))
     found = []

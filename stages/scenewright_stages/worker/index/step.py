@@ -1,4 +1,4 @@
-"""The index step: reads the input, lists the samples, and works out what has to run."""
+"""The index step: reads the input, lists the samples, and decides what must run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ IGNORED_NAMES = 5
 
 
 def run_index(session: Session) -> Report:
-    """Makes index and worklists; with `plan_only` writes nothing to the output.
+    """Makes index and worklists; with `plan_only` it writes nothing to the output.
 
     Raises:
-        ConfigurationError: no input, bad selection, output in use, or nothing that could run.
+        ConfigurationError: no input, invalid selection, output in use, or nothing can run.
     """
     task, chain = session.task, session.chain
     session.progress.begin_step(INDEX_STEP, "indexing")
@@ -39,8 +39,8 @@ def run_index(session: Session) -> Report:
     work = _work(session, listing.samples, inputs)
     report = _report(session, listing, work)
     if not task.plan_only:
-        # Only now, so that a refused job leaves no trace. The stages read the records again, and so find out what
-        # another holder finished in the meantime.
+        # Lock only now, so that a refused job leaves no trace. Stages read the records again and so see what another
+        # holder finished in the meantime.
         session.lock.acquire()
         _store(session, listing, work, inputs)
     if session.settings.report_folder is not None:
@@ -50,7 +50,7 @@ def run_index(session: Session) -> Report:
 
 
 def _with_family_checked(sample: Sample, chain: Chain) -> Sample:
-    """Rejected if its entry sets unusable parameters, or ids or paths of its family cannot be made."""
+    """The sample; rejected if its entry sets invalid parameters or its family gets invalid ids or paths."""
     if sample.rejected is not None:
         return sample
     try:
@@ -86,7 +86,7 @@ def _work(session: Session, samples: Sequence[Sample], inputs: Mapping[str, str]
 
 
 def _shown(chain: Chain, stage: StageSpec) -> list[str]:
-    """The stages that a stage reads, each with the first place of its results."""
+    """The stages that a stage reads, each with the path of its first result."""
     shown = []
     for name in stage.upstream():
         results = [output.path for output in chain.stage(name).outputs if output.result]

@@ -1,4 +1,4 @@
-"""Which samples run in which stage, and why. Pure functions over :func:`~scenewright_stages.worker.states.judge`."""
+"""Decides which samples run in which stage, and why. Pure functions; the states come from `worker.states.judge`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scenewright_stages.worker.worklists import WorkItem, shard_count
 
 @dataclass
 class StageWork:
-    """What one stage has to do in a run: its worklist, its samples by state, and the number of shards."""
+    """One stage's work in a run: its worklist, its samples by state, and the number of shards."""
 
     stage: str
     todo: list[WorkItem] = field(default_factory=list)
@@ -40,9 +40,9 @@ def plan_work(
     forced_by: str = "",
     samples_per_shard: int | None = None,
 ) -> dict[str, StageWork]:
-    """The worklist of every stage: what is not up to date, and all that reads it.
+    """The worklist of every stage: samples that are not up to date, and every sample that depends on them.
 
-    A sample whose upstream is not up to date in a stage that is not selected is skipped (``UpstreamMissing``).
+    A sample that depends on outdated results of an unselected stage is skipped (``UpstreamMissing``).
     """
     states = judge(chain, population, evidence, selected=chain.selected, retry_failed=retry_failed, forced_by=forced_by)
     work: dict[str, StageWork] = {}
@@ -64,11 +64,10 @@ def plan_work(
 
 
 def check_family(chain: Chain, sample: Sample) -> None:
-    """Whether the ids and the paths of all that comes from an indexed sample can be made.
+    """Checks the ids and output paths of all samples expanded from an indexed one.
 
     Raises:
-        ConfigurationError: an id is not usable, an attribute is not usable in a path, or the entry sets what it may
-            not.
+        ConfigurationError: an id or a path attribute is invalid, or the entry sets a forbidden parameter.
     """
     levels = chain.family(sample).levels
     for stage in chain.stages:
@@ -80,10 +79,10 @@ def check_family(chain: Chain, sample: Sample) -> None:
 
 
 def refuse_shared_paths(chain: Chain, population: Population) -> None:
-    """Two samples of a stage may not write to one path, nor have one id.
+    """Refuses two samples of a stage with the same id or the same output path.
 
     Raises:
-        ConfigurationError: they would; names both.
+        ConfigurationError: names both samples.
     """
     for samples in population.values():
         roots: dict[str, str] = {}
@@ -105,5 +104,5 @@ def refuse_shared_paths(chain: Chain, population: Population) -> None:
 
 
 def shared_paths(stage: StageSpec, sample: Sample) -> Sequence[str]:
-    """The paths of a sample that its id alone does not make its own."""
+    """The output paths of a sample that its id alone does not make unique."""
     return [output.path_for(sample) for output in stage.outputs if "{sample}" not in output.path]

@@ -1,6 +1,6 @@
-"""How a worker process ends: exit code, reason and message for everything that can stop it."""
+"""How a worker process ends: maps everything that can stop it to exit code, reason and message."""
 
-# Names say what is the case, not that it is an error.
+# Class names describe the situation and do not end in Error.
 # ruff: noqa: N818
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class TooManyFailures(ScenewrightError):
 
 
 class SampleTimeout(ScenewrightError):
-    """The watchdog ended the running sample, whose failure is recorded."""
+    """The watchdog ended the running sample and recorded its failure."""
 
 
 class ProcessLost(ScenewrightError):
-    """A process that worked on the same sample died: what it was at counts as a crash."""
+    """Another rank of the same sample died: counts as a crash of that sample."""
 
 
 class Terminated(ScenewrightError):
-    """A signal, or the parent's death, ended the process before its work was done."""
+    """A signal or the parent's death ended the process before its work was done."""
 
 
 _ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
@@ -63,7 +63,7 @@ class Ending:
 
 
 def ending_for(problem: BaseException) -> Ending:
-    """The ending that a problem leads to."""
+    """Maps a problem to its ending."""
     for kind, code, reason in _ENDINGS:
         if isinstance(problem, kind):
             return Ending(code, reason, str(problem))
@@ -71,7 +71,7 @@ def ending_for(problem: BaseException) -> Ending:
 
 
 def store_fault(problem: StoreError) -> ScenewrightError:
-    """A fault of the output: transient faults retry the shard, others fail the job."""
+    """Converts a fault of the output: transient faults retry the shard, others fail the job."""
     if is_transient(problem):
         return ShardError(str(problem))
     return output_refused(problem)
@@ -81,7 +81,7 @@ def exceeds(limit: str | int | None, failed: int, total: int) -> bool:
     """Whether more samples failed than allowed: a number, or a percentage of the shard's samples such as ``20%``.
 
     Raises:
-        ConfigurationError: the limit is neither.
+        ConfigurationError: the limit is invalid.
     """
     if limit is None or failed == 0:
         return False

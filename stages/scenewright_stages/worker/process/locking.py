@@ -1,4 +1,4 @@
-"""The lock of an output: one holder at a time, whatever cluster or laptop it runs on."""
+"""The lock of an output: one holder at a time, across clusters and laptops."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Holder:
     """Who holds an output.
 
     Attributes:
-        name: equal names are the same holder, such as all Pods of one object.
-        host, process, process_started: the process whose death frees the lock for others on its host; its start time
-            (clock ticks since boot) tells it from a later process with the same number.
-        expires: seconds since the epoch.
+        name: processes with equal names are the same holder, such as all Pods of one object.
+        host, process, process_started: the process whose death frees the lock for others on its host. The start time
+            (clock ticks since boot) distinguishes it from a later process with the same id.
+        expires: in seconds since the epoch.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Holder:
 
     @classmethod
     def here(cls, name: str, process: int) -> Holder:
-        """A holder that lives as long as a process of this host."""
+        """A holder that lives as long as the given process on this host."""
         host = socket.gethostname()
         return cls(name or f"{host}:{process}", host, process, _process_start(process), time.time() + EXPIRY_SECONDS)
 
     def is_dead(self) -> bool:
-        """Whether its process was of this host and is gone."""
+        """Whether its process ran on this host and is gone."""
         if self.host != socket.gethostname():
             return False
         started = _process_start(self.process)
@@ -57,11 +57,11 @@ class OutputLock:
 
     Args:
         store: the output.
-        name: of the holder; empty for a name of this process alone.
+        name: of the holder; empty for a unique name.
         process: the process whose life keeps the lock valid.
 
     Attributes:
-        was_held: whether this process has ever held it; without it nothing may be written.
+        was_held: whether this process has ever held the lock; otherwise it must write nothing.
     """
 
     def __init__(self, store: Store, name: str, process: int) -> None:
@@ -81,7 +81,7 @@ class OutputLock:
             try:
                 self._write(mine)
             except PreconditionFailed:
-                # Shards of one job start together and all want to renew it.
+                # Shards of one job start together, and all of them renew it.
                 time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
                 continue
             self._renewed_at = time.monotonic()
@@ -90,12 +90,12 @@ class OutputLock:
         raise OutputInUse(self._store.uri, "many processes want this output; try again", time.time())
 
     def renew_if_due(self) -> None:
-        """Renews the lock every minute; raises OutputInUse when another holder took it over."""
+        """Renews the lock every minute; raises OutputInUse if another holder took it over."""
         if time.monotonic() - self._renewed_at >= RENEWAL_SECONDS:
             self.acquire()
 
     def release(self) -> None:
-        """Gives the lock up if it is ours."""
+        """Releases the lock if this holder has it."""
         current = self._read()
         if current is not None and current[0].name == Holder.here(self._name, self._process).name:
             self._store.delete([LOCK])
@@ -122,12 +122,12 @@ class OutputLock:
         except ObjectMissing:
             return None
         except (ValueError, TypeError):
-            # Not written by this version: as good as a lock that says nothing of its holder, until it is old.
+            # Another version wrote it: treat the holder as unknown until the lock is old.
             return Holder("an unknown holder", "", 0, 0, found.modified + EXPIRY_SECONDS), found.etag
 
 
 def _is_fresh(holder: Holder, mine: Holder) -> bool:
-    """Whether another process of the same holder has just renewed the lock, so that it need not be written again."""
+    """Whether another process of the same holder has just renewed the lock, so this one need not."""
     same = holder.name == mine.name and (holder.host != mine.host or holder.process == mine.process)
     return same and holder.expires > mine.expires - RENEWAL_SECONDS / 2
 
@@ -139,7 +139,7 @@ def _refusal(holder: Holder) -> str:
 
 
 def _process_start(process: int) -> int:
-    """Start time of a process in clock ticks since boot, GONE when there is none (proc(5), field 22 of stat)."""
+    """Start time of a process in clock ticks since boot, GONE if it does not exist (proc(5), field 22 of stat)."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The log of an attempt: everything written to stdout and stderr, by whatever code, in storage as it grows."""
+"""Captures an attempt's log, everything that any code writes to stdout or stderr, and stores it as it grows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ CAPTURED = (1, 2)
 
 
 class LogCapture:
-    """Sends descriptors 1 and 2 to a file, shows that file's growth where they pointed before, and stores it.
+    """Redirects descriptors 1 and 2 to a file, echoes it to where they pointed before, and stores it.
 
-    Descriptors rather than ``sys.stdout`` are captured, so that the output of compiled code and of a crash is in the
-    log too.
+    Captures descriptors instead of ``sys.stdout``, so that the log includes output of compiled code and of crashes.
 
     Args:
-        path: local file that takes the output.
+        path: local file that receives the output.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,16 +45,16 @@ class LogCapture:
 
     @property
     def shown(self) -> int:
-        """Descriptor of what stderr was before the capture."""
+        """Descriptor of the original stderr."""
         return self._shown
 
     def store_to(self, store: Store, key: str) -> None:
-        """From now on the log is stored below `key` (then with ``.001`` and so on, which sorts behind it)."""
+        """Stores the log below `key` from now on (continued as ``.001`` and so on, which sort after it)."""
         with self._lock:
             self._target = (store, key)
 
     def echo(self) -> None:
-        """Shows what was written since the last call."""
+        """Echoes what was written since the last call."""
         with self._lock:
             while block := os.pread(self._file.fileno(), 1 << 16, self._echoed):
                 self._echoed += len(block)
@@ -83,7 +82,7 @@ class LogCapture:
                     self._part, self._part_start = self._part + 1, end
 
     def close(self) -> None:
-        """Gives the descriptors back."""
+        """Restores the descriptors."""
         sys.stdout.flush()
         sys.stderr.flush()
         self.echo()
@@ -95,7 +94,7 @@ class LogCapture:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """To a terminal or pipe that may be gone: the log in storage counts, not the echo."""
+    """Writes to a terminal or pipe, ignoring that it may be gone: only the stored log matters."""
     try:
         while data:
             data = data[os.write(descriptor, data) :]

@@ -1,4 +1,4 @@
-"""The worker process: reads its task, runs its steps, and ends with the exit code that says how it went."""
+"""The worker process: reads its task, runs its steps, and exits with the matching exit code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from scenewright_stages.worker.stage.step import StageRun
 
 
 def main() -> None:
-    """Runs the task of the environment; never returns."""
+    """Runs the task from the environment; never returns."""
     reuse_memory()
     settings = _settings()
     scratch = make_scratch(settings.scratch)
@@ -71,7 +71,7 @@ class Process:
     Args:
         settings: from the environment.
         scratch: folder of this process, removed at its end.
-        stop: whether it is to end.
+        stop: requests to end.
         logs: captured output.
     """
 
@@ -99,7 +99,7 @@ class Process:
             periodic.close()
 
     def leave(self, code: int) -> None:
-        """Stores the log, cleans up and ends the process at once: no thread can hold it up."""
+        """Stores the log, cleans up and exits at once, without waiting for threads."""
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -125,7 +125,7 @@ class Process:
             self._pusher = Pusher(self._settings.push_target, progress.push)
         session = Session(task, chain, self._settings, output, lock, self._stop, progress)
         if self._settings.in_pod and not task.plan_only:
-            # A Pod's own log is lost with it. Elsewhere a job that is refused leaves no trace.
+            # A Pod's log would be lost with the Pod; a refused local job leaves no trace.
             self._store_log(session)
         return session
 
@@ -158,7 +158,7 @@ class Process:
         self._deliver(report)
 
     def _fill_models(self, session: Session) -> Report:
-        # Imported here: the other steps need nothing that knows of hubs and mirrors.
+        # Imported here, because only this step needs the download code.
         from scenewright_stages.worker.stage.models_step import run_models
 
         return run_models(session)
@@ -190,9 +190,9 @@ class Process:
                 self._stage_run.flush_if_due()
 
     def _watch(self) -> None:
-        """Ends the process when the running sample or the grace period takes too long, or a further rank died.
+        """Ends the process if the running sample or the grace period takes too long, or another rank died.
 
-        Index and publish may be killed anywhere, so they are not waited for.
+        Index and publish can be killed at any point, so they get no grace period.
         """
         if self._stop.lost and self._stage_run is not None:
             self._stage_run.keep_marks()

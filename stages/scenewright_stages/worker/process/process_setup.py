@@ -1,4 +1,4 @@
-"""What a process sets up for itself before anything reads its environment: memory, caches, certificates, scratch."""
+"""Process setup before anything reads the environment: memory allocator, kernel cache, certificates, scratch folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def reuse_memory() -> None:
-    """Makes all threads share one heap that keeps freed memory. Call it before there are threads.
+    """Makes all threads share one heap that keeps freed memory. Call it before starting threads.
 
-    By default the C library returns arrays of a few MB to the kernel, which clears their pages for the next one: a
-    fifth of the time of a stage that works on images in two threads. Does nothing without the GNU C library.
+    By default the C library returns arrays of a few MB to the kernel, which must clear the pages of the next one. That
+    costs a fifth of the time of a stage that processes images in two threads. Does nothing without the GNU C library.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None)
     if adjust is not None:
@@ -39,10 +39,10 @@ def reuse_memory() -> None:
 
 
 def prepare_environment(environment: MutableMapping[str, str], scratch: Path) -> None:
-    """Fills the kernel cache from the image, and puts certificates that came as text into a file.
+    """Fills the kernel cache from the image, and writes certificates given as text to a file.
 
     Args:
-        environment: of this process; paths in it are changed.
+        environment: of this process; updated with the new paths.
         scratch: folder of this process.
     """
     _seed_kernels(environment)
@@ -50,19 +50,19 @@ def prepare_environment(environment: MutableMapping[str, str], scratch: Path) ->
 
 
 def _seed_kernels(environment: MutableMapping[str, str]) -> None:
-    """Numba wants to write beside what it reads, which an image's own folder does not allow."""
+    """Copies the kernels: numba writes to the folder it reads from, but the image's folder is read-only."""
     compiled, cache = environment.get(COMPILED_ENVIRONMENT), environment.get(CACHE_ENVIRONMENT)
     if not compiled or not cache or not Path(compiled).is_dir() or Path(cache).exists():
         return
     try:
         shutil.copytree(compiled, cache, copy_function=shutil.copyfile)
     except OSError as problem:
-        # Kernels that are not there are compiled.
+        # Missing kernels are simply compiled.
         print(f"compiled kernels could not be copied: {problem}", flush=True)
 
 
 def _write_authority(environment: MutableMapping[str, str], scratch: Path) -> None:
-    """A secret's key holds the certificates themselves; boto3 wants the path of a file."""
+    """Writes the certificates to a file: a Secret holds their text, but boto3 needs a path."""
     text = environment.get(AUTHORITY_ENVIRONMENT, "")
     if _PEM in text:
         path = scratch / "storage-authorities.pem"
@@ -71,11 +71,11 @@ def _write_authority(environment: MutableMapping[str, str], scratch: Path) -> No
 
 
 def make_scratch(parent: Path) -> Path:
-    """A fresh folder for this process below `parent`; folders of processes that are gone are removed."""
+    """A new folder for this process below `parent`; removes those of processes that are gone."""
     parent.mkdir(parents=True, exist_ok=True)
     for folder in parent.glob(f"{PREFIX}*"):
         owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-        # Another process that starts now may remove it first.
+        # Another starting process may remove it first.
         with contextlib.suppress(FileNotFoundError):
             if owner.isdigit() and not Path(f"/proc/{owner}").exists() and folder.stat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)

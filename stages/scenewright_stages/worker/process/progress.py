@@ -1,4 +1,4 @@
-"""What a process is doing now: counters in a file that is always whole, and how long its GPUs worked and waited."""
+"""A process's progress: counters in an atomically replaced file, and the busy and waiting time of its GPUs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ GPUS_ENVIRONMENT = "SCENEWRIGHT_GPUS"
 
 @dataclass(frozen=True)
 class GpuTime:
-    """GPU seconds (seconds times GPUs) in which a sample's code ran, and in which none did."""
+    """GPU seconds (seconds times GPUs) with and without a running sample."""
 
     busy: float = 0.0
     waiting: float = 0.0
 
 
 class GpuClock:
-    """Counts from its making to its last reading. May be used from any thread; does nothing without a GPU.
+    """Measures GPU time from its creation on. Thread-safe; does nothing without a GPU.
 
     Args:
-        gpus: how many GPUs the process holds.
-        clock: seconds that never go back.
+        gpus: number of GPUs the process holds.
+        clock: monotonic seconds.
     """
 
     def __init__(self, gpus: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +44,7 @@ class GpuClock:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """A sample's code starts; several may run beside each other."""
+        """A sample's code starts; several may run at once."""
         with self._lock:
             self._advance()
             self._running += 1
@@ -61,12 +61,12 @@ class GpuClock:
             return self._total()
 
     def rest(self) -> GpuTime:
-        """The time that has not been taken yet."""
+        """The time not taken yet."""
         with self._lock:
             return self._rest()
 
     def take(self) -> GpuTime:
-        """The time since it was last taken, for the record of a sample: the records of a process add up to all."""
+        """The time since the last call, for a sample's record; the records of a process add up to the total."""
         with self._lock:
             rest = self._rest()
             self._taken = GpuTime(self._taken.busy + rest.busy, self._taken.waiting + rest.waiting)
@@ -90,12 +90,12 @@ class GpuClock:
 
 
 class Progress:
-    """What the process is doing now. Methods may be called from any thread; updates are cheap.
+    """The progress of the process. Thread-safe; updates are cheap.
 
     Args:
-        path: the file, None to keep it to oneself.
-        run, shard: are repeated in the file.
-        gpus: how many GPUs the process holds.
+        path: the file; None to write none.
+        run, shard: copied into the file.
+        gpus: number of GPUs the process holds.
     """
 
     def __init__(self, path: Path | None, run: str, shard: int, gpus: int = 0) -> None:
@@ -139,15 +139,16 @@ class Progress:
             self._sample_started = time.monotonic()
 
     def update(self, fraction: float, message: str) -> None:
-        """The running sample got to `fraction` (0 to 1)."""
+        """The running sample has reached `fraction` (0 to 1)."""
         with self._lock:
             self._fraction, self._message = min(max(float(fraction), 0.0), 1.0), message
 
     def measure(self, numbers: Mapping[str, float]) -> None:
-        """The running sample measured something of itself; names that it does not mention keep their last value.
+        """Sets metrics of the running sample; metrics that are not given keep their last value.
 
         Raises:
-            ValueError: a name that is not lower-case letters, digits and underscores, or more than 16 names.
+            ValueError: a name has other characters than lower-case letters, digits and underscores, or there are more
+                than 16 names.
         """
         for name in numbers:
             if not re.fullmatch(NUMBER_NAME, name):
@@ -166,17 +167,17 @@ class Progress:
             self._ended_here += 1
 
     def count(self, done: int, failed: int, skipped: int) -> None:
-        """How many samples of the step have ended, those of earlier attempts included."""
+        """Sets how many samples of the step have ended, including earlier attempts."""
         with self._lock:
             self._counts.update(done=done, failed=failed, skipped=skipped)
 
     def write_if_due(self) -> None:
-        """Writes the file unless that happened in the last half second."""
+        """Writes the file, at most twice a second."""
         if time.monotonic() - self._written_at >= INTERVAL_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Writes the file. It is advisory: a full or missing disk is no reason to stop."""
+        """Writes the file. Ignores a full or missing disk, because the file is advisory."""
         self._written_at = time.monotonic()
         if self._path is None:
             return
@@ -211,7 +212,7 @@ class Progress:
             }
 
     def push(self) -> Push | None:
-        """The counters as the operator takes them; None before the first step."""
+        """The counters to push to the operator; None before the first step."""
         total = self.gpu.total()
         with self._lock:
             if not self._step:

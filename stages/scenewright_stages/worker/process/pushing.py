@@ -1,4 +1,4 @@
-"""Pushes the process's counters to the operator: advisory, in a thread of its own, never in a sample's way."""
+"""Pushes the process's counters to the operator from its own thread. Advisory: it never delays or fails a sample."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LAST_PUSH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class PushTarget:
-    """Where to push, and the file that holds the token; the kubelet renews its content."""
+    """Where to push, and the token's file, which the kubelet renews."""
 
     url: str
     token_file: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PushTarget | None:
-        """The target that the environment names, if it names one."""
+        """The target that the environment names, if any."""
         url, token = environment.get(PROGRESS_URL_ENVIRONMENT), environment.get(PROGRESS_TOKEN_ENVIRONMENT)
         if not url or not token:
             return None
@@ -44,12 +44,12 @@ class PushTarget:
 
 
 class Pusher:
-    """Pushes until it is closed; whatever goes wrong only makes the pauses longer.
+    """Pushes until it is closed; errors only lengthen the pauses.
 
     Args:
         target: of the pushes.
-        content: the counters now, None while there are none.
-        interval: seconds between pushes while all is well.
+        content: returns the current counters, None before there are any.
+        interval: seconds between successful pushes.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Pusher:
     ) -> None:
         self._target, self._content = target, content
         self._interval = self._pause = interval
-        # Imported here: only a Pod pushes, and it takes a twentieth of a second.
+        # Imported here, because only Pods push and the import takes 50 ms.
         import urllib3
 
         self._pool = urllib3.PoolManager(maxsize=1, retries=False)
@@ -66,7 +66,7 @@ class Pusher:
         self._thread.start()
 
     def close(self) -> None:
-        """Pushes the final counters and ends, within a second."""
+        """Pushes the final counters and stops within a second."""
         self._closed.set()
         self._thread.join(LAST_PUSH_SECONDS)
 
@@ -76,21 +76,21 @@ class Pusher:
         self._push(LAST_PUSH_SECONDS)
 
     def _push(self, timeout: float) -> float:
-        """Pushes once; returns the pause until the next time."""
+        """Pushes once; returns the pause before the next push."""
         try:
             content = self._content()
             if content is None:
                 return self._interval
             status, pause = self._send(content, timeout)
         except Exception:
-            # Nothing that goes wrong with a push may reach the work, a mistake in here included.
+            # No error of a push, not even a bug here, may affect the work.
             status, pause = 0, None
         if status == HTTPStatus.NO_CONTENT:
             return max(self._interval, min(pause or 0.0, LONGEST_INTERVAL_SECONDS))
         return min(max(self._pause, self._interval) * 2.0, LONGEST_INTERVAL_SECONDS)
 
     def _send(self, content: Push, timeout: float) -> tuple[int, float | None]:
-        """Status of the answer, and the pause that the operator asks for."""
+        """HTTP status, and the pause that the operator asks for."""
         headers = {
             "Authorization": f"Bearer {self._target.token_file.read_text().strip()}",
             "Content-Type": "application/json",

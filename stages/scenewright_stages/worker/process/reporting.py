@@ -1,4 +1,4 @@
-"""Hands reports to whoever started the process: storage, the termination message, a local folder."""
+"""Delivers reports to the process's starter: to storage, the termination message and a local folder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def deliver(report: Report, merged: Report, settings: ProcessSettings, store: St
 
     Args:
         report: of the step.
-        merged: of all steps of this process so far, for the one termination message that it has.
-        settings: name the local places.
-        store: the output, None to leave it untouched. Where it fails, the local copies still say what happened.
+        merged: of all steps of this process so far, for its single termination message.
+        settings: give the local paths.
+        store: the output, None to leave it untouched. If it fails, the local copies still have the report.
     """
     content = report.to_bytes()
     if settings.report_folder is not None:
         write_atomically(settings.report_folder / f"{report.step}.report.json", content)
     if settings.termination_log is not None:
-        # In place: the kubelet bind-mounts this very file.
+        # Written in place, because the kubelet bind-mounts this file.
         settings.termination_log.write_bytes(merged.to_bytes())
     if store is not None:
         try:
@@ -37,7 +37,7 @@ def deliver(report: Report, merged: Report, settings: ProcessSettings, store: St
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a local file as a whole."""
+    """Replaces a local file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
@@ -45,14 +45,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def merge_reports(reports: Sequence[Report]) -> Report:
-    """One report of several steps of one process: the last one, with the counts of stages that it does not mention."""
+    """Merges the reports of a process's steps: the last one, plus counts of stages that it does not mention."""
     last = reports[-1]
     stages = {name: counts for report in reports for name, counts in report.stages.items()}
     return last.model_copy(update={"stages": stages, "rejected": max(report.rejected for report in reports)})
 
 
 def refusal_report(step: str, run: str, reason: str, problem: ConfigurationError) -> Report:
-    """Report of a configuration error: the three parts of it apart, and together as the message."""
+    """Report of a configuration error: its three parts, and all of it as the message."""
     return Report(
         step=step,
         run=run,

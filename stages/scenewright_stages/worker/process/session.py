@@ -1,4 +1,4 @@
-"""What all steps of one worker process share."""
+"""State that all steps of one worker process share, and errors of its stores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTPUT_FIELD = "spec.output.uri"
 
 @dataclass(frozen=True)
 class Session:
-    """One process, its task and the places it works with."""
+    """One worker process: its task and the stores and folders it uses."""
 
     task: Task
     chain: Chain
@@ -31,10 +31,10 @@ class Session:
 
 
 def open_output(uri: str, *, writable: bool) -> Store:
-    """The output store, proven to be reachable, and to take writes if `writable`.
+    """The output store, checked to be reachable and, if `writable`, to accept writes.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: a check failed.
     """
     try:
         store = open_store(uri)
@@ -46,15 +46,15 @@ def open_output(uri: str, *, writable: bool) -> Store:
 
 
 def output_refused(problem: StoreError) -> ConfigurationError:
-    """A store's problem with the output, as the mistake that it is for every shard."""
+    """Converts a store's problem with the output to a configuration error, since it affects every shard."""
     return ConfigurationError(OUTPUT_FIELD, problem.uri, f"{problem.problem}; {problem.remedy}")
 
 
 def input_refused(problem: StoreError) -> ConfigurationError:
-    """A store's problem with the input, as the mistake that it is for every shard."""
+    """Converts a store's problem with the input to a configuration error, since it affects every shard."""
     return ConfigurationError(INPUT_FIELD, problem.uri, f"{problem.problem}; {problem.remedy}")
 
 
 def is_transient(problem: StoreError) -> bool:
-    """Whether the fault may be over when the shard is tried again."""
+    """Whether a retry of the shard may succeed."""
     return isinstance(problem, StoreUnreachable)

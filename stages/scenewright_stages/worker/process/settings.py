@@ -1,4 +1,4 @@
-"""What a worker process learns from its environment besides its task."""
+"""Settings of a worker process from its environment, apart from its task."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class ProcessSettings:
     """The environment of one worker process.
 
     Attributes:
-        shard: which part of the worklist it works on, counted from 0.
-        attempt: unique name of this process among all that ever work on the shard.
+        shard: number of its part of the worklist, from 0.
+        attempt: name of this process, unique among all attempts at the shard.
         scratch: folder for fetched inputs and workspaces.
-        grace_seconds: from a request to end until the exit, at the latest.
-        report_folder: where every step's report is also written, None for nowhere.
-        termination_log: file that gets the last report, None for nowhere.
-        progress_file: file that always has the newest counters, None for nowhere.
+        grace_seconds: longest time from a request to end until the exit.
+        report_folder: folder for a copy of every step's report, if any.
+        termination_log: file for the last report, if any.
+        progress_file: file for the current counters, if any.
         parent_descriptor: read end of a pipe that closes when the parent dies, if there is one.
         holder_process: process whose life keeps the output's lock valid on this host.
-        gpus: how many GPUs the process holds while it lives.
-        push_target: where counters are pushed to, None for nowhere.
+        gpus: number of GPUs the process holds.
+        push_target: where to push counters, if anywhere.
         in_pod: whether it runs in a cluster.
-        hang_seconds: for how long no Python code may be able to run.
+        hang_seconds: how long Python code may be blocked before the process is ended.
     """
 
     shard: int

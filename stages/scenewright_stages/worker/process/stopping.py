@@ -1,4 +1,4 @@
-"""How a worker is told to end: signals, the death of its parent, and what its background threads run into."""
+"""Stops a worker in an orderly way: on signals, the parent's death, or an error in a background thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ OVERTIME_SECONDS = 3.0
 
 
 class Stop:
-    """Whether the process is to end, why, and until when the running sample may go on.
+    """Whether the process must end, why, and how long the running sample may continue.
 
     Args:
-        grace_seconds: from the request until the exit, at the latest.
+        grace_seconds: longest time from the request until the exit.
     """
 
     def __init__(self, grace_seconds: float) -> None:
@@ -45,7 +45,7 @@ class Stop:
 
     @property
     def fault(self) -> BaseException | None:
-        """What a background thread ran into, and for which the process must end."""
+        """The background thread's error for which the process must end, if any."""
         return self._fault
 
     def request(self, reason: str, *, urgent: bool) -> None:
@@ -66,11 +66,11 @@ class Stop:
             self._fault = self._fault or fault
 
     def end_process(self, why: str) -> None:
-        """Ends the process as if it had crashed, from any thread: what it runs cannot be finished."""
+        """Ends the process as if it had crashed, from any thread, because the running sample cannot finish."""
         self.lost = self.lost or why
 
     def should_stop(self) -> bool:
-        """Whether the process is to end soon."""
+        """Whether the process must end soon."""
         return self.requested or self._fault is not None or bool(self.lost)
 
     def wait(self, seconds: float) -> bool:
@@ -78,24 +78,23 @@ class Stop:
         return self._requested.wait(seconds)
 
     def wait_for_last_moment(self) -> None:
-        """Returns when the process must be gone, whatever it is doing; never without a request to end."""
+        """Blocks until the process must be gone; forever if nothing requests its end."""
         self._requested.wait()
         time.sleep(max(0.0, self._last_moment - time.monotonic()))
 
     def seconds_left(self) -> float:
-        """How long the running sample may still go on."""
+        """How long the running sample may still run."""
         return self._deadline - time.monotonic()
 
     def seconds_to_store(self) -> float | None:
-        """How long what is made may still be on its way to storage, None for as long as it takes.
+        """How long finished outputs may still take to upload; None for no limit.
 
-        The sample's time and that for flushing are one: with slow storage what has ended takes longer to store than
-        to make.
+        At least the flush's share of the grace period, plus what is left of the sample's: slow storage may need both.
         """
         return max(MAXIMUM_FLUSH_SECONDS, self.seconds_left()) if self.requested else None
 
     def check_running(self, elapsed: float, fraction: float) -> None:
-        """Called from inside a running sample: raises Abandoned when it cannot, or must not, be finished in time."""
+        """Called from inside a running sample: raises Abandoned if it cannot or must not finish in time."""
         if self._fault is not None:
             raise Abandoned
         if self.requested and (self._urgent or _remaining(elapsed, fraction) > self.seconds_left()):
@@ -103,7 +102,7 @@ class Stop:
 
 
 def _remaining(elapsed: float, fraction: float) -> float:
-    # What takes no time as a rule (an input's arrival, a first kernel) tells nothing of the rest.
+    # The first seconds (an input arriving, a first kernel) do not predict the rest.
     if elapsed <= TELLING_SECONDS:
         return 0.0
     if fraction <= 0.0:
@@ -114,12 +113,12 @@ def _remaining(elapsed: float, fraction: float) -> float:
 def watch_signals(stop: Stop, leave_at_once: Callable[[], None]) -> None:
     """Turns SIGTERM and SIGINT into requests, even while the main thread is inside compiled code.
 
-    A handler written in Python runs only between byte codes of the main thread. The signal's number is therefore
-    written to a pipe by the interpreter's own C handler, and read by a thread. A second signal leaves at once.
+    A Python signal handler runs only between byte codes of the main thread. Therefore the interpreter's C handler
+    writes the signal's number to a pipe, and a thread reads it. A second signal leaves at once.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
-    # First, or a signal that comes in between would be handled and forgotten.
+    # Set the pipe first, or a signal that arrives in between would be lost.
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -139,7 +138,7 @@ def watch_signals(stop: Stop, leave_at_once: Callable[[], None]) -> None:
 
 
 def watch_parent(stop: Stop, descriptor: int) -> None:
-    """Requests the end when the pipe's other end closes, which happens at the latest when the parent dies."""
+    """Requests the end when the other end of the pipe closes, as it does when the parent dies."""
 
     def read() -> None:
         while os.read(descriptor, 64):
@@ -150,7 +149,7 @@ def watch_parent(stop: Stop, descriptor: int) -> None:
 
 
 def watch_last_moment(stop: Stop, leave_at_once: Callable[[], None]) -> None:
-    """Leaves when the time is over: storage that takes connections and does not answer holds up all other threads."""
+    """Leaves when the time is over, because storage that accepts connections but never answers blocks other threads."""
 
     def wait() -> None:
         stop.wait_for_last_moment()

@@ -1,8 +1,8 @@
-"""Threads beside the running sample: periodic duties, and the guard that ends a process which hangs.
+"""Runs periodic duties beside the sample, and ends a process that hangs.
 
-Foreign code that never releases the interpreter holds up every Python thread, watchdogs included. The guard is
-therefore not one: a C thread of the interpreter dumps all tracebacks and ends the process, and behind it stands a
-kernel timer. Both act unless a Python thread keeps postponing them.
+Foreign code that never releases the GIL blocks every Python thread, watchdogs included. The hang guard therefore uses
+no Python thread: a C thread of the interpreter dumps all tracebacks and ends the process, with a kernel timer as
+backup. Both fire unless a Python thread keeps postponing them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ TRACE_SECONDS = 5.0
 
 
 class HangGuard:
-    """Dumps all tracebacks and ends the process with exit code 1 once no Python code can run any more.
+    """Dumps all tracebacks and ends the process with exit code 1 if Python code is blocked for too long.
 
-    It is armed before the constructor returns, since the first thing that a process does may be what hangs, and stays
-    armed until the process ends. Must be made in the main thread.
+    It is armed before the constructor returns, because the first thing that a process does may hang, and stays armed
+    until the process ends. Must be created in the main thread.
 
     Args:
-        seconds: for which no Python thread could run.
-        shown: descriptor that gets the trace. When that cannot be written, SIGALRM ends the process 5 s later.
+        seconds: how long Python threads may be blocked.
+        shown: descriptor that gets the trace. If that cannot be written, SIGALRM ends the process 5 s later.
     """
 
     def __init__(self, seconds: float, shown: int) -> None:
         self._seconds = seconds
-        # Of its own: the log's descriptors are given back before the process has ended.
+        # A duplicate, because the log's descriptors are closed before the process ends.
         self._shown = os.dup(shown)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self._renew()
@@ -52,12 +52,12 @@ class HangGuard:
 
 
 class PeriodicTask:
-    """Calls every duty about five times a second, in a thread of its own, until it is closed.
+    """Calls every duty about five times a second from its own thread until it is closed.
 
     Args:
         name: of the thread.
-        duties: quick when nothing is due.
-        on_fault: called with whatever a duty raises; the other duties continue.
+        duties: must return quickly if nothing is due.
+        on_fault: called with the exception of a failed duty; the other duties continue.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PeriodicTask:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread; returns when the current round is over."""
+        """Ends the thread after the current round."""
         self._closed.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""What a pipeline adds to a publication: index files of a data set, and the files that other objects may refer to."""
+"""Pipeline-specific parts of a publication: data set index files, and files that other objects may refer to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scenewright_stages.worker.publish.manifests import SampleEnd, dropped
 
 
 def make_catalogue(session: Session, ends: Sequence[SampleEnd]) -> Catalogue:
-    """What the pipeline's own functions see of a publication."""
+    """The publication as the pipeline's own functions see it."""
     return Catalogue(
         session.task.name,
         [CatalogueEntry(end.sample, end.records()) for end in ends if end.state == "done"],
@@ -33,7 +33,7 @@ def write_index_files(
     """Stores the pipeline's index files; returns their entries for ``published.json``.
 
     Raises:
-        ShardError: the pipeline's function names a path that is not its own.
+        ShardError: the pipeline's function names a path that it may not write.
     """
     pipeline = session.chain.pipeline
     if not pipeline.catalogue:
@@ -53,10 +53,10 @@ def write_index_files(
 
 
 def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Path and hash, as ``path@hash``, of the files that other objects may refer to, by name.
+    """``path@hash``, by name, of the files that other objects may refer to.
 
     Raises:
-        ShardError: the pipeline's function names a file that is not published.
+        ShardError: the pipeline's function names an unpublished file.
     """
     name = session.chain.pipeline.chosen
     paths: Mapping[str, str] = resolve_name(name)(catalogue) if name else {}

@@ -1,7 +1,7 @@
-"""What publish says of a run, as pure functions: how samples ended, manifest, dropped samples, summary.
+"""What publish reports about a run: how samples ended, manifest, dropped samples, summary. Pure functions.
 
-The units of a publication are the samples of its final stages: what the indexed samples became, gathered again where
-the pipeline gathers. Everything here is deterministic: no times, no run ids, no absolute places.
+The units of a publication are the samples of the final stages, after all expanding and gathering. Everything here is
+deterministic: no times, no run ids, no absolute paths.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class SampleEnd:
     """How a unit of the publication ended over all selected stages.
 
     Attributes:
-        sample: as the final stages work on it.
-        state: its end; ``missing`` has no record where it should have one.
-        states: by stage, of itself and of the samples that it comes from; empty for one that the index rejected.
+        sample: the unit, as the final stages see it.
+        state: how it ended; ``missing`` if an expected record does not exist.
+        states: by stage, of itself and its ancestors; empty if the index rejected it.
         below: stage, sample and state of the samples that were expanded from it and gathered again.
         stage, reason, message: where and why it is not done.
     """
@@ -48,11 +48,11 @@ class SampleEnd:
 
     @property
     def left_out(self) -> bool:
-        """Whether a rule of the pipeline found nothing for it in the sample: a result, where a bad input is a loss."""
+        """Whether a rule of the pipeline left it out. That is a valid result, unlike a bad input."""
         return self.state == "rejected" and bool(self.states)
 
     def records(self) -> dict[str, Record]:
-        """Current record by stage, of the stages that have one."""
+        """Current records by stage."""
         return {name: state.record for name, state in self.states.items() if state.record is not None}
 
     def all_records(self) -> list[Record]:
@@ -61,13 +61,13 @@ class SampleEnd:
 
 
 def unit_level(chain: Chain) -> int:
-    """Level of the publication's units: the lowest on which a stage ends whose outputs no other stage reads."""
+    """Level of the publication's units: the lowest level of a stage whose outputs no other stage reads."""
     read = {name for stage in chain.stages for name in stage.upstream()}
     return max(0, *(chain.levels[stage.name] for stage in chain.stages if stage.name not in read))
 
 
 def sample_ends(chain: Chain, samples: Sequence[Sample], population: Population, states: States) -> list[SampleEnd]:
-    """The ends of all units, in the order of the indexed samples; rejected samples are units themselves."""
+    """The ends of all units, in the order of the indexed samples; a rejected sample is a unit itself."""
     level = unit_level(chain)
     units: dict[str, list[Sample]] = {}
     for unit in population.get(level, ()):
@@ -87,7 +87,7 @@ def sample_ends(chain: Chain, samples: Sequence[Sample], population: Population,
 def _below(
     chain: Chain, population: Population, states: States, level: int
 ) -> dict[str, list[tuple[str, Sample, SampleState]]]:
-    """What lies below each unit, by the unit's id."""
+    """The samples below each unit, by the unit's id."""
     found: dict[str, list[tuple[str, Sample, SampleState]]] = {}
     for stage in chain.stages:
         if chain.levels[stage.name] > level:
@@ -119,12 +119,12 @@ def _end(
 
 
 def _on_the_way(stage_level: int, level: int) -> bool:
-    """Whether a unit of that level has a state in a stage: its own, or that of a sample that it comes from."""
+    """Whether a unit of that level has a state in the stage, either its own or an ancestor's."""
     return stage_level == level if level == WHOLE_LEVEL else WHOLE_LEVEL < stage_level <= level
 
 
 def stage_counts(stage: StageSpec, states: States) -> StageCounts:
-    """Counts of one stage over all of its samples, with the time that its current records took."""
+    """Counts of one stage over all of its samples, with the total time of its current records."""
     own = states[stage.name].values()
     counts = Counter(state.state for state in own)
     records = [state.record for state in own if state.record is not None]
@@ -142,7 +142,7 @@ def stage_counts(stage: StageSpec, states: States) -> StageCounts:
 
 
 def dropped(ends: Iterable[SampleEnd]) -> Iterator[tuple[Sample, str, str, str]]:
-    """Sample, stage, reason and message of everything that is not done, below the units too."""
+    """Sample, stage, reason and message of everything that is not done, including samples below units."""
     for end in ends:
         for stage, sample, state in end.below:
             if state.state in ("failed", "skipped") and state.reason:
@@ -152,7 +152,7 @@ def dropped(ends: Iterable[SampleEnd]) -> Iterator[tuple[Sample, str, str, str]]
 
 
 def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
-    """``manifest.jsonl``: one line for each sample that is done, with its result files, metrics and backends."""
+    """``manifest.jsonl``: one line per done sample, with its result files, metrics and backends."""
     entries = (_manifest_entry(chain, end) for end in ends if end.state == "done")
     lines = (json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n" for entry in entries)
     return "".join(lines).encode()
@@ -169,7 +169,7 @@ def dropped_table(ends: Iterable[SampleEnd]) -> bytes:
 
 
 def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States) -> bytes:
-    """``summary.json``: counts, keys, backends, why samples failed, and all warnings."""
+    """``summary.json``: counts, keys, backends, reasons of failures, and all warnings."""
     ended = Counter(end.state for end in ends)
     stages = {
         stage.name: {
@@ -201,13 +201,13 @@ def _shown_counts(counts: StageCounts) -> dict[str, int]:
 
 
 def left_out(ends: Iterable[SampleEnd]) -> dict[str, int]:
-    """How many of the input's samples rules of the pipeline left out, by reason; all children of one count once."""
+    """How many input samples the pipeline's rules left out, by reason; all children of a sample count once."""
     found = {(end.sample.root.id, end.reason) for end in ends if end.left_out}
     return dict(sorted(Counter(reason for _, reason in found).items()))
 
 
 def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
-    """What rules left out, then all warnings of current records, each with its sample."""
+    """Counts of samples left out by rules, then all warnings of current records, each with its sample."""
     samples = len({end.sample.root.id for end in ends if end.states})
     rejected = [f"{count} of {samples} samples rejected: {reason}" for reason, count in left_out(ends).items()]
     found = (
@@ -221,7 +221,7 @@ def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
 
 
 def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
-    """Every stored file of a current record by path, with size and hash; intermediates are marked as such."""
+    """Every stored file of a current record by path, with size and hash; intermediates are marked."""
     files: dict[str, dict[str, Any]] = {}
     for stage in chain.stages:
         contracts = {contract.name: contract for contract in stage.outputs}
@@ -230,7 +230,7 @@ def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
                 continue
             for output, stored in state.record.outputs.items():
                 if output not in contracts:
-                    # Made when the job kept more than it does now.
+                    # Made when the job kept more files than now.
                     continue
                 contract = contracts[output]
                 kind = {} if contract.result else {"intermediate": True}
@@ -265,7 +265,7 @@ def _manifest_entry(chain: Chain, end: SampleEnd) -> dict[str, Any]:
 
 
 def _shown_file(contract: OutputContract, file: OutputFile) -> dict[str, Any]:
-    """A file as the manifest names it: without what differs from run to run."""
+    """A file's manifest entry, without anything that differs between runs."""
     return file.summary() if contract.reproducible else {"path": file.path}
 
 

@@ -1,4 +1,4 @@
-"""The report pages of a publication: made by the pipeline's reporter, and again only when what they show changed."""
+"""Makes the report pages of a publication with the pipeline's reporter, only if their content has changed."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class PageMaker:
         self._pages = Pages()
 
     def make(self, ends: Sequence[SampleEnd]) -> Pages:
-        """The page of a single sample is ``report.html``; several have one each and an index page above them."""
+        """Makes ``report.html``: the page of a single sample, or an index page above one page per sample."""
         name = self._session.chain.pipeline.reporter
         if not name:
             return self._pages
         made: list[Reporter] = []
 
         def reporter() -> Reporter:
-            # Loaded for the first page that is to be made, if there is one.
+            # Import the reporter only if a page must be made.
             if not made:
                 made.append(resolve_name(name)())
             return made[0]
@@ -90,7 +90,7 @@ class PageMaker:
         try:
             content = make().encode()
         except Exception as problem:
-            # The results are good without it; the warning tells the user.
+            # The results are valid without the page; the warning tells the user.
             traceback.print_exc()
             self._pages.warnings.append(f"{path} could not be made: {type(problem).__name__}: {problem}")
             return
@@ -103,7 +103,7 @@ class PageMaker:
         }
 
     def _source(self, ends: Sequence[SampleEnd]) -> str:
-        """Changes with everything that a page shows, but the time that it took."""
+        """Hash of everything that a page shows, apart from durations."""
         shown = [
             [
                 end.sample.to_json(),
@@ -143,7 +143,7 @@ class PageMaker:
 
 
 def _named_records(end: SampleEnd) -> dict[str, Record]:
-    """All records that a page may show, by names that differ."""
+    """All records that a page may show, by unique names."""
     below = {f"{stage}/{sample.id}": state.record for stage, sample, state in end.below if state.record is not None}
     return {**end.records(), **below}
 

@@ -1,7 +1,7 @@
-"""Which stored files and records are no longer needed: pure functions. Only files that we named are ever named here.
+"""Decides which stored files and records are no longer needed. Pure functions.
 
-A file may be deleted when nothing current needs it and either the previous publish listed it, or a record says that a
-stage wrote it, or a stage started on a sample for which it declares that path.
+Only files known to be ours are deleted: those that nothing current needs, and that the previous publish listed, a
+record names, or a stage declares for a sample it has started.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def stale_files(
     histories: Histories,
     sizes: Mapping[str, int],
 ) -> list[str]:
-    """Paths of existing files that we made and that nothing current names, sorted.
+    """Sorted paths of existing files that a job wrote and that nothing current needs.
 
     Args:
         current: paths of this publish.
@@ -48,14 +48,14 @@ def stale_files(
 
 
 def _declared(stage: StageSpec, sample: str, record: Record) -> Iterator[str]:
-    """Paths of outputs of one file that the stage declares for a sample; of many files the record has the names."""
+    """Paths of the single-file outputs that the stage declares for a sample; records name the files of the others."""
     for output in stage.outputs:
         if output.form == "file" and all(name in record.attributes for name in output.attributes()):
             yield output.resolved(sample, record.attributes)
 
 
 def finished_states(stage: str, done: Collection[str], sizes: Mapping[str, int]) -> list[str]:
-    """Paths of the durable states of samples that are done."""
+    """Paths of durable states of samples that are done."""
     states = (re.fullmatch(rf"{layout.STATE}/{stage}/(.+?)/{STATE_FILE}", path) for path in sizes)
     return [found.string for found in states if found is not None and found[1] in done]
 
@@ -63,11 +63,11 @@ def finished_states(stage: str, done: Collection[str], sizes: Mapping[str, int])
 def kept_records(
     records: Mapping[str, Sequence[Record]], key: str, run: str, files: Mapping[str, int]
 ) -> dict[str, list[Record]]:
-    """What compaction keeps of one stage's records, by key.
+    """The records of one stage that compaction keeps, by key.
 
-    Kept are the youngest end of every sample under the current key with all repetitions of the same work; a ``done``
-    under another key while it is the youngest end of its sample and its files are there; and younger starts, since they
-    show crashes and files that may have been overwritten.
+    It keeps the latest end of every sample under the current key, with all repetitions of the same work; a ``done``
+    under another key if it is the sample's latest end and its files exist; and later starts, because they show crashes
+    and files that may have been overwritten.
 
     Args:
         records: of the stage, by sample, of all keys.
@@ -100,7 +100,7 @@ def _kept_ends(ended: Sequence[Record], key: str, files: Mapping[str, int]) -> l
 
 
 def distinct(history: Sequence[Record]) -> list[Record]:
-    """The records without repetitions, which a killed compaction leaves."""
+    """The records without the duplicates that a killed compaction leaves."""
     return list({record.to_line(): record for record in history}.values())
 
 

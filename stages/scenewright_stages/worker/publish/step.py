@@ -1,7 +1,7 @@
 """The publish step: manifests and report, then the commit, then the clean-up.
 
-``published.json`` is written last and is the commit. A publish that was killed before it left the previous one valid;
-one that was killed after it left only files and records that the next one removes. Deleting starts after the commit.
+Writing ``published.json`` is the commit, and deleting starts only after it. A publish killed earlier leaves the
+previous publication valid; one killed later leaves only files and records that the next publish removes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WRITERS = 8
 
 @dataclass(frozen=True)
 class Found:
-    """What publish found: states and ends of samples, records, files, and the last publication's files by path."""
+    """Input of publish: states and ends of samples, records, files, and the last publication's files by path."""
 
     states: States
     ends: Sequence[SampleEnd]
@@ -59,7 +59,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published: files by path as in ``published.json``, files that others may refer to, failed pages."""
+    """Output of publish: files by path as in ``published.json``, files that others may refer to, failed pages."""
 
     files: Mapping[str, Mapping[str, Any]]
     chosen: Mapping[str, str]
@@ -67,12 +67,12 @@ class Publication:
 
     @property
     def hash(self) -> str:
-        """Of all files that are the same in every run."""
+        """Hash of all reproducible files."""
         return publication_hash(self.files)
 
 
 def run_publish(session: Session, scratch: Path) -> Report:
-    """Publishes what is done and says what is not.
+    """Publishes what is done and reports what is not.
 
     Raises:
         ConfigurationError: another holder has the output.
@@ -162,7 +162,7 @@ def _clean_up(session: Session, found: Found, publication: Publication) -> None:
 
 
 def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:
-    """Merges the record files of a stage into one for each key, then deletes what it read."""
+    """Merges the record files of a stage into one per key, then deletes the originals."""
     old = set(record_files(output, stage))
     contents = {
         layout.compacted_records(stage, key): "".join(f"{record.to_line()}\n" for record in records).encode()
@@ -202,7 +202,7 @@ def _report(session: Session, found: Found, publication: Publication) -> Report:
 
 
 def _failures(ends: Sequence[SampleEnd]) -> list[Failure]:
-    """The first failures, those that only follow from others last."""
+    """The first failures; those that only follow from others come last."""
     failed = [
         (sample, stage, state.reason, state.message)
         for end in ends

@@ -28,10 +28,10 @@ PLY_HEADER_BYTES = 1 << 16
 
 
 def check_result(stage: StageSpec, result: StageResult, workspace: Path) -> None:
-    """Every declared output is there, is what it says, and lies in the workspace; metrics are plain and finite.
+    """Checks that every declared output exists in the workspace and meets its contract, and that metrics are finite.
 
     Raises:
-        ContractError: the first thing that is not so.
+        ContractError: names the first violation.
     """
     declared = {output.name for output in stage.outputs}
     for name in result.outputs:
@@ -48,7 +48,7 @@ def check_result(stage: StageSpec, result: StageResult, workspace: Path) -> None
 
 
 def _files(contract: OutputContract, made: Made, workspace: Path) -> Sequence[tuple[str, Path | Pixels]]:
-    """The single files of an output with their names for messages, once their number is right."""
+    """The files of an output with their names for messages, after checking their number."""
     if contract.form == "file":
         if not isinstance(made, Path | Pixels):
             raise ContractError(f"{contract.name} is {len(made)} files, one is expected")
@@ -80,10 +80,10 @@ def _check_file(contract: OutputContract, made: Path | Pixels, workspace: Path) 
 
 
 def check_output(contract: OutputContract, path: Path) -> None:
-    """One file against its contract.
+    """Checks one file against its contract.
 
     Raises:
-        ContractError: it is missing, too small, of another kind, damaged, or its content is not acceptable.
+        ContractError: it is missing, too small, of another type, damaged, or its content violates the contract.
     """
     if not path.is_file():
         raise ContractError(f"{contract.name} is not a file")
@@ -95,15 +95,15 @@ def check_output(contract: OutputContract, path: Path) -> None:
     except ContractError:
         raise
     except Exception as problem:
-        # Decoders raise whatever they like for damaged data; all of it means the same here.
+        # Decoders raise arbitrary exceptions for damaged data; all of them mean the same here.
         raise ContractError(f"{contract.name} cannot be read as {contract.media}: {problem}") from problem
 
 
 def check_pixels(contract: OutputContract, made: Pixels) -> None:
-    """Image values against the contract of the PNG that they will be.
+    """Checks pixel values against the contract of the PNG that they will become.
 
     Raises:
-        ContractError: they are no such image, or the output is no PNG.
+        ContractError: the values violate it, or the output is not a PNG.
     """
     values = np.asarray(made.values)
     if contract.media != "image" or not contract.path.endswith(".png"):
@@ -117,7 +117,7 @@ def check_pixels(contract: OutputContract, made: Pixels) -> None:
 
 
 def _varies(values: np.ndarray) -> bool:
-    """Whether two pixels differ; a few rows tell it of nearly every image."""
+    """Whether any two pixels differ; a few rows suffice for nearly every image."""
     first = values[0, 0]
     return bool((values[:: max(1, len(values) // 16)] != first).any() or (values != first).any())
 
@@ -168,7 +168,7 @@ def _check_arrays(contract: OutputContract, path: Path) -> None:
                 raise ContractError(f"{contract.name} lacks the array {wanted.name!r}")
             _check_array(f"{contract.name}/{wanted.name}", archive[wanted.name], wanted)
         for name in set(archive.files) - {wanted.name for wanted in contract.arrays}:
-            # Reading proves that it is whole.
+            # Reading the whole file proves that it is complete.
             _ = archive[name].dtype
 
 
@@ -201,7 +201,7 @@ def _check_range(label: str, values: np.ndarray, wanted: ArrayContract) -> None:
 
 
 def _check_video(contract: OutputContract, path: Path) -> None:
-    # Loading PyAV takes time that stages without video need not spend.
+    # PyAV is slow to import, and most stages have no video.
     import av
 
     frames, varied = 0, False
@@ -235,7 +235,7 @@ def _check_ply(contract: OutputContract, path: Path) -> None:
 
 
 def _ply_body(contract: OutputContract, lines: list[str]) -> tuple[int, int]:
-    """Number of vertices, and bytes of all elements together."""
+    """Number of vertices, and total size of all elements in bytes."""
     vertices, expected, count = 0, 0, 0
     for words in (line.split() for line in lines):
         if words[:1] == ["element"]:
@@ -294,7 +294,7 @@ def _check_safetensors(contract: OutputContract, path: Path) -> None:
 
 
 def _check_pickle(contract: OutputContract, path: Path) -> None:
-    """Opens with tensors and plain values only, as whoever loads it safely does."""
+    """Opens the file with PyTorch's safe loader, which accepts only tensors and plain values."""
     import torch
 
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -306,7 +306,7 @@ def _check_pickle(contract: OutputContract, path: Path) -> None:
 
 
 def _check_bytes(contract: OutputContract, path: Path) -> None:
-    """Anything: its size has been checked."""
+    """Accepts any content; the size has been checked already."""
 
 
 _CHECKS: dict[Media, Callable[[OutputContract, Path], None]] = {

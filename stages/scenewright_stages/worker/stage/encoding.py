@@ -1,4 +1,4 @@
-"""Encodes image outputs that stages hand over as values."""
+"""Encodes image outputs that stages return as pixel values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encode_png(pixels: Pixels, *, compressed: bool) -> bytes:
         compressed: False for files that only the next stage reads.
 
     Raises:
-        ValueError: they are not such an image.
+        ValueError: dtype or shape is another one.
     """
     if pixels.png is not None:
         return pixels.png

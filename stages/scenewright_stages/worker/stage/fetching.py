@@ -1,6 +1,6 @@
-"""Fetches the inputs of the next samples, so that no stage waits for a download.
+"""Fetches the inputs of the next samples ahead, so that no stage waits for a download.
 
-Everything that is fetched is proven to be what the index or a record says, by hash or by ETag.
+Every fetched file is verified against the index or a record, by hash or ETag.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Fetcher:
     """Fetches inputs in order, a few samples ahead, with bounded disk space.
 
     Args:
-        stage: whose inputs.
-        output: where upstream outputs are.
-        folder: takes the copies; files of a ``file://`` store are not copied.
-        ahead: how many samples are fetched before they are asked for.
+        stage: whose inputs to fetch.
+        output: store with the upstream outputs.
+        folder: for the copies; files of a ``file://`` store are not copied.
+        ahead: how many samples to prefetch.
     """
 
     def __init__(self, stage: StageSpec, output: Store, folder: Path, ahead: int = AHEAD_SAMPLES) -> None:
@@ -50,7 +50,7 @@ class Fetcher:
         self._numbers = itertools.count()
 
     def in_order(self, items: Sequence[WorkItem]) -> Iterator[WorkItem]:
-        """Every item with its inputs; the next ones are fetched while the caller works on one."""
+        """Every item with its inputs; fetches the next items while the caller works on one."""
         waiting: deque[tuple[int, Future[WorkItem]]] = deque()
         position, ahead = 0, 0
         while waiting or position < len(items):
@@ -106,10 +106,10 @@ def input_roles(stage: StageSpec, sample: Sample) -> list[str]:
 
 
 def fetch_source(source: SourceFile, folder: Path) -> Path:
-    """Local path of an input object or folder, proven to be the one that was indexed.
+    """Local path of an input object or folder, verified to be the indexed one.
 
     Raises:
-        SampleError: it is gone or changed (reasons ``InputMissing``, ``InputChanged``).
+        SampleError: it is missing or has changed (reasons ``InputMissing``, ``InputChanged``).
     """
     parent, name = split_uri(source.uri)
     store = open_store(parent)
@@ -134,10 +134,10 @@ def fetch_source(source: SourceFile, folder: Path) -> Path:
 
 
 def fetch_output(output: Store, stored: OutputFile, folder: Path) -> Local:
-    """Local path of a stored output, proven by its hash to be the recorded one: numbered files each, a folder as one.
+    """Local path of a stored output, verified by its hash; one path per numbered file, one for a whole folder.
 
     Raises:
-        SampleError: it is gone or another one (reason ``UpstreamChanged``).
+        SampleError: it is missing or has changed (reason ``UpstreamChanged``).
     """
     if "://" in stored.path:
         return fetch_source(SourceFile(stored.path, stored.size, stored.hash), folder)

@@ -1,4 +1,4 @@
-"""The ``models`` step: fills the model cache on a CPU, before any GPU is asked for."""
+"""The ``models`` step: fills the model cache on a CPU before any GPU is requested."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
     """Makes sure that the cache holds the weights of every stage that may run.
 
     Raises:
-        ConfigurationError: a licence that is not accepted, no access, or a cache that cannot be written.
-        FetchFailed: a download did not go through; the process may be started again.
+        ConfigurationError: a licence is not accepted, access is denied, or the cache is not writable.
+        FetchFailed: a download failed; a retry may succeed.
     """
     task = session.task
     cache = Path(task.models.cache) if task.models.cache else default_cache_dir()
@@ -48,10 +48,10 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
 
 
 def wanted_weights(session: Session) -> list[Weights]:
-    """The weights of all backends that the stages that may run could use, each once.
+    """The weights of all backends that the selected stages could use, each once.
 
     Raises:
-        LicenceNotAccepted: a licence is not accepted, and no alternative can serve instead.
+        LicenceNotAccepted: a licence is not accepted, and no alternative backend can serve.
     """
     chain, accepted = session.chain, session.task.models.accept_licenses
     found: dict[tuple[str, str], Weights] = {}
@@ -62,7 +62,7 @@ def wanted_weights(session: Session) -> list[Weights]:
 
 
 def _name(weights: Weights, wanted: Sequence[Weights]) -> str:
-    """The repository, with the revision where stages want several of it."""
+    """The repository's name, with the revision if stages need several revisions of it."""
     several = sum(each.id == weights.id for each in wanted) > 1
     return f"{weights.id}@{weights.revision}" if several else weights.id
 

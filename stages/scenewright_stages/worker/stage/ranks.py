@@ -1,9 +1,9 @@
-"""Several processes on one sample: one for each GPU of the Pod, or two on a CPU in tests.
+"""Runs several processes on one sample: one per GPU of the Pod, or two on a CPU in tests.
 
-The worker's own process is rank 0: it fetches, saves and uploads. It starts one more process for each further rank,
-which load the stage and then get every sample with its inputs, pickled, on their standard input. The ranks find each
-other through a file on the Pod's scratch volume, anew for every sample. When one of them dies the worker's process
-ends too, and the shard is tried again from the last saved state.
+The worker's own process is rank 0: it fetches, saves and uploads. It starts one process for each further rank, which
+loads the stage and then gets every sample with its inputs, pickled, on standard input. For every sample the ranks
+rendezvous through a new file on the Pod's scratch volume. If one of them dies, the worker's process ends too, and the
+shard is retried from the last saved state.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class RankProcesses:
-    """The further ranks of a stage. Close it to end them.
+    """The processes of ranks 1 and up. Close it to end them.
 
     Args:
-        count: of all ranks, the worker's own process included.
-        scratch: folder for rendezvous files and their workspaces.
-        on_death: called from a thread, with a message, when one of them ends before it is closed.
+        count: number of ranks, including the worker's own process.
+        scratch: folder for rendezvous files and the ranks' workspaces.
+        on_death: called from a thread, with a message, if a process dies before :meth:`close`.
     """
 
     def __init__(self, count: int, scratch: Path, on_death: Callable[[str], None]) -> None:
@@ -59,12 +59,12 @@ class RankProcesses:
         self._processes = self._started()
 
     def ranks(self) -> Ranks:
-        """The ranks for the next sample, as rank 0 sees them."""
+        """Rank 0's :class:`Ranks` for the next sample."""
         self._samples += 1
         return Ranks(0, self.count, f"file://{self._scratch}/rendezvous-{self._samples}" if self.count > 1 else "")
 
     def begin(self, sample: Sample, inputs: StageInputs[Any]) -> None:
-        """Gives a sample to the further ranks; rank 0 runs it itself."""
+        """Sends a sample to the other ranks; rank 0 runs it itself."""
         state = inputs.state
         mirrored = None if state is None else MirroredState(state.step, state.files)
         request = pickle.dumps((sample, replace(inputs, state=mirrored)))
@@ -74,9 +74,9 @@ class RankProcesses:
             process.stdin.flush()
 
     def restart_unless_dead(self) -> None:
-        """After rank 0 failed: gives the others a moment to have died of the same, else starts them afresh.
+        """Restarts the other ranks after rank 0 failed, because they may be waiting for it in the middle of a sample.
 
-        They may wait for rank 0 in the middle of a sample. Does not return when one died: the process ends then.
+        First gives them a moment to die of the same cause. If one did, this process ends and the call never returns.
         """
         time.sleep(SETTLE_SECONDS)
         if any(process.poll() is not None for process in self._processes):
@@ -112,9 +112,9 @@ class RankProcesses:
 
 
 def own_gpu(rank: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables by which a further rank sees its own GPU alone.
+    """Environment variables that restrict a rank to its own GPU.
 
-    To every process its GPU is the first, so they share compiled code, which names the number of its GPU.
+    Every process then sees its GPU as number 0. Compiled code contains the GPU's number, so all ranks can share it.
     """
     shown = environment.get(_VISIBLE)
     names = [str(number) for number in range(rank + 1)] if shown is None else shown.split(",")
@@ -122,13 +122,13 @@ def own_gpu(rank: int, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def load_stage(spec: StageSpec, context: StageContext[Any]) -> Stage[Any]:
-    """The stage's implementation, models loaded."""
+    """Instantiates the stage, which loads its models."""
     made: Stage[Any] = resolve_name(spec.implementation)(context)
     return made
 
 
 def model_settings(task: Task) -> ModelSettings:
-    """Where the task's models come from and what may be used."""
+    """The task's model settings."""
     return ModelSettings(
         cache=Path(task.models.cache) if task.models.cache else None,
         device=task.models.device,
@@ -137,7 +137,7 @@ def model_settings(task: Task) -> ModelSettings:
 
 
 def main() -> None:
-    """One further rank: works on the samples that rank 0 names until standard input closes."""
+    """Entry point of ranks 1 and up: works on the samples that rank 0 sends until standard input closes."""
     rank, count, scratch = os.environ[RANK_ENVIRONMENT].split("/", 2)
     task = Task.from_environment()
     chain = resolve_chain(task)
@@ -149,12 +149,12 @@ def main() -> None:
             try:
                 stage.process(sample, replace(inputs, workspace=Path(workspace), ranks=own))
             except (SampleError, ConfigurationError) as problem:
-                # Rank 0 runs into the same and reports it.
+                # Rank 0 will hit the same error and report it.
                 print(f"rank {rank}: {problem}", flush=True)
 
 
 def _requests() -> Iterator[tuple[Sample, StageInputs[Any]]]:
-    """What rank 0 writes to standard input; the process ends when that closes, even in the middle of a sample."""
+    """The requests of rank 0 on standard input; the process ends when that closes, even in the middle of a sample."""
     requests: queue.SimpleQueue[tuple[Sample, StageInputs[Any]]] = queue.SimpleQueue()
 
     def read() -> None:
@@ -164,7 +164,7 @@ def _requests() -> Iterator[tuple[Sample, StageInputs[Any]]]:
         except EOFError:
             os._exit(0)
         except Exception:
-            # Without this process rank 0 would wait for it.
+            # Report the failure, or rank 0 would wait forever.
             traceback.print_exc()
             os._exit(1)
 

@@ -1,9 +1,9 @@
-"""Writes the records of one attempt: one writer, files rewritten whole, because object stores cannot append.
+"""Writes the records of one attempt. Files have one writer and are rewritten whole: object stores cannot append.
 
-There are two files. One holds the records of samples that ended, flushed at most every 5 s and at exit. The other, a
-small one, has a ``started`` line for every sample that runs, whose outputs are being stored, or whose record is not
-flushed yet. It is stored before a sample starts, so that a process that dies leaves the name of what it worked on. A
-long shard's records go to several files, so neither memory nor a flush grows with the number of samples.
+There are two files. The record file has the samples that ended, flushed at most every 5 s and at exit. The small marks
+file has a ``started`` line for every sample that is running, uploading, or whose record is not flushed yet. It is
+stored before a sample starts, so a process that dies leaves the name of what it was working on. A long shard's records
+go to several files, so neither memory nor a flush grows with the number of samples.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILE_RECORDS = 512
 
 @dataclass(frozen=True)
 class Start:
-    """A sample that is about to run: its id, the time of its youngest record, attributes in its paths, its state."""
+    """A sample about to run: its id, the time of its latest record, attributes in its paths, its state."""
 
     sample: str
     after: float
@@ -37,7 +37,7 @@ class Start:
 
 
 class Recorder:
-    """Collects records of one stage, shard and attempt. Methods may be called from any thread.
+    """Collects the records of one stage, shard and attempt. Thread-safe.
 
     Args:
         store: the output.
@@ -61,11 +61,11 @@ class Recorder:
         self._io = threading.Lock()
 
     def start(self, start: Start) -> None:
-        """Notes durably that a sample is about to run, alone."""
+        """Durably marks a sample as about to run, alone."""
         self._note([start], "")
 
     def start_together(self, starts: Sequence[Start]) -> None:
-        """Notes durably that samples are about to run beside others."""
+        """Durably marks samples as about to run concurrently."""
         self._note(starts, STARTED_TOGETHER)
 
     def _note(self, starts: Sequence[Start], reason: str) -> None:
@@ -86,32 +86,32 @@ class Recorder:
         self.store_marks()
 
     def advance(self, sample: str, step: int) -> None:
-        """Notes durably that a running sample saved its state: deaths before it are forgiven."""
+        """Durably marks that a running sample saved its state; this forgives earlier deaths."""
         with self._lock:
             if sample in self._open:
                 self._open[sample] = replace(self._open[sample], state_step=step)
         self.store_marks()
 
     def announce(self, sample: str, outputs: Mapping[str, OutputFile]) -> None:
-        """Notes durably which files a sample is about to store, where its outputs alone do not tell."""
+        """Durably marks which files a sample is about to store, if the contracts do not determine them."""
         with self._lock:
             if sample in self._open:
                 self._open[sample] = replace(self._open[sample], outputs=dict(outputs))
         self.store_marks()
 
     def leave_process(self, sample: str) -> None:
-        """Notes that a sample's code has ended: it is not to blame for what follows. Stored with the next mark."""
+        """Marks that a sample's code has ended, so a later crash is not blamed on it. Stored with the next mark."""
         with self._lock:
             if sample in self._open:
                 self._open[sample] = replace(self._open[sample], reason=STARTED_LEFT_PROCESS)
 
     def forget(self, sample: str) -> None:
-        """Takes back the note of a sample that an orderly end interrupts before it has stored anything."""
+        """Removes the mark of a sample that an orderly end interrupts before it has stored anything."""
         with self._lock:
             self._open.pop(sample, None)
 
     def forget_running(self) -> None:
-        """Takes back the notes of all samples whose code has not ended: an orderly end interrupts them."""
+        """Removes the marks of all samples that an orderly end interrupts while their code runs."""
         with self._lock:
             ended = set(self._unflushed)
             for sample, mark in list(self._open.items()):
@@ -119,7 +119,7 @@ class Recorder:
                     del self._open[sample]
 
     def add(self, record: Record, after: float = 0.0) -> None:
-        """Adds the record of a sample that ended; its time, run and attempt are filled in."""
+        """Adds the record of a sample that ended, and fills in time, run and attempt."""
         with self._lock:
             complete = replace(record, run=self._run, attempt=self._attempt, at=self._now(after))
             self._lines.append(complete.to_line())
@@ -129,7 +129,7 @@ class Recorder:
             self.flush()
 
     def flush_if_due(self) -> None:
-        """Flushes when the last flush is 5 s ago and something is new."""
+        """Flushes new records, at most every 5 s."""
         if self._unflushed and time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
@@ -151,12 +151,12 @@ class Recorder:
                 self._flushed_at = time.monotonic()
 
     def close(self) -> None:
-        """Flushes, and removes the marks that are of no further use."""
+        """Flushes, then removes marks that are no longer needed."""
         self.flush()
         self.store_marks()
 
     def store_marks(self) -> None:
-        """Stores which samples have started and whose records are not stored yet."""
+        """Stores the marks: samples that have started and have no stored record yet."""
         with self._io:
             with self._lock:
                 marks = [record.to_line() for record in self._open.values()]

@@ -1,4 +1,4 @@
-"""Runs samples through a stage's code: threads, retries, and what becomes of errors."""
+"""Runs samples through a stage's code: threads, retries and error handling."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a sample in a stage.
+    """The outcome of a sample in a stage.
 
     Attributes:
         workspace: holds the outputs, which passed their contracts.
-        seconds: for which its code ran, retries included.
-        result: what the stage made; None when it failed or found nothing for the pipeline.
+        seconds: run time of its code, including retries.
+        result: None if the stage failed or found nothing for the pipeline.
         reason, message: why there is no result.
         rejected: whether the sample holds nothing for the pipeline.
     """
@@ -60,7 +60,7 @@ class Outcome:
 
 
 class RunningSamples:
-    """Which samples' code runs now, each in its thread, and since when; shared with the threads that watch them."""
+    """The running samples, each in its thread, with their start times; shared with the watching threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,20 +77,20 @@ class RunningSamples:
             self._running.pop(threading.get_ident(), None)
 
     def renew(self) -> None:
-        """The sample of the calling thread saved its state: its time starts again."""
+        """The calling thread's sample saved its state, so its time starts again."""
         with self._lock:
             name, _ = self._running.get(threading.get_ident(), ("", 0.0))
             if name:
                 self._running[threading.get_ident()] = (name, time.monotonic())
 
     def elapsed(self) -> float:
-        """Seconds for which the calling thread's sample has been running, 0 when none does."""
+        """How many seconds the calling thread's sample has been running; 0 if none is."""
         with self._lock:
             name, since = self._running.get(threading.get_ident(), ("", 0.0))
             return time.monotonic() - since if name else 0.0
 
     def take(self, older_than: float = 0.0) -> str | None:
-        """One that has run so long, the oldest first; from then on it counts as ended."""
+        """Removes and returns the oldest sample that has run for `older_than` seconds; it then counts as ended."""
         with self._lock:
             thread, (name, since) = min(self._running.items(), key=lambda entry: entry[1][1], default=(0, ("", 0.0)))
             if not name or time.monotonic() - since < older_than:
@@ -104,11 +104,11 @@ class SampleRunner:
 
     Args:
         stage: the implementation, models loaded.
-        scratch: takes the workspaces.
-        retries: how often a sample is tried again after an unexpected exception; None where it never is, not even at a
-            smaller setting when memory ran out: several processes work on it and do not know that one began again.
-        running: keeps track of what runs.
-        inputs: the inputs of an item in a workspace.
+        scratch: folder for the workspaces.
+        retries: how often to retry a sample after an unexpected exception. None disables all retries, even after
+            running out of memory: with several ranks the others would not notice the restart.
+        running: tracks the running samples.
+        inputs: makes the inputs of an item in a workspace.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class SampleRunner:
         self._workspaces = itertools.count(1)
 
     def run(self, item: WorkItem) -> Outcome:
-        """Makes the outputs of one sample and checks them.
+        """Makes and checks the outputs of one sample.
 
         Raises:
-            ConfigurationError, ShardError: the stage says so, or scratch space is used up.
+            ConfigurationError, ShardError: raised by the stage, or scratch space is used up.
             Abandoned: the process must end.
         """
         started = time.monotonic()
@@ -157,7 +157,7 @@ class SampleRunner:
             return failure
 
     def _process(self, item: WorkItem, workspace: Path) -> StageResult:
-        # Numpy and Pillow take half a second to load, which index, publish and an empty worklist need not spend.
+        # NumPy and Pillow take half a second to import; index, publish and an empty worklist do not need them.
         from scenewright_stages.worker.stage.checks import check_result
 
         inputs = self._inputs(item, workspace)
@@ -170,7 +170,7 @@ class SampleRunner:
             self._running.end()
 
     def _failure(self, workspace: Path, reason: str, message: str, started: float, rejected: bool = False) -> Outcome:
-        # Temporary paths say nothing to a user and differ from run to run.
+        # Temporary paths mean nothing to a user and differ between runs.
         plain = message.replace(str(self._scratch), "<scratch>")[:MAXIMUM_MESSAGE]
         return Outcome(workspace, time.monotonic() - started, None, reason, plain, rejected)
 
@@ -180,7 +180,7 @@ class SampleRunner:
         return workspace
 
     def _free_memory(self) -> bool:
-        """Frees what it can; True when the stage has a smaller setting to retry at."""
+        """Frees memory; True if the stage has a smaller setting to retry at."""
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
@@ -189,12 +189,12 @@ class SampleRunner:
 
 
 def visible(item: WorkItem, stage: Stage[Any]) -> Sample:
-    """The sample as the stage's code sees it: with the attributes that the stage declares, and no others."""
+    """The sample with only the attributes that the stage declares."""
     return item.sample.with_only(stage.context.stage.attributes)
 
 
 def memory_reason(problem: BaseException) -> str:
-    """The failure's own class when memory ran out, else nothing. Does not load torch to find out."""
+    """The failure reason if memory ran out, else empty. Does not import torch to find out."""
     if isinstance(problem, MemoryError):
         return OUT_OF_MEMORY
     if type(problem).__name__ == "OutOfMemoryError" and type(problem).__module__.startswith("torch"):
@@ -210,7 +210,7 @@ def _refuse_full_scratch(problem: BaseException, scratch: Path) -> None:
 
 
 def thread_count(wanted: int, environment: Mapping[str, str] = os.environ, limit: Path = CGROUP_LIMIT) -> int:
-    """The number of threads that a stage asks for; 0 asks for one for each CPU that this process may use."""
+    """The number of threads that a stage asks for; 0 means one per CPU that this process may use."""
     if wanted:
         return wanted
     told = environment.get(THREAD_VARIABLE, "")
@@ -219,7 +219,7 @@ def thread_count(wanted: int, environment: Mapping[str, str] = os.environ, limit
 
 
 def _cgroup_cpus(limit: Path) -> int:
-    """CPUs that the control group allows; a container sees all of its node's otherwise."""
+    """CPUs that the cgroup allows; otherwise a container sees all CPUs of its node."""
     try:
         quota, period = limit.read_text().split()[:2]
         return MAXIMUM_THREADS if quota == "max" else max(1, int(quota) // int(period))
@@ -228,9 +228,9 @@ def _cgroup_cpus(limit: Path) -> int:
 
 
 def for_each(items: Iterable[Item], work: Callable[[Item], None], threads: int) -> None:
-    """Calls `work` with every item; with one thread in the calling one, so that a debugger finds it there.
+    """Calls `work` with every item; `threads=1` uses the calling thread, which suits debuggers.
 
-    The first exception of any call is raised once those that run have ended; no further item is taken then.
+    After an exception it takes no further items, waits for the running calls, and raises the first exception.
     """
     if threads == 1:
         for item in items:

@@ -1,4 +1,4 @@
-"""What a stage process does with each line of its worklist, judged by the records: pure functions."""
+"""Decides from the records what a stage process does with each line of its worklist. Pure functions."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DEATHS_AT_ONE_STATE = 3
 
 @dataclass
 class ShardPlan:
-    """What is to be done with the lines of a worklist.
+    """The plan for a worklist.
 
     Attributes:
-        items: samples to run, those first that ran when an earlier process died.
-        records: ends that need no run, of skipped and crashed samples, each with the time that it has to be after.
-        ended: records of samples that an earlier attempt of this run ended, or that turn out to be up to date.
+        items: samples to run, starting with those that ran when an earlier process died.
+        records: final records of samples that need no run (skipped or crashed), each with the time it must be after.
+        ended: records of samples that ended in an earlier attempt of this run, or turn out to be up to date.
     """
 
     items: list[WorkItem] = field(default_factory=list)
@@ -54,9 +54,9 @@ class ShardPlanner:
         chain: the pipeline.
         stage: whose worklist.
         population: the families of the worklist's samples.
-        run: the run's id: deaths in other runs do not count.
-        retries: ``retries.perSample``; a sample that took down more attempts than this, at least one of them when it
-            ran alone, is not tried again.
+        run: the run's id; deaths in other runs do not count.
+        retries: ``retries.perSample``. A sample is given up once more attempts than this died while running it, at
+            least one of them while it ran alone.
     """
 
     chain: Chain
@@ -66,7 +66,7 @@ class ShardPlanner:
     retries: int
 
     def plan(self, items: Sequence[WorkItem], evidence: Evidence) -> ShardPlan:
-        """What to do with the lines.
+        """Plans the lines.
 
         Args:
             items: lines of the worklist.
@@ -78,7 +78,7 @@ class ShardPlanner:
         for item in items:
             upstream = relatives.upstream(self.stage, item.sample, states)
             history = evidence.history(self.stage.name, item.sample.id)
-            # All deaths in this run: a folded process makes the worklist again each time that it is started.
+            # Count all deaths in this run, because a folded process rebuilds the worklist whenever it starts.
             died = deaths(history, self.run).get(item.sample.id, Deaths())
             self._sort(plan, item, states[self.stage.name][item.sample.id], upstream, evidence, died)
         plan.items.sort(key=lambda item: not item.suspected)
@@ -124,7 +124,7 @@ class ShardPlanner:
         return max(self.retries + 1, DEATHS_AT_ONE_STATE) if self.stage.keeps_state else self.retries + 1
 
     def _with_inputs(self, item: WorkItem, upstream: Sequence[Upstream], evidence: Evidence) -> WorkItem:
-        """The item with all that it reads."""
+        """The item with everything that it reads."""
         answer = answer_path(self.stage, item.sample)
         found = evidence.answers.get(answer, "") if answer else ""
         return replace(
@@ -138,7 +138,7 @@ class ShardPlanner:
 
 
 def _own_outputs(upstream: Sequence[Upstream]) -> dict[str, dict[str, OutputFile]]:
-    """What a sample reads of its own or its ancestors' outputs, by stage; a stage may be read in several parts."""
+    """The outputs of the sample and its ancestors that it reads, by stage; several parts of a stage are merged."""
     own: dict[str, dict[str, OutputFile]] = {}
     for each in upstream:
         if each.read.of == "own":
@@ -148,10 +148,10 @@ def _own_outputs(upstream: Sequence[Upstream]) -> dict[str, dict[str, OutputFile
 
 
 def counting_records(item: WorkItem, history: Sequence[Record]) -> list[Record]:
-    """The records that count against a line of a worklist.
+    """The records that can mark a line of a worklist as ended.
 
-    A sample that was listed for itself counts as ended only by records that are younger than the list. One that was
-    listed because something upstream runs again may still be up to date, if what it reads came out the same.
+    For a sample listed for its own sake, only records newer than the list count. A sample listed because something
+    upstream runs again may still be up to date, if its inputs came out the same.
     """
     if item.reason == UPSTREAM_RUNS:
         return [record for record in history if record.at > item.after or record.state != "failed"]
@@ -159,7 +159,7 @@ def counting_records(item: WorkItem, history: Sequence[Record]) -> list[Record]:
 
 
 def families_of(items: Sequence[WorkItem]) -> list[Sample]:
-    """The indexed samples that the lines come from, each once."""
+    """The indexed samples of the lines, each once."""
     return list({item.sample.root.id: item.sample.root for item in items}.values())
 
 

@@ -1,8 +1,8 @@
-"""Durable state of long work: saved as a whole, found again by the next attempt, and never mixed with other work.
+"""Durable state of long work: saved atomically, resumed by the next attempt, and never mixed with other work.
 
 A state lies below ``.scenewright/state/<stage>/<sample>/<identity>/``. The identity is a hash of the stage's key, the
-input and everything read upstream, so a state made under other parameters or data is never continued. The files of a
-step are stored first and ``latest.json``, which names them with their hashes, last: that is the commit.
+input and everything read upstream, so a state made with other parameters or data is never resumed. The files of a step
+are stored first; ``latest.json``, which lists them with their hashes, is stored last and is the commit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class SavedState:
     Args:
         store: the output.
         prefix: folder of this identity, with a trailing slash.
-        folder: takes local copies.
-        on_saved: called with the step once a state is safe.
+        folder: for local copies.
+        on_saved: called with the step once a state is durable.
     """
 
     def __init__(self, store: Store, prefix: str, folder: Path, on_saved: Callable[[int], None]) -> None:
@@ -39,19 +39,19 @@ class SavedState:
 
     @property
     def step(self) -> int:
-        """Step of the last state that was saved; 0 when there is none."""
+        """Step of the last saved state; 0 if there is none."""
         return int(self._latest.get("step", 0))
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Local copies of that state's files by name, as they were when this process began."""
+        """Local copies of that state's files by name, as of the start of this process."""
         return self._files
 
     def save(self, step: int, files: Mapping[str, Path]) -> None:
-        """Stores a state in place of the last one; returns once it is safe.
+        """Replaces the stored state; returns once the new one is durable.
 
         Raises:
-            ValueError: the step is not beyond the last one.
+            ValueError: the step is not greater than the last one.
         """
         if step <= self.step:
             raise ValueError(f"step {step} is not beyond the last saved step {self.step}")
@@ -76,7 +76,7 @@ class SavedState:
         return found
 
     def _fetched(self) -> dict[str, Path]:
-        """Local copies; a state of which a file is gone or damaged counts as none, and says so."""
+        """Local copies; a state with a missing or damaged file is ignored with a message."""
         found: dict[str, Path] = {}
         for name, entry in self._latest.get("files", {}).items():
             key = f"{self._prefix}{self.step}/{name}"
@@ -100,14 +100,14 @@ class SavedState:
 
 
 def identity(item: WorkItem, key: str) -> str:
-    """What a state is made of: another key, input or upstream output is another state."""
+    """Hash of everything a state depends on: stage key, inputs and upstream outputs."""
     return short_hash([key, item.fingerprint, {stage: dict(hashes) for stage, hashes in item.hashes.items()}])
 
 
 def open_state(
     store: Store, stage: str, key: str, item: WorkItem, folder: Path, on_saved: Callable[[int], None]
 ) -> SavedState:
-    """The state of an item, with the last saved files at hand; says so when only states of other work are there."""
+    """The state of an item with its last saved files; prints a message if only states of other work exist."""
     prefix = state_prefix(stage, item.sample.id)
     own = f"{prefix}{identity(item, key)}/"
     state = SavedState(store, own, folder, on_saved)
@@ -120,12 +120,12 @@ def open_state(
 
 
 class MirroredState:
-    """The state as ranks other than 0 see it: they read what rank 0 saved and save nothing themselves."""
+    """The state for ranks other than 0: they read what rank 0 saved, and save nothing."""
 
     def __init__(self, step: int, files: Mapping[str, Path]) -> None:
         self.step = step
         self.files = dict(files)
 
     def save(self, step: int, files: Mapping[str, Path]) -> None:
-        """Only keeps count: rank 0 stores the state."""
+        """Only updates the step; rank 0 stores the state."""
         self.step = step

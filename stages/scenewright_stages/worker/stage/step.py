@@ -1,8 +1,8 @@
 """The stage step: every sample of the shard's worklist gets a record.
 
-`StageRun` reads the worklist, sorts out what is already decided (:mod:`~scenewright_stages.worker.stage.shard_plan`),
-fetches inputs ahead, runs the stage's code (:mod:`~scenewright_stages.worker.stage.sample_runner`) and stores outputs
-behind the running sample: outputs first, record last.
+`StageRun` reads the worklist, drops what is already decided (:mod:`~scenewright_stages.worker.stage.shard_plan`),
+prefetches inputs, runs the stage's code (:mod:`~scenewright_stages.worker.stage.sample_runner`) and stores outputs in
+the background: outputs first, record last.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class StageRun:
         scratch: an empty folder for inputs and workspaces.
 
     Raises:
-        ConfigurationError: the chain has no such stage.
+        ConfigurationError: the chain lacks the stage.
         ShardError: there is no worklist.
     """
 
@@ -109,7 +109,7 @@ class StageRun:
         """Works until every sample has a record.
 
         Raises:
-            ConfigurationError, ShardError, SampleFailed, TooManyFailures, Terminated: why it ended before.
+            ConfigurationError, ShardError, SampleFailed, TooManyFailures, Terminated: why it ended early.
         """
         self._session.progress.begin_step(self._spec.name, "loading", self._tally.total)
         try:
@@ -130,7 +130,7 @@ class StageRun:
             self._check_may_continue()
             raise
         except BaseException as problem:
-            # Work that keeps state is started again very often, so that a stage which cannot be loaded has to count.
+            # Stages that keep state are restarted very often, so a stage that cannot be loaded must count as a failure.
             unexpected = isinstance(problem, Exception) and not isinstance(problem, ScenewrightError)
             self.abandon(blames_running=self._spec.keeps_state and unexpected)
             raise
@@ -140,7 +140,7 @@ class StageRun:
         return self.report()
 
     def report(self) -> Report:
-        """How the shard stands now."""
+        """The shard's report so far."""
         return self._tally.report(self._session.task.run, self._session.progress.gpu.rest())
 
     def flush_if_due(self) -> None:
@@ -148,7 +148,7 @@ class StageRun:
         self._recorder.flush_if_due()
 
     def give_up_late_sample(self) -> ScenewrightError | None:
-        """Records the running sample as failed when its time is over; what the process then has to end with."""
+        """Records a sample that ran too long as failed; returns the error that must end the process, if any."""
         allowed = self._session.task.sample_timeout_seconds
         name = self._running.take(older_than=allowed)
         if name is None:
@@ -163,12 +163,12 @@ class StageRun:
         return SampleTimeout(f"{name}: {message}")
 
     def give_up(self) -> None:
-        """Ends the work from a thread that watches: the main thread gets no further."""
+        """Ends the work from a watching thread; the main thread gets no further."""
         self._given_up.set()
         self.abandon()
 
     def keep_marks(self) -> None:
-        """Stores what has ended before the process ends as if it had crashed: what runs stays noted as started."""
+        """Stores ended samples before a simulated crash; running samples stay marked as started."""
         self._given_up.set()
         try:
             self._recorder.close()
@@ -176,7 +176,7 @@ class StageRun:
             print(f"records could not be stored: {problem}", file=sys.stderr, flush=True)
 
     def abandon(self, blames_running: bool = False) -> None:
-        """Stores what can be stored before the process ends early; what runs may count as what ended it."""
+        """Stores what it can before the process ends early; `blames_running` makes running samples the suspects."""
         try:
             self._store_rest(blames_running)
         except StoreError as problem:
@@ -198,7 +198,7 @@ class StageRun:
         return planner.plan(self._items, evidence)
 
     def _population(self) -> Population:
-        """The families of the shard's samples; all of them where something reads the whole job."""
+        """The families of the shard's samples; all families if a stage reads the whole job."""
         chain = self._session.chain
         if any(chain.levels[stage.name] == WHOLE_LEVEL for stage in chain.closure(self._spec.name)):
             return chain.population(taking_part(read_index(self._session.output)))
@@ -216,7 +216,7 @@ class StageRun:
         if self._spec.processes > 1:
             self._ranks = RankProcesses(self._spec.processes, self._scratch, self._session.stop.end_process)
         if self._spec.keeps_state:
-            # Its process may be started again very often, so that dying while loading has to count as well.
+            # Its process may be restarted very often, so dying while loading must count too.
             self._recorder.start(self._start_of(items[0]))
         stage = self._load()
         self._named = self._fetch_named()
@@ -242,14 +242,14 @@ class StageRun:
                 self._ranks.close()
 
     def _marked_alone(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
-        """Every sample once its start is noted."""
+        """Yields every sample after durably marking its start."""
         for item in items:
             if item.fault is None:
                 self._recorder.start(self._start_of(item))
             yield item
 
     def _marked_together(self, fetched: Iterator[WorkItem], items: Sequence[WorkItem]) -> Iterator[WorkItem]:
-        """Every sample once its start is noted, together with the next ones: a note costs a write."""
+        """Yields every sample after durably marking its start; marks several at once to save writes."""
         for position, item in enumerate(fetched):
             if position % MARKED_TOGETHER == 0:
                 group = items[position : position + MARKED_TOGETHER]
@@ -276,17 +276,17 @@ class StageRun:
         return load_stage(self._spec, context)
 
     def _fetch_named(self) -> dict[str, Path]:
-        """Local places of the named inputs, fetched once for all samples."""
+        """Local paths of the named inputs, fetched once for all samples."""
         places: dict[str, Path] = {}
         for name in self._spec.inputs:
             if wanted := self._session.task.inputs.get(name):
-                # What the fingerprints say of it; it may have changed since they were made.
+                # The hash that the fingerprints contain; the input may have changed since.
                 wanted = wanted.model_copy(update={"hash": self._input_hashes.get(name, wanted.hash)})
                 places[name] = fetch_named(wanted, resolve(name, wanted), self._scratch / "named" / name)
         return places
 
     def _inputs(self, stage: Stage[Any]) -> Any:
-        """How the inputs of an item are made."""
+        """The function that makes the inputs of an item."""
 
         def make(item: WorkItem, workspace: Path) -> StageInputs[Any]:
             inputs = StageInputs(
@@ -308,10 +308,10 @@ class StageRun:
         return make
 
     def _answer(self, item: WorkItem) -> Mapping[str, str]:
-        """What a person chose.
+        """A person's answer for the sample.
 
         Raises:
-            SampleError: the answer does not fit (reason ``BadAnswer``).
+            SampleError: the answer is invalid (reason ``BadAnswer``).
         """
         ask = self._spec.asks
         if ask is None or not item.answer:
@@ -349,7 +349,7 @@ class StageRun:
         try:
             outcome = runner.run(item)
         except BaseException:
-            # An orderly end: the sample has stored nothing, and has taken nothing down.
+            # An orderly end: the sample has stored nothing and crashed nothing.
             self._recorder.forget(sample.id)
             raise
         if self._ranks is not None and outcome.result is None:
@@ -429,7 +429,7 @@ class StageRun:
 
     def _wait_if_given_up(self) -> None:
         if self._given_up.is_set():
-            # The watching thread is ending the process, with a record of its own for this sample.
+            # The watching thread is ending the process and records this sample itself.
             threading.Event().wait()
 
 

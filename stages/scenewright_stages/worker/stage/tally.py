@@ -1,4 +1,4 @@
-"""What a stage's samples came to, for its report."""
+"""Counts a stage's results for its report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAXIMUM_WARNINGS = 10
 
 
 class Tally:
-    """Counts ended samples and keeps the first failures and warnings. May be used from any thread.
+    """Counts ended samples and keeps the first failures and warnings. Thread-safe.
 
     Args:
         stage: name of the stage.
-        total: samples of the shard's worklist.
+        total: number of samples in the shard's worklist.
     """
 
     def __init__(self, stage: str, total: int) -> None:
@@ -50,7 +50,7 @@ class Tally:
         return sample in self._ended
 
     def report(self, run: str, unrecorded: GpuTime = GpuTime()) -> Report:  # noqa: B008 - frozen
-        """The stage's report; `unrecorded` is GPU time that no record holds."""
+        """The stage's report; `unrecorded` is GPU time that is in no record."""
         with self._lock:
             counts = StageCounts(
                 total=self.total,
@@ -73,5 +73,5 @@ class Tally:
 
 
 def failure_of(record: Record) -> Failure:
-    """A failed or skipped record as status shows it."""
+    """A failed or skipped record as a failure for the status."""
     return Failure(sample=record.sample, stage=record.stage, reason=record.reason, message=record.message)

@@ -1,4 +1,4 @@
-"""Stores outputs behind the running sample: outputs first, record last."""
+"""Uploads outputs in the background while the next sample runs: outputs first, record last."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BEHIND_SAMPLES = 3
 
 
 class Uploader:
-    """Uploads the outputs of finished samples in the background; at most three samples wait, which bounds the disk.
+    """Uploads the outputs of finished samples. At most three samples wait, which bounds the disk space.
 
     Args:
         store: the output.
-        stage: whose outputs.
-        on_stored: called, in an uploading thread, with the complete record once all outputs are stored.
-        on_fault: called with what went wrong when they could not be stored.
-        announce: called before the first of many files of an output is stored, with the sample's id and their paths.
+        stage: whose outputs to upload.
+        on_stored: called in an uploading thread with the complete record once all outputs are stored.
+        on_fault: called with the error if they could not be stored.
+        announce: called with the sample's id and the file paths before a multi-file output is stored.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Uploader:
         self._settled = threading.Condition()
 
     def submit(self, record: Record, sample: Sample, outputs: Mapping[str, Made], workspace: Path) -> None:
-        """Takes over a sample's outputs and its workspace, which is removed when they are stored."""
+        """Takes over a sample's outputs and its workspace, and removes the workspace once they are stored."""
         self._room.acquire()
         with self._settled:
             self._pending += 1
         self._samples.submit(self._store_sample, record, sample, dict(outputs), workspace)
 
     def drain(self, seconds: float | None = None) -> bool:
-        """Waits until everything is stored, at most so long; True when it is."""
+        """Waits at most `seconds` until everything is stored; True if it is."""
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._settled:
             while self._pending:
@@ -107,10 +107,10 @@ class Uploader:
         return OutputFile.of_parts(path, {part: (file.size, file.hash) for part, file in stored.items()})
 
     def _store_alike(self, keys: Mapping[str, str], made: Path | Pixels) -> dict[str, OutputFile]:
-        """Stores one content under the paths of all outputs that share it."""
+        """Stores the same content under the paths of all outputs that share it."""
         if isinstance(made, Path):
             return {name: self._store_file(key, made) for name, key in keys.items()}
-        # OpenCV takes a quarter of a second to load, which stages without pixels need not spend.
+        # OpenCV takes 0.25 s to import; stages without pixels do not need it.
         from scenewright_stages.worker.stage.encoding import encode_png
 
         content = encode_png(made, compressed=any(self._stage.output(name).result for name in keys))
@@ -127,7 +127,7 @@ class Uploader:
 
 
 def many_files(contract: OutputContract, path: str, made: Made) -> dict[str, Path | Pixels] | None:
-    """The files of an output of many by their names below its folder, in order; None for an output of one file."""
+    """The files of a multi-file output in order, by name below its folder; None for a single-file output."""
     if contract.form == "folder" and isinstance(made, Path):
         found = sorted((each for each in made.rglob("*") if each.is_file()), key=lambda each: each.as_posix().encode())
         return {each.relative_to(made).as_posix(): each for each in found}
@@ -137,7 +137,7 @@ def many_files(contract: OutputContract, path: str, made: Made) -> dict[str, Pat
 
 
 def alike(outputs: Mapping[str, Made]) -> list[tuple[list[str], Path | Pixels]]:
-    """The outputs of one file by content: names that share one object, sorted by the first of them."""
+    """The single-file outputs grouped by content: the names that share each object, sorted by first name."""
     groups: dict[int, tuple[list[str], Path | Pixels]] = {}
     for name, made in sorted(outputs.items()):
         assert isinstance(made, Path | Pixels)
@@ -146,5 +146,5 @@ def alike(outputs: Mapping[str, Made]) -> list[tuple[list[str], Path | Pixels]]:
 
 
 def _announced(path: str, files: Mapping[str, Path | Pixels]) -> OutputFile:
-    """Files that are about to be stored: their names, without sizes and hashes."""
+    """The output file of an announcement: names without sizes and hashes."""
     return OutputFile(path, 0, "", dict.fromkeys(files, (0, "")))

@@ -1,8 +1,8 @@
-"""The published checkpoint: a latent diffusion model as its training framework saved it, read as plain tensors.
+"""Reads the published checkpoint, a latent diffusion model in its training framework's format, as plain tensors.
 
-It holds a U-Net (``model.diffusion_model``) and a running mean of it (``model_ema``, which inference uses), an image
-autoencoder (``first_stage_model``) and OpenAI's CLIP ViT-L/14 (``cond_stage_model.model.visual``). diffusers converts
-the first two; the picture encoder is renamed here.
+It contains a U-Net (``model.diffusion_model``), its EMA (``model_ema``, used for inference), an image autoencoder
+(``first_stage_model``) and OpenAI's CLIP ViT-L/14 (``cond_stage_model.model.visual``). diffusers converts the first
+two; this module renames the image encoder.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class IntrinsicNetworks:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; nothing in it is executed.
+    """The tensors of a checkpoint; executes no code in it.
 
     Raises:
-        BrokenWeights: it holds more than tensors and plain values (then somebody who trusts it has to save its
-            ``state_dict`` alone), or it cannot be read.
+        BrokenWeights: it cannot be read, or contains more than tensors and plain values (a user who trusts it can
+            re-save only its ``state_dict``).
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -73,10 +73,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def networks_of(state: Mapping[str, Tensor], path: Path) -> IntrinsicNetworks:
-    """The networks that a checkpoint's tensors fit, each of them exactly.
+    """Builds the networks from a checkpoint's tensors, which must match exactly.
 
     Raises:
-        BrokenWeights: tensors are missing, left over or of other shapes.
+        BrokenWeights: tensors are missing, unexpected or of the wrong shape.
     """
     try:
         return IntrinsicNetworks(_unet(state), _autoencoder(state), _picture_encoder(state))
@@ -108,7 +108,7 @@ def _unet(state: Mapping[str, Tensor]) -> Any:
 
 
 def _widths(state: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Channels of each level: every level has two residual blocks and, but for the last, a reduction."""
+    """Channels of each level: two residual blocks per level and, except for the last, a downsampling."""
     widths: list[int] = []
     while (name := f"{_UNET}input_blocks.{1 + 3 * len(widths)}.0.out_layers.3.weight") in state:
         widths.append(int(state[name].shape[0]))
@@ -164,7 +164,7 @@ def _block(name: str) -> re.Match[str] | None:
 
 
 def clip_names(visual: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """OpenAI's names of a CLIP picture encoder as transformers names them; joined projections are split in three."""
+    """Renames a CLIP image encoder's tensors from OpenAI's to transformers' names; splits joint projections."""
     renamed: dict[str, Tensor] = {}
     for name, value in visual.items():
         if name == "proj":

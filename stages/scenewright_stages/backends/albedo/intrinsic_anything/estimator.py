@@ -1,7 +1,7 @@
-"""Albedo by IntrinsicAnything: the subject on white at 256 pixels, denoised in 200 steps, brought back to full size.
+"""Albedo by IntrinsicAnything: the subject on white at 256 pixels, denoised in 200 steps and upsampled to full size.
 
-Settings follow the authors' single-view inference: DDIM with eta 1, guidance 1 (the condition alone), white outside the
-subject. First latents and noise are drawn on the CPU from the sample's seed.
+Settings follow the authors' single-view inference: DDIM with eta 1, guidance 1 (conditional only), white outside the
+subject. Initial latents and noise are drawn on the CPU from the sample's seed.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class IntrinsicSettings:
 
     Attributes:
         precision: ``fp16``, ``bf16`` or ``fp32``.
-        batch: most pictures at a time.
+        batch: maximum batch size.
         steps: denoising steps.
-        guidance: 1 = the condition alone; above it, away from what comes without one.
+        guidance: classifier-free guidance scale; 1 = conditional only.
     """
 
     precision: str = "fp16"
@@ -67,7 +67,7 @@ class _Question:
 
 
 class IntrinsicAnythingAlbedo:
-    """An ``AlbedoEstimator``; the shading is not answered."""
+    """An ``AlbedoEstimator`` without shading."""
 
     def __init__(
         self, networks: IntrinsicNetworks, record: BackendRecord, device: str, settings: IntrinsicSettings
@@ -80,7 +80,7 @@ class IntrinsicAnythingAlbedo:
         )
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
-        """See ``AlbedoEstimator.estimate``; outside the subject's bounding box the photograph itself."""
+        """See ``AlbedoEstimator.estimate``; outside the subject's bounding box it returns the photograph."""
         place = subject_window(alpha)
         if place is None:
             return srgb.copy(), None
@@ -130,7 +130,7 @@ class IntrinsicAnythingAlbedo:
 
 
 def _guided(unet: Any, latents: Tensor, step: Tensor, picture: Tensor, meaning: Tensor, guidance: float) -> Tensor:
-    """The predicted noise; with guidance above 1, away from that without any condition."""
+    """The predicted noise, with classifier-free guidance if guidance is above 1."""
     conditioned: Tensor = unet(torch.cat([latents, picture], 1), step, meaning, return_dict=False)[0]
     if guidance == 1:
         return conditioned
@@ -152,7 +152,7 @@ def subject_window(alpha: FloatImage) -> tuple[slice, slice] | None:
 
 
 def on_white(srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, tuple[slice, slice]]:
-    """The subject on a white square of 256 pixels, its longer side as long as that; and where it lies."""
+    """The subject on a white square of 256 pixels, scaled to its longer side, and its position there."""
     height, width = alpha.shape
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -166,7 +166,7 @@ def on_white(srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, tuple[sli
 
 
 def at_full_size(srgb: FloatImage, seen: FloatImage, answer: FloatImage) -> FloatImage:
-    """The answer (h, w, 3) to what the model saw, at the photograph's size, along the photograph's edges."""
+    """The model's output (h, w, 3) upsampled to the photograph's size, guided by its edges."""
     from scenewright_stages.vision.matting.guided import enlarged_by_guide
 
     channels = [
@@ -180,8 +180,8 @@ def load_intrinsic_anything(request: LoadRequest) -> IntrinsicAnythingAlbedo:
     """Load the published checkpoint from the copy of its Space.
 
     Raises:
-        UnsupportedOption: steps or a batch below 1, or a guidance below 1.
-        BrokenWeights: the checkpoint holds more than tensors, or other ones.
+        UnsupportedOption: steps, batch or guidance is below 1.
+        BrokenWeights: the checkpoint contains more than tensors, or the wrong ones.
     """
     option = request.context.option
     on_cpu = request.context.device == "cpu"

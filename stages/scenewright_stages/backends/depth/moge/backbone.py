@@ -101,18 +101,18 @@ class VisionTransformer(nn.Module):
         self.size = size
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, _POSITION_GRID**2 + 1, size.width))
-        # Only used in DINOv2's own training, but part of every published checkpoint.
+        # Used only in DINOv2's training, but part of every published checkpoint.
         self.mask_token = nn.Parameter(torch.zeros(1, size.width))
         self.patch_embed = _PatchEmbedding(size.width)
         self.blocks = nn.ModuleList(_Block(size.width, size.heads) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
 
     def forward(self, image: Tensor, layers: int | Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Tokens after some of the blocks.
+        """Tokens after selected blocks.
 
         Args:
             image: (B, 3, H, W), normalised; H and W are multiples of 14.
-            layers: the last so many blocks, or the indices of the blocks.
+            layers: number of last blocks, or indices of blocks.
 
         Returns:
             per layer: patch tokens as a map (B, width, H / 14, W / 14), and the class token (B, width).
@@ -134,7 +134,7 @@ class VisionTransformer(nn.Module):
             return self.pos_embed
         learned = self.pos_embed.float()
         grid = learned[:, 1:].transpose(1, 2).reshape(1, -1, _POSITION_GRID, _POSITION_GRID)
-        # DINOv2 was trained with a scale that is off by a tenth of a patch; its weights expect the same.
+        # DINOv2's training had a scale that was off by a tenth of a patch, and its weights expect that.
         scale = ((rows + 0.1) / _POSITION_GRID, (columns + 0.1) / _POSITION_GRID)
         resized = functional.interpolate(grid, scale_factor=scale, mode="bicubic")
         return torch.cat([learned[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)

@@ -23,7 +23,7 @@ _MASK_THRESHOLD = 0.5
 
 
 class MogeEstimator:
-    """Depth and focal length from one image. Pixels outside the model's mask (sky) are infinitely far."""
+    """Depth and focal length from one image. Pixels outside the model's mask (sky) get infinite depth."""
 
     def __init__(self, network: MogeV1 | MogeV2, record: BackendRecord, device: str, level: int) -> None:
         self._network: MogeV1 | MogeV2 | None = network
@@ -41,14 +41,14 @@ class MogeEstimator:
         """See ``DepthEstimator.estimate``; the confidence is the model's own mask, clipped to [0, 1].
 
         Raises:
-            BackendContractError: nothing valid in the image, or points that no camera can see.
+            BackendContractError: no valid pixel, or points that no camera can see.
         """
         image = torch.from_numpy(srgb).permute(2, 0, 1)[None].to(self._device)
         estimate = _estimate_from(self._run(image), field_of_view_degrees)
         return check_depth_estimate(estimate, *srgb.shape[:2])
 
     def release(self) -> None:
-        """Free the model's memory."""
+        """Frees the model's memory."""
         self._network = None
         free_memory()
 
@@ -117,7 +117,7 @@ def read_checkpoint(path: Path) -> MogeV1 | MogeV2:
         raise ValueError(f"{path.name} is not a MoGe checkpoint: it lacks model_config or model")
     try:
         network = build_network(checkpoint["model_config"])
-        # A lacking or superfluous tensor would mean that this is another network: never load half of one.
+        # A missing or unexpected tensor means another network, so never load partially.
         network.load_state_dict(checkpoint["model"], strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name} does not fit the network of its configuration: {error}") from error

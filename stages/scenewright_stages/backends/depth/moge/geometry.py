@@ -1,8 +1,8 @@
-"""From an affine-invariant point map to depth: the focal length and the shift that make it a perspective view.
+"""Converts an affine-invariant point map to depth, by solving for the focal length and shift of a perspective view.
 
-A point (x, y, z) seen at the view-plane coordinates u satisfies ``u = focal * (x, y) / (z + shift)`` (MoGe,
-section 3.2). For a given shift the best focal length has a closed form, so a least-squares problem in one
-unknown remains; it is solved by damped Gauss-Newton steps in float64.
+A point (x, y, z) seen at view-plane coordinates u satisfies ``u = focal * (x, y) / (z + shift)`` (MoGe, section 3.2).
+For a given shift the best focal length has a closed form. The remaining least-squares problem in one unknown is solved
+by damped Gauss-Newton steps in float64.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fit_perspective(points: NDArray[np.float32], mask: NDArray[np.bool_], focal:
     problem = _ShiftProblem(sampled[:, :2], sampled[:, 2], directions, focal)
     shift = problem.solve()
     best = problem.focal_at(shift)
-    # Points without any perspective are fitted best from infinitely far away, or from behind.
+    # Points without perspective would be fitted best from infinity, or from behind.
     if not (0 < best <= _LONGEST_FOCAL and shift <= _LONGEST_SHIFT * float(np.abs(sampled[:, 2]).max())):
         raise ValueError(f"no perspective camera sees these points (focal {best:.3g}, shift {shift:.3g})")
     return PerspectiveFit(best, shift)
@@ -94,7 +94,7 @@ class _ShiftProblem:
     known_focal: float | None
 
     def solve(self) -> float:
-        """Damped Gauss-Newton from no shift; a step must keep all points in front and lower the cost."""
+        """Damped Gauss-Newton from shift 0; a step must keep all points in front and lower the cost."""
         lowest = -float(self.z.min())
         shift = max(0.0, lowest + 1e-3 * (abs(lowest) + 1.0))
         cost, damping = self._cost(shift), 1e-3

@@ -30,7 +30,7 @@ _TOKENS_PER_AREA = PATCH**2
 
 @dataclass(frozen=True)
 class RawGeometry:
-    """What a network says of a batch of images.
+    """A network's output for a batch of images.
 
     Attributes:
         points: (B, H, W, 3) points up to a shift along z (and a scale, without ``metric_scale``).
@@ -44,7 +44,7 @@ class RawGeometry:
 
 
 class _Normalised(nn.Module):
-    """Holds the statistics as buffers, because the checkpoints do."""
+    """Stores the statistics as buffers, as the checkpoints do."""
 
     image_mean: Tensor
     image_std: Tensor
@@ -64,7 +64,7 @@ class _HeadV1(nn.Module):
         projected = config.get("dim_proj", 512)
         levels = config.get("dim_upsample", [256, 128, 128])
         self.projects = nn.ModuleList(nn.Conv2d(width, projected, 1) for _ in range(features))
-        # Two more channels at every level: the position in the image.
+        # Two extra channels at every level for the position in the image.
         self.upsample_blocks = nn.ModuleList(
             _upsample_v1(coarse + 2, fine, config)
             for coarse, fine in zip([projected, *levels[:-1]], levels, strict=True)
@@ -122,7 +122,7 @@ class MogeV1(_Normalised):
 
         Args:
             image: (B, 3, H, W) sRGB in [0, 1].
-            tokens: about how many patches to look at.
+            tokens: approximate number of patches.
         """
         height, width = image.shape[-2:]
         scale = (tokens * _TOKENS_PER_AREA / (height * width)) ** 0.5
@@ -205,7 +205,7 @@ def _resized(values: Tensor, height: int, width: int) -> Tensor:
 
 def _tokens_range(config: Mapping[str, Any], default: list[int]) -> tuple[int, int]:
     if "trained_area_range" in config:
-        # The first release counted pixels instead of patches.
+        # The first release used pixel counts instead of patch counts.
         low, high = (area // _TOKENS_PER_AREA for area in config["trained_area_range"])
     else:
         low, high = config.get("num_tokens_range", default)

@@ -1,4 +1,4 @@
-"""VGGT (Wang et al. 2025): cameras and depth of many pictures in one pass.
+"""VGGT (Wang et al. 2025): cameras and depth of many images in one pass.
 
-Written for the published weights: names and shapes of all tensors are those of VGGT-1B. The code is this project's own.
+An independent implementation for the published weights; names and shapes of all tensors match VGGT-1B.
 """

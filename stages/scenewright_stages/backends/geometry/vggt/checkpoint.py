@@ -1,4 +1,4 @@
-"""The published weights of VGGT, checked name by name before they are read."""
+"""Loads the published weights of VGGT, after validating every tensor's name and shape."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_network(folder: Path, weights_id: str, device: str = "cpu") -> VggtNetw
     check_tensors(path, expected_shapes(network), weights_id, "VGGT")
     try:
         with safetensors.safe_open(path, "pt", device=device) as file:
-            # The head that follows points stays on disk.
+            # Do not load the point tracking head.
             tensors = {name: file.get_tensor(name).float() for name in network.state_dict()}
     except (OSError, safetensors.SafetensorError) as error:
         raise BrokenWeights(weights_id, path, f"it cannot be read: {error}") from error

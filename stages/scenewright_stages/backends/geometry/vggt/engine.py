@@ -1,4 +1,4 @@
-"""VGGT as an estimator of geometry: pictures are brought to the network's size, its nine numbers become cameras."""
+"""VGGT as a geometry estimator: resizes images to the network's size, and converts its nine numbers to cameras."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class VggtGeometry:
 
 
 def cameras_of(poses: NDArray[np.float64], width: int, height: int) -> list[Camera]:
-    """Cameras from the network's numbers.
+    """Cameras from the network's pose encoding.
 
     Args:
         poses: (S, 9) translation and quaternion (x, y, z, w) of ``camera_from_world``, OpenCV axes; vertical and

@@ -1,4 +1,4 @@
-"""VGGT's heads: cameras from the camera tokens, and dense maps from the patches of four layers."""
+"""VGGT's heads: cameras from camera tokens, and dense maps from the patch tokens of four layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DenseShape:
 
 
 class CameraHead(nn.Module):
-    """Nine numbers for each camera, corrected over a few rounds."""
+    """Nine numbers per camera, refined iteratively."""
 
     def __init__(self, width: int, heads: int, depth: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class CameraHead(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions, added to the positive part of their input."""
+    """Two convolutions with a shortcut from the ReLU of their input."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -65,14 +65,14 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        # The published network overwrites its input, so the shortcut sees the positive part too.
+        # The published network applies ReLU in place, so the shortcut sees it too.
         positive = functional.relu(maps)
         out: Tensor = positive + self.conv2(functional.relu(self.conv1(positive)))
         return out
 
 
 class Fusion(nn.Module):
-    """Joins a coarser map with a finer one, and enlarges the sum."""
+    """Adds a coarser and a finer map, and upsamples the sum."""
 
     def __init__(self, features: int, *, joins: bool) -> None:
         super().__init__()
@@ -88,12 +88,12 @@ class Fusion(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """A map of some channels for each picture (Ranftl et al. 2021).
+    """A DPT head that predicts a dense map per image (Ranftl et al. 2021).
 
     Args:
         width: of the tokens.
         shape: sizes.
-        outputs: channels, the last of which is a confidence; None for a head of which only the features are asked.
+        outputs: channels, the last of which is a confidence; None if only the features are used.
     """
 
     def __init__(self, width: int, shape: DenseShape, outputs: int | None) -> None:
@@ -133,7 +133,7 @@ class DenseHead(nn.Module):
         return out
 
     def _fused(self, maps: list[Tensor]) -> Tensor:
-        """From coarse to fine."""
+        """Fuses the maps from coarse to fine."""
         rated = [self.scratch[f"layer{number}_rn"](each) for number, each in enumerate(maps, 1)]
         found: Tensor = self.scratch["refinenet4"](rated[3], None, rated[2].shape[-2:])
         for number in (3, 2):
@@ -144,16 +144,16 @@ class DenseHead(nn.Module):
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resized so that corners stay corners."""
+    """Bilinear resize with aligned corners."""
     return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=True)
 
 
 def with_places(maps: Tensor, aspect: float) -> Tensor:
-    """(N, C, H, W) with a tenth of the sines and cosines of each pixel's place added.
+    """(N, C, H, W) plus sinusoidal position embeddings, scaled by 0.1.
 
     Args:
         maps: to add to.
-        aspect: width / height of the picture; its corners lie on the unit circle.
+        aspect: width / height of the image; its corners lie on the unit circle.
     """
     channels, height, width = maps.shape[1:]
     diagonal = (aspect**2 + 1) ** 0.5

@@ -1,7 +1,7 @@
 """VGGT's network: the trunk and three of its four heads, under the names of the published tensors.
 
-The fourth head follows points through a video. Nothing here asks for that, but its tensors are part of every
-checkpoint, so their names and shapes are known too.
+The fourth head tracks points and is unused here. Its tensors are part of every checkpoint, so their names and shapes
+are declared too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class VggtShape:
     Attributes:
         trunk: of the trunk.
         dense: of the heads of depth and points.
-        layers: pairs of blocks from which the dense heads read.
+        layers: pairs of blocks that feed the dense heads.
         camera_depth: blocks of the camera head.
-        tracking: features of the head that follows points.
+        tracking: features of the point tracking head.
     """
 
     trunk: TrunkShape = field(default_factory=TrunkShape)
@@ -42,7 +42,7 @@ class VggtShape:
 
     @classmethod
     def from_json(cls, path: Path) -> VggtShape:
-        """The sizes that a file states. Raises TypeError, KeyError or ValueError if it does not."""
+        """Reads the sizes from a file. Raises TypeError, KeyError or ValueError if it is invalid."""
         stated = json.loads(path.read_text())
         dense = {**stated["dense"], "channels": tuple(stated["dense"]["channels"])}
         return cls(
@@ -56,7 +56,7 @@ class VggtShape:
 
 @dataclass(frozen=True, eq=False)
 class RawGeometry:
-    """What the network answers.
+    """The network's output.
 
     Attributes:
         poses: (S, 9) translation, quaternion (x, y, z, w), vertical and horizontal field of view in radians.
@@ -69,7 +69,7 @@ class RawGeometry:
 
 
 class VggtNetwork(nn.Module):
-    """Cameras and depth of pictures, seen together."""
+    """Predicts cameras and depth of images jointly."""
 
     def __init__(self, shape: VggtShape | None = None) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class VggtNetwork(nn.Module):
         """The geometry of pictures (S, 3, H, W), sRGB in [0, 1]; sides are whole patches.
 
         Args:
-            pictures: all of the place; the first one's camera is about the world's origin.
-            half: arithmetic of the trunk; the heads always work in float32.
+            pictures: all of one place; the first one's camera is approximately the world's origin.
+            half: dtype of the trunk; the heads always use float32.
         """
         with torch.autocast(pictures.device.type, dtype=half, enabled=half is not None):
             layers = self.aggregator(pictures, self.shape.layers)
@@ -111,7 +111,7 @@ def expected_shapes(network: VggtNetwork) -> Shapes:
 
 
 def _tracking_shapes(width: int, dense: DenseShape, features: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the head that follows points."""
+    """Names and shapes of the point tracking head."""
     with torch.device("meta"):
         extractor = DenseHead(width, DenseShape(dense.channels, features, dense.hidden), outputs=None)
         tracker = _tracker(features)
@@ -121,7 +121,7 @@ def _tracking_shapes(width: int, dense: DenseShape, features: int) -> Iterator[t
 
 
 def _tracker(features: int) -> nn.Module:
-    """The tensors of the tracker, which is not run here: 7 levels of 9 x 9 correlations, 6 blocks of each kind."""
+    """The tensors of the unused tracker: 7 levels of 9 x 9 correlations, 6 blocks of each kind."""
     hidden, given = 3 * features, 3 * features + 4
     former = nn.Module()
     # Misspelled in the checkpoint.

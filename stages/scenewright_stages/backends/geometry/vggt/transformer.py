@@ -1,7 +1,7 @@
-"""VGGT's transformer: a vision transformer for each picture, then attention within and across pictures in turn.
+"""VGGT's transformer: a vision transformer per image, then alternating attention within and across images.
 
-Modules carry the names of the published tensors. Tokens of a picture are one for its camera, four that belong to no
-place, and one for each patch; the first picture has special tokens of its own, because its camera is the world.
+Modules have the names of the published tensors. An image has one camera token, four register tokens, and one token per
+patch. The first image has its own special tokens, because its camera defines the world frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TrunkShape:
         depth: blocks of the vision transformer, and pairs of blocks after it.
         patch: side of a patch in pixels.
         grid: side of the grid of learned positions, in patches.
-        registers: tokens that belong to no place.
+        registers: number of register tokens.
     """
 
     width: int = 1024
@@ -42,12 +42,12 @@ class TrunkShape:
 
     @property
     def special(self) -> int:
-        """Tokens of a picture before its patches."""
+        """Number of tokens before an image's patches."""
         return 1 + self.registers
 
 
 class Attention(nn.Module):
-    """Multi-head attention, with normalised queries and keys if asked, and with rotary positions if given."""
+    """Multi-head attention, optionally with normalised queries and keys, and with rotary positions."""
 
     def __init__(self, width: int, heads: int, *, normalised: bool) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class PatchProjection(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """DINOv2 with registers; gives the normalised tokens of the patches."""
+    """DINOv2 with registers; returns normalised patch tokens."""
 
     def __init__(self, shape: TrunkShape) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class VisionTransformer(nn.Module):
 
 
 class Aggregator(nn.Module):
-    """Attention within each picture and across all of them in turn."""
+    """Alternating attention within each image and across all images."""
 
     def __init__(self, shape: TrunkShape) -> None:
         super().__init__()
@@ -178,14 +178,14 @@ class Aggregator(nn.Module):
         )
 
     def forward(self, pictures: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
-        """Tokens after some of the pairs of blocks.
+        """Tokens after selected pairs of blocks.
 
         Args:
             pictures: (S, 3, H, W) sRGB in [0, 1]; sides are whole patches.
-            layers: after which pairs, in order.
+            layers: the pairs, in order.
 
         Returns:
-            of each layer (S, special + patches, 2 * width): what attention within and across pictures gave.
+            Per layer (S, special + patches, 2 * width): outputs of attention within and across images, concatenated.
         """
         rows, columns = (side // self.shape.patch for side in pictures.shape[-2:])
         mean, deviation = (pictures.new_tensor(each)[:, None, None] for each in (_MEAN, _DEVIATION))
@@ -210,9 +210,9 @@ class Aggregator(nn.Module):
 
 
 def rotations(rows: int, columns: int, shape: TrunkShape, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (special + patches, head width) of each token's place; special tokens are not turned.
+    """Cosine and sine (special + patches, head width) of each token's 2D rotary position; none for special tokens.
 
-    The first half of a head's channels turns with the row, the second with the column, both counted from 1.
+    The first half of a head's channels encodes the row, the second the column, both counted from 1.
     """
     quarter = shape.width // shape.heads // 4
     exponents = torch.arange(quarter, device=like.device, dtype=torch.float32) / quarter
@@ -228,7 +228,7 @@ def rotations(rows: int, columns: int, shape: TrunkShape, like: Tensor) -> tuple
 
 
 def rotated(values: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """(..., N, head width) turned: each half's first quarter is paired with its second."""
+    """(..., N, head width) rotated; in each half, the first quarter is paired with the second."""
     cosine, sine = turns
     first, second = values.reshape(*values.shape[:-1], 2, 2, -1).unbind(-2)
     crossed = torch.stack([-second, first], dim=-2).flatten(-3)
@@ -236,7 +236,7 @@ def rotated(values: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def whole_patches(height: int, width: int, shape: TrunkShape) -> tuple[int, int]:
-    """The size at which the network sees pictures: the longer side as in training, both in whole patches."""
+    """The network's input size: the longer side as in training, both sides in whole patches."""
     scale = shape.grid / max(height, width)
     sides = (max(1, math.floor(side * scale + 0.5)) * shape.patch for side in (height, width))
     return next(sides), next(sides)

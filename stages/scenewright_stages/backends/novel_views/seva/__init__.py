@@ -1,5 +1,5 @@
-"""SEVA (Zhou et al. 2025, "Stable Virtual Camera"), version 1.1: our own code for the published weights.
+"""SEVA (Zhou et al. 2025, "Stable Virtual Camera"), version 1.1.
 
-The network's parameters carry the published names, so that ``modelv1.1.safetensors`` loads without conversion; the
-image autoencoder and CLIP come from diffusers and transformers.
+An independent implementation for the published weights: parameter names match, so ``modelv1.1.safetensors`` loads
+without conversion. The image autoencoder and CLIP come from diffusers and transformers.
 """

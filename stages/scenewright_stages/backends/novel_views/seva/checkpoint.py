@@ -1,4 +1,4 @@
-"""The published weights of SEVA's network, checked name by name before they are read."""
+"""Loads the published weights of SEVA's network, after validating every tensor's name and shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SEVA's network is told: latent pictures, an embedding of the known ones, and the rays of every camera."""
+"""Conditioning of SEVA's network: image latents, CLIP embeddings of known frames, and the rays of every camera."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 def pluecker(cameras: Sequence[Camera], translation_scale: float = 1.0) -> NDArray[np.float64]:
-    """(T, 6, h, w) direction and moment of the ray through each latent pixel, as the first camera sees them.
+    """(T, 6, h, w) Plücker coordinates (direction and moment) of each latent pixel's ray, in the first camera's frame.
 
     Args:
         cameras: of the frames, of one size in pixels.
@@ -68,7 +68,7 @@ class PictureCoder:
             autoencoder, subfolder="vae", torch_dtype=dtype, **options
         )
         config = transformers.CLIPConfig.from_pretrained(clip, local_files_only=True)
-        # The published file states the width for both encoders together; the picture's part has a default of its own.
+        # The published config gives the width for both encoders; the image encoder's part has another default.
         config.vision_config.projection_dim = config.projection_dim
         encoder = transformers.CLIPVisionModelWithProjection.from_pretrained(
             clip, config=config.vision_config, dtype=dtype, **options
@@ -77,7 +77,7 @@ class PictureCoder:
 
     @torch.no_grad()
     def encode(self, srgb: FloatImage) -> Tensor:
-        """(4, H / 8, W / 8) float32 latent of a picture: the mean, nothing is drawn."""
+        """(4, H / 8, W / 8) float32 latent of an image: the mean, without sampling."""
         found = self._autoencoder.encode(self._picture(srgb).to(self._dtype)).latent_dist.mean
         latent: Tensor = found[0].float() * LATENT_SCALE
         return latent
@@ -106,9 +106,9 @@ class PictureCoder:
 
 
 def clip_resized(pictures: Tensor, side: int) -> Tensor:
-    """(N, C, side, side): blurred where it is made smaller, then bicubic between the centres of the outermost pixels.
+    """(N, C, side, side): antialiasing blur when shrinking, then bicubic with aligned corners.
 
-    The weights were trained on pictures that were resized in this way.
+    This is how images were resized in training.
     """
     factors = [size / side for size in pictures.shape[-2:]]
     if max(factors) > 1:

@@ -1,4 +1,4 @@
-"""SEVA as a generator of views: anchors first, then what lies between them."""
+"""SEVA as a view generator: generates anchors first, then the frames between them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class SevaViews:
     """Draws the pictures along a path.
 
     Args:
-        denoiser: around the network.
-        coder: from pictures to what the network is told, and back.
+        denoiser: wraps the network.
+        coder: encodes and decodes images.
         record: of the backend.
         device: where they run.
     """
@@ -80,7 +80,7 @@ class SevaViews:
 
 
 class _Known:
-    """A known picture; what the network is told of it is computed once."""
+    """A known image with cached conditioning."""
 
     def __init__(self, picture: PosedPicture, coder: PictureCoder) -> None:
         self.camera = picture.camera
@@ -96,7 +96,7 @@ class _Known:
 
 
 class _Drawing:
-    """One task on its way."""
+    """The state of one task."""
 
     def __init__(
         self, denoiser: Denoiser, coder: PictureCoder, task: PathTask, device: str, progress: Progress
@@ -113,7 +113,7 @@ class _Drawing:
         places = planning.anchor_places(len(targets), len(task.inputs), task.anchors)
         cameras = [targets[place] for place in places]
         first = self._first_windows(cameras)
-        # Where every target is an anchor, nothing lies between.
+        # If every target is an anchor, there is nothing in between.
         between = planning.second_pass(places, range(len(targets))) if len(places) < len(targets) else []
         self._all_steps = task.settings.steps * (len(first) + len(between))
         anchors = self._drawn(first, [*task.inputs, *task.memory], cameras, task.settings.guidance)
@@ -131,7 +131,7 @@ class _Drawing:
     def _drawn(
         self, plan: Sequence[planning.Window], given: Sequence[PosedPicture], cameras: Sequence[Camera], guidance: float
     ) -> list[FloatImage]:
-        """A picture of each camera; what a window drew is known to the next ones."""
+        """An image per camera; later windows use the results of earlier ones."""
         known = [_Known(picture, self._coder) for picture in given]
         drawn: dict[int, FloatImage] = {}
         for window in plan:

@@ -1,8 +1,8 @@
-"""SEVA's denoiser: a U-Net over the latents of all frames of a window at once.
+"""SEVA's denoiser: a U-Net over the latents of all frames of a window.
 
-A residual block sees one frame; the rays of its camera scale and shift what the block works on. A transformer then
-looks across a frame, or across all frames at once in the middle and at the two coarser levels on the way up, and mixes
-each place over the frames. Parameters carry the names of the published file.
+A residual block processes one frame, with features scaled and shifted by the camera's rays. A transformer then attends
+within a frame, or jointly over all frames in the middle block and at the two coarser levels of the decoder, and mixes
+each position over time. Parameter names are those of the published file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ RAYS = 6
 
 
 class SevaNetwork(nn.Module):
-    """Predicts the noise in the latents of `frames` frames from what is known of them.
+    """Predicts the noise in the latents of `frames` frames, given their conditioning.
 
     Args:
         shape: sizes; see :class:`NetworkShape`.
@@ -132,7 +132,7 @@ class SevaNetwork(nn.Module):
         return _Layers(layers)
 
     def _kept_widths(self) -> list[int]:
-        """Channels of what each block on the way down hands to its counterpart on the way up."""
+        """Channels of the skip connection of each encoder block."""
         shape, kept = self.shape, [self.shape.channels]
         for level, width in enumerate(shape.widths):
             kept += [width] * (shape.residual_blocks + (level + 1 < len(shape.widths)))
@@ -159,7 +159,7 @@ class _LayerNorm(nn.LayerNorm):
 
 
 class _Layers(nn.ModuleList):
-    """Layers of which each takes what it needs."""
+    """A list of layers that passes each one its own arguments."""
 
     def forward(self, values: Tensor, embedding: Tensor, context: Tensor, rays: Tensor, frames: int) -> Tensor:
         for layer in self:
@@ -198,7 +198,7 @@ class _Residual(nn.Module):
         self.in_layers = nn.Sequential(_GroupNorm(given), nn.SiLU(), nn.Conv2d(given, made, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(4 * shape.channels, made))
         self.dense_emb_layers = nn.Sequential(nn.Conv2d(RAYS, 2 * given, 1))
-        # The published numbering counts a dropout that does nothing when the network runs.
+        # The published numbering includes a dropout, which does nothing in inference.
         self.out_layers = nn.Sequential(_GroupNorm(made), nn.SiLU(), nn.Identity(), nn.Conv2d(made, made, 3, padding=1))
         self.skip_connection = nn.Identity() if given == made else nn.Conv2d(given, made, 1)
 
@@ -251,7 +251,7 @@ class _FeedForward(nn.Module):
 
 
 class _FrameBlock(nn.Module):
-    """Attention within a sequence of places, then to the picture embedding."""
+    """Self-attention over positions, then cross-attention to the image embedding."""
 
     def __init__(self, shape: NetworkShape, width: int) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ class _FrameBlock(nn.Module):
 
 
 class _TimeBlock(_FrameBlock):
-    """The same over the frames at one place. Its answer is added by the caller, so the last step has no skip."""
+    """The same over the frames at one position. The caller adds its output, so the last layer has no skip."""
 
     def __init__(self, shape: NetworkShape, width: int) -> None:
         super().__init__(shape, width)
@@ -293,7 +293,7 @@ class _Transformer(nn.Module):
     Args:
         shape: of the network.
         width: channels.
-        joint: whether places of all frames see each other, and not of each frame alone.
+        joint: whether attention spans all frames instead of each frame separately.
     """
 
     def __init__(self, shape: NetworkShape, width: int, joint: bool) -> None:
@@ -308,7 +308,7 @@ class _Transformer(nn.Module):
     def forward(self, values: Tensor, context: Tensor, frames: int) -> Tensor:
         places = values.shape[-2] * values.shape[-1]
         sequence = self.proj_in(self.norm(values).flatten(2).transpose(1, 2))
-        # What belongs to no single frame sees the embedding of the window's first one.
+        # Joint attention uses the embedding of the window's first frame.
         first = context[::frames]
         if self.joint:
             joined = sequence.reshape(-1, frames * places, sequence.shape[-1])
@@ -323,7 +323,7 @@ class _Transformer(nn.Module):
 
 
 def _of_times(times: Tensor, width: int) -> Tensor:
-    """(B, width) cosines and sines of the noise levels' indices."""
+    """(B, width) sinusoidal embedding of the noise levels' indices."""
     half = width // 2
     steps = torch.arange(half, dtype=torch.float32, device=times.device)
     angles = times[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * steps / half)

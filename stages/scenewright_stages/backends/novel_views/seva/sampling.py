@@ -1,7 +1,7 @@
-"""How SEVA turns noise into latents: its noise levels, the denoiser around the network, the guidance and the steps.
+"""SEVA's sampler: noise schedule, denoiser, guidance and steps.
 
 A window is a fixed number of frames, some of them known. The network runs twice at each step, with and without the
-known frames. The difference is multiplied by a guidance, which is small for cameras close to a known frame.
+known frames. Their difference is scaled by a guidance, which is small for cameras close to a known frame.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PredictNoise = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What is known of the frames of one window.
+    """Conditioning of the frames of one window.
 
     Attributes:
         latents: (T, 4, h, w) of the known frames; 0 elsewhere.
@@ -52,7 +52,7 @@ class Window:
 
 
 def noise_levels() -> NDArray[np.float64]:
-    """(1000,) all standard deviations of noise that the network knows, ascending."""
+    """(1000,) all noise levels (standard deviations) of the network, ascending."""
     betas = np.linspace(_BETAS[0] ** 0.5, _BETAS[1] ** 0.5, LEVELS) ** 2
     kept = np.cumprod(1 - betas)
     return np.asarray(np.sqrt((1 - kept) / kept) * np.exp(_SHIFT))
@@ -75,10 +75,10 @@ def schedule(steps: int) -> NDArray[np.float64]:
 def frame_guidance(
     cameras: Sequence[Camera], known: Sequence[bool], guidance: float, least: float, translation_scale: float = 1.0
 ) -> NDArray[np.float64]:
-    """(T,) guidance of each frame of a window: `least` where known frames show nearly the same.
+    """(T,) guidance of each frame of a window: `least` for frames almost identical to known ones.
 
-    That is so where a known camera looks within 10 degrees, one stands within 1e-5, and one has the same lens. They
-    need not be one and the same, as in the published code.
+    That requires a known camera within 10 degrees, one within a distance of 1e-5, and one with the same intrinsics; as
+    in the published code these may be different cameras.
 
     Args:
         cameras: of the frames.
@@ -123,7 +123,7 @@ class Denoiser:
     def __init__(self, predict: PredictNoise, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self._predict = predict
         self._device, self._dtype = device, dtype
-        # On the host: a step that asked the device for a number would wait for the step before it.
+        # Keep it on the host, because reading a number from the device would synchronise.
         self._levels = noise_levels().astype(np.float32)
 
     @torch.no_grad()
@@ -159,7 +159,7 @@ class Denoiser:
         place = int(np.abs(self._levels - np.float32(level)).argmin())
         sigma = float(self._levels[place])
         known = window.known.to(values.dtype)[:, None, None, None]
-        # Without guidance the known latents are withheld, and the mask says that nothing is known.
+        # The unconditional pass withholds the known latents, and the mask marks nothing as known.
         noisy = torch.cat([values, values * (1 - known) + window.latents * known])
         mask = known.expand(-1, 1, *values.shape[-2:])
         rays = window.rays.repeat(2, 1, 1, 1)

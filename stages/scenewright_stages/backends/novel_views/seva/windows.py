@@ -1,7 +1,7 @@
-"""Which frames SEVA sees together: it draws windows of 21 frames, of which some are known.
+"""Groups frames into SEVA's windows of 21 frames, some of which are known.
 
-The first pass draws anchors, evenly along the whole path, from the inputs and from what was drawn before. The second
-pass draws every frame between two anchors. The lists equal those of the published code.
+The first pass generates anchors, evenly along the whole path, from the inputs and earlier results. The second pass
+generates the frames between anchors. The lists equal those of the published code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Window = tuple[Place, ...]
 
 
 def anchor_places(targets: int, inputs: int, wanted: int = 0) -> tuple[int, ...]:
-    """Numbers of the targets that the first pass draws.
+    """Numbers of the targets that the first pass generates.
 
     Args:
         targets: along the path.
@@ -46,7 +46,7 @@ def anchor_places(targets: int, inputs: int, wanted: int = 0) -> tuple[int, ...]
 
 
 def padded(window: Window, size: int = WINDOW) -> Window:
-    """The window at full size: its last frame is repeated."""
+    """The window padded to full size by repeating its last frame."""
     return window + (window[-1],) * (size - len(window))
 
 
@@ -83,7 +83,7 @@ def first_pass(
 
 
 def _picks(memory: int, left: int, room: int) -> int:
-    """How many earlier frames a window shows at most."""
+    """Maximum number of earlier frames in a window."""
     if memory >= _ENOUGH_MEMORY:
         return _MOST_PICKS
     return math.ceil(room * _MEMORY_SHARE) if left >= math.floor(room * _MEMORY_SHARE) else room - left
@@ -92,9 +92,9 @@ def _picks(memory: int, left: int, room: int) -> int:
 def _picked(
     ranked: NDArray[np.int_], wanted: int, room: int, allowed: NDArray[np.bool_], last: int | None
 ) -> list[int]:
-    """The earlier frames that most targets of the window are close to, and always the last one that was drawn.
+    """The earlier frames closest to most targets of the window, always including the last generated one.
 
-    Fewer frames leave room for more targets, which may be close to others: repeated until it is stable.
+    Fewer frames leave room for more targets, which may be close to other frames, so it iterates until stable.
     """
     number = wanted
     while True:
@@ -117,7 +117,7 @@ def second_pass(anchor_times: Sequence[float], target_times: Sequence[float], si
     Raises:
         ValueError: more targets lie between two anchors than a window holds.
     """
-    # A target at the time of the last anchor comes before it.
+    # A target at the time of the last anchor precedes it.
     starts = np.array([*anchor_times[:-1], anchor_times[-1] + _BEHIND_LAST])
     interval = np.searchsorted(starts, target_times, side="right") - 1
     between = [tuple(Place(False, int(n)) for n in np.flatnonzero(interval == at)) for at in range(-1, len(starts))]

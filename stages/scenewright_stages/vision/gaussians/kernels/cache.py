@@ -1,8 +1,8 @@
-"""Keeps numba's cache honest.
+"""Invalidates numba's cache when any kernel source changes.
 
-Numba recompiles a cached function when its own source file changes, but not when a function or constant
-that it took from another file does: an update could go on using old code. So the cache carries a digest of
-all kernel sources, and is emptied when they have changed.
+Numba recompiles a cached function if its own source file changes, but not if a function or constant imported from
+another file does, so an update could keep running old code. The cache therefore stores a digest of all kernel sources,
+and is emptied when they have changed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _STAMP = "sources.digest"
 
 
 def discard_stale(cache: Path, sources: Path) -> bool:
-    """Delete the compiled functions in `cache` unless they were made from the *.py files in `sources`.
+    """Deletes the compiled functions in `cache` unless they were compiled from the *.py files in `sources`.
 
     Returns:
-        Whether anything had to go. A cache that cannot be written is left alone: numba cannot write it
-        either, so whoever installed it keeps it.
+        Whether the cache was emptied. A read-only cache is left unchanged; numba cannot write it either, so it stays as
+        installed.
     """
     digest = sources_digest(sources)
     stamp = cache / _STAMP
@@ -45,7 +45,7 @@ def sources_digest(sources: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file at once, so that another process never reads half of it."""
+    """Replaces the file atomically, so that another process never reads a partial one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)

@@ -1,7 +1,7 @@
 """EWA projection of 3D Gaussians to image splats.
 
-The visibility rules are gsplat's (see `layout`). Every Gaussian is worked out alone, so the result does
-not depend on the number of threads.
+The visibility rules are gsplat's (see `layout`). Gaussians are independent, so the result does not depend on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _project_block(scene: Any, viewpoint: Any, first: int, last: int, splats: An
 def project(scene: Any, viewpoint: Any, splats: Any, visible: Any) -> None:
     """Fill splats (N, SPLAT_COLUMNS) and visible (N,) bool; unseen rows hold garbage.
 
-    scene is `records.SceneArrays`, viewpoint `records.Viewpoint`; all real arrays share one dtype.
+    scene is `layout.SceneArrays`, viewpoint `layout.Viewpoint`; all real arrays share one dtype.
     """
     count = scene.means.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):

@@ -238,7 +238,7 @@ def backpropagate(
     """Sum each splat's gradient slots in order and chain them to the scene's parameters.
 
     ids (M,) names the Gaussian of splat m, whose slots are slot_offsets[m]:slot_offsets[m + 1]. The rows
-    of `gradient` (`records.SceneArrays`) of Gaussians that are not in ids keep what they held.
+    of `gradient` (`layout.SceneArrays`) of Gaussians that are not in ids are unchanged.
     """
     count = ids.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):

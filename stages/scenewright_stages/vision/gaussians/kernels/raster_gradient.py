@@ -43,7 +43,7 @@ _SUM, _SUM_X, _SUM_Y, _SUM_XX, _SUM_XY, _SUM_YY, _SUM_R, _SUM_G, _SUM_B, _SUM_D 
 
 @compiled
 def _unblend(buffer: Any, splat: Any, position: Any, left: int, top: int) -> None:
-    """Step back over a splat whose own gradient nobody needs."""
+    """Step back over a splat whose own gradient is not needed."""
     real = buffer.dtype.type
     half, zero, one = real(0.5), real(0), real(1)
     minimum, maximum = real(ALPHA_MINIMUM), real(ALPHA_MAXIMUM)

@@ -1,6 +1,6 @@
-"""MediaPipe's models of faces and people, put here by ``tools/install_people_models.py``, and OpenCV to run them.
+"""Loads MediaPipe's face and person models with OpenCV; ``tools/install_people_models.py`` installs them here.
 
-They are Google's, under the Apache License 2.0, as its npm packages for browsers publish them.
+They are published by Google in npm packages for browsers, under the Apache License 2.0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ModelsNotInstalled(FileNotFoundError):  # noqa: N818 - named after what it
 
 
 class _Networks(threading.local):
-    """The networks of a thread: OpenCV's hold the state of one run."""
+    """Per-thread networks, because an OpenCV network holds the state of one run."""
 
     def __init__(self) -> None:
         self.loaded: dict[str, cv2.dnn.Net] = {}
@@ -35,7 +35,7 @@ def model_file(name: str) -> Path:
     """The file of a model.
 
     Raises:
-        ModelsNotInstalled: it was never installed; the message names the command that does it.
+        ModelsNotInstalled: it was never installed; the message names the command to run.
     """
     path = FOLDER / name
     if not path.is_file():
@@ -44,8 +44,8 @@ def model_file(name: str) -> Path:
 
 
 def network(name: str) -> cv2.dnn.Net:
-    """The network of a file, loaded once in each thread. Raises ModelsNotInstalled."""
+    """The network of a file, loaded once per thread. Raises ModelsNotInstalled."""
     if name not in _NETWORKS.loaded:
-        # OpenCV's other engine answers the first output of these files alone.
+        # OpenCV's other engine returns only the first output of these files.
         _NETWORKS.loaded[name] = cv2.dnn.readNetFromTFLite(str(model_file(name)), cv2.dnn.ENGINE_CLASSIC)
     return _NETWORKS.loaded[name]
