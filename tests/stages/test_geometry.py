@@ -9,9 +9,10 @@ import pytest
 from synthetic import box_room, cameras_inside, render, trace_depth, visible_in
 from warping import forward_warp
 
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.geometry import (
     depth_edges,
+    moved_behind,
     occludes,
     pixel_centres,
     project,
@@ -137,6 +138,20 @@ def test_nothing_is_occluded_where_a_reference_knows_nothing() -> None:
     assert not occludes(depth, camera, []).any()
     both = [(np.full((32, 32), np.nan), camera), (np.full((32, 32), 5.0), camera)]
     assert occludes(depth, camera, both).all(), "one of several references suffices"
+
+
+def test_points_that_hide_something_move_back_along_their_own_rays_as_far_as_needed() -> None:
+    camera = Camera.from_field_of_view(60, 40, 60)
+    known = two_walls()
+    beside = camera.with_pose(rigid(np.eye(3), (-0.2, 0.0, 0.0)))
+    depth = np.full((40, 60), 2.0)
+    moved = moved_behind(depth, beside, [(known, camera)], 5.0)
+    assert occludes(depth, beside, [(known, camera)]).any()
+    assert not occludes(moved, beside, [(known, camera)]).any()
+    stayed = ~occludes(depth, beside, [(known, camera)])
+    np.testing.assert_array_equal(moved[stayed], np.float32(2.0))
+    assert ((moved[~stayed] > 2.0) & (moved[~stayed] < 5.0)).all()
+    assert (moved_behind(depth, beside, [(known, camera)], 3.0)[~stayed] == 0).any()
 
 
 def test_nearest_samples_come_from_the_pixel_that_holds_the_point() -> None:

@@ -20,6 +20,7 @@ Float64Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 OCCLUSION_DIVISOR = 30.0  # VistaDream's rule, see `occludes`
+_STEP_BACK = np.float32(1.02)
 _SNAP_REACH = 2
 _SNAP_ROUNDS = 4
 
@@ -144,6 +145,23 @@ def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, C
     hides = np.zeros(depth.shape, np.bool_)
     hides[valid] = found
     return hides
+
+
+def moved_behind(
+    depth: Floats, camera: Camera, references: Sequence[tuple[Floats, Camera]], farthest: float
+) -> Float32Array:
+    """Depth (H, W) float32 whose points hide nothing that a reference view sees (see `occludes`).
+
+    A point that hides something moves back along its own ray: its own view still sees it in the same pixel. One that
+    would have to move beyond `farthest` loses its depth (0).
+    """
+    moved = np.where(valid_depth(depth), depth, 0.0).astype(np.float32)
+    hiding = occludes(moved, camera, references)
+    while hiding.any():
+        moved[hiding] *= _STEP_BACK
+        moved[hiding & (moved > farthest)] = 0.0
+        hiding = occludes(np.where(hiding, moved, 0.0), camera, references)
+    return moved
 
 
 def sample_nearest(depth: Floats, pixels: Floats) -> Float64Array:

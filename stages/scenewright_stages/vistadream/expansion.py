@@ -25,7 +25,14 @@ from scenewright_stages.vision.gaussians.objective import OptimisationSettings, 
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import occludes, on_surface, project, sample_nearest, snap_edge_depth
+from scenewright_stages.vision.geometry import (
+    moved_behind,
+    occludes,
+    on_surface,
+    project,
+    sample_nearest,
+    snap_edge_depth,
+)
 from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
 from scenewright_stages.vision.inpainting.background import background_side
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
@@ -244,10 +251,23 @@ def close_gaps(
             break
         holed = render_holed_view(scene, views[choice.index], scored.holes[choice.index].pixels, tools.renderer)
         frame, _ = fill_view(holed, frames, settings, tools, seed)
-        added = gaussians_of(frame, GAP_OPACITY, scene.device)
+        added = gaussians_of(_hiding_nothing(frame, frames), GAP_OPACITY, scene.device)
         scene = behind_photograph(GaussianScene.concatenate([scene, added]), len(scene), frames[0])
         closed.append(GapView(choice.index, choice.ratio, len(added)))
     return scene, tuple(closed)
+
+
+def _hiding_nothing(frame: Frame, frames: Sequence[Frame]) -> Frame:
+    """The frame with the pixels of its hole behind what the other frames see.
+
+    A small gap beside an object takes the object's depth and hides what the photograph shows there. A round drops such
+    pixels, and later rounds may fill them. Nothing comes after a gap: it would stay open, and black.
+    """
+    usable = frame.inpaint & frame.confident & on_surface(frame.depth)
+    references = [(known.depth, known.camera) for known in frames]
+    farthest = max(float(view.depth.max()) for view in (frame, *frames))
+    filled = moved_behind(np.where(usable, frame.depth, 0.0), frame.camera, references, farthest)
+    return replace(frame, depth=np.where(usable, filled, frame.depth), inpaint_without_edge=filled > 0)
 
 
 def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:

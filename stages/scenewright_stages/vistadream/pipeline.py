@@ -119,7 +119,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=4,  # fills copy nothing from an object that a hole reaches into
+        version=5,  # small gaps are closed behind what other views see
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         image="gaussians",
         reads=(Read("initialize"),),

@@ -1,4 +1,4 @@
-"""Dark things stay opaque: what a fit makes half-transparent before black comes out of the flight as dark specks."""
+"""Dark specks of a flight: what a fit makes half-transparent before black, and small gaps that stay open."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from scenewright_stages.scenes.frames import Frame
+from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vistadream import initialize
+from scenewright_stages.vision.geometry import occludes
+from scenewright_stages.vistadream import expansion, initialize
+from scenewright_stages.vistadream.expansion import ExpansionSettings, ExpansionTools, close_gaps
 from scenewright_stages.vistadream.initialize import initialize_scene
 from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.vistadream.selection import Band
 
 PHOTOGRAPH = Path(__file__).parents[3] / "examples" / "inputs" / "china.jpg"
 SHORE = np.s_[85:181, 150:294]
@@ -56,3 +60,28 @@ def test_a_dark_picture_is_opaque_and_stays_so_when_the_camera_moves(
     print(f"half-transparent: {again:.3f}, moved {moved:.3f}; the usual weight {usual_again:.3f}, {usual_moved:.3f}")
     assert again < 0.04 < usual_again
     assert moved < 0.5 * usual_moved
+
+
+def open_share_of_a_gap() -> float:
+    """What closing leaves open of a gap within a near board, where the photograph shows a wall farther away."""
+    camera = Camera.from_field_of_view(64, 48, 60.0)
+    window = np.zeros((48, 64), np.bool_)
+    window[20:28, 28:36] = True
+    depth = np.where(window, np.float32(2 * DEPTH), np.float32(DEPTH))
+    everything = np.ones_like(window)
+    photograph = Frame("input", np.full((48, 64, 3), 0.5, np.float32), depth, everything, ~window, everything, camera)
+    settings = ExpansionSettings(1, Band(minimum=0.1), 0, OptimisationSettings(iterations=0), 0.01, gap_views=1)
+    tools = ExpansionTools(RENDERER, lambda view, seed: photograph.srgb, None, lambda share, text: None)
+    scene, gaps = close_gaps(gaussians_of(photograph, 0.99), [photograph], [camera], settings, tools, seed=0)
+    assert len(gaps) == 1
+    with torch.no_grad():
+        alpha = RENDERER.render(scene, [camera]).alpha[0].numpy()
+    return float((alpha[window] < expansion.COVERED_ALPHA).mean())
+
+
+def test_a_gap_within_a_near_thing_is_closed_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_share_of_a_gap() == 0
+    monkeypatch.setattr(
+        expansion, "moved_behind", lambda depth, camera, known, far: np.where(occludes(depth, camera, known), 0, depth)
+    )
+    assert open_share_of_a_gap() > 0.5, "where what would hide something is dropped, the gap stays open"
