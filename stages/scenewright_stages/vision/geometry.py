@@ -135,16 +135,20 @@ def occludes(depth: Floats, camera: Camera, references: Sequence[tuple[Floats, C
     ``r - d > (d + r) / 30`` (VistaDream's rule: nearer by about 7 %).
     """
     valid = valid_depth(depth)
-    points = unproject(depth, camera)[valid]
+    hides = np.zeros(depth.shape, np.bool_)
+    hides[valid] = _hiding(unproject(depth, camera)[valid], references)
+    return hides
+
+
+def _hiding(points: Float64Array, references: Sequence[tuple[Floats, Camera]]) -> Mask:
+    """(N,) bool: which of the (N, 3) world points hide what a reference view sees."""
     found = np.zeros(len(points), np.bool_)
     for reference_depth, reference_camera in references:
         pixels, distance = project(points, reference_camera)
         reference = sample_nearest(reference_depth, pixels)
         margin = (distance + reference) / OCCLUSION_DIVISOR
         found |= np.greater(np.nan_to_num(reference - distance - margin, nan=-1.0), 0)
-    hides = np.zeros(depth.shape, np.bool_)
-    hides[valid] = found
-    return hides
+    return found
 
 
 def moved_behind(
@@ -157,10 +161,14 @@ def moved_behind(
     """
     moved = np.where(valid_depth(depth), depth, 0.0).astype(np.float32)
     hiding = occludes(moved, camera, references)
-    while hiding.any():
-        moved[hiding] *= _STEP_BACK
-        moved[hiding & (moved > farthest)] = 0.0
-        hiding = occludes(np.where(hiding, moved, 0.0), camera, references)
+    rays = (unproject(np.ones_like(moved), camera) - camera.position)[hiding]
+    depths, still = moved[hiding], np.ones(len(rays), np.bool_)
+    while still.any():
+        depths[still] *= _STEP_BACK
+        depths[depths > farthest] = 0.0
+        still &= depths > 0
+        still[still] = _hiding(camera.position + depths[still, None] * rays[still], references)
+    moved[hiding] = depths
     return moved
 
 
