@@ -305,7 +305,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rank", type=int, help="of a single process, which this script starts itself")
     parser.add_argument("--meeting", type=Path, help="likewise")
     options = parser.parse_args(arguments)
-    options.threads = options.threads or max(1, 2 * (os.cpu_count() or 8) // options.processes)
+    options.threads = options.threads or max(1, 2 * len(os.sched_getaffinity(0)) // options.processes)
     if options.tiny:
         options.images, options.plain, options.threads = 4, 1, 2
     return options

@@ -16,6 +16,13 @@ from scenewright_stages.difix.team import Team, assembled
 SIZES = ((3,), (2, 5), ())
 
 
+def narrow_exchange(team: Team) -> list[torch.Tensor]:
+    """Sums of a vector and a matrix as ranks give them: thirds, which bfloat16 rounds, and what it can hold."""
+    vector, matrix = torch.full((3,), (1 + team.rank) / 3), torch.full((2, 5), (1 + 2**-7) * 256.0**team.rank)
+    team.add_up([vector, matrix], narrow=True)
+    return [vector, matrix]
+
+
 def exchange(team: Team) -> tuple[list[torch.Tensor], float, tuple[bool, ...]]:
     """Sums of tensors, the sum of a number, and what was agreed."""
     tensors = [torch.full(size, 1.0 + team.rank) for size in SIZES]
@@ -29,6 +36,7 @@ def main(rendezvous: str, *places: str) -> None:
     if not places:
         with assembled(ranks, "cpu") as team:
             tensors, total, agreed = exchange(team)
+            narrow_exchange(team)
         assert [each.unique().item() for each in tensors] == [3.0] * 3
         assert (total, agreed) == (1.5, (True, False))
         return

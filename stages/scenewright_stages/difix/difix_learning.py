@@ -123,6 +123,11 @@ class DifixLearner(Learner[DifixNetwork]):
             total += loss.detach()
         return total
 
+    @property
+    def narrow_gradients(self) -> bool:
+        """See ``Learner.narrow_gradients``: so autocast makes those of one picture; sums of several are finer."""
+        return self.params.batch == self.team.count
+
     def compile(self, cache_dir: Path | None, backend: str = "inductor") -> None:
         """Compiles the network that learns, not the mean, which is used too seldom; see ``compile_network``."""
         self.network.compile_parts(cache_dir, backend)

@@ -77,6 +77,11 @@ class Learner(ABC, Generic[NetworkT]):
         """Writes ``model_<step>.safetensors`` and ``.pkl``, which hold the running mean's weights."""
 
     @property
+    def narrow_gradients(self) -> bool:
+        """Whether the gradients of matrices hold numbers of bfloat16's precision."""
+        return False
+
+    @property
     def best(self) -> tuple[int, float]:
         """Step and validation of the best checkpoint so far; step 0 before the first."""
         return best_checkpoint(self.rows)
@@ -86,7 +91,7 @@ class Learner(ABC, Generic[NetworkT]):
         for group in self._optimiser.param_groups:
             group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
         own = self.gradients(pairs, number)
-        self.team.add_up([each.grad for each in self._learning if each.grad is not None])
+        self.team.add_up([each.grad for each in self._learning if each.grad is not None], self.narrow_gradients)
         torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
         self._optimiser.step()
         # Early on the mean would still be what the weights began with.

@@ -264,9 +264,13 @@ def test_processes_add_up_and_agree(tmp_path: Path) -> None:
     rendezvous = (tmp_path / "rendezvous").as_uri()
     with second_rank(rendezvous), assembled(Ranks(0, 2, rendezvous), "cpu") as team:
         tensors, total, agreed = second_rank_program.exchange(team)
+        vector, matrix = second_rank_program.narrow_exchange(team)
     assert [tuple(each.shape) for each in tensors] == list(second_rank_program.SIZES)
     assert [each.unique().item() for each in tensors] == [3.0] * 3
     assert (total, agreed) == (1.5, (True, False))
+    # Vectors are exchanged as they are, and matrices are added up in float32: bfloat16 has no room for this sum.
+    assert vector.equal(torch.full((3,), 1 / 3) + torch.full((3,), 2 / 3))
+    assert matrix.unique().item() == (1 + 2**-7) * 257
     with assembled(Ranks(), "cpu") as alone:
         assert (alone.count, alone.total(2.0), alone.agreed(True, False)) == (1, 2.0, (True, False))
     assert (own_device("cuda", Ranks(1, 2)), own_device("cuda", Ranks()), own_device("cpu", Ranks(1, 2))) == (
@@ -296,6 +300,19 @@ def test_the_shares_of_two_processes_add_up_to_the_gradient_of_one(base: Path, d
     together = torch.stack([each for _, each in shares]).sum(dim=0)
     torch.testing.assert_close(together, whole, rtol=0, atol=1e-6 * float(whole.abs().max()))
     assert float((shares[0][1] - shares[1][1]).abs().max()) > 0.01 * float(whole.abs().max())
+
+
+def test_gradients_of_one_picture_lose_nothing_in_bfloat16(base: Path, data: Path) -> None:
+    pairs, chosen = read_pairs(data, "train"), params(losses={"lpips": 0, "gram": 0})
+    one, several = (DifixLearner(base_network(base, 1), chosen, 3, FACTS, team=team) for team in (Team(1, 2), Team()))
+    assert (one.narrow_gradients, several.narrow_gradients) == (True, False)
+    lost = []
+    for learner in (one, several):
+        learner.gradients(pairs, 1)
+        matrices = [each.grad for each in learner._learning if each.grad is not None and each.ndim > 1]
+        lost.append(max(float((each.bfloat16() - each).abs().max()) for each in matrices))
+    assert lost[0] == 0.0
+    assert lost[1] > 0.0
 
 
 @pytest.mark.proof
