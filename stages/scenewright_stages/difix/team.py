@@ -70,6 +70,7 @@ class Team:
         """Begins to add a bundle up."""
         together = torch.cat(bundle)
         under_way = distributed.all_reduce(together, async_op=True)
+        assert under_way is not None
 
         def finish() -> torch.Tensor:
             under_way.wait()
@@ -87,6 +88,8 @@ class Team:
         under_way = distributed.all_gather_into_tensor(
             shares.view(torch.uint8).view(-1), own.view(torch.uint8), async_op=True
         )
+
+        assert under_way is not None
 
         def finish() -> torch.Tensor:
             under_way.wait()

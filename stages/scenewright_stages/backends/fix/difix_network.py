@@ -100,7 +100,7 @@ class DifixNetwork(nn.Module):
             latents, kept = self._encoded(views.flatten(0, 1) * 2 - 1)
         count = encoded
         if further is not None:
-            latents = torch.cat([latents.unflatten(0, (batch, encoded)), further], dim=1).flatten(0, 1)
+            latents = torch.cat([latents.view(batch, encoded, *latents.shape[1:]), further], dim=1).flatten(0, 1)
             count += further.shape[1]
         for processor in self._attention:
             processor.views = count
@@ -115,7 +115,7 @@ class DifixNetwork(nn.Module):
     def latents_of(self, views: torch.Tensor) -> torch.Tensor:
         """(B, V, 4, h, w) of views (B, V, 3, H, W). They stay the same in training: the encoder is frozen."""
         latents, _ = self._encoded(views.flatten(0, 1) * 2 - 1)
-        return latents.unflatten(0, views.shape[:2])
+        return latents.view(*views.shape[:2], *latents.shape[1:])
 
     def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
         """Compiles the U-Net and both halves of the autoencoder; see :func:`compile_network`. Copies of it are not."""
