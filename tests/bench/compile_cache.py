@@ -36,10 +36,12 @@ BAR_SECONDS = 30.0
 def one_process(options: argparse.Namespace) -> dict[str, Any]:
     """Loads, fills twice and keeps the first filled picture."""
     import torch
+    import torch._inductor.config
     from flux_fill import _request, random_flux_fill
     from torch._dynamo.utils import counters
 
     size, answer, profiled = options.size, options.answer, options.profile
+    deterministic = [torch._inductor.config.deterministic]
     began = time.perf_counter()
     inpainter = random_flux_fill(options.precision, cache_dir=options.folder / "cache", **_sizes(options.tiny))
     if not options.tiny:
@@ -60,7 +62,8 @@ def one_process(options: argparse.Namespace) -> dict[str, Any]:
     found = {name: count for kind in ("inductor", "aot_autograd") for name, count in counters[kind].items()}
     return {
         "device": "cpu" if options.tiny else torch.cuda.get_device_name(),
-        "deterministic": torch._inductor.config.deterministic,
+        # Before and after: compiling switches it off in some versions.
+        "deterministic": [*deterministic, torch._inductor.config.deterministic],
         "torch": torch.__version__,
         "load_seconds": round(loaded - began, 1),
         "first_fill_seconds": seconds[0],

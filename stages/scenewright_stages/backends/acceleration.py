@@ -156,12 +156,15 @@ def replay_steps(transformer: nn.Module) -> None:
 def keep_compile_cache(cache_dir: Path) -> Path | None:
     """Point inductor and Triton at a folder of the model cache, so that the next Pod compiles nothing.
 
-    A value that the environment already has is respected. Compiled kernels are code: the cache must be as
-    trusted as the image.
+    A value that somebody chose is respected; PyTorch's own default, which it writes into the environment when it is
+    imported, is not. Compiled kernels are code: the cache must be as trusted as the image.
 
     Returns:
         the folder; None if it cannot be written (PyTorch then uses its own, below TMPDIR).
     """
+    # It brings the compiler along.
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     folder = cache_dir / "compiled" / _toolchain()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,8 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
         return None
     if not os.access(folder, os.W_OK):
         return None
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
     return folder
 
