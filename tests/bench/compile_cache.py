@@ -1,11 +1,13 @@
 """How soon a second process makes its first fp8 fill of FLUX, when the first one left its compiled code in the cache.
 
-    python tests/bench/compile_cache.py [--size 800] [--processes 2] [--folder FOLDER] [--json FILE]
+    python tests/bench/compile_cache.py [--size 800] [--processes 2] [--folder FOLDER] [--timed-choices] [--tiny]
+        [--json FILE]
 
 Every process draws the full-size network with the same random weights, quantises and compiles it as the product does,
 and fills the same picture twice. Counted is the time from the loaded weights to the first fill. --folder keeps the
-cache and the pictures, with which later runs go on. Exit code 1 if the last process takes longer than 30 s or fills
-otherwise. Prints JSON.
+cache and the pictures, with which later runs go on. By default the compiler chooses no kernel by timing
+(TORCHINDUCTOR_DETERMINISTIC), so equal inputs should fill equally; --timed-choices lets it. Exit code 1 if the last
+process takes longer than 30 s or fills otherwise. Prints JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import os
 import pstats
 import subprocess
 import sys
@@ -30,15 +33,19 @@ from benchmarks import show
 BAR_SECONDS = 30.0
 
 
-def one_process(size: int, cache: Path, answer: Path, precision: str, profiled: bool) -> dict[str, Any]:
+def one_process(options: argparse.Namespace) -> dict[str, Any]:
     """Loads, fills twice and keeps the first filled picture."""
     import torch
+    import torch._inductor.config
     from flux_fill import _request, random_flux_fill
     from torch._dynamo.utils import counters
 
+    size, answer, profiled = options.size, options.answer, options.profile
+    deterministic = [torch._inductor.config.deterministic]
     began = time.perf_counter()
-    inpainter = random_flux_fill(precision, cache_dir=cache)
-    torch.cuda.synchronize()
+    inpainter = random_flux_fill(options.precision, cache_dir=options.folder / "cache", **_sizes(options.tiny))
+    if not options.tiny:
+        torch.cuda.synchronize()
     loaded = time.perf_counter()
     seconds = []
     for number in range(2):
@@ -54,7 +61,9 @@ def one_process(size: int, cache: Path, answer: Path, precision: str, profiled: 
                 pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(90)
     found = {name: count for kind in ("inductor", "aot_autograd") for name, count in counters[kind].items()}
     return {
-        "device": torch.cuda.get_device_name(),
+        "device": "cpu" if options.tiny else torch.cuda.get_device_name(),
+        # Before and after: compiling switches it off in some versions.
+        "deterministic": [*deterministic, torch._inductor.config.deterministic],
         "torch": torch.__version__,
         "load_seconds": round(loaded - began, 1),
         "first_fill_seconds": seconds[0],
@@ -71,13 +80,16 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--precision", default="fp8")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--timed-choices", action="store_true", help="kernels may be chosen by timing, as by default")
+    parser.add_argument("--tiny", action="store_true", help="few weights, on the CPU: tries the script")
     parser.add_argument("--profile", action="store_true", help="say what the host does in the first fill, more slowly")
     parser.add_argument("--answer", type=Path, help="of a single process, which this script starts itself")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.tiny:
+        arguments.size, arguments.precision = 64, "bf16"
     if arguments.answer:
-        cache = arguments.folder / "cache"
-        print(json.dumps(one_process(arguments.size, cache, arguments.answer, arguments.precision, arguments.profile)))
+        print(json.dumps(one_process(arguments)))
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
@@ -88,15 +100,39 @@ def main() -> int:
         size = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
         pictures = [np.load(answer) for answer in answers]
     apart = [float(np.abs(each - pictures[0]).max()) for each in pictures]
-    found = {"processes": runs, "largest_difference": apart, "cache_mib": round(size / 2**20, 1), "bar": BAR_SECONDS}
+    found = {
+        "processes": runs, "largest_difference": apart, "cache_mib": round(size / 2**20, 1), "bar": BAR_SECONDS,
+        "timed_choices": arguments.timed_choices,
+    }  # fmt: skip
     show(found, arguments.json)
-    return int(runs[-1]["first_fill_seconds"] > BAR_SECONDS or max(apart) > 0)
+    late = not arguments.tiny and runs[-1]["first_fill_seconds"] > BAR_SECONDS
+    return int(late or max(apart) > 0)
+
+
+def _sizes(tiny: bool) -> dict[str, Any]:
+    """Arguments of ``random_flux_fill`` for a network of few weights."""
+    if not tiny:
+        return {}
+    from flux_fill import AUTOENCODER, TRANSFORMER
+
+    channels = {"block_out_channels": (4, 4, 8, 8), "layers_per_block": 1, "norm_num_groups": 1, "latent_channels": 4}
+    blocks = {
+        "in_channels": 288, "out_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+        "num_attention_heads": 2, "joint_attention_dim": 32, "pooled_projection_dim": 32, "axes_dims_rope": (4, 4, 8),
+    }  # fmt: skip
+    return {"device": "cpu", "steps": 2, "transformer": TRANSFORMER | blocks, "autoencoder": AUTOENCODER | channels}
 
 
 def _started(arguments: argparse.Namespace, folder: Path, answer: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--size", str(arguments.size), "--precision", arguments.precision]
     command += ["--profile"] if arguments.profile else []
-    done = subprocess.run([*command, "--folder", folder, "--answer", answer], check=True, stdout=subprocess.PIPE)
+    command += ["--tiny"] if arguments.tiny else []
+    done = subprocess.run(
+        [*command, "--folder", folder, "--answer", answer],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TORCHINDUCTOR_DETERMINISTIC": str(int(not arguments.timed_choices))},
+    )
     found: dict[str, Any] = json.loads(done.stdout.decode().strip().splitlines()[-1])
     print(found, file=sys.stderr, flush=True)
     return found

@@ -1,6 +1,6 @@
 """How much faster two GPUs of one Pod tune DiFix than one, through the stage and the launcher of its further processes.
 
-    python tests/bench/difix_gpus.py [--gpus 1 2] [--batch 2] [--steps 60] [--size 576 1024] [--cache FOLDER] [--tiny]
+    python tests/bench/difix_gpus.py [--gpus 1 2] [--batch 2] [--steps 60] [--size 576 1024] [--folder FOLDER] [--tiny]
         [--json FILE]
 
 The stage ``tune`` as a worker runs it, compiled, on pairs in files: rank 0 in this process, the further ranks started
@@ -219,6 +219,9 @@ def main() -> int:
         for gpus in options.gpus:
             found[str(gpus)] = measured(options, folder, gpus)
             print(gpus, {**found[str(gpus)], "losses": "..."}, file=sys.stderr, flush=True)
+            if options.json:
+                # Compiling takes minutes: what is measured is not lost with the next one.
+                options.json.write_text(json.dumps(found, indent=1) + "\n")
             gc.collect()
             if not options.tiny:
                 torch.cuda.empty_cache()

@@ -56,6 +56,8 @@ def random_flux_fill(
     device: str = "cuda",
     cache_dir: Path | None = None,
     seed: int = 0,
+    transformer: dict[str, Any] = TRANSFORMER,
+    autoencoder: dict[str, Any] = AUTOENCODER,
 ) -> FluxFillInpainter:
     """An ``Inpainter`` with the full-size network and random weights.
 
@@ -66,12 +68,13 @@ def random_flux_fill(
         device: where it runs.
         cache_dir: where compiled kernels are kept; None = a temporary folder, so that nothing is reused.
         seed: of the weights.
+        transformer, autoencoder: their configurations.
     """
     settings = FluxFillSettings(precision=precision, compile=compile, steps=steps)
-    pipeline = random_pipeline(TRANSFORMER, AUTOENCODER, device, seed)
+    pipeline = random_pipeline(transformer, autoencoder, device, seed)
     place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="flux-fill-")))
-    widths = (TRANSFORMER["joint_attention_dim"], TRANSFORMER["pooled_projection_dim"])
-    nothing = PromptEmbeddings(torch.zeros(1, 512, widths[0]), torch.zeros(1, widths[1]))  # type: ignore[call-overload]
+    widths = (transformer["joint_attention_dim"], transformer["pooled_projection_dim"])
+    nothing = PromptEmbeddings(torch.zeros(1, 512, widths[0]), torch.zeros(1, widths[1]))
     prompts = FluxPrompts("zeros, for random weights", None, {"": nothing})
     record = BackendRecord(
         "inpaint", "flux-fill", "model", weights_id=f"{FLUX_FILL.id} (random weights)", device=device

@@ -1,23 +1,26 @@
 """Relit portraits a second on one GPU, against a plain loop over the same models, and how busy the GPU is.
 
-    python tests/bench/relight_h200.py [--normals dpt|marigold] [--images 240] [--plain 24] [--json out.json]
+    python tests/bench/relight_h200.py [--normals dpt|marigold] [--images 240] [--plain 24] [--processes 1] [--tiny]
+        [--json FILE]
 
-SAM 3 and the normals' model have their full size and random weights, which take the same time as trained ones; the
-pictures are 1024x1024 PNG files in memory. Each is decoded, segmented, matted, taken apart, freed of its light, given
-normals and a new light, put together and encoded as the four result files. The plain loop does one picture after
-the other with batches of one; the fast way runs the same code on many threads, whose calls the models gather into
-batches. Loading, compiling and a few pictures of warming up are not counted. Exit code 1 if a bar is missed.
+SAM 3 and the normals' model have their full size and random weights; the pictures are 1024x1024 PNG files in memory.
+Each is decoded, segmented, matted, taken apart, freed of its light, given normals and a new light, put together and
+encoded as the result files. The plain loop does one picture after the other with batches of one. The fast way runs the
+same code on many threads, whose calls the models gather into batches, in one or several processes that share the GPU,
+as several shards do. Loading, compiling and a few pictures of warming up are not counted. Exit code 1 if a bar is
+missed. Prints JSON.
 
-GPU busy is the mean of NVML's utilisation, read every 50 ms: the share of its sampling period in which a kernel ran.
+GPU busy is the mean of NVML's utilisation, read every 50 ms, until the first process has done its share.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,9 +37,11 @@ import skimage.data
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import BackendRecord
-from scenewright_stages.backends.marigold import MarigoldNormals, MarigoldSettings
-from scenewright_stages.backends.normals.dpt import DptNormals
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks import show
+from relight_models import random_dpt, random_marigold, random_sam3
+
 from scenewright_stages.backends.normals.interface import NormalEstimator
 from scenewright_stages.backends.segment.interface import Subject
 from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
@@ -48,76 +53,9 @@ from scenewright_stages.worker.stage.encoding import encode_png
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9
 SIDE = 1024
-_RECORD = BackendRecord("bench", "bench", "model", device="cuda", precision="bf16")
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-
-
-class LetterTokenizer:
-    """Stands in for SAM 3's tokenizer, whose vocabulary is not at hand: a token for each letter."""
-
-    def __call__(self, texts: list[str], max_length: int, **_: Any) -> dict[str, torch.Tensor]:
-        tokens = [0, *(ord(letter) % 1000 + 2 for letter in texts[0]), 1][:max_length]
-        mask = [1] * len(tokens) + [0] * (max_length - len(tokens))
-        padded = tokens + [1] * (max_length - len(tokens))
-        return {"input_ids": torch.tensor([padded]), "attention_mask": torch.tensor([mask])}
-
-
-def random_sam3(batch: int) -> Sam3Segmenter:
-    """SAM 3 as published (0.8 billion weights), random, bf16."""
-    transformers: Any = importlib.import_module("transformers")
-    model = _on_gpu(lambda: transformers.Sam3Model(transformers.Sam3Config()), torch.bfloat16)
-    # Random scores are low; every picture has to go through the whole pipeline.
-    return Sam3Segmenter(model, LetterTokenizer(), _RECORD, "cuda", batch, threshold=0.0)
-
-
-def random_dpt(batch: int) -> DptNormals:
-    """DPT-Large as published (0.34 billion weights), random, fp16."""
-    transformers: Any = importlib.import_module("transformers")
-    config = transformers.DPTConfig(
-        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096, image_size=384,
-        backbone_out_indices=[5, 11, 17, 23], neck_hidden_sizes=[256, 512, 1024, 1024], is_hybrid=False,
-    )  # fmt: skip
-    return DptNormals(
-        _on_gpu(lambda: transformers.DPTForDepthEstimation(config), torch.float16), _RECORD, "cuda", batch
-    )
-
-
-def random_marigold(batch: int) -> MarigoldNormals:
-    """Marigold as published (Stable Diffusion 2's U-Net and autoencoder), random, fp16, four steps at 768 pixels."""
-    diffusers: Any = importlib.import_module("diffusers")
-    unet = _on_gpu(
-        lambda: diffusers.UNet2DConditionModel(
-            sample_size=96, in_channels=8, out_channels=4, block_out_channels=(320, 640, 1280, 1280),
-            cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
-        ),
-        torch.float16,
-    )  # fmt: skip
-    coder = _on_gpu(
-        lambda: diffusers.AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, sample_size=768,
-        ),
-        torch.float16,
-    )  # fmt: skip
-    scheduler = diffusers.DDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing")
-    pipeline = diffusers.MarigoldNormalsPipeline(
-        unet, coder, scheduler, None, None, prediction_type="normals", default_denoising_steps=4,
-        default_processing_resolution=768,
-    )  # fmt: skip
-    pipeline.empty_text_embedding = torch.zeros((1, 2, 1024), device="cuda", dtype=torch.float16)
-    return MarigoldNormals(pipeline, _RECORD, "cuda", MarigoldSettings("fp16", batch))
-
-
-def _on_gpu(make: Callable[[], Any], kind: torch.dtype) -> Any:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(kind)
-    try:
-        with torch.device("cuda"):
-            return make().eval().requires_grad_(False)
-    finally:
-        torch.set_default_dtype(before)
 
 
 @dataclass(frozen=True)
@@ -217,7 +155,10 @@ def pictures(count: int) -> list[bytes]:
 
 
 class BusySampler:
-    """NVML's utilisation while a block runs."""
+    """NVML's utilisation while a block runs, of the first GPU that is visible."""
+
+    def __init__(self, counted: bool = True) -> None:
+        self._counted = counted
 
     def __enter__(self) -> BusySampler:
         self._samples: list[float] = []
@@ -231,7 +172,7 @@ class BusySampler:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.05):
+        while self._counted and not self._done.wait(0.05):
             self._samples.append(torch.cuda.utilization() / 100)
 
     @property
@@ -246,76 +187,144 @@ class Reading:
 
     normals: str
     plain_images_per_second: float
-    plain_busy: float
     images_per_second: float
     busy: float
     ratio: float
     images: int
+    processes: int
     threads: int
     batch: int
     gigabytes: float
     host_milliseconds: dict[str, float]
 
 
+class Share:
+    """What one process does: its models are loaded and warm, then it relights its share of the pictures.
+
+    Args:
+        options: of the command line; ``rank`` says which process this is, and that of rank 0 times the plain loop.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        make = random_dpt if options.normals == "dpt" else random_marigold
+        self._options, self._files = options, pictures(4 if options.tiny else 16)
+        self._fast = Models(random_sam3(options.batch, options.tiny), make(options.batch, options.tiny))
+        self._pool, unused = ThreadPoolExecutor(options.threads), HostTime()
+        warm = range(2 if options.tiny else options.threads + 8)
+        list(self._pool.map(lambda seed: relight(self._picture(seed), seed, self._fast, unused), warm))
+        self.plain = 0.0
+        if options.rank == 0:
+            models = Models(random_sam3(1, options.tiny), make(1, options.tiny))
+            relight(self._files[0], 0, models, unused)
+            seconds = _timed(
+                lambda: [relight(self._picture(seed), seed, models, unused) for seed in range(options.plain)]
+            )
+            self.plain = options.plain / seconds
+
+    def run(self) -> dict[str, Any]:
+        """Relights; images, seconds, and the host's CPU time."""
+        host, own = HostTime(), range(self._options.rank, self._options.images, self._options.processes)
+        seconds = _timed(
+            lambda: list(self._pool.map(lambda seed: relight(self._picture(seed), seed, self._fast, host), own))
+        )
+        memory = 0.0 if self._options.tiny else torch.cuda.max_memory_allocated() / 1e9
+        return {"plain": self.plain, "seconds": seconds, "gigabytes": memory, "host": dict(host.seconds)}
+
+    def _picture(self, seed: int) -> bytes:
+        return self._files[seed % len(self._files)]
+
+
 def measure(options: argparse.Namespace) -> Reading:
-    """Both ways over the same pictures in one run."""
-    make = random_dpt if options.normals == "dpt" else random_marigold
-    plain, fast = Models(random_sam3(1), make(1)), Models(random_sam3(options.batch), make(options.batch))
-    files, host, unused = pictures(16), HostTime(), HostTime()
-    with ThreadPoolExecutor(options.threads) as pool:
-        list(pool.map(lambda seed: relight(files[seed % 16], seed, fast, unused), range(options.threads + 8)))
-        relight(files[0], 0, plain, unused)
-        slow_seconds, slow_busy = _timed(
-            lambda: [relight(files[seed % 16], seed, plain, unused) for seed in range(options.plain)]
-        )
-        seconds, busy = _timed(
-            lambda: list(pool.map(lambda seed: relight(files[seed % 16], seed, fast, host), range(options.images)))
-        )
-    slow, quick = options.plain / slow_seconds, options.images / seconds
-    memory = torch.cuda.max_memory_allocated() / 1e9
+    """Both ways over the same pictures in one run, the fast way in as many processes as are asked for."""
+    command = [sys.executable, __file__, *sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        started = [
+            subprocess.Popen(
+                [*command, "--rank", str(rank), "--meeting", folder], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            )
+            for rank in range(options.processes)
+        ]
+        while len(list(Path(folder).glob("ready-*"))) < options.processes:
+            assert all(each.poll() is None for each in started), "a process ended while it loaded its models"
+            time.sleep(0.02)
+        with BusySampler(counted=not options.tiny) as sampler:
+            (Path(folder) / "go").touch()
+            while not list(Path(folder).glob("done-*")):
+                assert all(each.poll() is None for each in started), "a process ended while it relit"
+                time.sleep(0.02)
+        parts = [json.loads(each.communicate()[0].decode().strip().splitlines()[-1]) for each in started]
+    plain, host = max(each["plain"] for each in parts), Counter[str]()
+    for each in parts:
+        host.update(each["host"])
+    quick = options.images / max(each["seconds"] for each in parts)
     return Reading(
-        options.normals, round(slow, 2), round(slow_busy, 3), round(quick, 2), round(busy, 3), round(quick / slow, 2),
-        options.images, options.threads, options.batch, round(memory, 1),
-        {name: round(1000 * spent / options.images, 1) for name, spent in host.seconds.most_common()},
+        options.normals, round(plain, 2), round(quick, 2), round(sampler.mean, 3), round(quick / plain, 2),
+        options.images, options.processes, options.threads, options.batch,
+        round(sum(each["gigabytes"] for each in parts), 1),
+        {name: round(1000 * spent / options.images, 1) for name, spent in host.most_common()},
     )  # fmt: skip
 
 
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    torch.cuda.synchronize()
-    with BusySampler() as sampler:
-        started = time.perf_counter()
-        work()
+def one_process(options: argparse.Namespace) -> None:
+    """Loads, waits until all processes are ready, relights, and prints what it read."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    share = Share(options)
+    (options.meeting / f"ready-{options.rank}").touch()
+    while not (options.meeting / "go").exists():
+        time.sleep(0.005)
+    found = share.run()
+    (options.meeting / f"done-{options.rank}").touch()
+    print(json.dumps(found))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    _wait()
+    started = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - started
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-    return seconds, sampler.mean
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the reading; 1 if a bar is missed."""
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--normals", choices=("dpt", "marigold"), default="dpt")
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--plain", type=int, default=24)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2 * (os.cpu_count() or 8))
+    parser.add_argument("--processes", type=int, default=1, help="that share the GPU, each with models of its own")
+    parser.add_argument("--threads", type=int, default=0, help="of each process; 0 = two a core over all processes")
+    parser.add_argument("--tiny", action="store_true", help="small models, on the CPU: tries the script with DPT")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--rank", type=int, help="of a single process, which this script starts itself")
+    parser.add_argument("--meeting", type=Path, help="likewise")
     options = parser.parse_args(arguments)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    options.threads = options.threads or max(1, 2 * len(os.sched_getaffinity(0)) // options.processes)
+    if options.tiny:
+        options.images, options.plain, options.threads = 4, 1, 2
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the reading; 1 if a bar is missed."""
+    options = parsed(arguments)
+    if options.rank is not None:
+        one_process(options)
+        return 0
     started = time.perf_counter()
     for package in (matting, albedo, normals, shading):
         package.warm_up()
-    print(f"kernels compiled in {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"kernels compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     reading = measure(options)
-    print(f"SAM 3 and {reading.normals} normals, {SIDE}x{SIDE}, batches of up to {reading.batch}")
-    print(f"plain loop {reading.plain_images_per_second:.2f} images/s, GPU busy {reading.plain_busy:.0%}")
-    print(f"batched    {reading.images_per_second:.2f} images/s, GPU busy {reading.busy:.0%} (bar {BUSY_BAR:.0%})")
-    print(f"host       {reading.host_milliseconds} ms of CPU an image")
-    print(f"ratio      {reading.ratio:.2f} (bar {SPEED_BAR:g})")
-    print(json.dumps({**asdict(reading), "device": torch.cuda.get_device_name(), "torch": torch.__version__}))
-    if options.json:
-        options.json.write_text(json.dumps(asdict(reading), indent=1))
-    return int(reading.ratio < SPEED_BAR or reading.busy < BUSY_BAR)
+    device = "cpu" if options.tiny else torch.cuda.get_device_name()
+    show({**asdict(reading), "busy_bar": BUSY_BAR, "device": device, "torch": torch.__version__}, options.json)
+    return int(not options.tiny and (reading.ratio < SPEED_BAR or reading.busy < BUSY_BAR))
 
 
 if __name__ == "__main__":

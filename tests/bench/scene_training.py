@@ -1,12 +1,14 @@
-"""Training a scene of real size on one GPU, beside the loop of gsplat's own example trainer, in one run.
+"""Training a scene of real size on one GPU beside the loop of gsplat's own example trainer, in parts of some minutes.
 
-    python tests/bench/scene_training.py [--steps 30000] [--ours 30000] [--side 1024] [--views 120] [--maximum 1000000]
-        [--ways peer ours] [--profile] [--tiny] [--json FILE]
+    python tests/bench/scene_training.py --folder FOLDER --world 0 --ways peer ours [--steps 30000] [--ours 15000]
+        [--side 1024] [--views 120] [--maximum 1000000] [--limit SECONDS] [--profile] [--tiny]
+    python tests/bench/scene_training.py --folder FOLDER --report [--json FILE]
 
-A synthetic room whose walls and objects have texture down to a pixel is photographed from many sides. ``peer`` is the
-loop of gsplat 1.5's ``examples/simple_trainer.py mcmc`` with its defaults: pictures in GPU memory, fused Adam, and SSIM
-as one compiled function. ``ours`` is the product's training. Both begin with the same points and are measured by the
-same renderer at poses that neither has seen. Prints JSON.
+A part is one way on one of three synthetic captures (``scene_capture.py``). ``peer`` is the loop of ``scene_peer.py``,
+``ours`` the product's training, and the other ways are ours without one lever. All begin with the same points and are
+measured by the same renderer at poses that none has seen; measuring is not counted. A part's file is written at each
+point of its curve; finished parts are not run again. --report compares what the folder holds, and exits with 1 unless
+ours reaches the peer's PSNR (-0.05) in half of its time on every capture. Prints JSON.
 """
 
 from __future__ import annotations
@@ -15,307 +17,210 @@ import argparse
 import gc
 import importlib
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks import show
 from difix_step import busy
+from scene_capture import Capture, capture
+from scene_peer import Peer
 
-from scenewright_stages.vision.cameras import Camera, rigid
+from scenewright_stages.vision.cuda_graphs import PlainRunner
+from scenewright_stages.vision.gaussians import gsplat_fitting
 from scenewright_stages.vision.gaussians.evaluation import evaluate
-from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.start import Start, scene_extent
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 
-ROOM = (3.0, 1.5, 2.5)
-"""Half the sides of the room in metres."""
-BOXES = ((-1.2, 0.9, 0.8, 0.4, 0.6, 0.4), (1.1, 1.1, -0.5, 0.5, 0.4, 0.5), (0.2, 1.2, 1.4, 0.3, 0.3, 0.3))
-"""Objects: centre and half sides."""
-OCTAVES = (0.5, 1.5, 5.0, 16.0, 50.0, 150.0)
-"""Grains of the texture per metre; a pixel of a wall three metres away is 1/340 m wide."""
-FADING = 0.72
-"""How much weaker each finer grain is. With 0.65 gsplat's trainer got above 36 dB: there was too little to learn."""
-SUPERSAMPLED = 2
+PSNR_SLACK, TIME_BAR = 0.05, 0.5
+LEAST_GAUSSIANS, LARGEST_PSNR = 500_000, 36.0
+"""The peer must end above and below: else the capture is too smooth."""
+LEVERS = ("without-schedule", "without-recording", "without-tight-bounds", "slow-growth")
+WAYS = ("peer", "ours", *LEVERS)
+POINTS = 10
 
 
-def cameras_of(count: int, side: int, seed: int) -> list[Camera]:
-    """Looks from all over the middle of the room in all directions."""
-    random, found = np.random.default_rng(seed), []
-    for number in range(count):
-        place = random.uniform(-1, 1, 3) * np.array([1.6, 0.6, 1.3])
-        yaw, pitch = 2 * math.pi * number / count + random.normal() * 0.2, random.normal() * 0.2
-        turn = np.array([
-            [math.cos(yaw), 0.0, -math.sin(yaw)],
-            [math.sin(pitch) * math.sin(yaw), math.cos(pitch), math.sin(pitch) * math.cos(yaw)],
-            [math.cos(pitch) * math.sin(yaw), -math.sin(pitch), math.cos(pitch) * math.cos(yaw)],
-        ])  # fmt: skip
-        found.append(Camera.from_field_of_view(side, side, 70.0, rigid(turn, -turn @ place)))
-    return found
+class OutOfTimeError(Exception):
+    """The part's limit has passed."""
 
 
-@torch.no_grad()
-def photograph(camera: Camera, device: str, world: int) -> tuple[Tensor, Tensor]:
-    """(H, W, 3) colours, four samples a pixel, and (H, W) z-depth at the middle of each."""
-    total = torch.zeros(camera.height, camera.width, 3, device=device)
-    for row in range(SUPERSAMPLED):
-        for column in range(SUPERSAMPLED):
-            offset = ((column + 0.5) / SUPERSAMPLED, (row + 0.5) / SUPERSAMPLED)
-            points, face, _ = _hit(camera, offset, device)
-            total += _texture(points, face, world)
-    _, _, depth = _hit(camera, (0.5, 0.5), device)
-    return total / SUPERSAMPLED**2, depth
-
-
-def _hit(camera: Camera, offset: tuple[float, float], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the rays through a place of every pixel end: points (H, W, 3), number of the surface, z-depth."""
-    rows, columns = torch.meshgrid(
-        torch.arange(camera.height, device=device), torch.arange(camera.width, device=device), indexing="ij"
-    )
-    (fx, fy), (cx, cy) = camera.focal, camera.principal_point
-    local = torch.stack(
-        [(columns + offset[0] - cx) / fx, (rows + offset[1] - cy) / fy, torch.ones_like(rows, dtype=torch.float32)], -1
-    )
-    pose = torch.from_numpy(camera.world_from_camera.astype(np.float32)).to(device)
-    rays, origin = local @ pose[:3, :3].T, pose[:3, 3]
-    inverse = 1 / torch.where(rays.abs() < 1e-9, torch.full_like(rays, 1e-9), rays)
-    room = torch.tensor(ROOM, device=device)
-    depth, axis = torch.maximum((room - origin) * inverse, (-room - origin) * inverse).min(dim=-1)
-    face = axis
-    for number, box in enumerate(BOXES, start=1):
-        centre, half = torch.tensor(box[:3], device=device), torch.tensor(box[3:], device=device)
-        sides = torch.stack([(centre - half - origin) * inverse, (centre + half - origin) * inverse])
-        near, near_axis = sides.amin(dim=0).max(dim=-1)
-        hit = (near > 1e-3) & (near < sides.amax(dim=0).amin(dim=-1)) & (near < depth)
-        depth, face = torch.where(hit, near, depth), torch.where(hit, near_axis + 3 * number, face)
-    return origin + rays * depth[..., None], face, depth
-
-
-def _texture(points: Tensor, face: Tensor, world: int) -> Tensor:
-    """Colours of places on surfaces: noise of several grains, another on every surface."""
-    colour = torch.full_like(points, 0.5)
-    for number, grain in enumerate(OCTAVES):
-        for channel in range(3):
-            noise = _noise(points * grain, face * 131 + number * 17 + channel * 7 + world * 7919)
-            colour[..., channel] += (noise - 0.5) * (0.55 * FADING**number)
-    return colour.clamp(0.02, 0.98)
-
-
-def _noise(points: Tensor, seed: Tensor) -> Tensor:
-    """Value noise in [0, 1]: random numbers at whole places, smooth between them."""
-    low = points.floor()
-    share = points - low
-    share = share * share * (3 - 2 * share)
-    low = low.long()
-    total = torch.zeros(points.shape[:-1], device=points.device)
-    for corner in range(8):
-        bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=points.device)
-        weight = torch.where(bits.bool(), share, 1 - share).prod(dim=-1)
-        mixed = (low + bits) * torch.tensor([73856093, 19349663, 83492791], device=points.device)
-        hashed = mixed[..., 0] ^ mixed[..., 1] ^ mixed[..., 2] ^ (seed * 2654435761)
-        hashed = (hashed ^ (hashed >> 13)) * 1274126177
-        total += weight * (((hashed ^ (hashed >> 16)) & 0xFFFF).float() / 65535)
-    return total
-
-
-def start_of(cameras: Sequence[Camera], pictures: Sequence[Tensor], depths: Sequence[Tensor], count: int) -> Start:
-    """Points as structure from motion leaves them: pixels of the views with a centimetre of noise."""
-    random, points, colours = np.random.default_rng(5), [], []
-    for camera, picture, depth in zip(cameras, pictures, depths, strict=True):
-        chosen = random.choice(picture.shape[0] * picture.shape[1], count // len(cameras), replace=False)
-        rows, columns = np.divmod(chosen, camera.width)
-        (fx, fy), (cx, cy) = camera.focal, camera.principal_point
-        metres = depth.flatten().cpu().numpy()[chosen].astype(np.float64)
-        local = np.stack([(columns + 0.5 - cx) / fx * metres, (rows + 0.5 - cy) / fy * metres, metres], axis=1)
-        points.append(local @ camera.world_from_camera[:3, :3].T + camera.position)
-        colours.append(picture.reshape(-1, 3)[torch.from_numpy(chosen).to(picture.device)].cpu().numpy())
-    places = np.concatenate(points)
-    return Start(places + random.normal(size=places.shape) * 0.01, np.concatenate(colours), 0)
-
-
-class Peer:
-    """gsplat's example trainer with ``mcmc`` and its defaults.
+class Part:
+    """One way on one capture, and its file.
 
     Args:
-        start: points.
-        views: photographs in GPU memory.
-        steps: in all.
-        maximum: Gaussians at most.
+        path: of the file.
+        about: what the readings hold for.
+        steps: of the whole training.
+        limit: seconds after which it ends early, at a point of the curve.
     """
 
-    def __init__(self, start: Start, views: Sequence[View], steps: int, maximum: int) -> None:
-        self._gsplat: Any = importlib.import_module("gsplat")
-        self._views, self._steps = views, steps
-        self._scale = scene_extent([view.camera for view in views])
-        scene = start.scene(opacity=0.5)
-        harmonics = torch.zeros(len(scene), 16, 3)
-        harmonics[:, :1] = scene.spherical_harmonics[:, :1]
-        # The trainer begins with a tenth of the distance to the neighbours.
-        values = {
-            "means": (scene.means, 1.6e-4 * self._scale),
-            "scales": (scene.log_scales + math.log(0.1), 5e-3),
-            "quats": (torch.rand(len(scene), 4), 1e-3),
-            "opacities": (scene.opacity_logits, 5e-2),
-            "sh0": (harmonics[:, :1], 2.5e-3),
-            "shN": (harmonics[:, 1:], 2.5e-3 / 20),
-        }
-        self.splats = torch.nn.ParameterDict(
-            {name: torch.nn.Parameter(value.contiguous().cuda()) for name, (value, _) in values.items()}
-        )
-        self._optimisers = {
-            name: torch.optim.Adam([self.splats[name]], lr=rate, eps=1e-15, fused=True)
-            for name, (_, rate) in values.items()
-        }
-        self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimisers["means"], 0.01 ** (1 / steps))
-        # Growth ends at the same share of the training when it is shorter.
-        self._strategy = self._gsplat.MCMCStrategy(cap_max=maximum, refine_stop_iter=int(steps * 25 / 30))
-        self._state = self._strategy.initialize_state()
-        self._loss = torch.compile(_l1_and_ssim)
-        self._poses = [
-            tuple(
-                torch.from_numpy(matrix.astype(np.float32)).cuda()[None]
-                for matrix in (view.camera.camera_from_world, view.camera.intrinsics)
-            )
-            for view in views
-        ]
-        self._order = np.random.default_rng(11)
-        self._epoch: list[int] = []
+    def __init__(self, path: Path, about: dict[str, Any], steps: int, limit: float) -> None:
+        self.path, self.readings, self.steps = path, {**about, "steps": steps, "finished": False}, steps
+        self._limit, self._curve = limit, list[tuple[int, float, int, float]]()
+        self._spent, self._began, self._shares = 0.0, 0.0, list[float]()
 
-    def step(self, number: int) -> None:
-        """One step, from 0."""
-        if not self._epoch:
-            self._epoch = self._order.permutation(len(self._views)).tolist()
-        chosen = self._epoch.pop()
-        camera, (view, lens) = self._views[chosen].camera, self._poses[chosen]
-        splats = self.splats
-        pictures, _, info = self._gsplat.rasterization(
-            splats["means"], splats["quats"], torch.exp(splats["scales"]), torch.sigmoid(splats["opacities"]),
-            torch.cat([splats["sh0"], splats["shN"]], 1), view, lens, camera.width, camera.height,
-            sh_degree=min(number // 1000, 3), near_plane=0.01, far_plane=1e10, packed=False,
-        )  # fmt: skip
-        loss = self._loss(pictures, self._views[chosen].srgb[None])
-        loss = loss + 0.01 * torch.sigmoid(splats["opacities"]).mean() + 0.01 * torch.exp(splats["scales"]).mean()
-        loss.backward()
-        for optimiser in self._optimisers.values():
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        self._schedule.step()
-        rate = self._schedule.get_last_lr()[0]
-        self._strategy.step_post_backward(splats, self._optimisers, self._state, number, info, lr=rate)
+    @contextmanager
+    def counted(self, device: str) -> Iterator[None]:
+        """Counts time and the device's busy time within."""
+        with busy(device) as self._shares:
+            self._began = _now()
+            yield
 
-    def warm_up(self) -> None:
-        """Compiles the loss."""
-        camera = self._views[0].camera
-        picture = torch.rand(1, camera.height, camera.width, 3, device="cuda", requires_grad=True)
-        for _ in range(2):
-            self._loss(picture, self._views[0].srgb[None]).backward()
+    def is_due(self, step: int) -> bool:
+        """Whether a point of the curve is to be measured."""
+        return step == self.steps or step * POINTS >= self.steps * (len(self._curve) + 1)
 
-    def scene(self) -> GaussianScene:
-        """As it is now."""
-        held = {name: value.detach() for name, value in self.splats.items()}
-        harmonics = torch.cat([held["sh0"], held["shN"]], 1)
-        return GaussianScene(held["means"], held["scales"], held["quats"], held["opacities"], harmonics)
+    def note(self, step: int, scene: GaussianScene, held: Any, renderer: Renderer) -> None:
+        """Measures a point of the curve and writes the file. Raises OutOfTimeError at the limit."""
+        self._spent += _now() - self._began
+        quality = evaluate(scene, held, renderer).to_json()
+        self._curve.append((step, round(self._spent, 2), len(scene), quality["psnr"]))
+        print(self.path.stem, self._curve[-1], file=sys.stderr, flush=True)
+        self.readings |= {
+            "seconds": round(self._spent, 2), "steps_done": step, "gaussians": len(scene), **quality,
+            "busy": round(sum(self._shares) / len(self._shares), 3) if self._shares else None,
+            "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0.0,
+            "curve": self._curve, "finished": step == self.steps,
+        }  # fmt: skip
+        self.path.write_text(json.dumps(self.readings, indent=1) + "\n")
+        if step < self.steps and self._spent * (1 + 1 / len(self._curve)) > self._limit:
+            raise OutOfTimeError(f"{self.path.stem} ends at step {step} of {self.steps}")
+        self._began = _now()
 
 
-def _l1_and_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
-    """The trainer's loss, 0.8 L1 + 0.2 (1 - SSIM) with windows that lie inside the picture."""
-    line = torch.exp(-((torch.arange(11, device=pictures.device) - 5.0) ** 2) / (2 * 1.5**2))
-    line = (line / line.sum()).expand(15, 1, 1, 11)
-    first, second = pictures.permute(0, 3, 1, 2), truth.permute(0, 3, 1, 2)
-    moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)
-    moments = functional.conv2d(functional.conv2d(moments, line, groups=15), line.transpose(2, 3), groups=15)
-    mean_x, mean_y, square_x, square_y, product = moments.chunk(5, dim=1)
-    low, high = 0.01**2, 0.03**2
-    both = (2 * mean_x * mean_y + low) * (2 * (product - mean_x * mean_y) + high)
-    norm = (mean_x**2 + mean_y**2 + low) * (square_x - mean_x**2 + square_y - mean_y**2 + high)
-    return 0.8 * (pictures - truth).abs().mean() + 0.2 * (1 - (both / norm).mean())
-
-
-def run_peer(
-    start: Start, views: Sequence[View], held: Sequence[View], options: argparse.Namespace, renderer: Renderer
-) -> dict[str, Any]:
-    """Readings of the peer, also after each 1,000 steps' share."""
-    peer = Peer(start, views, options.steps, options.maximum)
+def run_peer(shots: Capture, part: Part, options: argparse.Namespace, renderer: Renderer) -> None:
+    """Trains as the peer does."""
+    peer = Peer(shots.start, shots.seen, part.steps, options.maximum, str(renderer.device))
     peer.warm_up()
-    curve, marks = [], {round(options.steps * share / 10) for share in range(1, 11)}
-    spent = 0.0
-    with busy("cuda") as shares:
-        began = _now()
-        for number in range(options.steps):
+    with part.counted(str(renderer.device)):
+        for number in range(part.steps):
             peer.step(number)
-            if number + 1 in marks:
-                spent += _now() - began
-                quality = evaluate(peer.scene(), held, renderer).to_json()
-                curve.append([number + 1, round(spent, 1), len(peer.splats["means"]), quality["psnr"]])
-                print("peer", curve[-1], file=sys.stderr, flush=True)
-                began = _now()
+            if part.is_due(number + 1):
+                part.note(number + 1, peer.scene(), shots.held, renderer)
     if options.profile:
-        print(profiled(lambda: [peer.step(options.steps - 1) for _ in range(20)]), file=sys.stderr)
-    return readings(peer.scene(), held, renderer, spent, options.steps, shares, curve)
+        print(profiled(lambda: [peer.step(part.steps - 1) for _ in range(20)]), file=sys.stderr)
 
 
-def run_ours(
-    start: Start, views: Sequence[View], held: Sequence[View], options: argparse.Namespace, renderer: Renderer
-) -> dict[str, Any]:
-    """Readings of the product."""
+def run_ours(shots: Capture, part: Part, options: argparse.Namespace, renderer: Renderer, way: str) -> None:
+    """Trains as the product does, without a lever where the way says so."""
+    slow = way == "slow-growth"
     settings = TrainingSettings(
-        steps=options.ours, segment=options.segment, maximum=options.maximum, harmonics_degree=3, exploration=True,
-        growth=options.growth, coarse=options.coarse, growth_until=options.until,
+        # The peer adds a twentieth every 100 steps.
+        steps=part.steps, segment=100 if slow else options.segment, growth=0.05 if slow else options.growth,
+        maximum=options.maximum, harmonics_degree=3, exploration=True, growth_until=options.until,
+        coarse=1 if way == "without-schedule" else options.coarse,
     )  # fmt: skip
-    curve: list[list[float]] = []
-    spent, began = 0.0, _now()
 
-    def note(steps: int, scene: GaussianScene, loss: float) -> None:
-        nonlocal spent, began
-        spent += _now() - began
-        if len(curve) < 10 * steps / options.ours - 0.5 or steps == options.ours:
-            curve.append([steps, round(spent, 1), len(scene), evaluate(scene, held, renderer).to_json()["psnr"]])
-            print("ours", curve[-1], round(loss, 4), file=sys.stderr, flush=True)
-        began = _now()
+    def note(step: int, scene: GaussianScene, loss: float) -> None:
+        if part.is_due(step):
+            part.note(step, scene, shots.held, renderer)
 
-    with busy(str(renderer.device)) as shares:
-        scene = train(start, views, settings, 3, renderer, on_segment=note)
+    with without(way, str(renderer.device)), part.counted(str(renderer.device)):
+        scene = train(shots.start, shots.seen, settings, 3, renderer, on_segment=note)
     if options.profile:
-        last = settings.segments() - 1
-        print(
-            profiled(lambda: train(scene, views, settings, 3, renderer, done=last * settings.segment)), file=sys.stderr
-        )
-    return readings(scene, held, renderer, spent, options.ours, shares, curve)
+        done = (settings.segments() - 1) * settings.segment
+        print(profiled(lambda: train(scene, shots.seen, settings, 3, renderer, done=done)), file=sys.stderr)
 
 
-def readings(
-    scene: GaussianScene,
-    held: Sequence[View],
-    renderer: Renderer,
-    seconds: float,
-    steps: int,
-    shares: Sequence[float],
-    curve: list[list[float]],
-) -> dict[str, Any]:
-    """What is said of each way."""
-    return {
-        "seconds": round(seconds, 2),
-        "seconds_for_1000_steps": round(1000 * seconds / steps, 3),
-        "steps": steps,
-        "gaussians": len(scene),
-        **evaluate(scene, held, renderer).to_json(),
-        "busy": round(sum(shares) / len(shares), 3) if shares else None,
-        "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if renderer.device.type == "cuda" else 0.0,
-        "curve": curve,
+@contextmanager
+def without(way: str, device: str) -> Iterator[None]:
+    """Takes a lever of the GPU's code away."""
+    if way == "without-recording":
+        with patch.object(gsplat_fitting, "graph_runner", lambda _: nullcontext(PlainRunner())):
+            yield
+    elif way == "without-tight-bounds" and device != "cpu":
+        gsplat: Any = importlib.import_module("gsplat")
+        project = gsplat.fully_fused_projection
+        # With the opacities gsplat ends a splat where it can no longer be seen, without them at three deviations.
+
+        def by_deviations(*arguments: Any, opacities: Tensor, **named: Any) -> Any:
+            return project(*arguments, **named)
+
+        with patch.object(gsplat, "fully_fused_projection", by_deviations):
+            yield
+    else:
+        yield
+
+
+def run_part(shots: Capture, way: str, options: argparse.Namespace, renderer: Renderer) -> None:
+    """Runs a way unless its file says that it is finished."""
+    path = options.folder / f"scene-{options.world}-{way}.json"
+    if path.is_file() and json.loads(path.read_text())["finished"]:
+        return
+    about = {
+        "world": options.world, "way": way, "side": options.side, "views": len(shots.seen), "held": len(shots.held),
+        "device": torch.cuda.get_device_name() if renderer.device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }  # fmt: skip
+    part = Part(path, about, options.steps if way == "peer" else options.ours, options.limit)
+    try:
+        if way == "peer":
+            run_peer(shots, part, options, renderer)
+        else:
+            run_ours(shots, part, options, renderer, way)
+    except OutOfTimeError as ended:
+        print(ended, file=sys.stderr, flush=True)
+    gc.collect()
+    if renderer.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Ours beside the peer on every capture, and what each lever is worth."""
+    parts = {
+        (found["world"], found["way"]): found
+        for found in (json.loads(path.read_text()) for path in sorted(folder.glob("scene-[0-9]-*.json")))
     }
+    captures, shares = {}, {}
+    for world in sorted({world for world, _ in parts}):
+        peer, ours = parts.get((world, "peer")), parts.get((world, "ours"))
+        if peer and ours:
+            captures[str(world)] = compared(ours, peer)
+        wanted = ours["psnr"] - PSNR_SLACK if ours else 0.0
+        for way in LEVERS:
+            if ours and (found := parts.get((world, way))):
+                shares[f"{world} {way}"] = {
+                    "seconds_to_ours": seconds_to(found, wanted), "ours": seconds_to(ours, wanted),
+                    "seconds": found["seconds"], "psnr": found["psnr"], "gaussians": found["gaussians"],
+                }  # fmt: skip
+    return {
+        "captures": captures,
+        "levers": shares,
+        "passed": len(captures) == 3 and all(each["passed"] for each in captures.values()),
+        "parts": list(parts.values()),
+    }
+
+
+def compared(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
+    """Seconds that ours needs for the peer's quality."""
+    seconds = seconds_to(ours, peer["psnr"] - PSNR_SLACK)
+    fits = peer["gaussians"] > LEAST_GAUSSIANS and peer["psnr"] < LARGEST_PSNR
+    share = None if seconds is None else round(seconds / peer["seconds"], 3)
+    return {
+        "peer": {name: peer[name] for name in ("finished", "steps_done", "seconds", "gaussians", "psnr")},
+        "ours": {name: ours[name] for name in ("finished", "steps_done", "seconds", "gaussians", "psnr")},
+        "fine_enough": fits,
+        "seconds_to_the_peers_psnr": seconds,
+        "share_of_its_time": share,
+        "passed": peer["finished"] and fits and share is not None and share <= TIME_BAR,
+    }
+
+
+def seconds_to(found: dict[str, Any], psnr: float) -> float | None:
+    """When the curve first reaches a quality; None if it does not."""
+    return next((seconds for _, seconds, _, reached in found["curve"] if reached >= psnr), None)
 
 
 def profiled(work: Callable[[], object]) -> str:
@@ -337,9 +242,14 @@ def _now() -> float:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=30_000)
-    parser.add_argument("--ours", type=int, default=30_000)
-    parser.add_argument("--segment", type=int, default=200)
+    parser.add_argument("--folder", type=Path, required=True, help="of the parts' files")
+    parser.add_argument("--world", type=int, default=0, help="of the three synthetic captures, 0 to 2")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["peer", "ours"])
+    parser.add_argument("--report", action="store_true", help="trains nothing")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds of training for a part")
+    parser.add_argument("--steps", type=int, default=30_000, help="of the peer")
+    parser.add_argument("--ours", type=int, default=15_000, help="steps of all other ways")
+    parser.add_argument("--segment", type=int, default=400)
     parser.add_argument("--coarse", type=int, default=4)
     parser.add_argument("--growth", type=float, default=0.5)
     parser.add_argument("--until", type=float, default=0.8, help="share of the steps in which ours grows")
@@ -348,55 +258,35 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=12)
     parser.add_argument("--points", type=int, default=60_000)
     parser.add_argument("--maximum", type=int, default=1_000_000)
-    parser.add_argument("--world", type=int, default=0, help="of the three synthetic captures, 0 to 2")
-    parser.add_argument("--ways", nargs="+", choices=("peer", "ours"), default=["peer", "ours"])
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--tiny", action="store_true", help="our way alone, on the CPU: tries the script")
-    parser.add_argument("--picture", type=Path, help="write the first photograph here")
+    parser.add_argument("--tiny", action="store_true", help="small and short, on the CPU: tries the script")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.tiny:
+        options.side, options.views, options.held, options.points, options.maximum = 48, 8, 2, 400, 600
+        options.steps, options.ours, options.segment = 20, 20, 5
+    return options
 
 
-def main() -> None:
-    """Measures and prints."""
+def main() -> int:
+    """Runs parts, or compares them; 1 if a bar is missed."""
     options = parsed()
+    if options.report:
+        found = report(options.folder)
+        show(found, options.json)
+        return int(not found["passed"])
+    options.folder.mkdir(parents=True, exist_ok=True)
     device = "cpu" if options.tiny else "cuda"
     renderer = renderer_for("cpu" if options.tiny else "gsplat")
-    cameras = cameras_of(options.views + options.held, options.side, options.world)
     began = _now()
-    shots = [photograph(camera, device, options.world) for camera in cameras]
-    print(f"{len(shots)} photographs in {_now() - began:.1f} s", file=sys.stderr, flush=True)
-    if options.picture:
-        import cv2
-
-        cv2.imwrite(str(options.picture), (shots[0][0].cpu().numpy()[..., ::-1] * 255).astype(np.uint8))
-    every = max(2, len(cameras) // options.held)
-    roles = [number % every == every // 2 for number in range(len(cameras))]
-    views = [View(camera, picture) for camera, (picture, _) in zip(cameras, shots, strict=True)]
-    seen = [view for view, out in zip(views, roles, strict=True) if not out]
-    held = [view for view, out in zip(views, roles, strict=True) if out]
-    inside = [number for number, out in enumerate(roles) if not out]
-    start = start_of(
-        [cameras[n] for n in inside], [shots[n][0] for n in inside], [shots[n][1] for n in inside], options.points
-    )
-    found: dict[str, Any] = {"device": device, "torch": torch.__version__, "views": len(seen), "held": len(held)}
-    if device == "cuda":
-        found["device"] = torch.cuda.get_device_name()
-        evaluate(start.scene().to("cuda"), held[:1], renderer)
-    for way in ["ours"] if options.tiny else options.ways:
-        found[way] = (run_peer if way == "peer" else run_ours)(start, seen, held, options, renderer)
-        if options.json:
-            # A way takes minutes: what is measured is not lost with the next one.
-            options.json.write_text(json.dumps(found, indent=1))
-        gc.collect()
-        if device == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-    if {"peer", "ours"} <= set(found):
-        found["ratio"] = round(found["ours"]["seconds"] / found["peer"]["seconds"], 3)
-        found["psnr_above_peer"] = round(found["ours"]["psnr"] - found["peer"]["psnr"], 3)
-    show(found, options.json)
+    shots = capture(options.world, options.side, options.views, options.held, options.points, device)
+    print(f"photographs in {_now() - began:.1f} s", file=sys.stderr, flush=True)
+    evaluate(shots.start.scene().to(device), shots.held[:1], renderer)
+    for way in options.ways:
+        run_part(shots, way, options, renderer)
+    show(report(options.folder), options.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

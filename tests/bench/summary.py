@@ -2,8 +2,8 @@
 
     python tests/bench/summary.py FOLDER [--figure docs/images/gpu-benchmarks.svg]
 
-FOLDER holds the JSON files of ``difix_step.py``, ``seva.py``, ``qwen_edit.py``, ``relight_h200.py`` and
-``scene_training.py``, named difix, seva, qwen, relight-dpt, relight-marigold and scene; what is missing is left out.
+FOLDER holds the JSON files of ``difix_step.py``, ``seva.py``, ``qwen_edit.py`` and ``relight_h200.py``, named difix,
+seva, qwen, relight-dpt and relight-marigold, and the parts of ``scene_training.py``; what is missing is left out.
 Prints Markdown. Two GPUs are reckoned as half of the time, for samples share nothing; DiFix's follow from the reading
 of ``difix_gpus.py``, named difix-gpus, where it is there.
 """
@@ -66,8 +66,8 @@ def lines(folder: Path) -> Iterator[Line]:
             job = f"{PORTRAITS:,} portraits"
             name = f"Relighting, SAM 3 and {'DPT' if kind == 'dpt' else 'Marigold'}"
             yield Line(name, "a picture", seconds, plain, found["busy"], found.get("gigabytes"), job, hours)
-    if found := _read(folder, "scene"):
-        ours, peer = found["ours"], found["peer"]["seconds"]
+    if (ours := _read(folder, "scene-0-ours")) and (found := _read(folder, "scene-0-peer")):
+        peer = found["seconds"]
         name = f"Scene training, {ours['gaussians']:,} Gaussians"
         yield Line(
             name, f"a scene of {ours['steps']:,} steps", ours["seconds"], peer, ours["busy"], ours["gib"], "1 scene",

@@ -156,12 +156,15 @@ def replay_steps(transformer: nn.Module) -> None:
 def keep_compile_cache(cache_dir: Path) -> Path | None:
     """Points inductor and Triton at a folder of the model cache, so that the next Pod need not compile.
 
-    Existing environment variables take precedence. Compiled kernels are code, so the cache must be as trusted as the
-    image.
+    Environment variables that somebody set take precedence. PyTorch's own default does not: PyTorch writes it into the
+    environment when it is imported. Compiled kernels are code, so the cache must be as trusted as the image.
 
     Returns:
         The folder; None if it is not writable (PyTorch then uses its own below TMPDIR).
     """
+    # Imported late: it loads the compiler.
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     folder = cache_dir / "compiled" / _toolchain()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,8 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
         return None
     if not os.access(folder, os.W_OK):
         return None
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
     return folder
 

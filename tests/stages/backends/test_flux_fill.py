@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_flux import LATENT_CHANNELS, POOLED_WIDTH, SEQUENCE_WIDTH, save_tiny_flux
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from scenewright.cli.commands.models import empty_prompt_command
 from scenewright_stages.backends.acceleration import compile_blocks, is_block_linear, keep_compile_cache
@@ -260,11 +262,16 @@ def test_compiled_blocks_give_the_same_fill(cache: Path, inpainter: FluxFillInpa
 def test_the_compile_cache_lies_in_the_model_cache_by_toolchain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    # PyTorch writes its own default there when its compiler is imported, which is nobody's choice.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
     folder = keep_compile_cache(tmp_path)
     assert folder is not None
     assert folder.is_relative_to(tmp_path)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/chosen")
+    assert keep_compile_cache(tmp_path) == folder
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/chosen"
     assert torch.__version__ in folder.name
     unwritable = tmp_path / "file"
     unwritable.write_text("not a folder")

@@ -23,12 +23,13 @@ from tiny_vgg import save_vgg
 
 from scenewright_stages.backends.errors import BrokenWeights, LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix import base_network, run_difix, upstream_order
+from scenewright_stages.backends.fix.difix_network import DifixNetwork
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
 from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Ranks, StageContext, StageInputs
-from scenewright_stages.difix.difix_learning import DifixLearner, cropped, difix_loss
+from scenewright_stages.difix.difix_learning import DifixLearner, KeptLatents, cropped, difix_loss
 from scenewright_stages.difix.fixer_params import DifixLossParams, DifixTuningParams, FixerParams
 from scenewright_stages.difix.pairs_data import read_pairs
 from scenewright_stages.difix.pipeline import fixer_stages
@@ -175,6 +176,47 @@ def test_compiling_changes_the_pace_and_not_the_steps(
     assert all(value.stride() == moment.stride() for value, moment in moments)
     assert any(not value.is_contiguous() for value, _ in moments)
     assert fast.step(3, pairs) == pytest.approx(plain.step(3, pairs), rel=1e-3)
+
+
+def test_latents_of_references_are_computed_once_and_change_no_bit(
+    base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = read_pairs(data, "train")[:2]
+    # Both have one reference: it is seen as it is and mirrored.
+    pairs = [replace(each, reference=second.target) for each in (first, second)]
+    inner, counts, found = DifixNetwork.latents_of, list[int](), list[list[float]]()
+    monkeypatch.setattr(DifixNetwork, "latents_of", lambda self, views: calls.append(1) or inner(self, views))  # type: ignore[func-returns-value]
+    learners = [DifixLearner(base_network(base, 1), params(losses={"lpips": 0, "gram": 0}), 3, FACTS) for _ in range(2)]
+    learners[1].references = KeptLatents(limit=0)
+    for learner in learners:
+        calls = list[int]()
+        found.append([learner.step(number, pairs) for number in range(1, 5)])
+        counts.append(len(calls))
+    assert found[0] == found[1]
+    for name, value in learners[0].mean.state_dict().items():
+        assert value.equal(learners[1].mean.state_dict()[name]), name
+    assert counts == [2, 8]
+
+
+def test_views_that_were_encoded_before_are_seen_as_if_they_came_along(base: Path) -> None:
+    network = base_network(base, 1)
+    views = torch.stack([torch.from_numpy(picture(seed).transpose(2, 0, 1).copy()) for seed in (0, 50, 51)])[None]
+    with torch.no_grad():
+        together = network(views)
+        apart = network(views[:, :1], network.latents_of(views[:, 1:]))
+        other = network(views[:, :1], network.latents_of(views[:, 1:].flip(-1)))
+    torch.testing.assert_close(apart, together, rtol=0, atol=1e-5)
+    assert float((other - together).abs().max()) > 1e-3
+
+
+def test_kept_latents_are_bounded() -> None:
+    kept, latents = KeptLatents(limit=100), torch.zeros(10)
+    keys = [(Path(name), False, (8, 8)) for name in "abc"]
+    for key in keys:
+        kept.keep(key, latents)
+        kept.keep(key, latents)
+    assert [key in kept for key in keys] == [True, True, False]
+    assert kept[keys[0]] is latents
 
 
 def test_long_runs_on_a_gpu_are_compiled() -> None:

@@ -86,24 +86,36 @@ class DifixNetwork(nn.Module):
         kept = float((1 - betas).cumprod(0)[TIMESTEP])
         self._signal, self._noise = math.sqrt(kept), math.sqrt(1 - kept)
 
-    def forward(self, views: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) the first view without artefacts, not clipped; views (B, V, 3, H, W), all in [0, 1].
+    def forward(self, views: torch.Tensor, further: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, 3, H, W) the first view without artefacts, not clipped.
 
         Sides have to be multiples of :meth:`multiple`.
+
+        Args:
+            views: (B, V, 3, H, W), all in [0, 1].
+            further: (B, V', 4, h, w) views that :meth:`latents_of` encoded before.
         """
-        batch, count = views.shape[:2]
-        pictures = views.flatten(0, 1) * 2 - 1
+        batch, encoded = views.shape[:2]
         with torch.no_grad():
-            latents, kept = self._encoded(pictures)
+            latents, kept = self._encoded(views.flatten(0, 1) * 2 - 1)
+        count = encoded
+        if further is not None:
+            latents = torch.cat([latents.view(batch, encoded, *latents.shape[1:]), further], dim=1).flatten(0, 1)
+            count += further.shape[1]
         for processor in self._attention:
             processor.views = count
         prompt = self.prompt.expand(batch * count, -1, -1)
         noise = self.unet(latents, TIMESTEP, encoder_hidden_states=prompt, return_dict=False)[0]
         clean = (latents - self._noise * noise) / self._signal
         # The decoder handles images independently, so the reference need not be decoded.
-        first = slice(None, None, count)
-        decoded = self._decoded(clean[first], [each[first] for each in kept])
+        decoded = self._decoded(clean[::count], [each[::encoded] for each in kept])
         return (decoded + 1) / 2
+
+    @torch.no_grad()
+    def latents_of(self, views: torch.Tensor) -> torch.Tensor:
+        """(B, V, 4, h, w) of views (B, V, 3, H, W). They stay the same in training: the encoder is frozen."""
+        latents, _ = self._encoded(views.flatten(0, 1) * 2 - 1)
+        return latents.view(*views.shape[:2], *latents.shape[1:])
 
     def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
         """Compiles the U-Net and both halves of the autoencoder, but not copies of it; see :func:`compile_network`."""
