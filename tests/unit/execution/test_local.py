@@ -157,7 +157,8 @@ def test_verdicts_are_those_of_the_pod_failure_policy(code: int, attempt: int, e
 
 
 @pytest.mark.parametrize(
-    ("code", "text"), [(-9, "killed by SIGKILL"), (137, "killed by SIGKILL"), (21, "cannot go on"), (3, "exit code 3")]
+    ("code", "text"),
+    [(-9, "killed by SIGKILL"), (137, "killed by SIGKILL"), (21, "cannot continue"), (3, "exit code 3")],
 )
 def test_exit_codes_are_explained(code: int, text: str) -> None:
     assert text in explanation(code)
