@@ -139,20 +139,20 @@ def linear_from_bytes(srgb: Bytes) -> Floats:
 
 def linear_from_unit(srgb: Floats) -> Floats:
     """sRGB values in [0, 1] of any shape to linear light, by table."""
-    return _linear_of_steps()[_step(srgb)]
+    return _looked_up(srgb, _linear_of_steps())
 
 
 def bytes_from_linear(linear: Floats) -> Bytes:
     """Linear light of any shape to clipped sRGB bytes, by table."""
-    return _bytes_of_steps()[_step(linear)]
+    return _looked_up(linear, _bytes_of_steps())
 
 
-def _step(values: Floats) -> NDArray[np.uint16]:
-    """Index of the nearest table entry for each value, clipped."""
+def _looked_up(values: Floats, table: NDArray[Any]) -> NDArray[Any]:
+    """The nearest of the table's _STEPS + 1 entries for each value, clipped."""
     # Reshape to one channel, because OpenCV would scale only the first channel.
     plane = values.reshape(len(values), -1)
-    scaled = cv2.multiply(plane, float(_STEPS), dtype=cv2.CV_16U)  # type: ignore[call-overload]
-    return np.asarray(scaled, np.uint16).reshape(values.shape)
+    steps = cv2.multiply(plane, float(_STEPS), dtype=cv2.CV_16U)  # type: ignore[call-overload]
+    return cv2.LUT(steps, table).reshape(values.shape)
 
 
 def _decoded(path: Path) -> NDArray[np.uint8]:

@@ -104,3 +104,12 @@ def test_tables_of_the_curve_are_the_curve() -> None:
     assert np.abs(linear_from_unit(values) - linear_from_srgb(values)).max() < 3e-5
     assert difference(bytes_from_linear(values), uint8_from_unit(srgb_from_linear(values))).max() <= 1
     assert (bytes_from_linear(np.array([[[-1, 0.5, 2]]], np.float32))[0, 0] == [0, 188, 255]).all()
+
+
+@pytest.mark.parametrize("shape", [(65536,), (256, 256), (65536, 1), (128, 128, 4), (8, 16, 32, 16)])
+def test_every_entry_of_the_tables_is_found_in_arrays_of_any_shape(shape: tuple[int, ...]) -> None:
+    steps = np.arange(65536, dtype=np.float32) / np.float32(65535)
+    levels, linear = bytes_from_linear(steps.reshape(shape)), linear_from_unit(steps.reshape(shape))
+    assert (levels.dtype, linear.dtype) == (np.uint8, np.float32)
+    np.testing.assert_array_equal(levels, uint8_from_unit(srgb_from_linear(steps)).reshape(shape))
+    np.testing.assert_array_equal(linear, linear_from_srgb(steps).reshape(shape))

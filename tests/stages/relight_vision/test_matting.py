@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import astronaut
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.matting import refine_matte, separate
+from scenewright_stages.vision.matting import kernels, refine_matte, separate
+from scenewright_stages.vision.matting.guided import guided_smooth
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +41,50 @@ def test_a_shifted_mask_becomes_the_matte_of_the_edge(side: int) -> None:
 def test_no_radius_is_the_mask_itself() -> None:
     image, alpha, _, _ = _scene()
     np.testing.assert_array_equal(refine_matte(image, alpha > 0.5, 0), (alpha > 0.5).astype(np.float32))
+
+
+def test_the_guided_filter_is_the_least_squares_fit_of_every_window_of_a_portrait() -> None:
+    guide = cv2.resize(astronaut.photograph(), (64, 64), interpolation=cv2.INTER_AREA)
+    target = cv2.resize(astronaut.outline().astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+    for window, regularity in ((3, 2e-4), (9, 2e-4), (4, 9e-4)):
+        smooth, fitted = (made(guide, target, window, regularity) for made in (guided_smooth, _fitted))
+        difference = np.abs(smooth - fitted)
+        print(f"window {window}: mean difference {difference.mean():.1e}, largest {difference.max():.1e}")
+        assert difference.max() < 1e-3, "a quarter of an 8-bit level"
+
+
+def _fitted(guide: Floats, target: Floats, window: int, regularity: float) -> Floats:
+    """The guided filter (He et al. 2010) as its equations say, in float64."""
+
+    def windows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(h, w, channels, pixels): the values in the window around every pixel, mirrored at the border."""
+        padded = np.pad(values, ((window, window), (window, window), (0, 0)), mode="reflect")
+        seen = np.lib.stride_tricks.sliding_window_view(padded, (2 * window + 1, 2 * window + 1), axis=(0, 1))
+        return seen.reshape(*values.shape, -1)
+
+    colours, covers = windows(guide.astype(np.float64)), windows(target.astype(np.float64)[..., None])
+    apart = colours - colours.mean(axis=-1, keepdims=True)
+    covariance = apart @ apart.swapaxes(-1, -2) / colours.shape[-1] + regularity * np.eye(3)
+    slopes = np.linalg.solve(covariance, (apart * covers).mean(axis=-1)[..., None])[..., 0]
+    offset = covers.mean(axis=-1)[..., 0] - (slopes * colours.mean(axis=-1)).sum(axis=-1)
+    mean = windows(np.dstack([slopes, offset])).mean(axis=-1)
+    return np.clip((mean[..., :3] * guide).sum(axis=-1) + mean[..., 3], 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("side_of_outline", [0, 1])
+def test_a_window_on_one_side_of_the_outline_has_no_slope_at_all(side_of_outline: int) -> None:
+    guide = np.random.default_rng(3).random((40, 50, 3), np.float32)
+    target = np.full((40, 50), side_of_outline, np.float32)
+    means = [cv2.blur(each, (7, 7)) for each in kernels.moments(guide, target)]
+    solved = kernels.solve(*means, np.float32(2e-4))
+    assert (solved == np.array([0, 0, 0, side_of_outline], np.float32)).all()
+
+
+def test_the_moments_are_contiguous_images_that_opencv_filters_without_copying_them() -> None:
+    guide = np.random.default_rng(3).random((40, 50, 3), np.float32)
+    found = kernels.moments(guide, guide[..., 0].copy())
+    assert [each.shape for each in found] == [(40, 50, 4)] * 3 + [(40, 50)]
+    assert all(each.flags.c_contiguous for each in found)
 
 
 @pytest.mark.parametrize("side", [240, 720])

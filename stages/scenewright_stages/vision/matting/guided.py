@@ -84,9 +84,8 @@ def _applied(guide: Float32Array, coefficients: Float32Array, certain: np.float3
 def _coefficients(guide: Float32Array, target: Float32Array, window: int, regularity: float) -> Float32Array:
     """(h, w, 4) smoothed slope per channel and offset of the matte as a function of the colour."""
     kernel = (2 * window + 1, 2 * window + 1)
-    moments = kernels.moments(guide, target)
-    means = [cv2.blur(moments[..., first : first + 4], kernel) for first in range(0, moments.shape[2], 4)]
-    solved = kernels.solve(np.concatenate(means, axis=2), np.float32(regularity))
+    colour, squares, mixed, last = (cv2.blur(each, kernel) for each in kernels.moments(guide, target))
+    solved = kernels.solve(colour, squares, mixed, last, np.float32(regularity))
     smooth: Float32Array = cv2.blur(solved, kernel)
     return smooth
 

@@ -9,49 +9,58 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def moments(guide, target):
-    """(h, w, 16) float32: colour, its products, target and target times colour; the rest is padding.
+    """Colour, its products, target and target times colour: three (h, w, 4) and one (h, w), all float32.
 
-    Order: r g b t | rr rg rb gg | gb bb tr tg | tb 0 0 0.
+    Order: r g b t, rr rg rb gg, gb bb tr tg, and tb. Each array is contiguous: OpenCV copies slices of a larger one
+    before it filters them, which takes longer than the filter.
     """
     height, width = target.shape
-    result = np.zeros((height, width, 16), np.float32)
+    colour, squares = np.empty((height, width, 4), np.float32), np.empty((height, width, 4), np.float32)
+    mixed, last = np.empty((height, width, 4), np.float32), np.empty((height, width), np.float32)
     for row in range(height):
         for column in range(width):
             red, green, blue = guide[row, column, 0], guide[row, column, 1], guide[row, column, 2]
             value = target[row, column]
-            out = result[row, column]
+            out = colour[row, column]
             out[0], out[1], out[2], out[3] = red, green, blue, value
-            out[4], out[5], out[6], out[7] = red * red, red * green, red * blue, green * green
-            out[8], out[9], out[10], out[11] = green * blue, blue * blue, value * red, value * green
-            out[12] = value * blue
-    return result
+            out = squares[row, column]
+            out[0], out[1], out[2], out[3] = red * red, red * green, red * blue, green * green
+            out = mixed[row, column]
+            out[0], out[1], out[2], out[3] = green * blue, blue * blue, value * red, value * green
+            last[row, column] = value * blue
+    return colour, squares, mixed, last
 
 
 @njit(cache=True, nogil=True)
-def solve(means, regularity):
+def solve(colour, squares, mixed, last, regularity):
     """(h, w, 4) slopes and offset of the least squares fit in every window, from the means of `moments`."""
-    height, width = means.shape[:2]
+    height, width = last.shape
     result = np.empty((height, width, 4), np.float32)
+    zero = np.float32(0.0)
     for row in range(height):
         for column in range(width):
-            mean = means[row, column]
+            mean, more, rest = colour[row, column], squares[row, column], mixed[row, column]
             red, green, blue, value = mean[0], mean[1], mean[2], mean[3]
-            a = mean[4] - red * red + regularity
-            b = mean[5] - red * green
-            c = mean[6] - red * blue
-            d = mean[7] - green * green + regularity
-            e = mean[8] - green * blue
-            f = mean[9] - blue * blue + regularity
-            x = mean[10] - value * red
-            y = mean[11] - value * green
-            z = mean[12] - value * blue
+            x = rest[2] - value * red
+            y = rest[3] - value * green
+            z = last[row, column] - value * blue
+            out = result[row, column]
+            if x == zero and y == zero and z == zero:
+                # Most windows see only one side of the outline.
+                out[0], out[1], out[2], out[3] = zero, zero, zero, value
+                continue
+            a = more[0] - red * red + regularity
+            b = more[1] - red * green
+            c = more[2] - red * blue
+            d = more[3] - green * green + regularity
+            e = rest[0] - green * blue
+            f = rest[1] - blue * blue + regularity
             aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
             dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
             scale = np.float32(1.0) / (a * aa + b * bb + c * cc)
             first = (aa * x + bb * y + cc * z) * scale
             second = (bb * x + dd * y + ee * z) * scale
             third = (cc * x + ee * y + ff * z) * scale
-            out = result[row, column]
             out[0], out[1], out[2] = first, second, third
             out[3] = value - first * red - second * green - third * blue
     return result
