@@ -7,13 +7,26 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.execution.published import local_path
 from scenewright.planning.problems import Problem, SpecError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Arguments = ParamSpec("Arguments")
+_WIDTH_OF_PIPES = 200
+"""Columns of a table in a pipe: nothing that a script reads is folded."""
+
+
+def table_console() -> Console:
+    """Prints tables: as wide as the terminal, or wide enough in a pipe."""
+    # Imported late: it takes a tenth of the start of a command.
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 
 
 def duration(seconds: float) -> str:

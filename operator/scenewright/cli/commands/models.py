@@ -7,7 +7,7 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from scenewright.cli.texts import print_json, print_problems, size
+from scenewright.cli.texts import print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.backends import registry
@@ -19,7 +19,6 @@ from scenewright_stages.contract.backends import BackendFacts, Weights, licence_
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDTH_OF_PIPES = 160
 PROMPTED_WEIGHTS = {FLUX_FILL.id: FLUX_FILL}
 """Weights that need no text encoders once the embedding of the empty prompt is stored with them."""
 
@@ -114,10 +113,9 @@ def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
+    console = table_console()
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("backend and weights", overflow="fold")
     for name in ("licence", "size", "state"):

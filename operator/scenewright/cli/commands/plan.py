@@ -10,14 +10,13 @@ from typing import Any
 
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, duration, print_json, print_problems, refusing
+from scenewright.cli.texts import count, duration, print_json, print_problems, refusing, table_console
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import local_path, resolved_from
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
 
-WIDTH_OF_PIPES = 160
 WAITS = "WaitingForDependency"
 _WITHOUT_LAB = (
     "made without the defaults of a lab, which this machine cannot see: in a cluster, values that the manifest leaves "
@@ -88,10 +87,9 @@ def _stage_json(plan: Plan, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
+    console = table_console()
     refused = f", {len(found['rejected'])} refused" if found["rejected"] else ""
     console.print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {count(found['samples'], 'sample')}{refused}")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))

@@ -11,10 +11,9 @@ from typing import Any
 
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
-from scenewright.cli.texts import print_json, refusing
+from scenewright.cli.texts import print_json, refusing, table_console
 
 SECONDS_BETWEEN_LISTS = 3.0
-WIDTH_OF_PIPES = 200
 
 
 @refusing
@@ -93,12 +92,11 @@ def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool
             document = {"objects": [summary(raw) for raw in found]}
             print(json.dumps(document, ensure_ascii=False), flush=True) if watch else print_json(document)
         return 0
-    from rich.console import Console
     from rich.live import Live
 
     from scenewright.cli.cluster.pictures import overview
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
+    console = table_console()
     nothing = f"no objects in {'the cluster' if all_namespaces else f'namespace {cluster.namespace}'}"
     views = ([_view(raw) for raw in found] for found in lists)
     tables = (overview(each, all_namespaces, console.width) if each else nothing for each in views)
