@@ -115,7 +115,9 @@ class Job:
     def units(self) -> list[nn.Module]:
         """The modules with weights of zeros, ready to be compiled by their first calls."""
         torch.set_num_threads(self.threads)
-        torch.set_float32_matmul_precision(self.precision)
+        # Even the default, once set, is another key in the compiler's cache.
+        if torch.get_float32_matmul_precision() != self.precision:
+            torch.set_float32_matmul_precision(self.precision)
         if self.gpu_share is not None:
             torch.cuda.set_per_process_memory_fraction(self.gpu_share, self.device)
         # The folder of the cache is in the environment.
