@@ -6,8 +6,8 @@
 The cache is empty. By default the run begins eagerly, a child process compiles, and a later fill changes over.
 --in-place compiles at the first fill. Seconds count from the loaded weights. Fills run one after the other until two
 compiled ones are done or --seconds are over, all with one seed, which shows how far eager and compiled code differ.
-Each is printed on standard error as it ends. Exit code 1 if the network was never compiled, or the caches lack what the child compiled. Prints
-JSON.
+Each is printed on standard error as it ends. Exit code 1 if the network was never compiled, or the caches lack what
+the child compiled. Prints JSON.
 """
 
 from __future__ import annotations
