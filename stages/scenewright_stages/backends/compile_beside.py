@@ -50,7 +50,7 @@ _LINES_OF_A_FAILURE = 5
 def blocks_beside(transformer: Any, cache_dir: Path | None, backend: str = "inductor") -> CompileBeside:
     """Like :func:`~.acceleration.compile_blocks`, but beside the run."""
     repeated = [module for module in transformer.modules() if type(module).__name__ in transformer._repeated_blocks]
-    units = list({type(module): module for module in reversed(repeated)}.values())
+    units = list({type(module): module for module in reversed(repeated)}.values())[::-1]
     options = {"backend": backend, **BLOCK_OPTIONS}
     return CompileBeside(units, options, lambda: compile_blocks(transformer, cache_dir, backend), cache_dir)
 

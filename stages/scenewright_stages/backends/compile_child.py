@@ -15,7 +15,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +142,23 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-@torch.no_grad()
 def _with_zeros(stored: bytes, device: str) -> nn.Module:
     # Only the parent's own modules are loaded.
     module: nn.Module = torch.load(io.BytesIO(stored), weights_only=False)
-    module.to_empty(device=device)
-    for tensor in (*module.parameters(), *module.buffers()):
-        tensor.zero_()
+    made: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        tensors: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for held in tensors:
+            for name, tensor in held.items():
+                if tensor is not None:
+                    held[name] = made.setdefault(id(tensor), _zeros_like(tensor, device))
     return module
+
+
+def _zeros_like(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    # Not `to_empty`, which changes the strides of dimensions of size 1, and with them the key in the compiler's cache.
+    zeros = replace(TensorFacts.of(tensor), device=device, requires_grad=False).zeros()
+    return nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros
 
 
 def as_line(request: Path | CallFacts) -> bytes:
