@@ -44,7 +44,7 @@ NOTE = "The network ran eagerly, at least at first, because its code was still b
 _MOST_CALLS = 16
 # The parent has not reached its peak yet when the child starts.
 _SHARE_OF_FREE_MEMORY = 0.25
-_LINES_OF_A_FAILURE = 5
+_LINES_OF_A_FAILURE = 3
 
 
 def blocks_beside(transformer: Any, cache_dir: Path | None, backend: str = "inductor") -> CompileBeside:

@@ -14,6 +14,7 @@ import pickle
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,11 +175,18 @@ def main() -> None:
     os.dup2(2, 1)
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    job: Job = pickle.loads(_request(lines).read_bytes())
-    units = job.units()
-    while True:
-        _request(lines).call(units)
-        os.write(answers, DONE)
+    try:
+        job: Job = pickle.loads(_request(lines).read_bytes())
+        units = job.units()
+        while True:
+            _request(lines).call(units)
+            os.write(answers, DONE)
+    except Exception as problem:
+        traceback.print_exc()
+        # Dynamo's messages end with advice. Their first line says what happened.
+        print(f"{type(problem).__name__}: {str(problem).partition(chr(10))[0]}", file=sys.stderr, flush=True)
+        # A normal exit would crash on the thread that holds standard input.
+        os._exit(1)
 
 
 def _read(lines: queue.SimpleQueue[bytes]) -> None:
