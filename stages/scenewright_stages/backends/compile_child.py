@@ -31,6 +31,7 @@ DONE = b"."
 COMMAND = (sys.executable, "-c", f"from {__name__} import main; main()")
 # Lower than the parent, which computes samples, but above an idle process.
 _NICENESS = 10
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,9 @@ def main() -> None:
             os.write(answers, DONE)
     except Exception as problem:
         traceback.print_exc()
-        # Dynamo's messages end with advice. Their first line says what happened.
-        print(f"{type(problem).__name__}: {str(problem).partition(chr(10))[0]}", file=sys.stderr, flush=True)
+        # On one line: the parent tells the last ones, and Dynamo's messages end with advice.
+        message = " ".join(str(problem).split())[:_LONGEST_MESSAGE]
+        print(f"{type(problem).__name__}: {message}", file=sys.stderr, flush=True)
         # A normal exit would crash on the thread that holds standard input.
         os._exit(1)
 
