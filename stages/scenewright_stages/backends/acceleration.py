@@ -155,10 +155,11 @@ def compile_function(
     return torch.compile(function, backend=backend, dynamic=False)
 
 
-def prepare_compiler(cache_dir: Path | None) -> Path | None:
-    """Sets the compiler's limits and, with a model cache, its folder, which is returned if it is writable."""
+def prepare_compiler(cache_dir: Path | None) -> None:
+    """Sets the compiler's limits, and with a model cache its folder."""
+    if cache_dir is not None:
+        keep_compile_cache(cache_dir)
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILE_LIMIT)
-    return None if cache_dir is None else keep_compile_cache(cache_dir)
 
 
 def replay_steps(transformer: nn.Module) -> ReplayedCalls:
@@ -184,7 +185,7 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
     # Imported late: it loads the compiler.
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    folder = cache_dir / "compiled" / _toolchain()
+    folder = cache_dir / "compiled" / toolchain()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -197,7 +198,7 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
     return folder
 
 
-def _toolchain() -> str:
+def toolchain() -> str:
     """Identifies the toolchain: compiled code is valid only for one PyTorch version and one kind of device."""
     if not torch.cuda.is_available():
         return f"torch-{torch.__version__}-cpu"

@@ -33,6 +33,7 @@ from scenewright_stages.backends.acceleration import (
     compile_blocks,
     compile_network,
     prepare_compiler,
+    toolchain,
 )
 from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.compile_child import COMMAND, CallFacts, Job, as_line, without_weights
@@ -86,7 +87,7 @@ class CompileBeside:
         cache_dir: Path | None,
     ) -> None:
         self._units, self._options, self._compile_in_place = tuple(units), options, compile_in_place
-        self._folder = prepare_compiler(cache_dir)
+        prepare_compiler(cache_dir)
         # Before anything hooks into them.
         self._modules = tuple(without_weights(unit) for unit in units)
         self._description = _description(units, options)
@@ -144,7 +145,7 @@ class CompileBeside:
     def _begin(self, call: CallFacts) -> None:
         self._begun = True
         self._marker = self._marker_of(call)
-        if self._marker is not None and self._marker.exists():
+        if self._marker.exists():
             self.compiled = True
             self._compile_in_place()
             return
@@ -185,12 +186,12 @@ class CompileBeside:
             hook.remove()
         self._hooks.clear()
 
-    def _marker_of(self, call: CallFacts) -> Path | None:
+    def _marker_of(self, call: CallFacts) -> Path:
         """The file that says that the cache has the code of a process that begins with this call."""
-        if self._folder is None:
-            return None
-        digest = hashlib.sha256(f"{self._description} {call}".encode()).hexdigest()
-        return self._folder / "begins" / f"{digest[:32]}.json"
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+        digest = hashlib.sha256(f"{toolchain()} {self._description} {call}".encode()).hexdigest()
+        return Path(cache_dir()) / "begins" / f"{digest[:32]}.json"
 
     def _mark(self) -> None:
         if self._marker is None:

@@ -35,6 +35,15 @@ from scenewright_stages.backends.novel_views.interface import NOVEL_VIEWS
 from scenewright_stages.backends.novel_views.seva.engine import SevaViews
 from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 
+
+@pytest.fixture(autouse=True)
+def compile_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one, set as a Pod's environment sets it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "compiled" / "triton"))
+    return tmp_path / "compiled"
+
+
 RECORD = BackendRecord("inpaint", "tiny", "model", notes="Invented.")
 
 
@@ -146,9 +155,9 @@ def test_the_parent_compiles_in_the_order_of_the_child(network: nn.Module, child
 
 @torch.no_grad()
 def test_if_the_child_fails_it_is_said_once_and_the_network_compiled_here(
-    network: nn.Module, children: list[FakeChild], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    network: nn.Module, children: list[FakeChild], capsys: pytest.CaptureFixture[str], compile_cache: Path
 ) -> None:
-    beside = network_beside(network, tmp_path, backend="eager")
+    beside = network_beside(network, None, backend="eager")
     called = beside.wrap(network)
     called(PICTURES)
     children[0].is_failed = True
@@ -157,7 +166,7 @@ def test_if_the_child_fails_it_is_said_once_and_the_network_compiled_here(
         called(PICTURES)
     assert is_compiled(network)
     assert capsys.readouterr().out.count("OutOfMemoryError: 3 GiB") == 1
-    assert len(list(tmp_path.rglob("begins/*.json"))) == 1
+    assert len(list(compile_cache.glob("begins/*.json"))) == 1
 
 
 @torch.no_grad()
@@ -373,10 +382,8 @@ def test_a_child_that_cannot_call_the_network_says_why(beside_process: CompileBe
 
 
 @pytest.mark.slow
-def test_the_parent_finds_all_that_the_child_compiled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parent_finds_all_that_the_child_compiled(cache: Path) -> None:
     """FLUX by inductor: no miss in either of its caches. A second process then begins compiled."""
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        monkeypatch.setenv(name, str(cache / "compiled"))
     torch._dynamo.reset()
     counters.clear()
     inpainter = load_flux(cache)
