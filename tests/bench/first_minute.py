@@ -44,12 +44,16 @@ def measured(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
     def seconds() -> float:
         return round(time.perf_counter() - loaded, 2)
 
+    most, before = {"main": 0.0, "gpu": 0.0}, _gpu_of_others()
     while True:
         begin = seconds()
         pictures.append(inpainter.fill(*request, seed=7))
         _synchronise()
         compiled = beside is None or beside.compiled
         fills.append({"begun": begin, "seconds": round(seconds() - begin, 2), "compiled": compiled})
+        if beside is not None and beside._child is not None:
+            most["main"] = max(most["main"], _main_memory(beside._child._process.pid))
+            most["gpu"] = max(most["gpu"], _gpu_of_others() - before)
         print(fills[-1], file=sys.stderr, flush=True)
         kinds = [fill["compiled"] for fill in fills]
         if kinds.count(True) >= _COMPILED_FILLS or seconds() > options.seconds:
@@ -75,9 +79,24 @@ def measured(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
         "difference_between_kinds": float(np.abs(eager[0] - fast[-1]).max()) if eager and fast else None,
         "difference_within_kinds": max(float(np.abs(each - kind[0]).max()) for kind in (eager, fast) for each in kind),
         "peak_gib": 0.0 if options.tiny else round(torch.cuda.max_memory_allocated() / 2**30, 2),
+        "child_gib": {kind: round(most[kind], 2) for kind in most},
         "graphs": counters["stats"]["unique_graphs"],
         "caches": {name: count for name, count in found.items() if "cache" in name},
     }
+
+
+def _main_memory(process: int) -> float:
+    """GiB that the process itself has had at most, without its own processes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
+
+
+def _gpu_of_others() -> float:
+    """GiB of the GPU that this process's tensors do not hold."""
+    if not torch.cuda.is_available():
+        return 0.0
+    free, total = torch.cuda.mem_get_info()
+    return (total - free - torch.cuda.memory_reserved()) / 2**30
 
 
 def _synchronise() -> None:
