@@ -28,7 +28,8 @@ from scenewright_stages.backends.acceleration import prepare_compiler
 
 DONE = b"."
 """The answer to a request."""
-COMMAND = (sys.executable, "-c", f"from {__name__} import main; main()")
+# `-P`: no module of the current folder.
+COMMAND = (sys.executable, "-P", "-c", f"from {__name__} import main; main()")
 # Lower than the parent, which computes samples, but above an idle process.
 _NICENESS = 10
 _LONGEST_MESSAGE = 1000
