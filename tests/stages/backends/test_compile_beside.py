@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -300,15 +301,23 @@ def test_flux_changes_over_between_two_fills(
 ) -> None:
     in_eager: Callable[..., CompileBeside] = lambda *given: blocks_beside(*given, backend="eager")  # noqa: E731
     monkeypatch.setattr("scenewright_stages.backends.inpaint.flux_fill.blocks_beside", in_eager)
+    replayed: list[ReplayedCalls] = []
+    replay, forget = ReplayedCalls.__call__, Mock()
+    monkeypatch.setattr(ReplayedCalls, "forget", forget)
+    monkeypatch.setattr(ReplayedCalls, "__call__", lambda self, **given: replayed.append(self) or replay(self, **given))
     inpainter = load_flux(cache)
     assert not children
     eager = inpainter.fill(IMAGE, HOLE, seed=1)
     (child,) = children
+    assert len(replayed) == 2
+    forget.assert_not_called()
     # One call of each of two kinds of block, over two steps.
     assert [call.unit for call in child.calls] == [0, 1]
     assert NOTE in inpainter.record.notes
     child.is_finished = True
     compiled = inpainter.fill(IMAGE, HOLE, seed=1)
+    forget.assert_called_once_with()
+    assert len(replayed) == 4
     transformer = inpainter._pipeline.transformer
     assert all(map(is_compiled, (*transformer.transformer_blocks, *transformer.single_transformer_blocks)))
     assert NOTE not in inpainter.record.notes

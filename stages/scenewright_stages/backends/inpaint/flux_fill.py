@@ -250,7 +250,8 @@ def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache
         replay_steps(transformer)
         return None
     beside = blocks_beside(transformer, cache_dir)
-    transformer.forward = beside.wrap(transformer.forward, replay_steps(transformer).forget)
+    replayed = replay_steps(transformer)
+    transformer.forward = beside.wrap(replayed, replayed.forget)
     return beside
 
 
