@@ -88,8 +88,6 @@ class CompileBeside:
     ) -> None:
         self._units, self._options, self._compile_in_place = tuple(units), options, compile_in_place
         prepare_compiler(cache_dir)
-        # Before anything hooks into them.
-        self._modules = tuple(without_weights(unit) for unit in units)
         self._description = _description(units, options)
         self._forget_recordings: Callable[[], None] = lambda: None
         self._begun, self.compiled = False, False
@@ -149,7 +147,15 @@ class CompileBeside:
             self.compiled = True
             self._compile_in_place()
             return
-        self._child = _Child(self._modules, self._options, next(self._units[0].parameters()).device)
+        try:
+            # Before hooks are in them.
+            modules = tuple(without_weights(unit) for unit in self._units)
+            self._child = _Child(modules, self._options, next(self._units[0].parameters()).device)
+        except Exception as problem:
+            _say_failed(f"{type(problem).__name__}: {problem}")
+            self.compiled = True
+            self._compile_in_place()
+            return
         for number, unit in enumerate(self._units):
             self._hooks.append(unit.register_forward_pre_hook(self._watch(number), with_kwargs=True))
 
@@ -167,7 +173,7 @@ class CompileBeside:
 
     def _change_over(self, child: _Child) -> None:
         if child.failed():
-            print(f"compiling in this process, because the child process failed: {child.last_words()}", flush=True)
+            _say_failed(child.last_words())
         self._unhook()
         child.end()
         self._child = None
@@ -263,6 +269,10 @@ class _Child:
         except Exception as problem:
             # A pipe that its end closed, or an argument that cannot be sent.
             self._problem = self._problem or f"{type(problem).__name__}: {problem}"
+
+
+def _say_failed(why: str) -> None:
+    print(f"compiling in this process, because the child process failed: {why}", flush=True)
 
 
 def _memory_share(device: torch.device) -> float | None:

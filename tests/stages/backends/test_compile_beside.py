@@ -171,6 +171,20 @@ def test_if_the_child_fails_it_is_said_once_and_the_network_compiled_here(
 
 
 @torch.no_grad()
+def test_a_network_that_cannot_be_sent_is_compiled_here(
+    network: nn.Module, children: list[FakeChild], capsys: pytest.CaptureFixture[str]
+) -> None:
+    network.tells = lambda: None
+    beside = network_beside(network, None, backend="eager")
+    beside.wrap(network)(PICTURES)
+    assert beside.compiled
+    assert is_compiled(network)
+    assert not children
+    assert "pickle" in capsys.readouterr().out
+    assert beside.noted(RECORD) == RECORD
+
+
+@torch.no_grad()
 def test_with_the_code_in_the_cache_the_first_sample_is_compiled(children: list[FakeChild], tmp_path: Path) -> None:
     """Other sizes and other networks begin eagerly."""
 
