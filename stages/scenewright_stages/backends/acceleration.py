@@ -52,14 +52,13 @@ def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
 
 
 def begins_eagerly(context: ModelContext, compiled: str) -> bool:
-    """Whether a network runs eagerly until its code is compiled (see :mod:`.compile_beside`): by default on a GPU.
+    """Whether a network runs eagerly until its code is compiled (see :mod:`.compile_beside`): only where asked for.
 
     Args:
         context: its option ``begin`` decides.
         compiled: the value of ``compile``.
     """
-    default = EAGER if compiles_by_default(context.device) else COMPILED
-    return compiled != NONE and context.option(BEGIN, default) == EAGER
+    return compiled != NONE and context.option(BEGIN, COMPILED) == EAGER
 
 
 class Float8Linear(nn.Module):

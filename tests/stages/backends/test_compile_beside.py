@@ -97,16 +97,16 @@ def is_compiled(network: nn.Module) -> bool:
     return network._compiled_call_impl is not None
 
 
-def test_a_backend_begins_eagerly_on_a_gpu_unless_it_does_not_compile_or_is_told_otherwise() -> None:
+def test_a_backend_begins_eagerly_only_where_it_is_asked_for_and_compiles() -> None:
     def begins(device: str, compiled: str, **options: str) -> bool:
         return begins_eagerly(ModelContext(Path(), device, options=options), compiled)
 
-    assert begins("cuda", BLOCKS)
-    assert begins("cuda:1", NETWORK)
-    assert not begins("cuda", NONE)
-    assert not begins("cuda", BLOCKS, begin="compiled")
-    assert not begins("cpu", BLOCKS)
+    assert not begins("cuda", BLOCKS)
+    assert begins("cuda", BLOCKS, begin="eager")
+    assert begins("cuda:1", NETWORK, begin="eager")
     assert begins("cpu", BLOCKS, begin="eager")
+    assert not begins("cuda", NONE, begin="eager")
+    assert not begins("cuda", BLOCKS, begin="compiled")
 
 
 @torch.no_grad()
