@@ -58,6 +58,7 @@ def random_flux_fill(
     seed: int = 0,
     transformer: dict[str, Any] = TRANSFORMER,
     autoencoder: dict[str, Any] = AUTOENCODER,
+    beside: bool = False,
 ) -> FluxFillInpainter:
     """An ``Inpainter`` with the full-size network and random weights.
 
@@ -69,17 +70,18 @@ def random_flux_fill(
         cache_dir: where compiled kernels are kept; None = a temporary folder, so that nothing is reused.
         seed: of the weights.
         transformer, autoencoder: their configurations.
+        beside: run eagerly until a child process has compiled the blocks, unless the cache has the code.
     """
-    settings = FluxFillSettings(precision=precision, compile=compile, steps=steps)
+    settings = FluxFillSettings(precision=precision, compile=compile, beside=beside, steps=steps)
     pipeline = random_pipeline(transformer, autoencoder, device, seed)
-    place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="flux-fill-")))
+    compiling = place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="flux-fill-")))
     widths = (transformer["joint_attention_dim"], transformer["pooled_projection_dim"])
     nothing = PromptEmbeddings(torch.zeros(1, 512, widths[0]), torch.zeros(1, widths[1]))
     prompts = FluxPrompts("zeros, for random weights", None, {"": nothing})
     record = BackendRecord(
         "inpaint", "flux-fill", "model", weights_id=f"{FLUX_FILL.id} (random weights)", device=device
     )
-    return FluxFillInpainter(pipeline, prompts, settings, record)
+    return FluxFillInpainter(pipeline, prompts, settings, record, compiling)
 
 
 def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], device: str, seed: int) -> Any:

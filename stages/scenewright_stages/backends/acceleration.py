@@ -22,6 +22,12 @@ from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 BLOCKS, NETWORK, NONE = "blocks", "network", "none"
 """Values of the option ``compile``: block by block, as a whole, or not at all."""
 COMPILE = "compile"
+EAGER, COMPILED = "eager", "compiled"
+"""Values of the option ``begin``: run eagerly while a child process compiles, or compile at the first call."""
+BEGIN = "begin"
+BLOCK_OPTIONS: dict[str, Any] = {"fullgraph": True}
+NETWORK_OPTIONS: dict[str, Any] = {"dynamic": False}
+"""How ``torch.compile`` is called for blocks and for whole networks."""
 
 # The tensor cores multiply float8 in tiles of 16.
 _FLOAT8_TILE = 16
@@ -43,6 +49,16 @@ def compiles_by_default(device: str, offload: str = NONE) -> bool:
 def compile_option(context: ModelContext, how: str, offload: str = NONE) -> str:
     """The option ``compile`` of a backend: the spec's value, or else `how` if worthwhile, otherwise ``none``."""
     return str(context.option(COMPILE, how if compiles_by_default(context.device, offload) else NONE))
+
+
+def begins_eagerly(context: ModelContext, compiled: str) -> bool:
+    """Whether a network runs eagerly until its code is compiled (see :mod:`.compile_beside`): only where asked for.
+
+    Args:
+        context: its option ``begin`` decides.
+        compiled: the value of ``compile``.
+    """
+    return compiled != NONE and context.option(BEGIN, COMPILED) == EAGER
 
 
 class Float8Linear(nn.Module):
@@ -113,8 +129,8 @@ def compile_blocks(transformer: Any, cache_dir: Path | None, backend: str = "ind
         cache_dir: the model cache; None leaves PyTorch's own cache folder.
         backend: a ``torch.compile`` backend.
     """
-    _prepare(cache_dir)
-    transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+    prepare_compiler(cache_dir)
+    transformer.compile_repeated_blocks(backend=backend, **BLOCK_OPTIONS)
 
 
 def compile_network(network: ModuleT, cache_dir: Path | None, backend: str = "inductor") -> ModuleT:
@@ -124,9 +140,9 @@ def compile_network(network: ModuleT, cache_dir: Path | None, backend: str = "in
         network: its weights become channels-last.
         cache_dir, backend: as in :func:`compile_blocks`.
     """
-    _prepare(cache_dir)
+    prepare_compiler(cache_dir)
     network.to(memory_format=torch.channels_last)
-    network.compile(backend=backend, dynamic=False)
+    network.compile(backend=backend, **NETWORK_OPTIONS)
     return network
 
 
@@ -134,23 +150,26 @@ def compile_function(
     function: Callable[Arguments, Result], cache_dir: Path | None, backend: str = "inductor"
 ) -> Callable[Arguments, Result]:
     """A compiled function of tensors; arguments as in :func:`compile_blocks`."""
-    _prepare(cache_dir)
+    prepare_compiler(cache_dir)
     return torch.compile(function, backend=backend, dynamic=False)
 
 
-def _prepare(cache_dir: Path | None) -> None:
+def prepare_compiler(cache_dir: Path | None) -> None:
+    """Sets the compiler's limits, and with a model cache its folder."""
     if cache_dir is not None:
         keep_compile_cache(cache_dir)
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILE_LIMIT)
 
 
-def replay_steps(transformer: nn.Module) -> None:
+def replay_steps(transformer: nn.Module) -> ReplayedCalls:
     """Launches all kernels of a denoising step as one CUDA graph.
 
     A step launches some 1,500 kernels, which takes a slow host longer than the GPU needs. Does nothing on other
     devices.
     """
-    transformer.forward = ReplayedCalls(transformer.forward)
+    replayed = ReplayedCalls(transformer.forward)
+    transformer.forward = replayed
+    return replayed
 
 
 def keep_compile_cache(cache_dir: Path) -> Path | None:
@@ -165,7 +184,7 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
     # Imported late: it loads the compiler.
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    folder = cache_dir / "compiled" / _toolchain()
+    folder = cache_dir / "compiled" / toolchain()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -178,7 +197,7 @@ def keep_compile_cache(cache_dir: Path) -> Path | None:
     return folder
 
 
-def _toolchain() -> str:
+def toolchain() -> str:
     """Identifies the toolchain: compiled code is valid only for one PyTorch version and one kind of device."""
     if not torch.cuda.is_available():
         return f"torch-{torch.__version__}-cpu"

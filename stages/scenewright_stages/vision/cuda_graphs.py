@@ -140,6 +140,11 @@ class ReplayedCalls:
         self._keep(key, recording)
         return recording.replay(tuple(tensors.values()))
 
+    def forget(self) -> None:
+        """Frees all recordings, because `forward` launches other kernels from now on."""
+        self._recordings.clear()
+        self._pool = None
+
     def _record(self, tensors: dict[str, torch.Tensor], constants: dict[str, Any]) -> _Graph:
         # All sizes share one memory pool, because they never run at the same time.
         self._pool = self._pool or torch.cuda.graph_pool_handle()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwen
 from safetensors.torch import load_file, save_file
 from tiny_qwen_image import LORA_FILE, save_tiny_lora, save_tiny_qwen_image
 
+from scenewright_stages.backends import compile_beside
 from scenewright_stages.backends.edit import qwen_edit, qwen_instructions
 from scenewright_stages.backends.edit.interface import EDIT
 from scenewright_stages.backends.edit.lora import add_lora
@@ -148,6 +150,30 @@ def test_a_revision_of_the_cache_is_taken_and_another_is_missing(cache: Path, tm
     assert ModelPool().load(EDIT, "qwen-edit", wanted).record.revision == commit
     with pytest.raises(MissingWeights, match="main"):
         ModelPool().load(EDIT, "qwen-edit", replace(wanted, revision=None))
+
+
+def test_while_the_blocks_are_compiled_edits_and_views_are_eager(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both texts of an edit, of different lengths, are compiled."""
+    child = Mock(**{"finished.return_value": False, "failed.return_value": False})
+    monkeypatch.setattr(compile_beside, "_Child", Mock(return_value=child))
+    # Else its marker might say that there is code.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
+    eager = {"compile": "blocks", "begin": "eager"}
+    editor = _editor(cache, **eager)
+    plain = editor.edit(PHOTO, "a cup on white", seed=1)
+    asked = [call.args[0] for call in child.request.call_args_list]
+    assert [call.unit for call in asked] == [0, 0]
+    assert all(block._compiled_call_impl is None for block in editor.pipeline.transformer.transformer_blocks)
+    assert compile_beside.NOTE in editor.record.notes
+    np.testing.assert_array_equal(editor.edit(PHOTO, "a cup on white", seed=1), plain)
+    editor.release()
+    child.end.assert_called_once_with()
+    options = {"precision": "fp32", "steps": 2, **eager}
+    painter = ModelPool().load(OBJECT_VIEWS, "qwen-multicamera", ModelContext(cache, "cpu", options=options))
+    thing, alpha = PHOTO[:, :48], np.ones((48, 48), np.float32)
+    painter.views(thing, alpha, [Camera(0, 0, "medium")], 5, lambda _: None)
+    assert compile_beside.NOTE in painter.record.notes
+    painter.release()
 
 
 def test_another_kind_of_pipeline_is_refused(tmp_path: Path) -> None:

@@ -67,6 +67,6 @@ BACKENDS = (
         offload_modes=("none", "model"),
         image="diffusion",
         extra="diffusion",
-        options={"compile": ("none", "blocks"), "steps": (), "guidance": ()},
+        options={"compile": ("none", "blocks"), "begin": ("eager", "compiled"), "steps": (), "guidance": ()},
     ),
 )

@@ -22,11 +22,13 @@ import torch
 from scenewright_stages.backends.acceleration import (
     BLOCKS,
     NONE,
+    begins_eagerly,
     compile_blocks,
     compile_option,
     quantise_to_float8,
 )
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.compile_beside import CompileBeside, blocks_beside
 from scenewright_stages.backends.edit.interface import check_edit_request, check_edited
 from scenewright_stages.backends.edit.qwen_attention import use_real_rotations
 from scenewright_stages.backends.edit.qwen_instructions import AREA, Instructions, sides_of
@@ -51,6 +53,7 @@ class QwenSettings:
             Weights published in 4 bits stay in 4 bits.
         compile: ``blocks`` compiles the transformer's block once for all sixty; ``none`` runs eagerly, as weights
             published in 4 bits always do.
+        beside: compile in a child process, and run eagerly until then, unless the cache has compiled code.
         offload: ``model`` keeps only the running component on the GPU; ``none`` keeps all there.
         steps: denoising steps.
         guidance: true classifier-free guidance; at 1 or below the model runs once per step.
@@ -59,6 +62,7 @@ class QwenSettings:
 
     precision: str = "bf16"
     compile: str = NONE
+    beside: bool = False
     offload: str = "none"
     steps: int = 20
     guidance: float = 4.0
@@ -73,9 +77,11 @@ class QwenSettings:
                 together with offloading.
         """
         offload = str(context.option("offload", "none"))
+        compiled = compile_option(context, BLOCKS, offload)
         settings = cls(
             precision=str(context.option("precision", "bf16")),
-            compile=compile_option(context, BLOCKS, offload),
+            compile=compiled,
+            beside=begins_eagerly(context, compiled),
             offload=offload,
             steps=int(context.option("steps", 20)),
             guidance=float(context.option("guidance", 4.0)),
@@ -96,17 +102,36 @@ class QwenSettings:
 
 
 class QwenEditor:
-    """An ``Editor`` around a ready pipeline; handles one image at a time, from any thread."""
+    """An ``Editor`` around a ready pipeline; handles one image at a time, from any thread.
+
+    Args:
+        pipeline: in place.
+        instructions: of the same weights.
+        settings: how it runs.
+        record: of the backend.
+        beside: from :func:`place_pipeline`.
+    """
 
     def __init__(
-        self, pipeline: Any, instructions: Instructions, settings: QwenSettings, record: BackendRecord
+        self,
+        pipeline: Any,
+        instructions: Instructions,
+        settings: QwenSettings,
+        record: BackendRecord,
+        beside: CompileBeside | None = None,
     ) -> None:
         self._held: Any = pipeline
+        self._beside = beside
         self._instructions = instructions
         self._settings = settings
         self._lock = threading.Lock()
-        self.record = record
+        self._record = record
         pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def record(self) -> BackendRecord:
+        """The record, with a note on eager samples."""
+        return self._beside.noted(self._record) if self._beside else self._record
 
     def edit(
         self, srgb: FloatImage, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
@@ -115,11 +140,15 @@ class QwenEditor:
         check_edit_request(srgb, instruction)
         width, height = size or (srgb.shape[1], srgb.shape[0])
         with self._lock:
+            if self._beside:
+                self._beside.begin_sample()
             painted = self._painted(srgb, instruction, seed, sides_of(width / height, self._settings.area))
         return check_edited(_fitted(painted, width, height))
 
     def release(self) -> None:
         """Frees the model's memory."""
+        if self._beside:
+            self._beside.release()
         self._held = None
         self._instructions.release()
         free_memory()
@@ -177,9 +206,9 @@ def load_qwen_edit(request: LoadRequest) -> QwenEditor:
     """
     settings = QwenSettings.from_context(request.context, request.facts.name)
     pipeline = load_pipeline(request.folder, settings, request.context.device)
-    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
+    beside = place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     record = replace(request.record, precision=precision_of(pipeline, settings))
-    return QwenEditor(pipeline, Instructions(request.folder), settings, record)
+    return QwenEditor(pipeline, Instructions(request.folder), settings, record, beside)
 
 
 def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
@@ -212,17 +241,28 @@ def load_pipeline(folder: Path, settings: QwenSettings, device: str) -> Any:
     )
 
 
-def place_pipeline(pipeline: Any, settings: QwenSettings, device: str, cache_dir: Path) -> None:
-    """Quantises the transformer, moves everything to the device and compiles, in place."""
+def place_pipeline(pipeline: Any, settings: QwenSettings, device: str, cache_dir: Path) -> CompileBeside | None:
+    """Quantises the transformer, moves everything to the device and compiles, in place.
+
+    Returns:
+        What compiles it, if that happens beside the run.
+    """
     if settings.precision == "fp8":
         quantise_to_float8(pipeline.transformer, device)
     if settings.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif getattr(pipeline, "hf_device_map", None) is None:
         pipeline.to(device)
-    if settings.compile == BLOCKS and not _in_four_bits(pipeline):
-        use_real_rotations(pipeline.transformer)
-        compile_blocks(pipeline.transformer, cache_dir)
+    if settings.compile != BLOCKS or _in_four_bits(pipeline):
+        return None
+    transformer = pipeline.transformer
+    use_real_rotations(transformer)
+    if not settings.beside:
+        compile_blocks(transformer, cache_dir)
+        return None
+    beside = blocks_beside(transformer, cache_dir)
+    transformer.forward = beside.wrap(transformer.forward)
+    return beside
 
 
 def precision_of(pipeline: Any, settings: QwenSettings) -> str:

@@ -75,7 +75,7 @@ def _flux_fill(capability: str) -> BackendFacts:
         offload_modes=("none", "model"),
         image="diffusion",
         extra="diffusion",
-        options={"compile": ("none", "blocks"), "steps": (), "guidance": ()},
+        options={"compile": ("none", "blocks"), "begin": ("eager", "compiled"), "steps": (), "guidance": ()},
     )
 
 

@@ -17,12 +17,14 @@ import torch
 from scenewright_stages.backends.acceleration import (
     BLOCKS,
     NONE,
+    begins_eagerly,
     compile_blocks,
     compile_option,
     quantise_to_float8,
     replay_steps,
 )
 from scenewright_stages.backends.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.compile_beside import CompileBeside, blocks_beside
 from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, load_prompts
 from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
@@ -42,6 +44,7 @@ class FluxFillSettings:
         precision: ``bf16``; ``fp8`` = float8 weights and dynamically quantised activations in the transformer
             (Hopper or newer), the rest bf16; ``fp32`` for tests.
         compile: ``blocks`` compiles each kind of transformer block once and replays whole steps; ``none`` runs eagerly.
+        beside: compile in a child process, and run eagerly until then, unless the cache has compiled code.
         offload: ``model`` keeps only the running component on the GPU; ``none`` keeps all there.
         steps: denoising steps.
         guidance: distilled guidance scale.
@@ -49,6 +52,7 @@ class FluxFillSettings:
 
     precision: str = "bf16"
     compile: str = BLOCKS
+    beside: bool = False
     offload: str = "none"
     steps: int = 25
     guidance: float = 30.0
@@ -62,9 +66,11 @@ class FluxFillSettings:
         """
         on_gpu = context.device != "cpu"
         offload = str(context.option("offload", "none"))
+        compiled = compile_option(context, BLOCKS, offload)
         settings = cls(
             precision=str(context.option("precision", "bf16")),
-            compile=compile_option(context, BLOCKS, offload),
+            compile=compiled,
+            beside=begins_eagerly(context, compiled),
             offload=offload,
             steps=int(context.option("steps", 25)),
             guidance=float(context.option("guidance", 30.0)),
@@ -85,10 +91,26 @@ class FluxFillSettings:
 
 
 class FluxFillInpainter:
-    """An ``Inpainter`` around a ready ``FluxFillPipeline``; runs one fill at a time."""
+    """An ``Inpainter`` around a ready ``FluxFillPipeline``; runs one fill at a time.
 
-    def __init__(self, pipeline: Any, prompts: FluxPrompts, settings: FluxFillSettings, record: BackendRecord) -> None:
+    Args:
+        pipeline: in place.
+        prompts: of the same weights.
+        settings: how it runs.
+        record: of the backend.
+        beside: from :func:`place_pipeline`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        prompts: FluxPrompts,
+        settings: FluxFillSettings,
+        record: BackendRecord,
+        beside: CompileBeside | None = None,
+    ) -> None:
         self._held: Any = pipeline
+        self._beside = beside
         self._prompts = prompts
         self._settings = settings
         self._record = replace(record, precision=settings.precision)
@@ -98,8 +120,9 @@ class FluxFillInpainter:
 
     @property
     def record(self) -> BackendRecord:
-        """The record, with a note on the source of the text conditioning."""
-        return replace(self._record, notes=f"{self._record.notes} Text conditioning: {self._prompts.origin}.")
+        """The record, with notes on the source of the text conditioning and on eager samples."""
+        record = replace(self._record, notes=f"{self._record.notes} Text conditioning: {self._prompts.origin}.")
+        return self._beside.noted(record) if self._beside else record
 
     def fill(
         self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
@@ -112,11 +135,15 @@ class FluxFillInpainter:
         height, width = hole.shape
         guidance = (guide.guidance if guide is not None else 0.0) or self._settings.guidance
         with self._lock:
+            if self._beside:
+                self._beside.begin_sample()
             filled = self._sample(padded, padded_hole, prompt, seed, guidance)
         return paste_known(filled[:height, :width], srgb, hole)
 
     def release(self) -> None:
         """Frees the model's memory."""
+        if self._beside:
+            self._beside.release()
         self._held = None
         free_memory()
 
@@ -192,7 +219,7 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
     """
     settings = FluxFillSettings.from_context(request.context)
     pipeline = _load_pipeline(request.folder, settings)
-    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
+    beside = place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     prompts = load_prompts(
         request.folder,
         request.record.weights_id,
@@ -200,20 +227,32 @@ def load_flux_fill(request: LoadRequest) -> FluxFillInpainter:
         device=request.context.device,
         dtype=torch_dtype(settings.precision),
     )
-    return FluxFillInpainter(pipeline, prompts, settings, request.record)
+    return FluxFillInpainter(pipeline, prompts, settings, request.record, beside)
 
 
-def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache_dir: Path) -> None:
-    """Quantises the transformer, moves everything to the device and compiles, in place."""
+def place_pipeline(pipeline: Any, settings: FluxFillSettings, device: str, cache_dir: Path) -> CompileBeside | None:
+    """Quantises the transformer, moves everything to the device and compiles, in place.
+
+    Returns:
+        What compiles it, if that happens beside the run.
+    """
     if settings.precision == "fp8":
         quantise_to_float8(pipeline.transformer, device)
     if settings.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-    if settings.compile == BLOCKS:
-        compile_blocks(pipeline.transformer, cache_dir)
-        replay_steps(pipeline.transformer)
+    if settings.compile != BLOCKS:
+        return None
+    transformer = pipeline.transformer
+    if not settings.beside:
+        compile_blocks(transformer, cache_dir)
+        replay_steps(transformer)
+        return None
+    beside = blocks_beside(transformer, cache_dir)
+    replayed = replay_steps(transformer)
+    transformer.forward = beside.wrap(replayed, replayed.forget)
+    return beside
 
 
 def _load_pipeline(folder: Path, settings: FluxFillSettings) -> Any:

@@ -46,6 +46,6 @@ BACKENDS = (
         precisions=("fp16", "bf16", "fp32"),
         image="diffusion",
         extra="diffusion",
-        options={"compile": ("none", "network")},
+        options={"compile": ("none", "network"), "begin": ("eager", "compiled")},
     ),
 )

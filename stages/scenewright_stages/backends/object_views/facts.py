@@ -61,7 +61,13 @@ BACKENDS = (
         offload_modes=("none", "model"),
         image="diffusion",
         extra="diffusion",
-        options={"compile": ("none", "blocks"), "steps": (), "guidance": (), "strength": ()},
+        options={
+            "compile": ("none", "blocks"),
+            "begin": ("eager", "compiled"),
+            "steps": (),
+            "guidance": (),
+            "strength": (),
+        },
     ),
     BackendFacts(
         name="zero123",

@@ -44,13 +44,16 @@ class QwenCameras:
     """A ``ViewPainter``.
 
     Args:
-        editor: Qwen-Image-Edit with the LoRA for angles.
-        record: for sample records.
+        editor: Qwen-Image-Edit with the LoRA for angles, and with the record of these views.
     """
 
-    def __init__(self, editor: QwenEditor, record: BackendRecord) -> None:
+    def __init__(self, editor: QwenEditor) -> None:
         self._editor = editor
-        self.record = record
+
+    @property
+    def record(self) -> BackendRecord:
+        """The editor's."""
+        return self._editor.record
 
     def views(
         self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
@@ -93,6 +96,6 @@ def load_qwen_multicamera(request: LoadRequest) -> QwenCameras:
     base, angles = request.folders
     pipeline = load_pipeline(base, settings, request.context.device)
     add_lora(pipeline, angles, ANGLES_LORA.required_files[0], strength)
-    place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
+    beside = place_pipeline(pipeline, settings, request.context.device, request.context.cache_dir)
     record = replace(request.record, precision=precision_of(pipeline, settings))
-    return QwenCameras(QwenEditor(pipeline, Instructions(base), settings, record), record)
+    return QwenCameras(QwenEditor(pipeline, Instructions(base), settings, record, beside))

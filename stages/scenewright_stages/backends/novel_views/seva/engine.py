@@ -11,15 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenewright_stages.backends.acceleration import NETWORK, compile_network, compile_option
+from scenewright_stages.backends.acceleration import NETWORK, begins_eagerly, compile_network, compile_option
 from scenewright_stages.backends.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.compile_beside import CompileBeside, network_beside
 from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.novel_views.interface import PathTask, PosedPicture, Progress, check_picture, ignore
 from scenewright_stages.backends.novel_views.seva import windows as planning
 from scenewright_stages.backends.novel_views.seva.checkpoint import load_network
 from scenewright_stages.backends.novel_views.seva.conditioning import REDUCTION, PictureCoder, pluecker
-from scenewright_stages.backends.novel_views.seva.sampling import Denoiser, Window, frame_guidance, rotation_angles
+from scenewright_stages.backends.novel_views.seva.sampling import (
+    Denoiser,
+    PredictNoise,
+    Window,
+    frame_guidance,
+    rotation_angles,
+)
 from scenewright_stages.backends.tensors import free_memory, torch_dtype
 from scenewright_stages.vision.cameras import Camera
 
@@ -38,11 +45,16 @@ def load_seva(request: LoadRequest) -> SevaViews:
     dtype = torch_dtype(precision)
     network, autoencoder, clip = request.folders
     coder = PictureCoder.load(autoencoder, clip, device, dtype)
-    predict = load_network(network, device, dtype)
-    if compile_option(request.context, NETWORK) == NETWORK:
-        compile_network(predict, request.context.cache_dir)
+    module = load_network(network, device, dtype)
+    predict: PredictNoise = module
+    compiled, beside = compile_option(request.context, NETWORK), None
+    if begins_eagerly(request.context, compiled):
+        beside = network_beside(module, request.context.cache_dir)
+        predict = beside.wrap(module)
+    elif compiled == NETWORK:
+        compile_network(module, request.context.cache_dir)
     denoiser = Denoiser(predict, device, dtype)
-    return SevaViews(denoiser, coder, replace(request.record, precision=precision), device)
+    return SevaViews(denoiser, coder, replace(request.record, precision=precision), device, beside)
 
 
 class SevaViews:
@@ -53,12 +65,25 @@ class SevaViews:
         coder: encodes and decodes images.
         record: of the backend.
         device: where they run.
+        beside: compiles the network beside the run.
     """
 
-    def __init__(self, denoiser: Denoiser, coder: PictureCoder, record: BackendRecord, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        coder: PictureCoder,
+        record: BackendRecord,
+        device: str = "cpu",
+        beside: CompileBeside | None = None,
+    ) -> None:
         self._models: tuple[Denoiser, PictureCoder] | None = (denoiser, coder)
         self._device = device
-        self.record = record
+        self._record, self._beside = record, beside
+
+    @property
+    def record(self) -> BackendRecord:
+        """The record, with a note on eager paths."""
+        return self._beside.noted(self._record) if self._beside else self._record
 
     def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
         """See ``ViewGenerator.draw``."""
@@ -67,6 +92,8 @@ class SevaViews:
         _check_sizes(task)
         if self._models is None:
             raise RuntimeError("seva was released")
+        if self._beside:
+            self._beside.begin_sample()
         return _Drawing(*self._models, task, self._device, progress).frames()
 
     def anchors_of(self, targets: int, inputs: int) -> tuple[int, ...]:
@@ -75,6 +102,8 @@ class SevaViews:
 
     def release(self) -> None:
         """Free the models' memory."""
+        if self._beside:
+            self._beside.release()
         self._models = None
         free_memory()
 
