@@ -140,7 +140,8 @@ def scene_quality(case: Case, size: int, steps: int, sheets: Path | None) -> tup
         {
             "mode": "coarse",
             "trajectory": {"motionPreset": "small"},
-            "coarse": {"frames": 3, "iterationsPerFrame": steps},
+            # As in examples/scenejob-vistadream.yaml.
+            "coarse": {"frames": 3, "minInpaintRatio": 0.03, "iterationsPerFrame": steps},
         }
     )
     photograph = prepared(case, size, params)

@@ -75,16 +75,16 @@ def _batches(
         yield HostCopy.of(srgb, rendering.depth, uncovered)
 
 
-def hole_around(uncovered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def hole_around(uncovered: NDArray[np.bool_], specks: bool = False) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels to fill, from the (H, W) mask of pixels with too little accumulated alpha.
 
-    Ignores specks of up to three pixels. Dilates holes, because pixels at their border are half transparent: by two
-    pixels, and by one for gaps between stretched Gaussians (up to 40 pixels).
+    Ignores specks of up to three pixels, unless `specks` asks for them. Dilates holes, because pixels at their border
+    are half transparent: by two pixels, and by one for gaps between stretched Gaussians (up to 40 pixels).
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(uncovered.view(np.uint8), connectivity=8)
     area = stats[:, cv2.CC_STAT_AREA]
     area[0] = 0
-    gaps = ((area > _SPECK_PIXELS) & (area <= _GAP_PIXELS)).astype(np.uint8)[labels]
+    gaps = ((area > (0 if specks else _SPECK_PIXELS)) & (area <= _GAP_PIXELS)).astype(np.uint8)[labels]
     large = (area > _GAP_PIXELS).astype(np.uint8)[labels]
     grown = np.maximum(cv2.dilate(gaps, _SMALL_GROWTH), cv2.dilate(large, _LARGE_GROWTH))
     return np.asarray(grown > 0)

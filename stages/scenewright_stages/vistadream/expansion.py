@@ -137,8 +137,8 @@ class _Hole:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, uncovered: NDArray[np.bool_]) -> _Hole:
-        pixels = hole_around(uncovered)
+    def of(cls, uncovered: NDArray[np.bool_], specks: bool) -> _Hole:
+        pixels = hole_around(uncovered, specks)
         return cls(float(pixels.mean()), np.packbits(pixels), pixels.shape)
 
     @property
@@ -236,16 +236,17 @@ def close_gaps(
     tools: ExpansionTools,
     seed: int,
 ) -> tuple[GaussianScene, tuple[GapView, ...]]:
-    """Fills what is left over at the poses that show most of it; nothing is optimised.
+    """Fills what is left over at the poses that show most of it, specks included; nothing is optimised.
 
-    Only gaps too small for the band are closed: a view that is largely empty needs a real view or less motion, and
-    the quality gate must see it.
+    While the loop adds views, later ones may cover a speck. Nothing comes after the gaps, and a speck that stays open
+    is a dark dot in the video. Only gaps too small for the band are closed: a view that is largely empty needs a real
+    view or less motion, and the quality gate must see it.
     """
     closed: list[GapView] = []
     gaps = Band(min(SMALLEST_GAP, settings.band.minimum), settings.band.minimum, adjacent_exclusion=0)
     for number in range(settings.gap_views):
         tools.on_progress(0.95 + 0.05 * number / settings.gap_views, f"closing gaps {number + 1}/{settings.gap_views}")
-        scored = score_candidates(scene, views, tools.renderer)
+        scored = score_candidates(scene, views, tools.renderer, specks=True)
         choice = select_pose(scored.ratios, [gap.dense_pose_index for gap in closed], gaps)
         if choice is None:
             break
@@ -270,14 +271,14 @@ def _hiding_nothing(frame: Frame, frames: Sequence[Frame]) -> Frame:
     return replace(frame, depth=np.where(usable, filled, frame.depth), inpaint_without_edge=filled > 0)
 
 
-def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer) -> _Round:
-    """Draws all views and looks for their holes."""
+def score_candidates(scene: GaussianScene, views: Sequence[Camera], renderer: Renderer, specks: bool = False) -> _Round:
+    """Draws all views and looks for their holes, on request down to single pixels."""
     pixels, uncovered, holes = 0, 0, []
     # OpenCV and numpy work outside of the interpreter's lock: while a GPU draws a batch, threads look at the last one.
     with ThreadPoolExecutor() as pool:
         for (below,) in arrived(_uncovered(scene, views, renderer)):
             pixels, uncovered = pixels + below.size, uncovered + int(np.count_nonzero(below))
-            holes += [pool.submit(_Hole.of, view) for view in below]
+            holes += [pool.submit(_Hole.of, view, specks) for view in below]
     return _Round([hole.result() for hole in holes], (pixels - uncovered) / pixels)
 
 

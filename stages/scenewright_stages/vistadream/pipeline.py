@@ -69,7 +69,7 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="depth",
         title="Depth",
-        version=2,  # sky and far points lie on a shell
+        version=3,  # the prior continues near surfaces up to their outlines
         implementation="scenewright_stages.vistadream.depth:DepthStage",
         reads=(Read(INPUT), Read("outpaint", ("image", "mask", "layout"))),
         outputs=(
@@ -119,7 +119,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=5,  # small gaps are closed behind what other views see
+        version=6,  # gaps are closed down to single pixels
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         image="gaussians",
         reads=(Read("initialize"),),

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from scenewright_stages.scenes.flight import hole_around
 from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
@@ -62,26 +64,46 @@ def test_a_dark_picture_is_opaque_and_stays_so_when_the_camera_moves(
     assert moved < 0.5 * usual_moved
 
 
-def open_share_of_a_gap() -> float:
-    """What closing leaves open of a gap within a near board, where the photograph shows a wall farther away."""
-    camera = Camera.from_field_of_view(64, 48, 60.0)
+def one_window() -> NDArray[np.bool_]:
+    """(48, 64) bool: a small gap."""
     window = np.zeros((48, 64), np.bool_)
     window[20:28, 28:36] = True
+    return window
+
+
+def specks() -> NDArray[np.bool_]:
+    """(48, 64) bool: eighteen gaps of which the Gaussians around them leave the innermost pixel uncovered."""
+    centres = np.zeros((48, 64), np.uint8)
+    centres[6:42:12, 6:58:9] = 1
+    return cv2.dilate(centres, np.ones((3, 3), np.uint8)) > 0
+
+
+def open_share_of_a_gap(window: NDArray[np.bool_]) -> float:
+    """What closing leaves open of gaps within a near board, where the photograph shows a wall farther away."""
+    camera = Camera.from_field_of_view(64, 48, 60.0)
     depth = np.where(window, np.float32(2 * DEPTH), np.float32(DEPTH))
     everything = np.ones_like(window)
     photograph = Frame("input", np.full((48, 64, 3), 0.5, np.float32), depth, everything, ~window, everything, camera)
     settings = ExpansionSettings(1, Band(minimum=0.1), 0, OptimisationSettings(iterations=0), 0.01, gap_views=1)
     tools = ExpansionTools(RENDERER, lambda view, seed: photograph.srgb, None, lambda share, text: None)
     scene, gaps = close_gaps(gaussians_of(photograph, 0.99), [photograph], [camera], settings, tools, seed=0)
-    assert len(gaps) == 1
+    assert len(gaps) <= 1
     with torch.no_grad():
         alpha = RENDERER.render(scene, [camera]).alpha[0].numpy()
     return float((alpha[window] < expansion.COVERED_ALPHA).mean())
 
 
 def test_a_gap_within_a_near_thing_is_closed_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert open_share_of_a_gap() == 0
+    window = one_window()
+    assert open_share_of_a_gap(window) == 0
     monkeypatch.setattr(
         expansion, "moved_behind", lambda depth, camera, known, far: np.where(occludes(depth, camera, known), 0, depth)
     )
-    assert open_share_of_a_gap() > 0.5, "where what would hide something is dropped, the gap stays open"
+    assert open_share_of_a_gap(window) > 0.5, "where what would hide something is dropped, the gap stays open"
+
+
+def test_gaps_are_closed_down_to_specks_that_the_loop_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = specks()
+    assert open_share_of_a_gap(window) == 0
+    monkeypatch.setattr(expansion, "hole_around", lambda uncovered, specks: hole_around(uncovered))
+    assert open_share_of_a_gap(window) > 0.1, "ignored, as in the loop, they stay open"

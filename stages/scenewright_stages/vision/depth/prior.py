@@ -1,7 +1,7 @@
 """The `classic` depth: a prior over how photographs are usually laid out, not a measurement.
 
 The ground rises to a horizon, things stand upright where they touch it, what stands out from the borders
-is near, veiled things are far, and the sky is farthest. Object boundaries are those of the picture. Both
+is near, veiled things are far, and the sky is farthest. Object boundaries are those of the picture, and steps. Both
 the range of depths and the field of view are assumptions, and the result says so.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.depth import cues
+from scenewright_stages.vision.depth.outlines import straight_outlines
 
 Float32Array = NDArray[np.float32]
 
@@ -81,7 +82,8 @@ def estimate_prior(
     objects = _objects(srgb, sky)
     nearness = _refined(srgb, _layout(srgb, sky, objects))
     far, near = 1 / (chosen.near_metres * chosen.far_near_ratio), 1 / chosen.near_metres
-    depth = (1 / (far + nearness * (near - far))).astype(np.float32)
+    inverse = np.asarray(far + nearness * (near - far), np.float32)
+    depth = (1 / straight_outlines(inverse, sum(_radii(srgb)) + 1)).astype(np.float32)
     degrees = horizontal_degrees or ASSUMED_HORIZONTAL_DEGREES
     return DepthPrior(
         depth=depth,
@@ -129,13 +131,18 @@ def _standing(ground: Float32Array, objects: Float32Array) -> Float32Array:
 
 def _refined(srgb: Float32Array, layout: Float32Array) -> Float32Array:
     """Smoothed along the picture's surfaces, not across its edges, and stretched to [0, 1]."""
-    side = max(srgb.shape[:2])
-    for radius in (side // 72, side // 144):
-        layout = _guided(srgb, layout, max(radius, 1), _DEPTH_EPSILON)
+    for radius in _radii(srgb):
+        layout = _guided(srgb, layout, radius, _DEPTH_EPSILON)
     low, high = np.percentile(layout, (1, 99))
     if high - low < 1e-6:
         return cues.height_in_image(*layout.shape)
     return np.asarray(np.clip((layout - low) / (high - low), 0, 1), np.float32)
+
+
+def _radii(srgb: Float32Array) -> tuple[int, int]:
+    """Radii (pixels) of the two guided filters; their sum is how far an edge is smeared."""
+    side = max(srgb.shape[:2])
+    return max(side // 72, 1), max(side // 144, 1)
 
 
 def _guided(srgb: Float32Array, values: Float32Array, radius: int, epsilon: float) -> Float32Array:
