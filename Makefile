@@ -24,7 +24,7 @@ test: setup-dev lint  ## Everything that CI runs
 proofs: setup-dev  ## What must train for minutes to show that it learned
 	$(PYTHON) -m pytest -s -m proof --timeout 3600 tests/stages tests/e2e/test_painted_chain.py
 
-test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and three quarters of an hour
+test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and 46 minutes, 30 when repeated
 	CI=true $(PYTHON) -m pytest -m node tests/e2e
 
 test-fast: setup-dev  ## The developer's loop
