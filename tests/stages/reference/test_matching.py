@@ -105,7 +105,8 @@ def test_the_same_picture_gives_the_same_answer_also_when_it_is_larger() -> None
     scene = composite(shown, 41, alike=False, absent=False, side=320)
     first, again = finder.find(scene.srgb), finder.find(scene.srgb)
     np.testing.assert_array_equal(first.alpha, again.alpha)
-    assert first.score == again.score
+    # Records round it to four digits. The last bit of a float32 depends on where arrays lie in memory.
+    assert abs(first.score - again.score) < 1e-6
     large = np.asarray(cv2.resize(scene.srgb, (500, 500), interpolation=cv2.INTER_LINEAR), np.float32)
     truth = cv2.resize(scene.mask.astype(np.float32), (500, 500)) >= 0.5
     assert overlap(finder.find(large).alpha >= 0.5, truth) >= 0.8
