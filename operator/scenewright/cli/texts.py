@@ -23,7 +23,7 @@ _WIDTH_OF_PIPES = 200
 
 def table_console() -> Console:
     """Prints tables: as wide as the terminal, or wide enough in a pipe."""
-    # Imported late: it takes a tenth of the start of a command.
+    # Imported late: most commands print no table.
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
