@@ -5,8 +5,7 @@ are processed one by one and their gradients accumulate. All randomness of an im
 position in the batch, so results do not depend on which process handles it.
 
 The encoder is frozen, so a reference's latents are computed once and kept. A render's are not: the decoder also needs
-the activations between the encoder's blocks, 220 MB an image at 576x1024 against 74 kB of latents. But several
-processes encode the next step's first render while they exchange gradients.
+the activations between the encoder's blocks, 220 MB an image at 576x1024 against 74 kB of latents.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.difix import run_difix, save_checkpoint, upstream_checkpoint, views_of
-from scenewright_stages.backends.fix.difix_network import DifixNetwork, Encoding, padded
+from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
 from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.backends.perception.interface import Perception
 from scenewright_stages.difix.fixer_params import DifixLossParams, FixerParams
@@ -110,7 +109,6 @@ class DifixLearner(Learner[DifixNetwork]):
         self.references = KeptLatents()
         self._loading = ThreadPoolExecutor(1, "pairs")
         self._preloaded: dict[int, Future[list[_Example]]] = {}
-        self._ahead: dict[int, Encoding] = {}
 
     def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
         """See ``Learner.gradients``; the texture loss starts at a later step."""
@@ -120,16 +118,10 @@ class DifixLearner(Learner[DifixNetwork]):
         self._preloaded = {number + 1: self._loading.submit(self._examples, pairs, number + 1)}
         total = torch.zeros((), device=self.network.prompt.device)
         for example in examples.result():
-            encoding = self._ahead.pop(number, None) or self._encoded(example)
-            loss = self._loss(example, encoding, number) / self.params.batch
+            loss = self._loss(example, number) / self.params.batch
             torch.autograd.backward(loss)
             total += loss.detach()
         return total
-
-    def look_ahead(self, number: int) -> None:
-        """See ``Learner.look_ahead``: encodes the first render of this process's share."""
-        if number <= self.params.steps and (share := self._preloaded[number].result()):
-            self._ahead = {number: self._encoded(share[0])}
 
     def compile(self, cache_dir: Path | None, backend: str = "inductor") -> None:
         """Compiles the trained network, but not its rarely used mean; see ``compile_network``."""
@@ -173,18 +165,13 @@ class DifixLearner(Learner[DifixNetwork]):
             )
         return found
 
-    def _encoded(self, example: _Example) -> Encoding:
-        device = self.network.prompt.device
-        with torch.autocast(device.type, torch.bfloat16):
-            return self.network.encoded(example.render.to(device, non_blocking=True))
-
-    def _loss(self, example: _Example, encoding: Encoding, number: int) -> torch.Tensor:
+    def _loss(self, example: _Example, number: int) -> torch.Tensor:
         """The loss over the render only, because the reference needs no repair."""
         device = self.network.prompt.device
-        truth = example.truth.to(device, non_blocking=True)
+        render, truth = (each.to(device, non_blocking=True) for each in (example.render, example.truth))
         height, width = truth.shape[-2:]
         with torch.autocast(device.type, torch.bfloat16):
-            fixed = self.network.repaired(encoding, self._latents(example))
+            fixed = self.network(render, self._latents(example))
         losses = self.params.difix.losses
         textures = number > losses.gram_after
         return difix_loss(
@@ -198,7 +185,7 @@ class DifixLearner(Learner[DifixNetwork]):
         # Its picture came along where they were not kept yet when the example was read.
         if example.key in self.references or example.reference is None:
             return self.references[example.key]
-        latents = self.network.encoded(example.reference.to(self.network.prompt.device, non_blocking=True)).latents
+        latents = self.network.latents_of(example.reference.to(self.network.prompt.device, non_blocking=True))
         self.references.keep(example.key, latents)
         return latents
 

@@ -68,9 +68,6 @@ class Learner(ABC, Generic[NetworkT]):
         Loss and gradients of the whole batch are the sums over the team. The loss stays on the device.
         """
 
-    def look_ahead(self, number: int) -> None:
-        """Computes what step `number` needs and no weight changes, while the processes exchange gradients."""
-
     @abstractmethod
     def fix(self, pair: PairFiles) -> FloatImage:
         """A pair's render, repaired with the EMA weights."""
@@ -89,8 +86,7 @@ class Learner(ABC, Generic[NetworkT]):
         for group in self._optimiser.param_groups:
             group["lr"] = self.params.learning_rate * _rate(number, self.params.steps)
         own = self.gradients(pairs, number)
-        gradients = [each.grad for each in self._learning if each.grad is not None]
-        self.team.add_up(gradients, meanwhile=lambda: self.look_ahead(number + 1))
+        self.team.add_up([each.grad for each in self._learning if each.grad is not None])
         torch.nn.utils.clip_grad_norm_(self._learning, _CLIP)
         self._optimiser.step()
         # Use a shorter window early on, or the EMA would still be the initial weights.

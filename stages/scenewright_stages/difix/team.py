@@ -6,7 +6,7 @@ each step. A single process is a team of one and exchanges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -42,21 +42,14 @@ class Team:
         """Positions in a batch that this process handles."""
         return range(self.rank, batch, self.count)
 
-    def add_up(self, tensors: Sequence[torch.Tensor], meanwhile: Callable[[], None] | None = None) -> None:
-        """All-reduces every tensor in place; copies one bundle while others are in flight.
-
-        Args:
-            tensors: equal shapes in all processes.
-            meanwhile: called while they are in flight, but not by a team of one. It must not use the tensors.
-        """
+    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+        """All-reduces every tensor in place; copies one bundle while others are in flight."""
         if self.count == 1:
             return
         exchanges = []
         for bundle in bundles([laid_flat(each) for each in tensors], _BUNDLED):
             together = torch.cat(bundle)
             exchanges.append((bundle, together, distributed.all_reduce(together, async_op=True)))
-        if meanwhile is not None:
-            meanwhile()
         for bundle, together, exchange in exchanges:
             exchange.wait()
             torch._foreach_copy_(bundle, list(torch.split(together, [each.numel() for each in bundle])))

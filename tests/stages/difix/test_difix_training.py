@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from tiny_vgg import save_vgg
 
 from scenewright_stages.backends.errors import BrokenWeights, LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix import base_network, run_difix, upstream_order
-from scenewright_stages.backends.fix.difix_network import DifixNetwork, Encoding
+from scenewright_stages.backends.fix.difix_network import DifixNetwork
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
 from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
@@ -178,84 +178,24 @@ def test_compiling_changes_the_pace_and_not_the_steps(
     assert fast.step(3, pairs) == pytest.approx(plain.step(3, pairs), rel=1e-3)
 
 
-@pytest.fixture
-def encodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of what networks encode, as it happens."""
-    shapes, inner = list[tuple[int, ...]](), DifixNetwork.encoded
-
-    def noted(self: DifixNetwork, views: torch.Tensor) -> Encoding:
-        shapes.append(tuple(views.shape))
-        return inner(self, views)
-
-    monkeypatch.setattr(DifixNetwork, "encoded", noted)
-    return shapes
-
-
 def test_latents_of_references_are_computed_once_and_change_no_bit(
-    base: Path, data: Path, encodings: list[tuple[int, ...]]
+    base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = read_pairs(data, "train")[:2]
     # Both have one reference: it is seen as it is and mirrored.
     pairs = [replace(each, reference=second.target) for each in (first, second)]
-    counts, found = list[int](), list[list[float]]()
+    inner, counts, found = DifixNetwork.latents_of, list[int](), list[list[float]]()
+    monkeypatch.setattr(DifixNetwork, "latents_of", lambda self, views: calls.append(1) or inner(self, views))  # type: ignore[func-returns-value]
     learners = [DifixLearner(base_network(base, 1), params(losses={"lpips": 0, "gram": 0}), 3, FACTS) for _ in range(2)]
     learners[1].references = KeptLatents(limit=0)
     for learner in learners:
-        encodings.clear()
+        calls = list[int]()
         found.append([learner.step(number, pairs) for number in range(1, 5)])
-        counts.append(len(encodings) - 4 * learner.params.batch)
+        counts.append(len(calls))
     assert found[0] == found[1]
     for name, value in learners[0].mean.state_dict().items():
         assert value.equal(learners[1].mean.state_dict()[name]), name
     assert counts == [2, 8]
-
-
-class WaitingTeam(Team):
-    """A team of one that has to wait for an exchange, as a larger one does.
-
-    Args:
-        encodings: so far; `during` tells how many each exchange added.
-    """
-
-    def __init__(self, encodings: list[tuple[int, ...]]) -> None:
-        super().__init__()
-        self._encodings, self.during = encodings, list[int]()
-
-    def add_up(self, tensors: Sequence[torch.Tensor], meanwhile: Callable[[], None] | None = None) -> None:
-        """Adds nothing."""
-        before, kept = len(self._encodings), [each.clone() for each in tensors]
-        assert meanwhile is not None
-        meanwhile()
-        assert all(each.equal(one) for each, one in zip(tensors, kept, strict=True))
-        self.during.append(len(self._encodings) - before)
-
-
-def test_a_share_s_first_render_is_encoded_during_the_exchange_before_and_changes_no_bit(
-    base: Path, data: Path, encodings: list[tuple[int, ...]]
-) -> None:
-    pairs, team = read_pairs(data, "train"), WaitingTeam(encodings)
-    chosen = params(losses={"lpips": 0, "gram": 0}).model_copy(update={"steps": 3})
-    losses, weights, counts = list[list[float]](), list[dict[str, torch.Tensor]](), list[int]()
-    for each in (Team(), team):
-        learner = DifixLearner(base_network(base, 1), chosen, 3, FACTS, team=each)
-        encodings.clear()
-        losses.append([learner.step(number, pairs) for number in (1, 2, 3)])
-        counts.append(len(encodings))
-        weights.append(learner.mean.state_dict())
-    assert losses[0] == losses[1]
-    assert all(value.equal(weights[1][name]) for name, value in weights[0].items())
-    # Nothing is encoded twice, and nothing after the last step.
-    assert counts[0] == counts[1]
-    assert team.during == [1, 1, 0]
-
-
-def test_a_process_without_a_share_looks_at_nothing_ahead(
-    base: Path, data: Path, encodings: list[tuple[int, ...]]
-) -> None:
-    learner = DifixLearner(base_network(base, 1), params(losses={"lpips": 0, "gram": 0}), 3, FACTS, team=Team(2, 3))
-    assert float(learner.gradients(read_pairs(data, "train"), 1)) == 0
-    learner.look_ahead(2)
-    assert encodings == []
 
 
 def test_views_that_were_encoded_before_are_seen_as_if_they_came_along(base: Path) -> None:
@@ -263,8 +203,8 @@ def test_views_that_were_encoded_before_are_seen_as_if_they_came_along(base: Pat
     views = torch.stack([torch.from_numpy(picture(seed).transpose(2, 0, 1).copy()) for seed in (0, 50, 51)])[None]
     with torch.no_grad():
         together = network(views)
-        apart = network(views[:, :1], network.encoded(views[:, 1:]).latents)
-        other = network(views[:, :1], network.encoded(views[:, 1:].flip(-1)).latents)
+        apart = network(views[:, :1], network.latents_of(views[:, 1:]))
+        other = network(views[:, :1], network.latents_of(views[:, 1:].flip(-1)))
     torch.testing.assert_close(apart, together, rtol=0, atol=1e-5)
     assert float((other - together).abs().max()) > 1e-3
 

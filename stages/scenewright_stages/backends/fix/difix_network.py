@@ -8,7 +8,6 @@ so checkpoints are interchangeable.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +60,6 @@ class ViewAttention:
         return answer.reshape(count, tokens, channels)
 
 
-@dataclass(frozen=True, eq=False)
-class Encoding:
-    """What the frozen encoder makes of views.
-
-    Attributes:
-        latents: (B, V, 4, h, w), scaled.
-        kept: the input of each encoder block, (B V, C, H, W) each.
-    """
-
-    latents: torch.Tensor
-    kept: list[torch.Tensor]
-
-
 class DifixNetwork(nn.Module):
     """Removes artefacts from a render, given a reference.
 
@@ -107,31 +93,29 @@ class DifixNetwork(nn.Module):
 
         Args:
             views: (B, V, 3, H, W), all in [0, 1].
-            further: (B, V', 4, h, w) latents of views that were encoded before.
+            further: (B, V', 4, h, w) views that :meth:`latents_of` encoded before.
         """
-        return self.repaired(self.encoded(views), further)
-
-    def repaired(self, encoding: Encoding, further: torch.Tensor | None = None) -> torch.Tensor:
-        """See :meth:`forward`, from the encoding of the views."""
-        latents, encoded = encoding.latents, encoding.latents.shape[1]
+        batch, encoded = views.shape[:2]
+        with torch.no_grad():
+            latents, kept = self._encoded(views.flatten(0, 1) * 2 - 1)
+        count = encoded
         if further is not None:
-            latents = torch.cat([latents, further], dim=1)
-        batch, count = latents.shape[:2]
-        latents = latents.flatten(0, 1)
+            latents = torch.cat([latents.view(batch, encoded, *latents.shape[1:]), further], dim=1).flatten(0, 1)
+            count += further.shape[1]
         for processor in self._attention:
             processor.views = count
         prompt = self.prompt.expand(batch * count, -1, -1)
         noise = self.unet(latents, TIMESTEP, encoder_hidden_states=prompt, return_dict=False)[0]
         clean = (latents - self._noise * noise) / self._signal
         # The decoder handles images independently, so the reference need not be decoded.
-        decoded = self._decoded(clean[::count], [each[::encoded] for each in encoding.kept])
+        decoded = self._decoded(clean[::count], [each[::encoded] for each in kept])
         return (decoded + 1) / 2
 
     @torch.no_grad()
-    def encoded(self, views: torch.Tensor) -> Encoding:
-        """The encoding of views (B, V, 3, H, W) in [0, 1]. It stays the same in training: the encoder is frozen."""
-        latents, kept = self._encoded(views.flatten(0, 1) * 2 - 1)
-        return Encoding(latents.view(*views.shape[:2], *latents.shape[1:]), kept)
+    def latents_of(self, views: torch.Tensor) -> torch.Tensor:
+        """(B, V, 4, h, w) of views (B, V, 3, H, W). They stay the same in training: the encoder is frozen."""
+        latents, _ = self._encoded(views.flatten(0, 1) * 2 - 1)
+        return latents.view(*views.shape[:2], *latents.shape[1:])
 
     def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
         """Compiles the U-Net and both halves of the autoencoder, but not copies of it; see :func:`compile_network`."""
