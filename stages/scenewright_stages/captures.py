@@ -116,9 +116,9 @@ class TrainingParams(Params):
         default=1,
         ge=1,
         le=8,
-        description="How many times smaller the photographs are at first. Their size doubles in equal times until half "
-        "of the steps are done, and so does the largest number of Gaussians. 4 saves time in long trainings on "
-        "photographs with 1000 pixels a side.",
+        description="How many times smaller the photographs are at first. Their size doubles in equal times until "
+        "three tenths of the steps are done, and so does the largest number of Gaussians. 4 saves time in long "
+        "trainings on photographs with 1000 pixels a side.",
     )
 
 

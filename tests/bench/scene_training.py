@@ -119,7 +119,7 @@ def run_ours(shots: Capture, part: Part, options: argparse.Namespace, renderer: 
         # The peer adds a twentieth every 100 steps.
         steps=part.steps, segment=100 if slow else options.segment, growth=0.05 if slow else options.growth,
         maximum=options.maximum, harmonics_degree=3, exploration=True, growth_until=options.until,
-        coarse=1 if way == "without-schedule" else options.coarse,
+        coarse=1 if way == "without-schedule" else options.coarse, coarse_until=options.coarse_until,
     )  # fmt: skip
 
     def note(step: int, scene: GaussianScene, loss: float) -> None:
@@ -251,6 +251,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--ours", type=int, default=15_000, help="steps of all other ways")
     parser.add_argument("--segment", type=int, default=400)
     parser.add_argument("--coarse", type=int, default=4)
+    parser.add_argument("--coarse-until", type=float, default=0.3, help="share of the steps until pictures are whole")
     parser.add_argument("--growth", type=float, default=0.5)
     parser.add_argument("--until", type=float, default=0.8, help="share of the steps in which ours grows")
     parser.add_argument("--side", type=int, default=1024)

@@ -23,7 +23,7 @@ def train_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="train",
         title="Train the scene",
-        version=2,
+        version=3,
         implementation="scenewright_stages.reconstruct.train:TrainStage",
         image="gaussians",
         reads=(Read("capture"),),
@@ -39,7 +39,7 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
     return StageSpec(
         name="difix",
         title="Repair views",
-        version=4,
+        version=5,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
         image="gaussians",
         reads=(Read("capture"), Read("train")),

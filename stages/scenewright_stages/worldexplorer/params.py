@@ -417,8 +417,8 @@ class WorldTrainingParams(Params):
         default=None,
         ge=1,
         le=8,
-        description="How many times smaller the pictures are at first. Their size doubles in equal times until half of "
-        "the steps are done, and so does the largest number of Gaussians. Unset: the preset's.",
+        description="How many times smaller the pictures are at first. Their size doubles in equal times until three "
+        "tenths of the steps are done, and so does the largest number of Gaussians. Unset: the preset's.",
     )
     held_out_every: int = Field(
         default=8,

@@ -277,7 +277,7 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="train",
         title="Train the scene",
-        version=3,
+        version=4,
         implementation="scenewright_stages.worldexplorer.train:TrainStage",
         image="gaussians",
         reads=(Read("points"),),

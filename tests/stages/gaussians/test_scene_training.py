@@ -60,9 +60,11 @@ def test_training_improves_views_that_it_has_never_seen(views: list[View], start
 
 
 def test_early_steps_see_small_pictures_and_few_gaussians() -> None:
-    settings = TrainingSettings(steps=80, segment=10, maximum=400, growth=9.0, coarse=4)
+    settings = TrainingSettings(steps=80, segment=10, maximum=400, growth=9.0, coarse=4, coarse_until=0.5)
     assert [settings.shrinkage(number) for number in range(8)] == [4, 4, 2, 2, 1, 1, 1, 1]
     assert [settings.room(50, number) for number in (0, 1, 2, 3)] == [50, 150, 150, 350]
+    soon = replace(settings, coarse_until=0.3)
+    assert [soon.shrinkage(number) for number in range(8)] == [4, 4, 2, 1, 1, 1, 1, 1]
     assert {TrainingSettings(steps=80, segment=10).shrinkage(number) for number in range(8)} == {1}
 
 

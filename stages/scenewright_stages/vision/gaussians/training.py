@@ -29,8 +29,6 @@ _SPLIT_SHRINKAGE = 1.6
 """Gaussians that share a place are this much smaller than the one before (3DGS)."""
 _NEW_OPACITY = 0.5
 _VIEWS_PER_GROWTH = 8
-_FULL_FROM = 0.5
-"""Share of the steps after which pictures have their full size."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,10 @@ class TrainingSettings:
         means_rate: learning rate of the means relative to the scene's extent (gsplat's).
         exploration: train as 3DGS-MCMC (see `mcmc`), with noise, regularisers, and new Gaussians on living ones.
             Otherwise new ones are added where the error is large.
-        coarse: downscaling factor of the first images. The image size doubles in equal intervals until half of the
-            steps are done, and the number of Gaussians is limited in proportion to the side length (similar to
-            DashGaussian, Chen et al. 2025), because early steps learn no fine detail.
+        coarse: downscaling factor of the first images. The image size doubles in equal intervals until it is full, and
+            the number of Gaussians is limited in proportion to the side length (similar to DashGaussian, Chen et al.
+            2025), because early steps learn no fine detail.
+        coarse_until: share of the steps after which images have their full size.
         coverage_weight: weight of uncovered pixels (see `OptimisationSettings`). Without it dark areas become
             transparent.
     """
@@ -63,6 +62,7 @@ class TrainingSettings:
     means_rate: float = 1.6e-4
     exploration: bool = False
     coarse: int = 1
+    coarse_until: float = 0.3
     coverage_weight: float = 0.0
 
     def segments(self) -> int:
@@ -92,7 +92,7 @@ class TrainingSettings:
         """Downscaling factor of the images in a segment."""
         levels = self.coarse.bit_length() - 1
         share = number * self.segment / self.steps
-        return max(1, self.coarse >> int(share / _FULL_FROM * levels))
+        return max(1, self.coarse >> int(share / self.coarse_until * levels))
 
     def room(self, count: int, number: int) -> int:
         """How many Gaussians the densification after a segment may add to `count`."""
