@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 
 from scenewright.planning.problems import Problem, from_configuration_error
-from scenewright_stages.backends.choices import choices_of, licensed_weights
+from scenewright_stages.backends.cache.weights import weights_status
+from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights
 from scenewright_stages.backends.registry import find_backend
 from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.errors import ConfigurationError
@@ -68,6 +70,28 @@ def licence_problems(
         except ConfigurationError as error:
             problems.setdefault(str(error), from_configuration_error(error))
     return list(problems.values())
+
+
+def absent_weights(chain: Sequence[StageSpec], parameters: Params, stage: str, cache_dir: Path) -> list[Weights]:
+    """Weights that a stage's first choices lack in a model cache; none where a fallback has all of its own.
+
+    Weights in an object store are not looked for: the stage fetches them.
+    """
+    found: dict[str, Weights] = {}
+    for choice in choices_of(chain, parameters, [stage]):
+        lacking = [_lacking(choice, name, cache_dir) for name in choice.names]
+        if all(lacking):
+            found |= {weights.id: weights for weights in lacking[0]}
+    return list(found.values())
+
+
+def _lacking(choice: BackendChoice, name: str, cache_dir: Path) -> list[Weights]:
+    facts = find_backend(choice.capability, name)
+    if facts is None or choice.fixed_variant not in ("", *facts.weights):
+        return []
+    sets = at_revision(facts.weights_of(choice.fixed_variant or None), choice.fixed_revision)
+    here = [weights for weights in sets if not weights.location.startswith("s3:")]
+    return [weights for weights in here if weights_status(weights, cache_dir).state != "present"]
 
 
 def image_of(stage: StageSpec, *, on_gpu: bool) -> str:

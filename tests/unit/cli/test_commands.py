@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from scenewright.cli.main import app
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
+from scenewright_stages.backends.cache.weights import CACHE_VARIABLE
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MANIFEST = """
@@ -89,6 +90,35 @@ def test_a_plan_that_may_be_for_a_cluster_says_that_it_cannot_see_the_lab_s_defa
     assert ("defaults of a lab, which this machine cannot see" in told.stdout) is is_told
     (job,) = json.loads(invoke("plan", manifest, "--output", output, "-o", "json").stdout)["jobs"]
     assert len(job["notes"]) == int(is_told)
+
+
+@pytest.mark.parametrize(("todo", "is_told"), [(2, True), (0, False)])
+def test_a_plan_says_which_weights_stages_with_work_lack_on_this_machine(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, todo: int, is_told: bool
+) -> None:
+    names = ("depth", "coarse", "render")
+    stages = [
+        {"name": name, "todo": todo, "done": 0, "failed": 0, "shards": 1, "reasons": {}} for name in names
+    ]  # fmt: skip
+    found = {"samples": 1, "rejected": [], "warnings": [], "stages": stages}
+    monkeypatch.setattr(LocalRun, "plan_only", lambda _: (Outcome(0, "", ""), found))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    model = "depth-anything/Depth-Anything-V2-Small-hf"
+    asked = ("plan", manifest, "--set", "depth.backend=depth-anything", "--output", "./out", "-o", "json")
+    (job,) = json.loads(invoke(*asked).stdout)["jobs"]
+    expected = (
+        f"stages depth and coarse cannot run on this machine yet: {model} is not in its model cache; get it by "
+        f"`scenewright models --fetch {model}`"
+    )
+    assert job["notes"] == ([expected] if is_told else [])
+    folder = tmp_path / "cache" / model
+    folder.mkdir(parents=True)
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    (job,) = json.loads(invoke(*asked).stdout)["jobs"]
+    assert job["notes"] == []
+    (job,) = json.loads(invoke("plan", manifest, "--output", "./out", "-o", "json").stdout)["jobs"]
+    assert job["notes"] == []
 
 
 @pytest.mark.parametrize("command", ["run", "retry", "validate", "plan"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from plugins import plugins
 
 from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.names import API_VERSION
-from scenewright.planning.backends import revisions
+from scenewright.planning.backends import absent_weights, revisions
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.backends import Weights
+from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
 
 BASE: dict[str, Any] = {
@@ -206,3 +209,13 @@ def test_equal_specs_give_equal_plans(frames: int, seed: int) -> None:
     changes = {"vistadream": {"mode": "coarse", "coarse": {"frames": frames}}, "execution": {"seed": seed}}
     one, other = plan_of(**changes), plan_of(**copy.deepcopy(changes))
     assert (one.keys, one.work_hash, one.selected) == (other.keys, other.work_hash, other.selected)
+
+
+def test_weights_are_absent_only_where_no_fallback_of_a_stage_has_its_own(tmp_path: Path) -> None:
+    def absent(*names: str) -> list[str]:
+        chosen, others = {"segment": names[0]}, {"segment": names[1:]}
+        stage = StageSpec("segment", 1, "a:B", (), (), backends=chosen, alternatives=others)
+        return [weights.id for weights in absent_weights([stage], Params(), "segment", tmp_path)]
+
+    assert absent("sam3") == absent("sam3", "sam2") == ["facebook/sam3"]
+    assert absent("sam3", "mask") == absent("mask") == []

@@ -14,8 +14,11 @@ from scenewright.cli.texts import count, duration, print_json, print_problems, r
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import local_path, resolved_from
+from scenewright.planning.backends import absent_weights
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
+from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.contract.backends import Weights, licence_need
 
 WAITS = "WaitingForDependency"
 _WITHOUT_LAB = (
@@ -37,14 +40,14 @@ def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, forc
     for plan, outcome, found in results:
         if outcome.reason == WAITS:
             print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {outcome.message}")
-            _print_notes(plan)
+            _print_notes(plan, found)
         elif outcome.exit_code:
             print_problems(outcome.problems)
             if not outcome.problems:
                 sys.stderr.write(f"error: {plan.name}: {outcome.message}\n")
         else:
             _print_plan(plan, found)
-            _print_notes(plan)
+            _print_notes(plan, found)
     return code
 
 
@@ -69,7 +72,7 @@ def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, 
         "rejected": found.get("rejected", []),
         "ignored": found.get("ignored", 0),
         "warnings": found.get("warnings", []),
-        "notes": _notes(plan),
+        "notes": _notes(plan, found),
         "stages": [_stage_json(plan, stage) for stage in found.get("stages", [])],
     }
 
@@ -107,13 +110,33 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
         console.print(f"warning: {warning}", markup=False)
 
 
-def _notes(plan: Plan) -> list[str]:
-    """Limits of a plan made on this machine; none with a local output, which cannot run in a cluster."""
-    return [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
+def _notes(plan: Plan, found: dict[str, Any]) -> list[str]:
+    """What the table does not show of this machine: weights that it lacks, and limits of a plan made here."""
+    # A job with a local output cannot run in a cluster.
+    elsewhere = [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
+    return [*_absent_weights(plan, found), *elsewhere]
 
 
-def _print_notes(plan: Plan) -> None:
-    for note in _notes(plan):
+def _absent_weights(plan: Plan, found: dict[str, Any]) -> list[str]:
+    """A sentence for all weights without which stages that have work would end on this machine."""
+    needing: dict[Weights, list[str]] = {}
+    for stage in found.get("stages", []):
+        if stage["todo"] and stage["name"] in plan.selected:
+            for weights in absent_weights(plan.chain, plan.parameters, stage["name"], default_cache_dir()):
+                needing.setdefault(weights, []).append(stage["name"])
+    return [_absent(weights, stages) for weights, stages in needing.items()]
+
+
+def _absent(weights: Weights, stages: Sequence[str]) -> str:
+    told = f"{'stages' if len(stages) > 1 else 'stage'} {' and '.join(stages)} cannot run on this machine yet: "
+    if weights.location:
+        return f"{told}{weights.location} lacks files of {weights.id}"
+    accept = f" --accept {weights.licence}" if licence_need(weights).needed else ""
+    return f"{told}{weights.id} is not in its model cache; get it by `scenewright models --fetch {weights.id}{accept}`"
+
+
+def _print_notes(plan: Plan, found: dict[str, Any]) -> None:
+    for note in _notes(plan, found):
         print(f"note: {note}")
 
 
