@@ -40,7 +40,7 @@ def spoil_stage(params: PairsParams) -> StageSpec:
     return StageSpec(
         name="spoil",
         title="Train a spoilt scene",
-        version=2,
+        version=3,
         implementation="scenewright_stages.difix.spoil:SpoilStage",
         image="gaussians",
         reads=(Read("capture"),),
