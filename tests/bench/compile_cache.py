@@ -34,7 +34,7 @@ _FILLS = 3
 
 
 def one_process(options: argparse.Namespace) -> dict[str, Any]:
-    """Loads, fills twice and keeps the first filled picture."""
+    """Loads, fills and keeps the first filled picture."""
     import torch
     from flux_fill import _request, random_flux_fill
     from torch._dynamo.utils import counters

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from scenewright.planning.problems import Problem, from_configuration_error
 from scenewright_stages.backends.cache.weights import weights_status
-from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights
+from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights, weights_of
+from scenewright_stages.backends.errors import LicenceNotAccepted
 from scenewright_stages.backends.registry import find_backend
 from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.errors import ConfigurationError
@@ -72,26 +74,31 @@ def licence_problems(
     return list(problems.values())
 
 
-def absent_weights(chain: Sequence[StageSpec], parameters: Params, stage: str, cache_dir: Path) -> list[Weights]:
-    """Weights that a stage's first choices lack in a model cache; none where a fallback has all of its own.
+def absent_weights(
+    chain: Sequence[StageSpec], parameters: Params, stage: str, accepted: Sequence[str], cache_dir: Path
+) -> list[Weights]:
+    """Weights that a stage's backends lack in a model cache; none of a choice with a backend that can serve.
 
-    Weights in an object store are not looked for: the stage fetches them.
+    Of several backends the first whose licence is accepted counts. Weights in an object store are not looked for: the
+    stage fetches them.
     """
     found: dict[str, Weights] = {}
     for choice in choices_of(chain, parameters, [stage]):
-        lacking = [_lacking(choice, name, cache_dir) for name in choice.names]
-        if all(lacking):
+        lacking = [[each for each in sets if not _is_present(each, cache_dir)] for sets in _permitted(choice, accepted)]
+        if lacking and all(lacking):
             found |= {weights.id: weights for weights in lacking[0]}
     return list(found.values())
 
 
-def _lacking(choice: BackendChoice, name: str, cache_dir: Path) -> list[Weights]:
-    facts = find_backend(choice.capability, name)
-    if facts is None or choice.fixed_variant not in ("", *facts.weights):
-        return []
-    sets = at_revision(facts.weights_of(choice.fixed_variant or None), choice.fixed_revision)
-    here = [weights for weights in sets if not weights.location.startswith("s3:")]
-    return [weights for weights in here if weights_status(weights, cache_dir).state != "present"]
+def _permitted(choice: BackendChoice, accepted: Sequence[str]) -> Iterator[tuple[Weights, ...]]:
+    """The weights of each backend of a choice whose licences are accepted."""
+    for name in choice.names:
+        with suppress(LicenceNotAccepted):
+            yield weights_of(choice, name, accepted)
+
+
+def _is_present(weights: Weights, cache_dir: Path) -> bool:
+    return weights.location.startswith("s3:") or weights_status(weights, cache_dir).state == "present"
 
 
 def image_of(stage: StageSpec, *, on_gpu: bool) -> str:

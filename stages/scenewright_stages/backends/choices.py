@@ -77,13 +77,25 @@ def licensed_weights(choice: BackendChoice, accepted: Iterable[str]) -> tuple[We
     later_serves = False
     for name in reversed(choice.names):
         try:
-            sets = _checked(choice, name, accepted)
+            sets = weights_of(choice, name, accepted)
         except LicenceNotAccepted:
             if not later_serves:
                 raise
             continue
         later_serves, found = True, (*sets, *found)
     return found
+
+
+def weights_of(choice: BackendChoice, name: str, accepted: Iterable[str]) -> tuple[Weights, ...]:
+    """The weights of one backend of a choice; empty for unknown backends and those without weights.
+
+    Raises:
+        UnknownVariant, LicenceNotAccepted: as in :func:`licensed_weights`.
+    """
+    facts = find_backend(choice.capability, name)
+    if facts is None or not facts.weights:
+        return ()
+    return at_revision(check_licence(facts, choice.fixed_variant or None, accepted), choice.fixed_revision)
 
 
 def runs_on_gpu(choice: BackendChoice) -> bool:
@@ -119,14 +131,6 @@ def _gpu_memory(choice: BackendChoice) -> float:
     return max(
         backend(choice.capability, name).gpu_memory(choice.fixed_variant, choice.precision) for name in choice.names
     )
-
-
-def _checked(choice: BackendChoice, name: str, accepted: frozenset[str]) -> tuple[Weights, ...]:
-    """The weights of one backend after the licence check; empty for unknown backends and those without weights."""
-    facts = find_backend(choice.capability, name)
-    if facts is None or not facts.weights:
-        return ()
-    return at_revision(check_licence(facts, choice.fixed_variant or None, accepted), choice.fixed_revision)
 
 
 def _named_weights(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[str, str, str], tuple[str, str]]:

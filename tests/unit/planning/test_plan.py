@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +213,11 @@ def test_equal_specs_give_equal_plans(frames: int, seed: int) -> None:
 
 
 def test_weights_are_absent_only_where_no_fallback_of_a_stage_has_its_own(tmp_path: Path) -> None:
-    def absent(*names: str) -> list[str]:
+    def absent(*names: str, accepted: Sequence[str] = ("sam-license",)) -> list[str]:
         chosen, others = {"segment": names[0]}, {"segment": names[1:]}
         stage = StageSpec("segment", 1, "a:B", (), (), backends=chosen, alternatives=others)
-        return [weights.id for weights in absent_weights([stage], Params(), "segment", tmp_path)]
+        return [weights.id for weights in absent_weights([stage], Params(), "segment", accepted, tmp_path)]
 
     assert absent("sam3") == absent("sam3", "sam2") == ["facebook/sam3"]
     assert absent("sam3", "mask") == absent("mask") == []
+    assert absent("sam3", "sam2", accepted=()) == ["facebook/sam2.1-hiera-large"]

@@ -120,9 +120,10 @@ def _notes(plan: Plan, found: dict[str, Any]) -> list[str]:
 def _absent_weights(plan: Plan, found: dict[str, Any]) -> list[str]:
     """A sentence for all weights without which stages that have work would end on this machine."""
     needing: dict[Weights, list[str]] = {}
+    accepted, cache = plan.spec.models.accept_licenses, default_cache_dir()
     for stage in found.get("stages", []):
         if stage["todo"] and stage["name"] in plan.selected:
-            for weights in absent_weights(plan.chain, plan.parameters, stage["name"], default_cache_dir()):
+            for weights in absent_weights(plan.chain, plan.parameters, stage["name"], accepted, cache):
                 needing.setdefault(weights, []).append(stage["name"])
     return [_absent(weights, stages) for weights, stages in needing.items()]
 
