@@ -1,13 +1,13 @@
 """How soon a second process makes its first fp8 fill of FLUX, when the first one left its compiled code in the cache.
 
-    python tests/bench/compile_cache.py [--size 800] [--processes 2] [--folder FOLDER] [--fixed-choices] [--tiny]
+    python tests/bench/compile_cache.py [--size 800] [--processes 2] [--folder FOLDER] [--timed-choices] [--tiny]
         [--json FILE]
 
 Every process draws the full-size network with the same random weights, quantises and compiles it as the product does,
 and fills the same picture three times. Counted is the time from the loaded weights to the first fill. --folder keeps
-the cache and the pictures, with which later runs go on. --fixed-choices lets the compiler choose no kernel by timing,
-so that caches of several machines hold the same code. Exit code 1 if the last process takes longer than 30 s or fills
-otherwise. Prints JSON.
+the cache and the pictures, with which later runs go on. --timed-choices lets the compiler choose kernels by timing, as
+it does by itself and the product forbids: with it pictures differ. Exit code 1 if the last process takes longer than
+30 s or fills otherwise. Prints JSON.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ def one_process(options: argparse.Namespace) -> dict[str, Any]:
     from scenewright_stages.backends import acceleration
 
     size, answer, profiled = options.size, options.answer, options.profile
-    if options.fixed_choices:
-        # The environment variable holds for the first graph only: Dynamo restores it wrongly.
-        acceleration.BLOCK_OPTIONS["options"] = {"deterministic": True}
+    if options.timed_choices:
+        acceleration.INDUCTOR_OPTIONS.clear()
     began = time.perf_counter()
     inpainter = random_flux_fill(options.precision, cache_dir=options.folder / "cache", **_sizes(options.tiny))
     if not options.tiny:
@@ -82,7 +81,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--precision", default="fp8")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--fixed-choices", action="store_true", help="no kernel is chosen by timing")
+    parser.add_argument("--timed-choices", action="store_true", help="kernels may be chosen by timing")
     parser.add_argument("--tiny", action="store_true", help="few weights, on the CPU: tries the script")
     parser.add_argument("--profile", action="store_true", help="say what the host does in the first fill, more slowly")
     parser.add_argument("--answer", type=Path, help="of a single process, which this script starts itself")
@@ -104,7 +103,7 @@ def main() -> int:
     apart = [float(np.abs(each - pictures[0]).max()) for each in pictures]
     found = {
         "processes": runs, "largest_difference": apart, "cache_mib": round(size / 2**20, 1), "bar": BAR_SECONDS,
-        "fixed_choices": arguments.fixed_choices,
+        "timed_choices": arguments.timed_choices,
     }  # fmt: skip
     show(found, arguments.json)
     late = not arguments.tiny and runs[-1]["first_fill_seconds"] > BAR_SECONDS
@@ -129,7 +128,7 @@ def _started(arguments: argparse.Namespace, folder: Path, answer: Path) -> dict[
     command = [sys.executable, __file__, "--size", str(arguments.size), "--precision", arguments.precision]
     command += ["--profile"] if arguments.profile else []
     command += ["--tiny"] if arguments.tiny else []
-    command += ["--fixed-choices"] if arguments.fixed_choices else []
+    command += ["--timed-choices"] if arguments.timed_choices else []
     done = subprocess.run(
         [*command, "--folder", folder, "--answer", answer],
         check=True,

@@ -1,6 +1,6 @@
 """What the first process without compiled code does in its first minute: FLUX Fill, full size, random weights, one GPU.
 
-    python tests/bench/first_minute.py [--size 800] [--steps 25] [--precision fp8] [--seconds 50] [--in-place] [--tiny]
+    python tests/bench/first_minute.py [--size 800] [--steps 25] [--precision fp8] [--seconds 120] [--in-place] [--tiny]
         [--json FILE]
 
 The cache is empty. By default the run begins eagerly, a child process compiles, and a later fill changes over.
@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=800)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--precision", default="fp8")
-    parser.add_argument("--seconds", type=float, default=50.0, help="of the script, after which no fill begins")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the script, after which no fill begins")
     parser.add_argument("--in-place", action="store_true", help="compile at the first fill")
     parser.add_argument("--tiny", action="store_true", help="few weights, on the CPU: tries the script")
     parser.add_argument("--json", type=Path)

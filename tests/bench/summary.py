@@ -65,7 +65,7 @@ def lines(folder: Path) -> Iterator[Line]:
             hours = PORTRAITS * seconds / 3600
             job = f"{PORTRAITS:,} portraits"
             name = f"Relighting, SAM 3 and {'DPT' if kind == 'dpt' else 'Marigold'}"
-            yield Line(name, "a picture", seconds, plain, found["busy"], found.get("gigabytes"), job, hours)
+            yield Line(name, "a picture", seconds, plain, found["busy"], found["gigabytes"] * 1e9 / 2**30, job, hours)
     if (ours := _read(folder, "scene-0-ours")) and (found := _read(folder, "scene-0-peer")):
         peer = found["seconds"]
         name = f"Scene training, {ours['gaussians']:,} Gaussians"

@@ -28,15 +28,16 @@ import torch
 from torch import nn
 
 from scenewright_stages.backends.acceleration import (
-    BLOCK_OPTIONS,
+    INDUCTOR,
     NETWORK_OPTIONS,
+    block_options,
     compile_blocks,
     compile_network,
     prepare_compiler,
     toolchain,
 )
 from scenewright_stages.backends.capability import BackendRecord
-from scenewright_stages.backends.compile_child import COMMAND, CallFacts, Job, as_line, without_weights
+from scenewright_stages.backends.compile_child import COMMAND, CallFacts, Job, as_line, compile_call, without_weights
 from scenewright_stages.backends.tensors import free_memory
 
 NOTE = "The network ran eagerly, at least at first, because its code was still being compiled."
@@ -48,15 +49,16 @@ _SHARE_OF_FREE_MEMORY = 0.25
 _LINES_OF_A_FAILURE = 3
 
 
-def blocks_beside(transformer: Any, cache_dir: Path | None, backend: str = "inductor") -> CompileBeside:
+def blocks_beside(transformer: Any, cache_dir: Path | None, backend: str = INDUCTOR) -> CompileBeside:
     """Like :func:`~.acceleration.compile_blocks`, but beside the run."""
     repeated = [module for module in transformer.modules() if type(module).__name__ in transformer._repeated_blocks]
     units = list({type(module): module for module in reversed(repeated)}.values())[::-1]
-    options = {"backend": backend, **BLOCK_OPTIONS}
-    return CompileBeside(units, options, lambda: compile_blocks(transformer, cache_dir, backend), cache_dir)
+    return CompileBeside(
+        units, block_options(backend), lambda: compile_blocks(transformer, cache_dir, backend), cache_dir
+    )
 
 
-def network_beside(network: nn.Module, cache_dir: Path | None, backend: str = "inductor") -> CompileBeside:
+def network_beside(network: nn.Module, cache_dir: Path | None, backend: str = INDUCTOR) -> CompileBeside:
     """Like :func:`~.acceleration.compile_network`, but beside the run."""
     network.to(memory_format=torch.channels_last)
     options = {"backend": backend, **NETWORK_OPTIONS}
@@ -184,7 +186,7 @@ class CompileBeside:
         # The compiler generalises from the shapes it saw before: only in the child's order will it find the child's
         # code.
         for call in self._calls.values():
-            call.call(self._units)
+            compile_call(call, self._units)
         self._mark()
 
     def _unhook(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from scenewright_stages.backends.acceleration import prepare_compiler
 
@@ -81,8 +81,8 @@ class CallFacts:
         )
         return cls(unit, arguments, torch.is_grad_enabled(), torch.is_inference_mode_enabled())
 
-    def call(self, units: Sequence[nn.Module]) -> None:
-        """Calls the module with zeros, which compiles it."""
+    def call(self, units: Sequence[nn.Module]) -> Any:
+        """The module's results for zeros, whose making compiles it."""
         made: dict[int, torch.Tensor] = {}
 
         def zeros(facts: TensorFacts) -> torch.Tensor:
@@ -92,7 +92,34 @@ class CallFacts:
 
         with torch.inference_mode(self.inference), torch.set_grad_enabled(self.grad):
             args, kwargs = tree_map_only(TensorFacts, zeros, self.arguments)
-            units[self.unit](*args, **kwargs)
+            return units[self.unit](*args, **kwargs)
+
+    def handed_on(self, results: Any) -> CallFacts:
+        """The next block's call: what is like a result in size and type lies in memory as that does."""
+        tensors = [each for each in tree_leaves(results) if isinstance(each, torch.Tensor)]
+        strides = {(tuple(tensor.shape), tensor.dtype): tensor.stride() for tensor in tensors}
+
+        def laid_out(facts: TensorFacts) -> TensorFacts:
+            return replace(facts, stride=strides.get((facts.size, facts.dtype), facts.stride))
+
+        # The same facts stay the same object, since a tensor may be passed twice.
+        known: dict[int, TensorFacts] = {}
+        arguments = tree_map_only(
+            TensorFacts, lambda facts: known.setdefault(id(facts), laid_out(facts)), self.arguments
+        )
+        return replace(self, arguments=arguments)
+
+
+def compile_call(call: CallFacts, units: Sequence[nn.Module]) -> None:
+    """Compiles a module for a call, and for those that follow from it.
+
+    A compiled block may lay out its results otherwise than the eager one whose calls were watched, and the next block
+    gets them.
+    """
+    seen = set[str]()
+    while repr(call) not in seen:
+        seen.add(repr(call))
+        call = call.handed_on(call.call(units))
 
 
 @dataclass(frozen=True)
@@ -181,7 +208,7 @@ def main() -> None:
         job: Job = pickle.loads(_request(lines).read_bytes())
         units = job.units()
         while True:
-            _request(lines).call(units)
+            compile_call(_request(lines), units)
             os.write(answers, DONE)
     except Exception as problem:
         traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,3 +148,29 @@ def test_all_blocks_of_a_kind_are_compiled_once_also_in_float8() -> None:
     found = transformer(**arguments)[0].float()
     assert counters["stats"]["unique_graphs"] == 1
     assert float((found - plain).norm() / plain.norm()) < 0.1
+
+
+@torch.no_grad()
+def test_no_kernel_of_a_block_is_chosen_by_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the same fill differs from process to process. The environment variable would hold for the first graph."""
+    torch._dynamo.reset()
+    seen: list[bool] = []
+
+    def watched(graph: torch.fx.GraphModule, *_: Any, config_patches: dict[str, Any], **others: Any) -> Any:
+        seen.append(config_patches["deterministic"])
+        return graph
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", watched)
+    transformer = tiny_transformer()
+    use_real_rotations(transformer)
+    compile_blocks(transformer, None)
+    for height in (4, 8):
+        transformer(
+            hidden_states=torch.randn(1, height * 6, 16),
+            encoder_hidden_states=torch.randn(1, 5, 32),
+            encoder_hidden_states_mask=None,
+            timestep=torch.tensor([0.7]),
+            img_shapes=[[(1, height, 6)]],
+            return_dict=False,
+        )
+    assert seen == [True, True]

@@ -27,7 +27,7 @@ from scenewright_stages.backends import compile_beside
 from scenewright_stages.backends.acceleration import BLOCKS, NETWORK, NONE, Float8Linear, begins_eagerly
 from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.compile_beside import NOTE, CompileBeside, blocks_beside, network_beside
-from scenewright_stages.backends.compile_child import CallFacts, Job, TensorFacts, without_weights
+from scenewright_stages.backends.compile_child import CallFacts, Job, TensorFacts, compile_call, without_weights
 from scenewright_stages.backends.edit.qwen_attention import RealRotations, use_real_rotations
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter
 from scenewright_stages.backends.inpaint.interface import OUTPAINT
@@ -288,6 +288,22 @@ def test_a_call_is_repeated_with_the_same_layout_and_identity() -> None:
     assert kwargs["rotary"][1] == "text"
 
 
+@torch.no_grad()
+def test_the_layout_that_a_compiled_block_hands_to_the_next_is_compiled_too() -> None:
+    """Each layout once; only arguments of a result's size and type follow it."""
+    calls: list[tuple[tuple[int, ...], ...]] = []
+
+    class Block(nn.Module):
+        def forward(self, states: torch.Tensor, text: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            calls.append((states.stride(), text.stride(), steps.stride()))
+            whole = torch.cat([text, states], dim=1)
+            return whole[:, :2], whole[:, 2:]
+
+    given = torch.zeros(1, 3, 4), torch.zeros(1, 2, 4), torch.zeros(1, 3, 4, dtype=torch.int64)
+    compile_call(CallFacts.of(0, given, {}), [Block()])
+    assert calls == [((12, 4, 1), (8, 4, 1), (12, 4, 1)), ((20, 4, 1), (20, 4, 1), (12, 4, 1))]
+
+
 LICENCE = "flux-1-dev-non-commercial"
 IMAGE = np.random.default_rng(0).random((48, 64, 3), dtype=np.float32)
 HOLE = np.zeros((48, 64), np.bool_)
@@ -406,7 +422,10 @@ def test_a_child_that_cannot_call_the_network_says_why(beside_process: CompileBe
 
 @pytest.mark.slow
 def test_the_parent_finds_all_that_the_child_compiled(cache: Path) -> None:
-    """FLUX by inductor: no miss in either of its caches. A second process then begins compiled."""
+    """FLUX by inductor: no miss in either of its caches. A second process then begins compiled.
+
+    A compiled single block lays out its result otherwise than an eager one, which makes a third graph.
+    """
     torch._dynamo.reset()
     counters.clear()
     inpainter = load_flux(cache)
@@ -418,8 +437,8 @@ def test_the_parent_finds_all_that_the_child_compiled(cache: Path) -> None:
     assert child.returncode is not None
     assert inpainter._beside.compiled
     np.testing.assert_allclose(compiled, eager, atol=1e-5)
-    assert counters["stats"]["unique_graphs"] == 2
-    assert counters["aot_autograd"]["autograd_cache_hit"] == 2
+    assert counters["stats"]["unique_graphs"] == 3
+    assert counters["aot_autograd"]["autograd_cache_hit"] == 3
     assert counters["aot_autograd"]["autograd_cache_miss"] == 0
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
     inpainter.release()
