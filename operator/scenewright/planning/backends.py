@@ -79,12 +79,14 @@ def absent_weights(
 ) -> list[Weights]:
     """Weights that a stage's backends lack in a model cache; none of a choice with a backend that can serve.
 
-    Of several backends the first whose licence is accepted counts. Weights in an object store are not looked for: the
-    stage fetches them.
+    Of several backends the first whose licence is accepted counts.
     """
     found: dict[str, Weights] = {}
     for choice in choices_of(chain, parameters, [stage]):
-        lacking = [[each for each in sets if not _is_present(each, cache_dir)] for sets in _permitted(choice, accepted)]
+        lacking = [
+            [weights for weights in sets if weights_status(weights, cache_dir).state != "present"]
+            for sets in _permitted(choice, accepted)
+        ]
         if lacking and all(lacking):
             found |= {weights.id: weights for weights in lacking[0]}
     return list(found.values())
@@ -95,10 +97,6 @@ def _permitted(choice: BackendChoice, accepted: Sequence[str]) -> Iterator[tuple
     for name in choice.names:
         with suppress(LicenceNotAccepted):
             yield weights_of(choice, name, accepted)
-
-
-def _is_present(weights: Weights, cache_dir: Path) -> bool:
-    return weights.location.startswith("s3:") or weights_status(weights, cache_dir).state == "present"
 
 
 def image_of(stage: StageSpec, *, on_gpu: bool) -> str:

@@ -121,6 +121,27 @@ def test_a_plan_says_which_weights_stages_with_work_lack_on_this_machine(
     assert job["notes"] == []
 
 
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("s3://mirror/sam", "the model cache lacks sam2.1_hiera_large.pt of it"),
+        ("file:///nowhere/sam", "lacks sam2.1_hiera_large.pt; it has to hold the same files as"),
+    ],
+)
+def test_a_plan_says_what_weights_at_a_place_of_one_s_own_lack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, remedy: str
+) -> None:
+    """On one machine no step copies weights out of an object store, so those are told too."""
+    stage = {"name": "white", "todo": 1, "done": 0, "failed": 0, "shards": 1, "reasons": {}}
+    found = {"samples": 1, "rejected": [], "warnings": [], "stages": [stage]}
+    monkeypatch.setattr(LocalRun, "plan_only", lambda _: (Outcome(0, "", ""), found))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    changes = ("--set", "white.backend=sam2", "--set", f"white.revision={place}", "--output", tmp_path / "out")
+    (job,) = json.loads(invoke("plan", EXAMPLES / "datasetjob-coffee.yaml", *changes, "-o", "json").stdout)["jobs"]
+    (note,) = job["notes"]
+    assert note.startswith(f"stage white cannot run on this machine yet: revision: '{place}': {remedy}")
+
+
 @pytest.mark.parametrize("command", ["run", "retry", "validate", "plan"])
 @pytest.mark.parametrize(
     ("options", "message"),

@@ -17,7 +17,8 @@ from scenewright.execution.published import local_path, resolved_from
 from scenewright.planning.backends import absent_weights
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
-from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.contract.backends import Weights, licence_need
 
 WAITS = "WaitingForDependency"
@@ -125,13 +126,14 @@ def _absent_weights(plan: Plan, found: dict[str, Any]) -> list[str]:
         if stage["todo"] and stage["name"] in plan.selected:
             for weights in absent_weights(plan.chain, plan.parameters, stage["name"], accepted, cache):
                 needing.setdefault(weights, []).append(stage["name"])
-    return [_absent(weights, stages) for weights, stages in needing.items()]
+    return [_absent(weights, stages, cache) for weights, stages in needing.items()]
 
 
-def _absent(weights: Weights, stages: Sequence[str]) -> str:
+def _absent(weights: Weights, stages: Sequence[str], cache: Path) -> str:
     told = f"{'stages' if len(stages) > 1 else 'stage'} {' and '.join(stages)} cannot run on this machine yet: "
     if weights.location:
-        return f"{told}{weights.location} lacks files of {weights.id}"
+        lacking = weights_status(weights, cache).lacking
+        return f"{told}{MissingWeights(weights.id, weights.revision, cache, lacking, weights.location)}"
     accept = f" --accept {weights.licence}" if licence_need(weights).needed else ""
     return f"{told}{weights.id} is not in its model cache; get it by `scenewright models --fetch {weights.id}{accept}`"
 
