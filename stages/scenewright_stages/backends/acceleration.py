@@ -25,8 +25,6 @@ COMPILE = "compile"
 EAGER, COMPILED = "eager", "compiled"
 """Values of the option ``begin``: run eagerly while a child process compiles, or compile at the first call."""
 BEGIN = "begin"
-NETWORK_OPTIONS: dict[str, Any] = {"dynamic": False}
-"""How ``torch.compile`` is called for whole networks."""
 INDUCTOR, INDUCTOR_OPTIONS = "inductor", {"deterministic": True}
 """The compiler, and what blocks ask of it: to choose no kernel by timing where the choice rounds differently."""
 
@@ -135,6 +133,11 @@ def block_options(backend: str) -> dict[str, Any]:
     return {"backend": backend, "fullgraph": True, **chosen}
 
 
+def network_options(backend: str) -> dict[str, Any]:
+    """How ``torch.compile`` is called for whole networks and functions: once for each size."""
+    return {"backend": backend, "dynamic": False}
+
+
 def compile_blocks(transformer: Any, cache_dir: Path | None, backend: str = INDUCTOR) -> None:
     """Compiles every kind of block on first use, and caches the code in the model cache.
 
@@ -156,7 +159,7 @@ def compile_network(network: ModuleT, cache_dir: Path | None, backend: str = IND
     """
     prepare_compiler(cache_dir)
     network.to(memory_format=torch.channels_last)
-    network.compile(backend=backend, **NETWORK_OPTIONS)
+    network.compile(**network_options(backend))
     return network
 
 
@@ -165,7 +168,7 @@ def compile_function(
 ) -> Callable[Arguments, Result]:
     """A compiled function of tensors; arguments as in :func:`compile_blocks`."""
     prepare_compiler(cache_dir)
-    return torch.compile(function, backend=backend, dynamic=False)
+    return torch.compile(function, **network_options(backend))
 
 
 def prepare_compiler(cache_dir: Path | None) -> None:

@@ -29,10 +29,10 @@ from torch import nn
 
 from scenewright_stages.backends.acceleration import (
     INDUCTOR,
-    NETWORK_OPTIONS,
     block_options,
     compile_blocks,
     compile_network,
+    network_options,
     prepare_compiler,
     toolchain,
 )
@@ -61,12 +61,9 @@ def blocks_beside(transformer: Any, cache_dir: Path | None, backend: str = INDUC
 def network_beside(network: nn.Module, cache_dir: Path | None, backend: str = INDUCTOR) -> CompileBeside:
     """Like :func:`~.acceleration.compile_network`, but beside the run."""
     network.to(memory_format=torch.channels_last)
-    options = {"backend": backend, **NETWORK_OPTIONS}
-
-    def compile_in_place() -> None:
-        compile_network(network, cache_dir, backend)
-
-    return CompileBeside([network], options, compile_in_place, cache_dir)
+    return CompileBeside(
+        [network], network_options(backend), lambda: compile_network(network, cache_dir, backend), cache_dir
+    )
 
 
 class CompileBeside:

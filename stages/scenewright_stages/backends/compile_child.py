@@ -95,7 +95,7 @@ class CallFacts:
             return units[self.unit](*args, **kwargs)
 
     def handed_on(self, results: Any) -> CallFacts:
-        """The next block's call: what is like a result in size and type lies in memory as that does."""
+        """The call that the next block gets: arguments of a result's size and type have its strides."""
         tensors = [each for each in tree_leaves(results) if isinstance(each, torch.Tensor)]
         strides = {(tuple(tensor.shape), tensor.dtype): tensor.stride() for tensor in tensors}
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.acceleration import INDUCTOR
 from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.difix import run_difix, save_checkpoint, upstream_checkpoint, views_of
 from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
@@ -123,7 +124,7 @@ class DifixLearner(Learner[DifixNetwork]):
             total += loss.detach()
         return total
 
-    def compile(self, cache_dir: Path | None, backend: str = "inductor") -> None:
+    def compile(self, cache_dir: Path | None, backend: str = INDUCTOR) -> None:
         """Compiles the trained network, but not its rarely used mean; see ``compile_network``."""
         self.network.compile_parts(cache_dir, backend)
 

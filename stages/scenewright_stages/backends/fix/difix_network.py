@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scenewright_stages.backends.acceleration import compile_function, compile_network
+from scenewright_stages.backends.acceleration import INDUCTOR, compile_function, compile_network
 
 TIMESTEP = 199
 RANK = 4
@@ -117,7 +117,7 @@ class DifixNetwork(nn.Module):
         latents, _ = self._encoded(views.flatten(0, 1) * 2 - 1)
         return latents.view(*views.shape[:2], *latents.shape[1:])
 
-    def compile_parts(self, cache_dir: Path | None, backend: str = "inductor") -> None:
+    def compile_parts(self, cache_dir: Path | None, backend: str = INDUCTOR) -> None:
         """Compiles the U-Net and both halves of the autoencoder, but not copies of it; see :func:`compile_network`."""
         compile_network(self.unet, cache_dir, backend)
         self.vae.to(memory_format=torch.channels_last)
