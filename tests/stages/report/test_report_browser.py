@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +96,18 @@ def changed(before: Pixels, after: Pixels) -> float:
     return float(np.abs(before[shown].astype(int) - after[shown].astype(int)).mean())
 
 
+def wait_for_change(seen: Visit, first: Pixels, enough: Callable[[float], bool], seconds: float = 30.0) -> None:
+    """Wait until the 3D view has changed `enough` from `first`.
+
+    A busy machine draws few frames a second, so a test waits for a picture and not for a time. Each picture is judged
+    once: a flight goes on, and the picture after the one that ended the wait may look more like the first again.
+    """
+    end = time.monotonic() + seconds
+    while not enough(change := changed(first, seen.stage())):
+        assert time.monotonic() < end, f"changed by {change:.1f} grey levels after {seconds:.0f} s"
+        seen.page.wait_for_timeout(100)
+
+
 def test_clusters_appear_where_the_camera_sees_them_and_not_mirrored(browser: Browser, tmp_path: Path) -> None:
     with visit(browser, page_with(three_clusters()), tmp_path) as seen:
         assert seen.state == "ready"
@@ -160,13 +172,9 @@ def test_dragging_turns_the_scene_and_reset_brings_the_first_view_back(browser: 
         seen.page.mouse.down()
         seen.page.mouse.move(middle[0] + 120, middle[1] + 20, steps=4)
         seen.page.mouse.up()
-        seen.page.wait_for_timeout(600)
-        turned = seen.stage()
+        wait_for_change(seen, first, lambda change: change > 20)
         seen.page.evaluate("document.querySelector('[data-action=reset]').click()")
-        seen.page.wait_for_timeout(600)
-        again = seen.stage()
-    assert changed(first, turned) > 20
-    assert changed(first, again) < 1
+        wait_for_change(seen, first, lambda change: change < 1)
 
 
 @pytest.mark.slow
@@ -176,8 +184,7 @@ def test_keys_turn_the_scene(browser: Browser, tmp_path: Path) -> None:
         seen.page.locator("[data-stage]").focus()
         for _ in range(3):
             seen.page.keyboard.press("ArrowRight")
-        seen.page.wait_for_timeout(600)
-        assert changed(first, seen.stage()) > 20
+        wait_for_change(seen, first, lambda change: change > 20)
 
 
 @pytest.mark.slow
@@ -188,11 +195,7 @@ def test_the_camera_path_plays_and_stops(browser: Browser, tmp_path: Path) -> No
         play = seen.page.locator("[data-action=play]")
         seen.page.evaluate("document.querySelector('[data-action=play]').click()")
         assert play.get_attribute("aria-pressed") == "true"
-        # A busy machine draws few frames a second, so the test waits for the flight and not for a time.
-        end = time.monotonic() + 30
-        while changed(first, seen.stage()) <= 20 and time.monotonic() < end:
-            seen.page.wait_for_timeout(200)
-        assert changed(first, seen.stage()) > 20
+        wait_for_change(seen, first, lambda change: change > 20)
         seen.page.evaluate("document.querySelector('[data-action=play]').click()")
         assert play.get_attribute("aria-pressed") == "false"
         stopped = seen.stage()
