@@ -35,8 +35,8 @@ class Row:
         done, failed, skipped, total: samples.
         message: what is happening now.
         numbers: measurements of the stage, such as a loss.
-        seconds: time of the ended shards.
-        began: monotonic time when the first of the running shards started.
+        seconds: time in which shards ran, up to when the last of them ended or one failed.
+        began: monotonic time since when shards have been running.
         ended: number of ended shards.
     """
 
@@ -150,7 +150,6 @@ class Board:
 
     def _finish(self, event: StepFinished) -> None:
         row = self.rows[event.step]
-        row.seconds += event.seconds
         row.message = ""
         if event.shard in row.shards:
             last = replace(row.shards[event.shard], fraction=0.0, samples_per_minute=0.0)
@@ -160,14 +159,17 @@ class Board:
                 last = replace(last, done=done, failed=failed, skipped=skipped)
             row.take(last)
         if event.code != 0:
-            row.state = "stopped" if self.stopping else "failed"
+            self._end(row, "stopped" if self.stopping else "failed")
             return
         row.ended += 1
         if row.ended >= event.shards:
-            row.state = "done"
-            row.seconds = min(row.seconds, self.clock() - row.began) if event.shards > 1 else row.seconds
+            self._end(row, "done")
             if event.step in (INDEX_STEP, PUBLISH_STEP):
                 row.total = 0
+
+    def _end(self, row: Row, state: RowState) -> None:
+        row.seconds = row.elapsed(self.clock())
+        row.state = state
 
     def _index(self, event: Indexed) -> None:
         self.samples, self.rejected = event.report.samples, event.report.rejected

@@ -57,7 +57,8 @@ def test_counts_of_shards_add_up_whether_they_run_one_after_the_other_or_side_by
     clock.now = 4.0
     made.update(StepFinished("depth", 4.0, 0, 0, 3))
     made.update(StepFinished("depth", 3.0, 0, 1, 3))
-    assert (row.state, row.rate) == ("running", 0.0)
+    clock.now = 5.0
+    assert (row.state, row.rate, row.elapsed(clock())) == ("running", 0.0, 5.0)
     made.update(StepStarted("depth", 2, 3))
     made.update(Progress("depth", done=1, total=1, shard=2))
     clock.now = 6.0
@@ -82,6 +83,16 @@ def test_the_remaining_time_follows_from_the_share() -> None:
     made.update(Progress("depth", total=4, done=1))
     clock.now = 10.0
     assert row.remaining(clock()) == 30.0
+
+
+def test_a_step_that_is_tried_again_shows_the_time_of_both_attempts() -> None:
+    made, clock = board()
+    for attempt, start, end, code in ((1, 0.0, 3.0, 1), (2, 10.0, 14.0, 0)):
+        clock.now = start
+        made.update(StepStarted("depth", attempt=attempt))
+        clock.now = end
+        made.update(StepFinished("depth", end - start, code))
+    assert made.rows["depth"].seconds == 7.0
 
 
 def test_a_step_that_the_user_ended_has_not_failed() -> None:
