@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from scenewright.execution import outcomes
@@ -20,6 +21,7 @@ from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import end_of_pass, folds_publish, has_work, restarts_of
 from scenewright.planning.tasks import RunSettings, task_of
+from scenewright_stages.backends.cache.weights import default_cache_dir
 from scenewright_stages.contract.reports import Report, StageCounts
 from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP, Task, TaskPick
 
@@ -45,7 +47,8 @@ class LocalRun:
     def run(self) -> Outcome:
         """Runs passes over the chain until no sample is missing, the passes are used up, or the run must end.
 
-        Checks first for missing secrets: a later stage would only fail hours later.
+        Checks first for missing secrets, and after the index for missing weights: a later stage would only fail hours
+        later.
         """
         if refused := outcomes.secret_missing(self._plan, self._environment):
             return refused
@@ -107,6 +110,8 @@ class LocalRun:
         runner.finish(self._task(INDEX_STEP, **again))
         index, published = _required(runner, INDEX_STEP, INDEX_STEP), None
         working = [stage for stage in self._plan.selected if has_work(index.stages[stage])]
+        if refused := outcomes.weights_missing(self._plan, working, self._model_cache):
+            raise EndOfRun(refused)
         for stage in self._plan.selected:
             later = working[working.index(stage) + 1 :] if stage in working else ()
             self._run_stage(runner, stage, index.stages[stage], later)
@@ -123,6 +128,11 @@ class LocalRun:
         shards = max(1, counts.shards)
         task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards, later))
         runner.finish(task, range(shards), self._slots(stage))
+
+    @property
+    def _model_cache(self) -> Path:
+        given = self._settings.model_cache
+        return Path(given) if given else default_cache_dir(self._environment)
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism

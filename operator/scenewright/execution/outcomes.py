@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from scenewright.execution.events import Outcome
+from scenewright.planning.backends import weights_problems
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
 from scenewright_stages.contract.errors import ExitCode
@@ -132,6 +134,16 @@ def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None
         if stage.name in plan.selected and stage.secret and not environment.get(stage.secret.variable)
     )
     return Outcome(COMMAND_REFUSED, "SecretMissing", str(problems[0]), problems) if problems else None
+
+
+def weights_missing(plan: Plan, stages: Collection[str], cache_dir: Path) -> Outcome | None:
+    """The outcome if the model cache lacks weights that the stages need, else None.
+
+    In a cluster the models step copies them before any stage starts; a local run has only what is there.
+    """
+    accepted = plan.spec.models.accept_licenses
+    problems = tuple(weights_problems(plan.chain, plan.parameters, stages, accepted, cache_dir))
+    return Outcome(COMMAND_REFUSED, "WeightsMissing", str(problems[0]), problems) if problems else None
 
 
 def _nothing_was_readable(plan: Plan, report: Report) -> bool:

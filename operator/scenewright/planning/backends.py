@@ -9,7 +9,7 @@ from pathlib import Path
 from scenewright.planning.problems import Problem, from_configuration_error
 from scenewright_stages.backends.cache.weights import weights_status
 from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights, weights_of
-from scenewright_stages.backends.errors import LicenceNotAccepted
+from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights
 from scenewright_stages.backends.registry import find_backend
 from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.errors import ConfigurationError
@@ -74,22 +74,33 @@ def licence_problems(
     return list(problems.values())
 
 
-def absent_weights(
-    chain: Sequence[StageSpec], parameters: Params, stage: str, accepted: Sequence[str], cache_dir: Path
-) -> list[Weights]:
-    """Weights that a stage's backends lack in a model cache; none of a choice with a backend that can serve.
+def weights_problems(
+    chain: Sequence[StageSpec], parameters: Params, stages: Collection[str], accepted: Sequence[str], cache_dir: Path
+) -> list[Problem]:
+    """One problem for each set of weights that a model cache lacks, and without which the stages could not run.
 
-    Of several backends the first whose licence is accepted counts.
+    A choice of several backends needs the weights of one. If none has them, the first with an accepted licence counts.
     """
-    found: dict[str, Weights] = {}
-    for choice in choices_of(chain, parameters, [stage]):
-        lacking = [
-            [weights for weights in sets if weights_status(weights, cache_dir).state != "present"]
-            for sets in _permitted(choice, accepted)
-        ]
-        if lacking and all(lacking):
-            found |= {weights.id: weights for weights in lacking[0]}
-    return list(found.values())
+    needed_by: dict[Weights, list[str]] = {}
+    for stage in (each.name for each in chain if each.name in stages):
+        for choice in choices_of(chain, parameters, [stage]):
+            for weights in _lacking(choice, accepted, cache_dir):
+                needed_by.setdefault(weights, []).append(stage)
+    return [_weights_problem(weights, needing, cache_dir) for weights, needing in needed_by.items()]
+
+
+def _lacking(choice: BackendChoice, accepted: Sequence[str], cache_dir: Path) -> list[Weights]:
+    lacking = [
+        [weights for weights in sets if weights_status(weights, cache_dir).state != "present"]
+        for sets in _permitted(choice, accepted)
+    ]
+    return lacking[0] if lacking and all(lacking) else []
+
+
+def _weights_problem(weights: Weights, needing: Sequence[str], cache_dir: Path) -> Problem:
+    error = MissingWeights(weights, cache_dir, weights_status(weights, cache_dir).lacking)
+    stages = f"stages {' and '.join(needing)} need" if len(needing) > 1 else f"stage {needing[0]} needs"
+    return Problem(error.field, error.value, f"{error.remedy}; {stages} it")
 
 
 def _permitted(choice: BackendChoice, accepted: Sequence[str]) -> Iterator[tuple[Weights, ...]]:

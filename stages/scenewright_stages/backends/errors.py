@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scenewright_stages.contract.backends import UnknownChoice
+from scenewright_stages.contract.backends import UnknownChoice, Weights, licence_need
 from scenewright_stages.contract.errors import ConfigurationError, ContractError, SampleError
 
 MODEL_CACHE = "model cache"
@@ -48,26 +48,28 @@ class LicenceNotAccepted(ConfigurationError):
 class MissingWeights(ConfigurationError):
     """The model cache or the folder named in the spec lacks some of the weights; a stage never downloads them."""
 
-    def __init__(
-        self, weights_id: str, revision: str, cache_dir: object, lacking: Sequence[str], location: str = ""
-    ) -> None:
-        self.weights_id = weights_id
+    def __init__(self, weights: Weights, cache_dir: object, lacking: Sequence[str]) -> None:
+        self.weights_id = weights.id
         self.lacking = tuple(lacking)
-        if location:
-            files = ", ".join(self.lacking[:5])
-            remedy = f"lacks {files}; it has to hold the same files as the repository {weights_id}"
-            if location.startswith("s3:"):
-                remedy = (
-                    f"the model cache lacks {files} of it; in a cluster the models step copies it there "
-                    "(models.cacheClaim), elsewhere copy it to a folder and name that"
-                )
-            super().__init__("revision", revision, remedy)
-            return
-        super().__init__(
-            MODEL_CACHE,
-            str(cache_dir),
-            f"lacks {', '.join(self.lacking[:3]) or 'everything'} of {weights_id} (revision {revision}); fetch the "
-            f"weights (`scenewright models --fetch {weights_id}`) or copy the repository into its folder {weights_id}",
+        if weights.location:
+            super().__init__("revision", weights.revision, self._copied_by_the_user(weights))
+        else:
+            super().__init__(MODEL_CACHE, str(cache_dir), self._fetched(weights))
+
+    def _copied_by_the_user(self, weights: Weights) -> str:
+        files = ", ".join(self.lacking[:5])
+        if weights.location.startswith("s3:"):
+            return (
+                f"the model cache lacks {files} of it; in a cluster the models step copies it there "
+                "(models.cacheClaim), elsewhere copy it to a folder and name that"
+            )
+        return f"lacks {files}; it has to hold the same files as the repository {weights.id}"
+
+    def _fetched(self, weights: Weights) -> str:
+        accept = f" --accept {weights.licence}" if licence_need(weights).needed else ""
+        return (
+            f"lacks {', '.join(self.lacking[:3]) or 'everything'} of {weights.id} (revision {weights.revision}); fetch "
+            f"them (`scenewright models --fetch {weights.id}{accept}`) or copy the repository to a folder of that name"
         )
 
 

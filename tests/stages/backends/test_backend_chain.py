@@ -17,7 +17,7 @@ from scenewright_stages.backends.errors import (
     UnsupportedOption,
     UnsupportedSubject,
 )
-from scenewright_stages.contract.backends import BackendFacts
+from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.stage import ModelSettings
 
 
@@ -49,7 +49,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
     def load(capability: Capability[Backend], name: str, context: Any) -> Fake:
         if "missing" in name:
-            raise MissingWeights(name, "main", "cache", ["model.safetensors"])
+            raise MissingWeights(Weights(name, "mit", "", 1, ("model.safetensors",)), "cache", ["model.safetensors"])
         if "refused" in name:
             raise LicenceNotAccepted("a-licence", "https://example.org", name, [])
         found[name] = {"variant": context.variant, **context.options}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from plugins import plugins
 
 from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.names import API_VERSION
-from scenewright.planning.backends import absent_weights, revisions
+from scenewright.planning.backends import revisions, weights_problems
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.backends import Weights
@@ -216,8 +217,10 @@ def test_weights_are_absent_only_where_no_fallback_of_a_stage_has_its_own(tmp_pa
     def absent(*names: str, accepted: Sequence[str] = ("sam-license",)) -> list[str]:
         chosen, others = {"segment": names[0]}, {"segment": names[1:]}
         stage = StageSpec("segment", 1, "a:B", (), (), backends=chosen, alternatives=others)
-        return [weights.id for weights in absent_weights([stage], Params(), "segment", accepted, tmp_path)]
+        problems = weights_problems([stage], Params(), ["segment"], accepted, tmp_path)
+        return [found for problem in problems for found in re.findall("`(.*)`", problem.remedy)]
 
-    assert absent("sam3") == absent("sam3", "sam2") == ["facebook/sam3"]
+    fetch = "scenewright models --fetch"
+    assert absent("sam3") == absent("sam3", "sam2") == [f"{fetch} facebook/sam3 --accept sam-license"]
     assert absent("sam3", "mask") == absent("mask") == []
-    assert absent("sam3", "sam2", accepted=()) == ["facebook/sam2.1-hiera-large"]
+    assert absent("sam3", "sam2", accepted=()) == [f"{fetch} facebook/sam2.1-hiera-large"]

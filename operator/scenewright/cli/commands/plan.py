@@ -14,12 +14,10 @@ from scenewright.cli.texts import count, duration, print_json, print_problems, r
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import local_path, resolved_from
-from scenewright.planning.backends import absent_weights
+from scenewright.planning.backends import weights_problems
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
-from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
-from scenewright_stages.backends.errors import MissingWeights
-from scenewright_stages.contract.backends import Weights, licence_need
+from scenewright_stages.backends.cache.weights import default_cache_dir
 
 WAITS = "WaitingForDependency"
 _WITHOUT_LAB = (
@@ -112,30 +110,13 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
 
 
 def _notes(plan: Plan, found: dict[str, Any]) -> list[str]:
-    """What the table does not show of this machine: weights that it lacks, and limits of a plan made here."""
+    """What the table does not show: weights without which nothing runs on this machine, and limits of such a plan."""
     # A job with a local output cannot run in a cluster.
     elsewhere = [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
-    return [*_absent_weights(plan, found), *elsewhere]
-
-
-def _absent_weights(plan: Plan, found: dict[str, Any]) -> list[str]:
-    """A sentence for all weights without which stages that have work would end on this machine."""
-    needing: dict[Weights, list[str]] = {}
+    working = [stage["name"] for stage in found.get("stages", []) if stage["todo"] and stage["name"] in plan.selected]
     accepted, cache = plan.spec.models.accept_licenses, default_cache_dir()
-    for stage in found.get("stages", []):
-        if stage["todo"] and stage["name"] in plan.selected:
-            for weights in absent_weights(plan.chain, plan.parameters, stage["name"], accepted, cache):
-                needing.setdefault(weights, []).append(stage["name"])
-    return [_absent(weights, stages, cache) for weights, stages in needing.items()]
-
-
-def _absent(weights: Weights, stages: Sequence[str], cache: Path) -> str:
-    told = f"{'stages' if len(stages) > 1 else 'stage'} {' and '.join(stages)} cannot run on this machine yet: "
-    if weights.location:
-        lacking = weights_status(weights, cache).lacking
-        return f"{told}{MissingWeights(weights.id, weights.revision, cache, lacking, weights.location)}"
-    accept = f" --accept {weights.licence}" if licence_need(weights).needed else ""
-    return f"{told}{weights.id} is not in its model cache; get it by `scenewright models --fetch {weights.id}{accept}`"
+    lacking = weights_problems(plan.chain, plan.parameters, working, accepted, cache)
+    return [*(f"it cannot run on this machine yet: {problem}" for problem in lacking), *elsewhere]
 
 
 def _print_notes(plan: Plan, found: dict[str, Any]) -> None:

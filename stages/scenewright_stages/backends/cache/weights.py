@@ -101,7 +101,7 @@ def require_weights(weights: Weights, cache_dir: Path, revision: str | None = No
     status = weights_status(weights, cache_dir, revision)
     if status.state != "present":
         wanted = replace(weights, revision=revision or weights.revision)
-        raise MissingWeights(weights.id, wanted.revision, cache_dir, status.lacking, location=wanted.location)
+        raise MissingWeights(wanted, cache_dir, status.lacking)
     return status
 
 
