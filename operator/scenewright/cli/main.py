@@ -62,6 +62,12 @@ RerunOption = Annotated[
         help="Show the scene while it grows, in a Rerun viewer: a window, or a web page if there is no screen.",
     ),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes-per-gpu", metavar="N", min=1, max=64, help="Processes of a stage that share a GPU. Default: 1."
+    ),
+]
 PLUGIN = "kubectl scenewright"
 """How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
 NamespaceOption = Annotated[str, typer.Option("-n", "--namespace", help="Namespace. Default: that of the kubeconfig.")]
@@ -108,6 +114,7 @@ def run(
     pipeline: PipelineOption = "",
     force: ForceOption = False,
     rerun: RerunOption = False,
+    processes_per_gpu: ProcessesOption = 1,
     output_format: FormatOption = "text",
 ) -> None:
     """Run manifests or photographs on this machine.
@@ -119,7 +126,16 @@ def run(
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution, pipeline)
     as_json = output_format == "json"
-    raise typer.Exit(run_command(files, changes, as_json=as_json, retry_failed=False, force=force, rerun=rerun))
+    code = run_command(
+        files,
+        changes,
+        as_json=as_json,
+        retry_failed=False,
+        force=force,
+        rerun=rerun,
+        processes_per_gpu=processes_per_gpu,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -31,25 +31,28 @@ def thread_environment(environment: Mapping[str, str], cpus: int) -> dict[str, s
 
 
 def available_gpus(environment: Mapping[str, str], devices: Path = _DEVICES) -> list[str]:
-    """Names of the GPUs that processes may use: those that the user names, else all of this machine."""
+    """Names of the GPUs that processes may use: those that the user names, else all of this machine.
+
+    CUDA counts the GPUs that it sees from 0, whatever the numbers of their devices: a container may have only the last.
+    """
     if GPU_VARIABLE in environment:
         return [name.strip() for name in environment[GPU_VARIABLE].split(",") if name.strip()]
-    numbers = [path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*")]
-    return sorted((number for number in numbers if re.fullmatch("[0-9]+", number)), key=int)
+    found = [path for path in devices.glob("nvidia*") if re.fullmatch("nvidia[0-9]+", path.name)]
+    return [str(number) for number in range(len(found))]
 
 
-def gpu_slots(gpus: Sequence[str], each: int, at_most: int) -> list[dict[str, str]]:
-    """Environments of the processes that may run in parallel, each with its own GPUs.
+def gpu_slots(gpus: Sequence[str], each: int, at_most: int, sharing: int = 1) -> list[dict[str, str]]:
+    """Environments of the processes that may run in parallel, each with its GPUs.
 
     Args:
-        gpus: of the machine; without any there is one slot, and the process detects its device.
+        gpus: of the machine. With fewer than a process needs there is one slot, and the process detects its device.
         each: GPUs per process; 0 for CPU processes, which run one at a time and use the whole machine.
         at_most: maximum number of processes (``execution.maxParallelism``).
+        sharing: processes that share a GPU. Those that need several GPUs share none.
     """
-    if not each or len(gpus) <= each:
-        return [{}]
-    groups = [gpus[start : start + each] for start in range(0, len(gpus) - each + 1, each)]
-    return [{GPU_VARIABLE: ",".join(group)} for group in groups[:at_most]]
+    groups = [gpus[start : start + each] for start in range(0, len(gpus) - each + 1, each)] if each else []
+    slots = [{GPU_VARIABLE: ",".join(group)} for group in groups] * (sharing if each == 1 else 1)
+    return slots[:at_most] or [{}]
 
 
 def _cgroup_limit(path: Path) -> int | None:

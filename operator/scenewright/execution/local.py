@@ -136,7 +136,7 @@ class LocalRun:
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
-        return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most)
+        return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most, self._settings.processes_per_gpu)
 
     def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
         return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)

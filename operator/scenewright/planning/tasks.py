@@ -29,6 +29,7 @@ class RunSettings:
         device: ``cpu``, ``cuda`` or ``auto``.
         retry_failed: retry samples that failed before.
         force: run the selected stages even if they are up to date.
+        processes_per_gpu: shards of a stage that share a GPU when this machine runs them; Pods have GPUs of their own.
         facts: further entries for ``job.json``, such as the number of threads.
     """
 
@@ -38,6 +39,7 @@ class RunSettings:
     device: str = "auto"
     retry_failed: bool = False
     force: bool = False
+    processes_per_gpu: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -62,6 +62,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         retry_failed: bool = False,
         of_depth: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        processes_per_gpu: int = 1,
         **changes: Any,
     ) -> Ran:
         script, log = tmp_path / "script.json", tmp_path / "log.jsonl"
@@ -74,7 +75,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
             **(variables or {}),
         }
         events: list[Event] = []
-        settings = RunSettings(run="run-1", holder="me", retry_failed=retry_failed)
+        settings = RunSettings(run="run-1", holder="me", retry_failed=retry_failed, processes_per_gpu=processes_per_gpu)
         plan = plan_of(tmp_path, **changes)
         chain = tuple(replace(each, **(of_depth or {})) if each.name == "depth" else each for each in plan.chain)
         outcome = LocalRun(replace(plan, chain=chain), settings, events.append, environment).run()

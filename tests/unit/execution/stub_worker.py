@@ -1,8 +1,9 @@
 """A stage process that follows a script instead of working: it shows what the executor does about its end.
 
 The script (path in STUB_SCRIPT) is a JSON object: ``behaviours`` maps a step to the list of what its successive
-processes do (``exit``, ``signal``, ``sleep``, ``burn``, ``todo`` by stage, ``missing``, ``report``); the last entry
-repeats. Every process appends a line to STUB_LOG.
+processes do (``exit``, ``signal``, ``sleep``, ``burn``, ``meet``, ``todo`` by stage, ``missing``, ``report``); the last
+entry repeats. One that is to ``meet`` waits until so many processes of its step have begun, and fails if they do not.
+Every process appends a line to STUB_LOG.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+KEPT = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
 
 def main() -> int:
     task = json.loads(os.environ["SCENEWRIGHT_TASK"])
@@ -25,7 +28,19 @@ def main() -> int:
     attempt = sum(line["step"] == task["step"] for line in earlier)
     behaviours = json.loads(Path(os.environ["STUB_SCRIPT"]).read_text())["behaviours"].get(task["step"], [{}])
     behaviour = behaviours[min(attempt, len(behaviours) - 1)]
+    if not met(log, task["step"], behaviour.get("meet", 0)):
+        return 10
     return behave(task, behaviour)
+
+
+def met(log: Path, step: str, number: int, seconds: float = 20.0) -> bool:
+    """Whether so many processes of a step have begun, this one included, before the time is over."""
+    until = time.monotonic() + seconds
+    while sum(json.loads(line)["step"] == step for line in log.read_text().splitlines()) < number:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def behave(task: dict[str, Any], behaviour: dict[str, Any]) -> int:
@@ -54,7 +69,7 @@ def stages(task: dict[str, Any], todo: dict[str, int]) -> dict[str, Any]:
 
 def tell(log: Path, task: dict[str, Any], shard: int) -> None:
     facts = {name: task.get(name, False) for name in ("foldPublish", "retryFailed")}
-    environment = {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    environment = {name: os.environ.get(name, "") for name in KEPT}
     loaded = f"scenewright_stages.vistadream.{task['step']}" in sys.modules
     line = {"step": task["step"], "shard": shard, "run": task["run"], "pid": os.getpid(), "loaded": loaded}
     line |= {**facts, **environment}

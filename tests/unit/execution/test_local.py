@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scenewright.execution.devices import GPU_VARIABLE, available_gpus, gpu_slots
 from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
 from scenewright.execution.outcomes import explanation, verdict
+from scenewright_stages.backends.cache.weights import CACHE_VARIABLE
 from scenewright_stages.contract.pipeline import SecretKey
 
 STAGES = ["outpaint", "depth", "initialize", "render"]
+MOGE = "Ruicheng/moge-vitl"
 Scripted = Callable[..., Any]
 
 
@@ -42,9 +46,69 @@ def test_every_shard_is_run_and_publish_is_a_process_of_its_own_then(scripted: S
     assert [line["shard"] for line in ran.processes[4:7]] == [0, 1, 2]
 
 
-def test_publish_never_holds_a_gpu(scripted: Scripted) -> None:
-    ran = scripted(vistadream={"depth": {"backend": "moge"}})
-    assert ran.steps == ["index", *STAGES, "publish"]
+@pytest.fixture
+def with_moge(tmp_path: Path) -> dict[str, Any]:
+    """Changes of a run that put depth, and what comes after it, on a GPU; the weights are there."""
+    (tmp_path / "models" / MOGE).mkdir(parents=True)
+    (tmp_path / "models" / MOGE / "model.pt").touch()
+    return {"vistadream": {"depth": {"backend": "moge"}}, "variables": {CACHE_VARIABLE: str(tmp_path / "models")}}
+
+
+def test_publish_never_holds_a_gpu(scripted: Scripted, with_moge: dict[str, Any]) -> None:
+    assert scripted(**with_moge).steps == ["index", *STAGES, "publish"]
+
+
+@pytest.mark.parametrize(("processes_per_gpu", "meeting"), [(1, 2), (2, 4)])
+def test_as_many_shards_run_at_once_as_share_the_gpus(
+    scripted: Scripted, with_moge: dict[str, Any], processes_per_gpu: int, meeting: int
+) -> None:
+    """Each process of the stage waits until as many have begun, so fewer at once would fail the run."""
+    with_moge["variables"][GPU_VARIABLE] = "4,7"
+    todo = {"index": [{"todo": {"outpaint": 0, "depth": 4, "initialize": 0, "render": 0}}]}
+    ran = scripted({**todo, "depth": [{"meet": meeting}]}, processes_per_gpu=processes_per_gpu, **with_moge)
+    assert (ran.outcome.exit_code, ran.steps) == (0, ["index", *["depth"] * 4, "publish"])
+    assert sorted(line[GPU_VARIABLE] for line in ran.processes[1:5]) == ["4", "4", "7", "7"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "environment", "expected"),
+    [
+        ([], {}, []),
+        (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], {}, ["0", "1"]),
+        (["nvidia6", "nvidia7", "nvidiactl"], {}, ["0", "1"]),
+        (["nvidia0", "nvidia1"], {GPU_VARIABLE: "1"}, ["1"]),
+        (["nvidia0"], {GPU_VARIABLE: "GPU-5f, GPU-7a"}, ["GPU-5f", "GPU-7a"]),
+        (["nvidia0"], {GPU_VARIABLE: ""}, []),
+    ],
+)
+def test_gpus_are_those_named_else_all_that_a_container_has_counted_from_nought(
+    tmp_path: Path, devices: list[str], environment: dict[str, str], expected: list[str]
+) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    assert available_gpus(environment, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "each", "at_most", "sharing", "expected"),
+    [
+        ("", 1, 16, 6, [None]),
+        ("0", 0, 16, 6, [None]),
+        ("0", 1, 16, 1, ["0"]),
+        ("0", 1, 16, 3, ["0", "0", "0"]),
+        ("01", 1, 16, 2, ["0", "1", "0", "1"]),
+        ("01", 1, 3, 2, ["0", "1", "0"]),
+        ("01", 1, 1, 2, ["0"]),
+        ("0123", 2, 16, 2, ["0,1", "2,3"]),
+        ("012", 2, 16, 1, ["0,1"]),
+        ("0", 2, 16, 6, [None]),
+    ],
+)
+def test_slots_share_gpus_only_where_a_process_needs_one(
+    gpus: str, each: int, at_most: int, sharing: int, expected: list[str | None]
+) -> None:
+    slots = gpu_slots(list(gpus), each, at_most, sharing)
+    assert [slot.get(GPU_VARIABLE) for slot in slots] == expected
 
 
 @pytest.mark.parametrize("end", [{"exit": 1}, {"signal": 9}, {"exit": 30}, {"exit": 137}])
@@ -76,6 +140,20 @@ def test_a_run_does_not_begin_without_a_secret_that_one_of_its_stages_needs(scri
     assert scripted(of_depth=needing, variables={"LANGUAGE_MODEL_TOKEN": "x"}).outcome.exit_code == 0
     apart = {"execution": {"stages": {"only": ["render"]}}}
     assert scripted(of_depth=needing, **apart).outcome.exit_code == 0, "a stage that does not run needs none"
+
+
+def test_a_run_ends_before_its_first_stage_if_a_later_one_lacks_weights(scripted: Scripted, tmp_path: Path) -> None:
+    empty = {CACHE_VARIABLE: str(tmp_path / "models")}
+    with_model: dict[str, Any] = {"vistadream": {"depth": {"backend": "moge"}}, "variables": empty}
+    ran = scripted(**with_model)
+    assert (ran.steps, ran.outcome.exit_code, ran.outcome.reason) == (["index"], 10, "WeightsMissing")
+    (problem,) = ran.outcome.problems
+    assert str(problem).startswith(f"model cache: '{tmp_path / 'models'}': lacks model.pt of {MOGE}")
+    assert str(problem).endswith("; stage depth needs it")
+    done = {"index": [{"todo": {"outpaint": 1, "depth": 0, "initialize": 1, "render": 1}}]}
+    assert scripted(done, **with_model).outcome.exit_code == 0, "a stage without work needs none"
+    apart = {"execution": {"stages": {"only": ["render"]}}}
+    assert scripted(**with_model, **apart).outcome.exit_code == 0, "a stage that is not selected needs none"
 
 
 def test_a_lost_shard_is_not_tried_again(scripted: Scripted) -> None:

@@ -36,31 +36,32 @@ def run_command(
     retry_failed: bool,
     force: bool = False,
     rerun: bool = False,
+    processes_per_gpu: int = 1,
 ) -> int:
     """Runs all documents of the files, each after its dependencies; returns the highest exit code.
 
     With `rerun` a viewer shows the scenes while they grow.
     """
     if not rerun:
-        return _run_all(load_plans(files, changes), as_json, retry_failed, force)
+        return _run_all(load_plans(files, changes), as_json, retry_failed, force, processes_per_gpu)
     from scenewright.cli.viewer import showing, viewer_here
 
     viewer = viewer_here()
     plans = load_plans(files, replace(changes, live_viewer=viewer.address))
     with showing(viewer) as wait:
-        code = _run_all(plans, as_json, retry_failed, force)
+        code = _run_all(plans, as_json, retry_failed, force, processes_per_gpu)
         if code != COMMAND_INTERRUPTED and not as_json and sys.stdout.isatty():
             wait()
         return code
 
 
-def _run_all(plans: Sequence[Plan], as_json: bool, retry_failed: bool, force: bool) -> int:
+def _run_all(plans: Sequence[Plan], as_json: bool, retry_failed: bool, force: bool, processes_per_gpu: int) -> int:
     ended: dict[ObjectReference, tuple[Plan, str, Outcome]] = {}
     for given in plans:
         plan = given
         token = plan.spec.execution.retry_token
         is_new = bool(token) and last_retry_token(plan.spec.output.uri) not in (None, token)
-        settings = run_settings(plan, retry_failed or is_new, force)
+        settings = run_settings(plan, retry_failed or is_new, force, processes_per_gpu)
         try:
             plan = given.with_resolved(resolved_inputs(given, ended))
             outcome = _run_one(plan, settings, as_json)
@@ -104,7 +105,9 @@ def resolved_inputs(plan: Plan, ended: Mapping[ObjectReference, tuple[Plan, str,
     return found
 
 
-def run_settings(plan: Plan, retry_failed: bool = False, force: bool = False) -> RunSettings:
+def run_settings(
+    plan: Plan, retry_failed: bool = False, force: bool = False, processes_per_gpu: int = 1
+) -> RunSettings:
     """Settings with a new run id, since crashes are counted per run."""
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return RunSettings(
@@ -113,6 +116,7 @@ def run_settings(plan: Plan, retry_failed: bool = False, force: bool = False) ->
         model_cache=str(default_cache_dir()),
         retry_failed=retry_failed,
         force=force,
+        processes_per_gpu=processes_per_gpu,
         facts={"threads": thread_environment(os.environ, available_cpus())},
     )
 
