@@ -64,9 +64,7 @@ RerunOption = Annotated[
 ]
 ProcessesOption = Annotated[
     int,
-    typer.Option(
-        "--processes-per-gpu", metavar="N", min=1, max=64, help="Processes of a stage that share a GPU. Default: 1."
-    ),
+    typer.Option("--processes-per-gpu", metavar="N", min=1, max=64, help="Processes of a stage that share a GPU."),
 ]
 PLUGIN = "kubectl scenewright"
 """How people call us when kubectl starts us as its plugin ``kubectl-scenewright``."""
