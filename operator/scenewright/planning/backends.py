@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from scenewright.planning.problems import Problem, from_configuration_error
-from scenewright_stages.backends.cache.weights import weights_status
+from scenewright_stages.backends.cache.weights import require_weights
 from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights, weights_of
 from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights
 from scenewright_stages.backends.registry import find_backend
@@ -81,26 +82,33 @@ def weights_problems(
 
     A choice of several backends needs the weights of one. If none has them, the first with an accepted licence counts.
     """
-    needed_by: dict[Weights, list[str]] = {}
+    needed_by: dict[Problem, dict[str, None]] = {}
     for stage in (each.name for each in chain if each.name in stages):
         for choice in choices_of(chain, parameters, [stage]):
-            for weights in _lacking(choice, accepted, cache_dir):
-                needed_by.setdefault(weights, []).append(stage)
-    return [_weights_problem(weights, needing, cache_dir) for weights, needing in needed_by.items()]
+            for problem in _lacking(choice, accepted, cache_dir):
+                needed_by.setdefault(problem, {})[stage] = None
+    return [replace(each, remedy=f"{each.remedy}; {_need(tuple(needing))} it") for each, needing in needed_by.items()]
 
 
-def _lacking(choice: BackendChoice, accepted: Sequence[str], cache_dir: Path) -> list[Weights]:
+def _need(stages: Sequence[str]) -> str:
+    return f"stages {' and '.join(stages)} need" if len(stages) > 1 else f"stage {stages[0]} needs"
+
+
+def _lacking(choice: BackendChoice, accepted: Sequence[str], cache_dir: Path) -> list[Problem]:
+    """What the first permitted backend of a choice lacks; empty if any can serve."""
     lacking = [
-        [weights for weights in sets if weights_status(weights, cache_dir).state != "present"]
+        [problem for weights in sets if (problem := _weights_problem(weights, cache_dir))]
         for sets in _permitted(choice, accepted)
     ]
     return lacking[0] if lacking and all(lacking) else []
 
 
-def _weights_problem(weights: Weights, needing: Sequence[str], cache_dir: Path) -> Problem:
-    error = MissingWeights(weights, cache_dir, weights_status(weights, cache_dir).lacking)
-    stages = f"stages {' and '.join(needing)} need" if len(needing) > 1 else f"stage {needing[0]} needs"
-    return Problem(error.field, error.value, f"{error.remedy}; {stages} it")
+def _weights_problem(weights: Weights, cache_dir: Path) -> Problem | None:
+    try:
+        require_weights(weights, cache_dir)
+    except MissingWeights as error:
+        return Problem(error.field, error.value, error.remedy)
+    return None
 
 
 def _permitted(choice: BackendChoice, accepted: Sequence[str]) -> Iterator[tuple[Weights, ...]]:

@@ -205,6 +205,16 @@ def test_tasks_survive_their_environment_variable_and_fit_into_it() -> None:
     assert (task.step, task.shards, task.fold_publish, task.retry_failed) == ("coarse", 3, True, True)
 
 
+def test_a_stage_is_named_once_though_two_of_its_backends_need_the_same_weights(tmp_path: Path) -> None:
+    both = {"inpaint": "flux-fill", "outpaint": "flux-fill"}
+    stages = [StageSpec(name, 1, "a:B", (), (), backends=both) for name in ("first", "second", "third")]
+    accepted = ["flux-1-dev-non-commercial"]
+    (problem,) = weights_problems(stages, Params(), ["first"], accepted, tmp_path)
+    assert problem.remedy.endswith("; stage first needs it")
+    (problem,) = weights_problems(stages, Params(), ["third", "first"], accepted, tmp_path)
+    assert problem.remedy.endswith("; stages first and third need it")
+
+
 @given(frames=st.integers(1, 100), seed=st.integers(0, 2**53 - 1))
 @settings(max_examples=50, deadline=None)
 def test_equal_specs_give_equal_plans(frames: int, seed: int) -> None:
