@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenewright_stages.backends import registry
+from scenewright_stages.backends.runtime import registry
 from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
 
 BEGIN = "<!-- backends: begin (written by tools/backend_tables.py) -->"

@@ -15,7 +15,7 @@ from pathlib import Path
 from build_viewer import NodeError, find_node, run_tool
 
 SOURCES = Path(__file__).parent / "people_models"
-FOLDER = Path(__file__).parents[1] / "stages/scenewright_stages/vision/people/models"
+FOLDER = Path(__file__).parents[1] / "stages/scenewright_stages/vision/subjects/people/models"
 STAMP = FOLDER / "installed"
 PACKAGES = {
     "face_detection_full_range.tflite": "@mediapipe/face_detection",

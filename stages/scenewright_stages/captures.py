@@ -33,7 +33,7 @@ SCENE_ARRAYS = (
 def list_captures(view: InputView) -> Iterable[Listed] | None:
     """The captures of an input, each moment with a neighbouring one; see ``vision.captures.finding``."""
     found: Iterable[Listed] | None = importlib.import_module(
-        "scenewright_stages.vision.captures.finding"
+        "scenewright_stages.vision.places.captures.finding"
     ).list_captures(view, neighbours=True)
     return found
 
@@ -41,7 +41,7 @@ def list_captures(view: InputView) -> Iterable[Listed] | None:
 def list_photographs(view: InputView) -> Iterable[Listed] | None:
     """The captures of an input or, if it has none, its folders of photographs without poses."""
     found: Iterable[Listed] | None = importlib.import_module(
-        "scenewright_stages.vision.captures.finding"
+        "scenewright_stages.vision.places.captures.finding"
     ).list_photographs(view)
     return found
 

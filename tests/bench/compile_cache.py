@@ -39,7 +39,7 @@ def one_process(options: argparse.Namespace) -> dict[str, Any]:
     from flux_fill import _request, random_flux_fill
     from torch._dynamo.utils import counters
 
-    from scenewright_stages.backends import acceleration
+    from scenewright_stages.backends.runtime import acceleration
 
     size, answer, profiled = options.size, options.answer, options.profile
     if options.timed_choices:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from scenewright_stages.reference.augment import chances
+from scenewright_stages.reference.degradation import Degradation, degraded, drawn, line_kernel
 from scenewright_stages.reference.params import AugmentParams
-from scenewright_stages.vision.degradation import Degradation, degraded, drawn, line_kernel
 
 Bytes = NDArray[np.uint8]
 

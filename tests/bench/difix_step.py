@@ -32,12 +32,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from benchmarks import show
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from scenewright_stages.backends.acceleration import compile_network
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.fix.difix import views_of
 from scenewright_stages.backends.fix.difix_network import DifixNetwork
 from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.backends.perception.lpips import LAYERS, Lpips, VggFeatures, read_layers
+from scenewright_stages.backends.runtime.acceleration import compile_network
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.difix.difix_learning import DifixLearner, difix_loss
 from scenewright_stages.difix.fixer_params import DifixLossParams, DifixTuningParams, FixerParams
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, load_reference

@@ -27,10 +27,10 @@ SOURCE_ROOT = Path(__file__).parents[2] / "stages"
 if str(SOURCE_ROOT) not in sys.path:
     sys.path.insert(0, str(SOURCE_ROOT))
 
-from scenewright_stages.backends.capability import BackendRecord  # noqa: E402
 from scenewright_stages.backends.inpaint.facts import FLUX_FILL  # noqa: E402
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, FluxFillSettings, place_pipeline  # noqa: E402
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, PromptEmbeddings  # noqa: E402
+from scenewright_stages.backends.runtime.capability import BackendRecord  # noqa: E402
 
 # FLUX.1-Fill-dev's transformer/config.json: FLUX.1 [dev] with 384 input channels (latents, masked image, mask).
 TRANSFORMER = {

@@ -25,12 +25,12 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
 
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 CANDIDATE_BAR, STEP_BAR = 2.0, 1.3
 COVERED_ALPHA = 0.7

@@ -20,11 +20,11 @@ from scenewright_stages.photographs.pictures import bytes_from_unit, unit_from_b
 from scenewright_stages.relight.albedo import blended
 from scenewright_stages.relight.degrade import Surface, arriving, exposed, relit
 from scenewright_stages.relight.lighting import Draw
-from scenewright_stages.vision.albedo import estimate_albedo
-from scenewright_stages.vision.normals.faces import normals_with_faces
-from scenewright_stages.vision.people.face_mesh import face_meshes
-from scenewright_stages.vision.people.learned import find_people
-from scenewright_stages.vision.shading import Light, direction_of
+from scenewright_stages.relight.shading import Light, direction_of
+from scenewright_stages.vision.imaging.albedo import estimate_albedo
+from scenewright_stages.vision.subjects.people.face_mesh import face_meshes
+from scenewright_stages.vision.subjects.people.face_normals import normals_with_faces
+from scenewright_stages.vision.subjects.people.learned import find_people
 
 INPUTS = Path(__file__).parents[2] / "examples" / "inputs"
 PORTRAITS = ("astronaut.png", "hopper.jpg")

@@ -31,15 +31,15 @@ from synthetic.yard import yard, yard_camera
 
 from scenewright_stages.backends.depth.interface import DepthEstimate
 from scenewright_stages.backends.inpaint.interface import INPAINT, OUTPAINT
-from scenewright_stages.backends.loading import load
+from scenewright_stages.backends.runtime.loading import load
 from scenewright_stages.scenes.flight import cameras_along, fly
 from scenewright_stages.scenes.preparation import Layout, PreparedPhotograph, prepare_photograph, stored_precision
 from scenewright_stages.scenes.quality import MAXIMUM_STRAY, FlightQuality, flight_quality
 from scenewright_stages.scenes.video import write_flight_sheet
-from scenewright_stages.vision.depth.prior import PriorSettings, estimate_prior
-from scenewright_stages.vision.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.images import outpaint_canvas, prepared_window
+from scenewright_stages.vision.geometry.depth.prior import PriorSettings, estimate_prior
+from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.depth import CanvasDepth, estimated_depth, on_canvas
 from scenewright_stages.vistadream.expansion import ExpansionTools, expand

@@ -27,10 +27,10 @@ from benchmarks import show
 from difix_step import busy
 from flux_fill import _drawn
 
-from scenewright_stages.backends.acceleration import BLOCKS, NONE
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.edit.qwen_edit import QwenEditor, QwenSettings, place_pipeline
 from scenewright_stages.backends.edit.qwen_instructions import Instructions
+from scenewright_stages.backends.runtime.acceleration import BLOCKS, NONE
+from scenewright_stages.backends.runtime.capability import BackendRecord
 
 # Qwen-Image-Edit-2511's transformer/config.json and vae/config.json.
 TRANSFORMER = {

@@ -48,7 +48,9 @@ from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
 from scenewright_stages.contract.stage import Pixels
 from scenewright_stages.photographs.compositing import outline, split_layers
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
-from scenewright_stages.vision import albedo, matting, normals, shading
+from scenewright_stages.relight import shading
+from scenewright_stages.vision.geometry import normals
+from scenewright_stages.vision.imaging import albedo, matting
 from scenewright_stages.worker.stage.encoding import encode_png
 
 SPEED_BAR, BUSY_BAR = 2.0, 0.9

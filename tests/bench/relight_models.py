@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.marigold import MarigoldNormals, MarigoldSettings
 from scenewright_stages.backends.normals.dpt import DptNormals
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
 
 _RECORD = BackendRecord("bench", "bench", "model", device="cuda", precision="bf16")

@@ -26,9 +26,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages" / "gaussians"))
 from dense_reference import Splats, composited, projected
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 TILE = 16
 TILES_PER_CHUNK = 32

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.start import Start
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 ROOM = (3.0, 1.5, 2.5)
 """Half the sides of the room in metres."""

@@ -46,13 +46,12 @@ from scenewright_stages.backends.inpaint.interface import Inpainter
 from scenewright_stages.scenes import flight
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.preparation import Layout
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.images import outpaint_canvas
-from scenewright_stages.vision.images.preparation import PixelWindow
-from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.framing import PixelWindow, outpaint_canvas
+from scenewright_stages.vision.imaging.metrics import psnr
 from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.coarse import BackendFill, expansion_settings
 from scenewright_stages.vistadream.initialize import DepthPass

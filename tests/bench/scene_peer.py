@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, scene_extent
+from scenewright_stages.vision.geometry.cameras import Camera
 
 
 class CpuStandIn:

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks import show
 from difix_step import busy
 
-from scenewright_stages.backends.acceleration import compile_network
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.novel_views.interface import DrawingSettings, PathTask, PosedPicture
 from scenewright_stages.backends.novel_views.seva.conditioning import PictureCoder
 from scenewright_stages.backends.novel_views.seva.engine import SevaViews
 from scenewright_stages.backends.novel_views.seva.network import NetworkShape, SevaNetwork
 from scenewright_stages.backends.novel_views.seva.sampling import Denoiser, Window
-from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
+from scenewright_stages.backends.runtime.acceleration import compile_network
+from scenewright_stages.backends.runtime.capability import BackendRecord
+from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
 
 FRAMES, SIDE = 21, 576
 WINDOWS_OF_A_SCENE, STEPS_OF_A_WINDOW, FEWER_STEPS = 303, 50, 6

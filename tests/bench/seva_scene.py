@@ -29,12 +29,12 @@ from benchmarks import show
 from difix_step import busy
 from seva import SIDE, coder_of, network_of
 
-from scenewright_stages.backends.acceleration import compile_network
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.novel_views.interface import DrawingSettings, PathTask, PosedPicture
 from scenewright_stages.backends.novel_views.seva.engine import SevaViews
 from scenewright_stages.backends.novel_views.seva.sampling import Denoiser
-from scenewright_stages.vision.world.motions import MOTIONS, VIEWS, target_cameras, targets_of, view_camera
+from scenewright_stages.backends.runtime.acceleration import compile_network
+from scenewright_stages.backends.runtime.capability import BackendRecord
+from scenewright_stages.vision.places.worlds.motions import MOTIONS, VIEWS, target_cameras, targets_of, view_camera
 from scenewright_stages.worldexplorer.drawing import _BEHIND, _FORGOTTEN
 
 BAR = 0.9

@@ -24,7 +24,7 @@ from tiny_qwen_image import save_tiny_lora, save_tiny_qwen_image
 from tiny_sam import save_tiny_sam
 from tiny_zero123 import save_tiny_zero123
 
-from scenewright_stages.vision.regions import overlap
+from scenewright_stages.vision.imaging.regions import overlap
 
 pytestmark = pytest.mark.proof
 

@@ -17,7 +17,7 @@ from tiny_flux import save_tiny_flux
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
-from scenewright_stages.vision.polygons import area_fill, parse_labels, truncating_fill
+from scenewright_stages.reference.polygons import area_fill, parse_labels, truncating_fill
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from synthetic import box_room, cameras_inside, render
 
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise
@@ -23,6 +22,7 @@ from scenewright_stages.vision.gaussians.rendering import Renderer, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.torch_fitting import Momentum
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,6 @@ import torch
 import torch_reference
 from torch_reference import backpropagate
 
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.cuda_graphs import GraphRunner, PlainRunner, Runner
 from scenewright_stages.vision.gaussians import gsplat_fitting
 from scenewright_stages.vision.gaussians.gsplat_fitting import ViewState
@@ -24,6 +23,7 @@ from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.torch_fitting import Descent, Target, rows_of, with_rows
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,7 +11,7 @@ import pytest
 from synthetic import SEEDS, World, box_room, cameras_inside, cylinder_room, render, trace_depth
 
 from scenewright_stages.backends.depth.depth_anything import AssumedRange, depth_from_relative
-from scenewright_stages.vision.alignment import fit_affine, membrane, smooth_connect
+from scenewright_stages.vistadream.alignment import fit_affine, membrane, smooth_connect
 
 
 def depth_and_prediction(seed: int) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.imaging.archives import save_arrays
 
 ARRAYS = {
     "points": np.arange(12, dtype=np.float32).reshape(4, 3),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.cameras import (
+from scenewright_stages.vision.geometry.cameras import (
     Camera,
     check_rigid,
     intrinsics_matrix,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenewright_stages.vision.colour import (
+from scenewright_stages.vision.imaging.colour import (
     linear_from_srgb,
     srgb_from_linear,
     uint8_from_unit,

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.depth import cues
-from scenewright_stages.vision.depth.prior import PriorSettings, estimate_prior
-from scenewright_stages.vision.geometry import depth_edges
-from scenewright_stages.vision.images import prepare
+from scenewright_stages.vision.geometry.depth import cues
+from scenewright_stages.vision.geometry.depth.prior import PriorSettings, estimate_prior
+from scenewright_stages.vision.geometry.framing import prepare
+from scenewright_stages.vision.geometry.points import depth_edges
 
 data = pytest.importorskip("skimage.data")
 PHOTOGRAPHS = ["coffee", "chelsea", "rocket", "astronaut", "china", "flower"]

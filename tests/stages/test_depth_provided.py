@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
-from scenewright_stages.vision.depth.provided import read_provided, window_depth
-from scenewright_stages.vision.depth.sidecar import read_sidecar, sidecar_camera, sidecar_path
-from scenewright_stages.vision.images import prepared_window
+from scenewright_stages.vision.geometry.depth.maps import ProvidedDepthError, read_map
+from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.geometry.depth.sidecar import read_sidecar, sidecar_camera, sidecar_path
+from scenewright_stages.vision.geometry.framing import prepared_window
 
 DEPTH = np.linspace(1, 6, 24 * 36, dtype=np.float32).reshape(24, 36)
 STEREO = {
@@ -175,7 +175,7 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
 def test_an_npz_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "a.depth.npz"
     np.savez_compressed(path, np.zeros((1000, 1000), np.float32))
-    from scenewright_stages.vision.depth import maps
+    from scenewright_stages.vision.geometry.depth import maps
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "MAX_MAP_PIXELS", 1000)

@@ -9,8 +9,8 @@ import pytest
 from synthetic import box_room, cameras_inside, render, trace_depth, visible_in
 from warping import forward_warp
 
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.geometry import (
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.geometry.points import (
     depth_edges,
     moved_behind,
     occludes,

@@ -16,15 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.images import (
-    ImageError,
-    ImageLimits,
-    load_srgb,
-    outpaint_canvas,
-    prepare,
-    prepared_window,
-)
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepare, prepared_window
+from scenewright_stages.vision.imaging.images import ImageError, ImageLimits, load_srgb
 
 HEIGHT, WIDTH = 40, 56
 

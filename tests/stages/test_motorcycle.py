@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from warping import forward_warp
 
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.depth.provided import read_provided, window_depth
-from scenewright_stages.vision.geometry import depth_edges, snap_edge_depth, valid_depth
-from scenewright_stages.vision.images import PixelWindow, prepared_window
-from scenewright_stages.vision.images.preparation import resample
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.geometry.framing import PixelWindow, prepared_window, resample
+from scenewright_stages.vision.geometry.points import depth_edges, snap_edge_depth, valid_depth
 
 data = pytest.importorskip("skimage.data")
 SIDECAR = {

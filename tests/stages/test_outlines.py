@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.depth.outlines import straight_outlines
+from scenewright_stages.vision.geometry.depth.outlines import straight_outlines
 
 NEAR, FAR = 1.0, 0.5
 """Inverse depth of a tower and of the sky behind it."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic import box_room, render
 
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.depth.plane_sweep import Shot, sweep
-from scenewright_stages.vision.world.motions import turned
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.geometry.depth.plane_sweep import Shot, sweep
+from scenewright_stages.vision.places.worlds.motions import turned
 
 SIZE = 160
 STEPS = [(0.12, 0, 0), (-0.12, 0, 0), (0, 0.1, 0), (0, -0.1, 0.05), (0.2, 0.05, 0.1)]

@@ -10,11 +10,11 @@ from PIL import Image
 from synthetic import box_room, render
 from synthetic.world import World, finer
 
-from scenewright_stages.vision.cameras import Camera, look_at
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.colmap import read_colmap
-from scenewright_stages.vision.captures.estimation import EstimationSettings, estimate_poses
-from scenewright_stages.vision.similarity import align_cameras
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.colmap import read_colmap
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses
+from scenewright_stages.worldexplorer.similarity import align_cameras
 
 SETTINGS = EstimationSettings(features=1500, longest_side=320)
 

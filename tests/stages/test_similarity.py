@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
-from scenewright_stages.vision.similarity import Similarity, align_cameras
-from scenewright_stages.vision.world.motions import MOTIONS, TARGETS, target_cameras
+from scenewright_stages.vision.geometry.cameras import Camera, invert_rigid, rigid
+from scenewright_stages.vision.places.worlds.motions import MOTIONS, TARGETS, target_cameras
+from scenewright_stages.worldexplorer.similarity import Similarity, align_cameras
 
 CAMERAS = [
     camera

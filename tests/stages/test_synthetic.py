@@ -20,8 +20,8 @@ from synthetic import (
 )
 from synthetic.shapes import Sphere
 
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import linear_from_srgb
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.colour import linear_from_srgb
 
 FAMILIES = [box_room(seed) for seed in SEEDS] + [cylinder_room(0)]
 

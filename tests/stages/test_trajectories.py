@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.cameras import check_rigid, invert_rigid
-from scenewright_stages.vision.trajectories import (
+from scenewright_stages.vision.geometry.cameras import check_rigid, invert_rigid
+from scenewright_stages.vision.geometry.trajectories import (
     Trajectory,
     dolly,
     orbit,

@@ -11,12 +11,12 @@ import numpy as np
 from synthetic.rendering import SyntheticView, render
 from synthetic.world import World, box_room, cameras_inside
 
-from scenewright_stages.vision.cameras import (
+from scenewright_stages.vision.geometry.cameras import (
     Camera,
     quaternion_from_rotation,
     world_from_camera_opengl,
 )
-from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.geometry.points import unproject
 
 SIZE = (96, 72)
 POINTS = 400

@@ -24,8 +24,8 @@ from scenewright_stages.difix.pipeline import pairs_stages
 from scenewright_stages.difix.spoil import SpoilStage
 from scenewright_stages.difix.strategies import pairs, trainings
 from scenewright_stages.scenes.captures import shots_facts
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
-from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.geometry.points import unproject
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 POINTS_PER_VIEW = 40
 PARAMS = PairsParams.model_validate({

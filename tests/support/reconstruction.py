@@ -17,7 +17,7 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, StageContext, StageInputs
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import stages
-from scenewright_stages.vision.captures.finding import list_photographs
+from scenewright_stages.vision.places.captures.finding import list_photographs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BEACH = EXAMPLES / "inputs" / "brighton-beach"

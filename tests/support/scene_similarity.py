@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from scenewright_stages.vision.cameras import check_rigid, quaternion_from_rotation
 from scenewright_stages.vision.gaussians.kernels.harmonics import fill_basis
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import check_rigid, quaternion_from_rotation
 
 
 def transform_scene(scene: GaussianScene, new_from_old: ArrayLike) -> GaussianScene:

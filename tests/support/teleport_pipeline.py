@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params

@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
-from scenewright_stages.backends.checkpoints import SHAPE
 from scenewright_stages.backends.novel_views.facts import AUTOENCODER, CLIP, SEVA
 from scenewright_stages.backends.novel_views.seva.checkpoint import CHECKPOINT
 from scenewright_stages.backends.novel_views.seva.network import NetworkShape, SevaNetwork
+from scenewright_stages.backends.runtime.checkpoints import SHAPE
 
 TINY = NetworkShape(channels=32, multiples=(1, 1, 1, 1), residual_blocks=1, head_width=16, context=16)
 LICENCES = frozenset({SEVA.licence})

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from scenewright_stages.backends.checkpoints import SHAPE
 from scenewright_stages.backends.geometry.facts import COMMERCIAL
 from scenewright_stages.backends.geometry.vggt.checkpoint import CHECKPOINT
 from scenewright_stages.backends.geometry.vggt.heads import DenseShape
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork, VggtShape, expected_shapes
 from scenewright_stages.backends.geometry.vggt.transformer import TrunkShape
+from scenewright_stages.backends.runtime.checkpoints import SHAPE
 
 TINY = VggtShape(
     trunk=TrunkShape(width=32, heads=2, depth=4, grid=4),

@@ -16,7 +16,7 @@ from pathlib import Path
 import toy_stages
 
 import scenewright_stages.worker.stage.checks
-from scenewright_stages.worker.process.main import main
+from scenewright_stages.worker.main import main
 from scenewright_stages.worker.stage import recording
 
 entry_points()

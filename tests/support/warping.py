@@ -7,8 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.geometry import Float32Array, Float64Array, Floats, Mask, project, unproject, valid_depth
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import (
+    Float32Array,
+    Float64Array,
+    Floats,
+    Mask,
+    project,
+    unproject,
+    valid_depth,
+)
 
 _SURFACE_TOLERANCE = 0.01  # relative depth within which samples of a warp belong to one surface
 _STRONG_WEIGHT = 0.1  # bilinear weight from which a sample can hide what lies behind it

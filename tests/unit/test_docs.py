@@ -22,7 +22,7 @@ from scenewright.cli.manifests import Changes, load_plans
 from scenewright.planning.documents import kind_of
 from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.problems import SpecError
-from scenewright_stages.backends import registry
+from scenewright_stages.backends.runtime import registry
 from scenewright_stages.pipelines import pipelines
 from scenewright_stages.vistadream.diagnostics import REMEDIES
 from scenewright_stages.vistadream.params import CoarseParams, VistaDreamParams

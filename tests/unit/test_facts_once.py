@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.backends import registry
+from scenewright_stages.backends.runtime import registry
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ("operator", "stages", "tools")

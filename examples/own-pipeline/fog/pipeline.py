@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.backends.choices import BackendChoice, stage_resources
+from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.params import Params, Rule, ordered

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from fog.pipeline import FogParams
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.depth.interface import DEPTH
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import bytes_from_unit, read_photograph, read_rgb, unit_from_bytes
-from scenewright_stages.vision.archives import save_arrays
+from scenewright_stages.vision.imaging.archives import save_arrays
 
 WHITE = 0.9
 

@@ -25,7 +25,7 @@ from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.plan import Plan, make_plan, outputs_conflict
 from scenewright.planning.problems import ABSENT, Problem, SpecError
-from scenewright_stages.backends.cache.weights import default_cache_dir, weights_status
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.pipelines import pipelines
 

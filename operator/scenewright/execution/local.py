@@ -21,7 +21,7 @@ from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import end_of_pass, folds_publish, has_work, restarts_of
 from scenewright.planning.tasks import RunSettings, task_of
-from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 from scenewright_stages.contract.reports import Report, StageCounts
 from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP, Task, TaskPick
 

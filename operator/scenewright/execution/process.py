@@ -20,7 +20,7 @@ from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Tas
 
 WORKER_MODULE = "scenewright_stages.worker"
 """Module that a Pod runs."""
-WORKER_MAIN = "scenewright_stages.worker.process.main"
+WORKER_MAIN = "scenewright_stages.worker.main"
 """Function that a forked process runs."""
 POLL_SECONDS = 0.1
 COUNTING_SECONDS = 1.0

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from scenewright.planning.problems import Problem, from_configuration_error
-from scenewright_stages.backends.cache.weights import require_weights
-from scenewright_stages.backends.choices import BackendChoice, choices_of, licensed_weights, weights_of
-from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights
-from scenewright_stages.backends.registry import find_backend
+from scenewright_stages.backends.runtime.cache.weights import require_weights
+from scenewright_stages.backends.runtime.choices import BackendChoice, choices_of, licensed_weights, weights_of
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, MissingWeights
+from scenewright_stages.backends.runtime.registry import find_backend
 from scenewright_stages.contract.backends import Weights, at_revision
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.params import Params

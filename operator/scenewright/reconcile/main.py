@@ -20,16 +20,16 @@ from scenewright.reconcile.act.acting import Actor
 from scenewright.reconcile.act.deletion import EndingNamespaces
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
-from scenewright.reconcile.act.lease import Leadership, NotLeading
-from scenewright.reconcile.act.queue import WorkQueue
+from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
 from scenewright.reconcile.cache.observation import ObjectKey
-from scenewright.reconcile.cache.observing import Observer
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.hosting import host
+from scenewright.reconcile.lease import Leadership, NotLeading
+from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.settings import OperatorSettings, identity
 from scenewright.reconcile.status.gauges import ObjectGauges
 from scenewright.reconcile.status.writing import StatusWriter

@@ -14,13 +14,20 @@ import torch
 from torch import Tensor
 
 from scenewright_stages.backends.albedo.interface import check_albedo
-from scenewright_stages.backends.batching import Batcher
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.normals.interface import check_normals
-from scenewright_stages.backends.pretrained import batch_size, quiet_diffusers
-from scenewright_stages.backends.tensors import Returning, device_batch, free_memory, returning, staged, torch_dtype
+from scenewright_stages.backends.runtime.batching import Batcher
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import batch_size, quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import (
+    Returning,
+    device_batch,
+    free_memory,
+    returning,
+    staged,
+    torch_dtype,
+)
 
 # Marigold's camera looks along -z with y up (diffusers' docs); this project's looks along z with y down.
 _CAMERA_FROM_MARIGOLD = (1.0, -1.0, -1.0)
@@ -144,7 +151,7 @@ class MarigoldAlbedo(MarigoldModel):
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
         """See ``AlbedoEstimator.estimate``."""
-        from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear
+        from scenewright_stages.vision.imaging.colour import linear_from_srgb, srgb_from_linear
 
         values = self.predict(srgb, seed)
         linear = values if self._is_linear else linear_from_srgb(values)

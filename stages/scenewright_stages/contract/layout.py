@@ -9,6 +9,8 @@ LOCK = f"{ROOT}/lock.json"
 PUBLISHED = f"{ROOT}/published.json"
 WORK = f"{ROOT}/work"
 STATE = f"{ROOT}/state"
+STATE_FILE = r"[0-9a-f]{16}/(latest\.json|[0-9]+/.+)"
+"""Pattern of the files of one state below the folder of its sample."""
 
 MANIFEST = "manifest.jsonl"
 DROPPED = "dropped.csv"

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.difix.pairs_data import LoadedPair
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.types import Float32Array
 
-Float32Array = NDArray[np.float32]
 Filter = Callable[[FlawedView, float], Float32Array]
 
 

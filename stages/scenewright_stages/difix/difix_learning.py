@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.acceleration import INDUCTOR
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.difix import run_difix, save_checkpoint, upstream_checkpoint, views_of
 from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
 from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.backends.perception.interface import Perception
+from scenewright_stages.backends.runtime.acceleration import INDUCTOR
+from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.difix.fixer_params import DifixLossParams, FixerParams
 from scenewright_stages.difix.learning import CHECKPOINT, Learner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, load_reference

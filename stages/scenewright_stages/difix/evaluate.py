@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
-from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
+from scenewright_stages.backends.runtime.errors import MissingWeights
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.difix.baselines import tuned_baselines
@@ -28,7 +28,7 @@ from scenewright_stages.difix.strategies import evenly_spaced
 from scenewright_stages.difix.tune import DATASET, LPIPS, read_loss_table
 from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import photograph
-from scenewright_stages.vision.metrics import array_psnr, ssim
+from scenewright_stages.vision.imaging.metrics import array_psnr, ssim
 
 METHOD = "tuned"
 TUNED_ON = 24

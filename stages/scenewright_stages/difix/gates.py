@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.difix.params import GateParams
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.types import Uint8Array
 
-Bytes = NDArray[np.uint8]
 FLAT_LEVELS = 3.0
 """A picture whose levels deviate less than this from their mean shows nothing."""
 _SHIFT = 2
@@ -62,8 +62,8 @@ class Candidate:
 
     render: NDArray[np.float32]
     alpha: NDArray[np.float32]
-    target: Bytes
-    reference: Bytes
+    target: Uint8Array
+    reference: Uint8Array
     warped: NDArray[np.float32]
     valid: NDArray[np.bool_]
 
@@ -113,7 +113,7 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     return found
 
 
-def sharpness(picture: Bytes) -> float:
+def sharpness(picture: Uint8Array) -> float:
     """Standard deviation of the luminance's Laplacian, relative to that of the luminance.
 
     A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.

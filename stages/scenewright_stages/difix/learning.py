@@ -16,14 +16,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.classic import run_network, save_checkpoint, tensors_of
 from scenewright_stages.backends.fix.network import FixNetwork
+from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.difix.fixer_params import FixerParams, LossParams
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair
 from scenewright_stages.difix.strategies import evenly_spaced
 from scenewright_stages.difix.team import Team
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
 
 _WARM_UP = 20
 _CLIP = 1.0

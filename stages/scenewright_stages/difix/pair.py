@@ -21,9 +21,9 @@ from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.difix.strategies import NO_REFERENCE
 from scenewright_stages.scenes.captures import flawed_view
 from scenewright_stages.scenes.frames import stage_renderer
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 97, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenewright_stages.backends.choices import BackendChoice, stage_resources
+from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import BESIDE, CAPTURES, SCENE_ARRAYS, WORK, capture_stage
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec

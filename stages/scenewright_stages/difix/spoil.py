@@ -15,12 +15,12 @@ from scenewright_stages.difix.params import PairsParams
 from scenewright_stages.difix.strategies import select
 from scenewright_stages.scenes.captures import shots_facts, start_of, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 _LEAST_SEEN = 0.5
 """A camera from which less of a picture is covered teaches nothing."""

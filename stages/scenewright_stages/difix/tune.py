@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from scenewright_stages.backends.acceleration import COMPILE, NETWORK, NONE
 from scenewright_stages.backends.fix.difix import base_network
 from scenewright_stages.backends.fix.interface import FIX
-from scenewright_stages.backends.loading import LoadRequest, ModelContext, load, prepare
 from scenewright_stages.backends.perception.interface import PERCEPTION
+from scenewright_stages.backends.runtime.acceleration import COMPILE, NETWORK, NONE
+from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext, load, prepare
 from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult

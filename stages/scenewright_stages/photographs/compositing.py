@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes
-from scenewright_stages.vision.matting import separate
-
-Bytes = NDArray[np.uint8]
+from scenewright_stages.vision.imaging.matting import separate
+from scenewright_stages.vision.types import Uint8Array
 
 GREY_LEVEL = 128
 REACH = 16
@@ -34,13 +33,13 @@ class Layers:
             composited again; 0 without edge pixels.
     """
 
-    foreground: Bytes
-    whole: Bytes
-    behind: Bytes
+    foreground: Uint8Array
+    whole: Uint8Array
+    behind: Uint8Array
     edge_error: float
 
 
-def split_layers(photograph: Bytes, alpha: Bytes) -> Layers:
+def split_layers(photograph: Uint8Array, alpha: Uint8Array) -> Layers:
     """Foreground and background of a photograph.
 
     Args:
@@ -59,7 +58,7 @@ def split_layers(photograph: Bytes, alpha: Bytes) -> Layers:
     return Layers(foreground, whole, back, round(float(error), 3))
 
 
-def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
+def background_of(whole: Uint8Array, behind: Uint8Array, alpha: Uint8Array) -> Uint8Array:
     """(H, W, 3) uint8 sRGB: the background, free of the person's colours at the edge; black where alpha is 255.
 
     Args:
@@ -72,7 +71,7 @@ def background_of(whole: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
     return background
 
 
-def composite(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
+def composite(person: Uint8Array, background: Uint8Array, alpha: Uint8Array) -> Uint8Array:
     """A person over a background: ``a F + (1 - a) B`` in linear light.
 
     Args:
@@ -91,17 +90,17 @@ def composite(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
     return out
 
 
-def outline(alpha: Bytes) -> NDArray[np.intp]:
+def outline(alpha: Uint8Array) -> NDArray[np.intp]:
     """Flat indices, in row-major order, of the edge pixels, which show both layers."""
     return np.flatnonzero((alpha != 0) & (alpha != 255))
 
 
-def plain_background(shape: tuple[int, ...], level: int) -> Bytes:
+def plain_background(shape: tuple[int, ...], level: int) -> Uint8Array:
     """(H, W, 3) uint8 of one grey level."""
     return np.full(shape, level, np.uint8)
 
 
-def _both_sides(photograph: Bytes, alpha: Bytes) -> tuple[Bytes, Bytes]:
+def _both_sides(photograph: Uint8Array, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     """(N, 3) uint8 sRGB each: the person's and the background's colours at the edge pixels."""
     left, top, width, height = cv2.boundingRect(_where((alpha != 0) & (alpha != 255)))
     window = np.s_[max(0, top - REACH) : top + height + REACH, max(0, left - REACH) : left + width + REACH]
@@ -117,12 +116,12 @@ def _row(image: NDArray[Any]) -> NDArray[Any]:
     return image.reshape(-1, 3)
 
 
-def _where(chosen: NDArray[np.bool_]) -> Bytes:
+def _where(chosen: NDArray[np.bool_]) -> Uint8Array:
     """A boolean mask as uint8 for OpenCV."""
     return chosen.view(np.uint8)
 
 
-def _over(person: Bytes, background: Bytes, alpha: Bytes) -> Bytes:
+def _over(person: Uint8Array, background: Uint8Array, alpha: Uint8Array) -> Uint8Array:
     share = alpha[:, None].astype(np.float32) / np.float32(255)
     front, behind = linear_from_bytes(person), linear_from_bytes(background)
     return bytes_from_linear(share * front + (np.float32(1) - share) * behind)

@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.images import load_sample
-from scenewright_stages.vision.images.decoding import bits_per_channel
-from scenewright_stages.vision.images.loading import DEFAULT_LIMITS
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.colour import (
+    linear_from_srgb,
+    srgb_from_linear,
+    uint8_from_unit,
+    unit_from_uint8,
+)
+from scenewright_stages.vision.imaging.images import load_sample
+from scenewright_stages.vision.imaging.images.decoding import bits_per_channel
+from scenewright_stages.vision.imaging.images.loading import DEFAULT_LIMITS
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _HARMLESS = frozenset({"dpi", "aspect", "srgb", "xmp"})
@@ -44,8 +47,8 @@ class Photograph:
         png: the file itself if it is a plain PNG of exactly these pixels.
     """
 
-    pixels: Bytes
-    srgb: Floats
+    pixels: Uint8Array
+    srgb: Float32Array
     notes: tuple[str, ...] = ()
     png: bytes | None = None
 
@@ -72,7 +75,7 @@ def read_photograph(path: Path) -> Photograph:
     return Photograph(bytes_from_unit(loaded.srgb), loaded.srgb, loaded.notes)
 
 
-def plain_png(data: bytes) -> Bytes | None:
+def plain_png(data: bytes) -> Uint8Array | None:
     """(H, W, 3) uint8 of an intact 8-bit RGB PNG without metadata that changes its pixels; None for other files."""
     if not data.endswith(_END):
         return None
@@ -96,12 +99,12 @@ def _has_plain_pixels(image: Image.Image, data: bytes) -> bool:
     return large and image.mode == "RGB" and bits_per_channel(image, data) == 8
 
 
-def read_rgb(path: Path) -> Bytes:
+def read_rgb(path: Path) -> Uint8Array:
     """(H, W, 3) uint8 sRGB of a PNG that a stage wrote."""
     return cv2.cvtColor(_decoded(path), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
-def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
+def read_rgba(path: Path) -> tuple[Uint8Array, Uint8Array]:
     """(H, W, 3) uint8 sRGB and (H, W) uint8 alpha of a PNG that a stage wrote."""
     pixels = cv2.cvtColor(_decoded(path), cv2.COLOR_BGRA2RGBA)
     # Drops the fourth channel without reordering the first three.
@@ -109,7 +112,7 @@ def read_rgba(path: Path) -> tuple[Bytes, Bytes]:
     return colours, cv2.extractChannel(pixels, 3)  # type: ignore[return-value]
 
 
-def with_alpha(colours: Bytes, alpha: Bytes) -> Bytes:
+def with_alpha(colours: Uint8Array, alpha: Uint8Array) -> Uint8Array:
     """(H, W, 4) uint8 of (H, W, 3) colours and a (H, W) matte."""
     pixels = cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)
     cv2.insertChannel(alpha, pixels, 3)
@@ -122,32 +125,32 @@ def write_json(path: Path, value: Any) -> Path:
     return path
 
 
-def unit_from_bytes(values: Bytes) -> Floats:
+def unit_from_bytes(values: Uint8Array) -> Float32Array:
     """0..255 of any shape to [0, 1]."""
     return np.multiply(values, np.float32(1 / 255), dtype=np.float32)
 
 
-def bytes_from_unit(values: Floats) -> Bytes:
+def bytes_from_unit(values: Float32Array) -> Uint8Array:
     """[0, 1] to 0..255, rounded to nearest and clipped, like :func:`uint8_from_unit` but without temporaries."""
     return cv2.convertScaleAbs(values, alpha=255.0)  # type: ignore[return-value]
 
 
-def linear_from_bytes(srgb: Bytes) -> Floats:
+def linear_from_bytes(srgb: Uint8Array) -> Float32Array:
     """sRGB bytes of any shape to linear light."""
     return cv2.LUT(srgb, _linear_of_bytes())  # type: ignore[return-value]
 
 
-def linear_from_unit(srgb: Floats) -> Floats:
+def linear_from_unit(srgb: Float32Array) -> Float32Array:
     """sRGB values in [0, 1] of any shape to linear light, by table."""
     return _looked_up(srgb, _linear_of_steps())
 
 
-def bytes_from_linear(linear: Floats) -> Bytes:
+def bytes_from_linear(linear: Float32Array) -> Uint8Array:
     """Linear light of any shape to clipped sRGB bytes, by table."""
     return _looked_up(linear, _bytes_of_steps())
 
 
-def _looked_up(values: Floats, table: NDArray[Any]) -> NDArray[Any]:
+def _looked_up(values: Float32Array, table: NDArray[Any]) -> NDArray[Any]:
     """The nearest of the table's _STEPS + 1 entries for each value, clipped."""
     # Reshape to one channel, because OpenCV would scale only the first channel.
     plane = values.reshape(len(values), -1)
@@ -163,15 +166,15 @@ def _decoded(path: Path) -> NDArray[np.uint8]:
 
 
 @cache
-def _linear_of_bytes() -> Floats:
+def _linear_of_bytes() -> Float32Array:
     return linear_from_srgb(unit_from_uint8(np.arange(256, dtype=np.uint8)))
 
 
 @cache
-def _linear_of_steps() -> Floats:
+def _linear_of_steps() -> Float32Array:
     return linear_from_srgb(np.arange(_STEPS + 1, dtype=np.float32) / np.float32(_STEPS))
 
 
 @cache
-def _bytes_of_steps() -> Bytes:
+def _bytes_of_steps() -> Uint8Array:
     return uint8_from_unit(srgb_from_linear(np.arange(_STEPS + 1, dtype=np.float32) / np.float32(_STEPS)))

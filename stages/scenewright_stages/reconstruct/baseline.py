@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scenewright_stages.captures import nearest
 from scenewright_stages.reconstruct.views import Roles
 from scenewright_stages.scenes.captures import shots_facts
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
-from scenewright_stages.vision.geometry import pixel_centres
-from scenewright_stages.vision.metrics import array_psnr
-from scenewright_stages.vision.warping import warp_reference
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import pixel_centres
+from scenewright_stages.vision.geometry.warping import warp_reference
+from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 _MINIMUM_POINTS = 100
 _DRAWS, _JUDGED = 200, 2000

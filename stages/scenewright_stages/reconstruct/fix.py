@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.captures import nearest
 from scenewright_stages.contract.errors import Abandoned
 from scenewright_stages.contract.samples import Sample
@@ -31,13 +31,13 @@ from scenewright_stages.reconstruct.views import Roles, cameras_between, cameras
 from scenewright_stages.scenes.captures import flawed_view, shot_facts, shots_facts, views_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import OnSegment, TrainingSettings, train, weighted
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 _SHOWN = 6
 _SCENE, _ROUNDS = "scene.npz", "rounds.json"

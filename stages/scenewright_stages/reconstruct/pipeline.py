@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenewright_stages.backends.choices import BackendChoice, stage_resources
+from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec

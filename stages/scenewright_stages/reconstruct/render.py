@@ -24,15 +24,15 @@ from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.captures.exposure import exposure_span
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import array_psnr, psnr
-from scenewright_stages.vision.video import write_mp4
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.metrics import array_psnr, psnr
+from scenewright_stages.vision.imaging.video import write_mp4
+from scenewright_stages.vision.places.captures.exposure import exposure_span
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 _SHOWN = 4
 

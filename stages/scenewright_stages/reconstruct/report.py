@@ -20,8 +20,8 @@ from scenewright_stages.report.pictures import Picture, Video, photograph, thumb
 from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 LAST_STAGE = "render"
 _TITLE = "Reconstruction"

@@ -12,8 +12,8 @@ from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import Roles, roles_of
 from scenewright_stages.scenes.captures import start_of, train_resumably, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.training import TrainingSettings
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 MINIMUM_TRAINING_VIEWS = 2
 _COVERAGE_WEIGHT = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 
 from scenewright_stages.captures import ShotFacts, nearest, pose_distance, spread
 from scenewright_stages.scenes.captures import shot_facts
-from scenewright_stages.vision.cameras import (
+from scenewright_stages.vision.geometry.cameras import (
     Camera,
     invert_rigid,
     quaternion_from_rotation,

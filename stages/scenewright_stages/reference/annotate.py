@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.locate.interface import Exemplar
 from scenewright_stages.contract.errors import SampleRejected
@@ -21,12 +20,11 @@ from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.listing import class_name, class_names
 from scenewright_stages.reference.locating import ObjectLocator
 from scenewright_stages.reference.params import ReferenceObjectParams
+from scenewright_stages.reference.polygons import label_line, polygon_of
 from scenewright_stages.reference.scenes import box_of
-from scenewright_stages.vision.matting import NoSubject
-from scenewright_stages.vision.polygons import label_line, polygon_of
-from scenewright_stages.vision.regions import overlap
-
-Mask = NDArray[np.bool_]
+from scenewright_stages.vision.imaging.matting import NoSubject
+from scenewright_stages.vision.imaging.regions import overlap
+from scenewright_stages.vision.types import Mask
 
 OBJECT_ABSENT = "object-absent"
 SPLIT_MIXED = "split-mixed"

@@ -7,10 +7,10 @@ import shutil
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Made, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb
+from scenewright_stages.reference.degradation import Chances, degraded, drawn
 from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.params import AugmentParams, ReferenceObjectParams
 from scenewright_stages.reference.scenes import box_of
-from scenewright_stages.vision.degradation import Chances, degraded, drawn
 
 USE = BackendUse("augment", "classic", notes="Colours, blur and compression; geometry and labels stay.")
 _LONG = 0.25

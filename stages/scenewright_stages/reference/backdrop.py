@@ -16,9 +16,9 @@ from scenewright_stages.photographs.pictures import (
     unit_from_bytes,
 )
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.inpainting.completion import complete
-from scenewright_stages.vision.scenery.cast_shadow import cast_shadow, light_left
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.inpainting.completion import complete
+from scenewright_stages.vision.subjects.scenery.cast_shadow import cast_shadow, light_left
 
 USE = BackendUse("inpaint", "classic", notes="The photo was filled where the object and its shadow were.")
 _GROWN = 0.02

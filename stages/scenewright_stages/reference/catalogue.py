@@ -20,7 +20,7 @@ from scenewright_stages.photographs.croissant import CROISSANT, METADATA, Column
 from scenewright_stages.reference.files import decoded_mask
 from scenewright_stages.reference.listing import class_names
 from scenewright_stages.reference.params import ReferenceObjectParams, Step
-from scenewright_stages.vision.polygons import run_lengths
+from scenewright_stages.reference.polygons import run_lengths
 
 STEPS = ("white", "perspectives", "prompts", "scenes", "vary", "annotate", "augment")
 VARIED = "05_qwen_combined_images"

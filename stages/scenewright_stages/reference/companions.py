@@ -14,9 +14,9 @@ from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.photographs.pictures import linear_from_bytes, unit_from_bytes
 from scenewright_stages.reference.params import ScenesParams
 from scenewright_stages.reference.wording import Fields
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.scenery import props
-from scenewright_stages.vision.scenery.composition import (
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.scenery import props
+from scenewright_stages.vision.subjects.scenery.composition import (
     Cutout,
     Placed,
     Setting,
@@ -24,9 +24,8 @@ from scenewright_stages.vision.scenery.composition import (
     local_scale,
     place_on_table,
 )
-from scenewright_stages.vision.scenery.standing import base_of
-
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.subjects.scenery.standing import base_of
+from scenewright_stages.vision.types import Float32Array
 
 ENDINGS = (".png", ".webp")
 _LARGEST = 512
@@ -159,7 +158,7 @@ def thing_at(
     side: float,
     things: Sequence[Thing],
     rng: np.random.Generator,
-    colour: Floats | None,
+    colour: Float32Array | None,
 ) -> Placed:
     """A thing at a table position (across, away; pixels at the object's depth), `side` pixels large there."""
     column, row = place_on_table(setting, *place)

@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.scenery.standing import Base
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.subjects.scenery.standing import Base
+from scenewright_stages.vision.types import Uint8Array
 
-Bytes = NDArray[np.uint8]
 
-
-def write_png(path: Path, pixels: Bytes) -> Path:
+def write_png(path: Path, pixels: Uint8Array) -> Path:
     """Writes (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA; returns the path."""
     if pixels.ndim == 3:
         code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
@@ -36,13 +35,13 @@ def decoded_mask(content: bytes) -> NDArray[np.bool_]:
     return np.asarray(pixels >= 128)
 
 
-def write_cutout(path: Path, pixels: Bytes, base: Base) -> Path:
+def write_cutout(path: Path, pixels: Uint8Array, base: Base) -> Path:
     """Writes (H, W, 4) RGBA with its base; returns the path."""
     save_arrays(path, {"pixels": pixels, "base": np.array(astuple(base), np.float32)})
     return path
 
 
-def read_cutout(path: Path) -> tuple[Bytes, Bytes, Base]:
+def read_cutout(path: Path) -> tuple[Uint8Array, Uint8Array, Base]:
     """(H, W, 3) sRGB, (H, W) alpha, and the base."""
     with np.load(path) as stored:
         pixels = stored["pixels"]

@@ -6,18 +6,14 @@ name instead, because it takes text prompts.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.locate.interface import LOCATE, Exemplar, Locator
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject, subject_of
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.stage import BackendUse, ModelSettings
 from scenewright_stages.reference.params import AnnotateParams
-from scenewright_stages.vision.matting import SubjectMatte
-
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.matting import SubjectMatte
+from scenewright_stages.vision.types import Float32Array
 
 SMALLER = {"": "vit-l", "vit-h": "vit-l"}
 """SAM's next smaller weights after the GPU ran out of memory."""
@@ -47,7 +43,7 @@ class ObjectLocator:
             weights = (block.refine_variant, block.refine_revision)
             self._refine = BackendChain(SEGMENT, ("sam2",), models, {"threshold": 0.0}, *weights)
 
-    def find(self, exemplar: Exemplar, name: str, srgb: Floats) -> tuple[SubjectMatte, list[BackendUse]]:
+    def find(self, exemplar: Exemplar, name: str, srgb: Float32Array) -> tuple[SubjectMatte, list[BackendUse]]:
         """The object's matte, and the backends used.
 
         Args:

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.backends.segment.interface import SEGMENT, Box, Segmenter, Subject, SubjectPoint, subject_of
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.stage import ModelSettings
 from scenewright_stages.photographs.pictures import Photograph
 from scenewright_stages.reference.files import write_png
 from scenewright_stages.reference.params import WhiteParams
-from scenewright_stages.vision.cutting import cut_by_box, cut_from_border
-
-Mask = NDArray[np.bool_]
+from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border
+from scenewright_stages.vision.types import Mask
 
 
 class UnclearError(ValueError):

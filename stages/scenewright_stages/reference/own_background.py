@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.colour import srgb_from_linear
-from scenewright_stages.vision.scenery.composition import Cutout, warped_layer
-
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.colour import srgb_from_linear
+from scenewright_stages.vision.subjects.scenery.composition import Cutout, warped_layer
+from scenewright_stages.vision.types import Float32Array
 
 _ASIDE = 0.12
 """Farthest step aside, as a share of the photo's width: nobody knows where the table ends."""
@@ -40,8 +39,8 @@ class OwnPlace:
         column, row: original pixel position of the middle of the object's base.
     """
 
-    empty: Floats
-    left: Floats
+    empty: Float32Array
+    left: Float32Array
     column: float
     row: float
 
@@ -59,7 +58,9 @@ class _Draw:
     gains: tuple[float, float, float]
 
 
-def own_scene(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> tuple[Floats, Floats, dict[str, Any]]:
+def own_scene(
+    place: OwnPlace, view: Cutout | None, rng: np.random.Generator
+) -> tuple[Float32Array, Float32Array, dict[str, Any]]:
     """(H, W, 3) float32 sRGB, (H, W) coverage of the object, and metadata.
 
     Args:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.edit.interface import EDIT, Editor
 from scenewright_stages.backends.inpaint.interface import INPAINT, Inpainter
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Made, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import (
@@ -31,11 +31,10 @@ from scenewright_stages.reference.files import read_cutout
 from scenewright_stages.reference.params import ReferenceObjectParams, ScenesParams, painting_options
 from scenewright_stages.reference.scenes import box_of, placement
 from scenewright_stages.reference.wording import Fields, read_fields, without_object
-from scenewright_stages.vision.colour import srgb_from_linear
-from scenewright_stages.vision.scenery.composition import warped_layer
-from scenewright_stages.vision.scenery.standing import Base
-
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.colour import srgb_from_linear
+from scenewright_stages.vision.subjects.scenery.composition import warped_layer
+from scenewright_stages.vision.subjects.scenery.standing import Base
+from scenewright_stages.vision.types import Float32Array
 
 _GROWN = 0.05
 """Of the object's longer side: so far around it its contact shadow is painted over in scenes without it."""
@@ -116,7 +115,7 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
 
 def standing(
     inputs: StageInputs[ReferenceObjectParams], fields: Fields, rng: np.random.Generator
-) -> tuple[Floats, Floats, float]:
+) -> tuple[Float32Array, Float32Array, float]:
     """(H, W, 3) sRGB and (H, W) coverage of the placed view, and its scale."""
     pixels, matte, base = read_cutout(inputs.path("perspectives", "cutouts"))
     alpha = unit_from_bytes(matte)
@@ -128,15 +127,15 @@ def standing(
 
 
 def _moved(
-    srgb: Floats, alpha: Floats, base: Base, place: tuple[float, float, float], size: tuple[int, int]
-) -> tuple[Floats, Floats]:
+    srgb: Float32Array, alpha: Float32Array, base: Base, place: tuple[float, float, float], size: tuple[int, int]
+) -> tuple[Float32Array, Float32Array]:
     """The view scaled, with the middle of its base at a given pixel."""
     column, row, scale = place
     move = np.array([[scale, 0, column - scale * base.column], [0, scale, row - scale * base.row]], np.float32)
     return warped_layer(srgb, alpha, move, scale, size)
 
 
-def over(srgb: Floats, cover: Floats, filled: Floats) -> Floats:
+def over(srgb: Float32Array, cover: Float32Array, filled: Float32Array) -> Float32Array:
     """Composites the view over the painted scene, blending its edge in linear light; its inside is unchanged."""
     edge = (cover > 0) & (cover < 1)
     image = filled.copy()
@@ -147,7 +146,7 @@ def over(srgb: Floats, cover: Floats, filled: Floats) -> Floats:
     return image
 
 
-def _around(cover: Floats) -> NDArray[np.bool_]:
+def _around(cover: Float32Array) -> NDArray[np.bool_]:
     """(H, W) bool mask of the object, dilated."""
     inside = (cover > 0).astype(np.uint8)
     box = box_of(inside > 0)

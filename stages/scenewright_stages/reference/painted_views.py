@@ -7,10 +7,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.object_views.interface import OBJECT_VIEWS, Camera, ViewPainter
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
@@ -25,12 +24,10 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.cutting import cut_from_border
-from scenewright_stages.vision.matting import refine_matte
-from scenewright_stages.vision.scenery.standing import base_of
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.matting import refine_matte
+from scenewright_stages.vision.subjects.cutting import cut_from_border
+from scenewright_stages.vision.subjects.scenery.standing import base_of
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 _ROOM = 0.15
 """Between the object and the border of the square that a model sees, as a share of the object's longer side."""
@@ -83,17 +80,17 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
         return StageResult({"views": shown, "cutouts": cutouts}, {"views": facts}, (), [use])
 
     def _painted(
-        self, srgb: Floats, alpha: Floats, wanted: Sequence[View], seed: int
-    ) -> tuple[list[tuple[Bytes, Bytes, float]], BackendUse]:
+        self, srgb: Float32Array, alpha: Float32Array, wanted: Sequence[View], seed: int
+    ) -> tuple[list[tuple[Uint8Array, Uint8Array, float]], BackendUse]:
         """Pixels, matte and score of each view. A view that cannot be cut out is painted again with other noise."""
-        found: dict[int, tuple[Bytes, Bytes, float]] = {}
+        found: dict[int, tuple[Uint8Array, Uint8Array, float]] = {}
         for attempt in range(_ATTEMPTS):
             missing = [view for view in wanted if view.number not in found]
             cameras = [Camera(view.yaw % 360, view.elevation, view.distance) for view in missing]
 
             def paint(
                 painter: ViewPainter, cameras: Sequence[Camera] = cameras, attempt: int = attempt
-            ) -> list[Floats]:
+            ) -> list[Float32Array]:
                 return painter.views(srgb, alpha, cameras, seed + attempt, lambda ready: self._tell(ready, wanted))
 
             pictures, use = self._painter.call(paint)
@@ -112,7 +109,7 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
         self.context.progress(min(ready, len(wanted)) / len(wanted), f"{ready} views painted")
 
 
-def squared(colours: Bytes, matte: Bytes) -> tuple[Floats, Floats]:
+def squared(colours: Uint8Array, matte: Uint8Array) -> tuple[Float32Array, Float32Array]:
     """(S, S, 3) and (S, S) float32 of a cut-out centred in a square with a margin."""
     rows, columns = np.flatnonzero(matte.any(axis=1)), np.flatnonzero(matte.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
@@ -129,7 +126,7 @@ def squared(colours: Bytes, matte: Bytes) -> tuple[Floats, Floats]:
     return np.asarray(srgb, np.float32), np.asarray(alpha, np.float32)
 
 
-def cut_view(picture: Floats) -> tuple[Bytes, Bytes, float] | None:
+def cut_view(picture: Float32Array) -> tuple[Uint8Array, Uint8Array, float] | None:
     """Pixels, matte and score of the single object in a painted image; None if none stands out."""
     inside, score = cut_from_border(picture)
     if score < _CLEAR or not inside.any():

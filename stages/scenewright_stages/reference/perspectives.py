@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
@@ -23,11 +22,9 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.relief import thickness_at, turned
-from scenewright_stages.vision.scenery.standing import base_of
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.subjects.relief import thickness_at, turned
+from scenewright_stages.vision.subjects.scenery.standing import base_of
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 MARGIN = 0.12
 """Room around the object in its views, as a share of its longer side."""
@@ -71,7 +68,7 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, {"views": facts}, _warnings(made), [USE])
 
 
-def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:
+def _framed(linear: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Pads the object so that it can be rotated."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
@@ -81,12 +78,12 @@ def _framed(linear: Floats, alpha: Floats) -> tuple[Floats, Floats]:
     return colours.astype(np.float32), np.pad(alpha[top:bottom, left:right], pads).astype(np.float32)
 
 
-def _on_white(linear: Floats, alpha: Floats) -> Bytes:
+def _on_white(linear: Float32Array, alpha: Float32Array) -> Uint8Array:
     share = alpha[..., None]
     return bytes_from_linear((share * linear + (1 - share)).astype(np.float32))
 
 
-def _check_view(view: View, inside: Floats) -> None:
+def _check_view(view: View, inside: Float32Array) -> None:
     """Refuses an empty view.
 
     Raises:

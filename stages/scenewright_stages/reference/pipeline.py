@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from scenewright_stages.backends.choices import BackendChoice, stage_resources
+from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
@@ -24,9 +23,8 @@ from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import stages
 from scenewright_stages.report.charts import Distribution, distribution
 from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
-from scenewright_stages.vision.colour import turbo
-
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.imaging.colour import turbo
+from scenewright_stages.vision.types import Float32Array
 
 PAIR = PairFiles(("white", "white"), "the object", ("scenes", "image"), "in a scene")
 _SHOWN_VIEWS, _SHOWN_SCENES = 24, 12
@@ -175,7 +173,7 @@ def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
             )
 
 
-def coverage(metrics: Sequence[Mapping[str, Any]]) -> Floats:
+def coverage(metrics: Sequence[Mapping[str, Any]]) -> Float32Array:
     """(96, 96) float32 heat map: the share of images whose object box covers each cell."""
     found = np.zeros((_GRID, _GRID), np.float32)
     for each in metrics:
@@ -186,7 +184,7 @@ def coverage(metrics: Sequence[Mapping[str, Any]]) -> Floats:
     return found / np.float32(max(len(metrics), 1))
 
 
-def _coloured(heat: Floats, alt: str) -> Picture:
+def _coloured(heat: Float32Array, alt: str) -> Picture:
     colours = turbo(heat / max(float(heat.max()), 1e-6))
     pixels = np.asarray(colours, np.float32) / (255 if colours.dtype == np.uint8 else 1)
     enlarged = cv2.resize(pixels.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.samples import Sample
@@ -31,15 +30,12 @@ from scenewright_stages.reference.listing import is_photo
 from scenewright_stages.reference.own_background import OwnPlace, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
 from scenewright_stages.reference.wording import Fields, read_fields
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.scenery import panorama, surfaces
-from scenewright_stages.vision.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
-from scenewright_stages.vision.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
-from scenewright_stages.vision.scenery.standing import Base
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.scenery import panorama, surfaces
+from scenewright_stages.vision.subjects.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
+from scenewright_stages.vision.subjects.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
+from scenewright_stages.vision.subjects.scenery.standing import Base
+from scenewright_stages.vision.types import Float32Array, Mask, Uint8Array
 
 USE = BackendUse(
     "scenes",
@@ -60,7 +56,7 @@ class UserPhoto:
     """A background photo from the user, (H, W, 3) float32 linear, and its name."""
 
     name: str
-    linear: Floats
+    linear: Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +158,7 @@ def _on_ground(
     fields: Fields,
     user: UserPictures,
     rng: np.random.Generator,
-) -> tuple[Bytes, Floats, dict[str, Any]]:
+) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
     """Image, visible part of the object, and metadata of a scene on a table or in front of a user's photo."""
     for _ in range(_ATTEMPTS):
         setting, scale = setting_of(block, view, fields, user, rng)
@@ -231,7 +227,7 @@ def setting_of(
 
 
 def placement(
-    block: ScenesParams, alpha: Floats, base: Base, fields: Fields, rng: np.random.Generator
+    block: ScenesParams, alpha: Float32Array, base: Base, fields: Fields, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Pixel column and row for the middle of the object's base, and the object's scale.
 
@@ -256,7 +252,7 @@ def placement(
     return column, row, float(scale)
 
 
-def extent_of(alpha: Floats) -> int:
+def extent_of(alpha: Float32Array) -> int:
     """Longer side of the view's object in pixels."""
     rows, columns = np.nonzero(alpha > 0.5)
     return int(max(np.ptp(rows), np.ptp(columns))) + 1
@@ -305,7 +301,7 @@ def _within(rng: np.random.Generator, low: float, high: float, otherwise: float)
     return float(rng.uniform(low, high)) if low < high else otherwise
 
 
-def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes:
+def with_noise(pixels: Float32Array, levels: float, rng: np.random.Generator) -> Uint8Array:
     """(H, W, 3) uint8 with sensor noise, slightly stronger in the mid-tones."""
     height, width = pixels.shape[:2]
     grain = rng.standard_normal((height, width, 3), np.float32)
@@ -316,7 +312,7 @@ def with_noise(pixels: Floats, levels: float, rng: np.random.Generator) -> Bytes
 
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout, rng: np.random.Generator
-) -> tuple[Bytes, Floats, dict[str, Any]]:
+) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
     """The view near the object's original position in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
     with np.load(inputs.path("backdrop", "light")) as stored:

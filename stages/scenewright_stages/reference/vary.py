@@ -7,14 +7,14 @@ from importlib import resources
 
 import numpy as np
 
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.edit.interface import EDIT, Editor
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import bytes_from_unit, one_thread_each, read_rgb, unit_from_bytes
 from scenewright_stages.reference.params import VARIATIONS, ReferenceObjectParams, painting_options
-from scenewright_stages.vision.weather import in_weather
+from scenewright_stages.reference.weather import in_weather
 
 USE = BackendUse("vary", "classic", notes="Weather and light were laid over the finished image.")
 OWN_LINES = "qwen_edit_augmentations.txt"

@@ -8,10 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.edit.interface import EDIT, Editor
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.backends.segment.interface import SEGMENT, Box, Segmenter, Subject, SubjectPoint, subject_of
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
@@ -28,14 +27,11 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.reference.listing import class_name
 from scenewright_stages.reference.params import ReferenceObjectParams, painting_options
-from scenewright_stages.vision.cutting import cut_by_box, cut_from_border, touches_border
-from scenewright_stages.vision.matting import NoSubject, refine_matte
-from scenewright_stages.vision.regions import overlap
-from scenewright_stages.vision.scenery.standing import Base, base_of
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from scenewright_stages.vision.imaging.matting import NoSubject, refine_matte
+from scenewright_stages.vision.imaging.regions import overlap
+from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border, touches_border
+from scenewright_stages.vision.subjects.scenery.standing import Base, base_of
+from scenewright_stages.vision.types import Float32Array, Mask, Uint8Array
 
 NO_CLEAR_OBJECT = "no-clear-object"
 _FULL = 0.98
@@ -62,8 +58,8 @@ class _Cut:
         use: the backend that made it.
     """
 
-    pixels: Bytes
-    alpha: Floats
+    pixels: Uint8Array
+    alpha: Float32Array
     found: str
     score: float
     use: BackendUse
@@ -159,7 +155,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
 
     def _matte(
         self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph
-    ) -> tuple[Floats, str, float, BackendUse]:
+    ) -> tuple[Float32Array, str, float, BackendUse]:
         """The matte, its basis, its score, and the backend that made it."""
         height, width = photo.srgb.shape[:2]
         block = inputs.params.white
@@ -180,7 +176,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         cut, score = self._standing_out(photo.srgb)
         return refine_matte(photo.srgb, cut, max(radius, 1)), "border", score, _use("border")
 
-    def _subject(self, srgb: Floats, name: str, box: Box | None, points: tuple[SubjectPoint, ...]) -> Subject:
+    def _subject(self, srgb: Float32Array, name: str, box: Box | None, points: tuple[SubjectPoint, ...]) -> Subject:
         """The prompt for a model: the name for a text-prompted model, otherwise the object's location."""
         if self.params.white.backend == "sam3":
             return Subject(name, box=box)
@@ -189,15 +185,15 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         return Subject(box=box, points=points)
 
     def _segmented(
-        self, srgb: Floats, subject: Subject, segmenter: BackendChain[Segmenter]
-    ) -> tuple[Floats, str, float, BackendUse]:
+        self, srgb: Float32Array, subject: Subject, segmenter: BackendChain[Segmenter]
+    ) -> tuple[Float32Array, str, float, BackendUse]:
         try:
             found, use = segmenter.call(lambda backend: backend.segment(srgb, subject))
         except NoSubject as nothing:
             raise SampleRejected(NO_CLEAR_OBJECT, nothing.message) from nothing
         return found.alpha, found.method, found.score, replace(use, capability="cutout")
 
-    def _standing_out(self, srgb: Floats) -> tuple[Mask, float]:
+    def _standing_out(self, srgb: Float32Array) -> tuple[Mask, float]:
         """The single object on a plain background. Raises SampleRejected if there is none."""
         cut, score = cut_from_border(srgb)
         if score < self.params.white.minimum_score or not cut.any():
@@ -205,7 +201,9 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         return cut, score
 
 
-def _exemplar(inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut) -> tuple[Bytes, dict[str, Any]]:
+def _exemplar(
+    inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut
+) -> tuple[Uint8Array, dict[str, Any]]:
     """(H, W, 4) RGBA exemplar of the object for locating it later, and metadata.
 
     It is the photo with its own mask or, without a mask, the painted object.
@@ -246,7 +244,7 @@ _NOTES = {
 }
 
 
-def read_object_mask(path: Path, shape: tuple[int, int]) -> Bytes:
+def read_object_mask(path: Path, shape: tuple[int, int]) -> Uint8Array:
     """(H, W) uint8 of a supplied mask.
 
     Raises:
@@ -287,7 +285,7 @@ def _check_cut(inside: Mask) -> None:
         )
 
 
-def _softened(srgb: Floats, mask: Bytes, radius: int) -> Floats:
+def _softened(srgb: Float32Array, mask: Uint8Array, radius: int) -> Float32Array:
     """The mask as a soft matte; unchanged if it is soft already."""
     low, high = _SOFT_LEVELS
     soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0

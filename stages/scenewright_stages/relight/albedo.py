@@ -6,11 +6,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
-from scenewright_stages.backends.chain import BackendChain
-from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.runtime.chain import BackendChain
+from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import (
@@ -23,9 +22,7 @@ from scenewright_stages.photographs.pictures import (
     write_json,
 )
 from scenewright_stages.relight.params import AlbedoParams, RelightParams
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 
 class AlbedoStage(Stage[RelightParams]):
@@ -48,7 +45,7 @@ class AlbedoStage(Stage[RelightParams]):
         photograph, alpha = read_rgba(inputs.path("segment", "layers"))
         blend = drawn_blend(self.params.albedo, inputs.seed)
 
-        def estimate(backend: AlbedoEstimator) -> Bytes:
+        def estimate(backend: AlbedoEstimator) -> Uint8Array:
             srgb, matte = unit_from_bytes(photograph), unit_from_bytes(alpha)
             return blended(checked(backend.estimate(srgb, matte, inputs.seed)[0], alpha), photograph, blend, alpha)
 
@@ -68,7 +65,7 @@ def drawn_blend(params: AlbedoParams, seed: int) -> float:
     return float(np.random.default_rng(seed).uniform(low, high))
 
 
-def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
+def checked(albedo_srgb: Float32Array, alpha: Uint8Array) -> Float32Array:
     """Returns the estimate after validation.
 
     Raises:
@@ -84,7 +81,7 @@ def checked(albedo_srgb: Floats, alpha: Bytes) -> Floats:
     return albedo_srgb
 
 
-def blended(albedo_srgb: Floats, photograph: Bytes, share: float, alpha: Bytes) -> Bytes:
+def blended(albedo_srgb: Float32Array, photograph: Uint8Array, share: float, alpha: Uint8Array) -> Uint8Array:
     """(H, W, 3) uint8 sRGB: the albedo blended with a share of the photograph in linear light; black outside."""
     left, top, width, height = cv2.boundingRect(alpha)
     window = np.s_[top : top + height, left : left + width]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from scenewright_stages.backends.caption.interface import CAPTION, Captioner
-from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, write_json
 from scenewright_stages.relight.params import RelightParams
-from scenewright_stages.vision.shading import Light
+from scenewright_stages.relight.shading import Light
 
 KNOWN = BackendUse("caption", "classic", notes="Said from the light that was put on, not seen in the picture.")
 FRONTAL_DEGREES = 65.0

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
 from scenewright_stages.backends.normals.interface import NORMALS, FaceShapeEstimator, NormalEstimator
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
@@ -30,11 +30,9 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import PairGatesParams, RelightParams
-from scenewright_stages.vision.normals.face_heights import cast_shadows
-from scenewright_stages.vision.shading import estimate_light, gain_for, mean_luminance, shade
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from scenewright_stages.relight.shading import estimate_light, gain_for, mean_luminance, shade
+from scenewright_stages.vision.subjects.people.face_heights import cast_shadows
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 SAME_LIGHT = "same-light"
 _SMALL_SIDE = 128
@@ -52,9 +50,9 @@ class Surface:
         meshes: (468, 3) points of each detected face, pixels.
     """
 
-    albedo: Bytes
-    alpha: Bytes
-    normals: Floats
+    albedo: Uint8Array
+    alpha: Uint8Array
+    normals: Float32Array
     meshes: tuple[NDArray[np.float64], ...] = ()
 
 
@@ -106,7 +104,9 @@ class DegradeStage(Stage[RelightParams]):
         return StageResult(outputs, {**draw.as_dict(), **seen}, (), [use])
 
 
-def _shape(backend: NormalEstimator, srgb: Floats, matte: Floats) -> tuple[Floats, tuple[NDArray[np.float64], ...]]:
+def _shape(
+    backend: NormalEstimator, srgb: Float32Array, matte: Float32Array
+) -> tuple[Float32Array, tuple[NDArray[np.float64], ...]]:
     """Normals and the backend's face meshes."""
     if isinstance(backend, FaceShapeEstimator):
         normals, meshes = backend.estimate_with_faces(srgb, matte)
@@ -122,7 +122,7 @@ def check_gate(gates: PairGatesParams, change: float) -> None:
         )
 
 
-def arriving(surface: Surface, draw: Draw) -> Floats:
+def arriving(surface: Surface, draw: Draw) -> Float32Array:
     """(H, W) float32 in [0, 1]: visibility of the direct light after shadow patterns and face shadows."""
     shape = surface.alpha.shape
     arrives = np.ones(shape, np.float32) if draw.shadow is None else draw.shadow.arrives(shape)
@@ -130,7 +130,7 @@ def arriving(surface: Surface, draw: Draw) -> Floats:
     return arrives if cast is None else arrives * cast
 
 
-def exposed(draw: Draw, surface: Surface, photograph: Bytes, arrives: Floats) -> Draw:
+def exposed(draw: Draw, surface: Surface, photograph: Uint8Array, arrives: Float32Array) -> Draw:
     """The draw with the gain for its luminance ratio; unchanged if it has no ratio."""
     if draw.luminance_ratio is None:
         return draw
@@ -148,7 +148,7 @@ def exposed(draw: Draw, surface: Surface, photograph: Bytes, arrives: Floats) ->
     return replace(draw, light=replace(draw.light, gain=round(gain, 6)))
 
 
-def relit(surface: Surface, draw: Draw, arrives: Floats) -> Bytes:
+def relit(surface: Surface, draw: Draw, arrives: Float32Array) -> Uint8Array:
     """(H, W, 3) uint8 sRGB: the person in the new light; black where alpha is 0.
 
     Args:
@@ -169,7 +169,7 @@ def relit(surface: Surface, draw: Draw, arrives: Floats) -> Bytes:
     return out
 
 
-def measures(photograph: Bytes, degraded: Bytes, surface: Surface) -> dict[str, Any]:
+def measures(photograph: Uint8Array, degraded: Uint8Array, surface: Surface) -> dict[str, Any]:
     """Metrics of the pair: change of light, change of brightness, and the photograph's original light.
 
     ``target_light`` is fitted to photograph and albedo; null if the fit is undetermined.
@@ -189,7 +189,7 @@ def measures(photograph: Bytes, degraded: Bytes, surface: Surface) -> dict[str, 
     }
 
 
-def light_change(photograph: Bytes, degraded: Bytes, alpha: Bytes) -> float:
+def light_change(photograph: Uint8Array, degraded: Uint8Array, alpha: Uint8Array) -> float:
     """Mean difference between the relit and the photographed person, in levels of 255."""
     difference = cv2.mean(cv2.absdiff(photograph, degraded), alpha)
     return round(sum(difference[:3]) / 3, 3)
@@ -200,6 +200,6 @@ def _step(shape: tuple[int, ...]) -> int:
     return max(1, max(shape) // _SMALL_SIDE)
 
 
-def _small(picture: Bytes, step: int) -> Floats:
+def _small(picture: Uint8Array, step: int) -> Float32Array:
     """(h, w, 3) float32 linear."""
     return linear_from_bytes(np.ascontiguousarray(picture[::step, ::step]))

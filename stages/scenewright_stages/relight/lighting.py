@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.relight.light_params import Degradation, DegradationParams, ShadowPattern, WeightsParams
-from scenewright_stages.vision.shading import Light, LightRanges, colour_of_kelvin, sample_light, shadow_pattern
-
-Floats = NDArray[np.float32]
+from scenewright_stages.relight.shading import Light, LightRanges, colour_of_kelvin, sample_light, shadow_pattern
+from scenewright_stages.vision.types import Float32Array
 
 SHINING: frozenset[Degradation] = frozenset({"specular", "advancedShading"})
 HARD_SHADOWED: frozenset[Degradation] = frozenset({"hardShadow", "advancedShading"})
@@ -35,7 +34,7 @@ class Shadow:
     softness: float
     seed: int
 
-    def arrives(self, shape: tuple[int, int]) -> Floats:
+    def arrives(self, shape: tuple[int, int]) -> Float32Array:
         """(H, W) float32 in [0, 1]: the share of the direct light that passes."""
         generator = np.random.default_rng(self.seed)
         return shadow_pattern(self.pattern, shape, generator, self.softness, self.opacity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenewright_stages.backends.choices import BackendChoice, runs_on_gpu, stage_resources
+from scenewright_stages.backends.runtime.choices import BackendChoice, runs_on_gpu, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import GREY_LEVEL, background_of, composite, plain_background
 from scenewright_stages.photographs.pictures import one_thread_each, read_rgb, read_rgba, write_json
 from scenewright_stages.relight.params import Background, HeldOutParams, RelightParams
-
-Bytes = NDArray[np.uint8]
+from scenewright_stages.vision.types import Uint8Array
 
 LEVELS: dict[Background, int] = {"gray": GREY_LEVEL, "black": 0}
 
@@ -43,7 +41,7 @@ class RecombineStage(Stage[RelightParams]):
             outputs["kept_composite"] = made
         return StageResult(outputs, {name: metadata[name] for name in ("photograph", "person", "split")})
 
-    def _background(self, inputs: StageInputs[RelightParams], whole: Bytes, alpha: Bytes) -> Bytes:
+    def _background(self, inputs: StageInputs[RelightParams], whole: Uint8Array, alpha: Uint8Array) -> Uint8Array:
         if self.params.background != "original":
             return plain_background(whole.shape, LEVELS[self.params.background])
         with np.load(inputs.path("segment", "outline")) as outline:

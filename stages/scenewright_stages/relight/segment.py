@@ -7,9 +7,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject
 from scenewright_stages.contract.errors import SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
@@ -24,16 +23,15 @@ from scenewright_stages.photographs.pictures import (
     write_json,
 )
 from scenewright_stages.relight.params import PairGatesParams, RelightParams
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.matting import SubjectMatte, refine_matte
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.matting import SubjectMatte, refine_matte
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 NO_SUBJECT, LOW_SCORE, ROUGH_OUTLINE = "no-subject", "low-score", "rough-outline"
 SOFT_LEVELS = (5, 250)
 """A supplied mask with values between these is a matte already."""
 SUPPLIED = BackendUse("segment", "mask", notes="The mask was supplied beside the image.")
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
 
@@ -88,7 +86,7 @@ class SegmentStage(Stage[RelightParams]):
         return StageResult(outputs, metrics, photograph.notes, [use])
 
     def _find(
-        self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Floats
+        self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Float32Array
     ) -> tuple[SubjectMatte, BackendUse]:
         path = inputs.find(INPUT, "mask") if self.supplied else None
         if path is not None:
@@ -106,7 +104,7 @@ class SegmentStage(Stage[RelightParams]):
                 raise SampleRejected(NO_SUBJECT, problem.message) from problem
             raise
 
-    def _box(self, sample: Sample, srgb: Floats) -> Box | None:
+    def _box(self, sample: Sample, srgb: Float32Array) -> Box | None:
         """The box from the listing, or else from the spec, in pixels."""
         shares = sample.attributes.get("box") or self.params.segmentation.box
         if not shares:
@@ -115,14 +113,14 @@ class SegmentStage(Stage[RelightParams]):
         left, top, right, bottom = (float(share) for share in shares)
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
-    def _supplied_mask(self, path: Path, srgb: Floats) -> SubjectMatte:
+    def _supplied_mask(self, path: Path, srgb: Float32Array) -> SubjectMatte:
         mask = read_mask(path, srgb.shape[:2])
         radius = round(self.params.segmentation.matte_radius * max(srgb.shape[:2]))
         alpha = supplied_matte(srgb, mask, radius)
         return SubjectMatte(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
 
     def _outputs(
-        self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Bytes, facts: dict[str, Any]
+        self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Uint8Array, facts: dict[str, Any]
     ) -> dict[str, Path | Pixels]:
         person = Pixels(with_alpha(layers.foreground, alpha))
         outline = workspace / "outline.npz"
@@ -156,7 +154,7 @@ def check_gates(gates: PairGatesParams, score: float, edge_error: float) -> None
         )
 
 
-def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
+def read_mask(path: Path, shape: tuple[int, ...]) -> Uint8Array:
     """(H, W) uint8 of a supplied mask: its alpha channel if it has one, else its brightness.
 
     Raises:
@@ -175,7 +173,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> Bytes:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
-def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
+def supplied_matte(srgb: Float32Array, mask: Uint8Array, radius: int) -> Float32Array:
     """(H, W) float32 matte of a supplied mask; a hard mask gets a soft edge of that radius."""
     low, high = SOFT_LEVELS
     soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
@@ -188,6 +186,6 @@ def supplied_matte(srgb: Floats, mask: Bytes, radius: int) -> Floats:
     return refine_matte(srgb, binary, radius)
 
 
-def _bounding_box(alpha: Bytes) -> list[int]:
+def _bounding_box(alpha: Uint8Array) -> list[int]:
     left, top, width, height = cv2.boundingRect(alpha)
     return [left, top, left + width, top + height]

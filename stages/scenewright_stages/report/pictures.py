@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.colour import depth_colours, depth_limits, turbo
+from scenewright_stages.vision.imaging.colour import depth_colours, depth_limits, turbo
 
 _JPEG_QUALITY = 88
 # Grey for pixels without depth; the turbo colour map does not contain it.

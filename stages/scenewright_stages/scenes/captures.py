@@ -16,19 +16,19 @@ from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRej
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.vision.cameras import Camera, quaternion_from_rotation
-from scenewright_stages.vision.captures.camera_files import is_image
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.colmap import MODEL_FILES
-from scenewright_stages.vision.captures.exposure import exposure_gains, exposure_span, matched
-from scenewright_stages.vision.captures.finding import photograph_name, read_capture
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs, load_photographs
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
-from scenewright_stages.vision.warping import warp_reference
+from scenewright_stages.vision.geometry.cameras import Camera, quaternion_from_rotation
+from scenewright_stages.vision.geometry.warping import warp_reference
+from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
+from scenewright_stages.vision.places.captures.finding import photograph_name, read_capture
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
 
 _SURFACE = 0.3
 """Least coverage at which a depth means a surface."""

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.scenes.frames import Frame
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.trajectories import Trajectory
 from scenewright_stages.vision.gpu import HostCopy, arrived
-from scenewright_stages.vision.trajectories import Trajectory
 
 CAMERAS_PER_BATCH = 25
 COVERED_ALPHA = 0.7

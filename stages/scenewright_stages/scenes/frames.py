@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.stage import ModelSettings
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.archives import save_arrays
 
 _FIELDS = ("srgb", "depth", "inpaint", "inpaint_without_edge", "confident", "far")
 

@@ -12,11 +12,11 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.vision.captures.camera_files import is_image
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.colmap import MODEL_FILES
-from scenewright_stages.vision.captures.estimation import EstimationSettings, estimate_poses
-from scenewright_stages.vision.captures.finding import photograph_name
+from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses
+from scenewright_stages.vision.places.captures.finding import photograph_name
 
 
 class PosesBlock(Protocol):

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.images import Canvas, PixelWindow, load_sample, outpaint_canvas, prepare
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.framing import Canvas, PixelWindow, outpaint_canvas, prepare
+from scenewright_stages.vision.imaging.colour import uint8_from_unit, unit_from_uint8
+from scenewright_stages.vision.imaging.images import load_sample
 
 
 @dataclass(frozen=True)

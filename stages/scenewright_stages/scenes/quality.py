@@ -17,10 +17,10 @@ from scenewright_stages.report.data import Metric
 from scenewright_stages.scenes.flight import Flight
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.stray_colours import stray_share
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.metrics import psnr
 
 MAXIMUM_MEAN_UNCOVERED = 0.01
 MAXIMUM_FRAME_UNCOVERED = 0.04

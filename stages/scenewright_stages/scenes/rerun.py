@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scenewright_stages.scenes.flight import Flight
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatCloud, drawable
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.colour import uint8_from_unit, unit_from_uint8
 
 APPLICATION_ID = "scenewright"
 TABS = ("Initialization", "Coarse Scene", "Final Scene")

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scenewright_stages.report.assets import viewer_script
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-
-Float32Array = NDArray[np.float32]
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float32Array
 
 # SPZ 3 as published by Niantic (github.com/nianticlabs/spz, MIT): sections by attribute, then gzip.
 _SPZ_MAGIC = 0x5053474E

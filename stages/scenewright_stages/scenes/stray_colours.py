@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import COVERED_ALPHA
 from scenewright_stages.scenes.frames import Frame
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import Mask, project, sample_nearest, unproject
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import project, sample_nearest, unproject
+from scenewright_stages.vision.types import Mask
 
 TOLERANCE = 0.06
 """A channel may leave the range of the colours around its place by this much (sRGB in [0, 1])."""

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.report.pictures import evenly_spaced
 from scenewright_stages.scenes.flight import Flight
-from scenewright_stages.vision.colour import depth_colours, depth_limits
-from scenewright_stages.vision.video import write_mp4
-
-Bytes = NDArray[np.uint8]
+from scenewright_stages.vision.imaging.colour import depth_colours, depth_limits
+from scenewright_stages.vision.imaging.video import write_mp4
+from scenewright_stages.vision.types import Uint8Array
 
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
@@ -41,7 +39,7 @@ def write_flight_sheet(flight: Flight, path: Path) -> None:
     path.write_bytes(data.tobytes())
 
 
-def contact_sheet(frames: Sequence[Bytes], columns: int) -> Bytes:
+def contact_sheet(frames: Sequence[Uint8Array], columns: int) -> Uint8Array:
     """Frames in row-major order on white.
 
     Args:

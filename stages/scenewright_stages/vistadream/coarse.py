@@ -17,11 +17,11 @@ from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, S
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames, save_frames, stage_renderer
 from scenewright_stages.scenes.live import LiveViewer
-from scenewright_stages.vision.depth.far_points import place_far_points
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.inpainting.background import clear_of_silhouettes
-from scenewright_stages.vision.trajectories import Trajectory
+from scenewright_stages.vision.geometry.depth.far_points import place_far_points
+from scenewright_stages.vision.geometry.trajectories import Trajectory
+from scenewright_stages.vision.imaging.inpainting.background import clear_of_silhouettes
 from scenewright_stages.vistadream.depth import load_depth_estimator
 from scenewright_stages.vistadream.diagnostics import CoarseSummary
 from scenewright_stages.vistadream.expansion import (

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimate, DepthEstimator, ProvidedDepthSource
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.report.pictures import depth_picture
 from scenewright_stages.scenes.preparation import Layout, read_png
-from scenewright_stages.vision.alignment import smooth_connect
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.far_points import FarPoints, place_far_points
-from scenewright_stages.vision.geometry import valid_depth
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.depth.far_points import FarPoints, place_far_points
+from scenewright_stages.vision.geometry.points import valid_depth
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vistadream.alignment import smooth_connect
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 ASSUMED_HORIZONTAL_DEGREES = 60.0

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import COVERED_ALPHA, hole_around
 from scenewright_stages.scenes.frames import Frame, gaussians_of, training_view
-from scenewright_stages.vision.alignment import smooth_connect
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, View
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import (
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import (
     moved_behind,
     occludes,
     on_surface,
@@ -34,7 +33,8 @@ from scenewright_stages.vision.geometry import (
     snap_edge_depth,
 )
 from scenewright_stages.vision.gpu import HostCopy, arrived, wait_until_busy
-from scenewright_stages.vision.inpainting.background import background_side
+from scenewright_stages.vision.imaging.inpainting.background import background_side
+from scenewright_stages.vistadream.alignment import smooth_connect
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, GapView, SelectionDiagnosis, diagnose
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 

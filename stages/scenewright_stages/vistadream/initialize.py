@@ -14,12 +14,12 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.scenes.frames import Frame, gaussians_of, save_frames, stage_renderer, training_view
 from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.preparation import Layout, read_png
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.optimisation import optimise
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import extend_foreground, on_surface, snap_edge_depth
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import extend_foreground, on_surface, snap_edge_depth
 from scenewright_stages.vistadream.params import VistaDreamParams
 from scenewright_stages.vistadream.render import recorded_scene
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scenewright_stages.scenes.frames import Frame
-from scenewright_stages.vision.geometry import unproject
-from scenewright_stages.vision.trajectories import (
+from scenewright_stages.vision.geometry.points import unproject
+from scenewright_stages.vision.geometry.trajectories import (
     Trajectory,
     dolly,
     orbit,

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import Capability
 from scenewright_stages.backends.inpaint.interface import OUTPAINT, Inpainter
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.capability import Capability
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import prepare_photograph, stored_precision, write_png
-from scenewright_stages.vision.images import Canvas
+from scenewright_stages.vision.geometry.framing import Canvas
 from scenewright_stages.vistadream.params import InpaintParams, VistaDreamParams
 
 

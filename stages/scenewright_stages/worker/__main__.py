@@ -1,5 +1,5 @@
 """``python -m scenewright_stages.worker``."""
 
-from scenewright_stages.worker.process.main import main
+from scenewright_stages.worker.main import main
 
 main()

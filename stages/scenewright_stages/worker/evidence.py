@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from scenewright_stages.contract import layout
+from scenewright_stages.contract.errors import ScenewrightError
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
@@ -25,6 +27,23 @@ History = dict[str, dict[str, list[Record]]]
 def read_index(store: Store) -> list[Sample]:
     """The samples of the last index; ObjectMissing if there is none."""
     return [Sample.from_json(json.loads(line)) for line in store.get_bytes(layout.INDEX).decode().split("\n") if line]
+
+
+def check_answer(answer: Any, options: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the answer if it has one allowed option for each question.
+
+    Raises:
+        ScenewrightError: it does not; the message says what is allowed.
+    """
+    if not isinstance(answer, Mapping):
+        raise ScenewrightError('an answer is a JSON object such as {"question": "option"}')
+    for name in answer:
+        if name not in options:
+            raise ScenewrightError(f"{name!r} is not asked; asked are: {', '.join(options)}")
+    for name, allowed in options.items():
+        if str(answer.get(name)) not in allowed:
+            raise ScenewrightError(f"{name} is {answer.get(name)!r}; allowed: {', '.join(allowed)}")
+    return {name: str(answer[name]) for name in options}
 
 
 def taking_part(samples: Iterable[Sample]) -> list[Sample]:

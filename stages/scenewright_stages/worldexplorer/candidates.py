@@ -12,26 +12,24 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.inpaint.interface import INPAINT, FillGuide, Inpainter
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.backends.text_to_image.interface import TEXT_TO_IMAGE, TextToImage
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE, Sample
 from scenewright_stages.contract.stage import Made, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.video import contact_sheet
-from scenewright_stages.vision.colour import uint8_from_unit
-from scenewright_stages.vision.world.gaps import seen_between
-from scenewright_stages.vision.world.motions import VIEWS, view_camera
+from scenewright_stages.vision.imaging.colour import uint8_from_unit
+from scenewright_stages.vision.places.worlds.gaps import seen_between
+from scenewright_stages.vision.places.worlds.motions import VIEWS, view_camera
+from scenewright_stages.vision.types import Float32Array, Uint8Array
 from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator
 from scenewright_stages.worldexplorer.listing import brings_views
 from scenewright_stages.worldexplorer.params import GapParams, ScaffoldParams, WorldExplorerParams
 from scenewright_stages.worldexplorer.photograph import read_photograph, resized
 from scenewright_stages.worldexplorer.prompts import drawing_prompts
 
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 _THUMBNAIL, _JPEG_QUALITY = 144, 90
 
 
@@ -73,7 +71,7 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         used = [each.record.use() for each in (self._inpainter, self._drawer, self._generator) if each is not None]
         return StageResult(outputs, metrics={"candidates": len(pictures)}, backends=used)
 
-    def _turned(self, inputs: StageInputs[WorldExplorerParams]) -> list[Floats]:
+    def _turned(self, inputs: StageInputs[WorldExplorerParams]) -> list[Float32Array]:
         """Every other view of SEVA's rotation in place."""
         assert self._generator is not None
         block = inputs.params.scaffold
@@ -82,11 +80,11 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         )
         return views[::2]
 
-    def _from_texts(self, drawer: TextToImage, inputs: StageInputs[WorldExplorerParams]) -> list[Floats]:
+    def _from_texts(self, drawer: TextToImage, inputs: StageInputs[WorldExplorerParams]) -> list[Float32Array]:
         """Four views from prompts; a photograph becomes the first view, with its missing parts filled."""
         block = inputs.params.scaffold
         prompts = drawing_prompts(block)
-        views: list[Floats] = []
+        views: list[Float32Array] = []
         if inputs.find(INPUT, SOURCE) is not None:
             seen, shown = read_photograph(inputs).placed(block.size)
             views.append(self._inpainter.fill(seen, ~shown, prompts[0], inputs.seed))
@@ -95,7 +93,9 @@ class CandidatesStage(Stage[WorldExplorerParams]):
             views.append(resized(drawer.draw(prompts[number], block.size, inputs.seed + number), block.size))
         return views
 
-    def _candidates(self, views: Sequence[Floats], inputs: StageInputs[WorldExplorerParams]) -> Iterator[Bytes]:
+    def _candidates(
+        self, views: Sequence[Float32Array], inputs: StageInputs[WorldExplorerParams]
+    ) -> Iterator[Uint8Array]:
         """The candidates of each gap in turn."""
         block = inputs.params.scaffold
         settings = list(fill_settings(block))
@@ -122,9 +122,9 @@ def fill_settings(block: ScaffoldParams) -> Iterator[tuple[float, int]]:
     yield from ((guidance, seed) for guidance in guidances for seed in range(block.gaps.seeds))
 
 
-def write_sheet(pictures: Sequence[Bytes], columns: int, path: Path) -> None:
+def write_sheet(pictures: Sequence[Uint8Array], columns: int, path: Path) -> None:
     """Writes a numbered contact sheet of all candidates as JPEG: one row per guidance, one column per seed."""
-    labelled: list[Bytes] = []
+    labelled: list[Uint8Array] = []
     for number, picture in enumerate(pictures):
         small = np.asarray(cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):

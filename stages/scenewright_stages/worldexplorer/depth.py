@@ -7,25 +7,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimator
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.colour import depth_colours, depth_limits
-from scenewright_stages.vision.depth.maps import ProvidedDepthError, read_map
-from scenewright_stages.vision.world.depth_ring import closed_ring
-from scenewright_stages.vision.world.layout import Walls, distances, find_sky, find_walls, looks_like_sky
-from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, view_camera
-from scenewright_stages.vision.world.panorama import stitch
+from scenewright_stages.vision.geometry.depth.maps import ProvidedDepthError, read_map
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.colour import depth_colours, depth_limits
+from scenewright_stages.vision.places.worlds.depth_ring import closed_ring
+from scenewright_stages.vision.places.worlds.layout import Walls, distances, find_sky, find_walls, looks_like_sky
+from scenewright_stages.vision.places.worlds.motions import VIEW_DEGREES, VIEWS, view_camera
+from scenewright_stages.vision.places.worlds.panorama import stitch
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.params import WorldDepthParams, WorldExplorerParams
 
-Floats = NDArray[np.float32]
 _PRIOR = (
     "distances are a guess (level floor, upright walls, {above}), not a measurement: furniture lies flat on floor and "
     "walls; sizes follow from depth.cameraHeight = {height:g} m"
@@ -78,7 +77,7 @@ class DepthStage(Stage[WorldExplorerParams]):
 
     def _estimated(
         self, inputs: StageInputs[WorldExplorerParams], height: int
-    ) -> tuple[Floats, list[str], dict[str, float]]:
+    ) -> tuple[Float32Array, list[str], dict[str, float]]:
         if self._estimator is None:
             raise SampleError(
                 "DepthModelMissing", "depth.method model of an entry needs depth.method model of the job as well"
@@ -87,7 +86,7 @@ class DepthStage(Stage[WorldExplorerParams]):
         return estimated(self._estimator, views, height, inputs.params.depth)
 
 
-def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
+def guessed(panorama: Float32Array, block: WorldDepthParams) -> tuple[Walls, Float32Array]:
     """The room layout, and (H, 2 H) metres along the rays, guessed without a model."""
     covered = block.ceiling == "yes" or (block.ceiling == "auto" and not looks_like_sky(panorama))
     ratio = block.ceiling_height / block.camera_height - 1 if block.ceiling_height else 0.0
@@ -97,8 +96,8 @@ def guessed(panorama: Floats, block: WorldDepthParams) -> tuple[Walls, Floats]:
 
 
 def estimated(
-    estimator: DepthEstimator, views: Sequence[Floats], height: int, block: WorldDepthParams
-) -> tuple[Floats, list[str], dict[str, float]]:
+    estimator: DepthEstimator, views: Sequence[Float32Array], height: int, block: WorldDepthParams
+) -> tuple[Float32Array, list[str], dict[str, float]]:
     """(height, 2 height) metres along the rays from a model's depth of each view, warnings, and metrics.
 
     Raises:
@@ -122,14 +121,14 @@ def estimated(
     return np.minimum(distance, np.float32(block.farthest)), warnings, facts
 
 
-def _floor_below(distance: Floats) -> float:
+def _floor_below(distance: Float32Array) -> float:
     """Height of the camera above the ground, in the unit of the distances."""
     rows = np.arange(int(_GROUND_FROM * len(distance)), len(distance))
     sine = np.sin(((rows + 0.5) / len(distance) - 0.5) * np.pi)
     return float(np.median(distance[rows] * sine[:, None]))
 
 
-def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: float) -> Floats:
+def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: float) -> Float32Array:
     """(height, 2 height) metres along the rays from the depth files beside the images.
 
     Raises:
@@ -158,7 +157,7 @@ def provided(inputs: StageInputs[WorldExplorerParams], height: int, farthest: fl
     return np.minimum(_without_gaps(np.asarray(resized, np.float32)), np.float32(farthest))
 
 
-def _read(path: Path) -> Floats:
+def _read(path: Path) -> Float32Array:
     """Reads a depth map; values that are not finite and positive become 0."""
     try:
         values = read_map(path)
@@ -170,7 +169,7 @@ def _read(path: Path) -> Floats:
     return np.where(usable, values, 0).astype(np.float32)
 
 
-def _without_gaps(distance: Floats) -> Floats:
+def _without_gaps(distance: Float32Array) -> Float32Array:
     """Fills unknown pixels from the height of the nearest known pixel in their column; keeps floors level."""
     height = len(distance)
     sine = np.sin(np.abs((0.5 - (np.arange(height) + 0.5) / height) * np.pi))

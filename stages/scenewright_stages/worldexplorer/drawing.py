@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.backends.novel_views.interface import (
     NOVEL_VIEWS,
     DrawingSettings,
@@ -21,15 +17,16 @@ from scenewright_stages.backends.novel_views.interface import (
     PosedPicture,
     ViewGenerator,
 )
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.stage import ModelSettings
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.colour import uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.motions import VIEWS, turned_camera, view_camera
+from scenewright_stages.vision.imaging.colour import uint8_from_unit, unit_from_uint8
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.motions import VIEWS, turned_camera, view_camera
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.params import ExpansionParams, ScaffoldParams, SevaParams
 from scenewright_stages.worldexplorer.photograph import Photograph, resized
 
-Floats = NDArray[np.float32]
 _BEHIND = (3, 4, 5)
 """Views that look away from a view: so many steps of 45 degrees further."""
 _FORGOTTEN = 2
@@ -52,7 +49,7 @@ def drawn_turn(
     block: ScaffoldParams,
     seed: int,
     progress: Callable[[float], None],
-) -> list[Floats]:
+) -> list[Float32Array]:
     """Eight square views from one point, 45 degrees apart, turning left, from photographs along some of them.
 
     The camera rotates in place through `turn_frames` frames, some of which lie exactly at multiples of 45 degrees.

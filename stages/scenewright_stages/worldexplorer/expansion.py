@@ -11,12 +11,12 @@ import numpy as np
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.world.freespace import FreeSpace
-from scenewright_stages.vision.world.memory import WorldFrame, expand
-from scenewright_stages.vision.world.mesh import Surface
-from scenewright_stages.vision.world.motions import target_cameras, targets_of
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.places.worlds.freespace import FreeSpace
+from scenewright_stages.vision.places.worlds.memory import WorldFrame, expand
+from scenewright_stages.vision.places.worlds.mesh import Surface
+from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of
 from scenewright_stages.worldexplorer.drawing import Remembered, drawn_path, load_generator
 from scenewright_stages.worldexplorer.listing import MOTIONS
 from scenewright_stages.worldexplorer.params import ExpansionParams, WorldExplorerParams

@@ -14,12 +14,12 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
-from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.world.freespace import FreeSpace
-from scenewright_stages.vision.world.motions import turned
+from scenewright_stages.vision.geometry.cameras import Camera, invert_rigid, rigid
+from scenewright_stages.vision.places.worlds.freespace import FreeSpace
+from scenewright_stages.vision.places.worlds.motions import turned
 from scenewright_stages.worldexplorer.capture import distance_seen, read_world_capture
 from scenewright_stages.worldexplorer.params import WalkParams, WorldExplorerParams
 from scenewright_stages.worldexplorer.quality import picture_failures, picture_quality, walk_quality

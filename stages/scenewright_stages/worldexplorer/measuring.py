@@ -13,32 +13,30 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.geometry.interface import GEOMETRY, GeometryEstimator, ViewGeometry
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.stage import ModelSettings
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.estimation import EstimationSettings
-from scenewright_stages.vision.captures.triangulation import Triangulation, triangulate
-from scenewright_stages.vision.colour import unit_from_uint8
-from scenewright_stages.vision.depth.plane_sweep import Shot
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start
-from scenewright_stages.vision.geometry import project
-from scenewright_stages.vision.similarity import Alignment, align_cameras
-from scenewright_stages.vision.world.correction import (
+from scenewright_stages.vision.geometry.depth.plane_sweep import Shot
+from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.imaging.colour import unit_from_uint8
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings
+from scenewright_stages.vision.places.captures.triangulation import Triangulation, triangulate
+from scenewright_stages.vision.places.worlds.correction import (
     CorrectedStart,
     Measured,
     corrected_start,
     without_contradicted,
 )
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.swept import swept_pictures
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.swept import swept_pictures
 from scenewright_stages.worldexplorer.params import PointsParams
+from scenewright_stages.worldexplorer.similarity import Alignment, align_cameras
 
-Floats = NDArray[np.float32]
 Facts = dict[str, Any]
 
 _FEATURES = EstimationSettings(features=2000, longest_side=1600)

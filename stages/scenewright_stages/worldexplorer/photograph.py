@@ -7,23 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from scenewright_stages.backends.novel_views.interface import PosedPicture
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE
 from scenewright_stages.contract.stage import StageInputs
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.images.loading import load_sample
-from scenewright_stages.vision.world.gaps import resampled
-from scenewright_stages.vision.world.motions import view_camera
-from scenewright_stages.vision.world.panorama import rays_of
-from scenewright_stages.vision.world.ring import mirrored_ring
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.images.loading import load_sample
+from scenewright_stages.vision.places.worlds.gaps import resampled
+from scenewright_stages.vision.places.worlds.motions import view_camera
+from scenewright_stages.vision.places.worlds.panorama import rays_of
+from scenewright_stages.vision.places.worlds.ring import mirrored_ring
+from scenewright_stages.vision.types import Float32Array, Mask
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 SHAPE_TOLERANCE = 0.01
 _USUAL_DEGREES = 60.0
 
@@ -38,7 +36,7 @@ class Photograph:
         view: number of the view that it looks along.
     """
 
-    srgb: Floats
+    srgb: Float32Array
     degrees: float
     view: int = 0
 
@@ -49,7 +47,7 @@ class Photograph:
         own = Camera.from_field_of_view(width, height, self.degrees)
         return own.with_pose(view_camera(self.view, 1).camera_from_world)
 
-    def placed(self, size: int) -> tuple[Floats, Mask]:
+    def placed(self, size: int) -> tuple[Float32Array, Mask]:
         """The photograph resampled (once) into its (size, size, 3) view, and the (size, size) mask that it covers."""
         camera, own = view_camera(self.view, size), self.camera
         scale = min(1.0, camera.focal[0] / own.focal[0])
@@ -57,7 +55,7 @@ class Photograph:
         picture = np.asarray(cv2.resize(self.srgb, small, interpolation=cv2.INTER_AREA), np.float32)
         return resampled(picture, own.scaled(*small), rays_of(camera))
 
-    def over(self, view: Floats) -> Floats:
+    def over(self, view: Float32Array) -> Float32Array:
         """A square view with the photograph pasted where it covers."""
         seen, shown = self.placed(len(view))
         return np.where(shown[..., None], seen, view).astype(np.float32)
@@ -119,7 +117,7 @@ def picture_path(inputs: StageInputs[WorldExplorerParams], role: str = SOURCE) -
     )
 
 
-def resized(srgb: Floats, size: int) -> Floats:
+def resized(srgb: Float32Array, size: int) -> Float32Array:
     """Resizes to (size, size, 3), clipped to [0, 1]."""
     if srgb.shape[:2] == (size, size):
         return srgb

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.colour import uint8_from_unit
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.mesh import Surface
-from scenewright_stages.vision.world.motions import VIEW_DEGREES, VIEWS, turned, view_camera
-from scenewright_stages.vision.world.panorama import cut_view
-from scenewright_stages.vision.world.surfels import panorama_surfels, strides_of, surfels
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.imaging.colour import uint8_from_unit
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.mesh import Surface
+from scenewright_stages.vision.places.worlds.motions import VIEW_DEGREES, VIEWS, turned, view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_view
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels, strides_of, surfels
 from scenewright_stages.worldexplorer.capture import CaptureFrame, write_capture
 from scenewright_stages.worldexplorer.expansion import load_frames, read_distance
 from scenewright_stages.worldexplorer.measuring import load_estimator, measured_start

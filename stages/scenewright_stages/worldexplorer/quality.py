@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import Flight
 from scenewright_stages.scenes.quality import nearest_distance
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import project
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.types import Float32Array, Float64Array
 from scenewright_stages.worldexplorer.capture import WorldCapture, views_of
 from scenewright_stages.worldexplorer.params import WalkParams
-
-Floats = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
 MINIMUM_CLEARANCE = 0.5
@@ -113,7 +110,7 @@ class WalkQuality:
 
 
 def walk_quality(
-    scene: GaussianScene, flight: Flight, distance: Floats, middle: Camera, reach: float, renderer: Renderer
+    scene: GaussianScene, flight: Flight, distance: Float32Array, middle: Camera, reach: float, renderer: Renderer
 ) -> WalkQuality:
     """Measures a walk.
 
@@ -205,12 +202,12 @@ def sharpness_kept(scene: GaussianScene, flight: Flight, middle: Camera, rendere
     return float(np.median(ratios)) if ratios else 1.0
 
 
-def sharpness(picture: Floats) -> float:
+def sharpness(picture: Float32Array) -> float:
     """Mean absolute difference between neighbouring pixels."""
     return float(np.abs(np.diff(picture, axis=0)).mean() + np.abs(np.diff(picture, axis=1)).mean())
 
 
-def _ground(local: Floats) -> tuple[Float64Array, Float64Array]:
+def _ground(local: Float32Array) -> tuple[Float64Array, Float64Array]:
     """Directions (N, 3) that point steeply down from the centre, and the ground points (N, 3) there, in its frame."""
     points = local.astype(np.float64)
     length = np.maximum(np.linalg.norm(points, axis=1), 1e-9)
@@ -228,7 +225,7 @@ def _level(points: Float64Array, middle: Camera) -> Float64Array:
     return np.asarray(middle.position + rays * (float(np.median(heights)) / heights)[:, None])
 
 
-def _not_sky(scene: GaussianScene, local: Floats, distance: Floats) -> GaussianScene:
+def _not_sky(scene: GaussianScene, local: Float32Array, distance: Float32Array) -> GaussianScene:
     """The Gaussians nearer than the farthest shell, if that shell (the sky) covers much of the panorama."""
     farthest = 0.99 * float(distance.max())
     if float((distance > farthest).mean()) < _SKY_SHARE:

@@ -11,19 +11,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.loading import ModelContext, load
 from scenewright_stages.backends.novel_views.interface import Progress, ViewGenerator, ignore
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.backends.similarity.interface import SIMILARITY, SimilarityModel
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import SOURCE, Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.scenes.preparation import read_png
-from scenewright_stages.vision.colour import uint8_from_unit
-from scenewright_stages.vision.images.loading import load_sample
-from scenewright_stages.vision.world.motions import VIEWS, view_camera
-from scenewright_stages.vision.world.panorama import cut_view, stitch
-from scenewright_stages.vision.world.ring import mirrored_ring
+from scenewright_stages.vision.imaging.colour import uint8_from_unit
+from scenewright_stages.vision.imaging.images.loading import load_sample
+from scenewright_stages.vision.places.worlds.motions import VIEWS, view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_view, stitch
+from scenewright_stages.vision.places.worlds.ring import mirrored_ring
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.capture import transforms
 from scenewright_stages.worldexplorer.choosing import SCORES, chosen_candidates
 from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator
@@ -36,7 +37,6 @@ from scenewright_stages.worldexplorer.photograph import (
     read_photograph,
 )
 
-Floats = NDArray[np.float32]
 PHOTOGRAPHED, MIRRORED, INVENTED = 255, 128, 0
 """Levels of ``origin.png``."""
 _SEAM_RATIO, _SEAM_LEAST = 4.0, 0.06
@@ -115,10 +115,10 @@ class Scaffold:
         views: the eight views if given; otherwise they are cut out of the panorama.
     """
 
-    panorama: Floats
+    panorama: Float32Array
     origin: NDArray[np.uint8]
     warnings: tuple[str, ...] = ()
-    views: tuple[Floats, ...] = ()
+    views: tuple[Float32Array, ...] = ()
 
 
 def from_panorama(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
@@ -178,7 +178,7 @@ def filled_between(inputs: StageInputs[WorldExplorerParams], picks: Sequence[int
     return invented(views, photographs, inputs.params.scaffold)
 
 
-def invented(views: Sequence[Floats], photographs: Sequence[Photograph], block: ScaffoldParams) -> Scaffold:
+def invented(views: Sequence[Float32Array], photographs: Sequence[Photograph], block: ScaffoldParams) -> Scaffold:
     """The scaffold of eight views, generated wherever no photograph covers them."""
     cameras = [view_camera(view, block.size) for view in range(VIEWS)]
     stitched = stitch(views, cameras, min(block.panorama_height, 3 * block.size))
@@ -204,7 +204,7 @@ MAKERS: dict[str, Callable[[Sample, StageInputs[WorldExplorerParams]], Scaffold]
 }
 
 
-def read_panorama(path: Path, height: int) -> Floats:
+def read_panorama(path: Path, height: int) -> Float32Array:
     """(H, 2 H, 3) float32 sRGB of an equirectangular image, reduced to at most `height` rows.
 
     Raises:
@@ -223,7 +223,7 @@ def read_panorama(path: Path, height: int) -> Floats:
     return np.clip(resized, 0, 1).astype(np.float32)
 
 
-def seam_warnings(panorama: Floats) -> list[str]:
+def seam_warnings(panorama: Float32Array) -> list[str]:
     """A warning if the left and right borders do not match."""
     across = float(np.abs(panorama[:, 0] - panorama[:, -1]).mean())
     usual = float(np.abs(np.diff(panorama, axis=1)).mean())
@@ -235,7 +235,7 @@ def seam_warnings(panorama: Floats) -> list[str]:
     return []
 
 
-def read_views(sample: Sample, inputs: StageInputs[WorldExplorerParams], size: int) -> list[Floats]:
+def read_views(sample: Sample, inputs: StageInputs[WorldExplorerParams], size: int) -> list[Float32Array]:
     """The eight images at the scaffold's size.
 
     Raises:
@@ -258,7 +258,7 @@ def read_views(sample: Sample, inputs: StageInputs[WorldExplorerParams], size: i
     return [np.clip(each, 0, 1).astype(np.float32) for each in resized]
 
 
-def with_poles(panorama: Floats, known: NDArray[np.bool_]) -> Floats:
+def with_poles(panorama: Float32Array, known: NDArray[np.bool_]) -> Float32Array:
     """The panorama with unknown polar caps filled from each column's border, blurred more towards the pole."""
     filled = panorama.copy()
     height = len(panorama)

@@ -12,7 +12,11 @@ from tiny_qwen_image import tiny_transformer
 from tiny_seva import LICENCES, save_tiny_seva
 from torch._dynamo.utils import counters
 
-from scenewright_stages.backends.acceleration import (
+from scenewright_stages.backends.edit.qwen_attention import RealRotations, use_real_rotations
+from scenewright_stages.backends.edit.qwen_edit import QwenSettings
+from scenewright_stages.backends.novel_views.interface import NOVEL_VIEWS
+from scenewright_stages.backends.novel_views.seva.engine import SevaViews
+from scenewright_stages.backends.runtime.acceleration import (
     BLOCKS,
     NETWORK,
     NONE,
@@ -22,12 +26,8 @@ from scenewright_stages.backends.acceleration import (
     compile_option,
     quantise_to_float8,
 )
-from scenewright_stages.backends.edit.qwen_attention import RealRotations, use_real_rotations
-from scenewright_stages.backends.edit.qwen_edit import QwenSettings
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
-from scenewright_stages.backends.novel_views.interface import NOVEL_VIEWS
-from scenewright_stages.backends.novel_views.seva.engine import SevaViews
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 
 def context(device: str, **options: str) -> ModelContext:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scenewright_stages.backends.cache import sources
-from scenewright_stages.backends.cache.filling import WORK_PREFIX, fill_cache
-from scenewright_stages.backends.cache.sources import (
+from scenewright_stages.backends.runtime.cache import sources
+from scenewright_stages.backends.runtime.cache.filling import WORK_PREFIX, fill_cache
+from scenewright_stages.backends.runtime.cache.sources import (
     FetchFailed,
     HubSource,
     StoreSource,
@@ -25,9 +25,9 @@ from scenewright_stages.backends.cache.sources import (
     source_for,
     source_of,
 )
-from scenewright_stages.backends.cache.weights import weights_status
-from scenewright_stages.backends.errors import MissingWeights
-from scenewright_stages.backends.registry import backends
+from scenewright_stages.backends.runtime.cache.weights import weights_status
+from scenewright_stages.backends.runtime.errors import MissingWeights
+from scenewright_stages.backends.runtime.registry import backends
 from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.store import open_store
@@ -199,7 +199,7 @@ def test_what_a_killed_filler_left_is_removed_and_a_living_ones_is_not(
     killed.join()
     assert len(leftovers(cache)) == 1
     later = time.time() + 120.0
-    monkeypatch.setattr("scenewright_stages.backends.cache.filling.time.time", lambda: later)
+    monkeypatch.setattr("scenewright_stages.backends.runtime.cache.filling.time.time", lambda: later)
     seen: list[list[str]] = []
 
     class Watching(StoreSource):

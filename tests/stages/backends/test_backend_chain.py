@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.backends import chain
-from scenewright_stages.backends.capability import Backend, BackendRecord, Capability
-from scenewright_stages.backends.chain import BackendChain
-from scenewright_stages.backends.errors import (
+from scenewright_stages.backends.runtime import chain
+from scenewright_stages.backends.runtime.capability import Backend, BackendRecord, Capability
+from scenewright_stages.backends.runtime.chain import BackendChain
+from scenewright_stages.backends.runtime.errors import (
     BackendContractError,
     LicenceNotAccepted,
     MissingWeights,

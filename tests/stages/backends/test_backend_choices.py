@@ -9,15 +9,15 @@ import pytest
 from plugins import plugins
 from teleport_pipeline import PIPELINE, RECEIVER, SENDER
 
-from scenewright_stages.backends.choices import (
+from scenewright_stages.backends.runtime.choices import (
     BackendChoice,
     choices_of,
     licensed_weights,
     runs_on_gpu,
     stage_resources,
 )
-from scenewright_stages.backends.errors import LicenceNotAccepted
-from scenewright_stages.backends.registry import backend
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted
+from scenewright_stages.backends.runtime.registry import backend
 from scenewright_stages.contract.backends import UnknownVariant
 from scenewright_stages.contract.pipeline import Resources
 from scenewright_stages.vistadream.params import VistaDreamParams

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scenewright_stages.backends.depth.interface import DepthEstimate, check_depth_estimate
-from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.backends.inpaint.interface import check_fill_request, paste_known
+from scenewright_stages.backends.runtime.errors import BackendContractError
 
 IMAGE = np.random.default_rng(0).random((6, 8, 3), dtype=np.float32)
 HOLE = np.zeros((6, 8), np.bool_)

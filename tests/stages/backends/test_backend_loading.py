@@ -10,19 +10,19 @@ import pytest
 from plugins import plugins
 from teleport_pipeline import Pair
 
-from scenewright_stages.backends import loading
 from scenewright_stages.backends.albedo.interface import ALBEDO
-from scenewright_stages.backends.capability import Backend, BackendRecord, Capability
 from scenewright_stages.backends.depth.interface import DEPTH
-from scenewright_stages.backends.errors import (
+from scenewright_stages.backends.inpaint.interface import INPAINT, OUTPAINT, Inpainter
+from scenewright_stages.backends.runtime import loading
+from scenewright_stages.backends.runtime.capability import Backend, BackendRecord, Capability
+from scenewright_stages.backends.runtime.errors import (
     LicenceNotAccepted,
     MissingPackage,
     MissingWeights,
     UnknownBackend,
     UnsupportedOption,
 )
-from scenewright_stages.backends.inpaint.interface import INPAINT, OUTPAINT, Inpainter
-from scenewright_stages.backends.loading import LoadRequest, ModelContext, ModelPool
+from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext, ModelPool
 from scenewright_stages.contract.backends import BackendFacts, UnknownVariant
 from scenewright_stages.contract.stage import ModelSettings
 

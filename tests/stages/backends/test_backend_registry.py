@@ -14,8 +14,8 @@ import teleport_pipeline
 from plugins import plugins
 
 from scenewright_stages import backends as package
-from scenewright_stages.backends import registry
-from scenewright_stages.backends.errors import LicenceNotAccepted, UnknownBackend, UnknownCapability
+from scenewright_stages.backends.runtime import registry
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, UnknownBackend, UnknownCapability
 from scenewright_stages.contract.backends import BackendFacts, UnknownVariant
 from scenewright_stages.contract.errors import ConfigurationError
 
@@ -25,7 +25,7 @@ ALL_BACKENDS = [pytest.param(spec, id=f"{spec.capability}-{spec.name}") for spec
 def test_the_registry_loads_nothing_heavy() -> None:
     program = (
         "import sys; from scenewright_stages.backends import choices, registry;"
-        "from scenewright_stages.backends.cache import weights; registry.backends();"
+        "from scenewright_stages.backends.runtime.cache import weights; registry.backends();"
         "print([name for name in ('torch', 'numpy', 'cv2', 'diffusers', 'transformers') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -13,13 +13,13 @@ PROGRAM = """
 from pathlib import Path
 from typing import assert_type
 
-from scenewright_stages.backends.chain import BackendChain
+from scenewright_stages.backends.runtime.chain import BackendChain
 from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimate, DepthEstimator
 from scenewright_stages.backends.inpaint.interface import OUTPAINT, Inpainter
-from scenewright_stages.backends.loading import load
+from scenewright_stages.backends.runtime.loading import load
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject
 from scenewright_stages.contract.stage import BackendUse, ModelSettings
-from scenewright_stages.vision.matting import SubjectMatte
+from scenewright_stages.vision.imaging.matting import SubjectMatte
 import numpy as np
 
 image = np.zeros((2, 2, 3), np.float32)

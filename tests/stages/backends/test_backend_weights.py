@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from scenewright_stages.backends.cache.weights import default_cache_dir, fetch_weights, require_weights, weights_status
-from scenewright_stages.backends.errors import MissingWeights
-from scenewright_stages.backends.registry import backend
+from scenewright_stages.backends.runtime.cache.weights import (
+    default_cache_dir,
+    fetch_weights,
+    require_weights,
+    weights_status,
+)
+from scenewright_stages.backends.runtime.errors import MissingWeights
+from scenewright_stages.backends.runtime.registry import backend
 from scenewright_stages.contract.backends import Weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimator, ProvidedDepthSource
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.vision.images import PixelWindow
+from scenewright_stages.vision.geometry.framing import PixelWindow
 
 IMAGE = np.random.default_rng(0).random((64, 96, 3), dtype=np.float32)
 

@@ -23,17 +23,17 @@ from tiny_seva import LICENCES, save_tiny_seva
 from torch import nn
 from torch._dynamo.utils import counters
 
-from scenewright_stages.backends import compile_beside
-from scenewright_stages.backends.acceleration import BLOCKS, NETWORK, NONE, Float8Linear, begins_eagerly
-from scenewright_stages.backends.capability import BackendRecord
-from scenewright_stages.backends.compile_beside import NOTE, CompileBeside, blocks_beside, network_beside
-from scenewright_stages.backends.compile_child import CallFacts, Job, TensorFacts, compile_call, without_weights
 from scenewright_stages.backends.edit.qwen_attention import RealRotations, use_real_rotations
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter
 from scenewright_stages.backends.inpaint.interface import OUTPAINT
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.novel_views.interface import NOVEL_VIEWS
 from scenewright_stages.backends.novel_views.seva.engine import SevaViews
+from scenewright_stages.backends.runtime import compile_beside
+from scenewright_stages.backends.runtime.acceleration import BLOCKS, NETWORK, NONE, Float8Linear, begins_eagerly
+from scenewright_stages.backends.runtime.capability import BackendRecord
+from scenewright_stages.backends.runtime.compile_beside import NOTE, CompileBeside, blocks_beside, network_beside
+from scenewright_stages.backends.runtime.compile_child import CallFacts, Job, TensorFacts, compile_call, without_weights
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 
 

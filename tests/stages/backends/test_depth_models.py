@@ -18,8 +18,8 @@ from transformers import (
 from scenewright_stages.backends.depth.depth_anything import AssumedRange, depth_from_relative, model_size
 from scenewright_stages.backends.depth.depth_pro import metric_depth, model_side
 from scenewright_stages.backends.depth.interface import DEPTH, DepthEstimator
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 IMAGE = np.random.default_rng(0).random((50, 70, 3), dtype=np.float32)
 DEPTH_PRO = Path("apple") / "DepthPro-hf"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tiny_drawing import save_tiny_drawing
 
-from scenewright_stages.backends.errors import BackendContractError, LicenceNotAccepted, UnsupportedOption
 from scenewright_stages.backends.inpaint.facts import SD2_INPAINTING
 from scenewright_stages.backends.inpaint.interface import INPAINT, FillGuide, Inpainter
 from scenewright_stages.backends.inpaint.sd2 import Sd2Inpainter
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import BackendContractError, LicenceNotAccepted, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.backends.similarity.clip import DEVIATION, MEAN, ClipSimilarity
 from scenewright_stages.backends.similarity.facts import CLIP_B16
 from scenewright_stages.backends.similarity.interface import SIMILARITY

@@ -11,9 +11,9 @@ from benchmarks import load_benchmark
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from tiny_flux import zero_embeddings
 
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, FluxFillSettings
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts
+from scenewright_stages.backends.runtime.capability import BackendRecord
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from tiny_flux import LATENT_CHANNELS, POOLED_WIDTH, SEQUENCE_WIDTH, save_tiny_f
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from scenewright.cli.commands.models import empty_prompt_command
-from scenewright_stages.backends.acceleration import compile_blocks, is_block_linear, keep_compile_cache
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, pad_to_multiple
 from scenewright_stages.backends.inpaint.flux_prompts import EMPTY_PROMPT_FILE, encode_prompt, store_empty_prompt
 from scenewright_stages.backends.inpaint.interface import OUTPAINT
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.acceleration import compile_blocks, is_block_linear, keep_compile_cache
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.contract.errors import ConfigurationError
 
 FOLDER = Path("black-forest-labs") / "FLUX.1-Fill-dev"

@@ -21,8 +21,8 @@ from scenewright_stages.backends.depth.moge.geometry import (
     view_plane_grid,
 )
 from scenewright_stages.backends.depth.moge.networks import MogeV1, MogeV2, build_network
-from scenewright_stages.backends.errors import BackendContractError, BrokenWeights
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 TINY = BackboneSize(width=16, depth=4, heads=2)
 WIDTHS = [32, 16, 16, 8, 8]

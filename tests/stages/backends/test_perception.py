@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from tiny_vgg import REPOSITORY, save_vgg
 from torch.nn import functional
 
-from scenewright_stages.backends.errors import BackendContractError, BrokenWeights, MissingWeights
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
 from scenewright_stages.backends.perception.lpips import LAYERS, TEXTURE_WEIGHTS, read_layers
+from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights, MissingWeights
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 CONVOLUTIONS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 """Places of the convolutions in torchvision's VGG-16."""

@@ -15,15 +15,15 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwen
 from safetensors.torch import load_file, save_file
 from tiny_qwen_image import LORA_FILE, save_tiny_lora, save_tiny_qwen_image
 
-from scenewright_stages.backends import compile_beside
 from scenewright_stages.backends.edit import qwen_edit, qwen_instructions
 from scenewright_stages.backends.edit.interface import EDIT
 from scenewright_stages.backends.edit.lora import add_lora
 from scenewright_stages.backends.edit.qwen_edit import QwenEditor, QwenSettings, load_pipeline
-from scenewright_stages.backends.errors import MissingWeights, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.object_views.interface import OBJECT_VIEWS, Camera
 from scenewright_stages.backends.object_views.qwen_multicamera import DISTANCES, ELEVATIONS, VIEWS, instruction_of
+from scenewright_stages.backends.runtime import compile_beside
+from scenewright_stages.backends.runtime.errors import MissingWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.contract.errors import ConfigurationError
 
 NEWER, FIRST = Path("Qwen") / "Qwen-Image-Edit-2511", Path("Qwen") / "Qwen-Image-Edit"

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from tiny_seva import LICENCES, save_tiny_seva
 
-from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.novel_views.facts import AUTOENCODER, CLIP, SEVA
 from scenewright_stages.backends.novel_views.interface import (
     NOVEL_VIEWS,
@@ -18,8 +16,10 @@ from scenewright_stages.backends.novel_views.interface import (
     PosedPicture,
     ViewGenerator,
 )
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
 
 SIDE = 64
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_seva import TINY, save_tiny_network
 
-from scenewright_stages.backends.checkpoints import SHAPE
-from scenewright_stages.backends.errors import BrokenWeights
 from scenewright_stages.backends.novel_views.seva.checkpoint import CHECKPOINT, load_network
 from scenewright_stages.backends.novel_views.seva.network import SevaNetwork
+from scenewright_stages.backends.runtime.checkpoints import SHAPE
+from scenewright_stages.backends.runtime.errors import BrokenWeights
 
 PUBLISHED_TENSORS = 1146
 PUBLISHED_PARAMETERS = 1_263_968_004

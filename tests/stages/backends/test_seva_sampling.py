@@ -17,8 +17,8 @@ from scenewright_stages.backends.novel_views.seva.sampling import (
     noise_levels,
     schedule,
 )
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.world.motions import turned
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.places.worlds.motions import turned
 
 LENS = Camera.from_field_of_view(64, 64, 60.0)
 

@@ -18,8 +18,8 @@ from scenewright_stages.backends.novel_views.seva.windows import (
     padded,
     second_pass,
 )
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.world.motions import TARGETS, turned
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.places.worlds.motions import TARGETS, turned
 
 INPUTS = 8
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "seva_windows.json").read_text())

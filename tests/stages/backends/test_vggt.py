@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from tiny_vggt import LICENCES, TINY, save_tiny_checkpoint, save_tiny_vggt, tiny_network, tiny_pictures
 
-from scenewright_stages.backends.checkpoints import SHAPE
-from scenewright_stages.backends.errors import BackendContractError, BrokenWeights, LicenceNotAccepted
 from scenewright_stages.backends.geometry.facts import COMMERCIAL
 from scenewright_stages.backends.geometry.interface import GEOMETRY, GeometryEstimator
 from scenewright_stages.backends.geometry.vggt.checkpoint import CHECKPOINT, load_network
 from scenewright_stages.backends.geometry.vggt.engine import cameras_of
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork, expected_shapes
 from scenewright_stages.backends.geometry.vggt.transformer import TrunkShape, whole_patches
-from scenewright_stages.backends.loading import ModelContext, ModelPool
-from scenewright_stages.vision.geometry import project, unproject
+from scenewright_stages.backends.runtime.checkpoints import SHAPE
+from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights, LicenceNotAccepted
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
+from scenewright_stages.vision.geometry.points import project, unproject
 
 PUBLISHED_TENSORS = 1797
 PUBLISHED_PARAMETERS = 1_256_537_516

@@ -11,8 +11,6 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler
 from tiny_zero123 import CLIP_SIDE, RAMPING, SIDE, save_tiny_zero123
 
-from scenewright_stages.backends.errors import LicenceNotAccepted, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.object_views.interface import OBJECT_VIEWS, Camera, on_plain
 from scenewright_stages.backends.object_views.zero123 import (
     AZIMUTHS,
@@ -24,6 +22,8 @@ from scenewright_stages.backends.object_views.zero123 import (
     unscaled_latents,
     unscaled_pixels,
 )
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 FOLDER = Path("sudo-ai") / "zero123plus-v1.2"
 LICENCE = "cc-by-nc-4.0"

@@ -9,9 +9,9 @@ from synthetic.rendering import SyntheticView
 
 from scenewright_stages.reconstruct.baseline import against_nearest_photograph, fitted_plane
 from scenewright_stages.reconstruct.views import Roles
-from scenewright_stages.vision.cameras import Camera, look_at
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
-from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.points import unproject
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 SIZE = (64, 48)
 ROLES = Roles(train=(0, 1), gate=(2,), held_out=(3,))

@@ -15,9 +15,9 @@ from input_folders import FolderView
 from synthetic.world import box_room, cameras_inside
 
 from scenewright_stages.contract.inputs import Listed
-from scenewright_stages.vision.captures.capture import Capture, CaptureError, Lens
-from scenewright_stages.vision.captures.finding import list_captures, read_capture
-from scenewright_stages.vision.captures.pictures import PosedPhotographs, load_photographs
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Lens
+from scenewright_stages.vision.places.captures.finding import list_captures, read_capture
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs, load_photographs
 
 SIZE = (48, 36)
 

@@ -14,11 +14,11 @@ from test_interruptions import KeptState
 from test_learning import SIZE, data, picture
 from tiny_difix import save_tiny_difix
 
-from scenewright_stages.backends.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix import base_network, read_checkpoint, run_difix, views_of
 from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, StageContext, StageInputs
 from scenewright_stages.difix.difix_learning import DifixLearner

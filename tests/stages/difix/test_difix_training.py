@@ -21,12 +21,17 @@ from test_learning import data, picture
 from tiny_difix import save_tiny_difix
 from tiny_vgg import save_vgg
 
-from scenewright_stages.backends.errors import BrokenWeights, LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix import base_network, run_difix, upstream_order
 from scenewright_stages.backends.fix.difix_network import DifixNetwork
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.perception.interface import PERCEPTION, Perception
+from scenewright_stages.backends.runtime.errors import (
+    BrokenWeights,
+    LicenceNotAccepted,
+    MissingWeights,
+    UnsupportedOption,
+)
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Ranks, StageContext, StageInputs
 from scenewright_stages.difix.difix_learning import DifixLearner, KeptLatents, cropped, difix_loss

@@ -24,11 +24,11 @@ from scenewright_stages.reconstruct.render import exposure_facts
 from scenewright_stages.reconstruct.views import Roles
 from scenewright_stages.scenes import captures
 from scenewright_stages.scenes.captures import CaptureStage, start_of, training_settings, views_of
-from scenewright_stages.vision.captures.exposure import exposure_gains, exposure_span, matched
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.training import train
+from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 CPU = renderer_for("cpu")
 COUNT = 12

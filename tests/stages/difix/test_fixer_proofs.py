@@ -23,10 +23,10 @@ from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.learning import ClassicLearner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
 from scenewright_stages.difix.strategies import evenly_spaced
-from scenewright_stages.vision.captures.exposure import exposure_gains, matched
-from scenewright_stages.vision.captures.finding import list_captures, read_capture
-from scenewright_stages.vision.captures.pictures import load_photographs
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.places.captures.exposure import exposure_gains, matched
+from scenewright_stages.vision.places.captures.finding import list_captures, read_capture
+from scenewright_stages.vision.places.captures.pictures import load_photographs
 
 pytestmark = pytest.mark.proof
 SIZE = (96, 72)

@@ -13,8 +13,8 @@ from capture_folders import room_views
 from synthetic.world import box_room
 from test_learning import data
 
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.fix.interface import FlawedView
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.captures import ShotFacts
 from scenewright_stages.contract.errors import Abandoned
 from scenewright_stages.contract.samples import Sample
@@ -29,7 +29,7 @@ from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import stages as reconstruct_stages
 from scenewright_stages.reconstruct.train import TrainStage
 from scenewright_stages.scenes.captures import shots_facts, start_of
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 __all__ = ["data"]
 TRAINING = {"steps": 45, "segment": 15, "startPoints": 500, "maximum": 900}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.fix.classic import ClassicFixer, load_network, run_network, save_checkpoint
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
 from scenewright_stages.backends.fix.network import FixNetwork
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.difix.baselines import tuned_baselines
 from scenewright_stages.difix.evaluate import interval
@@ -22,8 +22,8 @@ from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.learning import ClassicLearner, best_checkpoint
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, read_pairs, validation_split
 from scenewright_stages.difix.tune import loss_table, read_loss_table
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.metrics import array_psnr
 
 SIZE = (32, 40)
 PARAMS = FixerParams(steps=12, batch=2, crop=24, checkpoint_every=6, state_every=4)

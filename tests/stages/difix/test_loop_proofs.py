@@ -19,17 +19,17 @@ from synthetic import box_room
 
 from scenewright_stages.backends.fix.classic import ClassicFixer
 from scenewright_stages.backends.fix.interface import FIX, FlawedView
-from scenewright_stages.backends.loading import ModelContext, load
+from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.reconstruct.fix import references_of, repaired, run_round
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles, scene_settings
 from scenewright_stages.reconstruct.views import Roles, cameras_between
 from scenewright_stages.scenes.captures import shots_facts, start_of, views_of
-from scenewright_stages.vision.captures.pictures import PosedPhotographs
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import train
+from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
 pytestmark = pytest.mark.proof
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,7 @@ from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.difix.gates import Candidate, measure, sharpness
 from scenewright_stages.difix.pairs_data import LoadedPair, load_pair, read_pairs
 from scenewright_stages.difix.params import GateParams
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
 
 pytestmark = pytest.mark.proof
 Bytes = NDArray[np.uint8]

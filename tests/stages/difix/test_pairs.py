@@ -28,11 +28,11 @@ from scenewright_stages.difix.params import GateParams, PairsParams, SplitParams
 from scenewright_stages.difix.pipeline import META_KEYS
 from scenewright_stages.difix.spoil import moved, seen_from_beside
 from scenewright_stages.difix.strategies import NO_REFERENCE, pairs, select, shot_names, trainings
-from scenewright_stages.vision.captures.pictures import Photograph
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.places.captures.pictures import Photograph
 
 PARAMS = PairsParams.model_validate(
     {"strategies": {"sparse": [2, 3], "underfit": [10, 50], "cycle": [5], "crossCamera": True}}

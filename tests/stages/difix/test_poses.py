@@ -19,10 +19,10 @@ from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.pipeline import stages
 from scenewright_stages.scenes.captures import CaptureStage
 from scenewright_stages.scenes.poses import PosesStage
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.colmap import read_colmap
-from scenewright_stages.vision.captures.estimation import EstimationSettings, Registration, estimate_poses
-from scenewright_stages.vision.captures.finding import list_captures, list_photographs
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.colmap import read_colmap
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings, Registration, estimate_poses
+from scenewright_stages.vision.places.captures.finding import list_captures, list_photographs
 
 INPUTS = Path(__file__).parents[3] / "examples" / "inputs"
 BEACH = INPUTS / "brighton-beach"

@@ -28,12 +28,12 @@ from scenewright_stages.reconstruct.report import rounds_text
 from scenewright_stages.reconstruct.train import capture_roles
 from scenewright_stages.reconstruct.views import Roles, along, between, cameras_between, roles_of
 from scenewright_stages.scenes.captures import shot_facts, shots_facts, views_of
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 SIZE = (48, 36)
 WORLD = box_room(2)

@@ -10,8 +10,8 @@ import math
 
 import torch
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 Splats = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 
 def random_scene(count: int, harmonics: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32) -> GaussianScene:

@@ -14,9 +14,9 @@ import pytest
 from gaussian_scenes import random_scene, turned_camera
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.geometry.cameras import Camera
 
 Table = dict[str, NDArray[np.float64]]
 BLUR, LEAST_ALPHA, MOST_ALPHA, LEAST_LIGHT = 0.3, 1 / 255, 0.99, 1e-4

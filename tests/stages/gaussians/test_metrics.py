@@ -9,11 +9,11 @@ import pytest
 import torch
 from gaussian_scenes import random_scene, turned_camera
 
-from scenewright_stages.vision import metrics
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.metrics import ssim
+from scenewright_stages.vision.imaging import metrics
+from scenewright_stages.vision.imaging.metrics import ssim
 
 
 def noisy_pair(sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

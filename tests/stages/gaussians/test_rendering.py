@@ -12,10 +12,10 @@ import torch
 from dense_reference import render as dense_render
 from gaussian_scenes import empty_scene, random_scene, single_gaussian, turned_camera
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 RENDERER = renderer_for("cpu")
 MOST_THREADS = numba.get_num_threads()

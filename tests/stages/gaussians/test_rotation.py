@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from scenewright_stages.vision.cameras import Camera, invert_rigid, look_at, rigid, rotation_from_quaternion
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera, invert_rigid, look_at, rigid, rotation_from_quaternion
 
 
 def scene_of_degree(harmonics: int) -> GaussianScene:

@@ -12,7 +12,7 @@ from gaussian_scenes import base_srgb, empty_scene, equal_scenes, random_scene, 
 
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import psnr
+from scenewright_stages.vision.imaging.metrics import psnr
 
 
 def rgbd(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

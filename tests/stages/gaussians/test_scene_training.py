@@ -19,7 +19,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.torch_fitting import Descent, Momentum, Target
 from scenewright_stages.vision.gaussians.training import TrainingSettings, relocated, shrunk, train, weighted
-from scenewright_stages.vision.geometry import project, unproject
+from scenewright_stages.vision.geometry.points import project, unproject
 
 SIZE = (48, 36)
 SETTINGS = TrainingSettings(steps=90, segment=30, maximum=2500, harmonics_degree=1)

@@ -19,7 +19,7 @@ from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
-from scenewright_stages.vision.geometry import unproject
+from scenewright_stages.vision.geometry.points import unproject
 
 pytestmark = pytest.mark.proof
 CPU = renderer_for("cpu")

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.colour import depth_colours
-from scenewright_stages.vision.video import VideoError, srgb_bytes, write_mp4
+from scenewright_stages.vision.imaging.colour import depth_colours
+from scenewright_stages.vision.imaging.video import VideoError, srgb_bytes, write_mp4
 
 
 def gradients(width: int = 70, height: int = 45, count: int = 6) -> Iterator[np.ndarray]:

@@ -7,9 +7,9 @@ import pytest
 from fill_quality import distance_to
 from photograph_holes import outpaint, uncovered_case
 
-from scenewright_stages.vision.inpainting import FillError, background, complete
-from scenewright_stages.vision.inpainting.background import background_side, clear_of_silhouettes
-from scenewright_stages.vision.inpainting.continuation import continued, continued_alike
+from scenewright_stages.vision.imaging.inpainting import FillError, background, complete
+from scenewright_stages.vision.imaging.inpainting.background import background_side, clear_of_silhouettes
+from scenewright_stages.vision.imaging.inpainting.continuation import continued, continued_alike
 
 
 def _texture(height: int, width: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from fill_quality import FillQuality, blurred_psnr, measure, psnr
 from numpy.typing import NDArray
 from photograph_holes import NAMES, Case, edge_replication, ring_case, telea, uncovered_cases
 
-from scenewright_stages.vision.inpainting import complete
-from scenewright_stages.vision.inpainting.background import background_side
+from scenewright_stages.vision.imaging.inpainting import complete
+from scenewright_stages.vision.imaging.inpainting.background import background_side
 
 
 def shifted_copy(case: Case) -> NDArray[np.float32]:

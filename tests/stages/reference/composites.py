@@ -18,11 +18,11 @@ from scenewright_stages.reference.params import PLACES, SURFACES, ScenesParams
 from scenewright_stages.reference.perspectives import _framed
 from scenewright_stages.reference.scenes import UserPictures, setting_of, with_noise
 from scenewright_stages.reference.wording import Fields
-from scenewright_stages.vision.matting import refine_matte
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.relief import thickness_at, turned
-from scenewright_stages.vision.scenery.composition import Cutout, Placed, Setting, draw, facing_world
-from scenewright_stages.vision.scenery.standing import base_of
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.imaging.matting import refine_matte
+from scenewright_stages.vision.subjects.relief import thickness_at, turned
+from scenewright_stages.vision.subjects.scenery.composition import Cutout, Placed, Setting, draw, facing_world
+from scenewright_stages.vision.subjects.scenery.standing import base_of
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -14,7 +14,7 @@ from synthetic.shapes import Box, InteriorBox, Sphere, Vector
 from synthetic.textures import Texture, seeded_texture
 from synthetic.world import Body, Light, World
 
-from scenewright_stages.vision.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]

@@ -22,9 +22,9 @@ from scenewright_stages.reference.files import write_png
 from scenewright_stages.reference.locating import ObjectLocator
 from scenewright_stages.reference.params import AnnotateParams, ReferenceObjectParams
 from scenewright_stages.reference.pipeline import annotate_stage
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
-from scenewright_stages.vision.polygons import area_fill, parse_labels
-from scenewright_stages.vision.regions import overlap
+from scenewright_stages.reference.polygons import area_fill, parse_labels
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.imaging.regions import overlap
 
 BLOCK: dict[str, Any] = {
     "perspectives": {"angles": [-15.0, 15.0]},

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.colour import linear_from_srgb
-from scenewright_stages.vision.scenery.cast_shadow import cast_shadow, light_left
+from scenewright_stages.vision.imaging.colour import linear_from_srgb
+from scenewright_stages.vision.subjects.scenery.cast_shadow import cast_shadow, light_left
 
 ROOT = Path(__file__).parents[3]
 Floats = NDArray[np.float32]

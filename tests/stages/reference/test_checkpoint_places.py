@@ -10,9 +10,9 @@ from unittest.mock import MagicMock
 import pytest
 from toy_chains import chain_of
 
-from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT
 from scenewright_stages.backends.edit.facts import QWEN_2511
-from scenewright_stages.backends.errors import MissingWeights
+from scenewright_stages.backends.runtime.cache.sources import SOURCE_ENVIRONMENT
+from scenewright_stages.backends.runtime.errors import MissingWeights
 from scenewright_stages.contract.task import TaskModels
 from scenewright_stages.pipelines import pipeline
 from scenewright_stages.worker.stage.models_step import run_models

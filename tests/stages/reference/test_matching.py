@@ -10,10 +10,10 @@ import pytest
 from composites import Composite, Thing, composite, thing
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.matching.finding import ObjectFinder
-from scenewright_stages.vision.matching.search import matched_features
-from scenewright_stages.vision.matching.templates import views_of
-from scenewright_stages.vision.regions import overlap
+from scenewright_stages.vision.imaging.regions import overlap
+from scenewright_stages.vision.subjects.matching.finding import ObjectFinder
+from scenewright_stages.vision.subjects.matching.search import matched_features
+from scenewright_stages.vision.subjects.matching.templates import views_of
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from scenewright_stages.reference.own_background import OwnPlace, own_scene
-from scenewright_stages.vision.scenery.composition import Cutout
-from scenewright_stages.vision.scenery.standing import Base
+from scenewright_stages.vision.subjects.scenery.composition import Cutout
+from scenewright_stages.vision.subjects.scenery.standing import Base
 
 Floats = NDArray[np.float32]
 HEIGHT, WIDTH = 120, 160

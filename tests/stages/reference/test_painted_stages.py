@@ -227,7 +227,7 @@ class Locator:
         self.finds = finds
 
     def find(self, exemplar: Any, name: str, srgb: Floats) -> Any:
-        from scenewright_stages.vision.matting import NoSubject, SubjectMatte
+        from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 
         if not self.finds:
             raise NoSubject("not there")

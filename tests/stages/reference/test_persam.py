@@ -12,9 +12,6 @@ from plain_persam import guided
 from tiny_sam import CELLS, CHANNELS, SIDE, save_tiny_sam, tiny_sam
 from torch import Tensor
 
-from scenewright_stages.backends.capability import BackendRecord
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
 from scenewright_stages.backends.locate.guided_decoder import Guidance, decode
 from scenewright_stages.backends.locate.interface import LOCATE, Exemplar, Locator
 from scenewright_stages.backends.locate.persam import (
@@ -26,7 +23,10 @@ from scenewright_stages.backends.locate.persam import (
     fitted_weights,
     focal_loss,
 )
-from scenewright_stages.vision.matting import NoSubject
+from scenewright_stages.backends.runtime.capability import BackendRecord
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
+from scenewright_stages.vision.imaging.matting import NoSubject
 
 RECORD = BackendRecord("locate", "persam", "model")
 RNG = np.random.default_rng(3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.polygons import (
+from scenewright_stages.reference.polygons import (
     area_fill,
     label_line,
     parse_labels,

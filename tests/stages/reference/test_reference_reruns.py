@@ -15,9 +15,9 @@ from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.pipelines import pipeline
 from scenewright_stages.reference.augment import chances
+from scenewright_stages.reference.degradation import drawn
 from scenewright_stages.reference.family import views
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.degradation import drawn
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.index.work import plan_work
 from scenewright_stages.worker.states import Evidence, Relatives, SampleState, States, current_upstream

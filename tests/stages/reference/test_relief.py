@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.relief import turned
+from scenewright_stages.vision.subjects.relief import turned
 
 Floats = NDArray[np.float32]
 SIDE = 160

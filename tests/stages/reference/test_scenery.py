@@ -9,12 +9,12 @@ import pytest
 from scenewright_stages.reference.companions import companions
 from scenewright_stages.reference.params import PLACES, ScenesParams
 from scenewright_stages.reference.wording import Fields
-from scenewright_stages.vision.relief import turned
-from scenewright_stages.vision.scenery.composition import Cutout, Placed, Setting, draw
-from scenewright_stages.vision.scenery.panorama import Panorama, illumination, place
-from scenewright_stages.vision.scenery.props import draw_prop
-from scenewright_stages.vision.scenery.standing import base_of, softened
-from scenewright_stages.vision.scenery.surfaces import table_top
+from scenewright_stages.vision.subjects.relief import turned
+from scenewright_stages.vision.subjects.scenery.composition import Cutout, Placed, Setting, draw
+from scenewright_stages.vision.subjects.scenery.panorama import Panorama, illumination, place
+from scenewright_stages.vision.subjects.scenery.props import draw_prop
+from scenewright_stages.vision.subjects.scenery.standing import base_of, softened
+from scenewright_stages.vision.subjects.scenery.surfaces import table_top
 
 SIDE = 240
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_sam import save_tiny_sam
 
-from scenewright_stages.backends.errors import MissingWeights
 from scenewright_stages.backends.locate.persam import PersamLocator
+from scenewright_stages.backends.runtime.errors import MissingWeights
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, StageContext, StageInputs
 from scenewright_stages.reference.annotate import AnnotateStage

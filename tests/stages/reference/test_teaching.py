@@ -17,9 +17,9 @@ from teaching_world import photo, room
 
 from scenewright_stages.photographs.pictures import bytes_from_linear
 from scenewright_stages.reference.augment import chances
+from scenewright_stages.reference.degradation import degraded, drawn
 from scenewright_stages.reference.params import PLACES, AugmentParams, Place
-from scenewright_stages.vision.degradation import degraded, drawn
-from scenewright_stages.vision.scenery.panorama import place
+from scenewright_stages.vision.subjects.scenery.panorama import place
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

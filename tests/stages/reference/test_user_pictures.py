@@ -24,9 +24,9 @@ from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectP
 from scenewright_stages.reference.pipeline import backdrop_stage, named_inputs, scenes_stage
 from scenewright_stages.reference.prompts import grammar
 from scenewright_stages.reference.scenes import ScenesStage
-from scenewright_stages.vision.scenery.panorama import illumination
-from scenewright_stages.vision.scenery.photo_ground import light_of_photo, undeveloped
-from scenewright_stages.vision.scenery.standing import Base
+from scenewright_stages.vision.subjects.scenery.panorama import illumination
+from scenewright_stages.vision.subjects.scenery.photo_ground import light_of_photo, undeveloped
+from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.worker.stage.checks import check_result
 
 Bytes = NDArray[np.uint8]

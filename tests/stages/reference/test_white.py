@@ -13,10 +13,10 @@ from sklearn.datasets import load_sample_image
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.reference.params import WhiteParams
 from scenewright_stages.reference.white import _check_cut, _standing, read_object_mask
-from scenewright_stages.vision.cutting import cut_by_box, cut_from_border
-from scenewright_stages.vision.matting import refine_matte
-from scenewright_stages.vision.scenery.props import draw_prop
-from scenewright_stages.vision.scenery.standing import base_of
+from scenewright_stages.vision.imaging.matting import refine_matte
+from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border
+from scenewright_stages.vision.subjects.scenery.props import draw_prop
+from scenewright_stages.vision.subjects.scenery.standing import base_of
 
 ROOT = Path(__file__).parents[3]
 PHOTOS = 30

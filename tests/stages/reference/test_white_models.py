@@ -20,7 +20,7 @@ from scenewright_stages.reference import white
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import white_stage
 from scenewright_stages.reference.white import WhiteStage
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 
 
 class Model:

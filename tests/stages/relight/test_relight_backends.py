@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scenewright_stages.backends.registry import backend
+from scenewright_stages.backends.runtime.registry import backend
 from scenewright_stages.contract.keys import stage_keys
 from scenewright_stages.relight.params import (
     AlbedoParams,

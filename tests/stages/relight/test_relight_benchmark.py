@@ -10,7 +10,7 @@ from benchmarks import load_benchmark
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.segment.interface import Subject
-from scenewright_stages.vision.matting import NoSubject
+from scenewright_stages.vision.imaging.matting import NoSubject
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.photographs.compositing import background_of, composite, plain_background, split_layers
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
-from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
+from scenewright_stages.vision.imaging.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
 
 Bytes = NDArray[np.uint8]
 SIDE = 160

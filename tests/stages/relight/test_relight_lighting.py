@@ -24,7 +24,7 @@ from scenewright_stages.relight.lighting import Draw, drawn, normalised
 from scenewright_stages.relight.params import HeldOutParams, PairGatesParams
 from scenewright_stages.relight.recombine import split_of
 from scenewright_stages.relight.segment import check_gates
-from scenewright_stages.vision.shading import Light, direction_of, estimate_light
+from scenewright_stages.relight.shading import Light, direction_of, estimate_light
 
 ALL_KINDS = WeightsParams(soft_shading=2.0, hard_shadow=1.0, specular=1.0, advanced_shading=0.0)
 SEEDS = [seed_for(42, "degrade", f"s{number}") for number in range(600)]

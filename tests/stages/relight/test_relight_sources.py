@@ -14,7 +14,7 @@ from PIL import Image
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.photographs.pictures import plain_png, read_photograph
 from scenewright_stages.relight.segment import read_mask, supplied_matte
-from scenewright_stages.vision.images import load_srgb
+from scenewright_stages.vision.imaging.images import load_srgb
 
 RGB = np.random.default_rng(4).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -24,9 +24,9 @@ from scenewright_stages.relight.albedo import blended
 from scenewright_stages.relight.degrade import Surface, arriving, exposed, relit
 from scenewright_stages.relight.light_params import DegradationParams
 from scenewright_stages.relight.lighting import drawn
-from scenewright_stages.vision.albedo import estimate_albedo
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.shading import Light, direction_of, shade
+from scenewright_stages.relight.shading import Light, direction_of, shade
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.imaging.albedo import estimate_albedo
 
 Bytes = NDArray[np.uint8]
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scenewright_stages.backends.batching import Batcher
+from scenewright_stages.backends.runtime.batching import Batcher
 
 
 class Model:

@@ -10,8 +10,8 @@ from tiny_qwen import save_tiny_qwen
 
 from scenewright_stages.backends.caption.interface import CAPTION
 from scenewright_stages.backends.caption.qwen_vl import chat_text
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.backends.segment.interface import SEGMENT, Subject
 
 IMAGE = np.random.default_rng(0).random((90, 120, 3), dtype=np.float32)

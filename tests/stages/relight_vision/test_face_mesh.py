@@ -9,14 +9,14 @@ import skimage.data
 from astronaut import photograph
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.loading import load
 from scenewright_stages.backends.normals.interface import NORMALS
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.normals.face_heights import cast_shadows
-from scenewright_stages.vision.normals.faces import normals_with_faces
-from scenewright_stages.vision.people.face_mesh import face_meshes
-from scenewright_stages.vision.people.learned import find_people
-from scenewright_stages.vision.shading import direction_of
+from scenewright_stages.backends.runtime.loading import load
+from scenewright_stages.relight.shading import direction_of
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.people.face_heights import cast_shadows
+from scenewright_stages.vision.subjects.people.face_mesh import face_meshes
+from scenewright_stages.vision.subjects.people.face_normals import normals_with_faces
+from scenewright_stages.vision.subjects.people.learned import find_people
 
 Floats = NDArray[np.float32]
 NOSE, CHIN, RIGHT_EYE, LEFT_EYE = 1, 152, 33, 263

@@ -18,9 +18,9 @@ from scenewright_stages.backends.albedo.facts import INTRINSIC_ANYTHING
 from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
 from scenewright_stages.backends.albedo.intrinsic_anything.checkpoint import CHECKPOINT, networks_of, read_checkpoint
 from scenewright_stages.backends.albedo.intrinsic_anything.estimator import SIDE, at_full_size, on_white, subject_window
-from scenewright_stages.backends.cache.weights import weights_status
-from scenewright_stages.backends.errors import BrokenWeights, LicenceNotAccepted, UnsupportedOption
-from scenewright_stages.backends.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.cache.weights import weights_status
+from scenewright_stages.backends.runtime.errors import BrokenWeights, LicenceNotAccepted, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 
 Floats = NDArray[np.float32]
 ACCEPTED = frozenset({"intrinsic-anything-unstated"})

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.matting import kernels, refine_matte, separate
-from scenewright_stages.vision.matting.guided import guided_smooth
+from scenewright_stages.vision.imaging.matting import kernels, refine_matte, separate
+from scenewright_stages.vision.imaging.matting.guided import guided_smooth
 
 Floats = NDArray[np.float32]
 

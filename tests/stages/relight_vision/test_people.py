@@ -13,11 +13,11 @@ from synthetic import box_room, cameras_inside, cylinder_room, render
 from synthetic_person import figure, over, overlap
 
 from scenewright_stages.contract.errors import SampleRejected
-from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
-from scenewright_stages.vision.people import find_person, portrait_box
-from scenewright_stages.vision.people.faces import find_faces
-from scenewright_stages.vision.shading import Light, direction_of, shade
+from scenewright_stages.relight.shading import Light, direction_of, shade
+from scenewright_stages.vision.imaging.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.subjects.people import find_person, portrait_box
+from scenewright_stages.vision.subjects.people.faces import find_faces
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -16,12 +16,12 @@ from sklearn.datasets import load_sample_image
 from synthetic_person import overlap
 
 import install_people_models
-from scenewright_stages.backends import registry
-from scenewright_stages.backends.loading import load
+from scenewright_stages.backends.runtime import registry
+from scenewright_stages.backends.runtime.loading import load
 from scenewright_stages.backends.segment.interface import SEGMENT, Subject
 from scenewright_stages.contract.errors import SampleRejected
-from scenewright_stages.vision.people import find_person, learned, models
-from scenewright_stages.vision.people.learned import find_faces, find_people
+from scenewright_stages.vision.subjects.people import find_person, learned, models
+from scenewright_stages.vision.subjects.people.learned import find_faces, find_people
 
 Mask = NDArray[np.bool_]
 HELMET = ((388, 434), (112, 92))

@@ -19,24 +19,24 @@ from tiny_portrait_models import SAM2_SIZES, save_tiny_dpt, save_tiny_marigold, 
 from transformers import DPTForDepthEstimation, Sam3Model
 
 from scenewright_stages.backends.albedo.interface import ALBEDO, AlbedoEstimator
-from scenewright_stages.backends.capability import Capability
-from scenewright_stages.backends.errors import (
+from scenewright_stages.backends.marigold import scale_of
+from scenewright_stages.backends.normals.dpt import normals_of_relief
+from scenewright_stages.backends.normals.interface import NORMALS, NormalEstimator
+from scenewright_stages.backends.runtime.capability import Capability
+from scenewright_stages.backends.runtime.errors import (
     BrokenWeights,
     LicenceNotAccepted,
     MissingWeights,
     UnsupportedOption,
     UnsupportedSubject,
 )
-from scenewright_stages.backends.loading import ModelContext, ModelPool
-from scenewright_stages.backends.marigold import scale_of
-from scenewright_stages.backends.normals.dpt import normals_of_relief
-from scenewright_stages.backends.normals.interface import NORMALS, NormalEstimator
-from scenewright_stages.backends.registry import backend
+from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.registry import backend
 from scenewright_stages.backends.segment import sam2
 from scenewright_stages.backends.segment.interface import SEGMENT, Segmenter, Subject, SubjectPoint
 from scenewright_stages.backends.segment.sam3 import overlap
-from scenewright_stages.vision.matting import NoSubject
-from scenewright_stages.vision.people import portrait_box
+from scenewright_stages.vision.imaging.matting import NoSubject
+from scenewright_stages.vision.subjects.people import portrait_box
 
 Floats = NDArray[np.float32]
 IMAGE = np.random.default_rng(0).random((90, 120, 3), dtype=np.float32)
@@ -390,7 +390,7 @@ def test_marigold_is_repeatable_and_depends_on_the_seed(load: Callable[..., Any]
 
 
 def test_linear_albedo_becomes_srgb(tmp_path: Path) -> None:
-    from scenewright_stages.vision.colour import srgb_from_linear
+    from scenewright_stages.vision.imaging.colour import srgb_from_linear
 
     made = []
     for name, linear in (("one", False), ("two", True)):

@@ -12,11 +12,7 @@ from synthetic import Light as WorldLight
 from synthetic import World, box_room, cameras_inside, cylinder_room, render
 from synthetic_person import Figure, angle_degrees, chroma_degrees, figure, local_error, over
 
-from scenewright_stages.vision.albedo import estimate_albedo
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.colour import linear_from_srgb, srgb_from_linear, uint8_from_unit, unit_from_uint8
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.shading import (
+from scenewright_stages.relight.shading import (
     PATTERNS,
     Light,
     LightRanges,
@@ -27,6 +23,15 @@ from scenewright_stages.vision.shading import (
     shade,
     shadow_pattern,
     soft_shadow,
+)
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.imaging.albedo import estimate_albedo
+from scenewright_stages.vision.imaging.colour import (
+    linear_from_srgb,
+    srgb_from_linear,
+    uint8_from_unit,
+    unit_from_uint8,
 )
 
 Floats = NDArray[np.float32]

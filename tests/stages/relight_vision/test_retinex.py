@@ -10,8 +10,8 @@ import pytest
 from astronaut import enlarged, photograph
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.albedo import estimate_albedo, multi_scale_retinex, retinex_blurs
-from scenewright_stages.vision.albedo.retinex import SCALES
+from scenewright_stages.vision.imaging.albedo import estimate_albedo, multi_scale_retinex, retinex_blurs
+from scenewright_stages.vision.imaging.albedo.retinex import SCALES
 
 Floats = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from scenewright_stages.report.data import Failure, Link, Metric, Parameter, Pro
 from scenewright_stages.report.pictures import Video, depth_picture, mask_overlay, photograph
 from scenewright_stages.scenes.page import ChosenView, SceneData
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera
 
 CAMERA = Camera.from_field_of_view(300, 200, 60)
 # World positions (metres, OpenCV axes) whose mirror images hold nothing.

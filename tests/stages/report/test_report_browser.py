@@ -19,7 +19,7 @@ from scenewright_stages.report.data import IndexData, IndexEntry
 from scenewright_stages.report.page import render_index
 from scenewright_stages.scenes.page import render_scene
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
-from scenewright_stages.vision.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
 
 _SETTLED = "[data-splat-viewer]:not([data-state=loading])"
 _NO_WEBGL = """

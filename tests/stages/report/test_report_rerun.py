@@ -14,7 +14,7 @@ from rerun.chunk import RrdReader
 
 from scenewright_stages.scenes import rerun
 from scenewright_stages.scenes.rerun import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
-from scenewright_stages.vision.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:RRD file has no footer")
 

@@ -11,8 +11,8 @@ import torch
 from report_scenes import CAMERA, blob, joined, no_splats, three_clusters
 
 from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, pivot_distance, spz_bytes
-from scenewright_stages.vision.cameras import rotation_from_quaternion
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import rotation_from_quaternion
 
 
 def random_cloud(count: int = 500, extent: float = 5.0) -> SplatCloud:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import CAMERAS_PER_BATCH, COVERED_ALPHA, fly, hole_around
 from scenewright_stages.scenes.frames import Frame
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.rendering import Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vistadream import expansion
 from scenewright_stages.vistadream.expansion import (
     CANDIDATES_PER_BATCH,

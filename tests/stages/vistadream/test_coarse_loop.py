@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from synthetic import World, box_room, render
 
 from scenewright_stages.backends.inpaint.interface import INPAINT
-from scenewright_stages.backends.loading import load
+from scenewright_stages.backends.runtime.loading import load
 from scenewright_stages.scenes.frames import Frame, gaussians_of
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import unproject
-from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.trajectories import Trajectory, dolly, orbit, spiral
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import unproject
+from scenewright_stages.vision.geometry.trajectories import Trajectory, dolly, orbit, spiral
+from scenewright_stages.vision.imaging.metrics import psnr
 from scenewright_stages.vistadream.coarse import BackendFill
 from scenewright_stages.vistadream.expansion import Expansion, ExpansionSettings, ExpansionTools, HoledView, expand
 from scenewright_stages.vistadream.selection import Band

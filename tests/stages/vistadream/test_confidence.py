@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.backends.depth.interface import DepthEstimate
 from scenewright_stages.scenes.preparation import Layout
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.images import outpaint_canvas, prepared_window
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window
 from scenewright_stages.vistadream.coarse import BackendDepth
 from scenewright_stages.vistadream.expansion import HoledView, fill_depth
 from scenewright_stages.vistadream.initialize import DepthPass, first_frames

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import hole_around
 from scenewright_stages.scenes.frames import Frame, gaussians_of
-from scenewright_stages.vision.cameras import Camera, rigid
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.geometry import occludes
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.geometry.points import occludes
 from scenewright_stages.vistadream import expansion, initialize
 from scenewright_stages.vistadream.expansion import ExpansionSettings, ExpansionTools, close_gaps
 from scenewright_stages.vistadream.initialize import initialize_scene

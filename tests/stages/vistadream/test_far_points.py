@@ -14,12 +14,12 @@ from synthetic.yard import sky_of, yard, yard_camera
 from scenewright_stages.backends.depth.interface import DepthEstimate
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.preparation import Layout
-from scenewright_stages.vision.depth.far_points import FAR_FACTOR, place_far_points
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.geometry import extend_foreground, unproject
-from scenewright_stages.vision.images import outpaint_canvas, prepared_window
-from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.trajectories import scene_radius
+from scenewright_stages.vision.geometry.depth.far_points import FAR_FACTOR, place_far_points
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window
+from scenewright_stages.vision.geometry.points import extend_foreground, unproject
+from scenewright_stages.vision.geometry.trajectories import scene_radius
+from scenewright_stages.vision.imaging.metrics import psnr
 from scenewright_stages.vistadream.depth import estimated_depth
 from scenewright_stages.vistadream.initialize import DepthPass, first_frames, initialize_scene
 from scenewright_stages.vistadream.params import VistaDreamParams

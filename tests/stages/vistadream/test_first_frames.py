@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.preparation import Layout
-from scenewright_stages.vision.images import outpaint_canvas, prepared_window
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, diagnose
 from scenewright_stages.vistadream.expansion import selection_line
 from scenewright_stages.vistadream.initialize import DepthPass, first_frames

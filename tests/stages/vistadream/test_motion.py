@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scenewright_stages.scenes.frames import Frame
-from scenewright_stages.vision.cameras import Camera, check_rigid, invert_rigid, rigid
+from scenewright_stages.vision.geometry.cameras import Camera, check_rigid, invert_rigid, rigid
 from scenewright_stages.vistadream.motion import Motion, candidate_path, flight_path, scene_motion
 from scenewright_stages.vistadream.params import RenderParams, VistaDreamParams
 from scenewright_stages.vistadream.render import frame_count

@@ -15,12 +15,11 @@ from warping import forward_warp
 
 from scenewright_stages.scenes.frames import gaussians_of
 from scenewright_stages.scenes.preparation import Layout
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.geometry import depth_edges
-from scenewright_stages.vision.images import outpaint_canvas, prepared_window
-from scenewright_stages.vision.images.preparation import resample
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window, resample
+from scenewright_stages.vision.geometry.points import depth_edges
 from scenewright_stages.vistadream.initialize import DepthPass, first_frames, initialize_scene
 from scenewright_stages.vistadream.params import VistaDreamParams
 

@@ -12,11 +12,11 @@ from synthetic import box_room, render
 from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.scenes.quality import MAXIMUM_STRAY
 from scenewright_stages.scenes.stray_colours import stray_pixels, stray_share
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import unproject
-from scenewright_stages.vision.trajectories import orbit
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import unproject
+from scenewright_stages.vision.geometry.trajectories import orbit
 
 WIDTH, HEIGHT = 160, 120
 RENDERER = renderer_for("cpu")

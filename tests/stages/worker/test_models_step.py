@@ -14,7 +14,7 @@ import pytest
 from plugins import with_plugins
 from teleport_pipeline import PIPELINE as TELEPORT
 
-from scenewright_stages.backends.cache.weights import weights_status
+from scenewright_stages.backends.runtime.cache.weights import weights_status
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.keys import stage_keys
 from scenewright_stages.contract.pipeline import Pipeline

@@ -13,12 +13,12 @@ from synthetic import render
 from world_chain import TINY, Chain
 from world_panoramas import room, room_panorama
 
-from scenewright_stages.backends.capability import BackendRecord
 from scenewright_stages.backends.depth.interface import DepthEstimate
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.stage import StageContext, StageInputs
-from scenewright_stages.vision.world.depth_ring import RingDepth, closed_ring
-from scenewright_stages.vision.world.motions import view_camera
+from scenewright_stages.vision.places.worlds.depth_ring import RingDepth, closed_ring
+from scenewright_stages.vision.places.worlds.motions import view_camera
 from scenewright_stages.worldexplorer.depth import DepthStage, estimated
 from scenewright_stages.worldexplorer.params import WorldDepthParams
 from scenewright_stages.worldexplorer.pipeline import depth_stage

@@ -13,13 +13,13 @@ from tiny_seva import LICENCES, save_tiny_seva
 from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.novel_views.interface import PathTask, Progress, ViewGenerator, ignore
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
 from scenewright_stages.contract.stage import ModelSettings
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
-from scenewright_stages.vision.world.panorama import cut_view
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_view
 from scenewright_stages.worldexplorer.drawing import drawn_path, drawn_turn
 from scenewright_stages.worldexplorer.params import ExpansionParams, ScaffoldParams, WorldExplorerParams
 from scenewright_stages.worldexplorer.photograph import Photograph

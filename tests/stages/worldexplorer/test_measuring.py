@@ -15,23 +15,23 @@ from synthetic.rendering import SyntheticView
 from synthetic.world import finer
 from world_panoramas import room, room_panorama
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.geometry.interface import ViewGeometry
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.vision.cameras import Camera, invert_rigid, rigid
-from scenewright_stages.vision.captures.capture import CaptureError
-from scenewright_stages.vision.captures.estimation import EstimationSettings
-from scenewright_stages.vision.captures.triangulation import triangulate
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import project, sample_nearest
-from scenewright_stages.vision.similarity import Similarity
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.mesh import Surface
-from scenewright_stages.vision.world.motions import target_cameras
-from scenewright_stages.vision.world.surfels import panorama_surfels
+from scenewright_stages.vision.geometry.cameras import Camera, invert_rigid, rigid
+from scenewright_stages.vision.geometry.points import project, sample_nearest
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings
+from scenewright_stages.vision.places.captures.triangulation import triangulate
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.mesh import Surface
+from scenewright_stages.vision.places.worlds.motions import target_cameras
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 from scenewright_stages.worldexplorer.measuring import estimated_pictures, measured_start
 from scenewright_stages.worldexplorer.params import PointsParams
+from scenewright_stages.worldexplorer.similarity import Similarity
 
 SIZE = 96
 WRONG = 3

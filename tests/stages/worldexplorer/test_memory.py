@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.cameras import Camera, look_at
 from scenewright_stages.vision.gaussians.renderers import renderer_for
-from scenewright_stages.vision.geometry import project, unproject
-from scenewright_stages.vision.world.freespace import FreeSpace
-from scenewright_stages.vision.world.memory import WorldFrame, completed, covisibility, covisible, expand
-from scenewright_stages.vision.world.mesh import Surface, look
-from scenewright_stages.vision.world.motions import target_cameras
-from scenewright_stages.vision.world.panorama import directions
-from scenewright_stages.vision.world.surfels import panorama_surfels
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.points import project, unproject
+from scenewright_stages.vision.places.worlds.freespace import FreeSpace
+from scenewright_stages.vision.places.worlds.memory import WorldFrame, completed, covisibility, covisible, expand
+from scenewright_stages.vision.places.worlds.mesh import Surface, look
+from scenewright_stages.vision.places.worlds.motions import target_cameras
+from scenewright_stages.vision.places.worlds.panorama import directions
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 
 HEIGHT = 128
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenewright_stages.vision.world.motions import (
+from scenewright_stages.vision.places.worlds.motions import (
     MOTIONS,
     TARGETS,
     VIEWS,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.world.boundaries import ROWS, evidence_of
-from scenewright_stages.vision.world.cheapest_path import closed_path, jumps
-from scenewright_stages.vision.world.layout import Walls, distances
-from scenewright_stages.vision.world.openings import Openings, find_openings
-from scenewright_stages.vision.world.panorama import directions
+from scenewright_stages.vision.places.worlds.boundaries import ROWS, evidence_of
+from scenewright_stages.vision.places.worlds.cheapest_path import closed_path, jumps
+from scenewright_stages.vision.places.worlds.layout import Walls, distances
+from scenewright_stages.vision.places.worlds.openings import Openings, find_openings
+from scenewright_stages.vision.places.worlds.panorama import directions
 
 WIDTH = 2 * ROWS
 CEILING = 1.0

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from synthetic import render
 from world_panoramas import room, room_panorama
 
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.metrics import psnr
-from scenewright_stages.vision.world.layout import distances, find_walls, looks_like_sky
-from scenewright_stages.vision.world.mesh import Surface, look
-from scenewright_stages.vision.world.motions import turned, view_camera
-from scenewright_stages.vision.world.panorama import cut_depth, cut_view, directions, rays_of, sample, stitch
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.imaging.metrics import psnr
+from scenewright_stages.vision.places.worlds.layout import distances, find_walls, looks_like_sky
+from scenewright_stages.vision.places.worlds.mesh import Surface, look
+from scenewright_stages.vision.places.worlds.motions import turned, view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view, directions, rays_of, sample, stitch
 
 HEIGHT = 256
 

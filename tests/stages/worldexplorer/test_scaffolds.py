@@ -16,18 +16,18 @@ from tiny_drawing import save_tiny_drawing
 from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage, Mask
 from scenewright_stages.backends.inpaint.interface import FillGuide, Inpainter
 from scenewright_stages.backends.novel_views.interface import PathTask, Progress, ignore
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage, Mask
 from scenewright_stages.backends.similarity.interface import SimilarityModel
 from scenewright_stages.backends.text_to_image.facts import FLUX
 from scenewright_stages.backends.text_to_image.interface import TextToImage
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import ModelSettings, Pixels
-from scenewright_stages.vision.world.gaps import seen_between
-from scenewright_stages.vision.world.motions import view_camera
-from scenewright_stages.vision.world.panorama import cut_view, rays_of
+from scenewright_stages.vision.places.worlds.gaps import seen_between
+from scenewright_stages.vision.places.worlds.motions import view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_view, rays_of
 from scenewright_stages.worldexplorer import candidates, scaffold
 from scenewright_stages.worldexplorer.candidates import fill_settings
 from scenewright_stages.worldexplorer.params import ScaffoldParams, WorldExplorerParams

@@ -7,15 +7,15 @@ import pytest
 from synthetic import render
 from world_panoramas import room, room_panorama
 
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.plane_sweep import Shot
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.world.correction import CorrectedStart, corrected_start
-from scenewright_stages.vision.world.mesh import Surface
-from scenewright_stages.vision.world.motions import target_cameras
-from scenewright_stages.vision.world.surfels import panorama_surfels
-from scenewright_stages.vision.world.swept import NEIGHBOURS, chosen_neighbours, swept_pictures
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.depth.plane_sweep import Shot
+from scenewright_stages.vision.places.worlds.correction import CorrectedStart, corrected_start
+from scenewright_stages.vision.places.worlds.mesh import Surface
+from scenewright_stages.vision.places.worlds.motions import target_cameras
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
+from scenewright_stages.vision.places.worlds.swept import NEIGHBOURS, chosen_neighbours, swept_pictures
 
 SIZE = 96
 VIEWS = (0,)

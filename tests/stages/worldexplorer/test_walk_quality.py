@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from world_panoramas import room_panorama
 
 from scenewright_stages.scenes.flight import fly
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.world.freespace import FreeSpace
-from scenewright_stages.vision.world.mesh import Surface
-from scenewright_stages.vision.world.surfels import panorama_surfels
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.places.worlds.freespace import FreeSpace
+from scenewright_stages.vision.places.worlds.mesh import Surface
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 from scenewright_stages.worldexplorer.export import free_walk
 from scenewright_stages.worldexplorer.params import WalkParams
 from scenewright_stages.worldexplorer.quality import (

@@ -27,11 +27,11 @@ from scenewright_stages.contract.stage import (
     StageInputs,
     StageResult,
 )
-from scenewright_stages.vision.captures.camera_files import read_transforms
 from scenewright_stages.vision.gaussians.ply import read_ply
-from scenewright_stages.vision.world.motions import view_camera
-from scenewright_stages.vision.world.panorama import cut_depth, cut_view
-from scenewright_stages.vision.world.ring import folded, mirrored_ring, mirrored_slope
+from scenewright_stages.vision.places.captures.camera_files import read_transforms
+from scenewright_stages.vision.places.worlds.motions import view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view
+from scenewright_stages.vision.places.worlds.ring import folded, mirrored_ring, mirrored_slope
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.listing import list_views, missing_views
 from scenewright_stages.worldexplorer.params import WorldExplorerParams

@@ -15,18 +15,18 @@ from world_chain import Chain
 from world_panoramas import room, room_panorama
 
 from scenewright_stages.scenes.preparation import write_png
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import project, unproject
-from scenewright_stages.vision.world import memory
-from scenewright_stages.vision.world.memory import WorldFrame
-from scenewright_stages.vision.world.mesh import Surface, look
-from scenewright_stages.vision.world.motions import target_cameras, targets_of, view_camera
-from scenewright_stages.vision.world.panorama import cut_depth, cut_view, pixels_of
-from scenewright_stages.vision.world.surfels import panorama_surfels
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import project, unproject
+from scenewright_stages.vision.places.worlds import memory
+from scenewright_stages.vision.places.worlds.memory import WorldFrame
+from scenewright_stages.vision.places.worlds.mesh import Surface, look
+from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
+from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view, pixels_of
+from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 from scenewright_stages.worldexplorer import expansion
 from scenewright_stages.worldexplorer.export import read_walk
 from scenewright_stages.worldexplorer.quality import MAXIMUM_GROUND_SLIP, MINIMUM_CENTRE_PSNR, WalkQuality, ground_slip

@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 from synthetic import World, box_room, cylinder_room, render
 
-from scenewright_stages.vision.cameras import Camera, rigid
-from scenewright_stages.vision.world.motions import turned
-from scenewright_stages.vision.world.panorama import Stitched, stitch
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
+from scenewright_stages.vision.places.worlds.motions import turned
+from scenewright_stages.vision.places.worlds.panorama import Stitched, stitch
 
 ROOMS = {"box": box_room, "cylinder": cylinder_room}
 _FACES = ((0, 0), (90, 0), (180, 0), (270, 0), (0, 90), (0, -90))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera, Float64Array
-from scenewright_stages.vision.colour import srgb_from_linear
+from scenewright_stages.vision.geometry.cameras import Camera, Float64Array
+from scenewright_stages.vision.imaging.colour import srgb_from_linear
 from synthetic.shapes import NEAREST, Floats, dot
 from synthetic.world import World
 

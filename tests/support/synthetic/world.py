@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera, look_at
+from scenewright_stages.vision.geometry.cameras import Camera, look_at
 from synthetic.shapes import (
     Box,
     InteriorBox,

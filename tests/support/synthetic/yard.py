@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera
 from synthetic.rendering import SyntheticView
 from synthetic.shapes import Box, InteriorBox, Shape, Sphere
 from synthetic.textures import seeded_texture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from scenewright.cli.main import app
 from scenewright.execution.events import Outcome
 from scenewright.execution.local import LocalRun
-from scenewright_stages.backends.cache.weights import CACHE_VARIABLE
+from scenewright_stages.backends.runtime.cache.weights import CACHE_VARIABLE
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MANIFEST = """

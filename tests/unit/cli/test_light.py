@@ -38,7 +38,7 @@ def test_importing_the_operator_side_loads_nothing_heavy() -> None:
 
 
 def test_the_check_would_notice_a_heavy_import() -> None:
-    assert "numpy" in loaded(("scenewright_stages.vision.cameras",))
+    assert "numpy" in loaded(("scenewright_stages.vision.geometry.cameras",))
 
 
 def test_help_needs_neither_pydantic_nor_rich_progress() -> None:

@@ -11,7 +11,7 @@ import pytest
 from scenewright.execution.devices import GPU_VARIABLE, available_gpus, gpu_slots
 from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
 from scenewright.execution.outcomes import explanation, verdict
-from scenewright_stages.backends.cache.weights import CACHE_VARIABLE
+from scenewright_stages.backends.runtime.cache.weights import CACHE_VARIABLE
 from scenewright_stages.contract.pipeline import SecretKey
 
 STAGES = ["outpaint", "depth", "initialize", "render"]

@@ -37,7 +37,7 @@ from scenewright.planning.plan import make_plan
 from scenewright.planning.protocol import RESTARTS_WITH_STATE
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright.reconcile.cache.projection import observed_job
-from scenewright_stages.backends.registry import backend, backends
+from scenewright_stages.backends.runtime.registry import backend, backends
 from scenewright_stages.contract.backends import BackendFacts
 from scenewright_stages.contract.pipeline import IMAGES, Resources, SecretKey
 

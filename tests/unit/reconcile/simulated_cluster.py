@@ -18,7 +18,6 @@ from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
 from scenewright.planning.protocol import restarts_of
-from scenewright.reconcile.act.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright.reconcile.cache.observation import (
     Answer,
     Dependency,
@@ -31,6 +30,7 @@ from scenewright.reconcile.cache.observation import (
     Refusal,
 )
 from scenewright.reconcile.cache.projection import observed_job
+from scenewright.reconcile.decide.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright_stages.contract.pipeline import IMAGES
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, Report
 

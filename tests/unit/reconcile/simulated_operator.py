@@ -8,8 +8,8 @@ from simulated_cluster import PODS, Cluster
 
 from scenewright.api.status import Status
 from scenewright.execution.jobs import CreateJob
-from scenewright.reconcile.act.actions import Decision, EmitEvent
 from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.decide.actions import Decision, EmitEvent
 
 SETTLED = 12
 

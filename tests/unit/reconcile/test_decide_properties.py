@@ -15,8 +15,8 @@ from simulated_operator import Operator
 
 from scenewright.api.status import StageStatus, Status
 from scenewright.execution.jobs import CreateJob
-from scenewright.reconcile.act.actions import DeleteJob, EmitEvent
 from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.decide.actions import DeleteJob, EmitEvent
 from scenewright.reconcile.decide.decision import MAXIMUM_STATUS_BYTES, size_of
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ from simulated_cluster import Cluster, spec_of
 from simulated_operator import Operator
 
 from scenewright.execution.jobs import CreateJob
-from scenewright.reconcile.act.actions import DeleteJob, SetParallelism
 from scenewright.reconcile.cache.observation import Dependency, ObjectKey, ObservedPod
 from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.decide.actions import DeleteJob, SetParallelism
 
 CHAIN = ["outpaint", "depth", "initialize", "coarse", "render"]
 CPU = {"execution": {"samplesPerShard": 4}}

@@ -12,9 +12,9 @@ from simulated_cluster import BEGIN, Cluster, spec_of
 from simulated_operator import Operator
 
 from scenewright.api.status import Condition, Status
-from scenewright.reconcile.act.actions import DeleteObject
 from scenewright.reconcile.cache.observation import Observed
 from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.decide.actions import DeleteObject
 from scenewright.reconcile.decide.decision import MAXIMUM_STATUS_BYTES, bounded, is_urgent, size_of
 from scenewright.telemetry.progress.store import StepProgress
 from scenewright_stages.contract.reports import Failure, Report, StageCounts

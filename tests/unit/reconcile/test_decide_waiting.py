@@ -15,11 +15,11 @@ from simulated_operator import Operator
 from scenewright.execution.jobs import CreateJob, job_name
 from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.act.actions import Inspect, ReleasePod
 from scenewright.reconcile.act.inspecting import Inspector
 from scenewright.reconcile.cache.observation import Answer, Inspection, ObjectKey
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings
+from scenewright.reconcile.decide.actions import Inspect, ReleasePod
 from scenewright_stages.contract.pipeline import IMAGES
 
 PATIENCE = DecideSettings()

@@ -15,9 +15,9 @@ from simulated_operator import Operator
 from scenewright.api.crds import crd
 from scenewright.api.names import RETRY_ANNOTATION
 from scenewright.planning.plan import Plan, make_plan
-from scenewright.reconcile.act.actions import DeleteJob, DeleteObject
 from scenewright.reconcile.cache.observation import Refusal
 from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright.reconcile.decide.actions import DeleteJob, DeleteObject
 
 OLD_DEFAULT = {"mode": "coarse", "coarse": {"frames": 7}}
 """As the API server stored it when 7 frames were the default: the old operator's work hash knew nothing of it."""

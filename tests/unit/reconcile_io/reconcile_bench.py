@@ -12,16 +12,16 @@ import api_objects as raw
 from scenewright.api.status import Status
 from scenewright.execution.jobs import CreateJob
 from scenewright.reconcile.act.acting import Actor
-from scenewright.reconcile.act.actions import Action
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
-from scenewright.reconcile.act.queue import WorkQueue
+from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
 from scenewright.reconcile.cache.observation import ObjectKey, Observed, ObservedObject
-from scenewright.reconcile.cache.observing import Observer
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.store import ObjectStore
 from scenewright.reconcile.decide import DecideSettings, decide
+from scenewright.reconcile.decide.actions import Action
+from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.status.writing import StatusWriter, status_document
 from scenewright.reconcile.watch.routing import Router
 from scenewright.telemetry.progress.store import ProgressStore

@@ -15,15 +15,15 @@ from scenewright.execution.jobs import CreateJob, PodSettings
 from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
-from scenewright.reconcile.act.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
 from scenewright.reconcile.act.deletion import EndingNamespaces
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
-from scenewright.reconcile.act.lease import Leadership, NotLeading
 from scenewright.reconcile.cache.observation import Inspection, Observed, ObservedJob
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import CachedPod, observed_job, observed_object
 from scenewright.reconcile.cache.store import Store
+from scenewright.reconcile.decide.actions import Action, DeleteJob, DeleteObject, ReleasePod, SetParallelism
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.telemetry.progress.store import ProgressStore
 
 

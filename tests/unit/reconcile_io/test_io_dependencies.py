@@ -12,8 +12,8 @@ from plugins import plugins
 from reconcile_bench import Bench
 
 from scenewright.planning.inputs import ResolvedInput
+from scenewright.reconcile.act.observing import dependencies_of
 from scenewright.reconcile.cache.observation import Dependency, ObjectKey
-from scenewright.reconcile.cache.observing import dependencies_of
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_object
 from scenewright.reconcile.cache.store import ObjectStore

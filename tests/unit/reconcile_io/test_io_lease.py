@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from scenewright.kube.client import ApiError, Client
-from scenewright.reconcile.act.lease import Leadership, NotLeading
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.settings import LeaseSettings
 
 SETTINGS = LeaseSettings(namespace="system", name="operator", seconds=10)

@@ -13,14 +13,14 @@ import pytest
 from scenewright.kube.client import ApiError, Client
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import SpecError
-from scenewright.reconcile.act.actions import EmitEvent
 from scenewright.reconcile.act.deletion import EndingNamespaces
 from scenewright.reconcile.act.events import Events
-from scenewright.reconcile.act.lease import Leadership, NotLeading
 from scenewright.reconcile.cache.observation import ObjectKey, Refusal
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_object
 from scenewright.reconcile.cache.store import ObjectStore, Store
+from scenewright.reconcile.decide.actions import EmitEvent
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.settings import load_settings
 from scenewright.telemetry.health import Heartbeats
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scenewright.reconcile.act.queue import Priority, WorkQueue
+from scenewright.reconcile.queue import Priority, WorkQueue
 
 
 class Clock:

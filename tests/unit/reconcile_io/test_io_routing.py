@@ -7,9 +7,9 @@ from typing import Any
 import api_objects as raw
 import pytest
 
-from scenewright.reconcile.act.queue import Priority
 from scenewright.reconcile.cache.observation import ObjectKey
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
+from scenewright.reconcile.queue import Priority
 from scenewright.reconcile.watch.routing import NOISE_SECONDS, Router
 
 YARD = ObjectKey("SceneJob", "lab", "yard")

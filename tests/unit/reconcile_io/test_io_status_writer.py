@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from scenewright.api.status import Condition, Status
 from scenewright.kube.client import ApiError, Client
-from scenewright.reconcile.act.lease import Leadership, NotLeading
 from scenewright.reconcile.cache.projection import observed_object
+from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.status.writing import (
     StatusWriter,
     merge_patch,

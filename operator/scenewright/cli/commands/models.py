@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from scenewright.cli.texts import print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
-from scenewright_stages.backends import registry
-from scenewright_stages.backends.cache.weights import default_cache_dir, fetch_weights, weights_status
-from scenewright_stages.backends.errors import MissingPackage, MissingWeights
 from scenewright_stages.backends.inpaint.facts import FLUX_FILL
+from scenewright_stages.backends.runtime import registry
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, fetch_weights, weights_status
+from scenewright_stages.backends.runtime.errors import MissingPackage, MissingWeights
 from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scenewright.execution.published import local_path, resolved_from
 from scenewright.planning.backends import weights_problems
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
-from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 
 WAITS = "WaitingForDependency"
 _WITHOUT_LAB = (

@@ -24,7 +24,7 @@ from scenewright.execution.published import last_retry_token
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright.planning.tasks import RunSettings
-from scenewright_stages.backends.cache.weights import default_cache_dir
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 
 
 @refusing

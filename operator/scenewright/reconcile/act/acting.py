@@ -16,7 +16,13 @@ from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
 from scenewright.kube.resources import JOBS, OBJECTS, PODS
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.act.actions import (
+from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
+from scenewright.reconcile.act.events import Events
+from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
+from scenewright.reconcile.cache.projection import observed_job, read
+from scenewright.reconcile.cache.store import Store
+from scenewright.reconcile.decide.actions import (
     Action,
     DeleteJob,
     DeleteObject,
@@ -25,13 +31,7 @@ from scenewright.reconcile.act.actions import (
     ReleasePod,
     SetParallelism,
 )
-from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
-from scenewright.reconcile.act.events import Events
-from scenewright.reconcile.act.inspecting import Inspector
-from scenewright.reconcile.act.lease import Leadership
-from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
-from scenewright.reconcile.cache.projection import observed_job, read
-from scenewright.reconcile.cache.store import Store
+from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import RELEASED
 from scenewright.telemetry.progress.store import ProgressStore
 

@@ -11,10 +11,10 @@ import logging
 
 from scenewright.kube.client import GONE, ApiError, Client, but_for
 from scenewright.kube.resources import JOBS
-from scenewright.reconcile.act.lease import Leadership
 from scenewright.reconcile.cache.observation import ObservedJob
 from scenewright.reconcile.cache.projection import observed_job, read
 from scenewright.reconcile.cache.store import Store
+from scenewright.reconcile.lease import Leadership
 
 
 async def delete_job(

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from scenewright.api.names import API_VERSION
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import EVENTS
-from scenewright.reconcile.act.actions import EmitEvent
 from scenewright.reconcile.act.deletion import EndingNamespaces, namespace_ends
-from scenewright.reconcile.act.lease import Leadership, NotLeading
 from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.reconcile.decide.actions import EmitEvent
+from scenewright.reconcile.lease import Leadership, NotLeading
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from scenewright.execution.jobs import CreateJob
 from scenewright.kube.client import ApiError
 from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
-from scenewright.reconcile.act.actions import Decision, EmitEvent
 from scenewright.reconcile.act.events import Events
-from scenewright.reconcile.act.lease import NotLeading
-from scenewright.reconcile.act.queue import Priority, WorkQueue
+from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.cache.observation import ObjectKey, Observed
-from scenewright.reconcile.cache.observing import Observer
+from scenewright.reconcile.decide.actions import Decision, EmitEvent
 from scenewright.reconcile.decide.context import soonest
+from scenewright.reconcile.lease import NotLeading
+from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status.accounting import account
 from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.routing import Router

@@ -9,8 +9,8 @@ from typing import Literal
 
 from scenewright.api.status import ENDS, Condition, Status
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.act.actions import EmitEvent, Inspect
 from scenewright.reconcile.cache.observation import Inspection
+from scenewright.reconcile.decide.actions import EmitEvent, Inspect
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, condition_of, state_of, text_of
 from scenewright.reconcile.decide.finished import refuses_expiry
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, cut

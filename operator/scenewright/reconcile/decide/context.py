@@ -11,8 +11,8 @@ from typing import Any
 from scenewright.api.status import ENDS, Condition, Phase, StageStatus, Status
 from scenewright.execution.jobs import PodSettings
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.act.actions import Action, DeleteJob
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed, ObservedJob, ObservedPod
+from scenewright.reconcile.decide.actions import Action, DeleteJob
 
 
 def text_of(moment: datetime) -> str:

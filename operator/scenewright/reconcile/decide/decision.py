@@ -10,9 +10,10 @@ from datetime import datetime
 
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.act.actions import Decision, Inspect
 from scenewright.reconcile.cache.observation import Observed, Refusal
-from scenewright.reconcile.decide import chain, counts, holdups
+from scenewright.reconcile.decide import blockers as holdups
+from scenewright.reconcile.decide import chain, counts
+from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import DecideSettings, DecisionContext, PartialDecision, Run, soonest
 from scenewright.reconcile.decide.endings import deletions

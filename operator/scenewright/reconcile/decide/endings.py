@@ -14,9 +14,9 @@ from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import end_of_pass
-from scenewright.reconcile.act.actions import DeleteJob, Inspect
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import counts
+from scenewright.reconcile.decide.actions import DeleteJob, Inspect
 from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between, text_of
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut

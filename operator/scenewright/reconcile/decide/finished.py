@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from scenewright.api.status import Status
-from scenewright.reconcile.act.actions import DeleteObject
 from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.reconcile.decide.actions import DeleteObject
 from scenewright.reconcile.decide.context import DecisionContext, PartialDecision, moment_of, state_of, text_of
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.preconditions import own_jobs

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scenewright.execution.jobs import CreateJob, job_manifest, job_name, names
-from scenewright.reconcile.act.actions import Action, DeleteJob, Inspect, SetParallelism
 from scenewright.reconcile.cache.observation import Answer, Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import endings
+from scenewright.reconcile.decide.actions import Action, DeleteJob, Inspect, SetParallelism
+from scenewright.reconcile.decide.blockers import NO_QUEUE, NOTHING, Finding, queued
 from scenewright.reconcile.decide.context import (
     ObjectState,
     PartialDecision,
@@ -22,7 +23,6 @@ from scenewright.reconcile.decide.context import (
     moment_of,
     seconds_between,
 )
-from scenewright.reconcile.decide.holdups import NO_QUEUE, NOTHING, Finding, queued
 
 CONFIGURATION_ERRORS = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from scenewright.api.status import Status
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import OBJECTS
-from scenewright.reconcile.act.lease import Leadership
 from scenewright.reconcile.cache.observation import ObservedObject
+from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import STATUS_BYTES, STATUS_WRITES
 
 

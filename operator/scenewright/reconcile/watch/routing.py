@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from scenewright.kube.resources import OBJECTS
-from scenewright.reconcile.act.queue import Priority, WorkQueue
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
 from scenewright.reconcile.cache.outputs import OutputIndex
 from scenewright.reconcile.cache.projection import CachedPod, observed_object, skip
 from scenewright.reconcile.cache.store import ObjectStore, Store
+from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status.accounting import count_attempt, count_start
 from scenewright.telemetry.metrics import WATCH_AGE
 from scenewright.telemetry.progress.store import KnownPod

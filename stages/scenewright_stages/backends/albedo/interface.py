@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
-from scenewright_stages.vision.albedo import AlbedoOptions, estimate_albedo
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.vision.imaging.albedo import AlbedoOptions, estimate_albedo
 
 
 @runtime_checkable

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
-from scenewright_stages.backends.errors import BackendContractError
-from scenewright_stages.backends.loading import WeightlessBackend
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.backends.runtime.loading import WeightlessBackend
 
 
 @runtime_checkable

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
 
 _TOKENS = 120
 _LONGEST_SIDE = 1024  # larger images need more memory and show no more of the light
@@ -48,7 +48,7 @@ class QwenCaptioner(TransformerModel):
         """See ``Captioner.caption``."""
         from PIL import Image
 
-        from scenewright_stages.vision.colour import uint8_from_unit
+        from scenewright_stages.vision.imaging.colour import uint8_from_unit
 
         picture = Image.fromarray(uint8_from_unit(srgb))
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))

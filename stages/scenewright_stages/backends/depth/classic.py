@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.contract.errors import SampleError
-from scenewright_stages.vision.cameras import Camera
-from scenewright_stages.vision.depth.maps import ProvidedDepthError
-from scenewright_stages.vision.depth.prior import PriorSettings, estimate_prior
-from scenewright_stages.vision.depth.provided import read_provided, window_depth
-from scenewright_stages.vision.images import PixelWindow
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.depth.maps import ProvidedDepthError
+from scenewright_stages.vision.geometry.depth.prior import PriorSettings, estimate_prior
+from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
+from scenewright_stages.vision.geometry.framing import PixelWindow
 
 
 class ClassicDepth(WeightlessBackend):

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.maps import estimate_of, field_of_view_intrinsics, image_batch, resized_map
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest, ModelContext
-from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
 
 # Statistics of ImageNet, with which the DINOv2 backbone was trained.
 _MEAN = (0.485, 0.456, 0.406)

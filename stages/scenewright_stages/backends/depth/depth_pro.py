@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.maps import estimate_of, field_of_view_intrinsics, image_batch, resized_map
-from scenewright_stages.backends.errors import BackendContractError
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
+from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
 
 # Statistics and limits of the published preprocessing and postprocessing.
 _MEAN = (0.5, 0.5, 0.5)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage, Mask
-from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.runtime.errors import BackendContractError
 
 if TYPE_CHECKING:
-    from scenewright_stages.vision.images import PixelWindow
+    from scenewright_stages.vision.geometry.framing import PixelWindow
 
 
 @dataclass(frozen=True)

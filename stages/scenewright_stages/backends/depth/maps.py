@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate
+from scenewright_stages.backends.runtime.capability import FloatImage
 
 # A wider pinhole image is useless, and a narrower one has no perspective.
 _FIELD_OF_VIEW_LIMITS = (1.0, 170.0)

@@ -19,7 +19,10 @@ import cv2
 import numpy as np
 import torch
 
-from scenewright_stages.backends.acceleration import (
+from scenewright_stages.backends.edit.interface import check_edit_request, check_edited
+from scenewright_stages.backends.edit.qwen_attention import use_real_rotations
+from scenewright_stages.backends.edit.qwen_instructions import AREA, Instructions, sides_of
+from scenewright_stages.backends.runtime.acceleration import (
     BLOCKS,
     NONE,
     begins_eagerly,
@@ -27,17 +30,14 @@ from scenewright_stages.backends.acceleration import (
     compile_option,
     quantise_to_float8,
 )
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.compile_beside import CompileBeside, blocks_beside
-from scenewright_stages.backends.edit.interface import check_edit_request, check_edited
-from scenewright_stages.backends.edit.qwen_attention import use_real_rotations
-from scenewright_stages.backends.edit.qwen_instructions import AREA, Instructions, sides_of
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest, ModelContext
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.compile_beside import CompileBeside, blocks_beside
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.vision.colour import uint8_from_unit
+from scenewright_stages.vision.imaging.colour import uint8_from_unit
 
 PIPELINES = ("QwenImageEditPipeline", "QwenImageEditPlusPipeline")
 _NO_INSTRUCTION = " "

@@ -13,11 +13,11 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from scenewright_stages.backends.capability import FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.fix.interface import FlawedView, check_fixed
 from scenewright_stages.backends.fix.network import FixNetwork
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 
 FORMAT = "scenewright-fixer-classic-1"
 _ABOUT = "scenewright"

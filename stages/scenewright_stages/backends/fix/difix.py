@@ -20,14 +20,14 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.fix.difix_network import RANK, DifixNetwork, is_learned, padded
 from scenewright_stages.backends.fix.interface import FlawedView, check_fixed
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.registry import check_licence
-from scenewright_stages.backends.tensors import free_memory
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.registry import check_licence
+from scenewright_stages.backends.runtime.tensors import free_memory
 
 FORMAT = "scenewright-fixer-difix-1"
 PROMPT = "remove degradation"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scenewright_stages.backends.acceleration import INDUCTOR, compile_function, compile_network
+from scenewright_stages.backends.runtime.acceleration import INDUCTOR, compile_function, compile_network
 
 TIMESTEP = 199
 RANK = 4

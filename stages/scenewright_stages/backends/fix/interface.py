@@ -12,8 +12,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
-from scenewright_stages.backends.errors import BackendContractError
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewright_stages.backends.acceleration import (
+from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, load_prompts
+from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
+from scenewright_stages.backends.runtime.acceleration import (
     BLOCKS,
     NONE,
     begins_eagerly,
@@ -23,14 +25,12 @@ from scenewright_stages.backends.acceleration import (
     quantise_to_float8,
     replay_steps,
 )
-from scenewright_stages.backends.capability import BackendRecord, FloatImage, Mask
-from scenewright_stages.backends.compile_beside import CompileBeside, blocks_beside
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, load_prompts
-from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
-from scenewright_stages.backends.loading import LoadRequest, ModelContext
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.runtime.compile_beside import CompileBeside, blocks_beside
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 
 # Fills the hole in the model's input; mid-grey is zero after normalisation.
 _HIDDEN = 0.5

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.tensors import free_memory
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import free_memory
 from scenewright_stages.contract.errors import ConfigurationError
 
 EMPTY_PROMPT_FILE = "empty_prompt.safetensors"

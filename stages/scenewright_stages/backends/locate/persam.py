@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.locate.guided_decoder import Guidance, decode
 from scenewright_stages.backends.locate.interface import LIKELY, Exemplar, check_score, threshold_of
-from scenewright_stages.backends.pretrained import TransformerModel, load_transformer
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
+from scenewright_stages.backends.runtime.tensors import device_batch, normalised, resized, staged
 from scenewright_stages.backends.segment.interface import matte_of
-from scenewright_stages.backends.tensors import device_batch, normalised, resized, staged
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _INSIDE = 0.485

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.batching import Batcher
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.normals.interface import check_normals
-from scenewright_stages.backends.pretrained import TransformerModel, batch_size, load_transformer
-from scenewright_stages.backends.tensors import Returning, device_batch, normalised, resized, returning, staged
+from scenewright_stages.backends.runtime.batching import Batcher
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, batch_size, load_transformer
+from scenewright_stages.backends.runtime.tensors import Returning, device_batch, normalised, resized, returning, staged
 
 _MEAN = _DEVIATION = (0.5, 0.5, 0.5)
 _RELIEF = 0.6

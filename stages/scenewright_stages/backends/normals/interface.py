@@ -11,13 +11,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.bundled import BundledModels
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
-from scenewright_stages.backends.errors import BackendContractError
-from scenewright_stages.backends.loading import LoadRequest, WeightlessBackend
-from scenewright_stages.vision.normals import inflated_normals
-from scenewright_stages.vision.normals.faces import normals_with_faces
-from scenewright_stages.vision.people.face_mesh import face_meshes
+from scenewright_stages.backends.runtime.bundled import BundledModels
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.people.face_mesh import face_meshes
+from scenewright_stages.vision.subjects.people.face_normals import normals_with_faces
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ def check_normals(normals: FloatImage, srgb: FloatImage) -> FloatImage:
     Raises:
         BackendContractError: they are not finite, or their size differs from the image's.
     """
-    from scenewright_stages.vision.normals.kernels import unit_normals
+    from scenewright_stages.vision.geometry.normals.kernels import unit_normals
 
     if normals.shape != srgb.shape:
         raise BackendContractError(f"the normals {normals.shape} do not fit {srgb.shape}")

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.edit.lora import add_lora
 from scenewright_stages.backends.edit.qwen_edit import (
     QwenEditor,
@@ -19,10 +18,11 @@ from scenewright_stages.backends.edit.qwen_edit import (
     precision_of,
 )
 from scenewright_stages.backends.edit.qwen_instructions import Instructions
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.object_views.facts import ANGLES_LORA
 from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
 
 VIEWS = {
     0: "front view",

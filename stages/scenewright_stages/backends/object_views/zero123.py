@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BackendContractError, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
 from scenewright_stages.backends.object_views.reference_attention import attach
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.tensors import free_memory, resized, torch_dtype
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import free_memory, resized, torch_dtype
 from scenewright_stages.contract.errors import ConfigurationError
 
 AZIMUTHS = (30, 90, 150, 210, 270, 330)

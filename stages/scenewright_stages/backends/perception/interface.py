@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from scenewright_stages.backends.capability import Backend, Capability
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 
 LEAST_SIDE = 16
 

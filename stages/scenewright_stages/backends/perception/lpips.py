@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scenewright_stages.backends.acceleration import COMPILE, NETWORK, NONE, compile_network
-from scenewright_stages.backends.capability import BackendRecord
-from scenewright_stages.backends.errors import BackendContractError, BrokenWeights
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.perception.interface import LEAST_SIDE
-from scenewright_stages.backends.tensors import free_memory
+from scenewright_stages.backends.runtime.acceleration import COMPILE, NETWORK, NONE, compile_network
+from scenewright_stages.backends.runtime.capability import BackendRecord
+from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.tensors import free_memory
 
 LAYERS = Path(__file__).with_name("lpips_vgg16.npz")
 """Weights of the channels in version 0.1: ``lin<number>.model.1.weight`` (1, C, 1, 1), as published."""

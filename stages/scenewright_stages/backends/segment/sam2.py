@@ -17,12 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scenewright_stages.backends.batching import Batcher
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.checkpoints import network_shape
-from scenewright_stages.backends.errors import BrokenWeights, UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import TransformerModel, batch_size
+from scenewright_stages.backends.runtime.batching import Batcher
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.checkpoints import network_shape
+from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, batch_size
+from scenewright_stages.backends.runtime.tensors import (
+    Returning,
+    device_batch,
+    normalised,
+    resized,
+    returning,
+    staged,
+    torch_dtype,
+)
 from scenewright_stages.backends.segment.interface import (
     Box,
     Subject,
@@ -32,17 +41,8 @@ from scenewright_stages.backends.segment.interface import (
     matte_of,
     subject_of,
 )
-from scenewright_stages.backends.tensors import (
-    Returning,
-    device_batch,
-    normalised,
-    resized,
-    returning,
-    staged,
-    torch_dtype,
-)
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
-from scenewright_stages.vision.people import portrait_box
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.subjects.people import portrait_box
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LIKELY = 0.5

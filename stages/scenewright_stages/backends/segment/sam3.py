@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.batching import Batcher
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption, UnsupportedSubject
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import TransformerModel, batch_size, load_transformer
+from scenewright_stages.backends.runtime.batching import Batcher
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption, UnsupportedSubject
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import TransformerModel, batch_size, load_transformer
+from scenewright_stages.backends.runtime.tensors import Returning, device_batch, normalised, resized, returning, staged
 from scenewright_stages.backends.segment.interface import Box, Subject, SubjectKind, check_subject, matte_of
-from scenewright_stages.backends.tensors import Returning, device_batch, normalised, resized, returning, staged
-from scenewright_stages.vision.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 
 _MEAN = _DEVIATION = (0.5, 0.5, 0.5)
 _PROMPT_TOKENS = 32  # the text encoder's fixed length

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 
 
 @runtime_checkable

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, encode_prompt
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.backends.text_to_image.interface import check_drawn
 
 _PIPELINE = "FluxPipeline"

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.kernels import (
     binning,
     projection,
@@ -31,6 +30,7 @@ from scenewright_stages.vision.gaussians.kernels.layout import (
 )
 from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Rendering, image_size
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)

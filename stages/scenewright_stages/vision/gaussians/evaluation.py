@@ -13,7 +13,7 @@ import torch
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import psnr, ssim
+from scenewright_stages.vision.imaging.metrics import psnr, ssim
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.kernels.layout import COVARIANCE_BLUR, FAR_PLANE, NEAR_PLANE, TILE
 from scenewright_stages.vision.gaussians.rendering import Rendering, image_size
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 # Pixels and projected Gaussians per rasterisation call: about 4 GiB of intermediate buffers.
 _PIXEL_BUDGET = 64 * 1024 * 1024

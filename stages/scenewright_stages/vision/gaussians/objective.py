@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera
 
 Progress = Callable[[int, int], None]
 PROGRESS_INTERVAL = 10

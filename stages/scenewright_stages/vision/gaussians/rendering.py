@@ -11,8 +11,8 @@ from typing import Protocol
 
 import torch
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import Camera
 
 # Below this alpha, expected depth is meaningless.
 ALPHA_FLOOR = 1e-10

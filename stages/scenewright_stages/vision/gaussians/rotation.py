@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from scenewright_stages.vision.cameras import quaternion_from_rotation
 from scenewright_stages.vision.gaussians.kernels.harmonics import fill_basis
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.cameras import quaternion_from_rotation
 
 _BANDS = ((1, 4), (4, 9), (9, 16))
 _DIRECTIONS = 64

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from scenewright_stages.vision.archives import save_arrays
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.archives import save_arrays
 
 HARMONIC_COUNTS = (1, 4, 9, 16)
 _COLUMNS = {"means": (3,), "log_scales": (3,), "quaternions": (4,), "opacity_logits": ()}

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.spatial import QhullError, cKDTree
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry import project
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.points import project
 
 MINIMUM_POINTS = 100
 """Fewer points of a capture are no start; seeded ones are added."""

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.mcmc import explore, noise_draws
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings, Progress, View, report
 from scenewright_stages.vision.gaussians.rendering import ALPHA_FLOOR, Rendering
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.metrics import SSIM_C1, SSIM_C2, blur
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.imaging.metrics import SSIM_C1, SSIM_C2, blur
 
 _HALF_WINDOW = 5
 

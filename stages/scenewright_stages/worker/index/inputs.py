@@ -6,8 +6,6 @@ reason.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,8 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
-from scenewright_stages.contract.keys import leaves, short_hash
-from scenewright_stages.contract.layout import ROOT
+from scenewright_stages.contract.keys import leaves
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
 from scenewright_stages.contract.task import Task, TaskInput
@@ -32,6 +29,7 @@ from scenewright_stages.store import (
     open_store,
     split_uri,
 )
+from scenewright_stages.worker.files import FingerprintCache, folder_source
 from scenewright_stages.worker.index.curated import METADATA, is_dataset, list_dataset
 from scenewright_stages.worker.index.files import (
     ignored_files,
@@ -43,9 +41,6 @@ from scenewright_stages.worker.index.files import (
 from scenewright_stages.worker.index.lists import is_list, parse_list
 from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
 
-FINGERPRINTS = f"{ROOT}/fingerprints.json"
-SETTLED_SECONDS = 2.0
-"""A file that is younger may change again within the resolution of its time stamp: it is hashed every time."""
 HASHERS = 4
 TUNING_SAMPLE = Sample("tuning")
 """The single sample of a job that has no input of its own."""
@@ -228,23 +223,6 @@ class _Resolver:
         return SourceFile(store.uri_of(key), found.size, self._cache.fingerprint(store, found))
 
 
-def folder_source(store: Store, prefix: str, cache: FingerprintCache | None = None) -> SourceFile:
-    """A folder of the input as one source.
-
-    Raises:
-        ObjectMissing: the folder is empty.
-    """
-    objects = list(store.list(prefix))
-    if not objects:
-        raise ObjectMissing(store.uri_of(prefix.rstrip("/")))
-    prints = [
-        [each.key.removeprefix(prefix), cache.fingerprint(store, each) if cache else store.fingerprint(each)]
-        for each in objects
-    ]
-    uri = store.uri_of(prefix.rstrip("/")) + "/"
-    return SourceFile(uri, sum(each.size for each in objects), short_hash(prints), len(objects))
-
-
 def _refused_overrides(overrides: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, str] | None:
     """Why a sample is rejected, if its entry sets a parameter that entries may not set."""
     allowed = [".".join(to_camel(part) for part in path.split(".")) for path in pipeline.entry_parameters]
@@ -253,43 +231,3 @@ def _refused_overrides(overrides: Mapping[str, Any], pipeline: Pipeline) -> tupl
             names = ", ".join(allowed) or "none"
             return "BadEntry", f"parameters.{path} cannot be set by an entry; allowed: {names}"
     return None
-
-
-class FingerprintCache:
-    """Cached content hashes of input files that have not changed since they were hashed.
-
-    Args:
-        output: store that holds the cache.
-    """
-
-    def __init__(self, output: Store) -> None:
-        self._output = output
-        self._known = self._load()
-        self._used: dict[str, list[str]] = {}
-
-    def fingerprint(self, store: Store, entry: StoredObject) -> str:
-        """The fingerprint of an input object; reads the content only if it is not cached."""
-        if store.local_path(entry.key) is None:
-            return store.fingerprint(entry)
-        uri = store.uri_of(entry.key)
-        etag, value = self._known.get(uri, ("", ""))
-        if etag != entry.etag:
-            value = store.fingerprint(entry)
-        if time.time() - entry.modified > SETTLED_SECONDS:
-            self._used[uri] = [entry.etag, value]
-        return value
-
-    def changed(self) -> bool:
-        """Whether there are new hashes to store."""
-        return self._used != self._known
-
-    def content(self) -> bytes:
-        """What to store at :data:`FINGERPRINTS`."""
-        return json.dumps(self._used, sort_keys=True, indent=0).encode()
-
-    def _load(self) -> dict[str, list[str]]:
-        try:
-            data = json.loads(self._output.get_bytes(FINGERPRINTS))
-        except (StoreError, ValueError):
-            return {}
-        return {uri: entry for uri, entry in data.items() if isinstance(entry, list) and len(entry) == 2}

@@ -16,7 +16,7 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.task import PICK_STEP
 from scenewright_stages.store import ObjectMissing
 from scenewright_stages.worker.chain import Chain, Population
-from scenewright_stages.worker.evidence import read_evidence, read_index, taking_part
+from scenewright_stages.worker.evidence import check_answer, read_evidence, read_index, taking_part
 from scenewright_stages.worker.process.reporting import write_atomically
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.states import answer_path, judge
@@ -47,23 +47,6 @@ def run_pick(session: Session) -> Report:
         text = json.dumps(questions, indent=1, ensure_ascii=False)
         write_atomically(session.settings.report_folder / QUESTIONS, text.encode())
     return Report(step=PICK_STEP, run=session.task.run, samples=len(questions))
-
-
-def check_answer(answer: Any, options: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the answer if it has one allowed option for each question.
-
-    Raises:
-        ScenewrightError: it does not; the message says what is allowed.
-    """
-    if not isinstance(answer, Mapping):
-        raise ScenewrightError('an answer is a JSON object such as {"question": "option"}')
-    for name in answer:
-        if name not in options:
-            raise ScenewrightError(f"{name!r} is not asked; asked are: {', '.join(options)}")
-    for name, allowed in options.items():
-        if str(answer.get(name)) not in allowed:
-            raise ScenewrightError(f"{name} is {answer.get(name)!r}; allowed: {', '.join(allowed)}")
-    return {name: str(answer[name]) for name in options}
 
 
 def _asked(chain: Chain, population: Population, sample_id: str) -> tuple[StageSpec, Sample]:

@@ -15,7 +15,8 @@ from scenewright_stages.contract.samples import ID_FIELD, Sample
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.evidence import read_evidence, taking_part
-from scenewright_stages.worker.index.inputs import FINGERPRINTS, InputListing, read_input
+from scenewright_stages.worker.files import FINGERPRINTS
+from scenewright_stages.worker.index.inputs import InputListing, read_input
 from scenewright_stages.worker.index.work import StageWork, check_family, plan_work, refuse_shared_paths
 from scenewright_stages.worker.process.reporting import write_atomically
 from scenewright_stages.worker.process.session import Session

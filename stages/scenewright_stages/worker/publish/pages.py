@@ -17,9 +17,9 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.store import hash_bytes
+from scenewright_stages.worker.files import fetch_output
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publish.manifests import SampleEnd
-from scenewright_stages.worker.stage.fetching import fetch_output
 
 
 @dataclass

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
-from scenewright_stages.worker.stage.state import STATE_FILE
 from scenewright_stages.worker.states import Histories
 
 
@@ -56,7 +55,7 @@ def _declared(stage: StageSpec, sample: str, record: Record) -> Iterator[str]:
 
 def finished_states(stage: str, done: Collection[str], sizes: Mapping[str, int]) -> list[str]:
     """Paths of durable states of samples that are done."""
-    states = (re.fullmatch(rf"{layout.STATE}/{stage}/(.+?)/{STATE_FILE}", path) for path in sizes)
+    states = (re.fullmatch(rf"{layout.STATE}/{stage}/(.+?)/{layout.STATE_FILE}", path) for path in sizes)
     return [found.string for found in states if found is not None and found[1] in done]
 
 

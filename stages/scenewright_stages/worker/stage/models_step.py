@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scenewright_stages.backends.cache.filling import Filled, fill_cache
-from scenewright_stages.backends.cache.sources import SOURCE_ENVIRONMENT, source_for, source_of
-from scenewright_stages.backends.cache.weights import default_cache_dir
-from scenewright_stages.backends.choices import choices_of, licensed_weights
+from scenewright_stages.backends.runtime.cache.filling import Filled, fill_cache
+from scenewright_stages.backends.runtime.cache.sources import SOURCE_ENVIRONMENT, source_for, source_of
+from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
+from scenewright_stages.backends.runtime.choices import choices_of, licensed_weights
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import MODELS_STEP

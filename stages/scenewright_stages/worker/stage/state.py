@@ -18,8 +18,6 @@ from scenewright_stages.store import ObjectMissing, Store, hash_file
 from scenewright_stages.worker.worklists import WorkItem
 
 LATEST = "latest.json"
-STATE_FILE = r"[0-9a-f]{16}/(latest\.json|[0-9]+/.+)"
-"""Pattern of the files of one state below the folder of its sample."""
 
 
 class SavedState:

@@ -33,6 +33,7 @@ from scenewright_stages.contract.stage import Ranks, Stage, StageContext, StageI
 from scenewright_stages.store import ObjectMissing, StoreError
 from scenewright_stages.worker.chain import Population
 from scenewright_stages.worker.evidence import (
+    check_answer,
     read_answers,
     read_histories,
     read_index,
@@ -40,7 +41,6 @@ from scenewright_stages.worker.evidence import (
     stored_sizes,
     taking_part,
 )
-from scenewright_stages.worker.index.picking import check_answer
 from scenewright_stages.worker.process.endings import (
     SampleFailed,
     SampleTimeout,

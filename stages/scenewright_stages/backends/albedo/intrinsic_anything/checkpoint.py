@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scenewright_stages.backends.errors import BrokenWeights
-from scenewright_stages.backends.pretrained import quiet_diffusers
+from scenewright_stages.backends.runtime.errors import BrokenWeights
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 
 CHECKPOINT = Path("weights") / "albedo" / "checkpoints" / "last.ckpt"
 _WEIGHTS_ID = "LittleFrog/IntrinsicAnything"

@@ -23,12 +23,12 @@ from scenewright_stages.backends.albedo.intrinsic_anything.checkpoint import (
     networks_of,
     read_checkpoint,
 )
-from scenewright_stages.backends.batching import Batcher
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.pretrained import batch_size, quiet_diffusers
-from scenewright_stages.backends.tensors import (
+from scenewright_stages.backends.runtime.batching import Batcher
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.pretrained import batch_size, quiet_diffusers
+from scenewright_stages.backends.runtime.tensors import (
     Returning,
     device_batch,
     free_memory,
@@ -167,7 +167,7 @@ def on_white(srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, tuple[sli
 
 def at_full_size(srgb: FloatImage, seen: FloatImage, answer: FloatImage) -> FloatImage:
     """The model's output (h, w, 3) upsampled to the photograph's size, guided by its edges."""
-    from scenewright_stages.vision.matting.guided import enlarged_by_guide
+    from scenewright_stages.vision.imaging.matting.guided import enlarged_by_guide
 
     channels = [
         enlarged_by_guide(srgb, seen, np.ascontiguousarray(answer[..., channel]), _EDGE_WINDOW, _EDGE_REGULARITY)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.moge.geometry import fit_perspective, focal_from_field_of_view, pixel_intrinsics
 from scenewright_stages.backends.depth.moge.networks import MogeV1, MogeV2, RawGeometry, build_network
-from scenewright_stages.backends.errors import BackendContractError, BrokenWeights
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 
 _FINEST_LEVEL = 9
 _MASK_THRESHOLD = 0.5

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from scenewright_stages.vision.types import Float64Array
 
 # MoGe's own code fits 64x64 samples; more change the result only in the fourth digit.
 _SAMPLES_PER_SIDE = 64
@@ -37,7 +37,7 @@ class PerspectiveFit:
     shift: float
 
 
-def view_plane_grid(width: int, height: int) -> Array:
+def view_plane_grid(width: int, height: int) -> Float64Array:
     """(height, width, 2) coordinates of pixel centres; the image's corners lie on the unit circle."""
     diagonal = float(np.hypot(width, height))
     columns = (2 * np.arange(width) + 1 - width) / diagonal
@@ -73,7 +73,7 @@ def fit_perspective(points: NDArray[np.float32], mask: NDArray[np.bool_], focal:
     return PerspectiveFit(best, shift)
 
 
-def _samples(points: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[Array, Array]:
+def _samples(points: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[Float64Array, Float64Array]:
     """View-plane coordinates (N, 2) and points (N, 3) on a coarse grid of valid pixels."""
     height, width = mask.shape
     rows = np.arange(_SAMPLES_PER_SIDE) * height // _SAMPLES_PER_SIDE
@@ -88,9 +88,9 @@ def _samples(points: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[Arra
 class _ShiftProblem:
     """Least squares of ``focal * xy / (z + shift) - directions`` over the shift."""
 
-    xy: Array
-    z: Array
-    directions: Array
+    xy: Float64Array
+    z: Float64Array
+    directions: Float64Array
     known_focal: float | None
 
     def solve(self) -> float:
@@ -118,7 +118,7 @@ class _ShiftProblem:
         projected = self._projected(shift)
         return float((projected * self.directions).sum() / (projected**2).sum())
 
-    def _projected(self, shift: float) -> Array:
+    def _projected(self, shift: float) -> Float64Array:
         return self.xy / (self.z + shift)[:, None]
 
     def _cost(self, shift: float) -> float:
@@ -136,7 +136,7 @@ class _ShiftProblem:
         return -float((gradient * residual).sum()) / (curvature * (1.0 + damping) + 1e-300)
 
 
-def pixel_intrinsics(focal: float, width: int, height: int) -> Array:
+def pixel_intrinsics(focal: float, width: int, height: int) -> Float64Array:
     """(3, 3) intrinsics in pixels from a focal length in half diagonals; the principal point is central."""
     pixels = focal * float(np.hypot(width, height)) / 2
     return np.array([[pixels, 0.0, width / 2], [0.0, pixels, height / 2], [0.0, 0.0, 1.0]])

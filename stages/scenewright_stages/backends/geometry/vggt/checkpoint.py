@@ -7,9 +7,9 @@ from pathlib import Path
 import safetensors
 import torch
 
-from scenewright_stages.backends.checkpoints import check_tensors, network_shape
-from scenewright_stages.backends.errors import BrokenWeights
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork, VggtShape, expected_shapes
+from scenewright_stages.backends.runtime.checkpoints import check_tensors, network_shape
+from scenewright_stages.backends.runtime.errors import BrokenWeights
 
 CHECKPOINT = "model.safetensors"
 

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.errors import BackendContractError
 from scenewright_stages.backends.geometry.interface import ViewGeometry, check_view_geometry
 from scenewright_stages.backends.geometry.vggt.checkpoint import load_network
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork
 from scenewright_stages.backends.geometry.vggt.transformer import whole_patches
-from scenewright_stages.backends.loading import LoadRequest
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
-from scenewright_stages.vision.cameras import Camera, intrinsics_matrix, rigid, rotation_from_quaternion
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.geometry.cameras import Camera, intrinsics_matrix, rigid, rotation_from_quaternion
 
 
 def load_vggt(request: LoadRequest) -> VggtGeometry:

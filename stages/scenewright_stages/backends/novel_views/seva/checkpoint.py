@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from scenewright_stages.backends.checkpoints import check_tensors, network_shape
 from scenewright_stages.backends.novel_views.seva.network import NetworkShape, SevaNetwork
+from scenewright_stages.backends.runtime.checkpoints import check_tensors, network_shape
 
 CHECKPOINT = "modelv1.1.safetensors"
 WEIGHTS_ID = "stabilityai/stable-virtual-camera"

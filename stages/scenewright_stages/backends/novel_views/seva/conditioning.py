@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.capability import FloatImage
-from scenewright_stages.backends.pretrained import quiet_diffusers
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
+from scenewright_stages.vision.geometry.cameras import Camera
 
 LATENT_SCALE = 0.18215
 REDUCTION = 8

@@ -11,11 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenewright_stages.backends.acceleration import NETWORK, begins_eagerly, compile_network, compile_option
-from scenewright_stages.backends.capability import BackendRecord, FloatImage
-from scenewright_stages.backends.compile_beside import CompileBeside, network_beside
-from scenewright_stages.backends.errors import UnsupportedOption
-from scenewright_stages.backends.loading import LoadRequest
 from scenewright_stages.backends.novel_views.interface import PathTask, PosedPicture, Progress, check_picture, ignore
 from scenewright_stages.backends.novel_views.seva import windows as planning
 from scenewright_stages.backends.novel_views.seva.checkpoint import load_network
@@ -27,8 +22,13 @@ from scenewright_stages.backends.novel_views.seva.sampling import (
     frame_guidance,
     rotation_angles,
 )
-from scenewright_stages.backends.tensors import free_memory, torch_dtype
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.backends.runtime.acceleration import NETWORK, begins_eagerly, compile_network, compile_option
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.compile_beside import CompileBeside, network_beside
+from scenewright_stages.backends.runtime.errors import UnsupportedOption
+from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.geometry.cameras import Camera
 
 _SIDE_MULTIPLE = REDUCTION * 8
 """The network halves a latent three times."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera
 
 LEVELS = 1000
 _BETAS = (5e-6, 0.012)

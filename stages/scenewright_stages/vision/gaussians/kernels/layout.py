@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera
 
 TILE = 16
 TILE_PIXELS = TILE * TILE

@@ -1,5 +1,0 @@
-"""Completion of missing picture parts without a model: multi-scale PatchMatch and gradient-domain blending."""
-
-from scenewright_stages.vision.inpainting.completion import FillError, complete, warm_up
-
-__all__ = ["FillError", "complete", "warm_up"]

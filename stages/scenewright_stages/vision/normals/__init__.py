@@ -1,5 +1,0 @@
-"""Surface normals without a model: an inflated silhouette."""
-
-from scenewright_stages.vision.normals.estimation import inflated_height, inflated_normals, warm_up
-
-__all__ = ["inflated_height", "inflated_normals", "warm_up"]

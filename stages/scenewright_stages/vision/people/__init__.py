@@ -1,5 +1,0 @@
-"""Finding a person in a photograph without a model's weights."""
-
-from scenewright_stages.vision.people.finding import find_person, portrait_box, warm_up
-
-__all__ = ["find_person", "portrait_box", "warm_up"]

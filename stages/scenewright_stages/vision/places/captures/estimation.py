@@ -1,0 +1,218 @@
+"""Estimates the camera poses of photographs by structure from motion with COLMAP, deterministically on the CPU.
+
+Runs SIFT, exhaustive matching, geometric verification and the incremental mapper with fixed seeds, in fixed order, on
+one thread. Photographs that cannot be registered are reported and left out; if too few register, all are refused,
+because a pose is never guessed. The unit of length and the world's axes are arbitrary.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pycolmap
+from PIL import Image, UnidentifiedImageError
+
+from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, CaptureError
+
+MINIMUM_POINTS = 100
+"""A model of fewer points may as well be chance."""
+_LENS = "SIMPLE_RADIAL"
+"""One focal length and one distortion: as much as a few photographs determine."""
+_CAMERA, _EXIF, _FOCAL_LENGTH = 272, 34665, 37386
+"""Numbers of EXIF tags."""
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class EstimationSettings:
+    """COLMAP settings.
+
+    Attributes:
+        features: maximum number per photograph.
+        longest_side: image size for feature extraction, pixels.
+        seed: of verification and mapper.
+    """
+
+    features: int = 4096
+    longest_side: int = 1600
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Result of the registration.
+
+    Attributes:
+        registered, unregistered: names of photographs, sorted.
+        points: number of points in the model.
+        reprojection_error: mean, in pixels.
+        apart: how many unregistered photographs match each other, but not the rest.
+    """
+
+    registered: tuple[str, ...]
+    unregistered: tuple[str, ...]
+    points: int
+    reprojection_error: float
+    apart: int = 0
+
+    def notes(self) -> list[str]:
+        """Notes for the user."""
+        if not self.unregistered:
+            return []
+        total = len(self.registered) + len(self.unregistered)
+        named = ", ".join(self.unregistered[:10]) + (", ..." if len(self.unregistered) > 10 else "")
+        apart = f"; {self.apart} of them fit each other, but not the rest" if self.apart else ""
+        return [f"{len(self.unregistered)} of {total} photographs have no pose and are left out: {named}{apart}"]
+
+
+def estimate_poses(
+    photographs: Mapping[str, Path], folder: Path, settings: EstimationSettings, progress: Progress
+) -> Registration:
+    """Writes a COLMAP model as ``cameras.txt``, ``images.txt`` and ``points3D.txt``.
+
+    Args:
+        photographs: files by their names in the model. A name may contain folders.
+        folder: where to write; must be unused.
+        progress: called between the steps with a fraction from 0 to 1 and a message.
+
+    Raises:
+        CaptureError: there are fewer than four photographs (``TooFewViews``), one cannot be read (``Unreadable``), or
+            too few overlap from different viewpoints (``TooFewMatches``).
+    """
+    if len(photographs) < MINIMUM_VIEWS:
+        raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
+    names = sorted(photographs)
+    pictures, database = folder / "photographs", folder / "matches.db"
+    for name in names:
+        link = pictures / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(photographs[name].resolve())
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    pycolmap.set_random_seed(settings.seed)
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = _LENS
+    find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.45 * share, message))
+    progress(0.45, f"matching {len(names)} photographs")
+    _match(database, settings)
+    progress(0.9, "placing the photographs")
+    models = _models(database, pictures, folder / "models", settings)
+    best = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
+    if best is None or best.num_reg_images() < MINIMUM_VIEWS or best.num_points3D() < MINIMUM_POINTS:
+        raise CaptureError("TooFewMatches", _refusal(len(names), best))
+    best.write_text(folder)
+    return _registration(names, best, models)
+
+
+def find_features(
+    database: Path,
+    pictures: Path,
+    names: Sequence[str],
+    reader: pycolmap.ImageReaderOptions,
+    settings: EstimationSettings,
+    progress: Progress,
+) -> None:
+    """Extracts features into a new database; photographs with the same lens share a camera.
+
+    Args:
+        database: file to create.
+        pictures: folder of the photographs.
+        names: of the photographs, in order.
+        reader: known properties of the lens.
+        settings: COLMAP settings.
+        progress: called before each photograph.
+
+    Raises:
+        CaptureError: a photograph cannot be read (``Unreadable``).
+    """
+    pycolmap.Database.open(database).close()
+    for group in _by_lens(pictures, names):
+        single = pycolmap.CameraMode.SINGLE
+        pycolmap.import_images(database, pictures, camera_mode=single, image_names=group, options=reader)
+    options = pycolmap.FeatureExtractionOptions()
+    options.num_threads, options.use_gpu = 1, False
+    options.max_image_size = settings.longest_side
+    options.sift.max_num_features = settings.features
+    for number, name in enumerate(names):
+        progress(number / len(names), f"features of {name}")
+        pycolmap.extract_features(
+            database,
+            pictures,
+            image_names=[name],
+            reader_options=reader,
+            extraction_options=options,
+            device=pycolmap.Device.cpu,
+        )
+
+
+def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
+    """Groups photographs that share a lens: same folder, size, camera and focal length."""
+    groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for name in names:
+        try:
+            with Image.open(pictures / name) as picture:
+                exif = picture.getexif()
+                about = (picture.size, exif.get(_CAMERA), exif.get_ifd(_EXIF).get(_FOCAL_LENGTH))
+        except (OSError, UnidentifiedImageError) as problem:
+            raise CaptureError("Unreadable", f"{name} cannot be read as a photograph") from problem
+        groups[PurePosixPath(name).parent, *about].append(name)
+    return list(groups.values())
+
+
+def _match(database: Path, settings: EstimationSettings) -> None:
+    matching, verification = matching_options(settings)
+    pycolmap.match_exhaustive(
+        database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
+    )
+
+
+def matching_options(
+    settings: EstimationSettings,
+) -> tuple[pycolmap.FeatureMatchingOptions, pycolmap.TwoViewGeometryOptions]:
+    """Options for deterministic matching and verification on one thread."""
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.num_threads, matching.use_gpu = 1, False
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = settings.seed
+    return matching, verification
+
+
+def _models(
+    database: Path, pictures: Path, folder: Path, settings: EstimationSettings
+) -> list[pycolmap.Reconstruction]:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.num_threads = options.mapper.num_threads = 1
+    options.random_seed = options.mapper.random_seed = settings.seed
+    found = pycolmap.incremental_mapping(database, pictures, folder, options=options)
+    return [model for _, model in sorted(found.items())]
+
+
+def _refusal(count: int, best: pycolmap.Reconstruction | None) -> str:
+    placed = 0 if best is None else best.num_reg_images()
+    points = 0 if best is None else best.num_points3D()
+    return (
+        f"{placed} of {count} photographs fit together, on {points} points: they must overlap by half or more, be "
+        "taken from different places, and show surfaces with detail that stand still"
+    )
+
+
+def _names(model: pycolmap.Reconstruction) -> set[str]:
+    return {model.image(number).name for number in model.reg_image_ids()}
+
+
+def _registration(
+    names: Sequence[str], best: pycolmap.Reconstruction, models: Sequence[pycolmap.Reconstruction]
+) -> Registration:
+    placed = _names(best)
+    elsewhere = set().union(*(_names(each) for each in models)) - placed
+    return Registration(
+        tuple(sorted(placed)),
+        tuple(name for name in names if name not in placed),
+        best.num_points3D(),
+        float(best.compute_mean_reprojection_error()),
+        len(elsewhere),
+    )
