@@ -20,7 +20,7 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.objective import View
-from scenewright_stages.vision.gaussians.ply import PlyError, read_points, write_points
+from scenewright_stages.vision.geometry.point_files import PlyError, read_points, write_points
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import start_points

@@ -132,6 +132,9 @@ class Capture:
         colours: (N, 3) uint8 sRGB of the points.
         cameras: number by name of every physical camera.
         notes: what a user should know.
+        files: paths of further files that it needs, besides photographs, masks and the file that describes it.
+        left: reason by name of every key and file that the reader met and did not use.
+        depth_unit: length of one step of the shots' depth maps, in the unit of the poses.
     """
 
     shots: tuple[Shot, ...]
@@ -139,6 +142,9 @@ class Capture:
     colours: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     cameras: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    depth_unit: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.shots) < MINIMUM_VIEWS:
