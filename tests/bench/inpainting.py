@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from fill_quality import blurred_psnr, measure, psnr
 from photograph_holes import NAMES, Case, edge_replication, outpaint, ring_case, telea, uncovered_cases
 
-from scenewright_stages.vision.imaging.inpainting import complete, warm_up
 from scenewright_stages.vision.imaging.inpainting.background import background_side
+from scenewright_stages.vision.imaging.inpainting.completion import complete, warm_up
 
 Fill = Callable[[Case], NDArray[np.float32]]
 

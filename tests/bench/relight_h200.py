@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks import show
 from relight_models import random_dpt, random_marigold, random_sam3
 
+from scenewright_stages import compile_kernels
 from scenewright_stages.backends.normals.interface import NormalEstimator
 from scenewright_stages.backends.segment.interface import Subject
 from scenewright_stages.backends.segment.sam3 import Sam3Segmenter
@@ -49,7 +50,6 @@ from scenewright_stages.contract.stage import Pixels
 from scenewright_stages.photographs.compositing import outline, split_layers
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, linear_from_unit
 from scenewright_stages.relight import shading
-from scenewright_stages.vision.geometry import normals
 from scenewright_stages.vision.imaging import albedo, matting
 from scenewright_stages.worker.stage.encoding import encode_png
 
@@ -320,8 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
         one_process(options)
         return 0
     started = time.perf_counter()
-    for package in (matting, albedo, normals, shading):
-        package.warm_up()
+    compile_kernels.main()
     print(f"kernels compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     reading = measure(options)
     device = "cpu" if options.tiny else torch.cuda.get_device_name()

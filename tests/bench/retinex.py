@@ -20,7 +20,8 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.imaging.albedo import multi_scale_retinex, retinex_blurs, warm_up
+from scenewright_stages.vision.imaging.albedo import multi_scale_retinex, retinex_blurs
+from scenewright_stages.vision.imaging.albedo.estimation import warm_up
 from scenewright_stages.vision.imaging.albedo.retinex import SCALES
 
 Floats = NDArray[np.float32]

@@ -4,7 +4,7 @@ from scenewright_stages.relight.shading.exposure import LUMINANCE, gain_for, mea
 from scenewright_stages.relight.shading.fitting import LightEstimate, estimate_light
 from scenewright_stages.relight.shading.lights import Light, LightRanges, colour_of_kelvin, direction_of, sample_light
 from scenewright_stages.relight.shading.patterns import PATTERNS, shadow_pattern, soft_shadow
-from scenewright_stages.relight.shading.surfaces import shade, warm_up
+from scenewright_stages.relight.shading.surfaces import shade
 
 __all__ = [
     "LUMINANCE",
@@ -21,5 +21,4 @@ __all__ = [
     "shade",
     "shadow_pattern",
     "soft_shadow",
-    "warm_up",
 ]

@@ -1,5 +1,5 @@
 """Finding a person in a photograph without a model's weights."""
 
-from scenewright_stages.vision.subjects.people.finding import find_person, portrait_box, warm_up
+from scenewright_stages.vision.subjects.people.finding import find_person, portrait_box
 
-__all__ = ["find_person", "portrait_box", "warm_up"]
+__all__ = ["find_person", "portrait_box"]
