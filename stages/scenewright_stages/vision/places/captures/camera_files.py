@@ -27,6 +27,7 @@ from scenewright_stages.vision.places.captures.capture import (
     numbered,
     rigid_pose,
 )
+from scenewright_stages.vision.places.captures.masks import MaskFile
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -50,7 +51,8 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
             raise CaptureError("Missing", f"{where}: the photograph is not there")
         world_from_camera = world_from_camera_opencv(rigid_pose(frame.get("transform_matrix"), where))
         lens = lens_of({**data, **frame}, where)
-        shots.append(Shot(picture, PurePosixPath(picture).stem, 0, lens, invert_rigid(world_from_camera)))
+        pose, mask = invert_rigid(world_from_camera), mask_named(frame.get("mask_path"), keys, where)
+        shots.append(Shot(picture, PurePosixPath(picture).stem, 0, lens, pose, mask))
     shots.sort(key=lambda shot: shot.path)
     return Capture(tuple(shots), cameras={"0": 0})
 
@@ -144,6 +146,16 @@ def _json(path: str, read: Read) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CaptureError("Damaged", f"{path} holds no object")
     return data
+
+
+def mask_named(path: Any, keys: Collection[str], where: str) -> MaskFile | None:
+    """The mask that a file names; None if it names none. Raises CaptureError if the mask is not there."""
+    if path is None:
+        return None
+    found = _picture(str(path), keys)
+    if found is None:
+        raise CaptureError("Missing", f"{where}: its mask {path} (mask_path) is not there")
+    return MaskFile(found)
 
 
 def _picture(named: str, keys: Collection[str]) -> str | None:

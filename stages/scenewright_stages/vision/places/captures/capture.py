@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera, check_rigid, quaternion_from_rotation
+from scenewright_stages.vision.places.captures.masks import MaskFile
 
 MINIMUM_VIEWS = 4
 PARAMETERS = {
@@ -98,6 +99,7 @@ class Shot:
         camera: number of the physical camera.
         lens: its calibration.
         camera_from_world: (4, 4) float64, OpenCV axes.
+        mask: the file that says which of its pixels are valid; None without one. An alpha channel counts besides.
     """
 
     path: str
@@ -105,6 +107,7 @@ class Shot:
     camera: int
     lens: Lens
     camera_from_world: NDArray[np.float64]
+    mask: MaskFile | None = None
 
     def __post_init__(self) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from scenewright_stages.contract.samples import sample_id_from
 from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig, read_transforms
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read
 from scenewright_stages.vision.places.captures.colmap import read_colmap
+from scenewright_stages.vision.places.captures.masks import mask_beside
 
 _MARKS = (
     "sparse/0/images.bin",
@@ -96,12 +97,22 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
     Raises:
         CaptureError: it is unusable.
     """
+    return _masked(_read_unmasked(mark, moment, keys, read), keys)
+
+
+def _read_unmasked(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
     if mark.startswith("sparse/"):
         folder, _, name = mark.rpartition("/")
         return read_colmap(folder, name.endswith(".bin"), read)
     if mark == "transforms.json":
         return read_transforms(mark, keys, read)
     return read_rig(mark, moment, keys, read)
+
+
+def _masked(capture: Capture, keys: Collection[str]) -> Capture:
+    """The capture with the masks that lie beside photographs for which no key names one."""
+    shots = [replace(shot, mask=shot.mask or mask_beside(shot.path, keys)) for shot in capture.shots]
+    return replace(capture, shots=tuple(shots))
 
 
 def _places(keys: list[str]) -> Iterator[Place]:
@@ -235,4 +246,5 @@ def _needed(place: Place, capture: Capture) -> list[str]:
         for key in place.keys
         if key == place.mark or (beside != "." and key.startswith(f"{beside}/") and not is_image(key))
     ]
-    return [*about, *(shot.path for shot in capture.shots)]
+    masks = [shot.mask.path for shot in capture.shots if shot.mask]
+    return [*about, *(shot.path for shot in capture.shots), *masks]
