@@ -11,8 +11,8 @@ PICTURE_ENDINGS = (
 """Pictures that every pipeline reads."""
 UNREAD_PICTURES = (
     ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf", ".rw2", ".orf", ".pef", ".srw", ".raw", ".3fr", ".iiq",
-    ".exr", ".hdr", ".jxl", ".jp2", ".j2k", ".jpf", ".psd", ".svg", ".ico", ".tga", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm",
-    ".ktx", ".dds", ".insp", ".gif", ".jfif", ".jpe", ".mpo", ".apng", ".xcf", ".eps",
+    ".exr", ".hdr", ".jxl", ".jp2", ".j2k", ".jpf", ".psd", ".svg", ".ico", ".tga", ".pbm", ".pgm", ".ppm", ".pnm",
+    ".pfm", ".ktx", ".dds", ".insp", ".gif", ".jfif", ".jpe", ".mpo", ".apng", ".xcf", ".eps",
 )  # fmt: skip
 """Pictures that no pipeline reads, unless it says otherwise."""
 VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".3gp", ".mpg", ".mpeg", ".insv")

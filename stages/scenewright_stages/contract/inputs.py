@@ -28,6 +28,9 @@ class Listed:
         overrides: parameters that the entry sets, as in a manifest; the pipeline lists which are allowed.
         provided: stage outputs that come with the input, as keys or URIs by stage and output.
         rejected: reason and message if it cannot be a sample.
+        notes: what the user should know of the sample's input, such as what was found and not used.
+        accounted: keys that the sample uses or that its notes name, besides `files`; None if the lister does not
+            account for what it meets.
     """
 
     id: str
@@ -36,6 +39,8 @@ class Listed:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     provided: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    accounted: frozenset[str] | None = None
 
 
 class InputView(Protocol):

@@ -58,6 +58,11 @@ def run_inputs(run: str) -> str:
     return f"{ROOT}/runs/{run}/inputs.json"
 
 
+def input_notes(run: str) -> str:
+    """Notes on files of the input that belong to no sample, as the index step of a run found them."""
+    return f"{ROOT}/runs/{run}/notes.json"
+
+
 def report(run: str, step: str) -> str:
     """Report of the index, of a stage or of publish."""
     return f"{ROOT}/runs/{run}/{step}.report.json"

@@ -23,11 +23,11 @@ from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 from scenewright_stages.vision.geometry.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.geometry.warping import warp_reference
-from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.vision.places.captures.bare import AUXILIARY
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
-from scenewright_stages.vision.places.captures.finding import photograph_name, read_capture
+from scenewright_stages.vision.places.captures.finding import is_photograph, path_of, photograph_name, read_capture
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
 
 _SURFACE = 0.3
@@ -83,11 +83,15 @@ def _described(
     sample: Sample, inputs: StageInputs[Any], estimated: bool, time: str
 ) -> tuple[str, str, dict[str, Path]]:
     """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
-    paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
-        pictures = {f"images/{photograph_name(role)}": path for role, path in paths.items() if is_image(role)}
+        pictures = {
+            f"images/{photograph_name(role)}" if is_photograph(role) else path_of(role): inputs.path(INPUT, role)
+            for role in sample.files
+            if is_photograph(role) or role.startswith(AUXILIARY)
+        }
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
         return "sparse/0/images.txt", "", pictures | model
+    paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}
     if not sample.attributes["mark"]:
         raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths

@@ -51,6 +51,20 @@ def taking_part(samples: Iterable[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.rejected is None]
 
 
+def notes_of(samples: Iterable[Sample]) -> list[str]:
+    """The notes on the input of indexed samples, each with its sample."""
+    return [f"{sample.id}: {note}" for sample in samples for note in sample.notes]
+
+
+def read_input_notes(store: Store, run: str) -> list[str]:
+    """Notes on files of the input that belong to no sample, as the index step of a run found them."""
+    try:
+        found: list[str] = json.loads(store.get_bytes(layout.input_notes(run)))
+    except ObjectMissing:
+        return []
+    return found
+
+
 def read_run_inputs(store: Store, run: str) -> dict[str, str]:
     """Hashes of the named inputs as the index step of a run found them."""
     try:

@@ -21,6 +21,7 @@ from scenewright_stages.contract.reports import StageCounts
 from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import WHOLE, Chain, Population
+from scenewright_stages.worker.evidence import notes_of
 from scenewright_stages.worker.states import PROVIDED, SampleState, States, ancestor
 
 End = Literal["done", "failed", "skipped", "missing", "awaiting", "rejected"]
@@ -168,8 +169,8 @@ def dropped_table(ends: Iterable[SampleEnd]) -> bytes:
     return text.getvalue().encode()
 
 
-def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States) -> bytes:
-    """``summary.json``: counts, keys, backends, reasons of failures, and all warnings."""
+def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States, notes: Sequence[str] = ()) -> bytes:
+    """``summary.json``: counts, keys, backends, reasons of failures, and all warnings; `notes` are on the input."""
     ended = Counter(end.state for end in ends)
     stages = {
         stage.name: {
@@ -190,7 +191,7 @@ def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States) 
         "reasons": dict(sorted(Counter(end.reason for end in ends if end.reason).items())),
         "leftOut": left_out(ends),
         "backends": _backends(ends),
-        "warnings": warnings_of(ends),
+        "warnings": warnings_of(ends, notes),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -206,8 +207,13 @@ def left_out(ends: Iterable[SampleEnd]) -> dict[str, int]:
     return dict(sorted(Counter(reason for _, reason in found).items()))
 
 
-def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
-    """Counts of samples left out by rules, then all warnings of current records, each with its sample."""
+def warnings_of(ends: Sequence[SampleEnd], notes: Sequence[str] = ()) -> list[str]:
+    """Counts of samples left out by rules, notes on the input, then all warnings of current records with their sample.
+
+    Args:
+        ends: of all units.
+        notes: on files of the input that belong to no sample.
+    """
     samples = len({end.sample.root.id for end in ends if end.states})
     rejected = [f"{count} of {samples} samples rejected: {reason}" for reason, count in left_out(ends).items()]
     found = (
@@ -217,7 +223,8 @@ def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
         if record.state == "done"
         for warning in record.warnings
     )
-    return [*rejected, *dict.fromkeys(found)]
+    own = notes_of({end.sample.root.id: end.sample.root for end in ends}.values())
+    return [*rejected, *own, *notes, *dict.fromkeys(found)]
 
 
 def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from scenewright_stages.store import ObjectMissing, Store, hash_bytes
 from scenewright_stages.worker.evidence import (
     read_evidence,
     read_index,
+    read_input_notes,
     read_run_inputs,
     record_files,
     taking_part,
@@ -48,13 +49,14 @@ WRITERS = 8
 
 @dataclass(frozen=True)
 class Found:
-    """Input of publish: states and ends of samples, records, files, and the last publication's files by path."""
+    """Input of publish: states and ends of samples, records, files, the last publication's files by path, and notes."""
 
     states: States
     ends: Sequence[SampleEnd]
     histories: Histories
     sizes: Mapping[str, int]
     previous: Mapping[str, Mapping[str, Any]]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def _find(session: Session) -> Found:
     evidence = read_evidence(chain, population, output, inputs)
     states = judge(chain, population, evidence, selected=chain.selected)
     ends = sample_ends(chain, samples, population, states)
-    return Found(states, ends, evidence.histories, evidence.sizes or {}, _previous_files(output))
+    notes = read_input_notes(output, session.task.run)
+    return Found(states, ends, evidence.histories, evidence.sizes or {}, _previous_files(output), notes)
 
 
 def _publish(session: Session, found: Found, scratch: Path) -> Publication:
@@ -123,7 +126,7 @@ def _write_manifests(session: Session, found: Found) -> dict[str, dict[str, Any]
     contents = {
         MANIFEST: manifest_lines(session.chain, found.ends),
         DROPPED: dropped_table(found.ends),
-        SUMMARY: summary(session.chain, session.task.name, found.ends, found.states),
+        SUMMARY: summary(session.chain, session.task.name, found.ends, found.states, found.notes),
     }
     for path, content in contents.items():
         session.output.put_bytes(path, content)
@@ -190,7 +193,7 @@ def _report(session: Session, found: Found, publication: Publication) -> Report:
         rejected=sum(end.state == "rejected" and not end.left_out for end in ends),
         stages={stage.name: stage_counts(stage, found.states) for stage in session.chain.stages},
         failures=_failures(ends),
-        warnings=[*warnings_of(ends), *publication.warnings],
+        warnings=[*warnings_of(ends, found.notes), *publication.warnings],
         outputs={
             **{name: output.uri_of(path) for name, path in places.items()},
             "records": output.uri_of(layout.ROOT),

@@ -6,18 +6,28 @@ name at the end, so a file that no reader knows is still named. The listing turn
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES, VIDEO_ENDINGS
-from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.contract.notes import found_and_not_used, needs_no_note, reason_for
+from scenewright_stages.vision.places.captures.capture import CaptureError, Read
+from scenewright_stages.vision.places.captures.masks import is_mask
 
-NAMED = 4
-"""Names that a note gives for each reason; the rest are counted."""
-_TEXTS = (".md", ".txt", ".pdf", ".html", ".rst")
-_LICENCES = ("license", "licence", "readme", "copying", "notice")
+_GEOMETRIC = re.compile(
+    r"distort|fisheye|lens|rolling|scale|transform|rotat|transl|offset|skew|shift|ortho|project|equirect|panoram|pose"
+    r"|matri|c2w|w2c|intrins|extrins|focal|^fl_|^[kps]\d|tau|principal|convention|coord|ax[ie]s|mitsuba|mirror|flip"
+    r"|handed|units?$|aspect|camera_(type|angle|model)",
+    re.IGNORECASE,
+)
+"""Names of keys that may change what a photograph shows of the scene."""
+
+
+_SMALLER = re.compile(r"images_(\d+|small|half|quarter)")
 
 
 @dataclass
@@ -36,51 +46,37 @@ class Account:
         """Files that the capture needs."""
         self.used.update(names)
 
-    def leave(self, names: Iterable[str], reason: str) -> None:
-        """Files or keys that are not used; a reason given earlier stays."""
+    def leave(self, names: Iterable[str], reason: str | Mapping[str, str]) -> None:
+        """Files or keys that are not used, for one reason or each for its own; a reason given earlier stays."""
         for name in names:
-            self.left.setdefault(name, reason)
+            self.left.setdefault(name, reason if isinstance(reason, str) else reason[name])
 
-    def finish(self, keys: Iterable[str]) -> None:
-        """Classifies by their names all files that were neither used nor left."""
+    def finish(self, keys: Iterable[str], otherwise: str) -> None:
+        """Classifies by their names all files that were neither used nor left.
+
+        Args:
+            keys: of all files.
+            otherwise: the reason for photographs.
+        """
         for key in keys:
-            if key not in self.used and key not in self.left:
-                self.left[key] = reason_for(key)
+            if key not in self.used and key not in self.left and not needs_no_note(key):
+                self.left[key] = _special(key) or reason_for(key, otherwise)
 
     def note(self) -> str:
         """One sentence on everything that was left; empty if everything was used."""
         return found_and_not_used(self.left)
 
 
-def found_and_not_used(left: Mapping[str, str]) -> str:
-    """One sentence that names what was left, by reason; empty if nothing was."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in left.items():
-        by_reason.setdefault(reason, []).append(name)
-    parts = [f"{_names(names)} ({reason})" for reason, names in by_reason.items()]
-    return f"found and not used: {'; '.join(parts)}" if parts else ""
-
-
-def reason_for(key: str) -> str:
-    """Why a file is not used that no reader knows."""
-    path = PurePosixPath(key)
-    name = path.name.lower()
-    if any(part.startswith(".") for part in path.parts):
-        return "hidden"
-    if name.startswith(_LICENCES) or name.endswith(_TEXTS):
-        return "text for people"
-    if name.endswith(VIDEO_ENDINGS):
-        return "a video is a capture of its own: name it as the input"
-    if name.endswith(UNREAD_PICTURES):
-        return f"pictures of this format are not read: convert them to one of {' '.join(PICTURE_ENDINGS)}"
-    if name.endswith(PICTURE_ENDINGS):
-        return "no pose names it"
-    return "of no kind that a capture is read from"
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+def _special(key: str) -> str:
+    """The reason for files that a capture may hold and that are used in other circumstances; empty for others."""
+    parts = PurePosixPath(key).parts
+    if _SMALLER.fullmatch(parts[0]) and len(parts) > 1:
+        return "smaller copies of the photographs"
+    if is_mask(key):
+        return "masks without a photograph of the same name"
+    if len(parts) > 1 and parts[0].lower().startswith("depth"):
+        return "depth maps are read where transforms.json names them, as depth_file_path"
+    return ""
 
 
 class Keys:
@@ -93,7 +89,7 @@ class Keys:
 
     def __init__(self, data: Any, where: str) -> None:
         if not isinstance(data, dict):
-            raise CaptureError("Damaged", f"{where} is {_shown(data)}; expected an object with keys")
+            raise CaptureError("Damaged", f"{where} is {shown(data)}; expected an object with keys")
         self.data: dict[str, Any] = data
         self.where = where
         self.asked: set[str] = set()
@@ -119,7 +115,7 @@ class Keys:
     def number(self, name: str, default: float) -> float:
         """A finite number. Raises CaptureError for another type."""
         value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise self.refused(name, "a finite number")
         return float(value)
 
@@ -146,7 +142,7 @@ class Keys:
 
     def refused(self, name: str, expected: str) -> CaptureError:
         """The error for a key of the wrong type."""
-        return CaptureError("Damaged", f"{self.where}: {name} is {_shown(self.data.get(name))}; expected {expected}")
+        return CaptureError("Damaged", f"{self.where}: {name} is {shown(self.data.get(name))}; expected {expected}")
 
     def _value(self, name: str, default: Any) -> Any:
         self.asked.add(name)
@@ -154,7 +150,8 @@ class Keys:
         return default if value is None else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message, cut to a length that can be read."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -166,3 +163,43 @@ def named_once(names: Collection[str], what: str) -> None:
         if name in seen:
             raise CaptureError("Damaged", f"{what} names {name} twice: keep one of them")
         seen.add(name)
+
+
+def refuse_geometric(keys: Keys, known: Collection[str] = ()) -> None:
+    """Refuses keys that nobody asked for and that may change what the photographs show of the scene.
+
+    Args:
+        keys: of one mapping, after it was read.
+        known: keys that are known to be harmless.
+
+    Raises:
+        CaptureError: there is one; reason ``UnknownKey``.
+    """
+    for name in keys.unasked():
+        value = keys.data[name]
+        if _GEOMETRIC.search(name) and name not in known and not _neutral(value):
+            raise CaptureError(
+                "UnknownKey",
+                f"{keys.where}: {name} is {shown(value)}: this key is not known and may change the geometry; remove it "
+                "if it does not, or undistort the photographs and export again",
+            )
+
+
+def _neutral(value: Any) -> bool:
+    """Whether a value changes nothing, whatever its key means."""
+    if value is None or value is False or value in ("", []):
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
+def read_json(path: str, read: Read) -> dict[str, Any]:
+    """The object in a JSON file. Raises CaptureError if it is damaged or no object."""
+    try:
+        data = json.loads(read(path))
+    except KeyError as problem:
+        raise CaptureError("Missing", f"{path} is not there") from problem
+    except (ValueError, RecursionError) as problem:
+        raise CaptureError("Damaged", f"{path} is invalid JSON: {problem}") from problem
+    if not isinstance(data, dict):
+        raise CaptureError("Damaged", f"{path} is {shown(data)}; expected an object with keys")
+    return data

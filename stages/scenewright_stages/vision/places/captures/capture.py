@@ -100,6 +100,8 @@ class Shot:
         lens: its calibration.
         camera_from_world: (4, 4) float64, OpenCV axes.
         mask: the file that says which of its pixels are valid; None without one. An alpha channel counts besides.
+        held_out: whether the capture's own split holds it out of training.
+        depth: path of its depth map below the capture's folder; empty without one.
     """
 
     path: str
@@ -108,6 +110,8 @@ class Shot:
     lens: Lens
     camera_from_world: NDArray[np.float64]
     mask: MaskFile | None = None
+    held_out: bool = False
+    depth: str = ""
 
     def __post_init__(self) -> None:
         try:

@@ -7,9 +7,7 @@ not be passed over, because the scene would be wrong without a word.
 from __future__ import annotations
 
 import io
-import json
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,7 +20,7 @@ from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.vision.geometry.cameras import invert_rigid, world_from_camera_opencv
 from scenewright_stages.vision.geometry.point_files import PlyError, parse_points
 from scenewright_stages.vision.imaging.images.opening import open_header
-from scenewright_stages.vision.places.captures.accounting import Keys
+from scenewright_stages.vision.places.captures.accounting import Keys, read_json, refuse_geometric, shown
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, lens_of, rigid_pose
 from scenewright_stages.vision.places.captures.colmap import model_file, read_model_points, read_poses
 from scenewright_stages.vision.places.captures.masks import MaskFile
@@ -44,8 +42,6 @@ _NOT_NEEDED = {
     "aabb_scale": "the scene's size follows from its cameras",
     "scale": "the unit follows from the cameras",
     "offset": "the origin follows from the cameras",
-    "applied_transform": "poses and points are used as they are, in one frame",
-    "applied_scale": "poses and points are used as they are, in one frame",
     "orientation_override": "poses are used as they are",
     "auto_scale_poses_override": "poses are used as they are",
     "render_aabb": "it cuts Instant-NGP's view only",
@@ -61,15 +57,6 @@ _NOT_NEEDED = {
     "time": "the scene is taken to stand still",
 }
 """Why a key is not needed. None of them changes what the photographs show."""
-_GEOMETRIC = re.compile(
-    r"distort|fisheye|lens|shutter|scale|transform|rotat|transl|offset|skew|shift|ortho|project|equirect|panoram|pose"
-    r"|matri|c2w|w2c|intrins|extrins|focal|^fl_|^[kps]\d|tau|principal|convention|coord|ax[ie]s|mitsuba|mirror|flip"
-    r"|handed|unit|camera|aspect",
-    re.IGNORECASE,
-)
-"""Names of keys that may change what a photograph shows of the scene."""
-_HARMLESS = {"camera_make", "camera_maker", "camera_id", "camera_name", "camera_label", "camera"}
-"""Keys that look geometric and only name a camera."""
 
 
 @dataclass
@@ -100,10 +87,10 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
     """
     reading = _Reading(keys, read)
     if path == TRANSFORMS:
-        top = Keys(_json(path, read), path)
+        top = Keys(read_json(path, read), path)
         shots = _split(top, _shots(top, reading), reading)
     else:
-        top = Keys(_json(path, read), path)
+        top = Keys(read_json(path, read), path)
         shots = [replace(shot, held_out=path == SPLITS["test"]) for shot in _shots(top, reading)]
         shots += _held_out_of(path, reading)
     shots = _once(shots, path, reading)
@@ -113,7 +100,9 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
     if len(points) and any(shot.depth for shot in shots):
         reading.leave((shot.depth for shot in shots if shot.depth), "start points come from the point file")
         shots = [replace(shot, depth="") for shot in shots]
-    top.take(*_DEPTH_UNITS)
+    # The poses and points of the file have gone through it already.
+    _applied(top)
+    top.take(*_DEPTH_UNITS, "applied_transform", "applied_scale")
     _account(top, "", reading)
     reading.used += [shot.depth for shot in shots if shot.depth]
     return Capture(
@@ -133,7 +122,7 @@ def _held_out_of(path: str, reading: _Reading) -> list[Shot]:
     held = next((name for name in (SPLITS["test"], SPLITS["val"]) if name in others), None)
     shots: list[Shot] = []
     for name in others:
-        top = Keys(_json(name, reading.read), name)
+        top = Keys(read_json(name, reading.read), name)
         if name == held:
             shots = [replace(shot, held_out=True) for shot in _shots(top, reading)]
             _account(top, "", reading)
@@ -310,17 +299,12 @@ def _applied(top: Keys) -> NDArray[np.float64]:
 
 def _account(keys: Keys, prefix: str, reading: _Reading) -> None:
     """Leaves the keys that were not asked for. Raises CaptureError for one that may change the geometry."""
+    refuse_geometric(keys, _NOT_NEEDED)
     for name in keys.unasked():
         value = keys.data[name]
         if name in _NOT_NEEDED:
             _check_uniform(keys, name, value)
             reading.leave([f"{prefix}{name}"], _NOT_NEEDED[name])
-        elif _GEOMETRIC.search(name) and name not in _HARMLESS and not _neutral(value):
-            raise CaptureError(
-                "UnknownKey",
-                f"{keys.where}: {name} is {_shown(value)}: this key is not known and may change the geometry; remove "
-                "it if it does not, or undistort and export again",
-            )
         else:
             reading.leave([f"{prefix}{name}"], "not a known key")
 
@@ -328,27 +312,7 @@ def _account(keys: Keys, prefix: str, reading: _Reading) -> None:
 def _check_uniform(keys: Keys, name: str, value: Any) -> None:
     """Refuses a scale with a number of its own for each axis."""
     if "scale" in name and isinstance(value, list) and len({str(each) for each in value}) > 1:
-        raise CaptureError("UnknownKey", f"{keys.where}: {name} is {_shown(value)}: a scale must be one number")
-
-
-def _neutral(value: Any) -> bool:
-    """Whether a value changes nothing, whatever its key means."""
-    if value is None or value == "" or value == [] or value is False:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _json(path: str, read: Read) -> Mapping[str, Any]:
-    try:
-        data = json.loads(read(path))
-    except (ValueError, RecursionError) as problem:
-        raise CaptureError("Damaged", f"{path} is invalid JSON: {problem}") from problem
-    return data  # type: ignore[no-any-return]
+        raise CaptureError("UnknownKey", f"{keys.where}: {name} is {shown(value)}: a scale must be one number")
 
 
 def _picture(named: str, keys: Collection[str]) -> str | None:
