@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS, VIDEO_ENDINGS
 from scenewright_stages.contract.inputs import InputKind, InputView, Listed
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.params import Params
@@ -46,9 +47,15 @@ def list_photographs(view: InputView) -> Iterable[Listed] | None:
     return found
 
 
-CAPTURES = InputKind(lister=list_captures)
+CAPTURES = InputKind(
+    described="a capture is a folder with images/ and sparse/0/, transforms.json or cameras.json", lister=list_captures
+)
 """Folders with photographs and their poses."""
-PHOTOGRAPHS = InputKind(lister=list_photographs)
+PHOTOGRAPHS = InputKind(
+    described="a capture is a folder of photographs "
+    f"({' '.join(PICTURE_ENDINGS)}) or a video ({' '.join(VIDEO_ENDINGS)})",
+    lister=list_photographs,
+)
 """Folders with photographs, with or without poses."""
 POSES = "poses"
 """Name of the stage that estimates poses."""

@@ -77,12 +77,14 @@ class InputKind:
             Facts without a declared type are kept as they are.
         read_entry: hook for the rest of a data set's entry: takes the sample, the entry and all keys, and returns the
             sample with added files, attributes and overrides.
+        described: what a sample is, for the error that there is none; empty to name the suffixes.
         lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
     suffixes: tuple[str, ...] = ()
     sidecars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: bool = False
+    described: str = ""
     entry: type[Params] | None = None
     read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

@@ -99,7 +99,8 @@ def _splats(files: _Files, photographs: PosedPhotographs | None, params: Reconst
     if (LAST_STAGE, "ply") not in files or photographs is None:
         return None
     cameras = photographs.cameras
-    train = roles_of(len(cameras), params.held_out_every, params.deciding_every).train
+    every = params.held_out_every, params.deciding_every
+    train = roles_of(len(cameras), *every, photographs.held_out).train
     path = along([cameras[number] for number in train], params.render.frames)
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)

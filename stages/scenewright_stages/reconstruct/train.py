@@ -49,7 +49,7 @@ def scene_settings(params: TrainingParams) -> TrainingSettings:
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:
     """The photographs' roles. Raises SampleError if a required role gets no photograph."""
     count = len(photographs.photographs)
-    roles = roles_of(count, params.held_out_every, params.deciding_every)
+    roles = roles_of(count, params.held_out_every, params.deciding_every, photographs.held_out)
     undecided = params.deciding_every and not roles.gate
     if len(roles.train) < MINIMUM_TRAINING_VIEWS or undecided or not roles.held_out:
         raise SampleError(

@@ -26,6 +26,7 @@ from scenewright_stages.vision.geometry.warping import warp_reference
 from scenewright_stages.vision.places.captures.bare import AUXILIARY
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.places.captures.depth_points import with_depth_points
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
 from scenewright_stages.vision.places.captures.finding import is_photograph, path_of, photograph_name, read_capture
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
@@ -48,12 +49,14 @@ class CaptureStage(Stage[Any]):
         mark, moment, paths = _described(sample, inputs, POSES in stage.upstream(), time)
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
+            capture = with_depth_points(capture, lambda key: paths[key])
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
         gains = exposure_gains(found)
         span = exposure_span(gains)
-        notes = list(capture.notes)
+        # The index has shown the notes of the capture itself.
+        notes: list[str] = []
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
 from scenewright_stages.contract.task import Task, TaskInput
@@ -160,11 +161,16 @@ def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Li
         files = [replace(each, id=lone) for each in files if each.files[SOURCE] == view.single]
     ignored = () if view.single else ignored_files(keys, files)
     if not files:
-        seen = f"{len(ignored)} other files are there" if ignored else "it is of another kind"
-        raise ConfigurationError(
-            INPUT_FIELD, task_input.uri, f"no sample found ({seen}); samples end in {' '.join(kind.suffixes)}"
-        )
+        seen = _seen(ignored) if ignored else "it is of another kind"
+        wanted = kind.described or f"samples end in {' '.join(kind.suffixes)}"
+        raise ConfigurationError(INPUT_FIELD, task_input.uri, f"no sample found ({seen}); {wanted}")
     return select_positions(files, select.indices, select.limit), ignored
+
+
+def _seen(ignored: Sequence[str]) -> str:
+    """What is there instead of samples, with the first names."""
+    named = ", ".join(ignored[:NAMED]) + (", ..." if len(ignored) > NAMED else "")
+    return f"{count} other files are there: {named}" if (count := len(ignored)) > 1 else f"{named} is there"
 
 
 def _some(listed: list[Listed], uri: str) -> list[Listed]:

@@ -85,6 +85,11 @@ class Keys:
     Args:
         data: the parsed mapping.
         where: names it in errors, such as ``transforms.json frame 3``.
+
+    Attributes:
+        data: the mapping.
+        asked: keys that somebody asked for.
+        nulls: keys whose value is null, which counts as missing.
     """
 
     def __init__(self, data: Any, where: str) -> None:
@@ -93,6 +98,7 @@ class Keys:
         self.data: dict[str, Any] = data
         self.where = where
         self.asked: set[str] = set()
+        self.nulls = [name for name, value in data.items() if value is None]
 
     def __contains__(self, name: str) -> bool:
         return self.data.get(name) is not None

@@ -54,7 +54,9 @@ def read_rig(path: str, moment: str, keys: Collection[str], read: Read) -> Captu
             lens, pose = rig[parts[1]]
             shots.append(Shot(key, moment, ids[parts[1]], lens, pose))
     taken = {str(PurePosixPath(shot.path).parts[1]) for shot in shots}
-    left |= {f"{path}: camera {name}": f"it has no photograph {moment}" for name in rig if name not in taken}
+    left |= {
+        f"{path}: camera {name}": f"images/{name}/ has no photograph {moment}" for name in rig if name not in taken
+    }
     return Capture(tuple(shots), cameras=ids, left=left)
 
 
@@ -85,6 +87,7 @@ def _rig(data: Mapping[str, Any], path: str, left: dict[str, str]) -> _Rig:
         pose = rigid_pose(_numbers(camera, "camera_from_world"), f"{camera.where}: camera_from_world")
         found[name] = _lens(matrix, distortion, size, camera.where), pose
         refuse_geometric(camera)
+        left |= {f"{path}: {key}": "null counts as missing" for key in camera.nulls}
         left |= {f"{path}: {key}": "not a known key" for key in camera.unasked()}
     return found
 

@@ -6,6 +6,7 @@ empty lines would otherwise lose every second photograph.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -92,6 +93,7 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str]) ->
     lenses = _lenses(folder, binary, read)
     poses = read_poses(folder, binary, read)
     points, colours = read_model_points(folder, binary, read)
+    notes = _doubts(folder, binary, read, len(points))
     where = model_file(folder, "images", binary)
     if not poses:
         raise CaptureError("TooFewViews", f"{where} names no photograph")
@@ -107,7 +109,7 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str]) ->
             raise CaptureError("Damaged", f"{where}: {name}: its camera {camera} is not in the model")
         path = f"{images}{name}"
         shots.append(Shot(path, PurePosixPath(name).stem, ids[names[name]], lenses[camera], pose))
-    return Capture(tuple(shots), points, colours, ids)
+    return Capture(tuple(shots), points, colours, ids, notes=tuple(notes))
 
 
 def read_poses(folder: str, binary: bool, read: Read) -> list[tuple[str, int, NDArray[np.float64]]]:
@@ -118,7 +120,12 @@ def read_poses(folder: str, binary: bool, read: Read) -> list[tuple[str, int, ND
     """
     name = model_file(folder, "images", binary)
     data = _content(name, read)
-    return list(_binary_images(data, name) if binary else _text_images(_text(data, name), name))
+    if binary:
+        return list(_binary_images(data, name))
+    text = _text(data, name)
+    found = list(_text_images(text, name))
+    _check_count(text, name, len(found))
+    return found
 
 
 def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -133,6 +140,8 @@ def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np
     except KeyError:
         return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
     rows = sorted(_binary_points(data, name) if binary else _text_points(_text(data, name), name))
+    if not binary:
+        _check_count(_text(data, name), name, len(rows))
     usable = [row for row in rows if np.isfinite(row[1]).all()]
     positions = np.array([row[1] for row in usable], np.float64).reshape(-1, 3)
     return positions, np.array([row[2] for row in usable], np.uint8).reshape(-1, 3)
@@ -151,7 +160,8 @@ def image_folder(names: Collection[str], keys: Collection[str]) -> str:
 def _missing(where: str, images: str, missing: list[str], count: int) -> str:
     named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     if len(missing) == count:
-        return f"{where}: none of its {count} photographs is there ({named}): put them into images/ beside the model"
+        remedy = "name the folder that holds both the model and images/"
+        return f"{where}: none of its {count} photographs is there ({named}): {remedy}"
     return f"{where}: {len(missing)} of {count} photographs are not in {images or 'the folder'}: {named}"
 
 
@@ -167,6 +177,30 @@ def _text(data: bytes, name: str) -> str:
         return data.decode()
     except UnicodeDecodeError as problem:
         raise CaptureError("Damaged", f"{name} is not text in UTF-8, from byte {problem.start} on") from problem
+
+
+def _doubts(folder: str, binary: bool, read: Read, points: int) -> list[str]:
+    """What a user should know of the model's files: missing points, and texts that may have been cut."""
+    notes = []
+    if not points:
+        notes.append(f"{model_file(folder, 'points3D', binary)} is not there or empty: start points are random")
+    for name in MODEL_FILES if not binary else ():
+        try:
+            content = read(model_file(folder, name, binary))
+        except KeyError:
+            continue
+        if content and not content.endswith(b"\n"):
+            notes.append(f"{model_file(folder, name, binary)} ends within a line: it may have been cut")
+    return notes
+
+
+def _check_count(text: str, file: str, found: int) -> None:
+    """Refuses a text model whose comment announces another number of entries than it holds."""
+    announced = re.search(r"^# Number of (?:cameras|images|points): (\d+)", text, re.MULTILINE)
+    if announced and int(announced[1]) != found:
+        raise CaptureError(
+            "Damaged", f"{file} announces {announced[1]} entries and holds {found}: it was cut; export it again"
+        )
 
 
 def _camera_names(by_image: Mapping[str, str]) -> dict[str, str]:
@@ -215,6 +249,7 @@ def _text_lenses(text: str, file: str) -> dict[int, Lens]:
         except ValueError as problem:
             raise _bad_line(where, line, "camera id, model, width, height and parameters") from problem
         found[row[0]] = _lens(f"{where}: camera {identity}", *row[1:])
+    _check_count(text, file, len(found))
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from scenewright_stages.contract.inputs import InputView, Listed
+from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.vision.places.captures.accounting import Account
 from scenewright_stages.vision.places.captures.bare import AUXILIARY, list_bare, sample_names
 from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig
@@ -92,7 +93,12 @@ def _read_unmasked(mark: str, moment: str, keys: Collection[str], read: Read) ->
 def _masked(capture: Capture, keys: Collection[str]) -> Capture:
     """The capture with the masks that lie beside photographs for which no key names one."""
     shots = [replace(shot, mask=shot.mask or mask_beside(shot.path, keys)) for shot in capture.shots]
-    return replace(capture, shots=tuple(shots))
+    bare = [shot.path for shot in shots if shot.mask is None]
+    notes = capture.notes
+    if 0 < len(bare) < len(shots):
+        named = ", ".join(bare[:NAMED]) + (", ..." if len(bare) > NAMED else "")
+        notes = (*notes, f"{len(bare)} of {len(shots)} photographs have no mask, and all their pixels count: {named}")
+    return replace(capture, shots=tuple(shots), notes=notes)
 
 
 def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Iterator[Listed]:
@@ -116,6 +122,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             rejected = capture.reason, str(capture)
             yield Listed(identity, attributes=facts, rejected=rejected, notes=notes, accounted=everything)
             continue
+        notes = (*notes, *capture.notes)
         beside = times[number - 1 if number else 1] if neighbours and len(times) > 1 else ""
         other, needed = captures[beside] if beside else None, _needed(place, mark, capture)
         found = {
@@ -237,11 +244,11 @@ def _account(place: Place, mark: str, captures: Sequence[Capture], account: Acco
         account.leave(capture.left, capture.left)
     if _is_model(mark):
         account.use(*_model_files(place, mark))
-    account.leave(place.others, f"{mark} describes the capture")
     for other in place.others:
-        if _is_model(other):
-            account.leave(_model_files(place, other), f"{mark} describes the capture")
-    account.finish(place.keys, f"photographs without a pose in {mark}")
+        files = _model_files(place, other) if _is_model(other) else [other]
+        account.leave((key for key in files if key not in account.used), f"{mark} describes the capture")
+    if captures:
+        account.finish(place.keys, f"photographs without a pose in {mark}")
 
 
 def _unknown_beside(role: str, mark: str) -> bool:

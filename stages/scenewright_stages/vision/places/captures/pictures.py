@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.images.integrity import damage_of
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Lens, Shot
 from scenewright_stages.vision.types import Uint8Array
 
@@ -31,12 +32,14 @@ class Photograph:
         number: of the physical camera.
         camera: pinhole, with the image's size.
         srgb: (H, W, 3) uint8.
+        held_out: whether the capture's own split holds it out of training.
     """
 
     name: str
     number: int
     camera: Camera
     srgb: Uint8Array
+    held_out: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,11 @@ class PosedPhotographs:
     points: NDArray[np.float64]
     colours: Uint8Array
     gains: NDArray[np.float64] | None = None
+
+    @property
+    def held_out(self) -> list[bool]:
+        """Which photographs the capture's own split holds out; all False without a split."""
+        return [each.held_out for each in self.photographs]
 
     @property
     def cameras(self) -> list[Camera]:
@@ -73,6 +81,8 @@ class PosedPhotographs:
             arrays[f"srgb_{number}"] = each.srgb
         if self.gains is not None:
             arrays["gains"] = self.gains
+        if any(self.held_out):
+            arrays["held_out"] = np.array(self.held_out)
         save_arrays(path, arrays)
 
     @classmethod
@@ -80,12 +90,14 @@ class PosedPhotographs:
         """The inverse of :meth:`save`."""
         with np.load(path, allow_pickle=False) as arrays:
             photographs = []
+            held_out = arrays.get("held_out", np.zeros(len(arrays["names"]), bool))
             for number, name in enumerate(arrays["names"]):
                 srgb = arrays[f"srgb_{number}"]
                 camera = Camera(
                     arrays["intrinsics"][number], srgb.shape[1], srgb.shape[0], arrays["camera_from_world"][number]
                 )
-                photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb))
+                held = bool(held_out[number])
+                photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb, held))
             gains = arrays.get("gains")
             return cls(tuple(photographs), arrays["points"], arrays["colours"], gains)
 
@@ -105,6 +117,8 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
 
 def _load(shot: Shot, path: Path, longest_side: int) -> Photograph:
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{shot.path} is damaged: {damage}; copy or export it again")
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise CaptureError("Unreadable", f"{shot.path} cannot be read as a photograph")
@@ -116,7 +130,7 @@ def _load(shot: Shot, path: Path, longest_side: int) -> Photograph:
     if scale < 1:
         size = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
         srgb, camera = np.asarray(cv2.resize(srgb, size, interpolation=cv2.INTER_AREA), np.uint8), camera.scaled(*size)
-    return Photograph(shot.name, shot.camera, camera, srgb)
+    return Photograph(shot.name, shot.camera, camera, srgb, shot.held_out)
 
 
 def _fitting(shot: Shot, width: int, height: int) -> Shot:

@@ -108,7 +108,8 @@ def _ranked(marks: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if others and not usual:
         first = others[0]
         # NeRF-synthetic's files belong together; a model is the source of a transforms.json.
-        return (first,), tuple(mark for mark in others[1:] if not {first, mark} <= set(SPLITS.values()))
+        besides = [mark for mark in others[1:] if not {first, mark} <= set(SPLITS.values())]
+        return (first,), (*besides, *models)
     binary = [mark for mark in models if mark.endswith(".bin")]
     texts = [mark for mark in models if not mark.endswith(".bin") and f"{mark[:-4]}.bin" not in binary]
     chosen = sorted([*binary, *texts], key=lambda mark: (len(mark), mark))

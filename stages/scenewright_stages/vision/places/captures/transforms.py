@@ -164,10 +164,12 @@ def _shot(top: Keys, frame: Keys, reading: _Reading) -> Shot:
 def _with_size(top: Keys, frame: Keys, picture: str, reading: _Reading) -> dict[str, Any]:
     """The keys of the lens; the size is that of the photograph where no key says it."""
     found = {**top.data, **{name: value for name, value in frame.data.items() if value is not None}}
-    for name in LENS_KEYS[2:]:
-        holder = frame if name in frame else top
-        if name in holder:
-            holder.number(name, 0.0)
+    for holder in (frame, top):
+        holder.text("camera_model")
+        holder.flag("is_fisheye")
+        for name in LENS_KEYS[2:]:
+            if name in holder and not holder.number(name, 0.0).is_integer() and name in ("w", "h"):
+                raise holder.refused(name, "a whole number of pixels")
     if found.get("w") is None or found.get("h") is None:
         # One size for all that share a lens, so the index reads one header and not hundreds of photographs.
         shared = not any(name in frame for name in LENS_KEYS)
@@ -285,7 +287,7 @@ def _frame_of(top: Keys, shots: list[Shot], poses: list[tuple[str, int, NDArray[
 
 
 def _applied(top: Keys) -> NDArray[np.float64]:
-    given = top.data.get("applied_transform")
+    given, scale = top.data.get("applied_transform"), top.number("applied_scale", 1.0)
     if given is None:
         return np.eye(4)
     try:
@@ -294,12 +296,13 @@ def _applied(top: Keys) -> NDArray[np.float64]:
         raise top.refused("applied_transform", "a 3x4 matrix of numbers") from problem
     if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
         raise top.refused("applied_transform", "a 3x4 matrix of numbers")
-    return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) * top.number("applied_scale", 1.0)
+    return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) * scale
 
 
 def _account(keys: Keys, prefix: str, reading: _Reading) -> None:
     """Leaves the keys that were not asked for. Raises CaptureError for one that may change the geometry."""
     refuse_geometric(keys, _NOT_NEEDED)
+    reading.leave((f"{prefix}{name}" for name in keys.nulls), "null counts as missing")
     for name in keys.unasked():
         value = keys.data[name]
         if name in _NOT_NEEDED:
