@@ -23,7 +23,7 @@ from scenewright_stages.vision.places.captures.capture import (
     Lens,
     Read,
     Shot,
-    lens_of,
+    frame_lens,
     numbered,
     rigid_pose,
 )
@@ -50,7 +50,7 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
         if picture is None:
             raise CaptureError("Missing", f"{where}: the photograph is not there")
         world_from_camera = world_from_camera_opencv(rigid_pose(frame.get("transform_matrix"), where))
-        lens = lens_of({**data, **frame}, where)
+        lens = frame_lens(data, frame, where)
         pose, mask = invert_rigid(world_from_camera), mask_named(frame.get("mask_path"), keys, where)
         shots.append(Shot(picture, PurePosixPath(picture).stem, 0, lens, pose, mask))
     shots.sort(key=lambda shot: shot.path)
@@ -130,12 +130,12 @@ def _hi4d(data: bytes, path: str) -> _Rig:
 def _lens(matrix: NDArray[np.float64], distortion: tuple[float, ...], size: tuple[int, int], where: str) -> Lens:
     if matrix.shape != (3, 3):
         raise CaptureError("Calibration", f"{where}: intrinsics are no 3x3 matrix")
-    if len(distortion) > 4 and any(distortion[4:]):
-        raise CaptureError("CameraModel", f"{where}: more than k1, k2, p1, p2 is not known; undistort before")
-    padded = (*distortion[:4], 0.0, 0.0, 0.0, 0.0)[:4]
-    centre = (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-    width, height = size if min(size) > 0 else (round(2 * matrix[0, 2]), round(2 * matrix[1, 2]))
-    return Lens("OPENCV", int(width), int(height), tuple(float(each) for each in (*centre, *padded)))
+    focal, centre = (float(matrix[0, 0]), float(matrix[1, 1])), (float(matrix[0, 2]), float(matrix[1, 2]))
+    width, height = size if min(size) > 0 else (round(2 * centre[0]), round(2 * centre[1]))
+    try:
+        return Lens.opencv((int(width), int(height)), focal, centre, distortion)
+    except CaptureError as problem:
+        raise CaptureError(problem.reason, f"{where}: {problem}") from problem
 
 
 def _json(path: str, read: Read) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from typing import Any
 from scenewright_stages.contract.inputs import InputView, Listed
 from scenewright_stages.contract.samples import sample_id_from
 from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig, read_transforms
-from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read
+from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read, place_of
 from scenewright_stages.vision.places.captures.colmap import read_colmap
+from scenewright_stages.vision.places.captures.frame import Frame, working_frame
 from scenewright_stages.vision.places.captures.masks import mask_beside
 
 _MARKS = (
@@ -86,7 +87,7 @@ def photograph_name(role: str) -> str:
 
 
 def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
-    """Reads the capture that the file `mark` describes.
+    """Reads the capture that the file `mark` describes, in the frame in which it is worked on (`Capture.frame`).
 
     Args:
         mark: the file by which it was recognised, below the capture's folder.
@@ -97,10 +98,11 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
     Raises:
         CaptureError: it is unusable.
     """
-    return _masked(_read_unmasked(mark, moment, keys, read), keys)
+    capture = _masked(_read_files(mark, moment, keys, read), keys)
+    return capture.in_frame(working_frame([shot.camera_from_world for shot in capture.shots], capture.points))
 
 
-def _read_unmasked(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
+def _read_files(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
     if mark.startswith("sparse/"):
         folder, _, name = mark.rpartition("/")
         return read_colmap(folder, name.endswith(".bin"), read)
@@ -191,7 +193,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             "shots": _shots(capture),
         }
         if isinstance(other, Capture):
-            found |= {"beside": beside, "others": _shots(other)}
+            found |= {"beside": beside, "others": _shots(other, capture.frame)}
             needed = sorted({*needed, *_needed(place, other)})
         yield Listed(identity, files={key: place.folder + key for key in needed}, attributes=found)
 
@@ -204,8 +206,10 @@ def _read(view: InputView, place: Place, moment: str) -> Capture | CaptureError:
         return problem
 
 
-def _shots(capture: Capture) -> list[list[Any]]:
-    return [[shot.name, shot.camera, *shot.place()] for shot in capture.shots]
+def _shots(capture: Capture, frame: Frame | None = None) -> list[list[Any]]:
+    """Name, camera and pose of each shot, in a frame or in the capture's own."""
+    cameras = [(frame or capture.frame).camera_from(shot.pinhole(), capture.frame) for shot in capture.shots]
+    return [[shot.name, shot.camera, *place_of(camera)] for shot, camera in zip(capture.shots, cameras, strict=True)]
 
 
 def _folders(keys: Collection[str]) -> dict[str, list[str]]:
