@@ -83,6 +83,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
             OutputContract("held_out", "{sample}/held_out.png", "image"),
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "train")),
+            OutputContract("frame", "{sample}/frame.json", "json", json_keys=("world_from_scene",), optional=True),
             *((FIXED_VIDEO,) if params.difix.final_pass else ()),
         ),
         parameters=(

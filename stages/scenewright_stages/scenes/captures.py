@@ -101,8 +101,9 @@ def _described(
 
 
 def view_of(photograph: Photograph) -> View:
-    """The photograph as a training view."""
-    return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255)
+    """The photograph as a training view, with its validity mask."""
+    mask = None if photograph.valid is None else torch.from_numpy(photograph.valid)
+    return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255, mask)
 
 
 def views_of(photographs: PosedPhotographs, numbers: Iterable[int]) -> list[View]:
@@ -120,6 +121,7 @@ def start_of(photographs: PosedPhotographs, numbers: Sequence[int], params: Trai
         [each.srgb for each in chosen],
         seed,
         params.start_points,
+        [each.valid for each in chosen],
     )
 
 
@@ -170,14 +172,14 @@ def train_resumably(
 def flawed_view(scene: GaussianScene, camera: Camera, reference: Photograph, renderer: Renderer) -> FlawedView:
     """A render with the conditions that a fixer gets, the same for training pairs and for inference.
 
-    The reference is warped by the scene's own depth and masked where the scene occludes it.
+    The reference is warped by the scene's own depth and masked where the scene occludes it, or where it is not valid.
     """
     srgb, depth, alpha = _drawn(scene, camera, renderer)
     _, reference_depth, reference_alpha = _drawn(scene, reference.camera, renderer)
     hidden = np.where(reference_alpha > _SURFACE, reference_depth, np.inf)
     photograph = (reference.srgb / 255).astype(np.float32)
     surface = np.where(alpha > _SURFACE, depth, 0)
-    warped, valid = warp_reference(surface, camera, photograph, reference.camera, hidden)
+    warped, valid = warp_reference(surface, camera, photograph, reference.camera, hidden, reference.valid)
     return FlawedView(srgb, alpha, warped, valid, photograph)
 
 

@@ -124,9 +124,9 @@ def _hi4d(data: bytes, path: str, left: dict[str, str]) -> _Rig:
 def _lens(matrix: NDArray[np.float64], distortion: tuple[float, ...], size: tuple[int, int], where: str) -> Lens:
     if matrix.shape != (3, 3):
         raise CaptureError("Calibration", f"{where}: intrinsics are no 3x3 matrix")
-    if len(distortion) > 4 and any(distortion[4:]):
-        raise CaptureError("CameraModel", f"{where}: more than k1, k2, p1, p2 is not known; undistort before")
-    padded = (*distortion[:4], 0.0, 0.0, 0.0, 0.0)[:4]
-    centre = (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-    width, height = size if min(size) > 0 else (round(2 * matrix[0, 2]), round(2 * matrix[1, 2]))
-    return Lens("OPENCV", int(width), int(height), tuple(float(each) for each in (*centre, *padded)))
+    focal, centre = (float(matrix[0, 0]), float(matrix[1, 1])), (float(matrix[0, 2]), float(matrix[1, 2]))
+    width, height = size if min(size) > 0 else (round(2 * centre[0]), round(2 * centre[1]))
+    try:
+        return Lens.opencv((int(width), int(height)), focal, centre, distortion)
+    except CaptureError as problem:
+        raise CaptureError(problem.reason, f"{where}: {problem}") from problem

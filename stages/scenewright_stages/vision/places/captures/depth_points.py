@@ -90,7 +90,7 @@ def _undistorted(shot: Shot, pixels: NDArray[np.float64]) -> NDArray[np.float64]
     if not lens.distortion.size:
         focal, centre = np.array(lens.focal), lens.intrinsics[:2, 2]
         return np.asarray((pixels - centre) / focal)
-    undistort = cv2.fisheye.undistortPoints if lens.model == "OPENCV_FISHEYE" else cv2.undistortPoints
+    undistort = cv2.fisheye.undistortPoints if lens.fisheye else cv2.undistortPoints
     return np.asarray(undistort(pixels[:, None], lens.intrinsics, lens.distortion), np.float64)[:, 0]
 
 

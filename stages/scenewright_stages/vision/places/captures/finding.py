@@ -18,8 +18,9 @@ from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.vision.places.captures.accounting import Account
 from scenewright_stages.vision.places.captures.bare import AUXILIARY, list_bare, sample_names
 from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig
-from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, place_of
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES, image_folder, read_colmap, read_poses
+from scenewright_stages.vision.places.captures.frame import Frame, working_frame
 from scenewright_stages.vision.places.captures.masks import mask_beside
 from scenewright_stages.vision.places.captures.recognition import RIGS, Place, capture_places, model_folder
 from scenewright_stages.vision.places.captures.transforms import SPLITS, TRANSFORMS, read_transforms
@@ -68,7 +69,7 @@ def photograph_name(role: str) -> str:
 
 
 def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
-    """Reads the capture that the file `mark` describes.
+    """Reads the capture that the file `mark` describes, in the frame in which it is worked on (`Capture.frame`).
 
     Args:
         mark: the file by which it was recognised, below the capture's folder.
@@ -79,10 +80,11 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
     Raises:
         CaptureError: it is unusable.
     """
-    return _masked(_read_unmasked(mark, moment, keys, read), keys)
+    capture = _masked(_read_files(mark, moment, keys, read), keys)
+    return capture.in_frame(working_frame([shot.camera_from_world for shot in capture.shots], capture.points))
 
 
-def _read_unmasked(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
+def _read_files(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
     if mark in RIGS:
         return read_rig(mark, moment, keys, read)
     if mark in (TRANSFORMS, *SPLITS.values()):
@@ -133,7 +135,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             "shots": _shots(capture),
         }
         if isinstance(other, Capture):
-            found |= {"beside": beside, "others": _shots(other)}
+            found |= {"beside": beside, "others": _shots(other, capture.frame)}
             needed = sorted({*needed, *_needed(place, mark, other)})
         files = {role: place.folder + path_of(role) for role in needed}
         yield Listed(identity, files=files, attributes=found, notes=notes, accounted=everything)
@@ -208,8 +210,10 @@ def _reader(view: InputView, place: Place) -> Read:
     return read
 
 
-def _shots(capture: Capture) -> list[list[Any]]:
-    return [[shot.name, shot.camera, *shot.place()] for shot in capture.shots]
+def _shots(capture: Capture, frame: Frame | None = None) -> list[list[Any]]:
+    """Name, camera and pose of each shot, in a frame or in the capture's own."""
+    cameras = [(frame or capture.frame).camera_from(shot.pinhole(), capture.frame) for shot in capture.shots]
+    return [[shot.name, shot.camera, *place_of(camera)] for shot, camera in zip(capture.shots, cameras, strict=True)]
 
 
 def _needed(place: Place, mark: str, capture: Capture) -> list[str]:

@@ -1,8 +1,7 @@
 """Which pixels of a photograph a capture's own files declare valid: mask files by convention, and their polarity.
 
 Readers fill `Shot.mask` from keys such as ``mask_path``; `finding.read_capture` adds files found by name.
-`pictures` reads the masks together with the photographs. Everything later sees one boolean mask a view, in which
-True is valid.
+`pictures` reads the masks together with the photographs. Everything later sees one boolean mask a view: True is valid.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
-Undistortion happens once, here; all later code uses pinhole cameras only.
+Undistortion happens once, here; all later code uses pinhole cameras only. So do masks: whatever says that a pixel does
+not count becomes the photograph's one validity mask.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vision.imaging.images.integrity import damage_of
-from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Lens, Shot
-from scenewright_stages.vision.types import Uint8Array
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Shot
+from scenewright_stages.vision.places.captures.frame import WORLD, Frame
+from scenewright_stages.vision.places.captures.masks import MaskFile
+from scenewright_stages.vision.places.captures.validity import alpha_validity, filled, mask_validity, undistorted
+from scenewright_stages.vision.types import Mask, Uint8Array
 
 _SIZE_TOLERANCE = 0.01
 """Photographs may have been scaled since they were calibrated, as long as their shape is the same."""
@@ -31,7 +35,8 @@ class Photograph:
         name: as in :class:`~scenewright_stages.vision.places.captures.capture.Shot`.
         number: of the physical camera.
         camera: pinhole, with the image's size.
-        srgb: (H, W, 3) uint8.
+        srgb: (H, W, 3) uint8; invalid pixels have the colour of the nearest valid one.
+        valid: (H, W) bool, the pixels that show the scene; None if all do.
         held_out: whether the capture's own split holds it out of training.
     """
 
@@ -39,7 +44,17 @@ class Photograph:
     number: int
     camera: Camera
     srgb: Uint8Array
+    valid: Mask | None = None
     held_out: bool = False
+
+    def counted(self) -> Mask:
+        """(H, W) bool: the pixels that count."""
+        return np.ones(self.srgb.shape[:2], np.bool_) if self.valid is None else self.valid
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the pixels that count."""
+        return 1.0 if self.valid is None else float(self.valid.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +63,16 @@ class PosedPhotographs:
 
     Attributes:
         photographs: in the capture's order.
-        points, colours: (P, 3) world coordinates and uint8 sRGB.
+        points, colours: (P, 3) coordinates and uint8 sRGB.
         gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
+        frame: in which cameras and points are.
     """
 
     photographs: tuple[Photograph, ...]
     points: NDArray[np.float64]
     colours: Uint8Array
     gains: NDArray[np.float64] | None = None
+    frame: Frame = WORLD
 
     @property
     def held_out(self) -> list[bool]:
@@ -79,10 +96,14 @@ class PosedPhotographs:
         }
         for number, each in enumerate(self.photographs):
             arrays[f"srgb_{number}"] = each.srgb
+            if each.valid is not None:
+                arrays[f"valid_{number}"] = each.valid
         if self.gains is not None:
             arrays["gains"] = self.gains
         if any(self.held_out):
             arrays["held_out"] = np.array(self.held_out)
+        if not self.frame.is_world:
+            arrays |= {"origin": self.frame.origin, "unit": np.array([self.frame.unit])}
         save_arrays(path, arrays)
 
     @classmethod
@@ -96,41 +117,75 @@ class PosedPhotographs:
                 camera = Camera(
                     arrays["intrinsics"][number], srgb.shape[1], srgb.shape[0], arrays["camera_from_world"][number]
                 )
-                held = bool(held_out[number])
-                photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb, held))
+                valid = arrays.get(f"valid_{number}")
+                number_of, held = int(arrays["numbers"][number]), bool(held_out[number])
+                photographs.append(Photograph(str(name), number_of, camera, srgb, valid, held))
             gains = arrays.get("gains")
-            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains)
+            frame = Frame(arrays["origin"], float(arrays["unit"][0])) if "origin" in arrays else WORLD
+            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame)
 
 
 def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_side: int) -> PosedPhotographs:
-    """All photographs of a capture, undistorted and scaled.
+    """All photographs of a capture, undistorted, masked and scaled.
 
     Args:
-        picture: local path of a photograph by its path in the capture.
+        picture: local path of a photograph or mask by its path in the capture.
         longest_side: of the results in pixels; smaller photographs are not resized.
 
     Raises:
-        CaptureError: a photograph cannot be read, or its aspect ratio differs from its calibration.
+        CaptureError: a photograph or mask cannot be read, or a shape differs from the calibration.
     """
-    photographs = tuple(_load(shot, picture(shot.path), longest_side) for shot in capture.shots)
-    return PosedPhotographs(photographs, capture.points, capture.colours)
+    photographs = tuple(_load(shot, picture, longest_side) for shot in capture.shots)
+    return PosedPhotographs(photographs, capture.points, capture.colours, frame=capture.frame)
 
 
-def _load(shot: Shot, path: Path, longest_side: int) -> Photograph:
-    if damage := damage_of(path):
-        raise CaptureError("Unreadable", f"{shot.path} is damaged: {damage}; copy or export it again")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise CaptureError("Unreadable", f"{shot.path} cannot be read as a photograph")
-    srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
+def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
+    srgb, valid = read_masked(shot.path, picture(shot.path), shot.mask, picture)
     shot = _fitting(shot, srgb.shape[1], srgb.shape[0])
     camera = shot.pinhole()
-    srgb = _undistorted(srgb, shot.lens)
+    srgb, valid = undistorted(srgb, valid, shot.lens)
+    if valid is not None:
+        srgb = filled(srgb, valid)
     scale = min(1.0, longest_side / max(camera.width, camera.height))
     if scale < 1:
         size = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
         srgb, camera = np.asarray(cv2.resize(srgb, size, interpolation=cv2.INTER_AREA), np.uint8), camera.scaled(*size)
-    return Photograph(shot.name, shot.camera, camera, srgb, shot.held_out)
+        # A pixel counts if all that it averages does.
+        valid = (
+            None if valid is None else cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
+        )
+    return Photograph(shot.name, shot.camera, camera, srgb, valid, shot.held_out)
+
+
+def read_masked(
+    name: str, path: Path, mask: MaskFile | None, local: Callable[[str], Path]
+) -> tuple[Uint8Array, Mask | None]:
+    """A photograph as stored, (H, W, 3), and its valid pixels by alpha channel and mask file; None if all are.
+
+    Args:
+        name: of the photograph, for messages.
+        path: its local file.
+        mask: its mask file, if any.
+        local: local path of the mask.
+
+    Raises:
+        CaptureError: a file cannot be read, or the mask has another shape.
+    """
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again")
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
+    srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
+    valid = alpha_validity(path)
+    if mask is not None:
+        if damage := damage_of(local(mask.path)):
+            raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")
+        shown = mask_validity(mask, local(mask.path), (srgb.shape[1], srgb.shape[0]), name)
+        valid = shown if valid is None else valid & shown
+    if valid is None or valid.all():
+        return srgb, None
+    return filled(srgb, valid), valid
 
 
 def _fitting(shot: Shot, width: int, height: int) -> Shot:
@@ -143,24 +198,4 @@ def _fitting(shot: Shot, width: int, height: int) -> Shot:
         )
     if (width, height) == (shot.lens.width, shot.lens.height):
         return shot
-    (fx, fy), matrix = shot.lens.focal, shot.lens.intrinsics
-    centre = (matrix[0, 2] * across, matrix[1, 2] * down)
-    model = "OPENCV_FISHEYE" if shot.lens.model == "OPENCV_FISHEYE" else "OPENCV"
-    distortion = shot.lens.distortion if shot.lens.distortion.size else np.zeros(4)
-    lens = Lens(model, width, height, (fx * across, fy * down, *centre, *map(float, distortion)))
-    return replace(shot, lens=lens)
-
-
-def _undistorted(srgb: Uint8Array, lens: Lens) -> Uint8Array:
-    """The image undistorted to a pinhole camera with the same intrinsics."""
-    distortion = lens.distortion
-    if not distortion.size:
-        return srgb
-    # OpenCV puts pixel centres at whole numbers, this project at +0.5.
-    matrix = lens.intrinsics
-    matrix[:2, 2] -= 0.5
-    size = (lens.width, lens.height)
-    undistort = cv2.fisheye.initUndistortRectifyMap if lens.model == "OPENCV_FISHEYE" else cv2.initUndistortRectifyMap
-    columns, rows = undistort(matrix, distortion, np.eye(3), matrix, size, cv2.CV_32FC1)
-    remapped = cv2.remap(srgb, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(remapped, np.uint8)
+    return replace(shot, lens=shot.lens.scaled(width, height))

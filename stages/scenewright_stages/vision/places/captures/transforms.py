@@ -21,7 +21,7 @@ from scenewright_stages.vision.geometry.cameras import invert_rigid, world_from_
 from scenewright_stages.vision.geometry.point_files import PlyError, parse_points
 from scenewright_stages.vision.imaging.images.opening import open_header
 from scenewright_stages.vision.places.captures.accounting import Keys, read_json, refuse_geometric, shown
-from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, lens_of, rigid_pose
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, frame_lens, rigid_pose
 from scenewright_stages.vision.places.captures.colmap import model_file, read_model_points, read_poses
 from scenewright_stages.vision.places.captures.masks import MaskFile
 
@@ -151,7 +151,8 @@ def _shot(top: Keys, frame: Keys, reading: _Reading) -> Shot:
         raise CaptureError("Missing", f"{frame.where}: file_path: the photograph is not there")
     frame.take("transform_matrix", *LENS_KEYS)
     top.take(*LENS_KEYS)
-    lens = lens_of(_with_size(top, frame, picture, reading), frame.where)
+    size = _size_of(top, frame, picture, reading)
+    lens = frame_lens({**_given(top), **size}, {**_given(frame), **size}, frame.where)
     pose = invert_rigid(world_from_camera_opencv(_pose(frame)))
     mask = _beside(frame, ("mask_path",), reading)
     depth = _beside(frame, ("depth_file_path", "depth_path"), reading)
@@ -161,23 +162,26 @@ def _shot(top: Keys, frame: Keys, reading: _Reading) -> Shot:
     )
 
 
-def _with_size(top: Keys, frame: Keys, picture: str, reading: _Reading) -> dict[str, Any]:
-    """The keys of the lens; the size is that of the photograph where no key says it."""
-    found = {**top.data, **{name: value for name, value in frame.data.items() if value is not None}}
-    for holder in (frame, top):
-        holder.text("camera_model")
-        holder.flag("is_fisheye")
-        for name in LENS_KEYS[2:]:
-            if name in holder and not holder.number(name, 0.0).is_integer() and name in ("w", "h"):
-                raise holder.refused(name, "a whole number of pixels")
-    if found.get("w") is None or found.get("h") is None:
-        # One size for all that share a lens, so the index reads one header and not hundreds of photographs.
-        shared = not any(name in frame for name in LENS_KEYS)
-        key = "" if shared else picture
-        if key not in reading.sizes:
-            reading.sizes[key] = _size(picture, reading.read)
-        found["w"], found["h"] = reading.sizes[key]
-    return found
+def _given(keys: Keys) -> dict[str, Any]:
+    """The keys that have a value. Raises CaptureError for a key of the lens with a wrong type."""
+    keys.text("camera_model")
+    keys.flag("is_fisheye")
+    for name in LENS_KEYS[2:]:
+        if name in keys and not keys.number(name, 0.0).is_integer() and name in ("w", "h"):
+            raise keys.refused(name, "a whole number of pixels")
+    return {name: value for name, value in keys.data.items() if value is not None}
+
+
+def _size_of(top: Keys, frame: Keys, picture: str, reading: _Reading) -> dict[str, int]:
+    """``w`` and ``h`` of the photograph where no key says them; else nothing."""
+    if all(name in frame or name in top for name in ("w", "h")):
+        return {}
+    # One size for all that share a lens, so the index reads one header and not hundreds of photographs.
+    shared = not any(name in frame for name in LENS_KEYS)
+    key = "" if shared else picture
+    if key not in reading.sizes:
+        reading.sizes[key] = _size(picture, reading.read)
+    return dict(zip(("w", "h"), reading.sizes[key], strict=True))
 
 
 def _size(picture: str, read: Read) -> tuple[int, int]:
