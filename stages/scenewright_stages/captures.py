@@ -57,6 +57,7 @@ PHOTOGRAPHS = InputKind(
     lister=list_photographs,
 )
 """Folders with photographs, with or without poses."""
+NO_POSES = "the photographs come without poses: set poses.source to estimate"
 POSES = "poses"
 """Name of the stage that estimates poses."""
 BESIDE = "beside"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import BESIDE, POSES, ShotFacts, TrainingParams
+from scenewright_stages.captures import BESIDE, NO_POSES, POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -96,7 +96,7 @@ def _described(
         return "sparse/0/images.txt", "", pictures | model
     paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}
     if not sample.attributes["mark"]:
-        raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
+        raise SampleError("NoPoses", NO_POSES)
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
 
 

@@ -74,6 +74,11 @@ def _special(key: str) -> str:
         return "smaller copies of the photographs"
     if is_mask(key):
         return "masks without a photograph of the same name"
+    stem, _, ending = parts[-1].rpartition(".")
+    if ending in ("bin", "txt") and stem in ("cameras", "images", "points3D", "rigs", "frames"):
+        return "a COLMAP model needs cameras, images and points3D with one ending in one folder"
+    if ending == "ply":
+        return "points are read where transforms.json names their file, as ply_file_path"
     if len(parts) > 1 and parts[0].lower().startswith("depth"):
         return "depth maps are read where transforms.json names them, as depth_file_path"
     return ""

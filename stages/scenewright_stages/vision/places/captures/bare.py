@@ -90,10 +90,12 @@ def _photographs(folder: str, name: str, keys: list[str], every: Collection[str]
         if mask is not None:
             files[AUXILIARY + _mask_role(key, mask.path)] = folder + mask.path
     account.use(*(key.removeprefix(folder) for key in files.values()))
-    account.finish(below, "not in the folder of the photographs")
+    account.finish(sorted(below), "not in the folder of the photographs")
     notes = (note,) if (note := account.note()) else ()
     if len(keys) < MINIMUM_VIEWS:
-        message = f"{len(keys)} photographs, at least {MINIMUM_VIEWS} are needed"
+        message = f"{len(keys)} photographs in {folder or 'the folder'}, at least {MINIMUM_VIEWS} are needed"
+        if "images" in PurePosixPath(folder).parts:
+            message += "; folders in images/ are those of fixed cameras, which cameras.json describes"
         return Listed(
             name, attributes=facts, rejected=("TooFewViews", message), notes=notes, accounted=frozenset(inside)
         )

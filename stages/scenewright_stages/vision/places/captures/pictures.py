@@ -1,5 +1,6 @@
 """Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
+Calibrations refer to the pixels as stored; what leaves this module stands upright, picture and camera alike.
 Undistortion happens once, here; all later code uses pinhole cameras only. So do masks: whatever says that a pixel does
 not count becomes the photograph's one validity mask.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vision.imaging.images.integrity import damage_of
+from scenewright_stages.vision.imaging.images.stored import read_stored, upright_turn
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Shot
 from scenewright_stages.vision.places.captures.frame import WORLD, Frame
 from scenewright_stages.vision.places.captures.masks import MaskFile
@@ -140,7 +143,11 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
 
 def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
-    srgb, valid = read_masked(shot.path, picture(shot.path), shot.mask, picture)
+    path = picture(shot.path)
+    srgb, valid = read_masked(shot.path, path, shot.mask, picture)
+    turns = upright_turn(path)
+    if turns % 2 and _calibrated_upright(shot, srgb.shape[1], srgb.shape[0]):
+        srgb, valid, turns = _turned(srgb, turns), None if valid is None else _turned(valid, turns), 0
     shot = _fitting(shot, srgb.shape[1], srgb.shape[0])
     camera = shot.pinhole()
     srgb, valid = undistorted(srgb, valid, shot.lens)
@@ -154,7 +161,23 @@ def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Phot
         valid = (
             None if valid is None else cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
         )
+    if turns:
+        srgb, valid = _turned(srgb, turns), None if valid is None else _turned(valid, turns)
+        camera = camera.turned(turns)
     return Photograph(shot.name, shot.camera, camera, srgb, valid, shot.held_out)
+
+
+def _calibrated_upright(shot: Shot, width: int, height: int) -> bool:
+    """Whether the calibration refers to the upright picture: its sides are exchanged, and those of a square are not."""
+    as_stored, exchanged = (
+        abs(a / b * shot.lens.height / shot.lens.width - 1) for a, b in ((width, height), (height, width))
+    )
+    return exchanged <= _SIZE_TOLERANCE < as_stored
+
+
+def _turned(plane: NDArray[Any], turns: int) -> NDArray[Any]:
+    """A picture or mask after quarter turns clockwise."""
+    return np.ascontiguousarray(np.rot90(plane, -turns))
 
 
 def read_masked(
@@ -173,11 +196,10 @@ def read_masked(
     """
     if damage := damage_of(path):
         raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
+    stored = read_stored(path)
+    if stored is None:
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
-    srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
-    valid = alpha_validity(path)
+    srgb, valid = stored.srgb, alpha_validity(path) if stored.opaque is None else stored.opaque
     if mask is not None:
         if damage := damage_of(local(mask.path)):
             raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")

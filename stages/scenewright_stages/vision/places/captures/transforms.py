@@ -34,6 +34,7 @@ LENS_KEYS = (
 )  # fmt: skip
 """Keys that `lens_of` reads, at the top or in a frame; a frame's own come first."""
 _MODELS = tuple(f"{folder}sparse/0" for folder in ("colmap/", ""))
+_DEPTHS = ("depth_file_path", "depth_path")
 _DEPTH_UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
 _DEPTH_UNIT = 1e-3
 """Of nerfstudio: millimetres, where poses are in metres."""
@@ -86,20 +87,24 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
         CaptureError: a pose, lens or key is unusable, or a file that a key names is missing.
     """
     reading = _Reading(keys, read)
+    notes: tuple[str, ...] = ()
     if path == TRANSFORMS:
         top = Keys(read_json(path, read), path)
         shots = _split(top, _shots(top, reading), reading)
     else:
         top = Keys(read_json(path, read), path)
-        shots = [replace(shot, held_out=path == SPLITS["test"]) for shot in _shots(top, reading)]
-        shots += _held_out_of(path, reading)
+        if path != SPLITS["train"]:
+            raise CaptureError("Missing", f"{SPLITS['train']} is not there: {path} alone holds held-out views")
+        shots = _shots(top, reading)
+        held_out = _held_out_of(path, reading)
+        shots += held_out
+        if not held_out:
+            notes = (f"neither {SPLITS['test']} nor {SPLITS['val']} is there: photographs of {path} are held out",)
     shots = _once(shots, path, reading)
     shots.sort(key=lambda shot: shot.path)
     points, colours = _points(top, shots, reading)
     unit = next((top.number(name, 0.0) for name in _DEPTH_UNITS if name in top), _DEPTH_UNIT)
-    if len(points) and any(shot.depth for shot in shots):
-        reading.leave((shot.depth for shot in shots if shot.depth), "start points come from the point file")
-        shots = [replace(shot, depth="") for shot in shots]
+    shots = _with_depth(shots, bool(len(points)), path, reading)
     # The poses and points of the file have gone through it already.
     _applied(top)
     top.take(*_DEPTH_UNITS, "applied_transform", "applied_scale")
@@ -112,6 +117,7 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
         cameras={"0": 0},
         files=tuple(dict.fromkeys(reading.used)),
         left=reading.left,
+        notes=notes,
         depth_unit=unit,
     )
 
@@ -154,12 +160,10 @@ def _shot(top: Keys, frame: Keys, reading: _Reading) -> Shot:
     size = _size_of(top, frame, picture, reading)
     lens = frame_lens({**_given(top), **size}, {**_given(frame), **size}, frame.where)
     pose = invert_rigid(world_from_camera_opencv(_pose(frame)))
-    mask = _beside(frame, ("mask_path",), reading)
-    depth = _beside(frame, ("depth_file_path", "depth_path"), reading)
+    mask = _beside(frame, "mask_path", frame.text("mask_path"), reading)
+    depth = next((named for name in _DEPTHS if (named := frame.text(name))), "")
     _account(frame, "frames: ", reading)
-    return Shot(
-        picture, PurePosixPath(picture).stem, 0, lens, pose, MaskFile(mask) if mask else None, depth=depth or ""
-    )
+    return Shot(picture, PurePosixPath(picture).stem, 0, lens, pose, MaskFile(mask) if mask else None, depth=depth)
 
 
 def _given(keys: Keys) -> dict[str, Any]:
@@ -202,14 +206,26 @@ def _pose(frame: Keys) -> NDArray[np.float64]:
         raise frame.refused("transform_matrix", "a 4x4 matrix of numbers") from problem
 
 
-def _beside(frame: Keys, names: Iterable[str], reading: _Reading) -> str | None:
-    """The file that one of the keys names; None if there is no such key. Raises CaptureError if it is not there."""
-    found = None
-    for name in names:
-        if named := frame.text(name):
-            found = _picture(named, reading.keys)
-            if found is None:
-                raise CaptureError("Missing", f"{frame.where}: {name}: {named} is not there")
+def _beside(frame: Keys, key: str, named: str, reading: _Reading) -> str:
+    """The file that a key names; empty if it names none. Raises CaptureError if it is not there."""
+    found = _picture(named, reading.keys)
+    if named and found is None:
+        raise CaptureError("Missing", f"{frame.where}: {key}: {named} is not there")
+    return found or ""
+
+
+def _with_depth(shots: list[Shot], has_points: bool, path: str, reading: _Reading) -> list[Shot]:
+    """The shots with the depth maps that their frames name; without any if other files bring points."""
+    found = []
+    for shot in shots:
+        if has_points and shot.depth:
+            # A stage does not get these files, so they may be missing there.
+            depth = _picture(shot.depth, reading.keys) or shot.depth
+            reading.leave([depth], "start points come from the point file")
+            found.append(replace(shot, depth=""))
+        else:
+            where = Keys({}, f"{path}: {shot.path}")
+            found.append(replace(shot, depth=_beside(where, "depth_file_path", shot.depth, reading)))
     return found
 
 

@@ -17,7 +17,7 @@ from scenewright_stages.vision.places.captures.lens import Lens
 from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.types import Mask, Uint8Array
 
-_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 _SHAPE_TOLERANCE = 0.01
 """A mask may have another size than its photograph, as long as the shape is the same."""
 _RADII = 4096
