@@ -24,17 +24,45 @@ MAXIMUM_FAILURE_BYTES = 150
 MAXIMUM_CHOSEN = 12
 
 
+class UnitCounts(Params):
+    """How many units of a publication ended in which way; see :mod:`scenewright_stages.contract.results`."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    not_selected: int = 0
+    missing: int = 0
+
+    def of(self, end: str) -> int:
+        """The number of units that ended so."""
+        number: int = getattr(self, end.replace(" ", "_"))
+        return number
+
+
 class StageCounts(Params):
-    """Sample counts of one stage: the total, how many will run, and the states of the rest."""
+    """Sample counts of one stage: the total, how many will run, and the states of the rest.
+
+    Attributes:
+        skipped: samples that a rule left out, or whose upstream has no result.
+        rejected: those of them that a rule of this stage left out.
+        not_selected: samples that are not up to date in a stage that this run did not select.
+        wall_seconds: from start to end of its processes, the union over shards and runs.
+        seconds: in the samples' code, summed over all samples.
+    """
 
     total: int = 0
     todo: int = 0
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    rejected: int = 0
     missing: int = 0
     awaiting: int = 0
+    not_selected: int = 0
     shards: int = 0
+    wall_seconds: float = 0.0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
     gpu_wait_seconds: float = 0.0

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, StageSpec
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.results import End, Results, StageTime, stage_time
 from scenewright_stages.contract.samples import SOURCE, Sample
 
 ParamsT = TypeVar("ParamsT", bound=Params)
@@ -261,6 +262,7 @@ class SampleOutcome:
         files: by ``(stage, output)``, a function that fetches the file or folder and returns its local path.
         numbered: the same for outputs of numbered files.
         children: outcomes of the samples that were expanded from it and gathered again.
+        end, reason, message: how it ended, and why it is not done.
     """
 
     sample: Sample
@@ -268,6 +270,21 @@ class SampleOutcome:
     files: Mapping[tuple[str, str], Callable[[], Path]]
     numbered: Mapping[tuple[str, str], Callable[[], tuple[Path, ...]]] = field(default_factory=dict)
     children: Sequence[SampleOutcome] = ()
+    end: End = "done"
+    reason: str = ""
+    message: str = ""
+
+    def times(self) -> dict[str, StageTime]:
+        """Times by stage over its own records and those of all samples below it; `Reporter.results` has the order."""
+        return {stage: stage_time(records) for stage, records in self.all_records().items()}
+
+    def all_records(self) -> dict[str, list[Record]]:
+        """Records by stage: its own and those of all samples below it."""
+        found: dict[str, list[Record]] = {stage: [record] for stage, record in self.records.items()}
+        for child in self.children:
+            for stage, records in child.all_records().items():
+                found.setdefault(stage, []).extend(records)
+        return found
 
 
 @dataclass(frozen=True)
@@ -324,7 +341,13 @@ class Catalogue:
 
 
 class Reporter(ABC):
-    """Makes the pipeline's report pages for publish."""
+    """Makes the pipeline's report pages for publish.
+
+    Attributes:
+        results: how the whole job ended. publish sets it before it asks for a page; every number on a page is from it.
+    """
+
+    results: Results = Results()
 
     @abstractmethod
     def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
