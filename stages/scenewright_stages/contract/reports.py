@@ -81,6 +81,9 @@ class Report(Params):
     """What the index, a stage's shard or publish reports to the process that started it.
 
     Attributes:
+        samples: how many there are; of publish, its units.
+        units: how publish's units ended; empty in other reports.
+        rejected: inputs that the index could not take.
         publication: hash of all reproducible published files; set by publish only.
         chosen: ``path@hash``, by name, of published files that other objects may refer to; the first twelve only.
         retry_at: when a retry may succeed, in seconds since the epoch; 0 if unknown.
@@ -89,6 +92,7 @@ class Report(Params):
     step: str
     run: str = ""
     samples: int = 0
+    units: UnitCounts = Field(default_factory=UnitCounts)
     rejected: int = 0
     stages: dict[str, StageCounts] = Field(default_factory=dict)
     failures: list[Failure] = Field(default_factory=list)
@@ -106,14 +110,11 @@ class Report(Params):
         return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
     def nothing_left(self) -> str:
-        """The message if the pipeline's rules left out every sample, naming the rules; empty otherwise.
-
-        Such samples are in neither `samples` nor `rejected`; the first warning names them.
-        """
-        others = self.samples or self.rejected
-        if others or not any(counts.skipped for counts in self.stages.values()):
+        """The message if the pipeline's rules left out every unit, naming the rules; empty otherwise."""
+        if not self.units.total or self.units.rejected < self.units.total:
             return ""
-        return "; ".join(["nothing is left", *self.warnings[:1]])
+        rules = [warning for warning in self.warnings if " samples rejected in " in warning]
+        return "; ".join(["nothing is left", *rules[:1]])
 
     def to_bytes(self) -> bytes:
         """At most 3,500 bytes of UTF-8 JSON.

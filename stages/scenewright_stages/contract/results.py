@@ -1,4 +1,4 @@
-"""How a run ended: the one account from which terminal, pages, summary, manifest, status and metrics take their numbers.
+"""How a run ended: the account from which terminal, pages, summary, manifest, status and metrics take their numbers.
 
 publish makes a :class:`Results` from the records and writes it, cut to what each reader needs, into its report, into
 ``summary.json`` and onto the pages. Nobody else counts. The unit of every count is the sample at one level of the
@@ -74,7 +74,8 @@ class Results:
 
     Attributes:
         units: how many units ended in which way.
-        refused: inputs that the index step could not take. At the level of the inputs they are failed units too.
+        refused: inputs that the index step could not take.
+        refused_units: those of them that are failed units, because the units are inputs; else 0.
         stages: of the chain, in order.
         causes: why units are not done; failures first, each cause once.
         warnings: of the index, of all samples, and about pages; each once.
@@ -83,6 +84,7 @@ class Results:
 
     units: UnitCounts = field(default_factory=UnitCounts)
     refused: int = 0
+    refused_units: int = 0
     stages: Sequence[StageResults] = ()
     causes: Sequence[Cause] = ()
     warnings: Sequence[str] = ()

@@ -302,12 +302,24 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A sample that is not in the publication: the stage where it ended, and why."""
+    """A sample that is not in the publication: where it ended, and why.
+
+    Attributes:
+        sample: the sample, at its own level.
+        stage: where it ended.
+        reason, message: why.
+        end: what became of it.
+        unit: whether it is a unit of the publication.
+        follows: whether it only misses something because of another one, which is in the list before it.
+    """
 
     sample: Sample
     stage: str
     reason: str
     message: str
+    end: End = "failed"
+    unit: bool = True
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -323,12 +335,15 @@ class Catalogue:
 
     Attributes:
         name: of the job.
-        entries: the samples that are done, in order.
+        entries: the samples that are done, in order. Every stage has a record, unless the pipeline has
+            `partial_catalogue` and the run selected only some stages.
         job: the effective spec as in ``job.json``.
-        dropped: the samples that are not done, and why.
+        dropped: the samples that are not done and why, causes first; never those that only were not selected.
         read: returns the content of a published or intermediate file, by path.
         at: time of publication in seconds since the epoch.
-        seconds: total time of all samples in all stages, including reused results.
+        seconds: wall time of all stages, including reused results; the same number as on the pages.
+        to_the_end: whether this run selected all last stages of the chain. If not, missing entries say nothing about
+            the job.
     """
 
     name: str
@@ -338,6 +353,7 @@ class Catalogue:
     read: Callable[[str], bytes] = lambda path: b""
     at: float = 0.0
     seconds: float = 0.0
+    to_the_end: bool = True
 
 
 class Reporter(ABC):
