@@ -58,9 +58,9 @@ def run_inputs(run: str) -> str:
     return f"{ROOT}/runs/{run}/inputs.json"
 
 
-def input_notes(run: str) -> str:
-    """Notes on files of the input that belong to no sample, as the index step of a run found them."""
-    return f"{ROOT}/runs/{run}/notes.json"
+def index_warnings(run: str) -> str:
+    """What the index step of a run warned of; its report may hold the beginnings only."""
+    return f"{ROOT}/runs/{run}/warnings.json"
 
 
 def report(run: str, step: str) -> str:

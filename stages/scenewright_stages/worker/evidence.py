@@ -56,10 +56,10 @@ def notes_of(samples: Iterable[Sample]) -> list[str]:
     return [f"{sample.id}: {note}" for sample in samples for note in sample.notes]
 
 
-def read_input_notes(store: Store, run: str) -> list[str]:
-    """Notes on files of the input that belong to no sample, as the index step of a run found them."""
+def read_index_warnings(store: Store, run: str) -> list[str]:
+    """What the index step of a run warned of, in full."""
     try:
-        found: list[str] = json.loads(store.get_bytes(layout.input_notes(run)))
+        found: list[str] = json.loads(store.get_bytes(layout.index_warnings(run)))
     except ObjectMissing:
         return []
     return found

@@ -101,8 +101,8 @@ def _store(session: Session, listing: InputListing, work: Mapping[str, StageWork
     output.put_bytes(layout.INDEX, _lines(lines))
     for stage in session.chain.selected_stages():
         output.put_bytes(layout.worklist(run, stage.name), _lines(item.to_line() for item in work[stage.name].todo))
-    if listing.notes:
-        output.put_bytes(layout.input_notes(run), json.dumps(listing.notes, ensure_ascii=False).encode())
+    if warnings := _warnings(listing):
+        output.put_bytes(layout.index_warnings(run), json.dumps(warnings, ensure_ascii=False).encode())
     if inputs:
         output.put_bytes(layout.run_inputs(run), json.dumps(inputs, sort_keys=True).encode())
     if listing.fingerprints.changed():
