@@ -54,6 +54,7 @@ CAPTURES = InputKind(
 PHOTOGRAPHS = InputKind(
     described="a capture is a folder of photographs "
     f"({' '.join(PICTURE_ENDINGS)}) or a video ({' '.join(VIDEO_ENDINGS)})",
+    lone=VIDEO_ENDINGS,
     lister=list_photographs,
 )
 """Folders with photographs, with or without poses."""
@@ -62,6 +63,18 @@ POSES = "poses"
 """Name of the stage that estimates poses."""
 BESIDE = "beside"
 """Name of the stage that reads the moment before or after a capture's own; also the attribute that names it."""
+
+
+def block_for(files: Sequence[str]) -> dict[str, Any]:
+    """Poses are estimated for files that bring none."""
+    names = {name.rpartition("/")[2] for name in files}
+    return {} if names & _DESCRIPTIONS else {"poses": {"source": "estimate"}}
+
+
+_DESCRIPTIONS = {
+    "images.bin", "images.txt", "transforms.json", "transforms_train.json", "cameras.json", "rgb_cameras.npz",
+}  # fmt: skip
+"""Names of files that bring poses."""
 
 
 class PosesParams(Params):

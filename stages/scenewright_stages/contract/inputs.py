@@ -78,6 +78,7 @@ class InputKind:
         read_entry: hook for the rest of a data set's entry: takes the sample, the entry and all keys, and returns the
             sample with added files, attributes and overrides.
         described: what a sample is, for the error that there is none; empty to name the suffixes.
+        lone: file suffixes that the lister takes as an input of its own, such as a video's.
         lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
@@ -87,4 +88,5 @@ class InputKind:
     described: str = ""
     entry: type[Params] | None = None
     read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
+    lone: tuple[str, ...] = ()
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

@@ -26,8 +26,9 @@ VIDEO = "video/"
 
 def list_bare(view: InputView) -> list[Listed] | None:
     """The folders of photographs and the videos of an input; None if it has neither."""
-    folders = _folders(view.keys)
-    videos = [key for key in sorted(view.keys) if key.lower().endswith(VIDEO_ENDINGS)]
+    keys = [view.single] if view.single else view.keys
+    folders = {} if view.single else _folders(keys)
+    videos = [key for key in sorted(keys) if key.lower().endswith(VIDEO_ENDINGS)]
     names = sample_names({place: _named_path(view.uri, place) for place in [*folders, *videos]})
     found = [
         _photographs(folder, names[folder], folders[folder], view.keys, [each for each in names if each != folder])

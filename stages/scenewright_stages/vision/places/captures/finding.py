@@ -50,7 +50,7 @@ def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | N
 
 def list_photographs(view: InputView) -> list[Listed] | None:
     """The captures of an input or, if there are none, its folders of photographs and its videos without poses."""
-    return list_captures(view) or list_bare(view)
+    return (None if view.single else list_captures(view)) or list_bare(view)
 
 
 def is_photograph(role: str) -> bool:
