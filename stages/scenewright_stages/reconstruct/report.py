@@ -70,8 +70,8 @@ def rounds_text(files: _Files) -> str:
     """The results of the fixer rounds, one line each."""
     if ("difix", "rounds") not in files:
         return ""
-    told = json.loads(files["difix", "rounds"]().read_text())
-    fixer, rounds = told["fixer"], told["rounds"]
+    rounds_file = json.loads(files["difix", "rounds"]().read_text())
+    fixer, rounds = rounds_file["fixer"], rounds_file["rounds"]
     facts = [fixer.get(name, "") for name in ("backend", "model", "revision", "licence")]
     if digest := fixer.get("checkpoint"):
         facts.append(f"checkpoint {digest}")

@@ -40,7 +40,7 @@ class Motion:
 def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     """The ratios in effect: the user's, the preset's, or those that the scene bears."""
     block = params.trajectory
-    preset = block.motion_preset or _bearable_preset(photograph, params)
+    preset = block.motion_preset or _safe_preset(photograph, params)
     forward, backward = MOTION_PRESETS[preset]
     if block.forward_ratio is None and block.backward_ratio is None:
         return Motion(preset, forward, backward)
@@ -51,7 +51,7 @@ def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     )
 
 
-def _bearable_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
+def _safe_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
     if params.depth.is_relative:
         return "small"
     return "outdoor" if float(photograph.far.mean()) >= OPEN_SCENE_SHARE else "indoor"

@@ -105,7 +105,7 @@ def test_everything_else_is_the_stores_own(tmp_path: Path) -> None:
     store.put_file("c", tmp_path / "copy")
     store.delete(["a/b"])
     store.check_writable()
-    store.remove_litter()
+    store.remove_partial_files()
     assert store.head("a/b") is None and store.get_bytes("c") == b"content"
     with pytest.raises(ObjectMissing):
         store.get_bytes("a/b")

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
+from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, ignore_statuses
 from scenewright.kube.resources import JOBS, OBJECTS, PODS
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
@@ -85,7 +85,7 @@ class Actor:
                 case ReleasePod():
                     await self._release_pod(owner, action)
                 case DeleteObject():
-                    with but_for(*GONE):
+                    with ignore_statuses(*GONE):
                         path = OBJECTS[owner.kind], owner.namespace, owner.name
                         await self.client.delete(*path, action.uid, "Background")
         return answered
@@ -146,7 +146,7 @@ class Actor:
             "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         body = {"metadata": {"uid": action.uid}, "status": {"phase": "Failed", "conditions": [condition]}}
-        with but_for(*GONE):
+        with ignore_statuses(*GONE):
             await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
             RELEASED.inc()
 

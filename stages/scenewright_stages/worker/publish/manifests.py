@@ -103,7 +103,7 @@ def _end(
     own = {
         stage.name: states[stage.name][ancestor(unit, chain.levels[stage.name]).id]
         for stage in chain.stages
-        if _on_the_way(chain.levels[stage.name], level)
+        if _is_between(chain.levels[stage.name], level)
     }
     waiting = {name: state for name, _, state in below if state.state == "todo"}
     for stage in chain.selected_stages():
@@ -118,7 +118,7 @@ def _end(
     return SampleEnd(unit, "done", own, below)
 
 
-def _on_the_way(stage_level: int, level: int) -> bool:
+def _is_between(stage_level: int, level: int) -> bool:
     """Whether a unit of that level has a state in the stage, either its own or an ancestor's."""
     return stage_level == level if level == WHOLE_LEVEL else WHOLE_LEVEL < stage_level <= level
 
