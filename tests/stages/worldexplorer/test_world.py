@@ -238,7 +238,7 @@ def test_above_a_photograph_lie_the_colours_of_its_sky_alone() -> None:
     assert (streaks[..., 0] > streaks[..., 2] + 0.3).any()
 
 
-def test_ground_goes_on_below_a_photograph() -> None:
+def test_ground_continues_below_a_photograph() -> None:
     slopes = np.linspace(0.4, 40.0, 1000)
     inside, times = mirrored_slope(slopes, np.full_like(slopes, 0.4))
     assert inside[0] == pytest.approx(0.4) and inside.max() <= 0.4 + 1e-9 and inside.min() >= 0.3 - 1e-9

@@ -87,7 +87,7 @@ def test_who_must_end_waits_no_more(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10.0
 
 
-def test_a_listing_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_listing_that_broke_off_continues_where_it_was(tmp_path: Path) -> None:
     inner = BreakingList(tmp_path)
     for name in "edcba":
         inner.put_bytes(name, b"x")
