@@ -15,7 +15,7 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
+from scenewright_stages.report.data import IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
 from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
 from scenewright_stages.scenes.preparation import read_png
@@ -33,7 +33,6 @@ _LINKS = (
     ("fixed_video", "Flight video, repaired"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model", "difix": "model"}
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -56,7 +55,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     files = outcome.files
     photographs = _photographs(files)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
         subtitle=_subtitle(photographs, outcome.records),
         splats=_splats(files, photographs, params),
         video=_video(files, photographs),

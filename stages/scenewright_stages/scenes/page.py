@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
-    Evidence,
     Failure,
     IndexData,
     IndexEntry,
@@ -102,7 +102,7 @@ def scene_facts(
     last_stage: str,
     params: Params,
     link_labels: Sequence[tuple[str, str]],
-    evidence: Mapping[str, Evidence],
+    own_evidence: Mapping[str, Evidence] | None = None,
 ) -> SceneData:
     """The common content of a scene's page without images; reporters add those with `dataclasses.replace`."""
     return SceneData(
@@ -114,7 +114,7 @@ def scene_facts(
         job=job_name(job),
         warnings=warnings_of(outcome),
         parameters=tuple(parameter_rows(params, type(params)())),
-        provenance=tuple(provenance_rows(outcome.records, evidence)),
+        provenance=tuple(provenance_rows(outcome.records, own_evidence or {})),
         stages=tuple(timings(outcome.records)),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
+from scenewright_stages.report.data import IndexEntry, Metric
 from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
 from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
 from scenewright_stages.scenes.preparation import read_png
@@ -41,7 +41,6 @@ _LINKS = (
     ("path", "Cameras of the walk"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
@@ -62,7 +61,7 @@ def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
     files = outcome.files
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
         splats=_splats(files, params),
         video=_video(files, params),
         images=tuple(_images(files)),

@@ -139,11 +139,10 @@ class _Drawing:
     def frames(self) -> list[FloatImage]:
         """A picture of each target."""
         task, targets = self._task, self._task.targets
-        places = planning.anchor_places(len(targets), len(task.inputs), task.anchors)
-        cameras = [targets[place] for place in places]
+        path = (len(targets), len(task.inputs), task.anchors)
+        cameras = [targets[place] for place in planning.anchor_places(*path)]
         first = self._first_windows(cameras)
-        # If every target is an anchor, there is nothing in between.
-        between = planning.second_pass(places, range(len(targets))) if len(places) < len(targets) else []
+        between = planning.between_anchors(*path)
         self._all_steps = task.settings.steps * (len(first) + len(between))
         anchors = self._drawn(first, [*task.inputs, *task.memory], cameras, task.settings.guidance)
         if not between:
