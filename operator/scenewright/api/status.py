@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
@@ -203,3 +203,15 @@ class Status(Params):
         max_length=10,
         description="Retry tokens seen so far, the current one last; a token seen before starts nothing.",
     )
+
+
+def read_status(raw: Mapping[str, object]) -> Status:
+    """The status of a raw object. Drops fields and values that this version of the operator does not know."""
+    try:
+        return Status.model_validate(raw)
+    except ValidationError as error:
+        unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
+    try:
+        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
+    except ValidationError:
+        return Status()

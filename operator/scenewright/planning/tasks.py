@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scenewright.api.kinds import JobSpec
+from scenewright.api.raw import Json
 from scenewright.planning.inputs import task_inputs
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.task import (
@@ -40,7 +41,7 @@ class RunSettings:
     retry_failed: bool = False
     force: bool = False
     processes_per_gpu: int = 1
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
 
 def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: Any) -> Task:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs.names import MANAGED_SELECTOR
 from scenewright.kube.client import Client
 from scenewright.kube.connection import Connection, connect
@@ -22,7 +23,7 @@ from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
 from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
-from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.observation import ObjectKey, Owned
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
 from scenewright.reconcile.cache.store import Store
@@ -44,6 +45,7 @@ from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=Owned)
 _LOOP_SECONDS = 180.0
 """A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
 _EVENT_SECONDS = 3.0
@@ -109,7 +111,12 @@ class Operator:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
 
     async def _watch(
-        self, loops: asyncio.TaskGroup, resource: Resource, store: Store[Any], project: Any, namespace: str
+        self,
+        loops: asyncio.TaskGroup,
+        resource: Resource,
+        store: Store[T],
+        project: Callable[[Json], T | None],
+        namespace: str,
     ) -> None:
         """Starts an informer and waits for its first list."""
         beat = self._beat(f"{resource.plural} {namespace}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import PodSettings
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
@@ -52,7 +53,7 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
-    defaults: dict[str, Any] = Field(
+    defaults: Json = Field(
         default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."
     )
 

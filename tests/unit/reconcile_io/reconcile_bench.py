@@ -22,7 +22,7 @@ from scenewright.reconcile.cache.store import ObjectStore
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.actions import Action
 from scenewright.reconcile.queue import WorkQueue
-from scenewright.reconcile.status.writing import StatusWriter, status_document
+from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.routing import Router
 from scenewright.telemetry.progress.store import ProgressStore
 
@@ -46,7 +46,7 @@ class Notes:
 
     async def write(self, value: ObservedObject, status: Status, _urgent: bool) -> None:
         await asyncio.sleep(0)
-        self.objects.put(replace(value, resource_version=str(value.version + 1), status=status_document(status)))
+        self.objects.put(replace(value, resource_version=str(value.version + 1), status=status))
 
 
 class Bench:
@@ -85,4 +85,4 @@ class Bench:
         return self.observer.observe(stored)
 
     def phase(self, key: ObjectKey) -> str:
-        return str(self.observed(key).object.status.get("phase"))
+        return self.observed(key).object.phase

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.names import job_name, output_place
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
@@ -17,7 +16,7 @@ from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
 
 
-def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> dict[str, Any]:
+def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> Json:
     """The manifest of the Job; the same arguments give the same manifest.
 
     Raises:
@@ -70,13 +69,13 @@ def _annotations(request: JobRequest) -> dict[str, str]:
     return found
 
 
-def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> dict[str, Any]:
+def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> Json:
     egress, memory = request.stage.egress if request.stage else "", request.needs.gpu_memory_gib
     found = {"labels": {**labels, names.EGRESS: names.label_value(egress)} if egress else labels}
     return {**found, "annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else found
 
 
-def _job_spec(request: JobRequest) -> dict[str, Any]:
+def _job_spec(request: JobRequest) -> Json:
     execution, shards = request.plan.spec.execution, request.create.shards
     return {
         "completionMode": "Indexed",
@@ -90,7 +89,7 @@ def _job_spec(request: JobRequest) -> dict[str, Any]:
     }
 
 
-def _on_exit(action: str, code: ExitCode) -> dict[str, Any]:
+def _on_exit(action: str, code: ExitCode) -> Json:
     return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [int(code)]}}
 
 
@@ -103,7 +102,7 @@ _FAILURE_RULES = [
 """Pod failure policy; the first match wins, and any other failure counts against the index's backoff limit."""
 
 
-def _owner_reference(owner: Owner) -> dict[str, Any]:
+def _owner_reference(owner: Owner) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": owner.kind,

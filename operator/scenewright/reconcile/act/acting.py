@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
 from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
@@ -108,7 +108,7 @@ class Actor:
         self.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
 
-    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> dict[str, Any]:
+    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> Json:
         try:
             return job_manifest(plan, owner, action, self.pod_settings)
         except UnknownImageError as error:
@@ -150,7 +150,7 @@ class Actor:
             await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
             RELEASED.inc()
 
-    def _keep_job(self, raw: dict[str, Any]) -> None:
+    def _keep_job(self, raw: Json) -> None:
         job = read(observed_job, raw, JOBS.plural)
         if job is not None:
             self.jobs.put(job, int(raw["metadata"]["resourceVersion"]))

@@ -8,11 +8,11 @@ the output around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from scenewright.api.raw import RawJson
 from scenewright.api.status import ENDS
 from scenewright.execution.jobs import output_place
 from scenewright.planning.lab import storage_secret
@@ -47,7 +47,7 @@ class OutputIndex:
         defaults: the lab defaults, with the storage of objects that name none.
     """
 
-    def __init__(self, freed: Callable[[ObjectKey], None], defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, freed: Callable[[ObjectKey], None], defaults: RawJson | None = None) -> None:
         self._freed = freed
         self._defaults = defaults or {}
         self._objects: dict[ObjectKey, Place] = {}
@@ -66,7 +66,7 @@ class OutputIndex:
             self.remove(key)
             self._objects[key] = place
         self._ages[key] = (value.created_at, value.uid)
-        if value.status.get("run") and value.phase not in ENDS:
+        if value.status.run and value.phase not in ENDS:
             self.claim(key)
         if not value.waiting.startswith("Dependency"):
             self._blocked.discard(key)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedPod
@@ -53,7 +53,7 @@ def progressed(
     known = stage.started_at or (text_of(min(started)) if started else "")
     numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
     state = "Running" if known else "Waiting"
-    update: dict[str, Any] = {
+    update: Json = {
         "state": state,
         "samples": samples,
         "shards": shards,

@@ -18,7 +18,7 @@ from scenewright.reconcile.decide.conditions import conditions_of, events_of, wa
 from scenewright.reconcile.decide.context import DecideSettings, DecisionContext, PartialDecision, Run, soonest
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.finished import at_rest, awaits_choice, over
-from scenewright.reconcile.decide.memory import read_status, remembered, with_inputs
+from scenewright.reconcile.decide.memory import remembered, with_inputs
 from scenewright.reconcile.decide.preconditions import own_jobs, refused, started, suspended
 from scenewright_stages.contract.reports import cut
 
@@ -29,7 +29,7 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     Deterministic: the same observation at the same time gives the same decision. The only memory is the object's
     status and its Jobs.
     """
-    context = DecisionContext(observed, settings, now, read_status(observed.object.status))
+    context = DecisionContext(observed, settings, now, observed.object.status)
     released, again_after = holdups.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)

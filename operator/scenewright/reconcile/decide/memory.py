@@ -6,10 +6,7 @@ Besides the Jobs, the status is the operator's only memory: run, pass, counts an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Iterable
 
 from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status
 from scenewright.planning.inputs import ResolvedInput
@@ -19,18 +16,6 @@ from scenewright.reconcile.cache.observation import Dependency
 from scenewright_stages.contract.keys import short_hash
 
 REMEMBERED_TOKENS = 10
-
-
-def read_status(raw: Mapping[str, Any]) -> Status:
-    """The parsed status. Drops fields and values that this version of the operator does not know."""
-    try:
-        return Status.model_validate(raw)
-    except ValidationError as error:
-        unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
-    try:
-        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
-    except ValidationError:
-        return Status()
 
 
 def remembered(before: Status, plan: Plan) -> Status:

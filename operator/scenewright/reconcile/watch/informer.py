@@ -11,10 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic_core import from_json
 
+from scenewright.api.raw import Json
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import Resource
 from scenewright.reconcile.cache.observation import Owned
@@ -49,7 +50,7 @@ class Informer(Generic[T]):
         client: Client,
         resource: Resource,
         store: Store[T],
-        project: Callable[[dict[str, Any]], T | None],
+        project: Callable[[Json], T | None],
         selector: str,
         namespace: str = "",
         beat: Callable[[], None] = lambda: None,
@@ -117,7 +118,7 @@ class Informer(Generic[T]):
             with self._skipping(line):
                 self._take(from_json(line))
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Json) -> None:
         raw = event["object"]
         if event["type"] == "ERROR":
             raise _watch_error(raw)
@@ -128,7 +129,7 @@ class Informer(Generic[T]):
             self._put(raw, forced=False)
         self._version = int(raw["metadata"]["resourceVersion"])
 
-    def _put(self, raw: dict[str, Any], forced: bool) -> Name:
+    def _put(self, raw: Json, forced: bool) -> Name:
         metadata = raw["metadata"]
         name, version = (metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
         projected = read(self._project, raw, self._resource.plural)
@@ -139,7 +140,7 @@ class Informer(Generic[T]):
         return name
 
     @contextlib.contextmanager
-    def _skipping(self, content: Any) -> Iterator[None]:
+    def _skipping(self, content: object) -> Iterator[None]:
         """Skips an object or event that cannot be read."""
         try:
             yield
@@ -166,7 +167,7 @@ class Informer(Generic[T]):
         await asyncio.sleep(seconds)
 
 
-def _watch_error(status: dict[str, Any]) -> Exception:
+def _watch_error(status: Json) -> Exception:
     code = int(status.get("code", 0))
     if code == 410:
         return Expired("expired")
