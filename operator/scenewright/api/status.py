@@ -120,6 +120,17 @@ class InputStatus(Params):
     path: str = Field(default="", max_length=1024, description="The chosen file in the output; empty for all files.")
 
 
+class Writing(Params):
+    """Where the Jobs of a run write."""
+
+    place: str = Field(
+        default="", max_length=1400, description="The output, with namespace and name of the Secret if there is one."
+    )
+    hosts: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=8, description="Folders in it that are reserved for other objects."
+    )
+
+
 class Publication(Params):
     """What other objects may refer to."""
 
@@ -192,6 +203,7 @@ class Status(Params):
     )
     outputs: Outputs = Outputs()
     publication: Publication = Publication()
+    writing: Writing = Writing()
     inputs: list[InputStatus] = Field(
         default_factory=list,
         max_length=8,

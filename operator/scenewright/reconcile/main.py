@@ -78,12 +78,13 @@ class Operator:
         verifier = TokenVerifier(SigningKeys(client.document), settings.progress.audience)
         self.progress = ProgressEndpoint(verifier, self.known.pushing_pod, counters, self.known.take_push)
         pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods)
-        plans, patience = PlanningCache(pods.environment, settings.defaults), DecideSettings(pods=pods)
+        plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
+        limits = DecideSettings(pods=pods)
         self.reconciler = Reconciler(
             queue=queue,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
-            decide=lambda observed, now: decide(observed, patience, now),
+            decide=lambda observed, now: decide(observed, limits, now),
             actor=Actor(client, self.leadership, self.known.jobs, inspector, counters, self.events, ending, pods),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
 from scenewright.execution.jobs import names
-from scenewright.execution.jobs.names import job_name, output_place
+from scenewright.execution.jobs.names import job_name
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
 from scenewright.execution.jobs.request import CreateJob, JobRequest, Owner
 from scenewright.execution.jobs.resources import gibibytes, needs_of
@@ -39,7 +39,7 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
             "name": job_name(owner.kind, owner.name, owner.uid, plan.work_hash, create.step),
             "namespace": owner.namespace,
             "labels": {**found, **({names.QUEUE: queue} if queue else {})},
-            "annotations": {names.TEMPLATE: short_hash([template, queue]), **_annotations(request)},
+            "annotations": {names.TEMPLATE: short_hash([template, queue])},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": {
@@ -55,18 +55,6 @@ def queue_of(request: JobRequest) -> str:
     scheduling = request.plan.spec.scheduling
     named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
     return named or scheduling.labels.get(names.QUEUE, "")
-
-
-def _annotations(request: JobRequest) -> dict[str, str]:
-    """Annotations that the operator reads later: GPUs per Pod, and where the Pods write."""
-    spec = request.plan.spec
-    place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
-    found = {names.GPUS: str(request.needs.gpus)}
-    if not request.create.plan_only:
-        found[names.OUTPUT] = place
-        if hosts := request.plan.pipeline.hosts:
-            found[names.HOSTS] = ",".join(hosts)
-    return found
 
 
 def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> Json:

@@ -162,9 +162,6 @@ class ObservedJob(Owned):
         run: id of its run (label).
         work_hash: the object's work hash when the Job was created (label).
         template: hash of its Pod template (annotation).
-        output: where its Pods write (annotation); empty if it only counts.
-        hosts: folders in the output that are reserved for other objects (annotation).
-        gpus: GPUs that each of its Pods holds, resource claims included (annotation).
         queue: the queue that admits it, whoever set it (label).
         suspended: ``spec.suspend``; after creation only a queue controller sets it.
         ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like do not count.
@@ -179,9 +176,6 @@ class ObservedJob(Owned):
     owner_kind: str = ""
     owner_name: str = ""
     template: str = ""
-    output: str = ""
-    hosts: tuple[str, ...] = ()
-    gpus: int = 0
     queue: str = ""
     completions: int = 1
     parallelism: int = 1

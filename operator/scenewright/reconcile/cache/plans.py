@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.storage import Storage
+from scenewright.execution.jobs.names import contains, normalised
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Refusal
@@ -39,9 +40,16 @@ class PlanningCache:
     Args:
         environment: extra variables of all Pods; they may contain storage credentials.
         defaults: the lab defaults.
+        outputs: prefixes below which the objects of a namespace may write; ``*`` stands for all other namespaces.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, defaults: RawJson | None = None) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        defaults: RawJson | None = None,
+        outputs: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._outputs = {name: [*map(normalised, prefixes)] for name, prefixes in (outputs or {}).items()}
         self._defaults: RawJson = dict(defaults or {})
         self._has_storage = "AWS_ACCESS_KEY_ID" in (environment or {})
         # By object, and by whether the plan has today's lab defaults; the least recently used comes first.
@@ -87,6 +95,13 @@ class PlanningCache:
         if plan.spec.storage == Storage() and not self._has_storage:
             remedy = "give secretName or serviceAccountName: Pods have no rights at the storage of their own"
             yield Problem("spec.storage", ABSENT, remedy)
+        allowed = self._outputs.get(plan.namespace, self._outputs.get("*", []))
+        uri = plan.spec.output.uri
+        if self._outputs and not any(contains(prefix, normalised(uri)) for prefix in allowed):
+            below = f"may write below {', '.join(allowed)} only" if allowed else "may write nowhere"
+            yield Problem(
+                "spec.output.uri", uri, f"the namespace {plan.namespace} {below}; the lab's administrator sets this"
+            )
 
 
 def document_of(value: ObservedObject) -> Json:

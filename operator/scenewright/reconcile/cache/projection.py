@@ -75,9 +75,6 @@ def observed_job(raw: RawJson) -> ObservedJob | None:
         work_hash=intern(labels.get(names.WORK_HASH, "")),
         created_at=moment(metadata["creationTimestamp"]),
         template=intern(annotations.get(names.TEMPLATE, "")),
-        output=intern(annotations.get(names.OUTPUT, "")),
-        hosts=tuple(filter(None, annotations.get(names.HOSTS, "").split(","))),
-        gpus=_gpus(annotations.get(names.GPUS, "")),
         queue=intern(labels.get(names.QUEUE, "")),
         completions=_number(spec, "completions", 1),
         parallelism=_number(spec, "parallelism", 1),
@@ -228,11 +225,6 @@ def _waiting_to_initialise(status: RawJson) -> RawJson:
         if waiting:
             return waiting
     return {}
-
-
-def _gpus(text: str) -> int:
-    """GPUs per Pod, from the Job's annotation."""
-    return int(text) if text.isdecimal() else 0
 
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status
+from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status, Writing
+from scenewright.execution.jobs import output_place
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.lab import to_status
 from scenewright.planning.plan import Plan
@@ -31,6 +32,8 @@ def remembered(before: Status, plan: Plan) -> Status:
         starts=before.starts,
         conditions=before.conditions,
         outputs=before.outputs if before.outputs.results.startswith(plan.spec.output.uri) else Outputs(),
+        # Jobs of the earlier work may still write there.
+        writing=before.writing,
         retry_tokens=[*tokens, token][-REMEMBERED_TOKENS:] if token else before.retry_tokens,
         retry_failed=_tries_failures_again(before, plan),
     )
@@ -42,6 +45,14 @@ def _effective(plan: Plan) -> Effective:
         parameters_hash=parameters_hash(plan),
         defaults=to_status(plan.lab),
     )
+
+
+def writing_of(plan: Plan) -> Writing:
+    """Where a run of this plan writes; nowhere if it only counts."""
+    if plan.spec.execution.plan_only:
+        return Writing()
+    place = output_place(plan.namespace, plan.spec.storage.secret_name, plan.spec.output.uri)
+    return Writing(place=place, hosts=list(plan.pipeline.hosts))
 
 
 def parameters_hash(plan: Plan) -> str:

@@ -201,7 +201,7 @@ class Router:
     def _forget(self, old: ObservedObject | None) -> None:
         if old is None:
             return
-        self.outputs.remove(old.key)
+        self.outputs.forget(old.key, old.uid)
         # Its Jobs stay in the store until they are gone: they may still write.
         self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
