@@ -59,6 +59,8 @@ class ApiError(Exception):
         return self.status in (0, 408, 429) or self.status >= 500
 
 
+REFUSED = (403, 404)
+"""Responses to a list if the rights, the CRD or the namespace are missing, until somebody changes that."""
 GONE = (404, 409)
 """Responses to a write with a uid as precondition if the object is gone, or replaced by another of the same name."""
 

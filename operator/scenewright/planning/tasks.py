@@ -10,7 +10,6 @@ from scenewright.api.raw import Json
 from scenewright.planning.inputs import task_inputs
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.task import (
-    MAXIMUM_TASK_BYTES,
     Selection,
     Task,
     TaskInput,
@@ -88,12 +87,5 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
 
 
 def task_text(task: Task) -> str:
-    """The task as JSON for its environment variable.
-
-    Raises:
-        ValueError: it exceeds 32 KiB; the limits on API fields prevent that.
-    """
-    text = task.model_dump_json(by_alias=True, exclude_defaults=True)
-    if len(text.encode()) > MAXIMUM_TASK_BYTES:
-        raise ValueError(f"the task has {len(text.encode())} bytes, more than {MAXIMUM_TASK_BYTES}")
-    return text
+    """The task as JSON for its environment."""
+    return task.model_dump_json(by_alias=True, exclude_defaults=True)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from scenewright.api.raw import Json
 from scenewright.execution.jobs.names import MANAGED_SELECTOR
@@ -68,6 +68,7 @@ class Operator:
         self.settings = settings
         self.heartbeats = Heartbeats()
         self.began = False
+        self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
         self.known = Router(queue, settings.defaults)
@@ -82,6 +83,7 @@ class Operator:
         limits = DecideSettings(pods=pods)
         self.reconciler = Reconciler(
             queue=queue,
+            serves=self._serves,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
             decide=lambda observed, now: decide(observed, limits, now),
@@ -119,11 +121,17 @@ class Operator:
         project: Callable[[Json], T | None],
         namespace: str,
     ) -> None:
-        """Starts an informer and waits for its first list."""
+        """Starts an informer and waits for its first list, unless the namespace refuses it."""
         beat = self._beat(f"{resource.plural} {namespace}")
         informer = Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
         loops.create_task(informer.run(), name="informer")
-        await informer.synced.wait()
+        self._informers.setdefault(namespace, []).append(informer)
+        await informer.answered.wait()
+
+    def _serves(self, namespace: str) -> bool:
+        """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""
+        watching = self._informers.get("") or self._informers.get(namespace, [])
+        return bool(watching) and all(informer.synced for informer in watching)
 
     def _beat(self, loop: str) -> Callable[[], None]:
         return self.heartbeats.register(loop.strip(), _LOOP_SECONDS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import api_objects as raw
 
-from scenewright.api.status import Status
+from scenewright.api.status import Condition, Status
 from scenewright.execution.jobs import CreateJob
 from scenewright.reconcile.act.acting import Actor
 from scenewright.reconcile.act.events import Events
@@ -21,6 +22,7 @@ from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.store import ObjectStore
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.actions import Action
+from scenewright.reconcile.decide.context import condition_of
 from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.routing import Router
@@ -61,12 +63,13 @@ class Bench:
         self.observer = Observer(self.router, inspector, ProgressStore(), PlanningCache())
         self.reconciler = Reconciler(
             queue=self.queue,
+            serves=lambda _namespace: True,
             known=self.router,
             observer=self.observer,
             decide=lambda observed, now: decide(observed, DecideSettings(), now),
             actor=cast(Actor, self.notes),
             writer=cast(StatusWriter, self.notes),
-            events=cast(Events, None),
+            events=cast(Events, SimpleNamespace(post=lambda *_: None)),
         )
 
     def put(self, name: str, age: int, **spec: Any) -> None:
@@ -83,6 +86,11 @@ class Bench:
         stored = self.objects.get(key)
         assert stored is not None
         return self.observer.observe(stored)
+
+    def condition(self, key: ObjectKey, kind: str) -> Condition | None:
+        stored = self.objects.get(key)
+        assert stored is not None
+        return condition_of(stored.status.conditions, kind)
 
     def phase(self, key: ObjectKey) -> str:
         return self.observed(key).object.phase

@@ -8,7 +8,7 @@ from scenewright.execution.jobs import volumes
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.layout import STORAGE_KEYS
-from scenewright_stages.contract.task import ENVIRONMENT
+from scenewright_stages.contract.task import task_environment
 
 TOKEN_KEY = "HF_TOKEN"
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -53,7 +53,7 @@ def _values(request: JobRequest) -> dict[str, str]:
         **_worker(request),
         **_models(request),
         **_progress(request),
-        ENVIRONMENT: _task(request),
+        **task_environment(_task(request)),
     }
 
 

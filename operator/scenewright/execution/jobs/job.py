@@ -21,7 +21,7 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
 
     Raises:
         UnknownImageError: the configuration has no image for the step.
-        ValueError: the task does not fit into its environment variable.
+        TaskTooLargeError: the task does not fit into the Pod's environment.
     """
     request = JobRequest(plan, owner, create, needs_of(plan, create.step, settings), settings)
     own = names.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)

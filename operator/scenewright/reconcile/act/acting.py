@@ -34,6 +34,7 @@ from scenewright.reconcile.decide.actions import (
 from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import RELEASED
 from scenewright.telemetry.progress.store import ProgressStore
+from scenewright_stages.contract.task import TaskTooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,10 @@ class Actor:
             # Only a change of the operator's configuration helps; until then the object's status says so.
             name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
             self.inspector.note_refused(owner.uid, name, str(error))
+            raise RefusedError(str(error)) from error
+        except TaskTooLargeError as error:
+            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
+            self.inspector.note_refused(owner.uid, name, f"{error}; shorten the lists in the spec", invalid=True)
             raise RefusedError(str(error)) from error
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from pydantic_core import from_json
 
 from scenewright.api.raw import Json
-from scenewright.kube.client import ApiError, Client
+from scenewright.kube.client import REFUSED, ApiError, Client
 from scenewright.kube.resources import Resource
 from scenewright.reconcile.cache.observation import Owned
 from scenewright.reconcile.cache.projection import read, skip
@@ -43,6 +43,10 @@ class Informer(Generic[T]):
     Args:
         project: builds the projection of a raw object; None if the object is not ours.
         beat: called as the loop's heartbeat.
+
+    Attributes:
+        synced: the store has the resource; False before the first list.
+        answered: set once the first list was there or was refused.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Informer(Generic[T]):
         self._version = 0
         self._failures = 0
         self._heard_at = time.monotonic()
-        self.synced = asyncio.Event()
+        self.synced = False
+        self.answered = asyncio.Event()
         WATCH_AGE.labels(resource.plural, namespace).set_function(lambda: time.monotonic() - self._heard_at)
 
     async def run(self) -> None:
@@ -100,7 +105,8 @@ class Informer(Generic[T]):
             self._heard()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
         self._version = version
-        self.synced.set()
+        self.synced = True
+        self.answered.set()
 
     async def _watch(self) -> None:
         lines = self._client.watch(
@@ -160,6 +166,8 @@ class Informer(Generic[T]):
         return "failures" if self._failures >= _FAILURES_UNTIL_LIST else ""
 
     async def _pause(self, error: ApiError) -> None:
+        if error.status in REFUSED:
+            self.answered.set()
         longest = min(_LONGEST_BACKOFF, 0.25 * 2 ** min(self._failures, 8))
         seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
         level = logging.INFO if error.passing else logging.WARNING
