@@ -16,7 +16,7 @@ from typing import Self
 from scenewright.execution.folders import ShardFolder
 from scenewright.planning.tasks import task_text
 from scenewright_stages.contract.forks import FORK_SERVER_MODULE, SOCKET_ENVIRONMENT, UNEXPECTED, Request
-from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Task
+from scenewright_stages.contract.task import SHARD_ENVIRONMENT, Task, task_environment
 
 WORKER_MODULE = "scenewright_stages.worker"
 """Module that a Pod runs."""
@@ -186,7 +186,7 @@ def _environment(task: Task, shard: int, folder: ShardFolder, environment: Mappi
     return {
         **environment,
         "PYTHONUNBUFFERED": "1",
-        ENVIRONMENT: task_text(task),
+        **task_environment(task_text(task)),
         SHARD_ENVIRONMENT: str(shard),
         "SCENEWRIGHT_REPORT_DIR": str(folder.path),
         "SCENEWRIGHT_PROGRESS_FILE": str(folder.progress_file),

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from scenewright_stages.contract.forks import LIVENESS_PIPE_ENVIRONMENT, SOCKET_ENVIRONMENT, UNEXPECTED, Request
-from scenewright_stages.contract.task import ENVIRONMENT, Task
+from scenewright_stages.contract.task import Task, task_in
 from scenewright_stages.worker.chain import RESERVED_STAGE_NAMES, resolve_chain
 
 _PACKAGE = str(__package__).partition(".")[0]
@@ -52,7 +52,7 @@ def _reap_supervisors(*_: object) -> None:
 def _import_stage(environment: Mapping[str, str]) -> None:
     """Imports the module of the task's stage, if this package contains it."""
     try:
-        task = Task.model_validate_json(environment[ENVIRONMENT])
+        task = Task.model_validate_json(task_in(environment) or "")
         if task.step in RESERVED_STAGE_NAMES:
             return
         module = resolve_chain(task).stage(task.step).implementation.partition(":")[0]

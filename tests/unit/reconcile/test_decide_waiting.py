@@ -457,6 +457,26 @@ def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None
     assert operator.run().phase == "Complete"
 
 
+def test_an_object_of_another_namespace_is_waited_for_without_its_name() -> None:
+    operator = Operator(Cluster(output_holder=ObjectKey("DatasetJob", "team-b", "secret-product")))
+    operator.settle()
+    (found,) = (each for each in operator.status.conditions if each.type == "Waiting")
+    assert (found.status, found.reason) == ("True", "OutputBusy")
+    texts = [operator.status.model_dump_json(), *(event.message for event in operator.events)]
+    assert not any("secret-product" in text or "team-b" in text for text in texts)
+
+
+def test_the_status_says_where_the_jobs_of_an_edited_object_still_write() -> None:
+    operator = Operator(Cluster())
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated"
+    operator.cluster.edit(output={"uri": "s3://scenes/elsewhere"})
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated", "its Jobs are only being deleted"
+    operator.run()
+    assert operator.status.writing.place == "s3://scenes/elsewhere"
+
+
 def test_the_output_gate_is_for_the_start_only_and_not_for_plans() -> None:
     cluster = Cluster()
     operator = Operator(cluster)

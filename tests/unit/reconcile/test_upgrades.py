@@ -14,6 +14,7 @@ from simulated_operator import Operator
 
 from scenewright.api.crds import crd
 from scenewright.api.names import RETRY_ANNOTATION
+from scenewright.api.status import Status
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.reconcile.cache.observation import Refusal
 from scenewright.reconcile.cache.plans import PlanningCache
@@ -96,7 +97,7 @@ def test_who_asks_for_other_work_gets_it_by_the_new_rules(change: Callable[[Clus
     assert operator.run().phase == "Complete"
     assert operator.status.starts == 2
     fresh = make_plan({**DOCUMENT, "spec": cluster.spec})
-    again = PlanningCache().plan(replace(cluster.object, status={}))
+    again = PlanningCache().plan(replace(cluster.object, status=Status()))
     assert isinstance(again, Plan)
     assert operator.status.effective.work_hash in (fresh.work_hash, again.work_hash)
 

@@ -172,6 +172,30 @@ def test_a_spec_that_cannot_be_planned_is_refused_with_its_problems() -> None:
     assert found.problems[0].field == "spec.vistadream.mode"
 
 
+@pytest.mark.parametrize(
+    ("outputs", "uri", "allowed"),
+    [
+        ({}, "s3://scenes", True),
+        ({"lab": ["s3://scenes/lab/"]}, "s3://scenes/lab", True),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab/yard", True),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes", False),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab/../other", False),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab2/x", False),
+        ({"other": ["s3://scenes"]}, "s3://scenes/x", False),
+        ({"*": ["s3://scenes"]}, "s3://scenes/x", True),
+        ({"*": ["s3://scenes"], "lab": ["s3://lab"]}, "s3://scenes/x", False),
+    ],
+)
+def test_a_namespace_writes_only_where_the_lab_allows_it(
+    outputs: dict[str, list[str]], uri: str, allowed: bool
+) -> None:
+    found = PlanningCache(outputs=outputs).plan(
+        observed_object(raw.scene(spec={"output": {"uri": uri}}, status={"observedGeneration": 1}), "SceneJob")
+    )
+    fields = [each.field for each in found.problems] if isinstance(found, Refusal) else []
+    assert fields == ([] if allowed else ["spec.output.uri"])
+
+
 def problems_of(environment: dict[str, str] | None = None, **spec: Any) -> dict[str, str]:
     """What the operator refuses, by field."""
     found = PlanningCache(environment).plan(observed_object(raw.scene(spec=spec), "SceneJob"))

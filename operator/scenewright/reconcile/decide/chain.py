@@ -104,8 +104,9 @@ def _stages(run: Run) -> PartialDecision:
             return _stage_running(run, stage, job)
         pods = run.context.pods_of(job)
         if job.ended == "Failed" and not endings.continues_after_loss(run, job):
-            return endings.step_failed(run.with_stage(counts.progressed(stage, job, pods, None)), job, "StageFailed")
-        ended = run.with_stage(counts.ended(stage, job, pods, run.now))
+            seen = run.with_stage(counts.progressed(stage, job, pods, None, run.gpus_of(name)))
+            return endings.step_failed(seen, job, "StageFailed")
+        ended = run.with_stage(counts.ended(stage, job, pods, run.now, run.gpus_of(name)))
         if job.ended == "Complete" and _folds_publish(run, stage):
             return _published_by(run, job, ended)
         run = ended
@@ -126,7 +127,7 @@ def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Par
         until_progress = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
         if until_progress <= 0:
             progress = run.context.observed.progress.get(stage.name)
-            stage = counts.progressed(stage, job, run.context.pods_of(job), progress)
+            stage = counts.progressed(stage, job, run.context.pods_of(job), progress, run.gpus_of(stage.name))
     shards = stage.shards.total
     text = f"{stage.name}: {stage.indexed.todo} samples in {shards} {'shards' if shards > 1 else 'shard'}"
     doing = ObjectState("Running", "RunningStage", text)

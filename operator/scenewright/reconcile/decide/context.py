@@ -10,6 +10,7 @@ from typing import Any
 
 from scenewright.api.status import ENDS, Condition, Phase, StageStatus, Status
 from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.resources import needs_of
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.actions import Action, DeleteJob
@@ -183,6 +184,10 @@ class Run:
     def stages(self) -> dict[str, StageStatus]:
         """Status of the stages of this pass by name; empty until the index has counted."""
         return {stage.name: stage for stage in self.memory.stages}
+
+    def gpus_of(self, stage: str) -> int:
+        """GPUs that each Pod of the stage holds, by the plan: what a Job says of itself does not count."""
+        return needs_of(self.plan, stage, self.settings.pods).gpus
 
     def remembering(self, **changes: Any) -> Run:
         """A copy with changed memory."""

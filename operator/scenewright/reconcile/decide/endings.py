@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
@@ -223,7 +223,7 @@ def published(run: Run, report: Report) -> PartialDecision:
     return complete(run, "Succeeded", f"all {report.samples} samples are done")
 
 
-def notes(report: Report) -> dict[str, Any]:
+def notes(report: Report) -> Json:
     """Failures, warnings and rejected inputs of a report, cut to the limits of the status."""
     failures = [
         FailureStatus(

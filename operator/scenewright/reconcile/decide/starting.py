@@ -41,7 +41,7 @@ def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
         # No event arrives for a Pod that a quota or policy refuses: check soon whether there is one.
         return run.decided(doing, create, again_after=run.settings.without_pods)
     if answer.invalid:
-        return endings.failed(run, "ConfigurationError", f"the API server refuses the Job {name}: {answer.message}")
+        return endings.failed(run, "ConfigurationError", f"the Job {name} cannot be created: {answer.message}")
     reason = _refusal(answer.message)
     if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
         return endings.failed(run, reason, answer.message)

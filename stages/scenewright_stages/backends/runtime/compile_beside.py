@@ -251,7 +251,7 @@ class _Child:
         return 0 < self._requests == self._answers
 
     def failed(self) -> bool:
-        """Whether it ended, or cannot be told what to compile."""
+        """Whether it ended, or cannot be reported what to compile."""
         return bool(self._problem) or self._process.poll() is not None
 
     def last_output(self) -> str:
