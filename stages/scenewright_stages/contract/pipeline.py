@@ -216,6 +216,8 @@ class Pipeline:
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
             index files of the publication by path: bytes, or :class:`~scenewright_stages.contract.stage.Dated` if they
             contain times.
+        partial_catalogue: whether the catalogue also describes samples that lack some stages, because a run selected
+            only others. If not, they are no entries of it, and it is not called while nothing is complete.
         chosen: ``module:function`` that takes a Catalogue and returns paths, by name, of published files that other
             objects may refer to, such as the best checkpoint.
         hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; never read as
@@ -238,6 +240,7 @@ class Pipeline:
     reporter: str = ""
     sample_pages: bool = True
     catalogue: str = ""
+    partial_catalogue: bool = False
     chosen: str = ""
     hosts: tuple[str, ...] = ()
     backends: tuple[BackendFacts, ...] = ()

@@ -204,6 +204,7 @@ FIXER = Pipeline(
     stages=fixer_stages,
     examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE, "difix": _TWO_GPUS},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
+    partial_catalogue=True,
 )
 
 PIPELINES = (PAIRS, FIXER)

@@ -438,5 +438,6 @@ PIPELINE = Pipeline(
     ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",
+    partial_catalogue=True,
     sample_pages=False,
 )

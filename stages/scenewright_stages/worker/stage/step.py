@@ -141,7 +141,8 @@ class StageRun:
 
     def report(self) -> Report:
         """The shard's report so far."""
-        return self._tally.report(self._session.task.run, self._session.progress.gpu.rest())
+        gpu = self._session.progress.gpu.rest()
+        return self._tally.report(self._session.task.run, gpu, self._recorder.wall_seconds())
 
     def flush_if_due(self) -> None:
         """Periodic duty: flushes records that are due."""
