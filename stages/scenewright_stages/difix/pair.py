@@ -16,7 +16,7 @@ from scenewright_stages.captures import BESIDE
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.difix.gates import Bytes, Candidate, Measured, measure, sharpness
+from scenewright_stages.difix.gates import Candidate, Measured, measure, sharpness
 from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.difix.strategies import NO_REFERENCE
 from scenewright_stages.scenes.captures import flawed_view
@@ -24,6 +24,7 @@ from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
+from scenewright_stages.vision.types import Uint8Array
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 97, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
@@ -115,12 +116,12 @@ def group_of(params: PairsParams, source: SourceParams | None, scene: str, facts
         raise SampleRejected("NoGroup", message) from None
 
 
-def as_bytes(values: NDArray[np.float32]) -> Bytes:
+def as_bytes(values: NDArray[np.float32]) -> Uint8Array:
     """Values in [0, 1] as levels."""
     return np.asarray(np.round(np.clip(values, 0, 1) * 255), np.uint8)
 
 
-def write_jpeg(path: Path, srgb: Bytes) -> Path:
+def write_jpeg(path: Path, srgb: Uint8Array) -> Path:
     """Writes an RGB picture without colour subsampling."""
     done, data = cv2.imencode(".jpg", srgb[..., ::-1], _JPEG)
     if not done:

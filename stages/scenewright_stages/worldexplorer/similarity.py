@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scenewright_stages.vision.geometry.cameras import Camera, Float64Array
+from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float64Array
 
 _ROUNDS = 50
 _SETTLED = 1e-12

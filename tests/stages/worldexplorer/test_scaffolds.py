@@ -18,7 +18,7 @@ from world_panoramas import room_panorama
 
 from scenewright_stages.backends.inpaint.interface import FillGuide, Inpainter
 from scenewright_stages.backends.novel_views.interface import PathTask, Progress, ignore
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.similarity.interface import SimilarityModel
 from scenewright_stages.backends.text_to_image.facts import FLUX
 from scenewright_stages.backends.text_to_image.interface import TextToImage
@@ -28,6 +28,7 @@ from scenewright_stages.contract.stage import ModelSettings, Pixels
 from scenewright_stages.vision.places.worlds.gaps import seen_between
 from scenewright_stages.vision.places.worlds.motions import view_camera
 from scenewright_stages.vision.places.worlds.panorama import cut_view, rays_of
+from scenewright_stages.vision.types import Mask
 from scenewright_stages.worldexplorer import candidates, scaffold
 from scenewright_stages.worldexplorer.candidates import fill_settings
 from scenewright_stages.worldexplorer.params import ScaffoldParams, WorldExplorerParams

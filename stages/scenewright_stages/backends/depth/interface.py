@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.vision.types import Mask
 
 if TYPE_CHECKING:
     from scenewright_stages.vision.geometry.framing import PixelWindow

@@ -25,12 +25,13 @@ from scenewright_stages.backends.runtime.acceleration import (
     quantise_to_float8,
     replay_steps,
 )
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.runtime.compile_beside import CompileBeside, blocks_beside
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.types import Mask
 
 # Fills the hole in the model's input; mid-grey is zero after normalisation.
 _HIDDEN = 0.5

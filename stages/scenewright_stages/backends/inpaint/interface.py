@@ -11,10 +11,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import WeightlessBackend
 from scenewright_stages.vision.imaging import inpainting
+from scenewright_stages.vision.types import Mask
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ import torch
 
 from scenewright_stages.backends.inpaint.flux_fill import pad_to_multiple
 from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.types import Mask
 
 # What lies under the hole is hidden from the model; mid-grey is zero after its normalisation.
 _HIDDEN = 0.5

@@ -11,11 +11,12 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.subjects.matching.finding import ObjectFinder
+from scenewright_stages.vision.types import Mask
 
 LIKELY = 0.5
 

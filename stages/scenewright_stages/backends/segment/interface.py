@@ -14,13 +14,14 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from scenewright_stages.backends.runtime.bundled import BundledModels
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage, Mask
+from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedSubject
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte, refine_matte
 from scenewright_stages.vision.imaging.regions import bounding_box, innermost
 from scenewright_stages.vision.subjects.people import find_person
 from scenewright_stages.vision.subjects.people.learned import find_people
+from scenewright_stages.vision.types import Mask
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""

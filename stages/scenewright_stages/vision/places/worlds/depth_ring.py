@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenewright_stages.vision.geometry.cameras import Camera, Float64Array
+from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.geometry.points import on_surface, project, sample_nearest, valid_depth
 from scenewright_stages.vision.places.worlds.panorama import rays_of
-from scenewright_stages.vision.types import Float32Array
+from scenewright_stages.vision.types import Float32Array, Float64Array
 
 _SAMPLES = 4000
 _ROUNDS = 30

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from scenewright_stages.vision.geometry.cameras import Camera, Float64Array, invert_rigid, rigid
+from scenewright_stages.vision.geometry.cameras import Camera, invert_rigid, rigid
+from scenewright_stages.vision.types import Float64Array
 
 VIEWS = 8
 VIEW_DEGREES = 60.0
