@@ -8,15 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import (
-    Float32Array,
-    Float64Array,
-    Floats,
-    Mask,
-    project,
-    unproject,
-    valid_depth,
-)
+from scenewright_stages.vision.geometry.points import project, unproject, valid_depth
+from scenewright_stages.vision.types import Float32Array, Float64Array, FloatArray, Mask
 
 _SURFACE_TOLERANCE = 0.01  # relative depth within which samples of a warp belong to one surface
 _STRONG_WEIGHT = 0.1  # bilinear weight from which a sample can hide what lies behind it
@@ -32,7 +25,7 @@ class Warped:
     covered: Mask
 
 
-def forward_warp(srgb: Floats, depth: Floats, camera: Camera, target: Camera) -> Warped:
+def forward_warp(srgb: FloatArray, depth: FloatArray, camera: Camera, target: Camera) -> Warped:
     """A view as seen by target: every valid pixel is splatted bilinearly onto its four neighbours.
 
     Of the samples that reach a target pixel, those within 1 % of the nearest one's depth are averaged.
