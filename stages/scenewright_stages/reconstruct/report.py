@@ -16,8 +16,16 @@ from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
 from scenewright_stages.report.data import IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
+from scenewright_stages.report.pictures import Picture, photograph, thumbnail
+from scenewright_stages.scenes.page import (
+    SceneData,
+    flight_video,
+    index_entry,
+    measured,
+    render_scene,
+    render_scenes,
+    scene_facts,
+)
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
@@ -58,7 +66,9 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
         scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
         subtitle=_subtitle(photographs, outcome.records),
         splats=_splats(files, photographs, params),
-        video=_video(files, photographs),
+        video=flight_video(files[LAST_STAGE, "video"](), "The flight along the photographs")
+        if (LAST_STAGE, "video") in files
+        else None,
         images=tuple(_images(files)),
         metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
         log=rounds_text(files),
@@ -102,15 +112,6 @@ def _splats(files: _Files, photographs: PosedPhotographs | None, params: Reconst
     path = along([cameras[number] for number in train], params.render.frames)
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
-
-
-def _video(files: _Files, photographs: PosedPhotographs | None) -> Video | None:
-    if (LAST_STAGE, "video") not in files or photographs is None:
-        return None
-    first = photographs.photographs[0].srgb
-    poster = photograph(first.astype(np.float32) / 255, "The first photograph")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, first.shape[1], first.shape[0], "The flight along the photographs", poster)
 
 
 def _images(files: _Files) -> Iterator[Picture]:
