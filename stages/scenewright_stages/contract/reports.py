@@ -123,11 +123,15 @@ class Report(Params):
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
-        data["warnings"] = [cut(text, 200) for text in data.get("warnings", [])[:10]]
+        warnings = data.get("warnings", [])[:10]
+        data["warnings"] = [cut(text, 1000) for text in warnings]
         data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
         data["chosen"] = dict(list(data.get("chosen", {}).items())[:MAXIMUM_CHOSEN])
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
+        if len(encoded) > MAXIMUM_REPORT_BYTES:
+            data["warnings"] = [cut(text, 200) for text in warnings]
+            encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
             encoded = _encode(data)
         return encoded

@@ -26,6 +26,7 @@ from scenewright_stages.scenes.page import (
     render_scenes,
     scene_facts,
 )
+from scenewright_stages.scenes.placing import unmoved
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
@@ -108,9 +109,12 @@ def _splats(files: _Files, photographs: PosedPhotographs | None, params: Reconst
     if (LAST_STAGE, "ply") not in files or photographs is None:
         return None
     cameras = photographs.cameras
-    train = roles_of(len(cameras), params.held_out_every, params.deciding_every).train
+    every = params.held_out_every, params.deciding_every
+    train = roles_of(len(cameras), *every, photographs.held_out).train
     path = along([cameras[number] for number in train], params.render.frames)
-    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    own_frame = (LAST_STAGE, "frame") in files
+    # The viewer's splats are packed around the origin, so it shows the frame in which the scene was trained.
+    cloud = SplatCloud.of(unmoved(read_ply(files[LAST_STAGE, "ply"]()), photographs, own_frame))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
 
 

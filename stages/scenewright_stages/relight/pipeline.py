@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, runs_on_gpu, stage_resources
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Expansion
 from scenewright_stages.relight.params import Folder, RelightParams
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
 SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
 WORK = ".scenewright/work/{sample}"
 KEPT = "kept_"

@@ -125,11 +125,11 @@ def test_odd_names_become_safe_and_unique_ids(toy: Toy) -> None:
     assert not (toy.folder / "dots").exists()
 
 
-def test_files_that_are_no_samples_are_counted(toy: Toy) -> None:
+def test_files_that_are_no_samples_are_named(toy: Toy) -> None:
     (toy.input / "notes.md").write_text("text")
     (toy.input / ".hidden.txt").write_text("1 2")
     toy.step("index")
-    assert toy.report("index").warnings == ["1 files of the input are neither sample nor sidecar: notes.md"]
+    assert toy.report("index").warnings == ["found and not used: notes.md (text for people)"]
     assert toy.report("index").samples == 3
 
 

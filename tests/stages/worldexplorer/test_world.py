@@ -28,7 +28,7 @@ from scenewright_stages.contract.stage import (
     StageResult,
 )
 from scenewright_stages.vision.gaussians.ply import read_ply
-from scenewright_stages.vision.places.captures.camera_files import read_transforms
+from scenewright_stages.vision.places.captures.transforms import read_transforms
 from scenewright_stages.vision.places.worlds.motions import view_camera
 from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view
 from scenewright_stages.vision.places.worlds.ring import folded, mirrored_ring, mirrored_slope

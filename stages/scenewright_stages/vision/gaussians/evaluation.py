@@ -18,7 +18,7 @@ from scenewright_stages.vision.imaging.metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class ViewQuality:
-    """Attributes: psnr in dB over the view's mask, ssim of the whole image, covered: share of supervised pixels with
+    """Attributes: psnr in dB over the view's mask, ssim over the windows on it, covered: share of supervised pixels with
     alpha >= 0.7."""
 
     psnr: float
@@ -69,4 +69,5 @@ def _view_quality(scene: GaussianScene, view: View, renderer: Renderer) -> ViewQ
     picture = rendering.rgb[0].clamp(0, 1)
     target, mask = view.srgb.to(picture), view.supervised().to(picture.device)
     covered = (rendering.alpha[0] >= _COVERED_ALPHA)[mask].float().mean()
-    return ViewQuality(float(psnr(picture, target, mask)), float(ssim(picture, target)), float(covered))
+    similarity = ssim(picture, target, None if view.mask is None else mask)
+    return ViewQuality(float(psnr(picture, target, mask)), float(similarity), float(covered))
