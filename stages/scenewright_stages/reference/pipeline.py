@@ -49,7 +49,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="white",
         title="White background",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(

@@ -30,7 +30,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="segment",
         title="Find the person",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.segment:SegmentStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -63,7 +63,7 @@ def albedo_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="albedo",
         title="Albedo",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.albedo:AlbedoStage",
         reads=(Read("segment", ("layers",)),),
         outputs=(
@@ -88,7 +88,7 @@ def degrade_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="degrade",
         title="New light",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.degrade:DegradeStage",
         reads=(Read("segment", ("layers",)), Read("albedo", ("albedo",))),
         outputs=(
