@@ -107,6 +107,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class NextStep:
+    """What a reader can do with the result: a sentence, and the command or path in it, if any."""
+
+    words: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
 class IndexEntry:
     """One sample on the overview page.
 

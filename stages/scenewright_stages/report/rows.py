@@ -51,8 +51,11 @@ def failures_of(outcome: SampleOutcome) -> Iterator[Failure]:
 
 
 def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
-    """All warnings of a sample's stages."""
-    return tuple(warning for record in outcome.records.values() for warning in record.warnings)
+    """The notes on a sample's input, then all warnings of its stages."""
+    return (
+        *outcome.sample.root.notes,
+        *(warning for record in outcome.records.values() for warning in record.warnings),
+    )
 
 
 def state_of(outcome: SampleOutcome, last_stage: str) -> State:

@@ -27,7 +27,7 @@ from scenewright_stages.report.data import (
     State,
 )
 from scenewright_stages.report.page import check_links, render_index, render_page
-from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
+from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay, photograph
 from scenewright_stages.report.rows import (
     failures_of,
     job_name,
@@ -40,6 +40,8 @@ from scenewright_stages.report.rows import (
 )
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
+from scenewright_stages.vision.imaging.colour import unit_from_uint8
+from scenewright_stages.vision.imaging.video import first_frame
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -173,6 +175,13 @@ def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:
     """The metrics of a done stage; empty otherwise."""
     record = outcome.records.get(stage)
     return record.metrics if record is not None and record.state == "done" else {}
+
+
+def flight_video(path: Path, caption: str) -> Video:
+    """The video of a flight. Its first frame is its poster, and the still that the 3D view opens with."""
+    first = first_frame(path)
+    poster = photograph(unit_from_uint8(first), "Where the camera path begins")
+    return Video(path.read_bytes(), first.shape[1], first.shape[0], caption, poster)
 
 
 def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:

@@ -41,7 +41,7 @@ class Motion:
 def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     """The ratios in effect: the user's, the preset's, or those that the scene bears."""
     block = params.trajectory
-    preset = block.motion_preset or _bearable_preset(photograph, params)
+    preset = block.motion_preset or _safe_preset(photograph, params)
     forward, backward = MOTION_PRESETS[preset]
     if block.forward_ratio is None and block.backward_ratio is None:
         return Motion(preset, forward, backward)
@@ -52,7 +52,7 @@ def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     )
 
 
-def _bearable_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
+def _safe_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
     if params.depth.scale == "relative":
         return "small"
     open_scene = params.depth.marks_sky and float(photograph.far.mean()) >= OPEN_SCENE_SHARE

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.vistadream.params import VistaDreamParams
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
 SIDECARS = {
     "depth": (
         ".depth.npy",

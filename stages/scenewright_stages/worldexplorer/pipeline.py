@@ -371,4 +371,5 @@ PIPELINE = Pipeline(
     ),
     reporter="scenewright_stages.worldexplorer.report:WorldReporter",
     catalogue="scenewright_stages.worldexplorer.catalogue:batch_files",
+    partial_catalogue=True,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from scenewright.api.raw import Json
 from scenewright.cli.texts import print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
@@ -76,7 +77,7 @@ def _refused(problem: Problem) -> int:
     return COMMAND_REFUSED
 
 
-def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
+def _rows(facts: BackendFacts) -> list[Json]:
     """One row per set of weights of each variant; one row for a backend without weights."""
     base = {
         "capability": facts.capability,
@@ -103,14 +104,14 @@ def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
     return rows or [{**base, **_traits(facts, ""), **_formula(facts), "state": "built in"}]
 
 
-def _traits(facts: BackendFacts, variant: str) -> dict[str, Any]:
+def _traits(facts: BackendFacts, variant: str) -> Json:
     traits = facts.depth_traits(variant)
     if traits is None:
         return {}
     return {"scale": traits.scale, "marksSky": traits.marks_sky, "predictsNewViews": traits.predicts_new_views}
 
 
-def _formula(facts: BackendFacts) -> dict[str, Any]:
+def _formula(facts: BackendFacts) -> Json:
     """Licence of a method that the backend implements without weights."""
     if facts.formula is None:
         return {}
@@ -118,7 +119,7 @@ def _formula(facts: BackendFacts) -> dict[str, Any]:
     return {"licence": need.licence, "licenceUrl": need.url, "mustBeAccepted": need.needed}
 
 
-def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]:
+def _weights(weights: Weights, variant: str, is_default: bool) -> Json:
     status = weights_status(weights, default_cache_dir())
     return {
         "weights": weights.id,
@@ -133,7 +134,7 @@ def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]
     }
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[Json]) -> None:
     from rich.table import Table
 
     console = table_console()
@@ -148,7 +149,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     console.print(f"model cache: {default_cache_dir()}", style="dim", soft_wrap=True)
 
 
-def _add_backend(table: Table, title: str, rows: list[dict[str, Any]]) -> None:
+def _add_backend(table: Table, title: str, rows: list[Json]) -> None:
     """Adds a line for the backend and one for each of its weights."""
     memory = rows[0]["gpuMemoryGiB"]
     state = rows[0]["state"] if "weights" not in rows[0] else ""
@@ -160,5 +161,5 @@ def _add_backend(table: Table, title: str, rows: list[dict[str, Any]]) -> None:
             table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
 
 
-def _licence_cell(row: dict[str, Any]) -> str:
+def _licence_cell(row: Json) -> str:
     return f"{row.get('licence', '')}{' *' if row.get('mustBeAccepted') else ''}"

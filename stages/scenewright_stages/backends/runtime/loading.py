@@ -128,7 +128,7 @@ class ModelPool:
             raise TypeError(f"{request.facts.implementation} is no {capability.interface.__name__}")
         return loaded
 
-    def release_one(self, instance: Backend) -> None:
+    def release_instance(self, instance: Backend) -> None:
         """Releases one model; a later load reloads it."""
         self._loaded = {key: loaded for key, loaded in self._loaded.items() if loaded is not instance}
         instance.release()
@@ -148,8 +148,8 @@ def load(capability: Capability[InterfaceT], name: str, context: ModelContext | 
 
 
 def release(instance: Backend) -> None:
-    """:meth:`ModelPool.release_one` of the process-wide pool."""
-    _POOL.release_one(instance)
+    """:meth:`ModelPool.release_instance` of the process-wide pool."""
+    _POOL.release_instance(instance)
 
 
 def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
