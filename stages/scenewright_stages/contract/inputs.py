@@ -66,18 +66,22 @@ class InputKind:
 
     Attributes:
         suffixes: file suffixes (lower case) that count as a sample.
-        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
+        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``; in any case.
+        folders: role -> names of folders that hold the sidecars of a role, named like their samples.
         listings: whether the input may be a ``.jsonl`` or ``.csv`` file that names one sample per line.
         entry: types of the facts in a list's line or a data set's entry; a sample whose entry does not fit is rejected.
             Facts without a declared type are kept as they are.
         read_entry: hook for the rest of a data set's entry: takes the sample, the entry and all keys, and returns the
             sample with added files, attributes and overrides.
+        names_ignored: whether a file that the lister leaves out is one that the user has to hear of.
         lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
     suffixes: tuple[str, ...] = ()
     sidecars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: bool = False
     entry: type[Params] | None = None
     read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
+    names_ignored: bool = False
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

@@ -17,6 +17,34 @@ AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in dict.fromkeys((".png", *PICTURE_SUFFIXES)) for mark in ".-_")
+"""How the mask of a photo is named, after the photo's stem and in any case; the first that is there is read."""
+MASK_FOLDERS = ("masks", "mask")
+MaskPolarity = Annotated[
+    Literal["auto", "white", "black"],
+    Field(
+        description="What is the object in a supplied mask: white, black, or auto (white, unless what is white "
+        "surrounds the rest; a mask of which this cannot be told is refused)."
+    ),
+]
+MaskClass = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=65535,
+        description="Number of the object in supplied masks of class numbers; none: the only class there is.",
+    ),
+]
+
+
+class MaskEntry(Params):
+    """What a line of a list may say about its mask."""
+
+    mask_polarity: MaskPolarity = "auto"
+    mask_class: MaskClass = None
+
+
 def chain_or_backend(other: str, default: str = "classic") -> Rule:
     """The rule that a block names either one backend or a chain; `other` is a backend that is not the default."""
     return Rule(

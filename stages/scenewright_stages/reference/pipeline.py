@@ -12,6 +12,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec
+from scenewright_stages.photographs.params import PICTURE_SUFFIXES
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
 from scenewright_stages.reference.params import (
@@ -45,23 +46,25 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
     painted = block.backend == "qwen-edit"
+    white_path, white_kept = _kept(params, "white", "{home}/01_white_background.png", "white.png")
     choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
         name="white",
         title="White background",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
-            _image("white", *_kept(params, "white", "{home}/01_white_background.png", "white.png")),
-            _image("photo", f"{WORK}/photo.png", result=False),
+            # A white object on white.
+            OutputContract("white", white_path, "image", result=white_kept, image=MAY_BE_FLAT),
+            OutputContract("photo", f"{WORK}/photo.png", "image", result=False, image=MAY_BE_FLAT),
             _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
             *((_image("exemplar", f"{WORK}/exemplar.png", result=False, channels=4),) if painted else ()),
         ),
         parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
-        attributes=("home", "box", "points", *(IDENTITY if choices else ())),
+        attributes=("home", "box", "points", "mask_polarity", "mask_class", *(IDENTITY if choices else ())),
         backends={choice.capability: choice.names[0] for choice in choices},
         backend_parameters={"edit" if painted else "segment": "white.backend"},
         resources=_painting_resources(choices) if painted else stage_resources(choices),
@@ -86,7 +89,14 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
         reads=(Read("white", ("cutout",) if choices else ("cutout", "facts")),),
         outputs=(
             OutputContract(
-                "views", views_path, "image", "folder", views_kept, minimum_files=count, maximum_files=count
+                "views",
+                views_path,
+                "image",
+                "folder",
+                views_kept,
+                minimum_files=count,
+                maximum_files=count,
+                image=MAY_BE_FLAT,
             ),
             OutputContract(
                 "cutouts",
@@ -411,7 +421,7 @@ PIPELINE = Pipeline(
     name="referenceObject",
     kind="DatasetJob",
     params=ReferenceObjectParams,
-    input=InputKind(suffixes=(".png", ".jpg"), lister=list_objects),
+    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects, names_ignored=True),
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,

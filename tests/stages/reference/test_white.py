@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_image
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.reference.params import WhiteParams
-from scenewright_stages.reference.white import _check_cut, _standing, read_object_mask
+from scenewright_stages.reference.white import _check_cut, _standing
 from scenewright_stages.vision.imaging.matting import refine_matte
 from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border
 from scenewright_stages.vision.subjects.scenery.props import draw_prop
@@ -93,23 +93,6 @@ def test_a_tight_or_loose_box_cuts_out_cup_and_flower(name: str, room: int) -> N
     mask = cut_by_box(photo, box)
     print(f"{name}, {room} pixels of room: overlap {overlap(mask, truth):.3f}")
     assert overlap(mask, truth) >= 0.95
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [("empty", "MaskEmpty"), ("full", "MaskFull"), ("size", "MaskSizeDiffers"), ("text", "MaskUnreadable")],
-)
-def test_masks_that_cannot_be_right_are_refused_with_the_reason(tmp_path: Path, change: str, reason: str) -> None:
-    mask = np.zeros((40, 50), np.uint8)
-    if change == "full":
-        mask[:] = 255
-    path = tmp_path / "cup.mask.png"
-    cv2.imwrite(str(path), mask)
-    if change == "text":
-        path.write_text("not a picture")
-    with pytest.raises(SampleError) as refused:
-        read_object_mask(path, (41, 50) if change == "size" else (40, 50))
-    assert refused.value.reason == reason
 
 
 def test_an_object_that_the_border_cuts_off_is_refused() -> None:

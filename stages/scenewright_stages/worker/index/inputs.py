@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.naming import unique_ids
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
 from scenewright_stages.contract.task import Task, TaskInput
@@ -36,7 +37,6 @@ from scenewright_stages.worker.index.files import (
     list_files,
     select_entries,
     select_positions,
-    unique_ids,
 )
 from scenewright_stages.worker.index.lists import is_list, parse_list
 from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
@@ -137,7 +137,9 @@ def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Li
     select = task_input.select
     listed = kind.lister(view) if kind.lister is not None else None
     if listed is not None:
-        return select_positions(_some(list(listed), task_input.uri), select.indices, select.limit), ()
+        found = _some(list(listed), task_input.uri)
+        ignored = ignored_files(view.keys, found) if kind.names_ignored and not view.single else ()
+        return select_positions(found, select.indices, select.limit), ignored
     if is_list(view.single, kind):
         rows = parse_list(view.read(view.single), view.store.uri_of(view.single), kind)
         return _some(select_positions(rows, select.indices, select.limit), task_input.uri), ()
