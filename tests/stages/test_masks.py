@@ -173,11 +173,6 @@ REFUSED: dict[str, tuple[str, Callable[[Mask], Made], str]] = {
     "a-dark-matte": ("png", lambda m: soft(m) // 12, "MaskUnclear"),
     "float-logits": ("tif", lambda m: np.where(m, 4.5, -3.5).astype(np.float32), "MaskUnclear"),
     "float-nan": ("tif", lambda m: np.where(m, np.nan, 0).astype(np.float32), "MaskUnclear"),
-    "left-half": (
-        "png",
-        lambda m: grey(np.arange(m.shape[1])[None] < 100) * np.ones_like(grey(m)[:, :1]),
-        "MaskUnclear",
-    ),
     "text": ("png", lambda m: b"not a picture", "MaskUnreadable"),
 }
 
@@ -243,6 +238,8 @@ def test_polarity_and_class_settle_what_cannot_be_told(tmp_path: Path) -> None:
     half = np.zeros_like(mask)
     half[:, :100] = True
     path = written(tmp_path / "half.png", grey(half), {})
+    with pytest.raises(SampleError, match="57% of the picture's border.*maskPolarity"):
+        read(path, half, whole)
     for polarity, wanted in (("white", half), ("black", ~half)):
         assert np.array_equal(read(path, half, whole, polarity=polarity).cover > 0, wanted)
     opaque = written(tmp_path / "cut.png", rgba(two_classes(mask)[..., None].repeat(3, axis=2), grey(~mask)), {})
