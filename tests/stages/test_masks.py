@@ -238,7 +238,7 @@ def test_polarity_and_class_settle_what_cannot_be_told(tmp_path: Path) -> None:
     half = np.zeros_like(mask)
     half[:, :100] = True
     path = written(tmp_path / "half.png", grey(half), {})
-    with pytest.raises(SampleError, match="57% of the picture's border.*maskPolarity"):
+    with pytest.raises(SampleError, match=r"57% of the picture's border.*maskPolarity"):
         read(path, half, whole)
     for polarity, wanted in (("white", half), ("black", ~half)):
         assert np.array_equal(read(path, half, whole, polarity=polarity).cover > 0, wanted)

@@ -21,6 +21,7 @@ from scenewright_stages.vision.imaging.images.loading import DEFAULT_LIMITS, FOR
 from scenewright_stages.vision.imaging.masks import MaskCover, MaskPlane, MaskReading, cover_of
 from scenewright_stages.vision.imaging.matting import refine_matte
 from scenewright_stages.vision.imaging.regions import bounding_box, overlap
+from scenewright_stages.vision.subjects.lines import lines_of, share_kept
 from scenewright_stages.vision.types import Float32Array, Mask
 
 LOSSY = frozenset({"JPEG", "MPO"})
@@ -84,7 +85,7 @@ def matte_of_mask(srgb: Float32Array, mask: MaskCover, share: float) -> Matte:
         note = f"the photo shows {seen:.0%} of the mask's outline only: it is used as it is"
         return Matte(given, (note,))
     alpha = np.where(shows, matte_around(srgb, inside, share), given)
-    agreement = overlap(alpha >= 0.5, inside)
+    agreement = min(overlap(alpha >= 0.5, inside), share_kept(lines_of(inside), alpha >= 0.5, 2.0))
     if agreement >= _LEAST_AGREEMENT:
         return Matte(alpha)
     note = f"the photo has other edges than the mask (overlap {agreement:.1%}): the mask's own outline is used"

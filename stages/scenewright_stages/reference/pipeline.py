@@ -82,7 +82,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="perspectives",
         title="Perspectives",
-        version=1 if choices else 2,
+        version=1 if choices else 3,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",
@@ -175,7 +175,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=4 if params.scenes.background == "own" else 3,
+        version=5 if params.scenes.background == "own" else 4,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,
@@ -224,7 +224,7 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=1,
+        version=1 if edited else 2,
         implementation="scenewright_stages.reference.painted_scenes:"
         + ("EditedScenesStage" if edited else "FilledScenesStage"),
         reads=(view, Read("prompts", ("fields",), part="prompt_file")),
@@ -296,7 +296,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="annotate",
         title="Annotation",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.annotate:AnnotateStage",
         reads=(*((Read("scenes", scene),) if scene else ()), *varied, *shown),
         outputs=(
