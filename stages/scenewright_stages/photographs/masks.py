@@ -17,14 +17,15 @@ from PIL import Image
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.photographs.pictures import Photograph
-from scenewright_stages.vision.imaging.images.loading import DEFAULT_LIMITS, FORMATS, orientation_of, oriented
+from scenewright_stages.vision.imaging.images.loading import DEFAULT_LIMITS, orientation_of, oriented
+from scenewright_stages.vision.imaging.images.opening import open_header
 from scenewright_stages.vision.imaging.masks import MaskCover, MaskPlane, MaskReading, cover_of
 from scenewright_stages.vision.imaging.matting import refine_matte
 from scenewright_stages.vision.imaging.regions import bounding_box, overlap
 from scenewright_stages.vision.subjects.lines import lines_of, share_kept
 from scenewright_stages.vision.types import Float32Array, Mask
 
-LOSSY = frozenset({"JPEG", "MPO"})
+LOSSY = frozenset({"JPEG", "MPO", "HEIF", "AVIF"})
 _LEAST_AGREEMENT = 0.98
 """Overlap of a refined matte with its mask below which the photo's edges are not those of the object: glass, patterns
 behind it, white on white, lines of a few pixels.
@@ -149,7 +150,7 @@ def _plane_of(path: Path, reading: MaskReading) -> tuple[MaskPlane, int]:
     try:
         if path.stat().st_size > DEFAULT_LIMITS.max_bytes:
             raise OSError("the file is too large")
-        with Image.open(path, formats=FORMATS) as image:
+        with open_header(path) as image:
             if image.width * image.height > DEFAULT_LIMITS.max_pixels:
                 raise OSError(f"it has {image.width}x{image.height} pixels")
             image.load()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.params import Params, Rule
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -17,8 +18,8 @@ AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in dict.fromkeys((".png", *PICTURE_SUFFIXES)) for mark in ".-_")
+PICTURE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
+MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in PICTURE_SUFFIXES for mark in "._-")
 """How the mask of a photo is named, after the photo's stem and in any case; the first that is there is read."""
 MASK_FOLDERS = ("masks", "mask")
 MaskPolarity = Annotated[

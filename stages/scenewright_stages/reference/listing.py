@@ -83,7 +83,9 @@ def _of_files(view: InputView) -> list[Listed]:
             view.single: {SOURCE: view.single}
         }
     ids = unique_ids(list(files), flat=True)
-    return [_listed(key, ids[key], found, None) for key, found in files.items()]
+    # Files of a folder that no object uses are named; what lies beside a single photo is none of its business.
+    accounted = frozenset(view.keys if view.single else ())
+    return [replace(_listed(key, ids[key], found, None), accounted=accounted) for key, found in files.items()]
 
 
 def is_photo(key: str) -> bool:

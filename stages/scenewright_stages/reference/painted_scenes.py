@@ -85,7 +85,8 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         """Writes the image, the object's mask, and the scene's metadata."""
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         seed = _seed(sample, inputs)
-        srgb, cover, (lines, parts), scale = standing(inputs, fields, np.random.default_rng([inputs.seed, seed]))
+        rng = np.random.default_rng([inputs.seed, seed])
+        srgb, cover, (lines, parts), scale = place_upright(inputs, fields, rng)
         filled, use = self._inpainter.call(lambda backend: backend.fill(srgb, cover < 1, fields.text, seed))
         image = over(srgb, cover, filled)
         if sample.attributes["empty"]:
@@ -115,7 +116,7 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, metrics, (), [use])
 
 
-def standing(
+def place_upright(
     inputs: StageInputs[ReferenceObjectParams], fields: Fields, rng: np.random.Generator
 ) -> tuple[Float32Array, Float32Array, tuple[Float32Array, int], float]:
     """(H, W, 3) sRGB and (H, W) coverage of the placed view, its lines there and number of parts, and its scale."""

@@ -46,7 +46,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
     painted = block.backend == "qwen-edit"
-    white_path, white_kept = _kept(params, "white", "{home}/01_white_background.png", "white.png")
+    white_path, white_kept = _output_path(params, "white", "{home}/01_white_background.png", "white.png")
     choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
         name="white",
@@ -78,7 +78,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     count = len(views(params))
     block = params.perspectives
     choices = [] if block.backend == "classic" else [_choice("object-views", block)]
-    views_path, views_kept = _kept(params, "perspectives", "{home}/02_perspectives/", "views/")
+    views_path, views_kept = _output_path(params, "perspectives", "{home}/02_perspectives/", "views/")
     return StageSpec(
         name="perspectives",
         title="Perspectives",
@@ -123,7 +123,7 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
     """Writes the prompts of the scenes."""
     block = params.prompts
     asks = block.backend == "ollama"
-    prompts_path, prompts_kept = _kept(params, "prompts", "{home}/03_prompts/", "texts/")
+    prompts_path, prompts_kept = _output_path(params, "prompts", "{home}/03_prompts/", "texts/")
     return StageSpec(
         name="prompts",
         title="Prompts",
@@ -170,7 +170,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Composites every view into every scene."""
     if params.scenes.painted:
         return painted_scenes_stage(params)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     own = (Read("white", ("facts",)), Read("backdrop", ("empty", "light")))
     return StageSpec(
         name="scenes",
@@ -218,7 +218,7 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     block = params.scenes
     edited = block.backend == "qwen-edit"
     choice = _choice("edit" if edited else "inpaint", block)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     view = Read("perspectives", ("views",), part="view_file") if edited else _CUTOUT_OF_VIEW
     mask = OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True))
     return StageSpec(
@@ -256,8 +256,8 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def vary_stage(params: ReferenceObjectParams) -> StageSpec:
     """Varies the scenes' weather and light."""
-    combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
-    varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
+    combined, kept = _output_path(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
+    varied, _ = _output_path(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
     choices = [] if params.vary.backend == "classic" else [_choice("edit", params.vary)]
     return StageSpec(
         name="vary",
@@ -394,7 +394,7 @@ def _on_photos(params: ReferenceObjectParams) -> bool:
     return params.scenes.background == "photo"
 
 
-def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
+def _output_path(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
     """Path of a step's output, and whether it is part of the result.
 
     If a folder is no longer kept, its path changes and its stage runs again; equal bytes keep later stages up to date.
@@ -421,7 +421,7 @@ PIPELINE = Pipeline(
     name="referenceObject",
     kind="DatasetJob",
     params=ReferenceObjectParams,
-    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects, names_ignored=True),
+    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects),
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,
@@ -448,5 +448,6 @@ PIPELINE = Pipeline(
     ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",
+    partial_catalogue=True,
     sample_pages=False,
 )
