@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.naming import unique_ids
 from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
@@ -39,7 +40,6 @@ from scenewright_stages.worker.index.files import (
     select_entries,
     select_positions,
     unaccounted_files,
-    unique_ids,
 )
 from scenewright_stages.worker.index.lists import is_list, parse_list
 from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
