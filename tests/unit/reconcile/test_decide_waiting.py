@@ -444,6 +444,19 @@ def test_a_job_that_a_person_suspended_is_named() -> None:
     assert held.after(61)[:2] == ("Waiting", "JobSuspended")
 
 
+def test_a_pod_that_an_injected_container_keeps_is_named_and_never_fails_the_run() -> None:
+    held = Held()
+    ended = {"exit_code": 0, "started_at": held.cluster.now, "finished_at": held.cluster.now}
+    held.with_pods(phase="Running", still_running="istio-proxy", **ended)
+    held.job.seen = replace(held.job.seen, ready=0)
+    assert held.after(30)[0] != "Waiting"
+    phase, reason, message = held.after(40)
+    assert (phase, reason) == ("Waiting", "SidecarRuns") and "istio-proxy" in message
+    assert held.after(100_000)[1] == "SidecarRuns"
+    held.change_pods(phase="Succeeded", still_running="")
+    assert held.after(1)[1] != "SidecarRuns"
+
+
 def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None:
     cluster = Cluster(output_holder=ObjectKey("SceneJob", "lab", "older"))
     operator = Operator(cluster)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -71,6 +71,10 @@ class PodSettings(Params):
     )
     storage_patience_seconds: int = Field(
         default=300, ge=0, le=86_400, description="How long a process waits for storage that does not answer."
+    )
+    sidecar_quit_urls: list[Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost)(:[0-9]+)?/")]] = Field(
+        default_factory=list,
+        description="Where the worker posts at its end, so that injected containers end too: their own addresses.",
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Extra variables of all Pods, such as proxy settings; ours override them."

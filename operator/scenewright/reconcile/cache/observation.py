@@ -202,12 +202,14 @@ class ObservedPod(Owned):
     Attributes:
         job, owner_uid: name and uid of its Job.
         index: completion index, the shard.
-        waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
+        waiting_reason: of the worker's container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of
+            another one that it waits for.
         unschedulable: message of the PodScheduled condition if it is False, else ``""``.
-        exit_code: of the terminated container, else None. A Pod that the kubelet rejected has none.
+        exit_code: of the worker's terminated container, else None. A Pod that the kubelet rejected has none.
         scheduled_at: when it got its node (PodScheduled became True), else None.
         started_at, finished_at: of the container, else None. A Pod that the kubelet rejected has neither.
         report: parsed termination message; None if missing or invalid.
+        still_running: names of other containers that run although the worker's has terminated.
         deleted_at: deletion timestamp: the end of its grace period.
     """
 
@@ -228,6 +230,7 @@ class ObservedPod(Owned):
     deleted_at: datetime | None = None
     exit_code: int | None = None
     disrupted: bool = False
+    still_running: str = ""
     report: Report | None = None
 
 
