@@ -78,7 +78,7 @@ class Operator:
         counters = ProgressStore()
         verifier = TokenVerifier(SigningKeys(client.document), settings.progress.audience)
         self.progress = ProgressEndpoint(verifier, self.known.pushing_pod, counters, self.known.take_push)
-        pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods)
+        pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods, autoscaled=settings.autoscaler)
         plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
         limits = DecideSettings(pods=pods)
         self.reconciler = Reconciler(

@@ -54,6 +54,10 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
+    autoscaler: bool = Field(
+        default=False,
+        description="Whether nodes are added for Pods that no node has room for: then no such Pod fails a run.",
+    )
     outputs: dict[str, list[str]] = Field(
         default_factory=dict,
         description='Prefixes below which the objects of a namespace may write, by namespace; "*" stands for all '

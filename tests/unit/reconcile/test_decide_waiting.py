@@ -290,6 +290,14 @@ def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     assert "no node offers nvidia.com/gpu: 1" in message
 
 
+def test_pods_for_which_a_node_is_being_made_wait_with_the_words_of_the_autoscaler() -> None:
+    held = Held().with_pods(unschedulable="0/0 nodes are available")
+    held.cluster.truths["capacity"] = (True, "TriggeredScaleUp: gpu-pool 0->1")
+    held.after(31)
+    assert held.after(10 * DEADLINE)[:2] == ("Waiting", "WaitingForCapacity")
+    assert "gpu-pool 0->1" in held.after(200)[2]
+
+
 def test_a_job_that_cannot_start_is_made_anew_from_an_edited_spec() -> None:
     held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
     assert held.after(60)[:2] == ("Waiting", "WaitingForCapacity")

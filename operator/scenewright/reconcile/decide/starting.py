@@ -247,7 +247,8 @@ def _unschedulable(look: Look) -> Finding:
     if answer is None:
         return replace(wait, ask=inspection)
     if answer.holds is not False:
-        return replace(wait, again_after=settings.answer_age)
+        said = answer.message
+        return replace(wait, message=said or wait.message, tells_news=bool(said), again_after=settings.answer_age)
     text = f"no node can ever run it: {answer.message or pending[0].unschedulable}"
     return Finding("Unschedulable", text, fatal=True)
 
