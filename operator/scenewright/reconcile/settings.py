@@ -11,8 +11,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from scenewright.api.raw import Json
+from scenewright.api.uris import normalised
 from scenewright.execution.jobs import PodSettings
-from scenewright.execution.jobs.names import normalised
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
 from scenewright.planning.validation import problems_of

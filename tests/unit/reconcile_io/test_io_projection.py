@@ -158,3 +158,24 @@ def test_an_object_keeps_its_annotations_but_not_the_applied_copy_of_its_spec() 
 @pytest.mark.parametrize(("text", "count"), [("", 0), ("4", 1), ("0-9", 10), ("0-2,5,7-8", 6), ("0-99999", 100_000)])
 def test_index_ranges_are_counted(text: str, count: int) -> None:
     assert count_indexes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "deleted", "expected"),
+    [
+        (["foregroundDeletion"], True, ""),
+        (["batch.kubernetes.io/job-tracking"], True, ""),
+        (["foregroundDeletion", "foreign.example/guard"], True, "foreign.example/guard"),
+        (["foreign.example/guard"], False, ""),
+        ([], True, ""),
+    ],
+)
+def test_only_finalizers_of_others_that_hold_a_deletion_are_read(
+    finalizers: list[str], deleted: bool, expected: str
+) -> None:
+    extra = {"finalizers": finalizers, **({"deletionTimestamp": "2026-11-21T10:00:09Z"} if deleted else {})}
+    job, pod = raw.job(), raw.pod()
+    for each in (job, pod):
+        each["metadata"] |= extra
+    found = observed_job(job), observed_pod(pod)
+    assert [each.held_by for each in found if each is not None] == [expected, expected]

@@ -172,6 +172,8 @@ class Inspector:
     async def _missing_queue(self, observed: Observed, job: str) -> str:
         """Name of the Job's queue if it does not exist; empty if it exists or that is unknown."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
+        if not queue:
+            return ""
         with but_for(403):
             with but_for(404):
                 await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)

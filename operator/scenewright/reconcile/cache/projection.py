@@ -28,6 +28,7 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
 _UNINFORMATIVE = ("Completed", "Error")
 """Reasons of terminated containers that say no more than the exit code; others, such as OOMKilled, do."""
+_OWN_FINALIZERS = ("foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking")
 _ONLY_WAITING = ("", "ContainerCreating", "PodInitializing")
 """Reasons of waiting containers that do not say why."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -83,6 +84,7 @@ def observed_job(raw: RawJson) -> ObservedJob | None:
         parallelism=_number(spec, "parallelism", 1),
         suspended=bool(spec.get("suspend", False)),
         deleting="deletionTimestamp" in metadata,
+        held_by=_foreign_finalizers(metadata),
         active=_number(status, "active"),
         ready=_number(status, "ready"),
         terminating=_number(status, "terminating"),
@@ -147,6 +149,7 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
         exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
         disrupted=_holds(_condition(status, "DisruptionTarget")),
         scheduled_at=_moment_or_none(scheduled.get("lastTransitionTime")) if _holds(scheduled) else None,
+        held_by=_foreign_finalizers(metadata),
         still_running=_others_running(status) if ended else "",
         report_text=message if message.startswith("{") else "",
     )
@@ -220,6 +223,14 @@ def _unschedulable(condition: RawJson) -> str:
     if condition.get("status") != "False":
         return ""
     return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
+
+
+def _foreign_finalizers(metadata: RawJson) -> str:
+    """Finalizers of others that keep an object which is being deleted; Kubernetes removes its own."""
+    if "deletionTimestamp" not in metadata:
+        return ""
+    found = metadata.get("finalizers") or ()
+    return ", ".join(str(each) for each in found if each not in _OWN_FINALIZERS)[:200]
 
 
 def _state_of_worker(status: RawJson) -> RawJson:

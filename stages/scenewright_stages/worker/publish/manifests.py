@@ -6,8 +6,6 @@ deterministic: no times, no run ids, no absolute paths.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.reports import StageCounts
 from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
+from scenewright_stages.contract.tables import table
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import WHOLE, Chain, Population
 from scenewright_stages.worker.states import PROVIDED, SampleState, States, ancestor
@@ -160,12 +159,8 @@ def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
 
 def dropped_table(ends: Iterable[SampleEnd]) -> bytes:
     """``dropped.csv``: every sample that is not done, with stage, reason and message."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("sample", "stage", "reason", "message"))
-    for sample, *why in dropped(ends):
-        writer.writerow((sample.id, *why))
-    return text.getvalue().encode()
+    rows = ((sample.id, *why) for sample, *why in dropped(ends))
+    return table(("sample", "stage", "reason", "message"), rows)
 
 
 def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States) -> bytes:
