@@ -64,7 +64,11 @@ class PodSettings(Params):
     scratch_storage_class: str = Field(
         default="", description="StorageClass of a volume for each Pod's scratch space; empty: the node's own disk."
     )
-    user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
+    user: int = Field(
+        default=65532,
+        ge=0,
+        description="Numeric user and group of all processes; 0: the cluster gives each Pod its own, as OpenShift does.",
+    )
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(
         default=86_400, ge=600, description="Longest lifetime of a Pod of models, index or publish."
