@@ -67,7 +67,7 @@ class PodSettings(Params):
     user: int = Field(
         default=65532,
         ge=0,
-        description="Numeric user and group of all processes; 0: the cluster gives each Pod its own, as OpenShift does.",
+        description="Numeric user and group of all processes; 0: the cluster gives them, as OpenShift does.",
     )
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(
