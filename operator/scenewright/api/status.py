@@ -12,6 +12,8 @@ from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 ENDS: tuple[Phase, ...] = ("Complete", "Failed")
+ACTIVE: tuple[Phase, ...] = ("Indexing", "Running", "Publishing")
+"""Phases in which Pods of the object may run."""
 """Final phases: only new work leaves them."""
 
 

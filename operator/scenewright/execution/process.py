@@ -39,13 +39,13 @@ class WorkerServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def start_worker(self, environment: Mapping[str, str], log: int, life_line: int, status: int) -> None:
+    def start_worker(self, environment: Mapping[str, str], log: int, liveness_pipe: int, status: int) -> None:
         """Requests a worker. Its process number and exit code arrive through the `status` pipe.
 
         Raises:
             OSError: the server cannot be started.
         """
-        request = Request(WORKER_MAIN, environment, log, life_line, status)
+        request = Request(WORKER_MAIN, environment, log, liveness_pipe, status)
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 request.send(self._connection)

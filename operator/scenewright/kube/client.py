@@ -79,7 +79,7 @@ GONE = (404, 409)
 
 
 @contextlib.contextmanager
-def but_for(*statuses: int) -> Iterator[None]:
+def ignore_statuses(*statuses: int) -> Iterator[None]:
     """Suppresses an ApiError with one of these statuses."""
     try:
         yield

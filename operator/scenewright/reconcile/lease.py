@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from scenewright.api.raw import Json
-from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import LEASES
 from scenewright.reconcile.settings import LeaseSettings
 from scenewright.telemetry.metrics import LEADER
@@ -114,7 +114,7 @@ class Leadership:
         except (ApiError, TimeoutError) as error:
             left = max(0.0, self._until - self._clock())
             logger.warning("the lease could not be read or written, it holds for another %.1f s: %r", left, error)
-            return self._soon(error)
+            return self._retry_soon(error)
         if taken:
             self._until = began + self._settings.seconds * _ACTING
             self._has_led = True
@@ -133,7 +133,7 @@ class Leadership:
         return self._is_free(lease) and await self._written(lease)
 
     async def _read(self) -> Json | None:
-        with but_for(404):
+        with ignore_statuses(404):
             lease = await self._client.get(LEASES, self._settings.namespace, self._settings.name)
             # The Lease may have been created without a spec.
             return {**lease, "spec": lease.get("spec") or {}}
@@ -160,7 +160,7 @@ class Leadership:
         if spec.get("holderIdentity") != self._identity:
             spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
         spec |= {"holderIdentity": self._identity, "renewTime": now, "leaseDurationSeconds": settings.seconds}
-        with but_for(409):
+        with ignore_statuses(409):
             if lease is None:
                 metadata = {"name": settings.name, "namespace": settings.namespace}
                 body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
@@ -174,7 +174,7 @@ class Leadership:
     def _interval(self) -> float:
         return self._settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
 
-    def _soon(self, error: Exception) -> float:
+    def _retry_soon(self, error: Exception) -> float:
         """Pause after a failure, or as long as the API server asks for, but no longer than a usual renewal."""
         pause = min(_RETRY_SECONDS, self._settings.seconds / 10) * random.uniform(0.8, 1.2)
         return min(max(pause, getattr(error, "retry_after", None) or 0.0), self._interval())

@@ -462,7 +462,7 @@ def test_the_progress_token_is_projected_for_its_own_audience_or_not_at_all() ->
 
 
 @pytest.mark.parametrize("flag", ["fold_index", "fold_publish", "retry_failed", "plan_only"])
-def test_the_task_is_the_local_executors_but_for_where_it_runs(flag: str) -> None:
+def test_the_task_equals_the_local_executors_except_where_it_runs(flag: str) -> None:
     job = job_of(Create("depth", shards=7, **{flag: True}))
     facts = {"threads": thread_environment({}, 2)}
     run = RunSettings(run="0badcafe-1", holder=UID, device="cpu", retry_failed=flag == "retry_failed", facts=facts)

@@ -44,7 +44,7 @@ def test_what_an_object_does_not_say_comes_from_the_lab() -> None:
     }
 
 
-def test_what_an_object_says_wins_and_is_not_told_as_the_lab_s() -> None:
+def test_an_objects_value_wins_and_is_not_attributed_to_the_lab() -> None:
     said = document(
         models={"cacheClaim": "mine"}, scheduling={"tolerations": []}, vistadream={"coarse": {"frames": 3}},
     )  # fmt: skip

@@ -326,7 +326,7 @@ def test_without_a_time_to_live_nothing_is_looked_at_again() -> None:
 
 
 @pytest.mark.parametrize(("shared", "parallelism", "told"), [(False, 16, True), (True, 16, False), (False, 1, False)])
-def test_a_model_cache_that_one_node_holds_is_told_of(shared: bool, parallelism: int, told: bool) -> None:
+def test_a_model_cache_that_one_node_holds_is_reported(shared: bool, parallelism: int, told: bool) -> None:
     cluster = Cluster(spec=spec_of(models={"cacheClaim": "models"}))
     cluster.edit_execution(maxParallelism=parallelism)
     cluster.truths["cache-claim"] = (shared, "")
@@ -349,7 +349,7 @@ def test_an_object_that_is_being_deleted_is_left_to_its_owner_references() -> No
     assert decision.status is None
 
 
-def test_a_status_of_another_version_is_begun_anew() -> None:
+def test_a_status_of_another_version_is_restarted() -> None:
     cluster = Cluster(status={"phase": "Dancing", "unheardOf": 1})
     assert Operator(cluster).run().phase == "Complete"
 

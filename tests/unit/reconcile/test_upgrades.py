@@ -67,7 +67,7 @@ def test_after_an_upgrade_too_an_ended_object_goes_when_its_time_to_live_has_pas
     assert DeleteObject("uid-1") in operator.settle_once().actions
 
 
-def test_a_run_goes_on_although_its_defaults_have_changed() -> None:
+def test_a_run_continues_although_its_defaults_have_changed() -> None:
     cluster = Cluster()
     operator = Operator(cluster)
     while not any(job.seen.step == "depth" for job in cluster.jobs.values()):

@@ -143,7 +143,7 @@ def test_after_a_restart_the_one_that_has_a_run_keeps_its_output_even_while_a_st
 
 
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
-def test_an_ended_object_frees_its_output_and_the_others_are_told(phase: str) -> None:
+def test_an_ended_object_frees_its_output_and_the_others_are_reported(phase: str) -> None:
     freed: list[ObjectKey] = []
     index = OutputIndex(freed.append)
     take(index, "old", "s3://b/x", age=2)

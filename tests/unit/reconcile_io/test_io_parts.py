@@ -106,7 +106,7 @@ def test_an_event_that_is_refused_tells_that_its_namespace_ends() -> None:
     assert told("events is forbidden") == []
 
 
-def test_events_that_wait_at_the_end_are_posted_in_time_or_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_that_wait_at_the_end_are_posted_in_time_or_reported(caplog: pytest.LogCaptureFixture) -> None:
     async def drained(server: EventServer, seconds: float) -> None:
         events = Events(cast(Client, server), cast(Leadership, Leading()), nothing_ends(), "operator-0")
         for number in range(5):

@@ -93,7 +93,7 @@ FOREIGN_JOB = [
     ],
     ids=["nobody's", "another Job's", "not controlled", "another kind's", "in another namespace"],
 )
-def test_what_a_pod_says_counts_only_when_it_belongs_to_a_job_of_ours(changes: dict[str, Any]) -> None:
+def test_a_push_counts_only_from_a_pod_of_one_of_the_operators_jobs(changes: dict[str, Any]) -> None:
     bench = Bench()
     document = raw.scene("yard")
     document["metadata"]["uid"] = "object-uid"
@@ -126,7 +126,7 @@ def test_a_job_of_another_namespace_is_no_job_of_the_object_that_it_names() -> N
     assert bench.observed(ObjectKey("SceneJob", "lab", "yard")).jobs == ()
 
 
-def test_labels_of_a_pod_of_ours_that_somebody_changed_do_not_hide_it() -> None:
+def test_changed_labels_do_not_hide_a_pod_of_the_operator() -> None:
     bench = Bench()
     document = raw.scene("yard")
     document["metadata"]["uid"] = "object-uid"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from scenewright.api.raw import Json
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
+from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, ignore_statuses
 from scenewright.kube.resources import JOBS, OBJECTS, PODS
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
@@ -86,7 +86,7 @@ class Actor:
                 case ReleasePod():
                     await self._release_pod(owner, action)
                 case DeleteObject():
-                    with but_for(*GONE):
+                    with ignore_statuses(*GONE):
                         path = OBJECTS[owner.kind], owner.namespace, owner.name
                         await self.client.delete(*path, action.uid, "Background")
         return answered
@@ -151,7 +151,7 @@ class Actor:
             "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         body = {"metadata": {"uid": action.uid}, "status": {"phase": "Failed", "conditions": [condition]}}
-        with but_for(*GONE):
+        with ignore_statuses(*GONE):
             await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
             RELEASED.inc()
 

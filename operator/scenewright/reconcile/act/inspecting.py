@@ -13,7 +13,7 @@ from typing import cast
 from scenewright.api.raw import Json, RawJson
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.resources import number_of
-from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
 from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, observed_pod, read
@@ -108,7 +108,7 @@ class Inspector:
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the node is Ready."""
-        with but_for(404):
+        with ignore_statuses(404):
             ready = _condition(await self._client.get(NODES, "", name), "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
@@ -157,7 +157,7 @@ class Inspector:
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
-        with but_for(404):
+        with ignore_statuses(404):
             workloads = await self._kueue("workloads")
             page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
             if missing := await self._missing_queue(observed, job):
@@ -174,8 +174,8 @@ class Inspector:
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
         if not queue:
             return ""
-        with but_for(403):
-            with but_for(404):
+        with ignore_statuses(403):
+            with ignore_statuses(404):
                 await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
                 return ""
             return queue
@@ -206,7 +206,7 @@ class Inspector:
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if several nodes may mount the claim; the message has its access modes, or says that it is missing."""
-        with but_for(404):
+        with ignore_statuses(404):
             claim = await self._client.get(CLAIMS, observed.object.namespace, name)
             modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
             shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)

@@ -20,7 +20,7 @@ from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.cache.observation import ObjectKey, Observed
 from scenewright.reconcile.decide import stalled
 from scenewright.reconcile.decide.actions import Decision, EmitEvent
-from scenewright.reconcile.decide.context import soonest
+from scenewright.reconcile.decide.context import earliest
 from scenewright.reconcile.lease import NotLeading
 from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status.accounting import account
@@ -121,7 +121,7 @@ class Reconciler:
         answered = await self._act(observed, decision)
         if answered:
             return 0.0
-        return soonest(decision.again_after, await self._write(observed, decision))
+        return earliest(decision.again_after, await self._write(observed, decision))
 
     def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
         if any(isinstance(action, CreateJob) for action in decision.actions):

@@ -97,7 +97,7 @@ class ObservedObject:
         return seen[-1] if seen and (not token or token in seen) else token
 
     @property
-    def asks_again(self) -> bool:
+    def retry_requested(self) -> bool:
         """Whether a new retry token asks for the same work again. An annotation does not change the generation."""
         last = self.status.retry_tokens[-1] if self.status.retry_tokens else ""
         return bool(self.recorded_work) and self.retry_token != last
@@ -110,7 +110,7 @@ class ObservedObject:
     @property
     def begun_work(self) -> str:
         """Work hash with which this generation began; empty if it has not begun or a retry asks for it again."""
-        return self.recorded_work if self.is_current and not self.asks_again else ""
+        return self.recorded_work if self.is_current and not self.retry_requested else ""
 
     @property
     def recorded_defaults(self) -> RawJson | None:
@@ -120,14 +120,14 @@ class ObservedObject:
     @property
     def ended(self) -> bool:
         """Whether it is complete or failed, with no newer generation or retry."""
-        return self.phase in ENDS and self.is_current and not self.asks_again
+        return self.phase in ENDS and self.is_current and not self.retry_requested
 
     @property
     def rests(self) -> bool:
         """Whether nothing runs until somebody acts: it is suspended, or waits for a person's choice."""
         if self.suspended:
             return self.phase == "Suspended"
-        return self.waiting == AWAITING and self.is_current and not self.asks_again
+        return self.waiting == AWAITING and self.is_current and not self.retry_requested
 
 
 @dataclass(frozen=True, order=True)

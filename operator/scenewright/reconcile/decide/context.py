@@ -35,7 +35,7 @@ def seconds_between(earlier: datetime, later: datetime) -> float:
     return max(0.0, (later - earlier).total_seconds())
 
 
-def soonest(*waits: float | None) -> float | None:
+def earliest(*waits: float | None) -> float | None:
     """The shortest of the given waits, but at least one second; None if all are None."""
     given = [wait for wait in waits if wait is not None]
     return max(1.0, min(given)) if given else None
@@ -162,7 +162,7 @@ class PartialDecision:
         """A copy with more actions and an earlier `again_after`. Drops a second deletion of the same Job."""
         deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
         new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
-        return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))
+        return replace(self, actions=(*self.actions, *new), again_after=earliest(self.again_after, again_after))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
     )
 
 
-def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
+def stopped(stage: StageStatus, state: str = "Pending") -> StageStatus:
     """The stage after its unfinished Job was deleted."""
     if stage.state not in STARTED:
         return stage

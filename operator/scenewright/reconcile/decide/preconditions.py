@@ -49,7 +49,7 @@ def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> Parti
 def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
     """Deletes the Jobs. Resuming starts a new run, which finds the finished samples."""
     jobs = context.observed.jobs
-    stages = [counts.at_rest(stage) for stage in memory.stages]
+    stages = [counts.stopped(stage) for stage in memory.stages]
     memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
     if jobs:
         kept = endings.held(context)

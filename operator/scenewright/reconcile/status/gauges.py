@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from scenewright.api.status import ACTIVE
 from scenewright.reconcile.cache.observation import ObservedObject
 from scenewright.reconcile.cache.projection import CachedPod
 from scenewright.reconcile.cache.store import ObjectStore, Store
 
-_ACTIVE = ("Running", "Publishing", "Indexing")
 _RESULTS = ("total", "done", "failed", "skipped")
 _SHARDS = ("running", "done", "failed")
 
@@ -38,8 +38,8 @@ class ObjectGauges(Collector):
         waiting: Counter[tuple[str, ...]] = Counter((each.key.kind, each.waiting) for each in stored if each.waiting)
         yield _counted("scenewright_waiting", "Objects that wait, by reason.", ["kind", "reason"], waiting)
         yield from self._pending()
-        yield from _stages([each for each in stored if each.phase in _ACTIVE])
-        ordered = sorted(stored, key=lambda each: (each.phase not in _ACTIVE, -each.created_at.timestamp()))
+        yield from _stages([each for each in stored if each.phase in ACTIVE])
+        ordered = sorted(stored, key=lambda each: (each.phase not in ACTIVE, -each.created_at.timestamp()))
         yield from _single(ordered[: self._cap])
 
     def _pending(self) -> Iterator[Metric]:

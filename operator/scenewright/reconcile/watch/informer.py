@@ -102,7 +102,7 @@ class Informer(Generic[T]):
             for raw in page.get("items") or ():
                 with self._skipping(raw):
                     names.add(self._put(raw, forced))
-            self._heard()
+            self._note_event()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
         self._version = version
         self.synced = True
@@ -120,7 +120,7 @@ class Informer(Generic[T]):
         )
         async for line in lines:
             self._failures = 0
-            self._heard()
+            self._note_event()
             with self._skipping(line):
                 self._take(from_json(line))
 
@@ -155,7 +155,7 @@ class Informer(Generic[T]):
         except Exception as error:
             skip(self._resource.plural, content, error)
 
-    def _heard(self) -> None:
+    def _note_event(self) -> None:
         self._heard_at = time.monotonic()
         self._beat()
 

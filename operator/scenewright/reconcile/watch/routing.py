@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from scenewright.api.raw import Json, RawJson
+from scenewright.api.status import ACTIVE
 from scenewright.kube.resources import OBJECTS
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
 from scenewright.reconcile.cache.outputs import OutputIndex
@@ -24,7 +25,6 @@ from scenewright.telemetry.progress.store import KnownPod
 
 NOISE_SECONDS = 10.0
 """Delay for frequent changes: Pods of a large stage change many times a second, and counts may be this old."""
-_ACTIVE = ("Indexing", "Running", "Publishing")
 
 
 class Router:
@@ -44,14 +44,14 @@ class Router:
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
-        self._forgetters: list[Callable[[str], None]] = []
+        self._forget_callbacks: list[Callable[[str], None]] = []
         self.counting = False
         for kind in OBJECTS:
-            WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.unheard_seconds, kind))
+            WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.seconds_since_event, kind))
 
     def on_forget(self, forget: Callable[[str], None]) -> None:
         """Registers a callback for the uid of each object that has ended or was deleted."""
-        self._forgetters.append(forget)
+        self._forget_callbacks.append(forget)
 
     def take(self, kind: str, event_type: str | None, raw: Json, forced: bool = False) -> None:
         """Takes an event from kopf, or an object from a list (no type). Skips what cannot be read.
@@ -76,7 +76,7 @@ class Router:
             self._unheard[kind].pop(metadata["uid"], None)
         self.take(kind, event_type, raw)
 
-    def unheard_seconds(self, kind: str) -> float:
+    def seconds_since_event(self, kind: str) -> float:
         """Age of the oldest own write that kopf's watch has not reported yet; 0 if there is none.
 
         The time since the last event would say little: idle objects cause no events, and kopf hides bookmarks.
@@ -110,7 +110,7 @@ class Router:
         self.outputs.update(new)
         self._note_dependency(old, new)
         if old is None or old.uid != new.uid:
-            self._queue.add(new.key, Priority.RUNNING if new.phase in _ACTIVE else Priority.STARTING)
+            self._queue.add(new.key, Priority.RUNNING if new.phase in ACTIVE else Priority.STARTING)
         elif old.intent != new.intent:
             self._queue.add(new.key, Priority.RUNNING)
         elif new.uid != self._own_write:
@@ -214,7 +214,7 @@ class Router:
             self.pods.drop_owner(job.uid)
 
     def _call_forgetters(self, uid: str) -> None:
-        for forget in self._forgetters:
+        for forget in self._forget_callbacks:
             forget(uid)
 
     def _note_dependency(self, old: ObservedObject | None, new: ObservedObject) -> None:

@@ -70,14 +70,14 @@ class Sweep:
     async def run(self) -> None:
         """Sweeps at random intervals around the mean; never returns."""
         while True:
-            await self._rest(self.mean_seconds * random.uniform(0.8, 1.2))
+            await self._sleep(self.mean_seconds * random.uniform(0.8, 1.2))
             found = await self.fill()
             if found:
                 logger.warning("the sweep found %d objects whose changes had been missed", found)
             self.router.resync(_SPREAD_SECONDS)
             SWEEP_TIME.set_to_current_time()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.beat()
