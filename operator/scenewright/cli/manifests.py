@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.cli.executions import execution_uri
 from scenewright.planning.documents import (
     absolute_uri,
@@ -89,9 +89,9 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
     return in_order(plans, complete=complete)
 
 
-def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, Any]], list[Problem]]:
+def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list[Problem]]:
     """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
-    documents: list[dict[str, Any]] = []
+    documents: list[Json] = []
     problems: list[Problem] = []
     for file in files:
         try:
@@ -146,7 +146,7 @@ def reference_to(plan: Plan) -> ObjectReference:
     return ObjectReference(plan.kind, plan.name)
 
 
-def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
+def load_documents(file: Path, changes: Changes) -> list[Json]:
     """The raw documents in a file, with changes applied and all paths made absolute."""
     folder = Path.cwd() if str(file) == "-" else file.absolute().parent
     bare = is_input(file, changes.pipeline)
@@ -173,7 +173,7 @@ def _pipelines_taking(file: Path) -> dict[str, str]:
     return {name: each.kind for name, each in found.items() if suffix in (*each.input.suffixes, *each.input.lone)}
 
 
-def input_document(file: Path, pipeline: str = "") -> dict[str, Any]:
+def input_document(file: Path, pipeline: str = "") -> Json:
     """The manifest for a file or folder: a pipeline with its defaults, and an output in ``results``.
 
     Raises:
@@ -192,7 +192,7 @@ def input_document(file: Path, pipeline: str = "") -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
 
 
-def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:
+def _manifest(file: Path, changes: Changes) -> list[Json]:
     if file.name.lower().endswith(UNREAD_PICTURES):
         raise SpecError([Problem("FILE", str(file), _no_manifest(file))])
     if changes.pipeline:
@@ -228,14 +228,14 @@ def _no_manifest(file: Path) -> str:
     return "is not text; a manifest is YAML or JSON in UTF-8, and pictures and videos are known by their endings"
 
 
-def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _assigned(document: Json, changes: Changes) -> Json:
     if not changes.assignments:
         return document
     kind = kind_of(document)
     return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
-def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _changed(document: Json, changes: Changes) -> Json:
     """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
@@ -249,7 +249,7 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     if changes.live_viewer:
         document = _shown_live(document, changes.live_viewer)
     if changes.only or changes.start_from:
-        stages: dict[str, Any] = {}
+        stages: Json = {}
         if changes.only:
             stages["only"] = [name.strip() for name in changes.only.split(",") if name.strip()]
         if changes.start_from:
@@ -258,7 +258,7 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     return document
 
 
-def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
+def _shown_live(document: Json, address: str) -> Json:
     """The document with the address of a live viewer.
 
     Raises:
@@ -270,13 +270,13 @@ def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
         if isinstance(spec, dict) and name in spec:
             if name not in showing:
                 raise SpecError([Problem("--rerun", name, f"shows nothing while it runs; {', '.join(showing)} does")])
-            changed: dict[str, Any] = with_value(document, ["spec", name, "liveViewer"], address)
+            changed: Json = with_value(document, ["spec", name, "liveViewer"], address)
             return changed
     # Validation reports the missing pipeline.
     return document
 
 
-def _named(document: dict[str, Any], problem: Problem) -> Problem:
+def _named(document: Json, problem: Problem) -> Problem:
     name = value_at(document, "metadata", "name")
     return Problem(f"{'?' if name is None else name}: {problem.field}", problem.value, problem.remedy)
 

@@ -109,7 +109,7 @@ class Report(Params):
         """Samples that wait for a person's answer, counted in the first stage that asks."""
         return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
-    def nothing_left(self) -> str:
+    def empty_reason(self) -> str:
         """The message if the pipeline's rules left out every unit, naming the rules; empty otherwise."""
         if not self.units.total or self.units.rejected < self.units.total:
             return ""

@@ -63,8 +63,8 @@ def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> R
             raise SampleError(
                 "Masked",
                 f"{pictures[number].name} is a photograph that judges the scene, and {pictures[number].valid_share:.1%}"
-                f" of its pixels are valid, at least {LEAST_JUDGED:.0%} are needed: leave it out, unmask more of it, or "
-                "change heldOutEvery",
+                f" of its pixels are valid; at least {LEAST_JUDGED:.0%} are needed: leave it out, unmask more of it, "
+                "or change heldOutEvery",
             )
     roles = replace(roles, train=tuple(number for number in roles.train if pictures[number].valid_share > 0))
     undecided = params.deciding_every and not roles.gate

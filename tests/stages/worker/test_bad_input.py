@@ -90,7 +90,7 @@ def test_a_task_that_makes_no_sense_is_refused(toy: Toy, changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"step": "index"}', "x" * 40_000])
-def test_a_task_that_is_none_is_refused(toy: Toy, text: str | None) -> None:
+def test_an_invalid_task_is_refused(toy: Toy, text: str | None) -> None:
     environment = toy.variables("index")
     if text is None:
         del environment["SCENEWRIGHT_TASK"]

@@ -81,5 +81,5 @@ def test_a_folder_with_a_pipeline_is_a_job_and_its_files_say_whether_poses_are_e
 
 
 def test_a_raw_photograph_is_refused_with_the_formats_that_are_read(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="not read: convert it to one of .png .jpg"):
+    with pytest.raises(SpecError, match=r"not read: convert it to one of \.png \.jpg"):
         load_plans([photograph(tmp_path, "IMG_1.CR2")], Changes())

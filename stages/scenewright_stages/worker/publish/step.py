@@ -172,7 +172,7 @@ def _clean_up(session: Session, found: Found, publication: Publication) -> None:
         if stage.keeps_state:
             ended = {sample for sample, state in found.states[stage.name].items() if state.state == "done"}
             output.delete(finished_states(stage.name, ended, found.sizes))
-    output.remove_litter()
+    output.remove_partial_files()
 
 
 def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:
