@@ -99,7 +99,9 @@ def frames_of_walk(room: Room, cameras: list[Camera], blurred: set[int]) -> Iter
         total = np.zeros((camera.height, camera.width, 3), np.float32)
         for share in np.linspace(-0.5, 0.5, _SUBFRAMES):
             angles = np.radians(_SHAKE * share) * np.array([np.cos(direction), np.sin(direction), 0])
-            total += seen(room, camera.with_pose(rigid(cv2.Rodrigues(angles)[0], np.zeros(3)) @ camera.camera_from_world))
+            total += seen(
+                room, camera.with_pose(rigid(cv2.Rodrigues(angles)[0], np.zeros(3)) @ camera.camera_from_world)
+            )
         yield np.round(total / _SUBFRAMES).astype(np.uint8)
 
 

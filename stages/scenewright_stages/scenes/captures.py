@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import BESIDE, NO_POSES, POSES, ShotFacts, TrainingParams
+from scenewright_stages.captures import BESIDE, FRAMES, NO_POSES, POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -92,6 +92,9 @@ def _described(
             for role in sample.files
             if is_photograph(role) or role.startswith(AUXILIARY)
         }
+        frames = inputs.find(POSES, FRAMES)
+        if frames is not None:
+            pictures |= {f"images/{path.name}": path for path in sorted(frames.iterdir())}
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
         return "sparse/0/images.txt", "", pictures | model
     paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}

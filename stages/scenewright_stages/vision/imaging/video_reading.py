@@ -67,7 +67,7 @@ def small_frames(path: Path, longest_side: int) -> Iterator[SmallFrame]:
     """All frames in order, as small grey pictures.
 
     Raises:
-        VideoUnreadable: there is no video in the file. A damaged end only ends the iteration.
+        VideoUnreadable: there is no video in the file, or it is damaged.
     """
     for number, (frame, turns) in enumerate(_decoded(path)):
         scale = min(1.0, longest_side / max(frame.width, frame.height))
@@ -102,6 +102,6 @@ def _decoded(path: Path) -> Iterator[tuple[Any, int]]:
             for frame in container.decode(stream):
                 yield frame, round(getattr(frame, "rotation", 0) / 90) % 4
     except av.error.InvalidDataError as problem:
-        raise VideoUnreadable(f"{path.name} cannot be decoded ({problem.strerror}): copy or export it again") from problem
+        raise VideoUnreadable(f"{path.name} is damaged ({problem.strerror}): copy or export it again") from problem
     except (av.error.FFmpegError, OSError) as problem:
         raise VideoUnreadable(f"{path.name} cannot be read as a video: {problem}") from problem

@@ -23,6 +23,9 @@ from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Cap
 
 MINIMUM_POINTS = 100
 """A model of fewer points may as well be chance."""
+_ALL_PAIRS, _OVERLAP = 20, 8
+"""Up to so many frames of a video are matched each with each; of more, each with so many before and after it, and with
+some farther away."""
 _LENS = "SIMPLE_RADIAL"
 """One focal length and one distortion: as much as a few photographs determine."""
 _CAMERA, _EXIF, _FOCAL_LENGTH = 272, 34665, 37386
@@ -39,11 +42,14 @@ class EstimationSettings:
         features: maximum number per photograph.
         longest_side: image size for feature extraction, pixels.
         seed: of verification and mapper.
+        in_order: whether the photographs follow each other by name, as the frames of a video: many are then matched
+            with those before and after, and not with all.
     """
 
     features: int = 4096
     longest_side: int = 1600
     seed: int = 0
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def estimate_poses(
     reader.camera_model = _LENS
     find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.45 * share, message))
     progress(0.45, f"matching {len(names)} photographs")
-    _match(database, settings)
+    _match(database, settings, len(names))
     progress(0.9, "placing the photographs")
     models = _models(database, pictures, folder / "models", settings)
     best = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
@@ -197,8 +203,19 @@ def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _match(database: Path, settings: EstimationSettings) -> None:
+def _match(database: Path, settings: EstimationSettings, count: int) -> None:
     matching, verification = matching_options(settings)
+    if settings.in_order and count > _ALL_PAIRS:
+        pairing = pycolmap.SequentialPairingOptions()
+        pairing.overlap, pairing.quadratic_overlap, pairing.num_threads = _OVERLAP, True, 1
+        pycolmap.match_sequential(
+            database,
+            matching_options=matching,
+            pairing_options=pairing,
+            verification_options=verification,
+            device=pycolmap.Device.cpu,
+        )
+        return
     pycolmap.match_exhaustive(
         database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
     )

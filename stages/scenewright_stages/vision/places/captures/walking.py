@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.imaging.video_reading import SmallFrame
+from scenewright_stages.vision.imaging.video_reading import (
+    SmallFrame,
+    VideoUnreadable,
+    frames_of,
+    small_frames,
+    video_facts,
+)
+from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, CaptureError
 from scenewright_stages.vision.types import Uint8Array
 
 LONGEST_SIDE = 960
 """Size at which sharpness is measured, pixels: a blur that is not seen there does no harm."""
 _FLOW_SIDE = 192
+_QUALITY = 95
 _LEAST_SHARPNESS = 0.7
 """Least sharpness of a frame, in its least sharp direction, relative to the sharpest nearby."""
 _LEAST_OF_ALL = 0.35
@@ -46,11 +55,54 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class WrittenFrames:
+    """Chosen frames as files, in order, and what a user should know of them."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ChosenFrames:
     """Numbers of the frames, in order, and how many parts of the path have no sharp frame."""
 
     numbers: tuple[int, ...]
     blurred: int
+
+
+def write_frames(video: Path, folder: Path, count: int, longest_side: int) -> WrittenFrames:
+    """Writes the chosen frames of a video as JPEG files, named by their numbers.
+
+    Args:
+        video: the file.
+        folder: to create.
+        count: of frames at most.
+        longest_side: of a file, pixels.
+
+    Raises:
+        CaptureError: the video cannot be decoded (``Unreadable``), or hardly any frame is sharp (``Blurred``).
+    """
+    folder.mkdir(parents=True)
+    paths = []
+    try:
+        notes = video_facts(video).notes
+        walk = measured_walk(small_frames(video, LONGEST_SIDE))
+        chosen = chosen_frames(walk, count)
+        if len(chosen.numbers) < MINIMUM_VIEWS:
+            raise CaptureError(
+                "Blurred",
+                f"{video.name} has {len(walk.seconds)} frames, of which {len(chosen.numbers)} are sharp and lie apart, "
+                f"at least {MINIMUM_VIEWS} are needed: film longer, slower, or in more light",
+            )
+        for number, srgb in frames_of(video, chosen.numbers, longest_side):
+            paths.append(folder / f"{number:06d}.jpg")
+            cv2.imwrite(str(paths[-1]), srgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    except VideoUnreadable as problem:
+        raise CaptureError("Unreadable", str(problem)) from problem
+    if chosen.blurred:
+        lost = f"{chosen.blurred} of {count} parts of the path give no photograph: all frames of {video.name} there are"
+        notes = (*notes, f"{lost} blurred")
+    return WrittenFrames(tuple(paths), notes)
 
 
 def measured_walk(frames: Iterable[SmallFrame]) -> Walk:
@@ -106,7 +158,7 @@ def chosen_frames(walk: Walk, count: int) -> ChosenFrames:
 
 
 def relative_sharpness(walk: Walk) -> NDArray[np.float64]:
-    """(N,) sharpness in the least sharp direction relative to the sharpest frames nearby; 0 if far below the video's."""
+    """(N,) sharpness in the least sharp direction, relative to the sharpest nearby; 0 if far below the video's."""
     nearby = np.empty_like(walk.sharpness)
     for number, seconds in enumerate(walk.seconds):
         close = np.abs(walk.seconds - seconds) <= _NEARBY
