@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
 from scenewright.cli.executions import execution_uri
+from scenewright.execution.devices import available_cpus, available_gpus
 from scenewright.planning.documents import (
     absolute_uri,
     kind_of,
@@ -163,7 +165,7 @@ def _pipelines_taking(file: Path) -> dict[str, str]:
 
 
 def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
-    """The manifest for a single photograph: a pipeline with its defaults, and an output in ``results``.
+    """The manifest for a single photograph: what its pipeline chooses for this machine, and an output in ``results``.
 
     Raises:
         SpecError: there is no such pipeline, or it does not accept such files.
@@ -175,8 +177,33 @@ def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
         raise SpecError([Problem("--pipeline", name, takes)])
     title = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
-    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: {}}
+    block = photograph_block(name)
+    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
+
+
+def photograph_block(pipeline: str) -> dict[str, Any]:
+    """What a pipeline chooses for a photograph on this machine; empty for its defaults."""
+    choose = pipelines()[pipeline].photograph_block
+    return {} if choose is None else dict(choose(available_cpus(), len(available_gpus(os.environ))))
+
+
+def photograph_choices(file: Path, changes: Changes) -> str:
+    """A line on what was chosen for a photograph, as the options that would change it; empty if nothing was."""
+    given = {assignment.partition("=")[0] for assignment in changes.assignments}
+    chosen = _leaves(photograph_block(changes.pipeline or PHOTOGRAPH_PIPELINE))
+    options = [f"--set {path}={value}" for path, value in chosen if path not in given]
+    cpus = available_cpus()
+    machine = f"{cpus} CPU{'s' if cpus > 1 else ''}" if not available_gpus(os.environ) else "a GPU"
+    return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
+
+
+def _leaves(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:

@@ -71,13 +71,15 @@ def test_frames_that_smear_what_the_middle_shows_sharply_are_found() -> None:
     assert any("sharpness" in each for each in found.failures(BLOCK))
 
 
-def test_blobs_that_fill_a_frame_are_counted_but_the_sky_is_not() -> None:
+def test_large_gaussians_are_a_defect_only_where_they_blur_and_never_in_the_sky() -> None:
     plain = scene_of(distance())
-    blobs = torch.arange(len(plain)) % 40 == 0
-    large = torch.where(blobs[:, None], torch.full_like(plain.log_scales, np.log(0.6)), plain.log_scales)
-    found = judged(replace(plain, log_scales=large))
-    assert found.wide_share > MAXIMUM_WIDE_SHARE
-    assert any("large Gaussians" in each for each in found.failures(BLOCK))
+    behind = plain.select(torch.arange(len(plain)) % 40 == 0)
+    large = torch.full_like(behind.log_scales, np.log(0.6))
+    backed = GaussianScene.concatenate([plain, replace(behind, means=1.3 * behind.means, log_scales=large)])
+    seen, smeared = (judged(backed, smear=smear) for smear in (0.0, 3.0))
+    assert min(seen.wide_share, smeared.wide_share) > MAXIMUM_WIDE_SHARE, "a measure of size alone warns of both"
+    assert not any("large Gaussians" in each for each in seen.failures(BLOCK))
+    assert any("large Gaussians" in each for each in smeared.failures(BLOCK))
     sky = distance().copy()
     sky[: HEIGHT // 3] = 30.0
     assert judged(scene_of(sky), sky).wide_share == 0.0
