@@ -113,7 +113,7 @@ def straight_edges(srgb: Float32Array) -> Float64Array:
     chosen = (np.arctan2(rise, np.abs(run)) > _STEEP) & (length >= _LEAST_PIECE * side)
     joined = _joined(ends[chosen][np.argsort(-length[chosen], kind="stable")], _WIDEST_GAP * side)
     length = np.hypot(joined[:, 2] - joined[:, 0], joined[:, 3] - joined[:, 1])
-    return np.column_stack([joined, length])[length >= _LEAST_LENGTH * side]
+    return np.asarray(np.column_stack([joined, length])[length >= _LEAST_LENGTH * side], np.float64)
 
 
 def _joined(ends: Float64Array, gap: float) -> Float64Array:
@@ -167,4 +167,4 @@ def _sampled(inverse: Float32Array, points: Float64Array) -> Float64Array:
     x, y = np.round(points - 0.5).astype(int).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     values = inverse[y.clip(0, height - 1), x.clip(0, width - 1)]
-    return np.asarray(np.where(inside, values, np.nan), np.float64)
+    return np.where(inside, values, np.nan).astype(np.float64)

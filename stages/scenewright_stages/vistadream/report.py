@@ -12,7 +12,7 @@ import numpy as np
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
+from scenewright_stages.report.data import Evidence, IndexEntry, Metric, NextStep
 from scenewright_stages.report.pictures import Picture, depth_picture, photograph, thumbnail
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
@@ -44,6 +44,10 @@ _FILE_LINKS = (
     ("rerun", "Rerun recording"),
     ("metrics", "Metrics"),
 )
+_CHANGE = NextStep(
+    "Change how far the camera moves and run again; depth and border are kept:",
+    "--set trajectory.forwardRatio=0.1 --set trajectory.backwardRatio=0.15",
+)
 _EVIDENCE: dict[str, Evidence] = {"provided": "measured", "classic": "prior", "continued": "prior"}
 _FRAME_NAMES = {"input": "photograph", "outpaint": "border"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
@@ -68,7 +72,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     frames = _frames(files)
     metrics = measured(outcome, LAST_STAGE)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE, _CHANGE),
         subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
         splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
         video=flight_video(files[LAST_STAGE, "video"](), "The final flight")
