@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
 from scenewright.cli.executions import execution_uri
+from scenewright.execution.devices import available_cpus, available_gpus
 from scenewright.planning.documents import (
     absolute_uri,
     kind_of,
@@ -28,6 +30,7 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
+from scenewright_stages.contract.keys import leaves
 from scenewright_stages.pipelines import pipelines
 
 
@@ -164,6 +167,12 @@ def is_input(file: Path, pipeline: str = "") -> bool:
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
 
 
+def is_photograph(file: Path) -> bool:
+    """Whether a file, by its name, is a single picture that a pipeline takes as a sample."""
+    suffixes = {suffix for found in pipelines().values() for suffix in found.input.suffixes}
+    return not file.is_dir() and file.suffix.lower() in suffixes.difference(_MANIFEST_SUFFIXES)
+
+
 def _pipelines_taking(file: Path) -> dict[str, str]:
     """The pipelines that accept such a file or folder as an input, with their kinds."""
     found = {name: each for name, each in pipelines().items() if each.input.suffixes or each.input.lister}
@@ -187,9 +196,25 @@ def input_document(file: Path, pipeline: str = "") -> Json:
     title = re.sub(r"[^a-z0-9]+", "-", file.absolute().stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
     names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
-    block = dict(pipelines()[name].block_for(names))
+    block = {**pipelines()[name].block_for(names), **(photograph_block(name) if is_photograph(file) else {})}
     spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
+
+
+def photograph_block(pipeline: str) -> Json:
+    """What a pipeline chooses for a photograph on this machine; empty for its defaults."""
+    choose = pipelines()[pipeline].photograph_block
+    return {} if choose is None else dict(choose(available_cpus(), len(available_gpus(os.environ))))
+
+
+def photograph_choices(file: Path, changes: Changes) -> str:
+    """A line on what was chosen for a photograph, as the options that would change it; empty if nothing was."""
+    given = {assignment.partition("=")[0] for assignment in changes.assignments}
+    chosen = leaves(photograph_block(changes.pipeline or PHOTOGRAPH_PIPELINE))
+    options = [f"--set {path}={value}" for path, value in chosen.items() if path not in given]
+    cpus = available_cpus()
+    machine = f"{cpus} CPU{'s' if cpus > 1 else ''}" if not available_gpus(os.environ) else "a GPU"
+    return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
 
 
 def _manifest(file: Path, changes: Changes) -> list[Json]:

@@ -15,7 +15,7 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
-from scenewright_stages.report.data import IndexEntry, Metric
+from scenewright_stages.report.data import IndexEntry, Metric, NextStep
 from scenewright_stages.report.pictures import Picture, photograph, thumbnail
 from scenewright_stages.scenes.page import (
     SceneData,
@@ -42,6 +42,10 @@ _LINKS = (
     ("fixed_video", "Flight video, repaired"),
     ("metrics", "Metrics"),
 )
+_CHANGE = NextStep(
+    "Train for longer and run again; the capture is kept:",
+    "--set training.steps=30000",
+)
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -64,7 +68,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     files = outcome.files
     photographs = _photographs(files)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _CHANGE),
         subtitle=_subtitle(photographs, outcome.records),
         splats=_splats(files, photographs, params),
         video=flight_video(files[LAST_STAGE, "video"](), "The flight along the photographs")

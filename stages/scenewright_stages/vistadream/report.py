@@ -12,7 +12,7 @@ import numpy as np
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import IndexEntry, Metric
+from scenewright_stages.report.data import IndexEntry, Metric, NextStep
 from scenewright_stages.report.pictures import Picture, depth_picture, photograph, thumbnail
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
@@ -45,6 +45,10 @@ _FILE_LINKS = (
     ("rerun", "Rerun recording"),
     ("metrics", "Metrics"),
 )
+_CHANGE = NextStep(
+    "Change how far the camera moves and run again; depth and border are kept:",
+    "--set trajectory.forwardRatio=0.1 --set trajectory.backwardRatio=0.15",
+)
 _FRAME_NAMES = {"input": "photograph", "outpaint": "border"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -68,7 +72,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     frames = _frames(files)
     metrics = measured(outcome, LAST_STAGE)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, {CONTINUED: "prior"}),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _CHANGE, {CONTINUED: "prior"}),
         subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
         splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
         video=flight_video(files[LAST_STAGE, "video"](), "The final flight")

@@ -304,7 +304,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=3,
+        version=4,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         image="gaussians",
         reads=(
