@@ -28,7 +28,9 @@ from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
 from scenewright_stages.vision.places.captures.finding import photograph_name, read_capture
+from scenewright_stages.vision.places.captures.masks import is_mask
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
+from scenewright_stages.vision.places.captures.soundness import check_views, view_notes, without_copies
 
 _SURFACE = 0.3
 """Least coverage at which a depth means a surface."""
@@ -49,11 +51,13 @@ class CaptureStage(Stage[Any]):
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
+            check_views(found)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
+        found, copied = without_copies(found)
         gains = exposure_gains(found)
         span = exposure_span(gains)
-        notes = list(capture.notes)
+        notes = [*capture.notes, *copied, *view_notes(found)]
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
@@ -85,12 +89,29 @@ def _described(
     """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
     paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
-        pictures = {f"images/{photograph_name(role)}": path for role, path in paths.items() if is_image(role)}
+        pictures = {f"images/{photograph_name(role)}": paths[role] for role in bare_pictures(sample)}
+        masks = {mask_role(picture): paths[mask] for picture, mask in masks_of(sample).items()}
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
-        return "sparse/0/images.txt", "", pictures | model
+        return "sparse/0/images.txt", "", pictures | masks | model
     if not sample.attributes["mark"]:
         raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
+
+
+def masks_of(sample: Sample) -> dict[str, str]:
+    """Roles of mask files by the roles of their photographs."""
+    return {str(picture): str(mask) for picture, mask in sample.attributes.get("masks", {}).items()}
+
+
+def bare_pictures(sample: Sample) -> list[str]:
+    """Roles of the photographs whose poses are to be estimated."""
+    masks = {*masks_of(sample).values()}
+    return [role for role in sample.files if is_image(role) and not is_mask(role) and role not in masks]
+
+
+def mask_role(picture: str) -> str:
+    """Where a photograph's mask lies in a COLMAP model's folder."""
+    return f"masks/{photograph_name(picture)}.png"
 
 
 def view_of(photograph: Photograph) -> View:

@@ -18,8 +18,13 @@ from scenewright_stages.vision.imaging.metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class ViewQuality:
-    """Attributes: psnr in dB over the view's mask, ssim over the windows on it, covered: share of supervised pixels with
-    alpha >= 0.7."""
+    """Quality over a view's mask.
+
+    Attributes:
+        psnr: in dB.
+        ssim: over the windows that lie on the mask.
+        covered: share of supervised pixels with alpha >= 0.7.
+    """
 
     psnr: float
     ssim: float

@@ -19,7 +19,7 @@ from scenewright_stages.vision.places.captures.camera_files import is_image, mom
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read, place_of
 from scenewright_stages.vision.places.captures.colmap import read_colmap
 from scenewright_stages.vision.places.captures.frame import Frame, working_frame
-from scenewright_stages.vision.places.captures.masks import mask_beside
+from scenewright_stages.vision.places.captures.masks import is_mask, mask_beside
 
 _MARKS = (
     "sparse/0/images.bin",
@@ -78,7 +78,7 @@ def list_photographs(view: InputView) -> list[Listed] | None:
     folders = _folders(view.keys)
     paths = {folder: _path(view, folder) for folder in folders}
     names = _names({folder: path.parent if path.name == "images" else path for folder, path in paths.items()})
-    return [_bare(folder, names[folder], folders[folder]) for folder in sorted(folders)] or None
+    return [_bare(view, folder, names[folder], folders[folder]) for folder in sorted(folders)] or None
 
 
 def photograph_name(role: str) -> str:
@@ -192,6 +192,8 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             "cameras": dict(capture.cameras),
             "shots": _shots(capture),
         }
+        if masks := {shot.path: shot.mask.path for shot in capture.shots if shot.mask}:
+            found["masks"] = masks
         if isinstance(other, Capture):
             found |= {"beside": beside, "others": _shots(other, capture.frame)}
             needed = sorted({*needed, *_needed(place, other)})
@@ -215,9 +217,10 @@ def _shots(capture: Capture, frame: Frame | None = None) -> list[list[Any]]:
 def _folders(keys: Collection[str]) -> dict[str, list[str]]:
     """Keys of photographs by folder, with a trailing ``/``; an ``images/`` folder counts as its parent."""
     direct: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        if is_image(key):
-            direct.setdefault(key.removesuffix(PurePosixPath(key).name), []).append(key)
+    pictures = [key for key in sorted(keys) if is_image(key)]
+    # A folder of nothing but masks is a folder of photographs.
+    for key in [each for each in pictures if not is_mask(each)] or pictures:
+        direct.setdefault(key.removesuffix(PurePosixPath(key).name), []).append(key)
     found = {folder.removesuffix("images/"): own for folder, own in direct.items() if _ends_in_images(folder)}
     others = {folder: own for folder, own in direct.items() if not any(folder.startswith(each) for each in found)}
     return found | others
@@ -227,13 +230,23 @@ def _ends_in_images(folder: str) -> bool:
     return PurePosixPath(folder).name == "images"
 
 
-def _bare(folder: str, name: str, keys: list[str]) -> Listed:
+def _bare(view: InputView, folder: str, name: str, keys: list[str]) -> Listed:
     facts = {"scene": name, "folder": folder}
     if len(keys) < MINIMUM_VIEWS:
         message = f"{len(keys)} photographs, at least {MINIMUM_VIEWS} are needed"
         return Listed(name, attributes=facts, rejected=("TooFewViews", message))
     files = {f"images/{PurePosixPath(key).name}": key for key in keys}
-    return Listed(name, files=files, attributes={**facts, "mark": "", "time": ""})
+    roles = {_mask_role(key.removeprefix(folder)): key for key in view.keys if key.startswith(folder) and is_mask(key)}
+    masks = {picture: found.path for picture in files if (found := mask_beside(picture, roles))}
+    files |= {role: roles[role] for role in masks.values()}
+    attributes = {**facts, "mark": "", "time": "", **({"masks": masks} if masks else {})}
+    return Listed(name, files=files, attributes=attributes)
+
+
+def _mask_role(inside: str) -> str:
+    """A mask's role by its path in the folder: that of a photograph's own folder counts as ``images/``."""
+    path = PurePosixPath(inside)
+    return inside if path.parts[0] in ("masks", "images") else f"images/{path.name}"
 
 
 def _known(view: InputView, place: Place, key: str) -> str:

@@ -6,7 +6,7 @@ not count becomes the photograph's one validity mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class PosedPhotographs:
         points, colours: (P, 3) coordinates and uint8 sRGB.
         gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
         frame: in which cameras and points are.
+        left_out: numbers of photographs that are neither trained on nor measured, such as copies.
     """
 
     photographs: tuple[Photograph, ...]
@@ -70,11 +71,16 @@ class PosedPhotographs:
     colours: Uint8Array
     gains: NDArray[np.float64] | None = None
     frame: Frame = WORLD
+    left_out: tuple[int, ...] = ()
 
     @property
     def cameras(self) -> list[Camera]:
         """Cameras of all photographs, in order."""
         return [each.camera for each in self.photographs]
+
+    def leaving_out(self, numbers: Sequence[int]) -> PosedPhotographs:
+        """The same photographs, of which those with these numbers are not used. All keep their numbers."""
+        return replace(self, left_out=tuple(sorted({*self.left_out, *numbers})))
 
     def save(self, path: Path) -> None:
         """Writes an ``.npz`` file; equal captures give equal bytes."""
@@ -94,6 +100,8 @@ class PosedPhotographs:
             arrays["gains"] = self.gains
         if not self.frame.is_world:
             arrays |= {"origin": self.frame.origin, "unit": np.array([self.frame.unit])}
+        if self.left_out:
+            arrays["left_out"] = np.array(self.left_out, np.int64)
         save_arrays(path, arrays)
 
     @classmethod
@@ -110,7 +118,8 @@ class PosedPhotographs:
                 photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb, valid))
             gains = arrays.get("gains")
             frame = Frame(arrays["origin"], float(arrays["unit"][0])) if "origin" in arrays else WORLD
-            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame)
+            left_out = tuple(arrays["left_out"].tolist()) if "left_out" in arrays else ()
+            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame, left_out)
 
 
 def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_side: int) -> PosedPhotographs:
@@ -128,7 +137,8 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
 
 def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
-    srgb, valid = read_masked(shot.path, picture(shot.path), shot.mask, picture)
+    mask_path = picture(shot.mask.path) if shot.mask else None
+    srgb, valid = read_masked(shot.path, picture(shot.path), shot.mask, mask_path)
     shot = _fitting(shot, srgb.shape[1], srgb.shape[0])
     camera = shot.pinhole()
     srgb, valid = undistorted(srgb, valid, shot.lens)
@@ -146,15 +156,14 @@ def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Phot
 
 
 def read_masked(
-    name: str, path: Path, mask: MaskFile | None, local: Callable[[str], Path]
+    name: str, path: Path, mask: MaskFile | None = None, mask_path: Path | None = None
 ) -> tuple[Uint8Array, Mask | None]:
     """A photograph as stored, (H, W, 3), and its valid pixels by alpha channel and mask file; None if all are.
 
     Args:
         name: of the photograph, for messages.
         path: its local file.
-        mask: its mask file, if any.
-        local: local path of the mask.
+        mask, mask_path: its mask and where that lies locally, if it has one.
 
     Raises:
         CaptureError: a file cannot be read, or the mask has another shape.
@@ -164,8 +173,8 @@ def read_masked(
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
     srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
     valid = alpha_validity(path)
-    if mask is not None:
-        shown = mask_validity(mask, local(mask.path), (srgb.shape[1], srgb.shape[0]), name)
+    if mask is not None and mask_path is not None:
+        shown = mask_validity(mask, mask_path, (srgb.shape[1], srgb.shape[0]), name)
         valid = shown if valid is None else valid & shown
     if valid is None or valid.all():
         return srgb, None
