@@ -103,7 +103,7 @@ def test_photographs_from_one_place_are_refused(tmp_path: Path) -> None:
         pictures[f"{number}.png"] = tmp_path / f"{number}.png"
         turned = cv2.warpPerspective(whole, lens @ turn @ np.linalg.inv(original), (400, 320))
         cv2.imwrite(str(pictures[f"{number}.png"]), turned)
-    with pytest.raises(CaptureError, match="turned on the spot.*worldexplorer") as caught:
+    with pytest.raises(CaptureError, match=r"turned on the spot.*worldexplorer") as caught:
         estimated(pictures, tmp_path / "out")
     assert caught.value.reason == "PureRotation"
 

@@ -23,6 +23,8 @@ _FOCALS = 24
 _RADIALS = (-0.2, -0.1, -0.04, 0.0, 0.04, 0.1, 0.2)
 """First radial terms that are tried."""
 _FINER_FOCALS, _FINER_RADIALS = np.geomspace(0.94, 1.06, 7), np.linspace(-0.04, 0.04, 5)
+_INVERSIONS, _LEAST_FACTOR = 4, 0.3
+"""Steps in which a radial term is inverted, and the smallest factor by which it shrinks."""
 _NOTABLE = 1.5e-3
 """Parallax that counts, relative to the longest side: a pixel and a half in a thousand."""
 _KEPT = 0.8
@@ -111,8 +113,9 @@ def _unexplained(pair: Matches, focal: float, radial: float) -> float:
 
 
 def _rays(places: NDArray[np.float64], focal: float, radial: float) -> NDArray[np.float64]:
-    flat = places / focal
-    # The inverse of 1 + k r^2 to first order is as good as the term itself.
-    flat = flat / (1 + radial * (flat**2).sum(axis=1, keepdims=True))
+    seen = places / focal
+    flat = seen
+    for _ in range(_INVERSIONS):
+        flat = seen / np.maximum(1 + radial * (flat**2).sum(axis=1, keepdims=True), _LEAST_FACTOR)
     rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)

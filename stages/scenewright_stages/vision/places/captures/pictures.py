@@ -99,7 +99,7 @@ class PosedPhotographs:
         if self.gains is not None:
             arrays["gains"] = self.gains
         if not self.frame.is_world:
-            arrays |= {"origin": self.frame.origin, "unit": np.array([self.frame.unit])}
+            arrays["frame"] = self.frame.matrix()
         if self.left_out:
             arrays["left_out"] = np.array(self.left_out, np.int64)
         save_arrays(path, arrays)
@@ -117,7 +117,7 @@ class PosedPhotographs:
                 valid = arrays.get(f"valid_{number}")
                 photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb, valid))
             gains = arrays.get("gains")
-            frame = Frame(arrays["origin"], float(arrays["unit"][0])) if "origin" in arrays else WORLD
+            frame = Frame.of(arrays["frame"]) if "frame" in arrays else WORLD
             left_out = tuple(arrays["left_out"].tolist()) if "left_out" in arrays else ()
             return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame, left_out)
 
