@@ -213,8 +213,8 @@ def _check_parallax(database: Path, best: pycolmap.Reconstruction | None) -> Non
         raise CaptureError(
             "PureRotation",
             f"the camera turned on the spot: the matches of {1 - found.moved:.0%} of {found.pairs} pairs of "
-            "photographs follow from a rotation alone, so nothing tells near from far. Take the photographs from different places, "
-            "or stitch them to a panorama and use worldexplorer",
+            "photographs follow from a rotation alone, so nothing tells near from far. Take the photographs from "
+            "different places, or stitch them to a panorama and use worldexplorer",
         )
 
 
