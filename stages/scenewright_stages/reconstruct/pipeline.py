@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
-from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, capture_stage, poses_stage
+from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, block_for, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
 from scenewright_stages.reconstruct.params import ReconstructParams
@@ -142,6 +142,7 @@ PIPELINE = Pipeline(
     input=PHOTOGRAPHS,
     stages=stages,
     inputs=named_inputs,
+    block_for=block_for,
     uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
     examples=({"poses": {"source": "estimate"}, "difix": _WITH_FIXER},),

@@ -58,15 +58,16 @@ def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> R
     pictures = photographs.photographs
     kept = [number for number in range(len(pictures)) if number not in photographs.left_out]
     count = len(kept)
-    roles = roles_of(count, params.held_out_every, params.deciding_every)
+    given = [photographs.held_out[number] for number in kept]
+    roles = roles_of(count, params.held_out_every, params.deciding_every, given)
     roles = Roles(*(tuple(kept[place] for place in places) for places in vars(roles).values()))
     for number in (*roles.held_out, *roles.gate):
         if pictures[number].valid_share < LEAST_JUDGED:
             raise SampleError(
                 "Masked",
                 f"{pictures[number].name} is a photograph that judges the scene, and {pictures[number].valid_share:.1%}"
-                f" of its pixels are valid, at least {LEAST_JUDGED:.0%} are needed: leave it out, unmask more, or "
-                "change heldOutEvery",
+                f" of its pixels are valid; at least {LEAST_JUDGED:.0%} are needed: leave it out, unmask more of it, "
+                "or change heldOutEvery",
             )
     roles = replace(roles, train=tuple(number for number in roles.train if pictures[number].valid_share > 0))
     undecided = params.deciding_every and not roles.gate

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import BESIDE, POSES, ShotFacts, TrainingParams
+from scenewright_stages.captures import BESIDE, NO_POSES, POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -23,12 +23,13 @@ from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 from scenewright_stages.vision.geometry.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.geometry.warping import warp_reference
-from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.vision.places.captures.bare import AUXILIARY
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.places.captures.depth_points import with_depth_points
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
-from scenewright_stages.vision.places.captures.finding import photograph_name, read_capture
-from scenewright_stages.vision.places.captures.masks import is_mask
+from scenewright_stages.vision.places.captures.finding import is_photograph, path_of, photograph_name, read_capture
+from scenewright_stages.vision.places.captures.masks import mask_beside
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
 from scenewright_stages.vision.places.captures.soundness import check_views, view_notes, without_copies
 
@@ -50,6 +51,7 @@ class CaptureStage(Stage[Any]):
         mark, moment, paths = _described(sample, inputs, POSES in stage.upstream(), time)
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
+            capture = with_depth_points(capture, lambda key: paths[key])
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
             check_views(found)
         except CaptureError as problem:
@@ -57,7 +59,8 @@ class CaptureStage(Stage[Any]):
         found, copied = without_copies(found)
         gains = exposure_gains(found)
         span = exposure_span(gains)
-        notes = [*capture.notes, *copied, *view_notes(found)]
+        # The index has shown the notes of the capture itself.
+        notes = [*copied, *view_notes(found)]
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
@@ -87,31 +90,29 @@ def _described(
     sample: Sample, inputs: StageInputs[Any], estimated: bool, time: str
 ) -> tuple[str, str, dict[str, Path]]:
     """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
-    paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
-        pictures = {f"images/{photograph_name(role)}": paths[role] for role in bare_pictures(sample)}
-        masks = {mask_role(picture): paths[mask] for picture, mask in masks_of(sample).items()}
+        roles = [role for role in sample.files if is_photograph(role)]
+        pictures = {f"images/{photograph_name(role)}": inputs.path(INPUT, role) for role in roles}
+        valid = {f"masks/{name}.png": inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
-        return "sparse/0/images.txt", "", pictures | masks | model
+        return "sparse/0/images.txt", "", pictures | valid | model
+    paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}
     if not sample.attributes["mark"]:
-        raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
+        raise SampleError("NoPoses", NO_POSES)
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
 
 
 def masks_of(sample: Sample) -> dict[str, str]:
-    """Roles of mask files by the roles of their photographs."""
-    return {str(picture): str(mask) for picture, mask in sample.attributes.get("masks", {}).items()}
-
-
-def bare_pictures(sample: Sample) -> list[str]:
-    """Roles of the photographs whose poses are to be estimated."""
-    masks = {*masks_of(sample).values()}
-    return [role for role in sample.files if is_image(role) and not is_mask(role) and role not in masks]
-
-
-def mask_role(picture: str) -> str:
-    """Where a photograph's mask lies in a COLMAP model's folder."""
-    return f"masks/{photograph_name(picture)}.png"
+    """Role of the mask of each photograph that has one, by the photograph's name in a COLMAP model."""
+    named = sample.attributes.get("masks", {})
+    files = {path_of(role): role for role in sample.files if role.startswith(AUXILIARY)}
+    found = {}
+    for role in filter(is_photograph, sample.files):
+        beside = mask_beside(role, files)
+        path = named.get(role) or (beside.path if beside else None)
+        if path in files:
+            found[photograph_name(role)] = files[path]
+    return found
 
 
 def view_of(photograph: Photograph) -> View:

@@ -17,11 +17,12 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.scenes.captures import bare_pictures, masks_of
+from scenewright_stages.scenes.captures import masks_of
+from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
-from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses
-from scenewright_stages.vision.places.captures.finding import photograph_name
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses, stored_name
+from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
 from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.places.captures.pictures import read_masked
 from scenewright_stages.vision.places.captures.soundness import copies, copies_note
@@ -42,9 +43,9 @@ class PosesStage(Stage[Any]):
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes a COLMAP model; warnings name copies, and photographs without a pose."""
         params: PosesBlock = inputs.params
-        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in bare_pictures(sample)}
+        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_photograph(role)}
         pictures, copied = without_repeated(pictures)
-        masks = {photograph_name(role): inputs.path(INPUT, mask) for role, mask in masks_of(sample).items()}
+        masks = {name: inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
         settings = EstimationSettings(params.poses.features, params.poses.max_resolution, inputs.seed % 2**31)
         try:
             valid = masks_beneath(pictures, masks, inputs.workspace / "valid")
@@ -81,11 +82,12 @@ def masks_beneath(pictures: Mapping[str, Path], masks: Mapping[str, Path], folde
     found = None
     for name, path in pictures.items():
         mask = MaskFile(masks[name].name) if name in masks else None
-        if mask is None and path.suffix.lower() not in WITH_ALPHA:
+        if mask is None and path.suffix.lower() not in (*WITH_ALPHA, *NEW_FORMATS):
             continue
         _, valid = read_masked(name, path, mask, masks.get(name))
         if valid is not None:
             found = folder
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / f"{name}.png"), valid.astype(np.uint8) * 255)
+            target = folder / f"{stored_name(name)}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), valid.astype(np.uint8) * 255)
     return found

@@ -18,12 +18,12 @@ from scenewright_stages.vision.imaging.metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class ViewQuality:
-    """Quality over a view's mask.
+    """Quality of one view, over the valid pixels alone.
 
     Attributes:
-        psnr: in dB.
-        ssim: over the windows that lie on the mask.
-        covered: share of supervised pixels with alpha >= 0.7.
+        psnr: dB.
+        ssim: over the windows that lie on valid pixels.
+        covered: share of the pixels with alpha of at least 0.7.
     """
 
     psnr: float

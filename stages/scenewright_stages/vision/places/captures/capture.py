@@ -35,6 +35,8 @@ class Shot:
         lens: its calibration.
         camera_from_world: (4, 4) float64, OpenCV axes.
         mask: the file that says which of its pixels are valid; None without one. An alpha channel counts besides.
+        held_out: whether the capture's own split holds it out of training.
+        depth: path of its depth map below the capture's folder; empty without one.
     """
 
     path: str
@@ -43,6 +45,8 @@ class Shot:
     lens: Lens
     camera_from_world: NDArray[np.float64]
     mask: MaskFile | None = None
+    held_out: bool = False
+    depth: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -65,6 +69,9 @@ class Capture:
         colours: (N, 3) uint8 sRGB of the points.
         cameras: number by name of every physical camera.
         notes: what a user should know.
+        files: paths of further files that it needs, besides photographs, masks and the file that describes it.
+        left: reason by name of every key and file that the reader met and did not use.
+        depth_unit: length of one step of the shots' depth maps, in the unit of the poses.
         frame: in which shots and points are; the world's unless :meth:`in_frame` moved them.
     """
 
@@ -73,6 +80,9 @@ class Capture:
     colours: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     cameras: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    depth_unit: float = 1.0
     frame: Frame = WORLD
 
     def __post_init__(self) -> None:
@@ -84,7 +94,8 @@ class Capture:
     def in_frame(self, frame: Frame) -> Capture:
         """The capture, which must be in the world's frame, moved into another one in float64."""
         shots = [replace(shot, camera_from_world=frame.pose_inside(shot.camera_from_world)) for shot in self.shots]
-        return replace(self, shots=tuple(shots), points=frame.points_inside(self.points), frame=frame)
+        points, unit = frame.points_inside(self.points), self.depth_unit / frame.unit
+        return replace(self, shots=tuple(shots), points=points, depth_unit=unit, frame=frame)
 
 
 Read = Callable[[str], bytes]

@@ -1,5 +1,6 @@
 """Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
+Calibrations refer to the pixels as stored; what leaves this module stands upright, picture and camera alike.
 Undistortion happens once, here; all later code uses pinhole cameras only. So do masks: whatever says that a pixel does
 not count becomes the photograph's one validity mask.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.images.integrity import damage_of
+from scenewright_stages.vision.imaging.images.stored import read_stored, upright_turn
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Shot
 from scenewright_stages.vision.places.captures.frame import WORLD, Frame
 from scenewright_stages.vision.places.captures.masks import MaskFile
@@ -36,6 +40,7 @@ class Photograph:
         camera: pinhole, with the image's size.
         srgb: (H, W, 3) uint8; invalid pixels have the colour of the nearest valid one.
         valid: (H, W) bool, the pixels that show the scene; None if all do.
+        held_out: whether the capture's own split holds it out of training.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Photograph:
     camera: Camera
     srgb: Uint8Array
     valid: Mask | None = None
+    held_out: bool = False
 
     def counted(self) -> Mask:
         """(H, W) bool: the pixels that count."""
@@ -74,6 +80,11 @@ class PosedPhotographs:
     left_out: tuple[int, ...] = ()
 
     @property
+    def held_out(self) -> list[bool]:
+        """Which photographs the capture's own split holds out; all False without a split."""
+        return [each.held_out for each in self.photographs]
+
+    @property
     def cameras(self) -> list[Camera]:
         """Cameras of all photographs, in order."""
         return [each.camera for each in self.photographs]
@@ -98,6 +109,8 @@ class PosedPhotographs:
                 arrays[f"valid_{number}"] = each.valid
         if self.gains is not None:
             arrays["gains"] = self.gains
+        if any(self.held_out):
+            arrays["held_out"] = np.array(self.held_out)
         if not self.frame.is_world:
             arrays["frame"] = self.frame.matrix()
         if self.left_out:
@@ -109,13 +122,15 @@ class PosedPhotographs:
         """The inverse of :meth:`save`."""
         with np.load(path, allow_pickle=False) as arrays:
             photographs = []
+            held_out = arrays.get("held_out", np.zeros(len(arrays["names"]), bool))
             for number, name in enumerate(arrays["names"]):
                 srgb = arrays[f"srgb_{number}"]
                 camera = Camera(
                     arrays["intrinsics"][number], srgb.shape[1], srgb.shape[0], arrays["camera_from_world"][number]
                 )
                 valid = arrays.get(f"valid_{number}")
-                photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb, valid))
+                number_of, held = int(arrays["numbers"][number]), bool(held_out[number])
+                photographs.append(Photograph(str(name), number_of, camera, srgb, valid, held))
             gains = arrays.get("gains")
             frame = Frame.of(arrays["frame"]) if "frame" in arrays else WORLD
             left_out = tuple(arrays["left_out"].tolist()) if "left_out" in arrays else ()
@@ -137,8 +152,11 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
 
 def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
-    mask_path = picture(shot.mask.path) if shot.mask else None
-    srgb, valid = read_masked(shot.path, picture(shot.path), shot.mask, mask_path)
+    path, mask_path = picture(shot.path), picture(shot.mask.path) if shot.mask else None
+    srgb, valid = read_masked(shot.path, path, shot.mask, mask_path)
+    turns = upright_turn(path)
+    if turns % 2 and _calibrated_upright(shot, srgb.shape[1], srgb.shape[0]):
+        srgb, valid, turns = _turned(srgb, turns), None if valid is None else _turned(valid, turns), 0
     shot = _fitting(shot, srgb.shape[1], srgb.shape[0])
     camera = shot.pinhole()
     srgb, valid = undistorted(srgb, valid, shot.lens)
@@ -152,7 +170,23 @@ def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Phot
         valid = (
             None if valid is None else cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
         )
-    return Photograph(shot.name, shot.camera, camera, srgb, valid)
+    if turns:
+        srgb, valid = _turned(srgb, turns), None if valid is None else _turned(valid, turns)
+        camera = camera.turned(turns)
+    return Photograph(shot.name, shot.camera, camera, srgb, valid, shot.held_out)
+
+
+def _calibrated_upright(shot: Shot, width: int, height: int) -> bool:
+    """Whether the calibration refers to the upright picture: its sides are exchanged, and those of a square are not."""
+    as_stored, exchanged = (
+        abs(a / b * shot.lens.height / shot.lens.width - 1) for a, b in ((width, height), (height, width))
+    )
+    return exchanged <= _SIZE_TOLERANCE < as_stored
+
+
+def _turned(plane: NDArray[Any], turns: int) -> NDArray[Any]:
+    """A picture or mask after quarter turns clockwise."""
+    return np.ascontiguousarray(np.rot90(plane, -turns))
 
 
 def read_masked(
@@ -168,12 +202,15 @@ def read_masked(
     Raises:
         CaptureError: a file cannot be read, or the mask has another shape.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again")
+    stored = read_stored(path)
+    if stored is None:
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
-    srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
-    valid = alpha_validity(path)
+    srgb, valid = stored.srgb, alpha_validity(path) if stored.opaque is None else stored.opaque
     if mask is not None and mask_path is not None:
+        if damage := damage_of(mask_path):
+            raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")
         shown = mask_validity(mask, mask_path, (srgb.shape[1], srgb.shape[0]), name)
         valid = shown if valid is None else valid & shown
     if valid is None or valid.all():

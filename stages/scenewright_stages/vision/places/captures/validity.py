@@ -17,8 +17,8 @@ from scenewright_stages.vision.places.captures.lens import Lens
 from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.types import Mask, Uint8Array
 
-WITH_ALPHA = (".png", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
-"""Endings of pictures that may have an alpha channel."""
+WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+"""Endings of pictures whose alpha channel OpenCV reads."""
 _SHAPE_TOLERANCE = 0.01
 """A mask may have another size than its photograph, as long as the shape is the same."""
 _RADII = 4096
