@@ -78,14 +78,14 @@ class _Cursor:
         )
 
 
-def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str]) -> Capture:
+def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | None = None) -> Capture:
     """Reads a sparse model as a capture.
 
     Args:
         folder: of the model below the capture's folder, such as ``sparse/0``; empty for the folder itself.
         binary: ``.bin`` or ``.txt`` files.
         read: reads them.
-        keys: paths of all files of the capture.
+        keys: paths of all files of the capture; None to take the photographs in ``images/`` as given.
 
     Raises:
         CaptureError: a camera model or pose is unusable, a photograph is missing, or a file is damaged.
@@ -98,6 +98,7 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str]) ->
     if not poses:
         raise CaptureError("TooFewViews", f"{where} names no photograph")
     named_once([name for name, _, _ in poses], where)
+    keys = {f"images/{name}" for name, _, _ in poses} if keys is None else keys
     images = image_folder([name for name, _, _ in poses], keys)
     if missing := [name for name, _, _ in poses if f"{images}{name}" not in keys]:
         raise CaptureError("Missing", _missing(where, images, missing, len(poses)))
