@@ -11,8 +11,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from scenewright.api.raw import Json
+from scenewright.api.uris import normalised
 from scenewright.execution.jobs import PodSettings
-from scenewright.execution.jobs.names import normalised
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
 from scenewright.planning.validation import problems_of
@@ -54,6 +54,10 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
+    autoscaler: bool = Field(
+        default=False,
+        description="Whether nodes are added for Pods that no node has room for: then no such Pod fails a run.",
+    )
     outputs: dict[str, list[str]] = Field(
         default_factory=dict,
         description='Prefixes below which the objects of a namespace may write, by namespace; "*" stands for all '

@@ -71,7 +71,8 @@ class InputKind:
 
     Attributes:
         suffixes: file suffixes (lower case) that count as a sample.
-        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
+        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``; in any case.
+        folders: role -> names of folders that hold the sidecars of a role, named like their samples.
         listings: whether the input may be a ``.jsonl`` or ``.csv`` file that names one sample per line.
         entry: types of the facts in a list's line or a data set's entry; a sample whose entry does not fit is rejected.
             Facts without a declared type are kept as they are.
@@ -84,6 +85,7 @@ class InputKind:
 
     suffixes: tuple[str, ...] = ()
     sidecars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: bool = False
     described: str = ""
     entry: type[Params] | None = None

@@ -93,7 +93,7 @@ def companions(
     """
     low, high = block.decoys
     count = round(low + (high - low) * min(1.0, max(0.0, fields.clutter + float(rng.uniform(-0.25, 0.25)))))
-    side = max(placed.cutout.alpha.shape) * placed.scale
+    side = placed.side
     found = [_place_beside(setting, placed, side, things, rng) for _ in range(count)]
     occluded = int(rng.uniform() < block.occluder_probability)
     return [*found, *(_before(setting, side, things, rng) for _ in range(occluded))], occluded

@@ -12,6 +12,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec
+from scenewright_stages.photographs.params import PICTURE_SUFFIXES
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
 from scenewright_stages.reference.params import (
@@ -45,6 +46,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
     painted = block.backend == "qwen-edit"
+    white_path, white_kept = _output_path(params, "white", "{home}/01_white_background.png", "white.png")
     choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
         name="white",
@@ -53,15 +55,16 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
-            _image("white", *_output_path(params, "white", "{home}/01_white_background.png", "white.png")),
-            _image("photo", f"{WORK}/photo.png", result=False),
+            # A white object on white.
+            OutputContract("white", white_path, "image", result=white_kept, image=MAY_BE_FLAT),
+            OutputContract("photo", f"{WORK}/photo.png", "image", result=False, image=MAY_BE_FLAT),
             _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
             *((_image("exemplar", f"{WORK}/exemplar.png", result=False, channels=4),) if painted else ()),
         ),
         parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
-        attributes=("home", "box", "points", *(IDENTITY if choices else ())),
+        attributes=("home", "box", "points", "mask_polarity", "mask_class", *(IDENTITY if choices else ())),
         backends={choice.capability: choice.names[0] for choice in choices},
         backend_parameters={"edit" if painted else "segment": "white.backend"},
         resources=_painting_resources(choices) if painted else stage_resources(choices),
@@ -80,14 +83,21 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
         name="perspectives",
         title="Perspectives",
         # Zero123++ sees the object as its published preprocessor says.
-        version=(2 if block.backend == "zero123" else 1) if choices else 2,
+        version=(2 if block.backend == "zero123" else 1) if choices else 3,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",
         reads=(Read("white", ("cutout",) if choices else ("cutout", "facts")),),
         outputs=(
             OutputContract(
-                "views", views_path, "image", "folder", views_kept, minimum_files=count, maximum_files=count
+                "views",
+                views_path,
+                "image",
+                "folder",
+                views_kept,
+                minimum_files=count,
+                maximum_files=count,
+                image=MAY_BE_FLAT,
             ),
             OutputContract(
                 "cutouts",
@@ -166,7 +176,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=4 if params.scenes.background == "own" else 3,
+        version=5 if params.scenes.background == "own" else 4,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,
@@ -215,7 +225,7 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=1,
+        version=1 if edited else 2,
         implementation="scenewright_stages.reference.painted_scenes:"
         + ("EditedScenesStage" if edited else "FilledScenesStage"),
         reads=(view, Read("prompts", ("fields",), part="prompt_file")),
@@ -287,7 +297,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="annotate",
         title="Annotation",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.annotate:AnnotateStage",
         reads=(*((Read("scenes", scene),) if scene else ()), *varied, *shown),
         outputs=(
@@ -412,7 +422,7 @@ PIPELINE = Pipeline(
     name="referenceObject",
     kind="DatasetJob",
     params=ReferenceObjectParams,
-    input=InputKind(suffixes=(".png", ".jpg"), lister=list_objects),
+    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects),
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,

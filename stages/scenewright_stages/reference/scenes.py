@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.samples import Sample
@@ -31,6 +32,7 @@ from scenewright_stages.reference.own_background import OwnPlace, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
 from scenewright_stages.reference.wording import Fields, read_fields
 from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.lines import labelled, lines_of, moved, parts_of, refuse_shrunk
 from scenewright_stages.vision.subjects.scenery import panorama, surfaces
 from scenewright_stages.vision.subjects.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
 from scenewright_stages.vision.subjects.scenery.photo_ground import (
@@ -72,6 +74,21 @@ class UserPictures:
     things: Sequence[Companion]
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The object in a scene.
+
+    Attributes:
+        cover: (H, W) float32 visible coverage.
+        whole: (H, W) float32 coverage without what stands before it.
+        move: (2, 3) affine map from the view's pixels to the scene's.
+    """
+
+    cover: Float32Array
+    whole: Float32Array
+    move: NDArray[np.floating]
+
+
 class ScenesStage(Stage[ReferenceObjectParams]):
     """Draws scenes."""
 
@@ -85,17 +102,21 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         """Writes the image, the mask of the object's visible part, and the scene's metadata.
 
         Raises:
+            SampleRejected: the object loses a part, such as lines that become too thin (reason ``object-shrinks``).
             SampleError: the object is hardly visible in every attempt (reason ``ObjectHidden``).
         """
         view = _read_view(inputs)
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         rng = np.random.default_rng([inputs.seed, sample.attributes["scene_seed"]])
         if inputs.params.scenes.background == "own":
-            image, cover, facts = _on_own_background(sample, inputs, view, rng)
+            image, seen, facts = _on_own_background(sample, inputs, view, rng)
         else:
             user = self._users(sample, inputs)
-            image, cover, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
-        mask = cover >= 0.5
+            image, seen, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
+        inside = view.alpha >= 0.5
+        mask, kept = labelled(seen.cover, seen.whole, moved(lines_of(inside), seen.move), parts_of(inside))
+        if not sample.attributes["empty"]:
+            refuse_shrunk(kept, "the scene", "make it larger: scenes.size, scenes.objectScale")
         metrics: dict[str, Any] = {
             **facts,
             "prompt": fields.text,
@@ -163,7 +184,7 @@ def _on_ground(
     fields: Fields,
     user: UserPictures,
     rng: np.random.Generator,
-) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
+) -> tuple[Uint8Array, Seen, dict[str, Any]]:
     """Image, visible part of the object, and metadata of a scene on a table or in front of a user's photo."""
     for _ in range(_ATTEMPTS):
         setting, scale = setting_of(block, view, fields, user, rng)
@@ -173,10 +194,11 @@ def _on_ground(
         noise = float(rng.uniform(0.4, 2.2))
         if sample.attributes["empty"]:
             drawn = draw(setting, things)
-            cover = np.zeros(drawn.pixels.shape[:2], np.float32)
+            nothing = np.zeros(drawn.pixels.shape[:2], np.float32)
+            seen = Seen(nothing, nothing, object_placed.move())
             break
         drawn = draw(setting, [object_placed, *things])
-        cover = drawn.covers[0]
+        seen = Seen(drawn.covers[0], drawn.whole[0], object_placed.move())
         if _visible(drawn) >= block.minimum_visible:
             break
     else:
@@ -194,7 +216,7 @@ def _on_ground(
         "occluders": occluded,
         "visible": 0.0 if sample.attributes["empty"] else round(_visible(drawn), 4),
     }
-    return with_noise(drawn.pixels, noise, rng), cover, facts
+    return with_noise(drawn.pixels, noise, rng), seen, facts
 
 
 def _visible(drawn: Drawn) -> float:
@@ -317,7 +339,7 @@ def with_noise(pixels: Float32Array, levels: float, rng: np.random.Generator) ->
 
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout, rng: np.random.Generator
-) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
+) -> tuple[Uint8Array, Seen, dict[str, Any]]:
     """The view near the object's original position in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
     with np.load(inputs.path("backdrop", "light")) as stored:
@@ -326,7 +348,7 @@ def _on_own_background(
     empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
     without = bool(sample.attributes["empty"])
     place = OwnPlace(empty, left, base["column"], base["row"])
-    picture, cover, drawn = own_scene(place, None if without else view, rng)
+    picture, cover, move, drawn = own_scene(place, None if without else view, rng)
     facts = {
         "background": "own",
         "place": "own",
@@ -336,4 +358,4 @@ def _on_own_background(
         "occluders": 0,
         **drawn,
     }
-    return with_noise(picture, float(rng.uniform(0.3, 1.5)), rng), cover, facts
+    return with_noise(picture, float(rng.uniform(0.3, 1.5)), rng), Seen(cover, cover, move), facts

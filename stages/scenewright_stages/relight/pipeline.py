@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, runs_on_gpu, stage_resources
-from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Expansion
+from scenewright_stages.photographs.params import MASK_ENDINGS, MASK_FOLDERS, PICTURE_SUFFIXES, MaskEntry
 from scenewright_stages.relight.params import Folder, RelightParams
 
-IMAGE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
-SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
+SIDECARS: dict[str, tuple[str, ...]] = {"mask": MASK_ENDINGS}
 WORK = ".scenewright/work/{sample}"
 KEPT = "kept_"
 """Prefix of the outputs that exist only for `keep`."""
@@ -46,7 +45,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
             *_optional_output(params, "stage_1", "background"),
         ),
         parameters=("segmentation", "gates.least_score", "gates.largest_edge_error"),
-        attributes=("box",),
+        attributes=("box", "mask_polarity", "mask_class"),
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
         backend_parameters={"segment": "segmentation.backend"},
@@ -208,7 +207,13 @@ PIPELINE = Pipeline(
     name="relight",
     kind="DatasetJob",
     params=RelightParams,
-    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
+    input=InputKind(
+        suffixes=PICTURE_SUFFIXES,
+        sidecars=SIDECARS,
+        folders={"mask": MASK_FOLDERS},
+        listings=True,
+        entry=MaskEntry,
+    ),
     stages=stages,
     examples=({"caption": {"backend": "classic"}},),
     reporter="scenewright_stages.relight.report:RelightReporter",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind
+from scenewright_stages.contract.naming import stem_of, unique_ids
 from scenewright_stages.contract.samples import is_sample_id
 from scenewright_stages.worker.index.curated import list_dataset
 from scenewright_stages.worker.index.files import (
@@ -17,8 +18,6 @@ from scenewright_stages.worker.index.files import (
     list_files,
     select_entries,
     select_positions,
-    stem_of,
-    unique_ids,
 )
 from scenewright_stages.worker.process.endings import exceeds
 

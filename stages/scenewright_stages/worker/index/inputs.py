@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.naming import unique_ids
 from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
@@ -39,10 +40,9 @@ from scenewright_stages.worker.index.files import (
     select_entries,
     select_positions,
     unaccounted_files,
-    unique_ids,
 )
 from scenewright_stages.worker.index.lists import is_list, parse_list
-from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
+from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, refused_at_start
 
 HASHERS = 4
 TUNING_SAMPLE = Sample("tuning")
@@ -112,7 +112,7 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
         with ThreadPoolExecutor(HASHERS) as pool:
             samples = tuple(pool.map(resolver.sample, chosen))
     except StoreError as problem:
-        raise input_refused(problem) from problem
+        raise refused_at_start(INPUT_FIELD, problem) from problem
     _refuse_repeated(samples, task.input.uri)
     return InputListing(samples, ignored, input_notes(ignored), cache)
 

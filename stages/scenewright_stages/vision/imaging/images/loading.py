@@ -11,8 +11,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from scenewright_stages.contract.errors import SampleError
@@ -51,6 +53,7 @@ class LoadedImage:
         source_format, source_mode: Pillow's names of the file format and the pixel format.
         bits: bits per channel in the file.
         notes: conversions that a user may want to know about.
+        orientation: EXIF's, by which the pixels were turned upright; 1 if they lay so in the file.
     """
 
     srgb: Float32Array
@@ -60,6 +63,7 @@ class LoadedImage:
     source_mode: str
     bits: int
     notes: tuple[str, ...]
+    orientation: int = 1
 
     @property
     def width(self) -> int:
@@ -164,8 +168,8 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
     orientation, focal_35mm = _exif(image)
     decoded = _decoded(image, data, label)
     turn = 1 if source_format == "TIFF" else orientation  # both TIFF decoders turn the pixels themselves
-    srgb = _oriented(decoded.srgb, turn)
-    alpha = None if decoded.alpha is None else _oriented(decoded.alpha, turn)
+    srgb = oriented(decoded.srgb, turn)
+    alpha = None if decoded.alpha is None else oriented(decoded.alpha, turn)
     focal, focal_notes = _focal_pixels(focal_35mm, srgb.shape[1], srgb.shape[0])
     notes = [*decoded.notes, *focal_notes]
     if several:
@@ -176,7 +180,7 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
         srgb = srgb * alpha[..., None] + (1 - alpha[..., None])
         notes.append("transparency composited on white")
     srgb = np.ascontiguousarray(srgb, np.float32)
-    return LoadedImage(srgb, alpha, focal, source_format, source_mode, bits, tuple(notes))
+    return LoadedImage(srgb, alpha, focal, source_format, source_mode, bits, tuple(notes), orientation)
 
 
 def _decoded(image: Image.Image, data: bytes, label: str) -> Decoded:
@@ -219,7 +223,12 @@ def _exif(image: Image.Image) -> tuple[int, float | None]:
         return 1, None
 
 
-def _oriented(pixels: Float32Array, orientation: int) -> Float32Array:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 if there is none."""
+    return _exif(image)[0]
+
+
+def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Pixels turned upright; the eight cases of EXIF 2.32, tag 0x0112."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
