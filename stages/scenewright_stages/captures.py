@@ -162,7 +162,7 @@ def poses_stage() -> StageSpec:
     return StageSpec(
         name=POSES,
         title="Estimate poses",
-        version=1,
+        version=2,
         implementation="scenewright_stages.scenes.poses:PosesStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -186,7 +186,7 @@ def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
     return StageSpec(
         name=BESIDE if beside else "capture",
         title="Read the moment beside" if beside else "Read the capture",
-        version=1,
+        version=2,
         implementation="scenewright_stages.scenes.captures:CaptureStage",
         reads=(Read(INPUT), Read(POSES)) if estimated else (Read(INPUT),),
         outputs=(
