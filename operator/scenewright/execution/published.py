@@ -7,14 +7,15 @@ import json
 from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
+from scenewright.api.raw import Json
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
 from scenewright_stages.contract.reports import AWAITING, MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.tables import plain_cell
 
 DROPPED = "dropped.csv"
 SUMMARY = "summary.json"
@@ -78,7 +79,7 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """The object in a JSON file; empty if missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -93,6 +94,7 @@ def _failures(path: Path, reasons: Collection[str]) -> list[Failure]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = (row for row in csv.DictReader(file) if row.get("reason") not in reasons)
-            return [Failure(**{name: row.get(name) or "" for name in names}) for row in islice(rows, MAXIMUM_FAILURES)]
+            first = islice(rows, MAXIMUM_FAILURES)
+            return [Failure(**{name: plain_cell(row.get(name) or "") for name in names}) for row in first]
     except (OSError, csv.Error):
         return []

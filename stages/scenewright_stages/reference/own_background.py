@@ -60,8 +60,8 @@ class _Draw:
 
 def own_scene(
     place: OwnPlace, view: Cutout | None, rng: np.random.Generator
-) -> tuple[Float32Array, Float32Array, dict[str, Any]]:
-    """(H, W, 3) float32 sRGB, (H, W) coverage of the object, and metadata.
+) -> tuple[Float32Array, Float32Array, NDArray[np.float64], dict[str, Any]]:
+    """(H, W, 3) float32 sRGB, (H, W) coverage of the object, the (2, 3) map of its view to that, and metadata.
 
     Args:
         place: the background.
@@ -76,6 +76,7 @@ def own_scene(
     size = (width, height)
     picture = np.asarray(cv2.warpAffine(place.empty, crop, size, borderMode=cv2.BORDER_REPLICATE), np.float32)
     cover = np.zeros((height, width), np.float32)
+    move = crop
     if view is not None:
         shadow = _moved(crop, drawn.scale, (place.column, place.row), (drawn.column, drawn.row))
         left = cv2.warpAffine(place.left, shadow, size, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
@@ -85,7 +86,7 @@ def own_scene(
         picture += cover[..., None] * (layer - picture)
     lit = picture * np.array(drawn.gains, np.float32)
     facts = {"scale": round(drawn.scale, 4), "crop": round(drawn.crop, 4), "light_gains": [*drawn.gains]}
-    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, facts
+    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, move, facts
 
 
 def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Draw:
@@ -102,8 +103,8 @@ def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Dr
     inside = np.array([column, row, column, row])
     if view is not None:
         reach = scale * _reach(view)
-        column = _kept(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
-        row = _kept(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
+        column = _clamped(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
+        row = _clamped(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
         inside = np.array([column, row, column, row]) + reach * np.array([-1, -1, 1, 1])
         needed = max((inside[2] - inside[0] + 2 * _MARGIN) / width, (inside[3] - inside[1] + 2 * _MARGIN) / height)
         share = min(1.0, max(share, needed))
@@ -129,7 +130,7 @@ def _reach(view: Cutout) -> NDArray[np.float64]:
     )
 
 
-def _kept(value: float, low: float, high: float) -> float:
+def _clamped(value: float, low: float, high: float) -> float:
     """The value clamped between two limits; their midpoint if the limits cross."""
     return min(max(value, low), high) if low <= high else (low + high) / 2
 

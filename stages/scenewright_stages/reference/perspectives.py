@@ -22,7 +22,8 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.subjects.relief import thickness_at, turned
+from scenewright_stages.vision.subjects.lines import refuse_shrunk
+from scenewright_stages.vision.subjects.relief import lines_kept, thickness_at, turned
 from scenewright_stages.vision.subjects.scenery.standing import base_of
 from scenewright_stages.vision.types import Float32Array, Uint8Array
 
@@ -44,7 +45,12 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         one_thread_each()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes every view on white, and as a cut-out with the metadata that scenes need."""
+        """Writes every view on white, and as a cut-out with the metadata that scenes need.
+
+        Raises:
+            SampleRejected: a view loses a part of the object (reason ``object-shrinks``).
+            SampleError: a view shows nothing (reason ``ViewEmpty``).
+        """
         colours, alpha = read_rgba(inputs.path("white", "cutout"))
         base: dict[str, Any] = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
         linear, cover = _framed(linear_from_bytes(colours), unit_from_bytes(alpha))
@@ -57,6 +63,8 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
             self.context.progress(number / len(made), view.file)
             front, inside = turned(linear, cover, view.yaw, view.elevation, thickness)
             _check_view(view, inside)
+            kept = lines_kept(cover, inside, view.yaw, view.elevation, thickness)
+            refuse_shrunk(kept, view.file, "use smaller angles")
             write_png(shown / view.file, _on_white(front, inside))
             matte = bytes_from_unit(inside)
             stand = base_of(matte >= 128, float(np.clip(base["pitch"] + view.elevation, 4, 80)))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.records import OutputFile
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
-    Evidence,
     Failure,
     IndexData,
     IndexEntry,
@@ -110,15 +110,15 @@ def scene_facts(
     last_stage: str,
     params: Params,
     link_labels: Sequence[tuple[str, str]],
-    evidence: Mapping[str, Evidence],
     change: NextStep,
+    own_evidence: Mapping[str, Evidence] | None = None,
 ) -> SceneData:
     """The common content of a scene's page without images; reporters add those with `dataclasses.replace`.
 
     Args:
         link_labels: output and label of the files of the last stage.
-        evidence: basis of each backend's results.
         change: how to change the result.
+        own_evidence: see `provenance_rows`.
     """
     splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
     opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
@@ -131,11 +131,11 @@ def scene_facts(
         job=job_name(job),
         warnings=warnings_of(outcome),
         parameters=tuple(parameter_rows(params, type(params)())),
-        provenance=tuple(provenance_rows(outcome.records, evidence)),
+        provenance=tuple(provenance_rows(outcome.records, own_evidence or {})),
         stages=tuple(timings(outcome.records)),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),
-        guess=_guess(outcome, evidence),
+        guess=_guess(outcome),
         next_steps=(*opened, change),
     )
 
@@ -152,11 +152,10 @@ GUESSED_DEPTH = (
 )
 
 
-def _guess(outcome: SampleOutcome, evidence: Mapping[str, Evidence]) -> str:
+def _guess(outcome: SampleOutcome) -> str:
     """Says so if a prior gave the depth."""
-    uses = [use for record in outcome.records.values() for use in record.backends if use["capability"] == "depth"]
-    guessed = any(evidence.get(use["backend"]) == "prior" and use["backend"] != "continued" for use in uses)
-    return GUESSED_DEPTH if guessed else ""
+    rows = provenance_rows(outcome.records, {})
+    return GUESSED_DEPTH if any(row.kind == "prior" and row.stage.endswith(": depth") for row in rows) else ""
 
 
 def render_scene(data: SceneData) -> str:

@@ -2,7 +2,8 @@
 
 The coarse stage looks for its candidate views on `candidate_path`; the render stage and the report fly `flight_path`.
 Without a preset or ratios of the user's the scene decides (`scene_motion`): a prior depth bears small motion only, less
-still where it is likely wrong (`doubt`), and a scene under a sky bears more than a room.
+still where it is likely wrong (`doubt`), and a scene under a sky bears more than a room. The facts of the depth backend
+say what its depth is, and whether it tells sky from walls.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Motion:
 def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     """The ratios in effect: the user's, the preset's, or those that the scene bears."""
     block = params.trajectory
-    preset = block.motion_preset or _bearable_preset(photograph, params)
+    preset = block.motion_preset or _safe_preset(photograph, params)
     forward, backward = MOTION_PRESETS[preset]
     if block.forward_ratio is None and block.backward_ratio is None:
         share = min((doubt.share for doubt in motion_doubts(photograph, params)), default=1.0)
@@ -78,10 +79,11 @@ def motion_warnings(photograph: Frame, params: VistaDreamParams) -> list[str]:
     ]
 
 
-def _bearable_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
-    if params.depth.is_relative:
+def _safe_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
+    if params.depth.scale == "relative":
         return "small"
-    return "outdoor" if float(photograph.far.mean()) >= OPEN_SCENE_SHARE else "indoor"
+    open_scene = params.depth.marks_sky and float(photograph.far.mean()) >= OPEN_SCENE_SHARE
+    return "outdoor" if open_scene else "indoor"
 
 
 def candidate_path(frames: Sequence[Frame], params: VistaDreamParams, count: int) -> Trajectory:

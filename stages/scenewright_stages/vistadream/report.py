@@ -12,7 +12,7 @@ import numpy as np
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric, NextStep
+from scenewright_stages.report.data import IndexEntry, Metric, NextStep
 from scenewright_stages.report.pictures import Picture, depth_picture, photograph, thumbnail
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
@@ -31,6 +31,7 @@ from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vistadream.coarse import CONTINUED
 from scenewright_stages.vistadream.motion import flight_path
 from scenewright_stages.vistadream.params import VistaDreamParams
 
@@ -48,7 +49,6 @@ _CHANGE = NextStep(
     "Change how far the camera moves and run again; depth and border are kept:",
     "--set trajectory.forwardRatio=0.1 --set trajectory.backwardRatio=0.15",
 )
-_EVIDENCE: dict[str, Evidence] = {"provided": "measured", "classic": "prior", "continued": "prior"}
 _FRAME_NAMES = {"input": "photograph", "outpaint": "border"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -72,7 +72,7 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     frames = _frames(files)
     metrics = measured(outcome, LAST_STAGE)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE, _CHANGE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _CHANGE, {CONTINUED: "prior"}),
         subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
         splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
         video=flight_video(files[LAST_STAGE, "video"](), "The final flight")

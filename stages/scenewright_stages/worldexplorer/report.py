@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric, NextStep
+from scenewright_stages.report.data import IndexEntry, Metric, NextStep
 from scenewright_stages.report.pictures import Picture, photograph, thumbnail
 from scenewright_stages.scenes.page import (
     SceneData,
@@ -52,7 +52,6 @@ _CHANGE = NextStep(
     "Change the walk and run again; the world is kept:",
     "--set walk.reach=0.3",
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
@@ -73,7 +72,7 @@ def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
     files = outcome.files
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE, _CHANGE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _CHANGE),
         splats=_splats(files, params),
         video=flight_video(files[LAST_STAGE, "video"](), "A walk through the world")
         if (LAST_STAGE, "video") in files
