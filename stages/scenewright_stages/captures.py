@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS, VIDEO_ENDINGS
 from scenewright_stages.contract.inputs import InputKind, InputView, Listed
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.params import Params
@@ -46,14 +47,34 @@ def list_photographs(view: InputView) -> Iterable[Listed] | None:
     return found
 
 
-CAPTURES = InputKind(lister=list_captures)
+CAPTURES = InputKind(
+    described="a capture is a folder with images/ and sparse/0/, transforms.json or cameras.json", lister=list_captures
+)
 """Folders with photographs and their poses."""
-PHOTOGRAPHS = InputKind(lister=list_photographs)
+PHOTOGRAPHS = InputKind(
+    described="a capture is a folder of photographs "
+    f"({' '.join(PICTURE_ENDINGS)}) or a video ({' '.join(VIDEO_ENDINGS)})",
+    lone=VIDEO_ENDINGS,
+    lister=list_photographs,
+)
 """Folders with photographs, with or without poses."""
+NO_POSES = "the photographs come without poses: set poses.source to estimate"
 POSES = "poses"
 """Name of the stage that estimates poses."""
 BESIDE = "beside"
 """Name of the stage that reads the moment before or after a capture's own; also the attribute that names it."""
+
+
+def block_for(files: Sequence[str]) -> dict[str, Any]:
+    """Poses are estimated for files that bring none."""
+    names = {name.rpartition("/")[2] for name in files}
+    return {} if names & _DESCRIPTIONS else {"poses": {"source": "estimate"}}
+
+
+_DESCRIPTIONS = {
+    "images.bin", "images.txt", "transforms.json", "transforms_train.json", "cameras.json", "rgb_cameras.npz",
+}  # fmt: skip
+"""Names of files that bring poses."""
 
 
 class PosesParams(Params):

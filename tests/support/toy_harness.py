@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plugins import with_plugins
+from summaries import untimed
 from toy_pipeline import PIPELINE, runs, write_inputs
 
 from scenewright_stages.contract import layout
@@ -225,8 +226,9 @@ class Toy:
         return [Record.from_line(line) for file in files for line in file.read_text().split("\n") if line]
 
     def results(self) -> dict[str, bytes]:
-        """Every visible file of the output by relative path."""
-        return tree(self.output)
+        """Every visible file of the output by relative path, the summary without its times."""
+        found = tree(self.output)
+        return {path: untimed(content) if path == layout.SUMMARY else content for path, content in found.items()}
 
     def console(self) -> str:
         """What the processes printed."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from summaries import untimed
+
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.keys import short_hash, stage_keys
 from scenewright_stages.contract.pipeline import Pipeline, stage_levels
@@ -143,9 +145,11 @@ class Job:
         return found
 
     def results(self) -> dict[str, str]:
-        """Every visible file of the output by path."""
+        """Every visible file of the output by path, the summary without its times."""
         files = (path for path in sorted(self.output.rglob("*")) if path.is_file())
         found = {path.relative_to(self.output).as_posix(): path.read_text() for path in files}
+        if layout.SUMMARY in found:
+            found[layout.SUMMARY] = untimed(found[layout.SUMMARY].encode()).decode()
         return {path: text for path, text in found.items() if not path.startswith(layout.ROOT)}
 
     def _scratch(self) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from summaries import untimed
 from toy_harness import Started, Toy
 from toy_noting import Behaviour, Note, read_notes
 
@@ -200,9 +201,9 @@ class ShardedJob:
         ]
 
     def results(self) -> dict[str, bytes]:
-        """Every visible object of the output by path."""
+        """Every visible object of the output by path, the summary without its times."""
         return {
-            found.key: self.output.get_bytes(found.key)
+            found.key: (untimed if found.key == layout.SUMMARY else bytes)(self.output.get_bytes(found.key))
             for found in self.output.list()
             if not found.key.startswith(f"{layout.ROOT}/")
         }

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from scenewright.api import patterns
 from scenewright.api.execution import Execution
+from scenewright.api.raw import Json
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.storage import MAXIMUM_URI_LENGTH, NO_PARENTS, Input, Output, Storage
 from scenewright_stages.contract.params import Params, Rule
@@ -119,7 +120,7 @@ class Manifest(BaseModel, Generic[SpecT]):
     kind: Literal["SceneJob", "DatasetJob", "TuningRun"]
     metadata: ObjectMeta
     spec: SpecT
-    status: dict[str, Any] = Field(default_factory=dict)
+    status: Json = Field(default_factory=dict)
 
 
 _BASES: dict[Kind, type[CommonSpec]] = {
@@ -140,7 +141,7 @@ def spec_model(kind: Kind, *, built_in: bool = False) -> type[CommonSpec]:
     """
     base = _BASES[kind]
     blocks = pipelines(kind, built_in=built_in)
-    fields: dict[str, Any] = {name: (each.params | None, None) for name, each in blocks.items()}
+    fields: Json = {name: (each.params | None, None) for name, each in blocks.items()}
     model = create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
     if blocks:
         model.rules = (*base.rules, exactly_one(tuple(blocks)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from scenewright.api import patterns
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params, Rule
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
@@ -116,7 +117,7 @@ class Scheduling(Params):
         default_factory=dict, max_length=32, description="Labels that a node must have."
     )
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that are tolerated.")
-    affinity: dict[str, Any] = Field(default_factory=dict, description="Affinity as in a Pod.")
+    affinity: Json = Field(default_factory=dict, description="Affinity as in a Pod.")
     runtime_class_name: str = Field(
         default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="RuntimeClass, such as nvidia."
     )

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.cli.executions import execution_uri
 from scenewright.planning.documents import (
     absolute_uri,
@@ -27,6 +27,7 @@ from scenewright.planning.plan import Plan, make_plan, outputs_conflict
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
+from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
 from scenewright_stages.pipelines import pipelines
 
 
@@ -40,7 +41,8 @@ class Changes:
         start_from: name of a stage.
         input_uri, output_uri: relative paths are relative to the current folder.
         execution: folder in the output: ``new``, ``last`` or a name; empty for the output itself.
-        pipeline: for photographs instead of manifests; empty for `PHOTOGRAPH_PIPELINE`.
+        pipeline: for files and folders instead of manifests; empty for `PHOTOGRAPH_PIPELINE`, or for a video the one
+            that takes it.
         live_viewer: address of a Rerun viewer that shows the scene while it grows.
     """
 
@@ -87,9 +89,9 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
     return in_order(plans, complete=complete)
 
 
-def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, Any]], list[Problem]]:
+def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list[Problem]]:
     """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
-    documents: list[dict[str, Any]] = []
+    documents: list[Json] = []
     problems: list[Problem] = []
     for file in files:
         try:
@@ -144,42 +146,55 @@ def reference_to(plan: Plan) -> ObjectReference:
     return ObjectReference(plan.kind, plan.name)
 
 
-def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
+def load_documents(file: Path, changes: Changes) -> list[Json]:
     """The raw documents in a file, with changes applied and all paths made absolute."""
     folder = Path.cwd() if str(file) == "-" else file.absolute().parent
-    documents = [photograph_document(file, changes.pipeline)] if is_photograph(file) else _manifest(file, changes)
+    bare = is_input(file, changes.pipeline)
+    documents = [input_document(file, changes.pipeline)] if bare else _manifest(file, changes)
     return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
 
 
-def is_photograph(file: Path) -> bool:
-    """Whether a file, by its name, is an input for a pipeline and not a manifest."""
+def is_input(file: Path, pipeline: str = "") -> bool:
+    """Whether a file, by its name, or a folder is an input for a pipeline and not a manifest.
+
+    A folder is one only with a pipeline: without, somebody may have meant a manifest in it.
+    """
+    if file.is_dir():
+        return bool(pipeline)
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
 
 
 def _pipelines_taking(file: Path) -> dict[str, str]:
-    """The pipelines that accept such a file as a sample, with their kinds."""
+    """The pipelines that accept such a file or folder as an input, with their kinds."""
+    found = {name: each for name, each in pipelines().items() if each.input.suffixes or each.input.lister}
+    if file.is_dir():
+        return {name: each.kind for name, each in found.items()}
     suffix = file.suffix.lower()
-    return {name: found.kind for name, found in pipelines().items() if suffix in found.input.suffixes}
+    return {name: each.kind for name, each in found.items() if suffix in (*each.input.suffixes, *each.input.lone)}
 
 
-def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
-    """The manifest for a single photograph: a pipeline with its defaults, and an output in ``results``.
+def input_document(file: Path, pipeline: str = "") -> Json:
+    """The manifest for a file or folder: a pipeline with its defaults, and an output in ``results``.
 
     Raises:
-        SpecError: there is no such pipeline, or it does not accept such files.
+        SpecError: there is no such pipeline, or it does not accept such an input.
     """
-    name = pipeline or PHOTOGRAPH_PIPELINE
     taking = _pipelines_taking(file)
+    name = pipeline or (PHOTOGRAPH_PIPELINE if PHOTOGRAPH_PIPELINE in taking else min(taking, default=""))
     if name not in taking:
-        takes = f"takes no {file.suffix} file; these do: {', '.join(sorted(taking))}"
-        raise SpecError([Problem("--pipeline", name, takes)])
-    title = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:40].strip("-") or "photograph"
+        what = "folder" if file.is_dir() else f"{file.suffix} file"
+        raise SpecError([Problem("--pipeline", name, f"takes no {what}; these do: {', '.join(sorted(taking))}")])
+    title = re.sub(r"[^a-z0-9]+", "-", file.absolute().stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
-    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: {}}
+    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
+    block = dict(pipelines()[name].block_for(names))
+    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
 
 
-def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:
+def _manifest(file: Path, changes: Changes) -> list[Json]:
+    if file.name.lower().endswith(UNREAD_PICTURES):
+        raise SpecError([Problem("FILE", str(file), _no_manifest(file))])
     if changes.pipeline:
         raise SpecError([Problem("--pipeline", changes.pipeline, f"{file.name} is a manifest, which names its own")])
     return parse_documents(_read(file))
@@ -198,21 +213,29 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         raise SpecError([Problem("FILE", str(file), "no such file")]) from None
     except IsADirectoryError:
-        raise SpecError([Problem("FILE", str(file), "is a folder; name the manifest in it")]) from None
+        remedy = "is a folder; name the manifest in it, or add --pipeline NAME to run on its files"
+        raise SpecError([Problem("FILE", str(file), remedy)]) from None
     except UnicodeDecodeError:
-        raise SpecError([Problem("FILE", str(file), "is not text; a manifest is YAML or JSON in UTF-8")]) from None
+        raise SpecError([Problem("FILE", str(file), _no_manifest(file))]) from None
     except OSError as error:
         raise SpecError([Problem("FILE", str(file), f"cannot be read: {error.strerror}")]) from None
 
 
-def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _no_manifest(file: Path) -> str:
+    """Why a file that is not text cannot be run."""
+    if file.name.lower().endswith(UNREAD_PICTURES):
+        return f"pictures of this format are not read: convert it to one of {' '.join(PICTURE_ENDINGS)}"
+    return "is not text; a manifest is YAML or JSON in UTF-8, and pictures and videos are known by their endings"
+
+
+def _assigned(document: Json, changes: Changes) -> Json:
     if not changes.assignments:
         return document
     kind = kind_of(document)
     return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
-def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _changed(document: Json, changes: Changes) -> Json:
     """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
@@ -226,7 +249,7 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     if changes.live_viewer:
         document = _shown_live(document, changes.live_viewer)
     if changes.only or changes.start_from:
-        stages: dict[str, Any] = {}
+        stages: Json = {}
         if changes.only:
             stages["only"] = [name.strip() for name in changes.only.split(",") if name.strip()]
         if changes.start_from:
@@ -235,7 +258,7 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     return document
 
 
-def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
+def _shown_live(document: Json, address: str) -> Json:
     """The document with the address of a live viewer.
 
     Raises:
@@ -247,13 +270,13 @@ def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
         if isinstance(spec, dict) and name in spec:
             if name not in showing:
                 raise SpecError([Problem("--rerun", name, f"shows nothing while it runs; {', '.join(showing)} does")])
-            changed: dict[str, Any] = with_value(document, ["spec", name, "liveViewer"], address)
+            changed: Json = with_value(document, ["spec", name, "liveViewer"], address)
             return changed
     # Validation reports the missing pipeline.
     return document
 
 
-def _named(document: dict[str, Any], problem: Problem) -> Problem:
+def _named(document: Json, problem: Problem) -> Problem:
     name = value_at(document, "metadata", "name")
     return Problem(f"{'?' if name is None else name}: {problem.field}", problem.value, problem.remedy)
 

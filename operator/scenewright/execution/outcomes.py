@@ -78,7 +78,7 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
         wait = "1 sample waits" if report.awaiting == 1 else f"{report.awaiting} samples wait"
         waits = f"{wait} for a choice: `scenewright pick` shows and answers them"
         return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
-    if _nothing_was_readable(plan, report):
+    if _no_sample_readable(plan, report):
         first = report.failures[0]
         message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
         problem = Problem("spec.input.uri", plan.input_uri, message)
@@ -86,8 +86,8 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
     if failed:
         message = f"{failed} of {report.samples + report.rejected} samples failed"
         return Outcome(COMMAND_SAMPLES_FAILED, "SamplesFailed", message, report=report)
-    if nothing_left := report.nothing_left():
-        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", nothing_left, report=report)
+    if empty_reason := report.empty_reason():
+        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", empty_reason, report=report)
     return Outcome(COMMAND_OK, report=report)
 
 
@@ -146,7 +146,7 @@ def weights_missing(plan: Plan, stages: Collection[str], cache_dir: Path) -> Out
     return Outcome(COMMAND_REFUSED, "WeightsMissing", str(problems[0]), problems) if problems else None
 
 
-def _nothing_was_readable(plan: Plan, report: Report) -> bool:
+def _no_sample_readable(plan: Plan, report: Report) -> bool:
     """Whether the index rejected every sample, or the first stage failed it for a reason in the input."""
     first = report.stages.get(plan.chain[0].name, StageCounts())
     if not report.failures or first.done or first.skipped:

@@ -16,12 +16,13 @@ from typing import Any
 import kopf
 
 from scenewright.api.names import GROUP, PLURALS, VERSION
+from scenewright.api.raw import Json
 from scenewright.kube.client import PAGE
 from scenewright.kube.connection import Connection
 
 logger = logging.getLogger(__name__)
 
-Take = Callable[[str, str | None, dict[str, Any]], None]
+Take = Callable[[str, str | None, Json], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 _END_SECONDS = 25.0
@@ -89,15 +90,15 @@ def _registry(connection: Connection, take: Take, working: _Working) -> kopf.Ope
 
     # A retry would start the work twice.
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
-    async def begin(**_: Any) -> None:
+    async def begin(**_: object) -> None:
         working.begin()
 
     @kopf.on.cleanup(registry=registry)
-    async def end(**_: Any) -> None:
+    async def end(**_: object) -> None:
         await working.end()
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: object) -> kopf.ConnectionInfo:
         await connection.renew()
         return await credentials(connection)
 

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs.names import MANAGED_SELECTOR
 from scenewright.kube.client import Client
 from scenewright.kube.connection import Connection, connect
@@ -22,7 +23,7 @@ from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
 from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
-from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.observation import ObjectKey, Owned
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
 from scenewright.reconcile.cache.store import Store
@@ -44,6 +45,7 @@ from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=Owned)
 _LOOP_SECONDS = 180.0
 """A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
 _EVENT_SECONDS = 3.0
@@ -66,6 +68,7 @@ class Operator:
         self.settings = settings
         self.heartbeats = Heartbeats()
         self.began = False
+        self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
         self.known = Router(queue, settings.defaults)
@@ -76,12 +79,14 @@ class Operator:
         verifier = TokenVerifier(SigningKeys(client.document), settings.progress.audience)
         self.progress = ProgressEndpoint(verifier, self.known.pushing_pod, counters, self.known.take_push)
         pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods)
-        plans, patience = PlanningCache(pods.environment, settings.defaults), DecideSettings(pods=pods)
+        plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
+        limits = DecideSettings(pods=pods)
         self.reconciler = Reconciler(
             queue=queue,
+            serves=self._serves,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
-            decide=lambda observed, now: decide(observed, patience, now),
+            decide=lambda observed, now: decide(observed, limits, now),
             actor=Actor(client, self.leadership, self.known.jobs, inspector, counters, self.events, ending, pods),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
@@ -109,13 +114,24 @@ class Operator:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
 
     async def _watch(
-        self, loops: asyncio.TaskGroup, resource: Resource, store: Store[Any], project: Any, namespace: str
+        self,
+        loops: asyncio.TaskGroup,
+        resource: Resource,
+        store: Store[T],
+        project: Callable[[Json], T | None],
+        namespace: str,
     ) -> None:
-        """Starts an informer and waits for its first list."""
+        """Starts an informer and waits for its first list, unless the namespace refuses it."""
         beat = self._beat(f"{resource.plural} {namespace}")
         informer = Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
         loops.create_task(informer.run(), name="informer")
-        await informer.synced.wait()
+        self._informers.setdefault(namespace, []).append(informer)
+        await informer.answered.wait()
+
+    def _serves(self, namespace: str) -> bool:
+        """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""
+        watching = self._informers.get("") or self._informers.get(namespace, [])
+        return bool(watching) and all(informer.synced for informer in watching)
 
     def _beat(self, loop: str) -> Callable[[], None]:
         return self.heartbeats.register(loop.strip(), _LOOP_SECONDS)

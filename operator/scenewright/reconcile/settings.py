@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.names import normalised
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
 from scenewright.planning.validation import problems_of
@@ -52,7 +54,12 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
-    defaults: dict[str, Any] = Field(
+    outputs: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description='Prefixes below which the objects of a namespace may write, by namespace; "*" stands for all '
+        "namespaces without an entry. Empty: anywhere.",
+    )
+    defaults: Json = Field(
         default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."
     )
 
@@ -65,9 +72,12 @@ class OperatorSettings(Params):
         return self.pods.model_copy(update={"progress": ours})
 
     @model_validator(mode="after")
-    def _namespaces_are_plain(self) -> OperatorSettings:
+    def _places_are_plain(self) -> OperatorSettings:
         if any("*" in name or "," in name for name in self.watch_namespaces):
             raise ValueError("watchNamespaces takes names, not patterns")
+        unusable = [prefix for prefixes in self.outputs.values() for prefix in prefixes if not normalised(prefix)]
+        if unusable:
+            raise ValueError(f"outputs takes URIs such as s3://scenes/lab, not {unusable[0]!r}")
         return self
 
 

@@ -196,6 +196,11 @@ def no_inputs(params: Any) -> tuple[NamedInput, ...]:
     return ()
 
 
+def no_block(files: Sequence[str]) -> Mapping[str, Any]:
+    """The defaults, for pipelines whose parameters do not depend on what kind of files the input holds."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A pipeline: its parameters, its input, and its chain of stages as a function of the parameters.
@@ -207,6 +212,7 @@ class Pipeline:
         input: what counts as a sample. The single sample of a TuningRun has no files.
         stages: pure function from parameters to the chain, in the order in which it runs.
         inputs: pure function from parameters to the named inputs. A TuningRun also has ``dataset``.
+        block_for: the block for an input that is named without a manifest, from the names of its files.
         uri_parameters: dotted paths of the parameters that hold a URI; the command line makes relative paths absolute.
         entry_parameters: dotted paths of the parameters that an entry of the input may set for its own samples;
             never backends or resources.
@@ -216,6 +222,8 @@ class Pipeline:
         catalogue: ``module:function`` that takes a :class:`~scenewright_stages.contract.stage.Catalogue` and returns
             index files of the publication by path: bytes, or :class:`~scenewright_stages.contract.stage.Dated` if they
             contain times.
+        partial_catalogue: whether the catalogue also describes samples that lack some stages, because a run selected
+            only others. If not, they are no entries of it, and it is not called while nothing is complete.
         chosen: ``module:function`` that takes a Catalogue and returns paths, by name, of published files that other
             objects may refer to, such as the best checkpoint.
         hosts: folders below the output, each with a trailing ``/``, in which other objects may publish; never read as
@@ -232,12 +240,14 @@ class Pipeline:
     stages: Callable[[Any], tuple[StageSpec, ...]]
     input: InputKind = NO_INPUT
     inputs: Callable[[Any], tuple[NamedInput, ...]] = no_inputs
+    block_for: Callable[[Sequence[str]], Mapping[str, Any]] = no_block
     uri_parameters: tuple[str, ...] = ()
     entry_parameters: tuple[str, ...] = ()
     retries_per_sample: int = 1
     reporter: str = ""
     sample_pages: bool = True
     catalogue: str = ""
+    partial_catalogue: bool = False
     chosen: str = ""
     hosts: tuple[str, ...] = ()
     backends: tuple[BackendFacts, ...] = ()

@@ -89,6 +89,7 @@ class Record:
         attributes: the sample attributes that appear in output paths.
         state_step: in a ``started`` record, the step of the last durable state that the stage saved.
         at: when the line was made, in seconds since the epoch.
+        begun: when its process began the stage; 0 in records of older versions.
         seconds: wall-clock time in `process`.
         gpu_seconds, gpu_wait_seconds: GPU time since the process's previous record, with and without a running sample.
         backends: dictionaries of :class:`~scenewright_stages.contract.stage.BackendUse`.
@@ -107,6 +108,7 @@ class Record:
     attributes: dict[str, Any] = field(default_factory=dict)
     state_step: int = 0
     at: float = 0.0
+    begun: float = 0.0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
     gpu_wait_seconds: float = 0.0

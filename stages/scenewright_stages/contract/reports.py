@@ -24,17 +24,45 @@ MAXIMUM_FAILURE_BYTES = 150
 MAXIMUM_CHOSEN = 12
 
 
+class UnitCounts(Params):
+    """How many units of a publication ended in which way; see :mod:`scenewright_stages.contract.results`."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    not_selected: int = 0
+    missing: int = 0
+
+    def of(self, end: str) -> int:
+        """The number of units that ended so."""
+        number: int = getattr(self, end.replace(" ", "_"))
+        return number
+
+
 class StageCounts(Params):
-    """Sample counts of one stage: the total, how many will run, and the states of the rest."""
+    """Sample counts of one stage: the total, how many will run, and the states of the rest.
+
+    Attributes:
+        skipped: samples that a rule left out, or whose upstream has no result.
+        rejected: those of them that a rule of this stage left out.
+        not_selected: samples that are not up to date in a stage that this run did not select.
+        wall_seconds: from start to end of its processes, the union over shards and runs.
+        seconds: in the samples' code, summed over all samples.
+    """
 
     total: int = 0
     todo: int = 0
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    rejected: int = 0
     missing: int = 0
     awaiting: int = 0
+    not_selected: int = 0
     shards: int = 0
+    wall_seconds: float = 0.0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
     gpu_wait_seconds: float = 0.0
@@ -53,6 +81,9 @@ class Report(Params):
     """What the index, a stage's shard or publish reports to the process that started it.
 
     Attributes:
+        samples: how many there are; of publish, its units.
+        units: how publish's units ended; empty in other reports.
+        rejected: inputs that the index could not take.
         publication: hash of all reproducible published files; set by publish only.
         chosen: ``path@hash``, by name, of published files that other objects may refer to; the first twelve only.
         retry_at: when a retry may succeed, in seconds since the epoch; 0 if unknown.
@@ -61,6 +92,7 @@ class Report(Params):
     step: str
     run: str = ""
     samples: int = 0
+    units: UnitCounts = Field(default_factory=UnitCounts)
     rejected: int = 0
     stages: dict[str, StageCounts] = Field(default_factory=dict)
     failures: list[Failure] = Field(default_factory=list)
@@ -77,15 +109,12 @@ class Report(Params):
         """Samples that wait for a person's answer, counted in the first stage that asks."""
         return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
-    def nothing_left(self) -> str:
-        """The message if the pipeline's rules left out every sample, naming the rules; empty otherwise.
-
-        Such samples are in neither `samples` nor `rejected`; the first warning names them.
-        """
-        others = self.samples or self.rejected
-        if others or not any(counts.skipped for counts in self.stages.values()):
+    def empty_reason(self) -> str:
+        """The message if the pipeline's rules left out every unit, naming the rules; empty otherwise."""
+        if not self.units.total or self.units.rejected < self.units.total:
             return ""
-        return "; ".join(["nothing is left", *self.warnings[:1]])
+        rules = [warning for warning in self.warnings if " samples rejected in " in warning]
+        return "; ".join(["nothing is left", *rules[:1]])
 
     def to_bytes(self) -> bytes:
         """At most 3,500 bytes of UTF-8 JSON.
@@ -94,11 +123,15 @@ class Report(Params):
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
-        data["warnings"] = [cut(text, 200) for text in data.get("warnings", [])[:10]]
+        warnings = data.get("warnings", [])[:10]
+        data["warnings"] = [cut(text, 1000) for text in warnings]
         data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
         data["chosen"] = dict(list(data.get("chosen", {}).items())[:MAXIMUM_CHOSEN])
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
+        if len(encoded) > MAXIMUM_REPORT_BYTES:
+            data["warnings"] = [cut(text, 200) for text in warnings]
+            encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
             encoded = _encode(data)
         return encoded

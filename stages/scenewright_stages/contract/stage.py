@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import INPUT, StageSpec
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.results import End, Results, StageTime, stage_time
 from scenewright_stages.contract.samples import SOURCE, Sample
 
 ParamsT = TypeVar("ParamsT", bound=Params)
@@ -261,6 +262,7 @@ class SampleOutcome:
         files: by ``(stage, output)``, a function that fetches the file or folder and returns its local path.
         numbered: the same for outputs of numbered files.
         children: outcomes of the samples that were expanded from it and gathered again.
+        end, reason, message: how it ended, and why it is not done.
     """
 
     sample: Sample
@@ -268,6 +270,21 @@ class SampleOutcome:
     files: Mapping[tuple[str, str], Callable[[], Path]]
     numbered: Mapping[tuple[str, str], Callable[[], tuple[Path, ...]]] = field(default_factory=dict)
     children: Sequence[SampleOutcome] = ()
+    end: End = "done"
+    reason: str = ""
+    message: str = ""
+
+    def times(self) -> dict[str, StageTime]:
+        """Times by stage over its own records and those of all samples below it; `Reporter.results` has the order."""
+        return {stage: stage_time(records) for stage, records in self.all_records().items()}
+
+    def all_records(self) -> dict[str, list[Record]]:
+        """Records by stage: its own and those of all samples below it."""
+        found: dict[str, list[Record]] = {stage: [record] for stage, record in self.records.items()}
+        for child in self.children:
+            for stage, records in child.all_records().items():
+                found.setdefault(stage, []).extend(records)
+        return found
 
 
 @dataclass(frozen=True)
@@ -285,12 +302,24 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A sample that is not in the publication: the stage where it ended, and why."""
+    """A sample that is not in the publication: where it ended, and why.
+
+    Attributes:
+        sample: the sample, at its own level.
+        stage: where it ended.
+        reason, message: why.
+        end: what became of it.
+        unit: whether it is a unit of the publication.
+        follows: whether it only misses something because of another one, which is in the list before it.
+    """
 
     sample: Sample
     stage: str
     reason: str
     message: str
+    end: End = "failed"
+    unit: bool = True
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -310,12 +339,15 @@ class Catalogue:
 
     Attributes:
         name: of the job.
-        entries: the samples that are done, in order.
+        entries: the samples that are done, in order. Every stage has a record, unless the pipeline has
+            `partial_catalogue` and the run selected only some stages.
         job: the effective spec as in ``job.json``.
-        dropped: the samples that are not done, and why.
+        dropped: the samples that are not done and why, causes first; never those that only were not selected.
         read: returns the content of a published or intermediate file, by path.
         at: time of publication in seconds since the epoch.
-        seconds: total time of all samples in all stages, including reused results.
+        seconds: wall time of all stages, including reused results; the same number as on the pages.
+        to_the_end: whether this run selected all last stages of the chain. If not, missing entries say nothing about
+            the job.
     """
 
     name: str
@@ -325,10 +357,17 @@ class Catalogue:
     read: Callable[[str], bytes] = lambda path: b""
     at: float = 0.0
     seconds: float = 0.0
+    to_the_end: bool = True
 
 
 class Reporter(ABC):
-    """Makes the pipeline's report pages for publish."""
+    """Makes the pipeline's report pages for publish.
+
+    Attributes:
+        results: how the whole job ended. publish sets it before it asks for a page; every number on a page is from it.
+    """
+
+    results: Results = Results()
 
     @abstractmethod
     def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:

@@ -35,7 +35,8 @@ def index_files(catalogue: Catalogue) -> dict[str, bytes]:
         (dict(entry.records["pair"].metrics) for entry in catalogue.entries), key=lambda row: row["sample_id"]
     )
     sides = {side: [row for row in rows if row["split"] == side] for side in ("train", "test")}
-    _refuse_empty(sides, rows, catalogue.dropped)
+    if catalogue.to_the_end:
+        _refuse_empty(sides, rows, [each for each in catalogue.dropped if not each.follows])
     root = (
         str((spec.get("output") or {}).get("uri", "")).rstrip("/") + "/" if params.data_json.paths == "absolute" else ""
     )
@@ -66,12 +67,13 @@ def generation_stats(catalogue: Catalogue, rows: Sequence[Row]) -> dict[str, Any
     strategies: dict[str, dict[str, Any]] = defaultdict(lambda: {"kept": 0, "dropped": Counter()})
     for row in rows:
         strategies[f"{row['strategy']}{row['level']}"]["kept"] += 1
-    for each in catalogue.dropped:
+    lost = [each for each in catalogue.dropped if each.unit]
+    for each in lost:
         facts = each.sample.attributes
         strategies[f"{facts.get('strategy', '')}{facts.get('level', '')}" or "none"]["dropped"][each.reason] += 1
     return {
         "samples": len(rows),
-        "dropped": len(catalogue.dropped),
+        "dropped": len(lost),
         "datasets": dict(sorted(Counter(row["dataset"] for row in rows).items())),
         "scenes": dict(sorted(Counter(row["scene_name"] for row in rows).items())),
         "groups": dict(sorted(Counter(row["group_id"] for row in rows).items())),
@@ -148,7 +150,9 @@ def chosen_checkpoints(catalogue: Catalogue) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for entry in catalogue.entries:
-        record = entry.records["tune"]
+        record = entry.records.get("tune")
+        if record is None:
+            continue
         paths = [file.path for file in record.outputs["checkpoints"].files().values()]
         steps = {int(path.rpartition("_")[2].split(".")[0]): path for path in paths if path.endswith(".safetensors")}
         found = {name: steps[int(record.metrics[f"{name}_step"])] for name in ("best", "latest")}

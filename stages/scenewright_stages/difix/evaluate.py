@@ -120,10 +120,12 @@ def scored(
 ) -> Score:
     """PSNR, SSIM and, if available, LPIPS of every method on a pair."""
     truth = torch.from_numpy(pair.target)
+    counted = None if pair.counted is None else torch.from_numpy(pair.counted)
     found = {}
     for name, method in methods.items():
-        picture = np.clip(method(pair.view), 0, 1)
-        found[name] = {"psnr": array_psnr(picture, pair.target), "ssim": float(ssim(torch.from_numpy(picture), truth))}
+        picture = pair.judged(np.clip(method(pair.view), 0, 1))
+        similarity = float(ssim(torch.from_numpy(picture), truth, counted))
+        found[name] = {"psnr": array_psnr(picture, pair.target, pair.counted), "ssim": similarity}
         if perception is not None:
             found[name]["lpips"] = _distance(picture, pair.target, perception)
     return found

@@ -61,7 +61,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
         title="Make pairs",
         version=3,
         implementation="scenewright_stages.difix.pair:PairStage",
-        reads=(Read("capture"), *((Read(BESIDE),) if _beside(params) else ()), Read("spoil")),
+        reads=(Read("capture"), *((Read(BESIDE),) if _captures_beside(params) else ()), Read("spoil")),
         outputs=(
             OutputContract("image", "samples/{pair}/image.png", "image"),
             OutputContract("target", "samples/{pair}/target_image.jpg", "image"),
@@ -87,11 +87,11 @@ def pairs_stages(params: PairsParams) -> tuple[StageSpec, ...]:
     """capture (with a neighbouring moment if references come from it) -> spoil (per strategy and level) -> pair (per
     target).
     """
-    beside = (capture_stage(beside=True),) if _beside(params) else ()
+    beside = (capture_stage(beside=True),) if _captures_beside(params) else ()
     return capture_stage(), *beside, spoil_stage(params), pair_stage(params)
 
 
-def _beside(params: PairsParams) -> bool:
+def _captures_beside(params: PairsParams) -> bool:
     """Whether references come from another moment."""
     return params.reference.time == "other"
 
@@ -204,6 +204,7 @@ FIXER = Pipeline(
     stages=fixer_stages,
     examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE, "difix": _TWO_GPUS},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
+    partial_catalogue=True,
 )
 
 PIPELINES = (PAIRS, FIXER)

@@ -105,14 +105,16 @@ def _compared(
     assert place is not None
     target, reference = photographs.photographs[number], photographs.photographs[place]
     srgb, truth = ((each.srgb / 255).astype(np.float32) for each in (reference, target))
-    warped, shown = warp_reference(plane.depth(target.camera), target.camera, srgb, reference.camera)
+    plane_depth, counted = plane.depth(target.camera), target.counted()
+    warped, shown = warp_reference(plane_depth, target.camera, srgb, reference.camera, reference_valid=reference.valid)
+    shown &= counted
     if not shown.any():
         return None
     whole = np.where(shown[..., None], warped, warped[shown].mean(axis=0))
     scene = drawn(target.camera)
     return (
-        array_psnr(whole, truth),
-        float(shown.mean()),
+        array_psnr(whole, truth, target.valid),
+        float(shown.sum() / counted.sum()),
         array_psnr(warped[shown], truth[shown]),
         array_psnr(scene[shown], truth[shown]),
     )

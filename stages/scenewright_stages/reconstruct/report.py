@@ -15,9 +15,18 @@ from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
+from scenewright_stages.report.data import IndexEntry, Metric
+from scenewright_stages.report.pictures import Picture, photograph, thumbnail
+from scenewright_stages.scenes.page import (
+    SceneData,
+    flight_video,
+    index_entry,
+    measured,
+    render_scene,
+    render_scenes,
+    scene_facts,
+)
+from scenewright_stages.scenes.placing import unmoved
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
@@ -33,7 +42,6 @@ _LINKS = (
     ("fixed_video", "Flight video, repaired"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model", "difix": "model"}
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -56,10 +64,12 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     files = outcome.files
     photographs = _photographs(files)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
         subtitle=_subtitle(photographs, outcome.records),
         splats=_splats(files, photographs, params),
-        video=_video(files, photographs),
+        video=flight_video(files[LAST_STAGE, "video"](), "The flight along the photographs")
+        if (LAST_STAGE, "video") in files
+        else None,
         images=tuple(_images(files)),
         metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
         log=rounds_text(files),
@@ -70,8 +80,8 @@ def rounds_text(files: _Files) -> str:
     """The results of the fixer rounds, one line each."""
     if ("difix", "rounds") not in files:
         return ""
-    told = json.loads(files["difix", "rounds"]().read_text())
-    fixer, rounds = told["fixer"], told["rounds"]
+    rounds_file = json.loads(files["difix", "rounds"]().read_text())
+    fixer, rounds = rounds_file["fixer"], rounds_file["rounds"]
     facts = [fixer.get(name, "") for name in ("backend", "model", "revision", "licence")]
     if digest := fixer.get("checkpoint"):
         facts.append(f"checkpoint {digest}")
@@ -99,19 +109,13 @@ def _splats(files: _Files, photographs: PosedPhotographs | None, params: Reconst
     if (LAST_STAGE, "ply") not in files or photographs is None:
         return None
     cameras = photographs.cameras
-    train = roles_of(len(cameras), params.held_out_every, params.deciding_every).train
+    every = params.held_out_every, params.deciding_every
+    train = roles_of(len(cameras), *every, photographs.held_out).train
     path = along([cameras[number] for number in train], params.render.frames)
-    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    own_frame = (LAST_STAGE, "frame") in files
+    # The viewer's splats are packed around the origin, so it shows the frame in which the scene was trained.
+    cloud = SplatCloud.of(unmoved(read_ply(files[LAST_STAGE, "ply"]()), photographs, own_frame))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
-
-
-def _video(files: _Files, photographs: PosedPhotographs | None) -> Video | None:
-    if (LAST_STAGE, "video") not in files or photographs is None:
-        return None
-    first = photographs.photographs[0].srgb
-    poster = photograph(first.astype(np.float32) / 255, "The first photograph")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, first.shape[1], first.shape[0], "The flight along the photographs", poster)
 
 
 def _images(files: _Files) -> Iterator[Picture]:

@@ -108,8 +108,8 @@ class DataSet:
         return class_names(first.sample.attributes["roster"], self.params.object_name) if first is not None else []
 
     def failed(self, *stages: str) -> list[Dropped]:
-        """The samples dropped in these stages."""
-        return [each for each in self.catalogue.dropped if each.stage in stages]
+        """The samples dropped in these stages, each once."""
+        return [each for each in self.catalogue.dropped if each.stage in stages and not each.follows]
 
 
 def index_files(catalogue: Catalogue) -> dict[str, IndexContent]:

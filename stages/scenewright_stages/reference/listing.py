@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputView, Listed
 from scenewright_stages.contract.samples import SOURCE, sample_id_from
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = PICTURE_ENDINGS
 MASKS = (".mask.png", "_mask.png")
 LISTS = (".jsonl", ".csv")
 MASK = "mask"

@@ -102,8 +102,8 @@ def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Dr
     inside = np.array([column, row, column, row])
     if view is not None:
         reach = scale * _reach(view)
-        column = _kept(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
-        row = _kept(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
+        column = _clamped(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
+        row = _clamped(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
         inside = np.array([column, row, column, row]) + reach * np.array([-1, -1, 1, 1])
         needed = max((inside[2] - inside[0] + 2 * _MARGIN) / width, (inside[3] - inside[1] + 2 * _MARGIN) / height)
         share = min(1.0, max(share, needed))
@@ -129,7 +129,7 @@ def _reach(view: Cutout) -> NDArray[np.float64]:
     )
 
 
-def _kept(value: float, low: float, high: float) -> float:
+def _clamped(value: float, low: float, high: float) -> float:
     """The value clamped between two limits; their midpoint if the limits cross."""
     return min(max(value, low), high) if low <= high else (low + high) / 2
 

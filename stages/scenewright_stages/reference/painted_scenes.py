@@ -85,7 +85,7 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         """Writes the image, the object's mask, and the scene's metadata."""
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         seed = _seed(sample, inputs)
-        srgb, cover, scale = standing(inputs, fields, np.random.default_rng([inputs.seed, seed]))
+        srgb, cover, scale = place_upright(inputs, fields, np.random.default_rng([inputs.seed, seed]))
         filled, use = self._inpainter.call(lambda backend: backend.fill(srgb, cover < 1, fields.text, seed))
         image = over(srgb, cover, filled)
         if sample.attributes["empty"]:
@@ -113,7 +113,7 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, metrics, (), [use])
 
 
-def standing(
+def place_upright(
     inputs: StageInputs[ReferenceObjectParams], fields: Fields, rng: np.random.Generator
 ) -> tuple[Float32Array, Float32Array, float]:
     """(H, W, 3) sRGB and (H, W) coverage of the placed view, and its scale."""

@@ -53,7 +53,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
-            _image("white", *_kept(params, "white", "{home}/01_white_background.png", "white.png")),
+            _image("white", *_output_path(params, "white", "{home}/01_white_background.png", "white.png")),
             _image("photo", f"{WORK}/photo.png", result=False),
             _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
@@ -75,7 +75,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     count = len(views(params))
     block = params.perspectives
     choices = [] if block.backend == "classic" else [_choice("object-views", block)]
-    views_path, views_kept = _kept(params, "perspectives", "{home}/02_perspectives/", "views/")
+    views_path, views_kept = _output_path(params, "perspectives", "{home}/02_perspectives/", "views/")
     return StageSpec(
         name="perspectives",
         title="Perspectives",
@@ -113,7 +113,7 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
     """Writes the prompts of the scenes."""
     block = params.prompts
     asks = block.backend == "ollama"
-    prompts_path, prompts_kept = _kept(params, "prompts", "{home}/03_prompts/", "texts/")
+    prompts_path, prompts_kept = _output_path(params, "prompts", "{home}/03_prompts/", "texts/")
     return StageSpec(
         name="prompts",
         title="Prompts",
@@ -160,7 +160,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Composites every view into every scene."""
     if params.scenes.painted:
         return painted_scenes_stage(params)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     own = (Read("white", ("facts",)), Read("backdrop", ("empty", "light")))
     return StageSpec(
         name="scenes",
@@ -208,7 +208,7 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     block = params.scenes
     edited = block.backend == "qwen-edit"
     choice = _choice("edit" if edited else "inpaint", block)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     view = Read("perspectives", ("views",), part="view_file") if edited else _CUTOUT_OF_VIEW
     mask = OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True))
     return StageSpec(
@@ -246,8 +246,8 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def vary_stage(params: ReferenceObjectParams) -> StageSpec:
     """Varies the scenes' weather and light."""
-    combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
-    varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
+    combined, kept = _output_path(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
+    varied, _ = _output_path(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
     choices = [] if params.vary.backend == "classic" else [_choice("edit", params.vary)]
     return StageSpec(
         name="vary",
@@ -384,7 +384,7 @@ def _on_photos(params: ReferenceObjectParams) -> bool:
     return params.scenes.background == "photo"
 
 
-def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
+def _output_path(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
     """Path of a step's output, and whether it is part of the result.
 
     If a folder is no longer kept, its path changes and its stage runs again; equal bytes keep later stages up to date.
@@ -438,5 +438,6 @@ PIPELINE = Pipeline(
     ),
     reporter="scenewright_stages.reference.report:ReferenceReporter",
     catalogue="scenewright_stages.reference.catalogue:index_files",
+    partial_catalogue=True,
     sample_pages=False,
 )

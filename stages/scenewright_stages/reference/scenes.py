@@ -23,7 +23,7 @@ from scenewright_stages.photographs.pictures import (
     unit_from_bytes,
     write_json,
 )
-from scenewright_stages.reference.companions import Thing, companions, read_things
+from scenewright_stages.reference.companions import Companion, companions, read_companions
 from scenewright_stages.reference.family import photos_of_split
 from scenewright_stages.reference.files import read_cutout
 from scenewright_stages.reference.listing import is_photo
@@ -33,7 +33,12 @@ from scenewright_stages.reference.wording import Fields, read_fields
 from scenewright_stages.vision.geometry.normals import inflated_normals
 from scenewright_stages.vision.subjects.scenery import panorama, surfaces
 from scenewright_stages.vision.subjects.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
-from scenewright_stages.vision.subjects.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
+from scenewright_stages.vision.subjects.scenery.photo_ground import (
+    PhotoGround,
+    fitted,
+    light_of_photo,
+    without_tone_curve,
+)
 from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.vision.types import Float32Array, Mask, Uint8Array
 
@@ -64,7 +69,7 @@ class UserPictures:
     """The user's images for a scene: an optional background photo, and cut-outs to place beside the object."""
 
     photo: UserPhoto | None
-    things: Sequence[Thing]
+    things: Sequence[Companion]
 
 
 class ScenesStage(Stage[ReferenceObjectParams]):
@@ -73,7 +78,7 @@ class ScenesStage(Stage[ReferenceObjectParams]):
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self._things: list[Thing] = []
+        self._things: list[Companion] = []
         self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
@@ -112,7 +117,7 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         block = inputs.params.scenes
         with self._lock:
             if THINGS in inputs.named and not self._things:
-                self._things = read_things(inputs.named[THINGS], block.things)
+                self._things = read_companions(inputs.named[THINGS], block.things)
         photo = _photo_of(sample, inputs) if PHOTOS in inputs.named else None
         return UserPictures(photo, self._things)
 
@@ -271,7 +276,7 @@ def _before_photo(
     column, row = place
     pixels = fitted(photo.linear, width, height, float(rng.uniform()), float(rng.uniform()))
     around, exposure = light_of_photo(pixels)
-    ground = PhotoGround(undeveloped(pixels), None if block.ground is None else block.ground * height, exposure)
+    ground = PhotoGround(without_tone_curve(pixels), None if block.ground is None else block.ground * height, exposure)
     if ground.horizon is not None:
         lowest = max(row, ground.horizon + 0.12 * height)
         row = float(rng.uniform(ground.horizon + 0.1 * height, lowest))

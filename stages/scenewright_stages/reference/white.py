@@ -41,9 +41,9 @@ _SOFT_LEVELS = (5, 250)
 
 
 _INSTRUCTION = "{name} with white background, while maintaining object's features and shape"
-"""What an editor is told; the words are those of the script that this pipeline replaces."""
+"""Instruction for the editor, in the words of the script that this pipeline replaces."""
 _SAME_SHAPE = 0.8
-"""Overlap with the supplied mask below which a painted object is told to be elsewhere, or another one."""
+"""Overlap with the supplied mask below which a warning says that the painted object differs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         _check_cut(inside)
         layers = split_layers(cut.pixels, matte)
         white = composite(layers.whole, plain_background(cut.pixels.shape, 255), matte)
-        base = _standing(inside, inputs.params.white.camera_pitch)
+        base = _ground_contact(inside, inputs.params.white.camera_pitch)
         facts: dict[str, Any] = {
             "mask_from": cut.found,
             "score": round(cut.score, 4),
@@ -119,11 +119,13 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         }
         notes = list(photo.notes)
         if self._editor is not None:
-            shown, told = _exemplar(inputs, photo, cut)
+            shown, exemplar_facts = _exemplar(inputs, photo, cut)
             outputs["exemplar"] = Pixels(shown)
-            facts |= told
-            if told.get("overlap", 1.0) < _SAME_SHAPE:
-                notes.append(f"the painted object covers its own mask by {told['overlap']:.0%} only: look at it")
+            facts |= exemplar_facts
+            if exemplar_facts.get("overlap", 1.0) < _SAME_SHAPE:
+                notes.append(
+                    f"the painted object covers its own mask by {exemplar_facts['overlap']:.0%} only: look at it"
+                )
         outputs["facts"] = write_json(inputs.workspace / "white.json", facts)
         return StageResult(outputs, facts, notes, [cut.use])
 
@@ -294,7 +296,7 @@ def _softened(srgb: Float32Array, mask: Uint8Array, radius: int) -> Float32Array
     return refine_matte(srgb, mask >= 128, radius)
 
 
-def _standing(inside: Mask, pitch: float | None) -> Base:
+def _ground_contact(inside: Mask, pitch: float | None) -> Base:
     """Estimates the object's base for a pitch in degrees, or for the most likely pitch if None."""
     found = base_of(inside, pitch)
     return base_of(inside, _TYPICAL_PITCH) if pitch is None and found.pitch <= _FLAT_OUTLINE else found

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
-    Evidence,
     Failure,
     IndexData,
     IndexEntry,
@@ -27,7 +27,7 @@ from scenewright_stages.report.data import (
     State,
 )
 from scenewright_stages.report.page import check_links, render_index, render_page
-from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
+from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay, photograph
 from scenewright_stages.report.rows import (
     failures_of,
     job_name,
@@ -40,6 +40,8 @@ from scenewright_stages.report.rows import (
 )
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
+from scenewright_stages.vision.imaging.colour import unit_from_uint8
+from scenewright_stages.vision.imaging.video import first_frame
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -102,7 +104,7 @@ def scene_facts(
     last_stage: str,
     params: Params,
     link_labels: Sequence[tuple[str, str]],
-    evidence: Mapping[str, Evidence],
+    own_evidence: Mapping[str, Evidence] | None = None,
 ) -> SceneData:
     """The common content of a scene's page without images; reporters add those with `dataclasses.replace`."""
     return SceneData(
@@ -114,7 +116,7 @@ def scene_facts(
         job=job_name(job),
         warnings=warnings_of(outcome),
         parameters=tuple(parameter_rows(params, type(params)())),
-        provenance=tuple(provenance_rows(outcome.records, evidence)),
+        provenance=tuple(provenance_rows(outcome.records, own_evidence or {})),
         stages=tuple(timings(outcome.records)),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),
@@ -173,6 +175,13 @@ def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:
     """The metrics of a done stage; empty otherwise."""
     record = outcome.records.get(stage)
     return record.metrics if record is not None and record.state == "done" else {}
+
+
+def flight_video(path: Path, caption: str) -> Video:
+    """The video of a flight. Its first frame is its poster, and the still that the 3D view opens with."""
+    first = first_frame(path)
+    poster = photograph(unit_from_uint8(first), "Where the camera path begins")
+    return Video(path.read_bytes(), first.shape[1], first.shape[0], caption, poster)
 
 
 def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:

@@ -12,11 +12,10 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.vision.places.captures.camera_files import is_image
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
 from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses
-from scenewright_stages.vision.places.captures.finding import photograph_name
+from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
 
 
 class PosesBlock(Protocol):
@@ -33,7 +32,7 @@ class PosesStage(Stage[Any]):
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
         """Writes a COLMAP model; a warning names photographs without a pose."""
         params: PosesBlock = inputs.params
-        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_image(role)}
+        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_photograph(role)}
         settings = EstimationSettings(params.poses.features, params.poses.max_resolution, inputs.seed % 2**31)
         try:
             found = estimate_poses(pictures, inputs.workspace, settings, self.context.progress)

@@ -89,8 +89,8 @@ class RetryingStore(Store):
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)
 
-    def remove_litter(self) -> None:
-        self._retried(self._store.remove_litter)
+    def remove_partial_files(self) -> None:
+        self._retried(self._store.remove_partial_files)
 
     def uri_of(self, key: str) -> str:
         return self._store.uri_of(key)

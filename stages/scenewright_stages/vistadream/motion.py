@@ -2,7 +2,8 @@
 
 The coarse stage looks for its candidate views on `candidate_path`; the render stage and the report fly `flight_path`.
 Without a preset or ratios of the user's the scene decides (`scene_motion`): a prior depth bears small motion only, and
-a scene under a sky bears more than a room.
+a scene under a sky bears more than a room. The facts of the depth backend say what its depth is, and whether it tells
+sky from walls.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Motion:
 def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     """The ratios in effect: the user's, the preset's, or those that the scene bears."""
     block = params.trajectory
-    preset = block.motion_preset or _bearable_preset(photograph, params)
+    preset = block.motion_preset or _safe_preset(photograph, params)
     forward, backward = MOTION_PRESETS[preset]
     if block.forward_ratio is None and block.backward_ratio is None:
         return Motion(preset, forward, backward)
@@ -51,10 +52,11 @@ def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     )
 
 
-def _bearable_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
-    if params.depth.is_relative:
+def _safe_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
+    if params.depth.scale == "relative":
         return "small"
-    return "outdoor" if float(photograph.far.mean()) >= OPEN_SCENE_SHARE else "indoor"
+    open_scene = params.depth.marks_sky and float(photograph.far.mean()) >= OPEN_SCENE_SHARE
+    return "outdoor" if open_scene else "indoor"
 
 
 def candidate_path(frames: Sequence[Frame], params: VistaDreamParams, count: int) -> Trajectory:

@@ -12,13 +12,14 @@ import numpy as np
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, depth_picture, photograph, thumbnail
+from scenewright_stages.report.data import IndexEntry, Metric
+from scenewright_stages.report.pictures import Picture, depth_picture, photograph, thumbnail
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
 from scenewright_stages.scenes.page import (
     ChosenView,
     SceneData,
+    flight_video,
     index_entry,
     mask_pictures,
     measured,
@@ -30,6 +31,7 @@ from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vistadream.coarse import CONTINUED
 from scenewright_stages.vistadream.motion import flight_path
 from scenewright_stages.vistadream.params import VistaDreamParams
 
@@ -43,7 +45,6 @@ _FILE_LINKS = (
     ("rerun", "Rerun recording"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"provided": "measured", "classic": "prior", "continued": "prior"}
 _FRAME_NAMES = {"input": "photograph", "outpaint": "border"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
@@ -67,10 +68,12 @@ def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     frames = _frames(files)
     metrics = measured(outcome, LAST_STAGE)
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, {CONTINUED: "prior"}),
         subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
         splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
-        video=_video(files),
+        video=flight_video(files[LAST_STAGE, "video"](), "The final flight")
+        if (LAST_STAGE, "video") in files
+        else None,
         images=tuple(_images(files)),
         depth=depth_picture(_canvas(frames).depth, "Depth map", "Depth of the canvas") if frames else None,
         masks=tuple(mask_pictures(frames, _FRAME_NAMES)),
@@ -103,15 +106,6 @@ def _splats(files: _Files, frames: list[Frame], params: VistaDreamParams, count:
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
     path = cameras_along(frames, flight_path(frames, params, count)) if count else []
     return SplatScene(cloud, frames[0].camera, tuple(path), len(path) / params.render.frames_per_second)
-
-
-def _video(files: _Files) -> Video | None:
-    if (LAST_STAGE, "video") not in files:
-        return None
-    first = read_png(files["outpaint", "input"]())
-    poster = photograph(first, "The photograph")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, first.shape[1], first.shape[0], "The final flight", poster)
 
 
 def _images(files: _Files) -> Iterator[Picture]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,12 @@ class Chain:
     def selected_stages(self) -> tuple[StageSpec, ...]:
         """The stages that may run, in order."""
         return tuple(stage for stage in self.stages if stage.name in self.selected)
+
+    def unit_level(self, stages: Sequence[StageSpec] | None = None) -> int:
+        """The deepest level of a stage whose outputs no other one reads, among these stages or all."""
+        considered = self.stages if stages is None else stages
+        read = {name for stage in considered for name in stage.upstream()}
+        return max(0, *(self.levels[stage.name] for stage in considered if stage.name not in read))
 
     def parameters_of(self, sample: Sample) -> Params:
         """The parameters with the overrides of the sample's entry.

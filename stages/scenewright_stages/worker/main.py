@@ -19,11 +19,11 @@ from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import (
     ENVIRONMENT,
     INDEX_STEP,
-    MAXIMUM_TASK_BYTES,
     MODELS_STEP,
     PICK_STEP,
     PUBLISH_STEP,
     Task,
+    task_in,
 )
 from scenewright_stages.store import StoreError
 from scenewright_stages.store.retrying import stop_retrying
@@ -245,11 +245,12 @@ def _settings() -> ProcessSettings:
 
 
 def _task() -> Task:
-    text = os.environ.get(ENVIRONMENT)
+    try:
+        text = task_in(os.environ)
+    except ValueError as problem:
+        raise ConfigurationError(ENVIRONMENT, "a compressed task", str(problem)) from None
     if text is None:
         raise ConfigurationError(ENVIRONMENT, None, "must hold the task of this process as JSON")
-    if len(text.encode()) > MAXIMUM_TASK_BYTES:
-        raise ConfigurationError(ENVIRONMENT, f"{len(text)} characters", f"at most {MAXIMUM_TASK_BYTES} bytes")
     try:
         return Task.model_validate_json(text)
     except ValidationError as problem:

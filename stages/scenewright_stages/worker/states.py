@@ -41,7 +41,9 @@ TOO_FEW = "TooFewUpstream"
 PROVIDED = "provided"
 """Run of the records that stand for outputs which came with the input."""
 
-State = Literal["done", "failed", "skipped", "awaiting", "todo"]
+NOT_SELECTED = "NotSelected"
+
+State = Literal["done", "failed", "skipped", "awaiting", "unselected", "todo"]
 Histories = Mapping[str, Mapping[str, Sequence[Record]]]
 """Records by stage and sample, of all keys."""
 
@@ -52,16 +54,21 @@ class SampleState:
 
     Attributes:
         state: ``done`` (up to date), ``failed`` (and nothing changed since), ``skipped`` (cannot run, or was rejected
-            and has a record), ``awaiting`` (a person's answer), or ``todo``.
+            and has a record), ``awaiting`` (a person's answer), ``unselected`` (not up to date, and its stage may not
+            run), or ``todo``.
         record: the record behind the state; a ``todo`` sample has none.
         reason: why it must run, failed or was skipped.
         message: details of a failure or a skip.
+        rejected: whether a rule of the pipeline left it out, or what it reads.
+        follows: whether the state only follows from that of a sample above or below, which has the cause.
     """
 
     state: State
     record: Record | None = None
     reason: str = ""
     message: str = ""
+    rejected: bool = False
+    follows: bool = False
 
 
 States = dict[str, dict[str, SampleState]]
@@ -271,22 +278,27 @@ def _provided(stage: StageSpec, sample: Sample) -> SampleState | None:
 
 
 def _outside_selection(stage: StageSpec, state: SampleState) -> SampleState:
-    if state.state not in ("todo", "awaiting"):
+    if state.state not in ("todo", "awaiting") and state.reason != UPSTREAM_MISSING:
         return state
     said = f"{stage.name} is not selected and not up to date: select it too, or run it first"
-    return SampleState("skipped", None, UPSTREAM_MISSING, said)
+    return SampleState("unselected", None, NOT_SELECTED, said)
 
 
 def _blocked_by(upstream: Upstream) -> SampleState | None:
     if upstream.read.of != "own":
         return _too_few(upstream)
     above = upstream.members[0][1]
-    if above.state == "failed":
-        return SampleState("skipped", None, UPSTREAM_FAILED, f"{upstream.read.stage} failed: {above.reason}")
-    if above.state == "skipped":
-        return SampleState("skipped", None, above.reason, above.message)
-    if above.state == "awaiting":
-        return SampleState("awaiting", None, above.reason, above.message)
+    following = {
+        "failed": SampleState(
+            "skipped", None, UPSTREAM_FAILED, f"{upstream.read.stage} failed: {above.reason}", follows=True
+        ),
+        "skipped": SampleState("skipped", None, above.reason, above.message, above.rejected, follows=True),
+        "awaiting": SampleState("awaiting", None, above.reason, above.message, follows=True),
+        # The cause is here: what is not selected has not failed.
+        "unselected": SampleState("skipped", None, UPSTREAM_MISSING, above.message),
+    }
+    if above.state in following:
+        return following[above.state]
     if upstream.lacks_part():
         part = upstream.reader.attributes.get(upstream.read.part)
         return SampleState("skipped", None, UPSTREAM_MISSING, f"{upstream.read.stage} made no {part}")
@@ -300,10 +312,17 @@ def _too_few(upstream: Upstream) -> SampleState | None:
     if counts["done"] + counts["todo"] >= needed:
         return None
     if counts["done"] + counts["todo"] + counts["awaiting"] >= needed:
-        return SampleState("awaiting", None, AWAITING, f"{upstream.read.stage} waits for an answer")
+        return SampleState("awaiting", None, AWAITING, f"{upstream.read.stage} waits for an answer", follows=True)
+    if counts["done"] + counts["todo"] + counts["awaiting"] + counts["unselected"] >= needed:
+        said = next(state.message for _, state in upstream.members if state.state == "unselected")
+        return SampleState("skipped", None, UPSTREAM_MISSING, said)
     reasons = "; ".join(sorted({state.reason for _, state in upstream.members if state.reason})[:3])
     found = f"{counts['done']} of {counts.total()} are done in {upstream.read.stage}, {needed} are needed"
-    return SampleState("skipped", None, TOO_FEW, f"{found}: {reasons}" if reasons else found)
+    lacking = [state for _, state in upstream.members if state.state != "done"]
+    rejected = bool(lacking) and all(state.rejected for state in lacking)
+    return SampleState(
+        "skipped", None, TOO_FEW, f"{found}: {reasons}" if reasons else found, rejected, follows=bool(lacking)
+    )
 
 
 def _judged(
@@ -323,14 +342,15 @@ def _judged(
         lost = last is not None and last.state == "done" and _are_missing(stage, sample, last, evidence.sizes)
         return SampleState("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
     if last is None:
-        return SampleState("todo", None, _why_none(key, history))
+        return SampleState("todo", None, _reason_without_record(key, history))
     fingerprint = input_fingerprint(stage, sample, evidence.inputs, answer)
     if reason := _why_stale(
         stage, sample, last, history, fingerprint, current_upstream(stage, upstream), evidence.sizes
     ):
         return SampleState("todo", None, reason)
     states: dict[str, State] = {"done": "done", "rejected": "skipped"}
-    return SampleState(states.get(last.state, "failed"), last, last.reason, last.message)
+    rejected = last.state == "rejected"
+    return SampleState(states.get(last.state, "failed"), last, last.reason, last.message, rejected)
 
 
 def answer_path(stage: StageSpec, sample: Sample) -> str:
@@ -340,7 +360,7 @@ def answer_path(stage: StageSpec, sample: Sample) -> str:
     return OutputContract("answer", stage.asks.path, "json").path_for(sample)
 
 
-def _why_none(key: str, history: Sequence[Record]) -> str:
+def _reason_without_record(key: str, history: Sequence[Record]) -> str:
     if any(record.key == key and record.state == "started" for record in history):
         return INTERRUPTED
     return PARAMETERS_CHANGED if any(record.state != "skipped" for record in history) else NO_RECORD

@@ -12,8 +12,6 @@ from scenewright_stages.contract.stage import Catalogue, Dated, Dropped
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 SUMMARY, FAILED = "batch_summary.json", "failed_indices_{time}.json"
-_FOLLOWS = "UpstreamFailed"
-"""Reason of what could not be made because something before it failed."""
 _PATHS = {
     "scaffold_path": ("scaffold", "scaffold"),
     "scene_path": ("points", "scenes/world"),
@@ -26,15 +24,16 @@ def batch_files(catalogue: Catalogue) -> dict[str, Dated]:
     """Content by path of ``batch_summary.json`` and, if entries failed, ``failed_indices_<time>.json``."""
     spec = catalogue.job.get("spec", {})
     params = WorldExplorerParams.model_validate(spec.get("worldexplorer") or {})
-    done, failed = list(_done(catalogue)), list(_failed(catalogue))
+    done, others = list(_done(catalogue)), list(_others(catalogue))
+    failed = [each for each in others if each["status"] == "failed"]
     summary = {
-        "total": len(done) + len(failed),
+        "total": len(done) + len(others),
         "success": len(done),
         "failed": len(failed),
         "elapsed_seconds": round(catalogue.seconds, 1),
         "only_stages": (spec.get("execution", {}).get("stages") or {}).get("only") or None,
         "scaffold_method": params.scaffold.method,
-        "results": [*done, *failed],
+        "results": [*done, *others],
     }
     files = {SUMMARY: _json(summary)}
     if failed:
@@ -55,16 +54,17 @@ def _done(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
         yield {**_facts(entry.sample), "status": "success", "stages_completed": stages, **paths}
 
 
-def _failed(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
-    """Each failed entry once, with its root failure."""
+def _others(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
+    """Every other entry once, with its first cause: ``failed``, ``waiting`` for a choice, or ``rejected`` by a rule."""
+    done = {entry.sample.root.id for entry in catalogue.entries}
     causes: dict[str, Dropped] = {}
     for each in catalogue.dropped:
-        known = causes.get(each.sample.root.id)
-        if known is None or (known.reason == _FOLLOWS and each.reason != _FOLLOWS):
-            causes[each.sample.root.id] = each
+        if each.sample.root.id not in done:
+            causes.setdefault(each.sample.root.id, each)
     for each in causes.values():
         error = f"{each.reason}: {each.message}" if each.message else each.reason
-        yield {**_facts(each.sample.root), "status": "failed", "stage": each.stage, "error": error}
+        status = "failed" if each.end == "missing" else each.end
+        yield {**_facts(each.sample.root), "status": status, "stage": each.stage, "error": error}
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

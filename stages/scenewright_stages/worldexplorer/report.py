@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
+from scenewright_stages.report.data import IndexEntry, Metric
+from scenewright_stages.report.pictures import Picture, photograph, thumbnail
+from scenewright_stages.scenes.page import (
+    SceneData,
+    flight_video,
+    index_entry,
+    measured,
+    render_scene,
+    render_scenes,
+    scene_facts,
+)
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
@@ -41,7 +49,6 @@ _LINKS = (
     ("path", "Cameras of the walk"),
     ("metrics", "Metrics"),
 )
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
@@ -62,9 +69,11 @@ def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
     params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
     files = outcome.files
     return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
+        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS),
         splats=_splats(files, params),
-        video=_video(files, params),
+        video=flight_video(files[LAST_STAGE, "video"](), "A walk through the world")
+        if (LAST_STAGE, "video") in files
+        else None,
         images=tuple(_images(files)),
         metrics=metric_rows(measured(outcome, LAST_STAGE), measured(outcome, "scaffold")),
     )
@@ -76,15 +85,6 @@ def _splats(files: _Files, params: WorldExplorerParams) -> SplatScene | None:
     path = read_walk(files[LAST_STAGE, "path"]())
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.walk.frames_per_second, _SPLATS)
-
-
-def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
-    if (LAST_STAGE, "video") not in files:
-        return None
-    whole = ("scaffold", "panorama") if ("scaffold", "panorama") in files else (LAST_STAGE, "contact_sheet")
-    poster = photograph(read_png(files[whole]()), "The world")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, params.walk.width, params.walk.height, "A walk through the world", poster)
 
 
 def _images(files: _Files) -> Iterator[Picture]:

@@ -230,7 +230,7 @@ def test_the_light_in_the_record_is_the_light_in_the_pixels(seed: int) -> None:
     assert angle_degrees((0.0, 0.0, -1.0), light.direction) > 5, "light from the camera must lose"
 
 
-def test_light_cannot_be_told_from_a_plane() -> None:
+def test_light_cannot_be_inferred_from_a_plane() -> None:
     flat = np.zeros((16, 16, 3), np.float32)
     flat[..., 2] = -1
     with pytest.raises(ValueError, match="plane"):
@@ -339,7 +339,7 @@ def test_a_disc_is_blown_up_to_a_ball_and_faces_outward() -> None:
     np.testing.assert_array_equal(mine[alpha == 0], np.broadcast_to([0, 0, -1], mine[alpha == 0].shape))
 
 
-def test_a_body_goes_on_where_the_picture_ends() -> None:
+def test_a_body_continues_where_the_picture_ends() -> None:
     alpha = np.zeros((200, 160), np.float32)
     alpha[60:, 40:120] = 1
     normals = inflated_normals(alpha, alpha, 0.0)

@@ -48,13 +48,13 @@ def test_an_unchanged_run_has_nothing_to_do_and_a_lost_result_is_made_again(fami
     assert ids(family) == CHILDREN
 
 
-def test_children_of_a_failed_sample_are_skipped_and_both_told(family: Toy) -> None:
+def test_children_of_a_failed_sample_are_skipped_and_both_are_reported(family: Toy) -> None:
     family.faults(sampleError="s0003")
     assert family.folded() == [0, 0]
     assert ids(family) == [child for child in CHILDREN if not child.startswith("s0003")]
     dropped = family.results()["dropped.csv"].decode()
-    assert "s0003_a,double,ToyBroken" in dropped
-    assert "s0003_b,double,ToyBroken" in dropped
+    assert "s0003,double,ToyBroken" in dropped
+    assert "s0003_b,double,UpstreamFailed,s0003 failed in double: ToyBroken" in dropped
     stages = family.report("publish").stages
     assert (stages["double"].failed, stages["sum"].skipped) == (1, 2)
 
@@ -67,7 +67,7 @@ def test_a_sample_that_kills_its_process_is_found_among_those_that_ran_beside_it
     assert codes == [-9, -9, 0], "once together, once alone, then it is passed over"
     assert family.step("sum", fold_publish=True) == 0
     assert ids(family) == [child for child in CHILDREN if not child.startswith("s0003")]
-    assert "s0003_a,double,Crashed" in family.results()["dropped.csv"].decode()
+    assert "s0003,double,Crashed" in family.results()["dropped.csv"].decode()
 
 
 def test_one_that_takes_too_long_ends_the_process_and_the_others_are_made(family: Toy) -> None:
@@ -77,7 +77,7 @@ def test_one_that_takes_too_long_ends_the_process_and_the_others_are_made(family
     assert family.step("double", fold_index=True) == 0
     assert family.step("sum", fold_publish=True) == 0
     assert ids(family) == [child for child in CHILDREN if not child.startswith("s0001")]
-    assert "s0001_a,double,Timeout" in family.results()["dropped.csv"].decode()
+    assert "s0001,double,Timeout" in family.results()["dropped.csv"].decode()
 
 
 def test_a_request_to_end_leaves_what_is_done_and_blames_nobody(family: Toy) -> None:

@@ -136,7 +136,7 @@ def test_the_layout_turns_with_the_panorama() -> None:
     assert np.percentile(error, 95) < 0.02
 
 
-def test_sky_is_told_from_a_ceiling() -> None:
+def test_sky_is_distinguished_from_a_ceiling() -> None:
     assert not looks_like_sky(room_panorama("box", 0).srgb)
     blue = np.full((64, 128, 3), (0.4, 0.6, 0.9), np.float32)
     assert looks_like_sky(blue)

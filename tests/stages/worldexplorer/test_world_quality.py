@@ -54,7 +54,7 @@ def floor_slip(scene: GaussianScene, cameras: list[Camera], height: float, box: 
 
 
 @pytest.mark.proof
-def test_the_example_is_a_room_and_a_ball_is_none(tmp_path: Path) -> None:
+def test_the_example_is_a_room_and_a_ball_is_not(tmp_path: Path) -> None:
     """Prints what the README and the benchmarks state."""
     spec: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["spec"]
     source = EXAMPLE.parent / spec["input"]["uri"]

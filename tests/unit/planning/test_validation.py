@@ -113,7 +113,7 @@ def test_each_mistake_names_field_value_and_remedy(
     assert remedy in found[field].remedy
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(document(vistadream={"coarse": {"frames": 0, "margn": 2}, "mode": 3}, input={"uri": 7}))
     assert set(found) == {
         "spec.vistadream.coarse.frames",

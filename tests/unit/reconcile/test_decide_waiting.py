@@ -89,7 +89,7 @@ def test_configuration_errors_of_a_pod_fail_soon_with_its_own_reason(reason: str
     assert held.job.seen.deleting
 
 
-def test_a_configuration_that_is_put_right_in_time_goes_on() -> None:
+def test_a_configuration_mended_in_time_continues() -> None:
     held = Held().with_pods(waiting_reason="CreateContainerConfigError")
     held.after(20)
     held.change_pods(waiting_reason="", phase="Running", started_at=held.cluster.now)
@@ -123,7 +123,7 @@ def test_one_broken_node_among_others_gets_the_whole_start_deadline() -> None:
     assert held.after(DEADLINE)[:2] == ("Failed", "ImagePullBackOff")
 
 
-def test_a_pod_that_has_a_node_and_does_not_start_is_told_of_and_fails_at_the_deadline() -> None:
+def test_a_pod_that_has_a_node_and_does_not_start_is_reported_and_fails_at_the_deadline() -> None:
     held = Held().with_pods(waiting_reason="ContainerCreating")
     assert held.after(60)[0] == "Running"
     assert held.after(PATIENCE.slow_start)[:2] == ("Waiting", "PodNotStarting")
@@ -205,7 +205,7 @@ def test_a_job_that_its_queue_has_let_go_waits_for_the_job_controller_like_a_new
     assert held.after(90)[:2] == ("Waiting", "PodsNotCreated")
 
 
-def test_an_event_that_comes_late_is_told_instead_of_the_job_controller() -> None:
+def test_an_event_that_comes_late_is_reported_instead_of_the_job_controller() -> None:
     held = Held()
     held.cluster.truths["failed-creates"] = (False, "")
     assert held.after(15)[0] == "Running"
@@ -290,7 +290,7 @@ def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     assert "no node offers nvidia.com/gpu: 1" in message
 
 
-def test_a_job_that_cannot_start_is_made_anew_from_an_edited_spec() -> None:
+def test_a_job_that_cannot_start_is_recreated_from_an_edited_spec() -> None:
     held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
     assert held.after(60)[:2] == ("Waiting", "WaitingForCapacity")
     uid = held.job.seen.uid
@@ -328,7 +328,7 @@ def test_a_corrected_image_of_the_configuration_reaches_a_job_that_cannot_start(
 
 
 @pytest.mark.parametrize("fields", [{"succeeded": 1}, {"suspended": True}])
-def test_a_job_that_has_run_or_that_a_queue_holds_is_not_made_anew(fields: dict[str, Any]) -> None:
+def test_a_job_that_has_run_or_that_a_queue_holds_is_not_recreated(fields: dict[str, Any]) -> None:
     held = Held(scheduling={"queueName": "lab"}).with_pods(unschedulable="Insufficient nvidia.com/gpu")
     held.job.seen = replace(held.job.seen, **fields)
     assert held.after(200)[0] == "Waiting"
@@ -370,7 +370,7 @@ def test_a_job_in_a_queue_tells_the_queues_words_and_never_fails() -> None:
     assert held.after(5)[0] == "Running"
 
 
-def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
+def test_a_queue_that_nobody_serves_is_reported_after_five_minutes() -> None:
     held = suspended_by_queue()
     held.cluster.truths["workload"] = (False, "")
     assert held.after(61)[:2] == ("Waiting", "QueuePending")
@@ -455,6 +455,26 @@ def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None
     assert not operator.created
     cluster.output_holder = None
     assert operator.run().phase == "Complete"
+
+
+def test_an_object_of_another_namespace_is_waited_for_without_its_name() -> None:
+    operator = Operator(Cluster(output_holder=ObjectKey("DatasetJob", "team-b", "secret-product")))
+    operator.settle()
+    (found,) = (each for each in operator.status.conditions if each.type == "Waiting")
+    assert (found.status, found.reason) == ("True", "OutputBusy")
+    texts = [operator.status.model_dump_json(), *(event.message for event in operator.events)]
+    assert not any("secret-product" in text or "team-b" in text for text in texts)
+
+
+def test_the_status_says_where_the_jobs_of_an_edited_object_still_write() -> None:
+    operator = Operator(Cluster())
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated"
+    operator.cluster.edit(output={"uri": "s3://scenes/elsewhere"})
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated", "its Jobs are only being deleted"
+    operator.run()
+    assert operator.status.writing.place == "s3://scenes/elsewhere"
 
 
 def test_the_output_gate_is_for_the_start_only_and_not_for_plans() -> None:

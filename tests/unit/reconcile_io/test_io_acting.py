@@ -482,7 +482,7 @@ def test_workloads_are_read_at_the_version_that_the_cluster_prefers_even_when_it
         (ApiError(403, "Forbidden", "localqueues is forbidden"), (True, "position 3")),
     ],
 )
-def test_a_queue_that_does_not_exist_is_told_where_it_may_be_known(
+def test_a_queue_that_does_not_exist_is_reported_where_it_may_be_known(
     error: ApiError | None, found: tuple[bool, str]
 ) -> None:
     server = QueueServer()

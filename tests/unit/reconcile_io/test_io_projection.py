@@ -66,7 +66,7 @@ def test_the_report_of_an_ended_pod_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not json", '{"step": 5}', '{"step":"index","unknown":1}'])
-def test_a_message_that_is_no_report_is_none(text: str) -> None:
+def test_a_message_without_a_report_gives_none(text: str) -> None:
     pod = observed_pod(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, text)))
     assert pod is not None
     assert pod.unpacked().report is None
@@ -106,7 +106,7 @@ def test_a_pod_without_status_is_pending() -> None:
     assert (pod.phase, pod.started_at, pod.report) == ("Pending", None, None)
 
 
-def test_a_pod_of_nobody_is_not_ours_whatever_its_labels_say() -> None:
+def test_a_pod_without_our_owner_is_ignored_whatever_its_labels_say() -> None:
     stray = raw.pod()
     del stray["metadata"]["ownerReferences"]
     assert observed_pod(stray) is None

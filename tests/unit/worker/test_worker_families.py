@@ -16,7 +16,7 @@ from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.contract.samples import WHOLE_ID, Child, Sample
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.index.work import refuse_shared_paths
-from scenewright_stages.worker.publish.manifests import SampleEnd, left_out, sample_ends, stage_counts, warnings_of
+from scenewright_stages.worker.publish.ends import left_out, results_of, sample_ends, stage_counts
 from scenewright_stages.worker.stage.shard_plan import ShardPlan, ShardPlanner
 from scenewright_stages.worker.states import (
     AWAITING,
@@ -27,7 +27,6 @@ from scenewright_stages.worker.states import (
     UPSTREAM_MISSING,
     UPSTREAM_RUNS,
     Evidence,
-    SampleState,
     States,
     judge,
 )
@@ -374,17 +373,19 @@ def test_nothing_is_asked_of_a_sample_without_options() -> None:
     assert item.answer == ""
 
 
-def test_what_a_rule_left_out_is_counted_by_the_inputs_samples_however_many_children_each_has() -> None:
-    def left_out_child(root: str, view: str) -> SampleEnd:
-        return SampleEnd(
-            Sample(f"{root}_{view}", parent=Sample(root)),
-            "rejected",
-            {"paint": SampleState("skipped", ended(root, "paint", "rejected"), "no-subject")},
-            stage="paint",
-            reason="no-subject",
-        )
-
-    done = SampleEnd(Sample("c_v0", parent=Sample("c")), "done", {"paint": SampleState("done")})
-    ends = [*(left_out_child(root, view) for root in ("a", "b") for view in VIEWS), done]
-    assert left_out(ends) == {"no-subject": 2}
-    assert warnings_of(ends) == ["2 of 3 samples rejected: no-subject"]
+def test_what_a_rule_left_out_is_counted_once_where_the_rule_applied_however_many_children_it_has() -> None:
+    first = stage("first", Read(INPUT))
+    found = chain(first, replace(PAINT, reads=(Read("first"),)))
+    samples = [photo(root) for root in ("a", "b", "c")]
+    population = found.population(samples)
+    records = [ended(root, "first", "rejected", fingerprint=f"print-{root}") for root in ("a", "b")]
+    states = judged(found, *records, ended("c", "first", fingerprint="print-c"), samples=("a", "b", "c"))
+    ends = sample_ends(found, samples, population, states)
+    results = results_of(found, population, states, ends)
+    assert left_out(found, states) == {"Bad": 2}
+    assert results.warnings == ["2 of 3 samples rejected in first: Bad"]
+    assert (results.units.rejected, results.units.missing, results.units.total) == (6, 3, 9)
+    assert [(cause.sample, cause.end, cause.units) for cause in results.causes if cause.end == "rejected"] == [
+        ("a", "rejected", 3),
+        ("b", "rejected", 3),
+    ]

@@ -157,6 +157,6 @@ def test_the_limit_of_failures(limit: str | int | None, failed: int, total: int,
     assert exceeds(limit, failed, total) is expected
 
 
-def test_a_limit_that_is_none_is_refused() -> None:
+def test_an_invalid_limit_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="maxFailedSamples"):
         exceeds("many", 1, 2)

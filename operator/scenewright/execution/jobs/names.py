@@ -52,6 +52,11 @@ def normalised(uri: str) -> str:
     return f"{scheme.lower()}://{bucket}/{inside}".rstrip("/")
 
 
+def contains(outer: str, inner: str) -> bool:
+    """Whether `inner` equals `outer` or lies in it."""
+    return bool(outer) and f"{inner}/".startswith(f"{outer}/")
+
+
 def _step_part(step: str) -> str:
     plain = _label_part(step, _STEP_LENGTH)
     if plain == step:
@@ -79,10 +84,7 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 GPU_MEMORY = f"{PREFIX}gpu-memory"
 """Annotation with the GPU memory that a Pod needs, for which Kubernetes has no resource."""
 TEMPLATE = f"{PREFIX}template"
-OUTPUT = f"{PREFIX}output"
-HOSTS = f"{PREFIX}hosts"
-GPUS = f"{PREFIX}gpus"
-"""Annotations of Jobs: hash of the Pod template and queue, output, folders in it for other objects, GPUs per Pod."""
+"""Annotation of Jobs: hash of the Pod template and queue."""
 
 MANAGED_SELECTOR = f"{MANAGED}=true"
 """Label selector of the informers."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params
 
 PROGRESS_AUDIENCE = "scenewright-progress"
@@ -75,7 +76,7 @@ class PodSettings(Params):
         default_factory=dict, description="Extra variables of all Pods, such as proxy settings; ours override them."
     )
     node_selector: dict[str, str] = Field(default_factory=dict, description="The object's own entries override it.")
-    tolerations: list[dict[str, Any]] = Field(default_factory=list, description="In addition to those of the object.")
+    tolerations: list[Json] = Field(default_factory=list, description="In addition to those of the object.")
 
     progress: ProgressTarget = ProgressTarget()
     model_cache: ModelCacheSettings = ModelCacheSettings()

@@ -6,13 +6,14 @@ Decisions make no requests: they return an `Inspect` action, the actor asks, and
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.resources import number_of
-from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
 from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, observed_pod, read
@@ -42,7 +43,7 @@ class Inspector:
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
         self._kueue_version = ""
-        self._questions: dict[str, Callable[[Observed, str], Any]] = {
+        self._questions: dict[str, Callable[[Observed, str], Awaitable[tuple[bool, str]]]] = {
             "failed-creates": self._failed_creates,
             "node": self._node,
             "capacity": self._capacity,
@@ -101,7 +102,7 @@ class Inspector:
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the node is Ready."""
-        with but_for(404):
+        with ignore_statuses(404):
             ready = _condition(await self._client.get(NODES, "", name), "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
@@ -118,18 +119,18 @@ class Inspector:
         words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
         return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
 
-    async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
+    async def _pending_spec(self, observed: Observed, job: str) -> RawJson:
         """The spec of an unscheduled Pod, which admission may have changed; else the Job's Pod template."""
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
-                return cast(Mapping[str, Any], raw["spec"])
+                return cast(RawJson, raw["spec"])
         template = await self._client.get(JOBS, observed.object.namespace, job)
-        return cast(Mapping[str, Any], template["spec"]["template"]["spec"])
+        return cast(RawJson, template["spec"]["template"]["spec"])
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
-        with but_for(404):
+        with ignore_statuses(404):
             workloads = await self._kueue("workloads")
             page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
             if missing := await self._missing_queue(observed, job):
@@ -144,8 +145,8 @@ class Inspector:
     async def _missing_queue(self, observed: Observed, job: str) -> str:
         """Name of the Job's queue if it does not exist; empty if it exists or that is unknown."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
-        with but_for(403):
-            with but_for(404):
+        with ignore_statuses(403):
+            with ignore_statuses(404):
                 await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
                 return ""
             return queue
@@ -168,7 +169,7 @@ class Inspector:
                 self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
         return found, ""
 
-    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[dict[str, Any]]:
+    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[Json]:
         selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
         async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
             for raw in page.get("items") or ():
@@ -176,7 +177,7 @@ class Inspector:
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if several nodes may mount the claim; the message has its access modes, or says that it is missing."""
-        with but_for(404):
+        with ignore_statuses(404):
             claim = await self._client.get(CLAIMS, observed.object.namespace, name)
             modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
             shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)
@@ -184,7 +185,7 @@ class Inspector:
         return False, f"PersistentVolumeClaim {name} does not exist"
 
 
-def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
+def requested(pod_spec: RawJson) -> dict[str, float]:
     """Resources that the Pod's containers request; the limit counts where there is no request."""
     found: dict[str, float] = {}
     for container in pod_spec.get("containers") or ():
@@ -194,14 +195,14 @@ def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Mapping[str, float]) -> bool:
+def _could_run(node: RawJson, pod_spec: RawJson, wanted: Mapping[str, float]) -> bool:
     offered = (node.get("status") or {}).get("allocatable") or {}
     taints = (node.get("spec") or {}).get("taints") or ()
     has_all = all(number_of(offered.get(name, 0)) >= amount for name, amount in wanted.items())
     return has_all and all(_tolerates(pod_spec.get("tolerations") or (), taint) for taint in taints)
 
 
-def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
+def _tolerates(tolerations: Iterable[RawJson], taint: RawJson) -> bool:
     """Whether the Pod tolerates a taint. Taints for node conditions (not ready, cordoned) are ignored as temporary."""
     if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
         return True
@@ -213,7 +214,7 @@ def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any
     )
 
 
-def _condition(raw: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _condition(raw: RawJson, kind: str) -> RawJson:
     conditions = (raw.get("status") or {}).get("conditions") or ()
     return next((each for each in conditions if each["type"] == kind), {})
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from scenewright.api.names import GROUP
+from scenewright.api.raw import Json, RawJson
+from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
 from scenewright.telemetry.metrics import MALFORMED
 from scenewright_stages.contract.reports import Report
-
-Raw = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
@@ -31,7 +31,7 @@ _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
 
 
-def observed_object(raw: Raw, kind: str) -> ObservedObject:
+def observed_object(raw: RawJson, kind: str) -> ObservedObject:
     """An object of one of our kinds."""
     metadata = raw["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -45,17 +45,17 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         spec=raw.get("spec") or {},
-        status=raw.get("status") or {},
+        status=read_status(raw.get("status") or {}),
         # The last applied configuration only repeats the spec.
         annotations={name: value for name, value in annotations.items() if name != _APPLIED},
         labels=metadata.get("labels") or {},
     )
     # Loops read these properties of every object: fail here if they cannot be read.
-    _ = found.version, found.ended, found.rests, found.publication
+    _ = found.version, found.ended, found.rests
     return found
 
 
-def observed_job(raw: Raw) -> ObservedJob | None:
+def observed_job(raw: RawJson) -> ObservedJob | None:
     """A Job owned by one of our objects; None for any other Job."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = _controller(metadata)
@@ -75,9 +75,6 @@ def observed_job(raw: Raw) -> ObservedJob | None:
         work_hash=intern(labels.get(names.WORK_HASH, "")),
         created_at=moment(metadata["creationTimestamp"]),
         template=intern(annotations.get(names.TEMPLATE, "")),
-        output=intern(annotations.get(names.OUTPUT, "")),
-        hosts=tuple(filter(None, annotations.get(names.HOSTS, "").split(","))),
-        gpus=_gpus(annotations.get(names.GPUS, "")),
         queue=intern(labels.get(names.QUEUE, "")),
         completions=_number(spec, "completions", 1),
         parallelism=_number(spec, "parallelism", 1),
@@ -109,7 +106,7 @@ class CachedPod(ObservedPod):
         return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
 
 
-def observed_pod(raw: Raw) -> CachedPod | None:
+def observed_pod(raw: RawJson) -> CachedPod | None:
     """A Pod of a Job, with its report not yet parsed; None if no Job owns it.
 
     The caller checks whether the Job is one of the operator's.
@@ -119,7 +116,7 @@ def observed_pod(raw: Raw) -> CachedPod | None:
     owner = _controller(metadata)
     if (owner.get("apiVersion"), owner.get("kind")) != ("batch/v1", "Job"):
         return None
-    container: Raw = next(iter(status.get("containerStatuses") or ()), {})
+    container: RawJson = next(iter(status.get("containerStatuses") or ()), {})
     state = container.get("state") or {}
     ended = state.get("terminated") or {}
     message, reason = str(ended.get("message", "")), _text(ended, "reason")
@@ -183,56 +180,51 @@ def _moment_or_none(text: str | None) -> datetime | None:
     return moment(text) if text else None
 
 
-def _number(fields: Raw, name: str, otherwise: int = 0) -> int:
+def _number(fields: RawJson, name: str, otherwise: int = 0) -> int:
     value = fields.get(name, otherwise)
     if not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not a whole number")
     return value
 
 
-def _text(fields: Raw, name: str) -> str:
+def _text(fields: RawJson, name: str) -> str:
     value = fields.get(name) or ""
     if not isinstance(value, str):
         raise TypeError(f"{name}: {value!r} is not a text")
     return value[:_LONGEST_MESSAGE]
 
 
-def _controller(metadata: Raw) -> Raw:
+def _controller(metadata: RawJson) -> RawJson:
     """The owner reference to the controller; empty if there is none."""
     return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
-def _terminal(status: Raw) -> Raw:
+def _terminal(status: RawJson) -> RawJson:
     """The terminal condition. FailureTarget and SuccessCriteriaMet do not count: Pods may still run then."""
     ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
     return next(filter(_holds, ends), {})
 
 
-def _condition(status: Raw, kind: str) -> Raw:
+def _condition(status: RawJson, kind: str) -> RawJson:
     return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
 
 
-def _holds(condition: Raw) -> bool:
+def _holds(condition: RawJson) -> bool:
     return bool(condition.get("status") == "True")
 
 
-def _unschedulable(condition: Raw) -> str:
+def _unschedulable(condition: RawJson) -> str:
     if condition.get("status") != "False":
         return ""
     return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
 
 
-def _waiting_to_initialise(status: Raw) -> Raw:
+def _waiting_to_initialise(status: RawJson) -> RawJson:
     for container in status.get("initContainerStatuses") or ():
-        waiting: Raw | None = (container.get("state") or {}).get("waiting")
+        waiting: RawJson | None = (container.get("state") or {}).get("waiting")
         if waiting:
             return waiting
     return {}
-
-
-def _gpus(text: str) -> int:
-    """GPUs per Pod, from the Job's annotation."""
-    return int(text) if text.isdecimal() else 0
 
 
 logger = logging.getLogger(__name__)
@@ -242,7 +234,7 @@ _MOST_REMEMBERED = 10_000
 _logged: set[str] = set()
 
 
-def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], resource: str) -> T | None:
+def read(project: Callable[[Json], T | None], raw: Json, resource: str) -> T | None:
     """The projection of an object; None if it is not ours or cannot be read."""
     try:
         return project(raw)
@@ -251,7 +243,7 @@ def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], res
         return None
 
 
-def skip(resource: str, raw: Any, error: Exception) -> None:
+def skip(resource: str, raw: object, error: Exception) -> None:
     """Counts an object that cannot be read and logs it once."""
     MALFORMED.labels(resource).inc()
     known = _described(raw)
@@ -263,7 +255,7 @@ def skip(resource: str, raw: Any, error: Exception) -> None:
     logger.warning("%s %s cannot be read and is skipped: %r", resource, known, error)
 
 
-def _described(raw: Any) -> str:
+def _described(raw: object) -> str:
     metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
     if not isinstance(metadata, Mapping):
         return repr(raw)[:200]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.actions import Action, Inspect, ReleasePod
-from scenewright.reconcile.decide.context import DecisionContext, Run, seconds_between, soonest
+from scenewright.reconcile.decide.context import DecisionContext, Run, earliest, seconds_between
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Finding:
 
     def no_later_than(self, again_after: float | None) -> Finding:
         """A copy with an earlier next check."""
-        return replace(self, again_after=soonest(self.again_after, again_after))
+        return replace(self, again_after=earliest(self.again_after, again_after))
 
 
 NOTHING = Finding()
@@ -77,14 +77,14 @@ def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
             continue
         overdue = (context.now - pod.deleted_at).total_seconds() - context.settings.node_loss
         if overdue < 0:
-            again_after = soonest(again_after, -overdue)
+            again_after = earliest(again_after, -overdue)
             continue
         action = _overdue(context, pod)
-        again_after = soonest(again_after, context.settings.node_loss)
+        again_after = earliest(again_after, context.settings.node_loss)
         if action is not None and action not in actions:
             actions.append(action)
     asks = any(isinstance(action, Inspect) for action in actions)
-    return actions, soonest(again_after, context.settings.answer_soon if asks else None)
+    return actions, earliest(again_after, context.settings.answer_soon if asks else None)
 
 
 def _overdue(context: DecisionContext, pod: ObservedPod) -> Action | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from scenewright.api.status import ENDS, Condition, Phase, StageStatus, Status
 from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.resources import needs_of
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.actions import Action, DeleteJob
@@ -34,7 +35,7 @@ def seconds_between(earlier: datetime, later: datetime) -> float:
     return max(0.0, (later - earlier).total_seconds())
 
 
-def soonest(*waits: float | None) -> float | None:
+def earliest(*waits: float | None) -> float | None:
     """The shortest of the given waits, but at least one second; None if all are None."""
     given = [wait for wait in waits if wait is not None]
     return max(1.0, min(given)) if given else None
@@ -159,7 +160,7 @@ class PartialDecision:
         """A copy with more actions and an earlier `again_after`. Drops a second deletion of the same Job."""
         deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
         new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
-        return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))
+        return replace(self, actions=(*self.actions, *new), again_after=earliest(self.again_after, again_after))
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,10 @@ class Run:
     def stages(self) -> dict[str, StageStatus]:
         """Status of the stages of this pass by name; empty until the index has counted."""
         return {stage.name: stage for stage in self.memory.stages}
+
+    def gpus_of(self, stage: str) -> int:
+        """GPUs that each Pod of the stage holds, by the plan: what a Job says of itself does not count."""
+        return needs_of(self.plan, stage, self.settings.pods).gpus
 
     def remembering(self, **changes: Any) -> Run:
         """A copy with changed memory."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
@@ -23,12 +23,12 @@ from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report,
 from scenewright_stages.contract.task import PUBLISH_STEP
 
 
-def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
+def restart_run(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
     """Deletes the Jobs of the pass. Once they are gone, the pass starts over at its index.
 
     The status records this (`clearing`) while the Jobs are still terminating, so that a restarted operator continues.
     """
-    stages = [counts.at_rest(stage) for stage in run.memory.stages]
+    stages = [counts.stopped(stage) for stage in run.memory.stages]
     run = run.remembering(clearing=True, stages=stages, **changes)
     return cleared(run, ObjectState("Indexing", reason, message))
 
@@ -91,7 +91,7 @@ FIRST_SHARD_LOST = "MaxFailedIndexesExceeded"
 def failed(run: Run, reason: str, message: str) -> PartialDecision:
     """Fails the run and deletes the Jobs that still run."""
     live = [job for job in run.context.observed.jobs if not job.ended]
-    stages = [counts.at_rest(stage, "Failed") for stage in run.memory.stages]
+    stages = [counts.stopped(stage, "Failed") for stage in run.memory.stages]
     run = run.remembering(stages=stages, finished_at=text_of(run.now))
     return run.decided(ObjectState("Failed", reason, message), *deletions(live, f"the run has failed: {reason}"))
 
@@ -101,7 +101,7 @@ def complete(run: Run, reason: str, message: str) -> PartialDecision:
     return run.decided(ObjectState("Complete", reason, message))
 
 
-def goes_on(run: Run, job: ObservedJob) -> bool:
+def continues_after_loss(run: Run, job: ObservedJob) -> bool:
     """Whether the chain continues after a stage that lost shards."""
     return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
 
@@ -162,7 +162,7 @@ def _in_use(run: Run, job: ObservedJob, report: Report | None) -> PartialDecisio
     left = pause - seconds_between(ended_at, run.now)
     if left > 0:
         return run.remembering(stage=job.step).decided(state, again_after=left)
-    return begin_again(run, OUTPUT_IN_USE, state.message, restarts=run.memory.restarts + 1)
+    return restart_run(run, OUTPUT_IN_USE, state.message, restarts=run.memory.restarts + 1)
 
 
 def _may_repeat(run: Run) -> bool:
@@ -189,7 +189,7 @@ def job_lost(run: Run, stage: str) -> PartialDecision:
     if restarts > run.settings.restarts:
         return failed(run, "JobLost", f"{stage}: Jobs of this run were deleted by somebody else {restarts} times")
     message = f"the Job of {stage} is gone; the pass starts over at its index"
-    return begin_again(run, "JobLost", message, restarts=restarts)
+    return restart_run(run, "JobLost", message, restarts=restarts)
 
 
 def planned(run: Run) -> PartialDecision:
@@ -223,7 +223,7 @@ def published(run: Run, report: Report) -> PartialDecision:
     return complete(run, "Succeeded", f"all {report.samples} samples are done")
 
 
-def notes(report: Report) -> dict[str, Any]:
+def notes(report: Report) -> Json:
     """Failures, warnings and rejected inputs of a report, cut to the limits of the status."""
     failures = [
         FailureStatus(
@@ -244,7 +244,7 @@ def _missing(run: Run, report: Report, missing: int) -> PartialDecision:
         text = f"{missing} samples have no result after {passes} passes; the logs say why their processes ended"
         return failed(run, "SamplesMissing", text)
     text = f"{missing} samples have no result; pass {passes + 1} goes over them"
-    return begin_again(run, "NextPass", text, passes=passes + 1)
+    return restart_run(run, "NextPass", text, passes=passes + 1)
 
 
 def _awaiting(run: Run, awaiting: int) -> PartialDecision:
@@ -267,7 +267,7 @@ def _none_done(report: Report) -> str:
     total = report.samples + report.rejected
     if total:
         return f"none of {total} samples is done{_why(report)}"
-    return report.nothing_left() or "the input holds no sample"
+    return report.empty_reason() or "the input holds no sample"
 
 
 def _why(report: Report) -> str:

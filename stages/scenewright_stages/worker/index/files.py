@@ -16,6 +16,7 @@ from typing import TypeVar
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.inputs import InputKind, Listed
 from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
+from scenewright_stages.contract.notes import found_and_not_used, is_unread_picture, needs_no_note, reason_for
 from scenewright_stages.contract.samples import SOURCE, sample_id_from
 
 RESERVED_IDS = frozenset({MANIFEST, SUMMARY, DROPPED, REPORT, "croissant.json"})
@@ -45,9 +46,27 @@ def list_files(keys: Iterable[str], kind: InputKind) -> list[Listed]:
 
 
 def ignored_files(keys: Iterable[str], listed: Iterable[Listed]) -> tuple[str, ...]:
-    """Visible files that belong to no sample."""
+    """Files that belong to no sample, without hidden ones and those that describe the input for people."""
     used = {key for each in listed for key in each.files.values()}
-    return tuple(key for key in keys if key not in used and not any(part.startswith(".") for part in key.split("/")))
+    return tuple(key for key in keys if key not in used and not needs_no_note(key))
+
+
+def unaccounted_files(keys: Iterable[str], listed: Sequence[Listed]) -> tuple[str, ...]:
+    """Files of which neither a sample nor its notes speak.
+
+    A lister that does not account for what it meets may have read any file, so only pictures of formats that are not
+    read remain.
+    """
+    whole = all(each.accounted is not None for each in listed)
+    accounted = frozenset[str]().union(*(each.accounted or () for each in listed))
+    left = (key for key in ignored_files(keys, listed) if key not in accounted)
+    return tuple(key for key in left if whole or is_unread_picture(key))
+
+
+def input_notes(ignored: Iterable[str]) -> tuple[str, ...]:
+    """The note on files that belong to no sample."""
+    note = found_and_not_used({key: reason_for(key, "neither sample nor sidecar") for key in ignored})
+    return (note,) if note else ()
 
 
 def files_of(key: str, kind: InputKind, present: set[str]) -> dict[str, str]:

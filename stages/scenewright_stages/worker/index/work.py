@@ -48,18 +48,21 @@ def plan_work(
     work: dict[str, StageWork] = {}
     for stage in chain.stages:
         work[stage.name] = StageWork(stage.name)
-        tally = dict.fromkeys(("total", "todo", "done", "failed", "skipped", "awaiting"), 0)
+        tally = dict.fromkeys(("total", "todo", "done", "failed", "skipped", "awaiting", "unselected"), 0)
+        rejected = 0
         for sample in population[chain.levels[stage.name]]:
             state = states[stage.name][sample.id]
             tally["total"] += 1
             tally[state.state] += 1
+            rejected += state.rejected and state.record is not None
             if state.state == "todo":
                 after = latest_time(evidence.history(stage.name, sample.id))
                 work[stage.name].todo.append(WorkItem(sample, state.reason, after))
             elif state.reason == UPSTREAM_MISSING and stage.name in chain.selected:
                 work[stage.name].unreachable += 1
         shards = shard_count(tally["todo"], stage, samples_per_shard)
-        work[stage.name].counts = StageCounts(**tally, shards=shards)
+        not_selected = tally.pop("unselected")
+        work[stage.name].counts = StageCounts(**tally, rejected=rejected, not_selected=not_selected, shards=shards)
     return work
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ConfigurationError, OutputInUse
 from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.results import merged_warnings
 from scenewright_stages.store import Store, StoreError
 from scenewright_stages.worker.process.settings import ProcessSettings
 
@@ -45,10 +46,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def merge_reports(reports: Sequence[Report]) -> Report:
-    """Merges the reports of a process's steps: the last one, plus counts of stages that it does not mention."""
+    """Merges the reports of a process's steps: the last one, plus counts and warnings that it does not mention."""
     last = reports[-1]
     stages = {name: counts for report in reports for name, counts in report.stages.items()}
-    return last.model_copy(update={"stages": stages, "rejected": max(report.rejected for report in reports)})
+    # A step that publishes tells the warnings of all steps before it, in full.
+    told = last.warnings if last.publication else merged_warnings(*(report.warnings for report in reports))
+    rejected = max(report.rejected for report in reports)
+    return last.model_copy(update={"stages": stages, "rejected": rejected, "warnings": told})
 
 
 def refusal_report(step: str, run: str, reason: str, problem: ConfigurationError) -> Report:

@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
 from scenewright_stages.contract.errors import ShardError
+from scenewright_stages.contract.results import Results
+from scenewright_stages.contract.samples import WHOLE_LEVEL
 from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dated, Dropped, IndexContent
 from scenewright_stages.store import hash_bytes
+from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.process.session import Session
-from scenewright_stages.worker.publish.manifests import SampleEnd, dropped
+from scenewright_stages.worker.publish.ends import SampleEnd
+from scenewright_stages.worker.publish.manifests import dropped
 
 
-def make_catalogue(session: Session, ends: Sequence[SampleEnd]) -> Catalogue:
+def make_catalogue(session: Session, ends: Sequence[SampleEnd], results: Results) -> Catalogue:
     """The publication as the pipeline's own functions see it."""
+    chain = session.chain
+    done = [end for end in ends if end.state == "done"]
+    if not chain.pipeline.partial_catalogue:
+        done = [end for end in done if is_complete(chain, end)]
     return Catalogue(
         session.task.name,
-        [CatalogueEntry(end.sample, end.records()) for end in ends if end.state == "done"],
+        [CatalogueEntry(end.sample, end.done_records()) for end in done],
         session.task.job,
-        [Dropped(*each) for each in dropped(ends)],
+        list(_dropped(chain, results, ends)),
         session.output.get_bytes,
         time.time(),
-        sum(record.seconds for end in ends for record in end.all_records()),
+        results.time.wall_seconds,
+        _to_the_end(chain),
     )
+
+
+def is_complete(chain: Chain, end: SampleEnd) -> bool:
+    """Whether every stage of the chain that concerns the unit is done, selected or not."""
+    return len(end.states) == _concerning(chain) and all(state.state == "done" for state in end.states.values())
+
+
+def _concerning(chain: Chain) -> int:
+    """How many stages concern a unit of the whole chain: those at its level and above."""
+    level = chain.unit_level()
+    return sum(WHOLE_LEVEL < each <= level for each in chain.levels.values())
+
+
+def _to_the_end(chain: Chain) -> bool:
+    read = {name for stage in chain.stages for name in stage.upstream()}
+    return {stage.name for stage in chain.stages if stage.name not in read} <= chain.selected
+
+
+def _is_called(chain: Chain, catalogue: Catalogue) -> bool:
+    """Whether the pipeline's functions apply: something is complete, or the run was to complete it."""
+    return bool(catalogue.entries) or catalogue.to_the_end or chain.pipeline.partial_catalogue
+
+
+def _dropped(chain: Chain, results: Results, ends: Sequence[SampleEnd]) -> Iterator[Dropped]:
+    units = {end.sample.id: end.sample for end in ends}
+    samples = {each.id: each for end in ends for each in (*end.sample.lineage(), *(one for _, one, _ in end.below))}
+    ended = {end.sample.id: end.state for end in ends}
+    for position, row in enumerate(dropped(results, ends)):
+        sample, stage, reason, message = row
+        follows = position >= len(results.causes)
+        end = ended.get(sample, "failed") if follows else results.causes[position].end
+        if sample in samples:
+            yield Dropped(samples[sample], stage, reason, message, end, sample in units, follows)
 
 
 def write_index_files(
@@ -36,7 +78,7 @@ def write_index_files(
         ShardError: the pipeline's function names a path that it may not write.
     """
     pipeline = session.chain.pipeline
-    if not pipeline.catalogue:
+    if not pipeline.catalogue or not _is_called(session.chain, catalogue):
         return {}
     contents: Mapping[str, IndexContent] = resolve_name(pipeline.catalogue)(catalogue)
     files: dict[str, dict[str, Any]] = {}
@@ -65,7 +107,8 @@ def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Map
         ShardError: the pipeline's function names an unpublished file.
     """
     name = session.chain.pipeline.chosen
-    paths: Mapping[str, str] = resolve_name(name)(catalogue) if name else {}
+    called = bool(name) and _is_called(session.chain, catalogue)
+    paths: Mapping[str, str] = resolve_name(name)(catalogue) if called else {}
     for path in paths.values():
         if path not in files:
             raise ShardError(f"{name} names {path!r}, which is not published")

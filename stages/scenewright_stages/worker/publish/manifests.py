@@ -1,7 +1,7 @@
-"""What publish reports about a run: how samples ended, manifest, dropped samples, summary. Pure functions.
+"""The files in which publish tells what it published: manifest, dropped samples, summary. Pure functions.
 
-The units of a publication are the samples of the final stages, after all expanding and gathering. Everything here is
-deterministic: no times, no run ids, no absolute paths.
+All numbers are those of the run's :class:`~scenewright_stages.contract.results.Results`. Everything is deterministic,
+without run ids and absolute paths; the times in the summary are those of the records.
 """
 
 from __future__ import annotations
@@ -10,214 +10,118 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from scenewright_stages.contract.outputs import OutputContract
-from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.contract.records import OutputFile, Record
-from scenewright_stages.contract.reports import StageCounts
-from scenewright_stages.contract.samples import WHOLE_LEVEL, Sample
-from scenewright_stages.contract.task import INDEX_STEP
-from scenewright_stages.worker.chain import WHOLE, Chain, Population
-from scenewright_stages.worker.states import PROVIDED, SampleState, States, ancestor
+from scenewright_stages.contract.records import OutputFile
+from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, StageCounts
+from scenewright_stages.contract.results import Results, StageTime
+from scenewright_stages.worker.chain import Chain
+from scenewright_stages.worker.publish.ends import SampleEnd, left_out
+from scenewright_stages.worker.states import PROVIDED, States
 
-End = Literal["done", "failed", "skipped", "missing", "awaiting", "rejected"]
+FAILURES = ("failed", "missing")
+"""Ends of a cause that make a run fail."""
 
-
-@dataclass(frozen=True)
-class SampleEnd:
-    """How a unit of the publication ended over all selected stages.
-
-    Attributes:
-        sample: the unit, as the final stages see it.
-        state: how it ended; ``missing`` if an expected record does not exist.
-        states: by stage, of itself and its ancestors; empty if the index rejected it.
-        below: stage, sample and state of the samples that were expanded from it and gathered again.
-        stage, reason, message: where and why it is not done.
-    """
-
-    sample: Sample
-    state: End
-    states: Mapping[str, SampleState]
-    below: Sequence[tuple[str, Sample, SampleState]] = ()
-    stage: str = ""
-    reason: str = ""
-    message: str = ""
-
-    @property
-    def left_out(self) -> bool:
-        """Whether a rule of the pipeline left it out. That is a valid result, unlike a bad input."""
-        return self.state == "rejected" and bool(self.states)
-
-    def records(self) -> dict[str, Record]:
-        """Current records by stage."""
-        return {name: state.record for name, state in self.states.items() if state.record is not None}
-
-    def all_records(self) -> list[Record]:
-        """Current records of itself and of all below it."""
-        return [*self.records().values(), *(state.record for _, _, state in self.below if state.record is not None)]
+FOLLOWING = {
+    "failed": ("UpstreamFailed", "failed"),
+    "missing": ("UpstreamMissing", "has no record"),
+    "rejected": ("UpstreamRejected", "was rejected"),
+    "waiting": ("UpstreamWaiting", "waits"),
+}
+"""Reason of a unit that only follows from a cause, and the verb that tells it."""
 
 
-def unit_level(chain: Chain) -> int:
-    """Level of the publication's units: the lowest level of a stage whose outputs no other stage reads."""
-    read = {name for stage in chain.stages for name in stage.upstream()}
-    return max(0, *(chain.levels[stage.name] for stage in chain.stages if stage.name not in read))
+def failures(results: Results) -> list[Failure]:
+    """The first causes of failures, each once."""
+    lost = [cause for cause in results.causes if cause.end in FAILURES]
+    return [
+        Failure(sample=cause.sample, stage=cause.stage, reason=cause.reason, message=cause.message)
+        for cause in lost[:MAXIMUM_FAILURES]
+    ]
 
 
-def sample_ends(chain: Chain, samples: Sequence[Sample], population: Population, states: States) -> list[SampleEnd]:
-    """The ends of all units, in the order of the indexed samples; a rejected sample is a unit itself."""
-    level = unit_level(chain)
-    units: dict[str, list[Sample]] = {}
-    for unit in population.get(level, ()):
-        units.setdefault(unit.root.id, []).append(unit)
-    below = _below(chain, population, states, level)
-    ends: list[SampleEnd] = []
-    for sample in samples:
-        if sample.rejected is not None:
-            ends.append(SampleEnd(sample, "rejected", {}, (), INDEX_STEP, *sample.rejected))
-        else:
-            ends += [_end(chain, unit, states, below.get(unit.id, ()), level) for unit in units[sample.id]]
-    if WHOLE_LEVEL in chain.levels.values():
-        ends.append(_end(chain, WHOLE, states, (), WHOLE_LEVEL))
-    return ends
-
-
-def _below(
-    chain: Chain, population: Population, states: States, level: int
-) -> dict[str, list[tuple[str, Sample, SampleState]]]:
-    """The samples below each unit, by the unit's id."""
-    found: dict[str, list[tuple[str, Sample, SampleState]]] = {}
-    for stage in chain.stages:
-        if chain.levels[stage.name] > level:
-            for sample in population[chain.levels[stage.name]]:
-                entry = (stage.name, sample, states[stage.name][sample.id])
-                found.setdefault(ancestor(sample, level).id, []).append(entry)
-    return found
-
-
-def _end(
-    chain: Chain, unit: Sample, states: States, below: Sequence[tuple[str, Sample, SampleState]], level: int
-) -> SampleEnd:
-    own = {
-        stage.name: states[stage.name][ancestor(unit, chain.levels[stage.name]).id]
-        for stage in chain.stages
-        if _on_the_way(chain.levels[stage.name], level)
-    }
-    waiting = {name: state for name, _, state in below if state.state == "todo"}
-    for stage in chain.selected_stages():
-        state = waiting.get(stage.name) or own.get(stage.name)
-        if state is None or state.state == "done":
-            continue
-        if state.state == "todo":
-            return SampleEnd(unit, "missing", own, below, stage.name, "Missing", "it has no record of this run")
-        rejected = state.record is not None and state.state == "skipped"
-        end: End = "rejected" if rejected else state.state
-        return SampleEnd(unit, end, own, below, stage.name, state.reason, state.message)
-    return SampleEnd(unit, "done", own, below)
-
-
-def _on_the_way(stage_level: int, level: int) -> bool:
-    """Whether a unit of that level has a state in the stage, either its own or an ancestor's."""
-    return stage_level == level if level == WHOLE_LEVEL else WHOLE_LEVEL < stage_level <= level
-
-
-def stage_counts(stage: StageSpec, states: States) -> StageCounts:
-    """Counts of one stage over all of its samples, with the total time of its current records."""
-    own = states[stage.name].values()
-    counts = Counter(state.state for state in own)
-    records = [state.record for state in own if state.record is not None]
-    return StageCounts(
-        total=counts.total(),
-        done=counts["done"],
-        failed=counts["failed"],
-        skipped=counts["skipped"],
-        awaiting=counts["awaiting"],
-        missing=counts["todo"],
-        seconds=round(sum(record.seconds for record in records), 3),
-        gpu_seconds=round(sum(record.gpu_seconds for record in records), 3),
-        gpu_wait_seconds=round(sum(record.gpu_wait_seconds for record in records), 3),
-    )
-
-
-def dropped(ends: Iterable[SampleEnd]) -> Iterator[tuple[Sample, str, str, str]]:
-    """Sample, stage, reason and message of everything that is not done, including samples below units."""
+def dropped(results: Results, ends: Iterable[SampleEnd]) -> Iterator[tuple[str, str, str, str]]:
+    """Sample, stage, reason and message: every cause once, then the samples that miss something because of one."""
+    causes = {(cause.stage, cause.sample): cause for cause in results.causes}
+    for cause in results.causes:
+        yield cause.sample, cause.stage, cause.reason, cause.message
+    told = {sample for _, sample in causes}
     for end in ends:
-        for stage, sample, state in end.below:
-            if state.state in ("failed", "skipped") and state.reason:
-                yield sample, stage, state.reason, state.message
-        if end.state != "done":
-            yield end.sample, end.stage, end.reason, end.message
+        for stage, one, state in end.below:
+            if state.follows and state.state == "skipped":
+                yield one.id, stage, state.reason, state.message
+        if end.state in ("done", "not selected") or end.sample.id in told:
+            continue
+        cause = causes.get(end.cause)
+        if cause is None:
+            yield end.sample.id, end.stage, end.reason, end.message
+        else:
+            reason, verb = FOLLOWING[end.state]
+            yield end.sample.id, cause.stage, reason, f"{cause.sample} {verb} in {cause.stage}: {cause.reason}"
 
 
 def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
-    """``manifest.jsonl``: one line per done sample, with its result files, metrics and backends."""
+    """``manifest.jsonl``: one line per done unit, with its result files, metrics and backends."""
     entries = (_manifest_entry(chain, end) for end in ends if end.state == "done")
     lines = (json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n" for entry in entries)
     return "".join(lines).encode()
 
 
-def dropped_table(ends: Iterable[SampleEnd]) -> bytes:
-    """``dropped.csv``: every sample that is not done, with stage, reason and message."""
+def dropped_table(results: Results, ends: Iterable[SampleEnd]) -> bytes:
+    """``dropped.csv``: every sample that is not done, with stage, reason and message; causes come first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("sample", "stage", "reason", "message"))
-    for sample, *why in dropped(ends):
-        writer.writerow((sample.id, *why))
+    writer.writerows(dropped(results, ends))
     return text.getvalue().encode()
 
 
-def summary(chain: Chain, name: str, ends: Sequence[SampleEnd], states: States) -> bytes:
-    """``summary.json``: counts, keys, backends, reasons of failures, and all warnings."""
-    ended = Counter(end.state for end in ends)
-    stages = {
-        stage.name: {
-            "key": chain.keys[stage.name],
-            "backends": stage.backends,
-            **_shown_counts(stage_counts(stage, states)),
-        }
-        for stage in chain.stages
-    }
+def summary(chain: Chain, name: str, results: Results, ends: Sequence[SampleEnd], states: States) -> bytes:
+    """``summary.json``: counts, keys, backends, reasons, the first failures, all warnings, and times."""
     content = {
         "name": name,
         "pipeline": chain.pipeline.name,
-        "samples": {
-            "total": len(ends),
-            **{state: ended[state] for state in get_args(End) if state != "awaiting" or ended[state]},
+        "selected": [stage.name for stage in chain.selected_stages()],
+        "samples": _shown_units(results),
+        "refused": results.refused,
+        "stages": {
+            stage.name: {
+                "key": chain.keys[stage.name],
+                "backends": stage.backends,
+                **_shown_counts(found.counts),
+            }
+            for stage, found in zip(chain.stages, results.stages, strict=True)
         },
-        "stages": stages,
-        "reasons": dict(sorted(Counter(end.reason for end in ends if end.reason).items())),
-        "leftOut": left_out(ends),
+        "reasons": dict(sorted(Counter(cause.reason for cause in results.causes).items())),
+        "failures": [failure.model_dump() for failure in failures(results)],
+        "leftOut": left_out(chain, states),
         "backends": _backends(ends),
-        "warnings": warnings_of(ends),
+        "warnings": list(results.warnings),
+        "times": {
+            "total": _shown_time(results.time),
+            "stages": {stage.name: _shown_time(stage.time) for stage in results.stages},
+        },
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _shown_units(results: Results) -> dict[str, int]:
+    shown = results.units.model_dump(by_alias=True)
+    return shown if results.units.missing else {name: count for name, count in shown.items() if name != "missing"}
+
+
 def _shown_counts(counts: StageCounts) -> dict[str, int]:
-    shown = counts.model_dump(include={"total", "done", "failed", "skipped", "missing"})
-    return {**shown, "awaiting": counts.awaiting} if counts.awaiting else shown
+    always = {"total", "done", "failed", "skipped", "missing"}
+    shown = counts.model_dump(include={*always, "rejected", "awaiting", "not_selected"}, by_alias=True)
+    words = {"awaiting": "waiting"}
+    return {words.get(name, name): number for name, number in shown.items() if number or name in always}
 
 
-def left_out(ends: Iterable[SampleEnd]) -> dict[str, int]:
-    """How many input samples the pipeline's rules left out, by reason; all children of a sample count once."""
-    found = {(end.sample.root.id, end.reason) for end in ends if end.left_out}
-    return dict(sorted(Counter(reason for _, reason in found).items()))
-
-
-def warnings_of(ends: Sequence[SampleEnd]) -> list[str]:
-    """Counts of samples left out by rules, then all warnings of current records, each with its sample."""
-    samples = len({end.sample.root.id for end in ends if end.states})
-    rejected = [f"{count} of {samples} samples rejected: {reason}" for reason, count in left_out(ends).items()]
-    found = (
-        f"{record.sample}: {warning}"
-        for end in ends
-        for record in end.all_records()
-        if record.state == "done"
-        for warning in record.warnings
-    )
-    return [*rejected, *dict.fromkeys(found)]
+def _shown_time(time: StageTime) -> dict[str, float]:
+    shown = {"wallSeconds": time.wall_seconds, "seconds": time.seconds}
+    return {**shown, "gpuSeconds": time.gpu_seconds} if time.gpu_seconds else shown
 
 
 def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
@@ -244,7 +148,7 @@ def result_files(chain: Chain, states: States) -> dict[str, dict[str, Any]]:
 
 
 def _manifest_entry(chain: Chain, end: SampleEnd) -> dict[str, Any]:
-    records = end.records()
+    records = end.done_records()
     source = end.sample.source
     entry: dict[str, Any] = {"id": end.sample.id}
     if source is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any, cast
 from scenewright_stages.contract.keys import short_hash
 from scenewright_stages.contract.layout import REPORT
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.results import Results, merged_warnings
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.store import hash_bytes
 from scenewright_stages.worker.files import fetch_output
 from scenewright_stages.worker.process.session import Session
-from scenewright_stages.worker.publish.manifests import SampleEnd
+from scenewright_stages.worker.publish.ends import SampleEnd
 
 
 @dataclass
@@ -51,8 +53,11 @@ class PageMaker:
         self._session, self._previous, self._sizes, self._scratch = session, previous, sizes, scratch
         self._pages = Pages()
 
-    def make(self, ends: Sequence[SampleEnd]) -> Pages:
-        """Makes ``report.html``: the page of a single sample, or an index page above one page per sample."""
+    def make(self, ends: Sequence[SampleEnd], results: Results) -> Pages:
+        """Makes ``report.html``: the page of a single sample, or an index page above one page per sample.
+
+        Every number on a page is from `results`. The page over all samples is made last and tells which could not be.
+        """
         name = self._session.chain.pipeline.reporter
         if not name:
             return self._pages
@@ -62,27 +67,33 @@ class PageMaker:
             # Import the reporter only if a page must be made.
             if not made:
                 made.append(resolve_name(name)())
+            made[0].results = self._results(results)
             return made[0]
 
         job = self._session.task.job
         whole = not self._session.chain.pipeline.sample_pages
-        outcomes = {end.sample.id: self._outcome(end) for end in ends if end.states or whole}
+        outcomes = {end.sample.id: self._outcome(end) for end in ends}
         shown = [end for end in ends if end.state == "done"]
         if whole:
-            self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job))
+            self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job), results)
             return self._pages
         if len(ends) == 1 and shown:
             outcome = outcomes[shown[0].sample.id]
-            self._page(REPORT, shown, lambda: reporter().sample_page(outcome, job))
+            self._page(REPORT, shown, lambda: reporter().sample_page(outcome, job), results)
             return self._pages
         for end in shown:
             page = partial(lambda outcome: reporter().sample_page(outcome, job), outcomes[end.sample.id])
             self._page(f"{end.sample.id}/{REPORT}", [end], page)
-        self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job))
+        self._page(REPORT, ends, lambda: reporter().index_page(list(outcomes.values()), job), self._results(results))
         return self._pages
 
-    def _page(self, path: str, ends: Sequence[SampleEnd], make: Callable[[], str]) -> None:
-        source = self._source(ends)
+    def _results(self, results: Results) -> Results:
+        return replace(results, warnings=merged_warnings(results.warnings, self._pages.warnings))
+
+    def _page(
+        self, path: str, ends: Sequence[SampleEnd], make: Callable[[], str], results: Results | None = None
+    ) -> None:
+        source = self._source(ends, results)
         entry = self._previous.get(path, {})
         if entry.get("source") == source and self._sizes.get(path) == entry.get("size"):
             self._pages.files[path] = dict(entry)
@@ -102,8 +113,8 @@ class PageMaker:
             "source": source,
         }
 
-    def _source(self, ends: Sequence[SampleEnd]) -> str:
-        """Hash of everything that a page shows, apart from durations."""
+    def _source(self, ends: Sequence[SampleEnd], results: Results | None) -> str:
+        """Hash of everything that a page shows; the page of one of several samples shows only its own times."""
         shown = [
             [
                 end.sample.to_json(),
@@ -111,14 +122,17 @@ class PageMaker:
                 end.reason,
                 end.message,
                 {
-                    name: [record.key, record.state, record.metrics, record.warnings, record.reason, record.message]
-                    + [file.hash for file in record.outputs.values()]
+                    name: [
+                        *(record.key, record.state, record.metrics, record.warnings, record.reason, record.message),
+                        *(record.seconds, record.at, *(file.hash for file in record.outputs.values())),
+                    ]
                     for name, record in _named_records(end).items()
                 },
             ]
             for end in ends
         ]
-        return short_hash([self._session.task.job, self._session.chain.pipeline.reporter, _version(), shown])
+        whole = [] if results is None else [json.dumps(asdict(results), default=lambda value: value.model_dump())]
+        return short_hash([self._session.task.job, self._session.chain.pipeline.reporter, _version(), shown, whole])
 
     def _outcome(self, end: SampleEnd) -> SampleOutcome:
         children: dict[str, tuple[Sample, dict[str, Record]]] = {}
@@ -126,7 +140,13 @@ class PageMaker:
             if state.record is not None:
                 children.setdefault(sample.id, (sample, {}))[1][stage] = state.record
         below = [self._outcome_of(sample, records) for sample, records in children.values()]
-        return replace(self._outcome_of(end.sample, end.records()), children=below)
+        return replace(
+            self._outcome_of(end.sample, end.records()),
+            children=below,
+            end=end.state,
+            reason=end.reason,
+            message=end.message,
+        )
 
     def _outcome_of(self, sample: Sample, records: Mapping[str, Record]) -> SampleOutcome:
         folder = self._scratch / sample.id.replace("/", "_")

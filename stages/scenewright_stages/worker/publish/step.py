@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.errors import ShardError
 from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
-from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.reports import Report
+from scenewright_stages.contract.results import Results, merged_warnings
 from scenewright_stages.contract.task import PUBLISH_STEP
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
 from scenewright_stages.worker.evidence import (
     read_evidence,
     read_index,
+    read_index_warnings,
     read_run_inputs,
     record_files,
     taking_part,
@@ -29,15 +31,13 @@ from scenewright_stages.worker.evidence import (
 from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import publication_hash
 from scenewright_stages.worker.publish.catalogue import chosen_files, make_catalogue, write_index_files
+from scenewright_stages.worker.publish.ends import SampleEnd, results_of, sample_ends
 from scenewright_stages.worker.publish.manifests import (
-    SampleEnd,
     dropped_table,
+    failures,
     manifest_lines,
     result_files,
-    sample_ends,
-    stage_counts,
     summary,
-    warnings_of,
 )
 from scenewright_stages.worker.publish.pages import PageMaker
 from scenewright_stages.worker.publish.pruning import finished_states, kept_records, stale_files
@@ -48,10 +48,11 @@ WRITERS = 8
 
 @dataclass(frozen=True)
 class Found:
-    """Input of publish: states and ends of samples, records, files, and the last publication's files by path."""
+    """Input of publish: states and ends of samples, their account, records, files, and the last publication's files."""
 
     states: States
     ends: Sequence[SampleEnd]
+    results: Results
     histories: Histories
     sizes: Mapping[str, int]
     previous: Mapping[str, Mapping[str, Any]]
@@ -59,11 +60,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Publication:
-    """Output of publish: files by path as in ``published.json``, files that others may refer to, failed pages."""
+    """Output of publish: files by path as in ``published.json``, files that others may refer to, the final account."""
 
     files: Mapping[str, Mapping[str, Any]]
     chosen: Mapping[str, str]
-    warnings: Sequence[str]
+    results: Results
 
     @property
     def hash(self) -> str:
@@ -82,11 +83,11 @@ def run_publish(session: Session, scratch: Path) -> Report:
     session.lock.acquire()
     found = _find(session)
     publication = _publish(session, found, scratch)
-    _commit(session, found, publication)
+    _commit(session, publication)
     _clean_up(session, found, publication)
-    if not any(end.state == "missing" for end in found.ends):
+    if not any(stage.counts.missing for stage in publication.results.stages):
         session.lock.release()
-    return _report(session, found, publication)
+    return _report(session, publication)
 
 
 def _find(session: Session) -> Found:
@@ -100,15 +101,23 @@ def _find(session: Session) -> Found:
     evidence = read_evidence(chain, population, output, inputs)
     states = judge(chain, population, evidence, selected=chain.selected)
     ends = sample_ends(chain, samples, population, states)
-    return Found(states, ends, evidence.histories, evidence.sizes or {}, _previous_files(output))
+    results = results_of(chain, population, states, ends, _index_warnings(session))
+    return Found(states, ends, results, evidence.histories, evidence.sizes or {}, _previous_files(output))
+
+
+def _index_warnings(session: Session) -> list[str]:
+    """Everything that the index of this run warned of; its report may hold the beginnings only."""
+    return read_index_warnings(session.output, session.task.run)
 
 
 def _publish(session: Session, found: Found, scratch: Path) -> Publication:
-    pages = PageMaker(session, found.previous, found.sizes, scratch).make(found.ends)
-    files = {**result_files(session.chain, found.states), **_write_manifests(session, found)}
-    catalogue = make_catalogue(session, found.ends)
+    pages = PageMaker(session, found.previous, found.sizes, scratch).make(found.ends, found.results)
+    # A page that could not be made is told of wherever warnings are.
+    results = replace(found.results, warnings=merged_warnings(found.results.warnings, pages.warnings))
+    files = {**result_files(session.chain, found.states), **_write_manifests(session, found, results)}
+    catalogue = make_catalogue(session, found.ends, results)
     files |= write_index_files(session, catalogue, files)
-    return Publication({**files, **pages.files}, chosen_files(session, catalogue, files), pages.warnings)
+    return Publication({**files, **pages.files}, chosen_files(session, catalogue, files), results)
 
 
 def _previous_files(output: Store) -> dict[str, dict[str, Any]]:
@@ -119,27 +128,32 @@ def _previous_files(output: Store) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _write_manifests(session: Session, found: Found) -> dict[str, dict[str, Any]]:
+def _write_manifests(session: Session, found: Found, results: Results) -> dict[str, dict[str, Any]]:
+    chain, ends = session.chain, found.ends
     contents = {
-        MANIFEST: manifest_lines(session.chain, found.ends),
-        DROPPED: dropped_table(found.ends),
-        SUMMARY: summary(session.chain, session.task.name, found.ends, found.states),
+        MANIFEST: manifest_lines(chain, ends),
+        DROPPED: dropped_table(results, ends),
+        SUMMARY: summary(chain, session.task.name, results, ends, found.states),
     }
     for path, content in contents.items():
         session.output.put_bytes(path, content)
-    return {path: {"size": len(content), "hash": hash_bytes(content)} for path, content in contents.items()}
+    files: dict[str, dict[str, Any]] = {
+        path: {"size": len(content), "hash": hash_bytes(content)} for path, content in contents.items()
+    }
+    # It tells times.
+    files[SUMMARY]["volatile"] = True
+    return files
 
 
-def _commit(session: Session, found: Found, publication: Publication) -> None:
+def _commit(session: Session, publication: Publication) -> None:
     task = session.task
-    states = [end.state for end in found.ends]
     content = {
         "run": task.run,
         "workHash": task.work_hash,
         "hash": publication.hash,
         "chosen": dict(publication.chosen),
         "keys": task.keys,
-        "samples": {state: states.count(state) for state in sorted(set(states))},
+        "samples": {"total": publication.results.units.total, **dict(publication.results.counted())},
         "files": {path: publication.files[path] for path in sorted(publication.files)},
     }
     session.output.put_bytes(layout.PUBLISHED, json.dumps(content, indent=1, ensure_ascii=False).encode())
@@ -158,7 +172,7 @@ def _clean_up(session: Session, found: Found, publication: Publication) -> None:
         if stage.keeps_state:
             ended = {sample for sample, state in found.states[stage.name].items() if state.state == "done"}
             output.delete(finished_states(stage.name, ended, found.sizes))
-    output.remove_litter()
+    output.remove_partial_files()
 
 
 def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:
@@ -178,19 +192,20 @@ def _put_changed(output: Store, path: str, content: bytes, exists: bool) -> None
         output.put_bytes(path, content)
 
 
-def _report(session: Session, found: Found, publication: Publication) -> Report:
-    output, task, ends = session.output, session.task, found.ends
+def _report(session: Session, publication: Publication) -> Report:
+    output, task, results = session.output, session.task, publication.results
     places = {"results": "", "manifest": MANIFEST, "summary": SUMMARY, "dropped": DROPPED}
     if REPORT in publication.files:
         places["report"] = REPORT
     return Report(
         step=PUBLISH_STEP,
         run=task.run,
-        samples=sum(bool(end.states) and not end.left_out for end in ends),
-        rejected=sum(end.state == "rejected" and not end.left_out for end in ends),
-        stages={stage.name: stage_counts(stage, found.states) for stage in session.chain.stages},
-        failures=_failures(ends),
-        warnings=[*warnings_of(ends), *publication.warnings],
+        samples=results.units.total - results.refused_units,
+        units=results.units,
+        rejected=results.refused,
+        stages={stage.name: stage.counts for stage in results.stages},
+        failures=failures(results),
+        warnings=list(results.warnings),
         outputs={
             **{name: output.uri_of(path) for name, path in places.items()},
             "records": output.uri_of(layout.ROOT),
@@ -199,22 +214,3 @@ def _report(session: Session, found: Found, publication: Publication) -> Report:
         publication=publication.hash,
         chosen=dict(publication.chosen),
     )
-
-
-def _failures(ends: Sequence[SampleEnd]) -> list[Failure]:
-    """The first failures; those that only follow from others come last."""
-    failed = [
-        (sample, stage, state.reason, state.message)
-        for end in ends
-        for stage, sample, state in end.below
-        if state.state == "failed"
-    ]
-    lost = sorted(
-        (end for end in ends if end.state not in ("done", "awaiting") and not end.left_out),
-        key=lambda end: end.state == "skipped",
-    )
-    every = [*failed, *((end.sample, end.stage, end.reason, end.message) for end in lost)]
-    return [
-        Failure(sample=sample.id, stage=stage, reason=reason, message=message)
-        for sample, stage, reason, message in every[:MAXIMUM_FAILURES]
-    ]

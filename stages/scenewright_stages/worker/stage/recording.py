@@ -55,10 +55,15 @@ class Recorder:
         self._unflushed: list[str] = []
         self._open: dict[str, Record] = {}
         self._last_time = 0.0
+        self._begun = self._ended = time.time()
         self._flushed_at = time.monotonic()
         self._marked = False
         self._lock = threading.RLock()
         self._io = threading.Lock()
+
+    def wall_seconds(self) -> float:
+        """From the start of this attempt to its latest record, as `stage_time` reads it from the records."""
+        return max(0.0, self._ended - self._begun)
 
     def start(self, start: Start) -> None:
         """Durably marks a sample as about to run, alone."""
@@ -121,7 +126,8 @@ class Recorder:
     def add(self, record: Record, after: float = 0.0) -> None:
         """Adds the record of a sample that ended, and fills in time, run and attempt."""
         with self._lock:
-            complete = replace(record, run=self._run, attempt=self._attempt, at=self._now(after))
+            complete = replace(record, run=self._run, attempt=self._attempt, at=self._now(after), begun=self._begun)
+            self._ended = max(self._ended, complete.at)
             self._lines.append(complete.to_line())
             self._unflushed.append(record.sample)
             due = len(self._unflushed) >= FLUSH_RECORDS

@@ -55,8 +55,8 @@ from scenewright_stages.worker.stage.fetching import AHEAD_SAMPLES, Fetcher
 from scenewright_stages.worker.stage.ranks import RankProcesses, load_stage, model_settings
 from scenewright_stages.worker.stage.recording import Recorder, Start
 from scenewright_stages.worker.stage.sample_runner import (
-    Outcome,
     RunningSamples,
+    SampleOutcome,
     SampleRunner,
     for_each,
     thread_count,
@@ -141,7 +141,8 @@ class StageRun:
 
     def report(self) -> Report:
         """The shard's report so far."""
-        return self._tally.report(self._session.task.run, self._session.progress.gpu.rest())
+        gpu = self._session.progress.gpu.rest()
+        return self._tally.report(self._session.task.run, gpu, self._recorder.wall_seconds())
 
     def flush_if_due(self) -> None:
         """Periodic duty: flushes records that are due."""
@@ -383,7 +384,7 @@ class StageRun:
             attributes=self._path_attributes(item),
         )
 
-    def _ended(self, base: Record, outcome: Outcome) -> Record:
+    def _ended(self, base: Record, outcome: SampleOutcome) -> Record:
         seed = seed_for(self._session.task.seed, self._spec.name, base.sample)
         base = replace(base, seconds=round(outcome.seconds, 4), seed=seed)
         if outcome.result is None:

@@ -22,7 +22,7 @@ class Tally:
     def __init__(self, stage: str, total: int) -> None:
         self._stage = stage
         self.total = total
-        self.done, self.failed, self.skipped = 0, 0, 0
+        self.done, self.failed, self.skipped, self.rejected = 0, 0, 0, 0
         self._seconds, self._gpu_seconds, self._gpu_wait_seconds = 0.0, 0.0, 0.0
         self._failures: list[Failure] = []
         self._warnings: dict[str, None] = {}
@@ -36,6 +36,7 @@ class Tally:
             self.done += record.state == "done"
             self.failed += record.state == "failed"
             self.skipped += record.state in ("skipped", "rejected")
+            self.rejected += record.state == "rejected"
             self._seconds += record.seconds
             self._gpu_seconds += record.gpu_seconds
             self._gpu_wait_seconds += record.gpu_wait_seconds
@@ -49,7 +50,7 @@ class Tally:
         """Whether the sample has ended."""
         return sample in self._ended
 
-    def report(self, run: str, unrecorded: GpuTime = GpuTime()) -> Report:  # noqa: B008 - frozen
+    def report(self, run: str, unrecorded: GpuTime = GpuTime(), wall_seconds: float = 0.0) -> Report:  # noqa: B008
         """The stage's report; `unrecorded` is GPU time that is in no record."""
         with self._lock:
             counts = StageCounts(
@@ -57,6 +58,8 @@ class Tally:
                 done=self.done,
                 failed=self.failed,
                 skipped=self.skipped,
+                rejected=self.rejected,
+                wall_seconds=round(wall_seconds, 3),
                 missing=self.total - self.done - self.failed - self.skipped,
                 seconds=round(self._seconds, 3),
                 gpu_seconds=round(self._gpu_seconds + unrecorded.busy, 3),

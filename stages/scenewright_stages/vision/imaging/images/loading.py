@@ -17,11 +17,12 @@ from PIL import Image, UnidentifiedImageError
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.imaging.images.decoding import Decoded, ImageError, bits_per_channel, decode
+from scenewright_stages.vision.imaging.images.opening import FORMAT_NAMES, open_header
 from scenewright_stages.vision.types import Float32Array
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-_FORMAT_NAMES = "JPEG, PNG, WebP, TIFF, BMP or GIF"
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1", b"ftypavif", b"ftypavis")
+"""What HEIC and AVIF files have at byte 4."""
 _ORIENTATION, _EXIF_IFD, _FOCAL_LENGTH_35MM = 0x0112, 0x8769, 0xA405
 _FILM_DIAGONAL_MM = 43.2666  # of the 36 x 24 mm frame that 35 mm equivalents refer to
 _FOCAL_PER_DIAGONAL = (0.15, 12.0)  # fisheye to long telephoto; anything else is a broken tag
@@ -132,16 +133,16 @@ def _too_many_bytes(label: str, size: int, limits: ImageLimits) -> ImageError:
 def _opened(data: bytes, label: str) -> Image.Image:
     """Opens the image and reads only its header."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return open_header(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         count = pixels.group() if pixels else "too many"
         raise ImageError("too-large", f"{label} has {count} pixels", "Scale it down before using it") from error
     except UnidentifiedImageError as error:
-        if data.startswith(_SIGNATURES):
+        if data.startswith(_SIGNATURES) or data[4:].startswith(_BRANDS):
             raise _corrupt(label, "its header cannot be read") from error
         raise ImageError(
-            "not-an-image", f"{label} is not a {_FORMAT_NAMES} file", f"Convert it to {_FORMAT_NAMES}"
+            "not-an-image", f"{label} is not a {FORMAT_NAMES} file", f"Convert it to {FORMAT_NAMES}"
         ) from error
     except Exception as error:  # Pillow's plugins raise many types on hostile bytes
         raise _corrupt(label, str(error)) from error

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import pycolmap
 from PIL import Image, UnidentifiedImageError
 
+from scenewright_stages.vision.imaging.images.integrity import damage_of
+from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS, read_stored
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, CaptureError
 
 MINIMUM_POINTS = 100
@@ -88,10 +91,10 @@ def estimate_poses(
         raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
     names = sorted(photographs)
     pictures, database = folder / "photographs", folder / "matches.db"
-    for name in names:
-        link = pictures / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(photographs[name].resolve())
+    stored = {stored_name(name): name for name in names}
+    for own, name in stored.items():
+        _store(photographs[name], pictures / own, name)
+    names = sorted(stored)
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     pycolmap.set_random_seed(settings.seed)
     reader = pycolmap.ImageReaderOptions()
@@ -104,8 +107,39 @@ def estimate_poses(
     best = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
     if best is None or best.num_reg_images() < MINIMUM_VIEWS or best.num_points3D() < MINIMUM_POINTS:
         raise CaptureError("TooFewMatches", _refusal(len(names), best))
+    found = _registration(names, best, models)
+    for number in best.images:
+        image = best.image(number)
+        image.name = stored[image.name]
     best.write_text(folder)
-    return _registration(names, best, models)
+    return replace(
+        found,
+        registered=tuple(sorted(stored[name] for name in found.registered)),
+        unregistered=tuple(sorted(stored[name] for name in found.unregistered)),
+    )
+
+
+def stored_name(name: str) -> str:
+    """The name under which COLMAP reads a photograph: formats that it does not know are given to it as PNG."""
+    return f"{name}.png" if name.lower().endswith(NEW_FORMATS) else name
+
+
+def _store(path: Path, target: Path, name: str) -> None:
+    """Puts a photograph where COLMAP reads it, converted if need be.
+
+    Raises:
+        CaptureError: it is damaged, which would end COLMAP's whole process, or cannot be read.
+    """
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again, or leave it out")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.name == PurePosixPath(name).name:
+        target.symlink_to(path.resolve())
+        return
+    picture = read_stored(path)
+    # OpenCV writes it: with COLMAP in the process, Pillow's PNG writer crashes, because both bring a zlib.
+    if picture is None or not cv2.imwrite(str(target), picture.srgb[..., ::-1]):
+        raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
 
 
 def find_features(
