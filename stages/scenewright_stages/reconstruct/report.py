@@ -44,7 +44,7 @@ _LINKS = (
 )
 _CHANGE = NextStep(
     "Train for longer and run again; the capture is kept:",
-    "--set training.iterations=30000",
+    "--set training.steps=30000",
 )
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
 _Files = Mapping[tuple[str, str], Callable[[], Path]]

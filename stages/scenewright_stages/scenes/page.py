@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.backends.runtime.registry import find_backend
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.records import OutputFile
@@ -118,7 +119,7 @@ def scene_facts(
     Args:
         link_labels: output and label of the files of the last stage.
         change: how to change the result.
-        own_evidence: see `provenance_rows`.
+        own_evidence: basis of results by what is not a backend but a method of the pipeline.
     """
     splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
     opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
@@ -154,8 +155,9 @@ GUESSED_DEPTH = (
 
 def _guess(outcome: SampleOutcome) -> str:
     """Says so if a prior gave the depth."""
-    rows = provenance_rows(outcome.records, {})
-    return GUESSED_DEPTH if any(row.kind == "prior" and row.stage.endswith(": depth") for row in rows) else ""
+    uses = [use for record in outcome.records.values() for use in record.backends if use["capability"] == "depth"]
+    found = [find_backend(use["capability"], use["backend"]) for use in uses]
+    return GUESSED_DEPTH if any(facts is not None and facts.evidence == "prior" for facts in found) else ""
 
 
 def render_scene(data: SceneData) -> str:

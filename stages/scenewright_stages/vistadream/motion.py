@@ -57,7 +57,7 @@ def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
 def motion_doubts(photograph: Frame, params: VistaDreamParams) -> list[Doubt]:
     """Why the motion is smaller than its preset; empty if the user chose it or the depth is no prior."""
     block = params.trajectory
-    if params.depth.backend != "classic" or block.motion_preset:
+    if params.depth.facts.evidence != "prior" or block.motion_preset:
         return []
     if block.forward_ratio is not None or block.backward_ratio is not None:
         return []
