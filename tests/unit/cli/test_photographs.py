@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from scenewright.cli import manifests
 from scenewright.cli.main import app
-from scenewright.cli.manifests import Changes, input_document, load_plans, photograph_choices
+from scenewright.cli.manifests import Changes, input_choices, input_document, load_plans
 from scenewright.planning.problems import SpecError
 
 
@@ -42,12 +42,12 @@ def test_a_photograph_fills_hidden_parts_at_a_size_for_the_machine_and_says_so(
     path = photograph(tmp_path, "a.png")
     (plan,) = load_plans([path], Changes())
     assert "coarse" in [stage.name for stage in plan.chain]
-    said = photograph_choices(path, Changes())
+    said = input_choices(path, Changes())
     assert f"--set maxResolution={size}" in said
     assert "--set mode=coarse" in said
     assert ("a GPU" in said) == bool(gpus)
-    assert "maxResolution" not in photograph_choices(path, Changes(assignments=["maxResolution=64"]))
-    assert photograph_choices(path, Changes(pipeline="relight")) == "", "other pipelines keep their defaults"
+    assert "maxResolution" not in input_choices(path, Changes(assignments=["maxResolution=64"]))
+    assert input_choices(path, Changes(pipeline="relight")) == "", "other pipelines keep their defaults"
 
 
 def test_settings_and_the_output_are_changed_as_those_of_a_manifest(tmp_path: Path) -> None:
