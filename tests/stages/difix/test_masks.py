@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from synthetic.world import box_room
 
 from scenewright_stages.contract.errors import SampleError, SampleRejected
+from scenewright_stages.contract.samples import Sample, SourceFile
 from scenewright_stages.difix.gates import Candidate, measure
 from scenewright_stages.difix.pair import learned
 from scenewright_stages.difix.params import GateParams
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.render import hatched
 from scenewright_stages.reconstruct.train import capture_roles, masked_notes
+from scenewright_stages.scenes.captures import masks_of
 from scenewright_stages.vision.gaussians.start import start_points
 from scenewright_stages.vision.imaging.metrics import array_psnr, psnr, sharpness, ssim
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.exposure import exposure_gains
-from scenewright_stages.vision.places.captures.finding import list_captures, list_photographs, read_capture
+from scenewright_stages.vision.places.captures.finding import list_captures, list_photographs, path_of, read_capture
 from scenewright_stages.vision.places.captures.masks import is_mask
 from scenewright_stages.vision.places.captures.pictures import PosedPhotographs, load_photographs
 from scenewright_stages.vision.types import Mask
@@ -111,7 +113,7 @@ CONVENTIONS = [colmap_names, plain_names, labels, beside, double_size, alpha, ma
 
 def loaded(folder: Path, mark: str = "sparse/0/images.txt", side: int = 48) -> PosedPhotographs:
     (listed,) = list_captures(FolderView(folder)) or []
-    files = {role: folder / key for role, key in listed.files.items()}
+    files = {path_of(role): folder / key for role, key in listed.files.items()}
     capture = read_capture(mark, "", files, lambda key: files[key].read_bytes())
     return load_photographs(capture, lambda key: files[key], side)
 
@@ -214,8 +216,10 @@ def test_masks_of_bare_photographs_are_no_photographs(tmp_path: Path) -> None:
             (tmp_path / path).write_bytes(b"x")
     found = {each.id: each for each in list_photographs(FolderView(tmp_path)) or []}
     assert set(found) == {"hall", "attic"}
-    assert found["hall"].attributes["masks"] == {f"images/{n}.jpg": f"images/{n}.mask.png" for n in "abcd"}
-    assert found["attic"].attributes["masks"] == {f"images/{n}.jpg": f"masks/{n}.png" for n in "abcd"}
+    source = SourceFile("x", 1, "")
+    masks = {name: masks_of(Sample(name, dict.fromkeys(each.files, source))) for name, each in found.items()}
+    assert masks["hall"] == {f"{n}.jpg": f"~images/{n}.mask.png" for n in "abcd"}
+    assert masks["attic"] == {f"{n}.jpg": f"~masks/{n}.png" for n in "abcd"}
     assert len(found["hall"].files) == len(found["attic"].files) == 8
 
 

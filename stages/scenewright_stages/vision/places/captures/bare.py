@@ -89,7 +89,7 @@ def _photographs(folder: str, name: str, keys: list[str], every: Collection[str]
     for key in keys:
         mask = mask_beside(key.removeprefix(folder), below)
         if mask is not None:
-            files[AUXILIARY + _mask_role(key, mask.path)] = folder + mask.path
+            files[AUXILIARY + _mask_role(key.removeprefix(folder), mask.path)] = folder + mask.path
     account.use(*(key.removeprefix(folder) for key in files.values()))
     account.finish(sorted(below), "not in the folder of the photographs")
     notes = (note,) if (note := account.note()) else ()
@@ -105,7 +105,7 @@ def _photographs(folder: str, name: str, keys: list[str], every: Collection[str]
 
 
 def _mask_role(key: str, mask: str) -> str:
-    """Where a mask lies once its photograph is ``images/<name>``."""
+    """Where a mask lies once its photograph is ``images/<name>``; both are paths below the folder."""
     beside = PurePosixPath(key).parent == PurePosixPath(mask).parent
     return f"images/{PurePosixPath(mask).name}" if beside else mask
 

@@ -118,4 +118,4 @@ def _rays(places: NDArray[np.float64], focal: float, radial: float) -> NDArray[n
     for _ in range(_INVERSIONS):
         flat = seen / np.maximum(1 + radial * (flat**2).sum(axis=1, keepdims=True), _LEAST_FACTOR)
     rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))

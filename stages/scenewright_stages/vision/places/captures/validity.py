@@ -7,6 +7,7 @@ pixel, so whatever is masked cannot reach a result through a blur, a window or a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def alpha_validity(path: Path) -> Mask | None:
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
         return None
-    valid = pixels[..., 3] >= np.iinfo(pixels.dtype).max / 2 if pixels.dtype.kind == "u" else pixels[..., 3] >= 0.5
+    valid = pixels[..., 3] >= _brightest(pixels) / 2
     return None if valid.all() else np.asarray(valid, np.bool_)
 
 
@@ -58,13 +59,18 @@ def mask_validity(mask: MaskFile, path: Path, size: tuple[int, int], photograph:
         raise CaptureError(
             "Mask", f"{mask.path} has {width}x{height} pixels, its photograph {photograph} {size[0]}x{size[1]}"
         )
-    brightest = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+    brightest = _brightest(pixels)
     full = float(levels.max(initial=0)) > brightest / 2
     light = levels > brightest / 2 if full else levels > 0
     valid = light if mask.ignored == "black" else ~light
     if (width, height) != size:
         valid = cv2.resize(valid.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     return np.asarray(valid, np.bool_)
+
+
+def _brightest(pixels: NDArray[Any]) -> float:
+    """The largest level that pixels of this type can have."""
+    return float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
 
 
 def _levels(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -74,7 +80,7 @@ def _levels(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     if pixels.shape[2] in (2, 4):
         colour, alpha = pixels[..., :-1].astype(np.float64).max(axis=-1), pixels[..., -1].astype(np.float64)
         return alpha if colour.min() == colour.max() else np.minimum(colour, alpha)
-    return pixels.astype(np.float64).max(axis=-1)
+    return np.asarray(pixels.astype(np.float64).max(axis=-1))
 
 
 def filled(srgb: Uint8Array, valid: Mask) -> Uint8Array:
