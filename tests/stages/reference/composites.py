@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from teaching_world import photo as tin_photo
 
-from scenewright_stages.photographs.pictures import unit_from_bytes
+from scenewright_stages.photographs.pictures import bytes_from_unit, unit_from_bytes
 from scenewright_stages.reference.companions import thing_at
 from scenewright_stages.reference.params import PLACES, SURFACES, ScenesParams
 from scenewright_stages.reference.perspectives import _framed
