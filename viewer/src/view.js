@@ -156,6 +156,7 @@ export class SplatView {
   #resize() {
     const { clientWidth: width, clientHeight: height } = this.container;
     if (width === 0 || height === 0) return;
+    this.#snapToPixels();
     // The page gives the view the shape of the camera's picture, so the canvas shows that picture and nothing beside it.
     const { width: w, height: h, focal, principalPoint } = this.configuration.camera;
     this.camera.fov = (Math.atan(h / 2 / focal[1]) * 360) / Math.PI;
@@ -168,6 +169,14 @@ export class SplatView {
     // enlarged scenes show the gaps between splats and dark outlines.
     this.spark.preBlurAmount = RENDERER_DILATION * Math.max(1, scale * scale);
     this.invalidate();
+  }
+
+  /** A canvas that begins between two pixels would be shown shifted, and blurred, by a fraction of one. */
+  #snapToPixels() {
+    this.container.style.translate = "none";
+    const { left, top } = this.container.getBoundingClientRect();
+    const offset = (place) => Math.round(place) - place;
+    this.container.style.translate = `${offset(left + window.scrollX)}px ${offset(top + window.scrollY)}px`;
   }
 
   #drawFrame() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
 from scenewright.cli.executions import execution_uri
+from scenewright.execution.devices import available_cpus, available_gpus
 from scenewright.planning.documents import (
     absolute_uri,
     kind_of,
@@ -28,6 +30,8 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
+from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.params import merged
 from scenewright_stages.pipelines import pipelines
 
 
@@ -164,6 +168,12 @@ def is_input(file: Path, pipeline: str = "") -> bool:
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
 
 
+def is_photograph(file: Path) -> bool:
+    """Whether a file, by its name, is a single picture that a pipeline takes as a sample."""
+    suffixes = {suffix for found in pipelines().values() for suffix in found.input.suffixes}
+    return not file.is_dir() and file.suffix.lower() in suffixes.difference(_MANIFEST_SUFFIXES)
+
+
 def _pipelines_taking(file: Path) -> dict[str, str]:
     """The pipelines that accept such a file or folder as an input, with their kinds."""
     found = {name: each for name, each in pipelines().items() if each.input.suffixes or each.input.lister}
@@ -174,7 +184,7 @@ def _pipelines_taking(file: Path) -> dict[str, str]:
 
 
 def input_document(file: Path, pipeline: str = "") -> Json:
-    """The manifest for a file or folder: a pipeline with its defaults, and an output in ``results``.
+    """The manifest for a file or folder: what its pipeline chooses for it here, and an output in ``results``.
 
     Raises:
         SpecError: there is no such pipeline, or it does not accept such an input.
@@ -186,10 +196,29 @@ def input_document(file: Path, pipeline: str = "") -> Json:
         raise SpecError([Problem("--pipeline", name, f"takes no {what}; these do: {', '.join(sorted(taking))}")])
     title = re.sub(r"[^a-z0-9]+", "-", file.absolute().stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
-    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
-    block = dict(pipelines()[name].block_for(names))
+    block = input_block(file, name)
     spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
+
+
+def input_block(file: Path, pipeline: str) -> Json:
+    """What a pipeline chooses for a file or folder and for this machine; empty for its defaults."""
+    found = pipelines()[pipeline]
+    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
+    by_machine = found.photograph_block(available_cpus(), len(available_gpus(os.environ)))
+    return merged(by_machine, found.block_for(names))
+
+
+def input_choices(file: Path, changes: Changes) -> str:
+    """A line on what was chosen for an input without a manifest, as the options that would change it; else empty."""
+    if not is_input(file, changes.pipeline):
+        return ""
+    given = {assignment.partition("=")[0] for assignment in changes.assignments}
+    (name,) = set(input_document(file, changes.pipeline)["spec"]) - {"input", "output"}
+    options = [f"--set {path}={value}" for path, value in leaves(input_block(file, name)).items() if path not in given]
+    cpus = available_cpus()
+    machine = "a GPU" if available_gpus(os.environ) else f"{cpus} CPU{'s' if cpus > 1 else ''}"
+    return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
 
 
 def _manifest(file: Path, changes: Changes) -> list[Json]:

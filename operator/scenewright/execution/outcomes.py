@@ -59,7 +59,11 @@ def explanation(code: int) -> str:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:
             return f"killed by signal {number}"
-    names = {ExitCode.SHARD_LOST: "the shard cannot continue", ExitCode.SAMPLE_TIMEOUT: "a sample took too long"}
+    names = {
+        ExitCode.SHARD_LOST: "the shard cannot continue",
+        ExitCode.SAMPLE_TIMEOUT: "a sample took too long",
+        ExitCode.STORAGE_FAULT: "the storage failed",
+    }
     return names.get(ExitCode(code), f"exit code {code}") if code in list(ExitCode) else f"exit code {code}"
 
 

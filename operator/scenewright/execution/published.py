@@ -15,6 +15,7 @@ from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
 from scenewright_stages.contract.reports import AWAITING, MAXIMUM_FAILURES, Failure, Report
+from scenewright_stages.contract.tables import plain_cell
 
 DROPPED = "dropped.csv"
 SUMMARY = "summary.json"
@@ -93,6 +94,7 @@ def _failures(path: Path, reasons: Collection[str]) -> list[Failure]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = (row for row in csv.DictReader(file) if row.get("reason") not in reasons)
-            return [Failure(**{name: row.get(name) or "" for name in names}) for row in islice(rows, MAXIMUM_FAILURES)]
+            first = islice(rows, MAXIMUM_FAILURES)
+            return [Failure(**{name: plain_cell(row.get(name) or "") for name in names}) for row in first]
     except (OSError, csv.Error):
         return []

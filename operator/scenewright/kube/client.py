@@ -36,6 +36,10 @@ _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ConfigException)
 """Errors without a response; ConfigException means that the credentials cannot be read at the moment."""
 
 
+_DENIED = ("denied the request", "denied request", "is forbidden: ")
+"""Words of the API server itself, around the message of a webhook, a ValidatingAdmissionPolicy or a built-in plugin."""
+
+
 class ApiError(Exception):
     """The API server refused a request, or could not be reached.
 
@@ -52,6 +56,15 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the object itself is wrong, so that the server will never accept it.
+
+        Policies and webhooks may answer with any status, 400 and 422 included, but say that they denied the request.
+        What they ask for may change, or the lab may allow it later.
+        """
+        return self.status in (400, 422) and not any(words in self.message for words in _DENIED)
 
     @property
     def passing(self) -> bool:

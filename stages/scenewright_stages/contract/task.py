@@ -14,6 +14,8 @@ from scenewright_stages.contract.params import Params
 
 ENVIRONMENT = "SCENEWRIGHT_TASK"
 SHARD_ENVIRONMENT = "JOB_COMPLETION_INDEX"
+QUIT_URLS_ENVIRONMENT = "SCENEWRIGHT_QUIT_URLS"
+"""Where the process posts at its end, separated by spaces: containers beside it that would otherwise never end."""
 MAXIMUM_TASK_BYTES = 32 * 1024
 """Longest task as plain JSON. A longer one is compressed, and split over several variables."""
 _PART_BYTES = 96 * 1024

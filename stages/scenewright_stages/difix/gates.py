@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.difix.params import GateParams
-from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.imaging.metrics import array_psnr, sharpness
 from scenewright_stages.vision.types import Mask, Uint8Array
 
 FLAT_LEVELS = 3.0
@@ -121,20 +121,6 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     if gain > gates.registration:
         raise SampleRejected("Misregistered", f"a shift of the render gains {gain:.2f} dB: its pose is off")
     return found
-
-
-def sharpness(picture: Uint8Array, counted: Mask | None = None) -> float:
-    """Standard deviation of the luminance's Laplacian, relative to that of the luminance, over the pixels that count.
-
-    A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
-    """
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    detail = cv2.Laplacian(grey, cv2.CV_32F)
-    if counted is not None and counted.any():
-        # A pixel at the mask's border has a neighbour that does not count.
-        inner = cv2.erode(counted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        detail, grey = (plane[inner if inner.any() else counted] for plane in (detail, grey))
-    return float(detail.std() / max(1.0, float(grey.std())))
 
 
 def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:

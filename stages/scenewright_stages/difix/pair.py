@@ -17,13 +17,14 @@ from scenewright_stages.captures import BESIDE
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.difix.gates import Candidate, Measured, measure, sharpness
+from scenewright_stages.difix.gates import Candidate, Measured, measure
 from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.difix.strategies import NO_REFERENCE
 from scenewright_stages.scenes.captures import flawed_view
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.metrics import sharpness
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.types import Uint8Array
 
@@ -43,6 +44,10 @@ class PairStage(Stage[PairsParams]):
         scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
         target = photographs.photographs[int(sample.attributes["target"])]
         number = int(sample.attributes["reference"])
+        if int(sample.attributes["target"]) in photographs.left_out:
+            raise SampleRejected(
+                "Copy", f"{target.name} is a copy of another photograph, on which the scene was trained"
+            )
         if number == NO_REFERENCE:
             raise SampleRejected("NoReference", f"no photograph may be the reference of {target.name}: see reference")
         beside = BESIDE in self.context.stage.upstream()

@@ -156,7 +156,7 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="evaluate",
         title="Evaluate",
-        version=2,
+        version=3,  # the page is the publication's, and metrics.json names the strips
         implementation="scenewright_stages.difix.evaluate:EvaluateStage",
         image="gaussians",
         reads=(Read("tune", ("checkpoints", "loss")),),
@@ -165,7 +165,6 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
             OutputContract("table", "eval/table.md", "text"),
             OutputContract("strips", "eval/strips.png", "image"),
             OutputContract("worst", "eval/worst.png", "image"),
-            OutputContract("page", "eval/report.html", "html"),
         ),
         parameters=("test_strips",),
         inputs=("dataset",),
@@ -202,6 +201,7 @@ FIXER = Pipeline(
     kind="TuningRun",
     params=FixerParams,
     stages=fixer_stages,
+    reporter="scenewright_stages.difix.tuning_report:TuningReporter",
     examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE, "difix": _TWO_GPUS},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
     partial_catalogue=True,

@@ -17,6 +17,16 @@ ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
 AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
 
+Format = Literal["webdataset", "parquet"]
+Formats = Annotated[
+    list[Format],
+    Field(
+        max_length=2,
+        description="Writes the data set once more: webdataset (tar shards) or parquet (shards with the images in "
+        "them), each with the same splits, for training on tens of thousands of images.",
+    ),
+]
+
 
 PICTURE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
 MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in PICTURE_SUFFIXES for mark in "._-")

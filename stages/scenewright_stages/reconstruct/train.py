@@ -50,14 +50,17 @@ def scene_settings(params: TrainingParams) -> TrainingSettings:
 
 
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:
-    """The photographs' roles; one without a valid pixel does not train.
+    """The photographs' roles; copies have none, and one without a valid pixel does not train.
 
     Raises:
         SampleError: a required role gets no photograph, or one that judges has hardly a valid pixel.
     """
     pictures = photographs.photographs
-    count = len(pictures)
-    roles = roles_of(count, params.held_out_every, params.deciding_every, photographs.held_out)
+    kept = [number for number in range(len(pictures)) if number not in photographs.left_out]
+    count = len(kept)
+    given = [photographs.held_out[number] for number in kept]
+    roles = roles_of(count, params.held_out_every, params.deciding_every, given)
+    roles = Roles(*(tuple(kept[place] for place in places) for places in vars(roles).values()))
     for number in (*roles.held_out, *roles.gate):
         if pictures[number].valid_share < LEAST_JUDGED:
             raise SampleError(
@@ -78,7 +81,7 @@ def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> R
 
 def masked_notes(photographs: PosedPhotographs, roles: Roles) -> list[str]:
     """Names the photographs that do not train because nothing of them is valid."""
-    used = {*roles.train, *roles.gate, *roles.held_out}
+    used = {*roles.train, *roles.gate, *roles.held_out, *photographs.left_out}
     names = [each.name for number, each in enumerate(photographs.photographs) if number not in used]
     return [f"not a pixel is valid, so they do not train: {', '.join(names)}"] if names else []
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from scenewright_stages.contract.params import Params, Rule, ordered
-from scenewright_stages.photographs.params import MaskClass, MaskPolarity, PositiveRange, Share, ShareRange
+from scenewright_stages.photographs.params import Formats, MaskClass, MaskPolarity, PositiveRange, Share, ShareRange
 
 Place = Literal["interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night"]
 Surface = Literal["wood", "stone", "cloth"]
@@ -565,6 +565,7 @@ class ReferenceObjectParams(Params):
         description="What the object is called, in labels and prompts; empty: after its file. A list may name a class "
         "for each object.",
     )
+    formats: Formats = Field(default=[])
     keep: list[Step] = Field(
         default=list(STEPS),
         max_length=len(STEPS),

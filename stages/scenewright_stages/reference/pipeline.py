@@ -82,7 +82,8 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="perspectives",
         title="Perspectives",
-        version=1 if choices else 3,
+        # Zero123++ sees the object as its published preprocessor says.
+        version=(2 if block.backend == "zero123" else 1) if choices else 3,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",

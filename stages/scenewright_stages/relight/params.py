@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule, ordered
 from scenewright_stages.photographs.params import (
+    Formats,
     MaskClass,
     MaskPolarity,
     ModelParams,
@@ -239,6 +240,7 @@ class RelightParams(Params):
         description="What lies behind the relit person: the photograph's own background, or gray "
         "or black in its place.",
     )
+    formats: Formats = Field(default=[])
     keep: list[Folder] = Field(
         default=list(FOLDERS),
         min_length=1,

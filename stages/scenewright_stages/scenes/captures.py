@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import BESIDE, NO_POSES, POSES, ShotFacts, TrainingParams
+from scenewright_stages.captures import BESIDE, FRAMES, NO_POSES, POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -29,7 +29,9 @@ from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
 from scenewright_stages.vision.places.captures.depth_points import with_depth_points
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
 from scenewright_stages.vision.places.captures.finding import is_photograph, path_of, photograph_name, read_capture
+from scenewright_stages.vision.places.captures.masks import mask_beside
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
+from scenewright_stages.vision.places.captures.soundness import check_views, view_notes, without_copies
 
 _SURFACE = 0.3
 """Least coverage at which a depth means a surface."""
@@ -51,12 +53,14 @@ class CaptureStage(Stage[Any]):
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
             capture = with_depth_points(capture, lambda key: paths[key])
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
+            check_views(found)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
+        found, copied = without_copies(found)
         gains = exposure_gains(found)
         span = exposure_span(gains)
         # The index has shown the notes of the capture itself.
-        notes: list[str] = []
+        notes = [*copied, *view_notes(found)]
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
@@ -87,17 +91,31 @@ def _described(
 ) -> tuple[str, str, dict[str, Path]]:
     """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
     if estimated:
-        pictures = {
-            f"images/{photograph_name(role)}" if is_photograph(role) else path_of(role): inputs.path(INPUT, role)
-            for role in sample.files
-            if is_photograph(role) or role.startswith(AUXILIARY)
-        }
+        roles = [role for role in sample.files if is_photograph(role)]
+        pictures = {f"images/{photograph_name(role)}": inputs.path(INPUT, role) for role in roles}
+        valid = {f"masks/{name}.png": inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
+        frames = inputs.find(POSES, FRAMES)
+        if frames is not None:
+            pictures |= {f"images/{path.name}": path for path in sorted(frames.iterdir())}
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
-        return "sparse/0/images.txt", "", pictures | model
+        return "sparse/0/images.txt", "", pictures | valid | model
     paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}
     if not sample.attributes["mark"]:
         raise SampleError("NoPoses", NO_POSES)
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
+
+
+def masks_of(sample: Sample) -> dict[str, str]:
+    """Role of the mask of each photograph that has one, by the photograph's name in a COLMAP model."""
+    named = sample.attributes.get("masks", {})
+    files = {path_of(role): role for role in sample.files if role.startswith(AUXILIARY)}
+    found = {}
+    for role in filter(is_photograph, sample.files):
+        beside = mask_beside(role, files)
+        path = named.get(role) or (beside.path if beside else None)
+        if path in files:
+            found[photograph_name(role)] = files[path]
+    return found
 
 
 def view_of(photograph: Photograph) -> View:

@@ -13,6 +13,7 @@ from typing import Any
 
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.records import OutputFile
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
@@ -21,6 +22,7 @@ from scenewright_stages.report.data import (
     IndexEntry,
     Link,
     Metric,
+    NextStep,
     Parameter,
     Provenance,
     StageTiming,
@@ -72,6 +74,8 @@ class SceneData:
         warnings: shown above everything else.
         masks, images: galleries with their captions.
         log: text shown verbatim, such as the coarse summary.
+        guess: a sentence at the top on what was guessed and not measured.
+        next_steps: what to do with the result.
     """
 
     title: str
@@ -95,6 +99,8 @@ class SceneData:
     failures: tuple[Failure, ...] = ()
     links: tuple[Link, ...] = ()
     log: str = ""
+    guess: str = ""
+    next_steps: tuple[NextStep, ...] = ()
 
 
 def scene_facts(
@@ -104,9 +110,18 @@ def scene_facts(
     last_stage: str,
     params: Params,
     link_labels: Sequence[tuple[str, str]],
+    change: NextStep,
     own_evidence: Mapping[str, Evidence] | None = None,
 ) -> SceneData:
-    """The common content of a scene's page without images; reporters add those with `dataclasses.replace`."""
+    """The common content of a scene's page without images; reporters add those with `dataclasses.replace`.
+
+    Args:
+        link_labels: output and label of the files of the last stage.
+        change: how to change the result.
+        own_evidence: basis of results by what is not a backend but a method of the pipeline.
+    """
+    splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
+    opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
     return SceneData(
         title=outcome.sample.id,
         pipeline=pipeline,
@@ -120,7 +135,27 @@ def scene_facts(
         stages=tuple(timings(outcome.records)),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),
+        guess=_guess(outcome),
+        next_steps=(*opened, change),
     )
+
+
+def _splat_files(outcome: SampleOutcome, last_stage: str) -> Iterator[OutputFile]:
+    record = outcome.records.get(last_stage)
+    if record is not None and record.state == "done" and "ply" in record.outputs:
+        yield record.outputs["ply"]
+
+
+GUESSED_DEPTH = (
+    "Distances here are a guess, not a measurement: they follow how photographs are usually laid out. "
+    "Shapes look right near the path and may be wrong beside it."
+)
+
+
+def _guess(outcome: SampleOutcome) -> str:
+    """Says so if a prior gave the depth."""
+    rows = provenance_rows(outcome.records, {})
+    return GUESSED_DEPTH if any(row.kind == "prior" and row.stage.endswith(": depth") for row in rows) else ""
 
 
 def render_scene(data: SceneData) -> str:
@@ -132,14 +167,11 @@ def render_scene(data: SceneData) -> str:
     """
     check_links(link.href for link in data.links)
     viewer = None if data.splats is None else viewer_payload(data.splats)
-    changed = [parameter for parameter in data.parameters if parameter.changed]
-    unchanged = [parameter for parameter in data.parameters if not parameter.changed]
     return render_page(
         _TEMPLATES / "scene.html.j2",
         data,
         [] if viewer is None else [viewer_script()],
         viewer=viewer,
-        parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
         slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
     )
 

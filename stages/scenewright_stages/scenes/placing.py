@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.points import project
 from scenewright_stages.vision.places.captures.frame import Frame
@@ -49,7 +50,7 @@ def placed(scene: GaussianScene, photographs: PosedPhotographs) -> PlacedScene:
     if frame.is_world:
         return PlacedScene(scene, None)
     if rounding_pixels(scene, photographs) > COSTLY_PIXELS:
-        return PlacedScene(moved(scene, Frame(np.zeros(3), frame.unit)), Frame(frame.origin, 1.0))
+        return PlacedScene(moved(scene, Frame(np.zeros(3), frame.unit, frame.axes)), Frame(frame.origin, 1.0))
     return PlacedScene(moved(scene, frame), None)
 
 
@@ -73,10 +74,12 @@ def rounding_pixels(scene: GaussianScene, photographs: PosedPhotographs) -> floa
 
 
 def moved(scene: GaussianScene, frame: Frame) -> GaussianScene:
-    """A scene of a frame's local coordinates in the frame's world."""
-    means = scene.means.detach().cpu().double() * frame.unit + torch.from_numpy(frame.origin)
-    changed = {"means": means.float(), "log_scales": scene.log_scales.detach().cpu() + math.log(frame.unit)}
-    return GaussianScene(**{**{name: each.detach().cpu() for name, each in scene.tensors.items()}, **changed})
+    """A scene of a frame's local coordinates in the frame's world, on the CPU."""
+    turned = rotated(scene.detach().to("cpu"), frame.axes)
+    means = frame.points_outside(scene.means.detach().cpu().numpy().astype(np.float64))
+    return replace(
+        turned, means=torch.from_numpy(means.astype(np.float32)), log_scales=turned.log_scales + math.log(frame.unit)
+    )
 
 
 def unmoved(scene: GaussianScene, photographs: PosedPhotographs, own_frame: bool) -> GaussianScene:
@@ -88,8 +91,7 @@ def unmoved(scene: GaussianScene, photographs: PosedPhotographs, own_frame: bool
     frame = photographs.frame
     if frame.is_world:
         return scene
-    origin = np.zeros(3) if own_frame else frame.origin
-    return moved(scene, Frame(-origin / frame.unit, 1 / frame.unit))
+    return moved(scene, Frame(np.zeros(3) if own_frame else frame.origin, frame.unit, frame.axes).inverse())
 
 
 def write_frame(path: Path, frame: Frame) -> None:

@@ -120,7 +120,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=6,  # gaps are closed down to single pixels
+        version=7,  # a doubtful prior bears less motion
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         image="gaussians",
         reads=(Read("initialize"),),
@@ -154,7 +154,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=4,  # stray colours are measured, two views make a whole video, quaternions have unit length
+        version=5,  # a doubtful prior bears less motion, and warnings say what to set
         implementation="scenewright_stages.vistadream.render:RenderStage",
         image="gaussians",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
@@ -213,6 +213,17 @@ def _resources(
     )
 
 
+def photograph_block(cpus: int, gpus: int) -> dict[str, object]:
+    """The block of a photograph without a manifest: hidden parts are filled, at a size that the machine bears.
+
+    On two CPUs that takes about a minute.
+    """
+    if gpus:
+        return {"mode": "coarse", "maxResolution": 512, "coarse": {"frames": 10}}
+    size = next(size for most, size in ((2, 320), (4, 384), (8, 448), (cpus, 512)) if cpus <= most)
+    return {"mode": "coarse", "maxResolution": size, "coarse": {"frames": 3, "iterationsPerFrame": 200}}
+
+
 PIPELINE = Pipeline(
     name="vistadream",
     kind="SceneJob",
@@ -221,4 +232,5 @@ PIPELINE = Pipeline(
     stages=stages,
     examples=({"mode": "noOutpaint"}, {"mode": "outpaint"}),
     reporter="scenewright_stages.vistadream.report:SceneReporter",
+    photograph_block=photograph_block,
 )

@@ -30,15 +30,16 @@ from scenewright_stages.store.retrying import stop_retrying
 from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.index.picking import run_pick
 from scenewright_stages.worker.index.step import run_index
-from scenewright_stages.worker.process.endings import ProcessLost, Terminated, ending_for, store_fault
+from scenewright_stages.worker.process.endings import ProcessLost, Terminated, ending_for
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
 from scenewright_stages.worker.process.process_setup import make_scratch, prepare_environment, reuse_memory
 from scenewright_stages.worker.process.progress import Progress
 from scenewright_stages.worker.process.pushing import Pusher
 from scenewright_stages.worker.process.reporting import deliver, merge_reports, refusal_report
-from scenewright_stages.worker.process.session import Session, open_output
+from scenewright_stages.worker.process.session import Session, open_output, store_fault
 from scenewright_stages.worker.process.settings import ProcessSettings
+from scenewright_stages.worker.process.sidecars import end_sidecars
 from scenewright_stages.worker.process.stopping import Stop, watch_last_moment, watch_parent, watch_signals
 from scenewright_stages.worker.process.watchdog import HangGuard, PeriodicTask
 from scenewright_stages.worker.publish.step import run_publish
@@ -112,6 +113,7 @@ class Process:
             self._pusher.close()
         self._logs.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+        end_sidecars(os.environ)
         os._exit(code)
 
     def _open(self) -> Session:

@@ -162,7 +162,7 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="scaffold",
         title="Scaffold",
-        version=_version(2, backends),
+        version=_version(3, backends),
         implementation="scenewright_stages.worldexplorer.scaffold:ScaffoldStage",
         reads=(Read(INPUT), *((Read(CANDIDATES, ("views", "pictures")),) if block.has_gaps else ())),
         outputs=(
@@ -304,7 +304,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=3,
+        version=4,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         image="gaussians",
         reads=(

@@ -103,9 +103,9 @@ def test_photographs_from_one_place_are_refused(tmp_path: Path) -> None:
         pictures[f"{number}.png"] = tmp_path / f"{number}.png"
         turned = cv2.warpPerspective(whole, lens @ turn @ np.linalg.inv(original), (400, 320))
         cv2.imwrite(str(pictures[f"{number}.png"]), turned)
-    with pytest.raises(CaptureError, match="on 0 points") as caught:
+    with pytest.raises(CaptureError, match=r"turned on the spot.*worldexplorer") as caught:
         estimated(pictures, tmp_path / "out")
-    assert caught.value.reason == "TooFewMatches"
+    assert caught.value.reason == "PureRotation"
 
 
 @pytest.mark.parametrize("reason", ["TooFewViews", "Unreadable"])
@@ -141,7 +141,9 @@ def test_folders_of_photographs_are_samples(tmp_path: Path) -> None:
     touch(tmp_path / "in", *(f"hall/{name}" for name in four), "few/0.png")
     found = {each.id: each for each in list_photographs(FolderView(tmp_path / "in")) or []}
     assert set(found) == {"garden", "hall", "few"}
-    assert found["garden"].files == {f"images/{name}": f"garden/images/{name}" for name in four}
+    masks = {"masks/0.png": "garden/masks/0.png"}
+    assert found["garden"].files == {**{f"images/{name}": f"garden/images/{name}" for name in four}, **masks}
+    assert found["garden"].attributes["masks"] == {"images/0.jpg": "masks/0.png"}
     assert found["hall"].files == {f"images/{name}": f"hall/{name}" for name in four}
     assert found["hall"].attributes["mark"] == ""
     assert found["few"].rejected == ("TooFewViews", "1 photographs, at least 4 are needed")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_vggt import LICENCES, save_tiny_vggt
+from view_depth import cut_depth
 from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
@@ -30,7 +31,7 @@ from scenewright_stages.contract.stage import (
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.places.captures.transforms import read_transforms
 from scenewright_stages.vision.places.worlds.motions import view_camera
-from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view
+from scenewright_stages.vision.places.worlds.panorama import cut_view
 from scenewright_stages.vision.places.worlds.ring import folded, mirrored_ring, mirrored_slope
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.listing import list_views, missing_views

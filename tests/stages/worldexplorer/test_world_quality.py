@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from synthetic import render
+from view_depth import cut_depth
 from world_chain import Chain
 from world_panoramas import room, room_panorama
 
@@ -25,7 +26,7 @@ from scenewright_stages.vision.places.worlds import memory
 from scenewright_stages.vision.places.worlds.memory import WorldFrame
 from scenewright_stages.vision.places.worlds.mesh import Surface, look
 from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
-from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view, pixels_of
+from scenewright_stages.vision.places.worlds.panorama import cut_view, pixels_of
 from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 from scenewright_stages.worldexplorer import expansion
 from scenewright_stages.worldexplorer.export import read_walk

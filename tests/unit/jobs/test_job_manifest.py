@@ -563,3 +563,10 @@ def test_no_clock_of_the_pod_ends_work_that_keeps_state() -> None:
 def test_lost_processes_do_not_use_up_the_retries_of_work_that_keeps_state() -> None:
     assert stage_job_of("coarse")["spec"]["backoffLimitPerIndex"] == 3
     assert stage_job_of("coarse", keeps_state=True)["spec"]["backoffLimitPerIndex"] == RESTARTS_WITH_STATE
+
+
+def test_where_the_cluster_gives_users_no_pod_names_one() -> None:
+    """OpenShift refuses Pods whose user is outside of the range of their namespace."""
+    context = pod_of(job_of(Create("depth"), SETTINGS.model_copy(update={"user": 0})))["securityContext"]
+    assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(context)
+    assert context["runAsNonRoot"] is True, "the restricted standard holds all the same"

@@ -20,6 +20,7 @@ from scenewright.reconcile.cache.observation import Answer, Inspection, ObjectKe
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings
 from scenewright.reconcile.decide.actions import Inspect, ReleasePod
+from scenewright.reconcile.decide.context import state_of
 from scenewright_stages.contract.pipeline import IMAGES
 
 PATIENCE = DecideSettings()
@@ -64,6 +65,13 @@ class Held:
         found = next(each for each in status.conditions if each.type == kind)
         assert found.status == "True"
         return status.phase, found.reason, found.message
+
+    def after_deletion(self) -> tuple[str, str, str]:
+        """Phase, reason and message while deleted Jobs are still there."""
+        self.operator.settle()
+        state = state_of(self.operator.status)
+        found = next(each for each in self.operator.status.conditions if each.type == state.phase)
+        return state.phase, found.reason, found.message
 
     @property
     def asked(self) -> list[str]:
@@ -290,6 +298,14 @@ def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     assert "no node offers nvidia.com/gpu: 1" in message
 
 
+def test_pods_for_which_a_node_is_being_made_wait_with_the_words_of_the_autoscaler() -> None:
+    held = Held().with_pods(unschedulable="0/0 nodes are available")
+    held.cluster.truths["capacity"] = (True, "TriggeredScaleUp: gpu-pool 0->1")
+    held.after(31)
+    assert held.after(10 * DEADLINE)[:2] == ("Waiting", "WaitingForCapacity")
+    assert "gpu-pool 0->1" in held.after(200)[2]
+
+
 def test_a_job_that_cannot_start_is_recreated_from_an_edited_spec() -> None:
     held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
     assert held.after(60)[:2] == ("Waiting", "WaitingForCapacity")
@@ -441,7 +457,55 @@ def test_time_in_the_queue_does_not_count_for_the_start_deadline() -> None:
 def test_a_job_that_a_person_suspended_is_named() -> None:
     held = Held()
     held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (False, "")
     assert held.after(61)[:2] == ("Waiting", "JobSuspended")
+
+
+def test_a_job_that_kueue_took_without_a_queue_says_which_field_is_missing() -> None:
+    held = Held()
+    held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (True, "the workload has no queue")
+    phase, reason, message = held.after(61)
+    assert (phase, reason) == ("Waiting", "QueuePending")
+    assert "manageJobsWithoutQueueName" in message and "scheduling.queueName" in message
+    assert held.after(100_000)[:2] == ("Waiting", "QueuePending")
+
+
+def test_without_rights_at_kueue_both_causes_are_named() -> None:
+    held = Held()
+    held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (None, "forbidden")
+    phase, reason, message = held.after(61)
+    assert (phase, reason) == ("Waiting", "JobSuspended")
+    assert "somebody suspended" in message and "manageJobsWithoutQueueName" in message
+
+
+@pytest.mark.parametrize("of", ["Job", "Pod"])
+@pytest.mark.parametrize("why", ["edited", "suspended"])
+def test_a_finalizer_of_somebody_else_is_named_while_it_keeps_a_job(of: str, why: str) -> None:
+    held = Held().with_pods(phase="Failed", exit_code=143)
+    if of == "Pod":
+        held.change_pods(held_by="foreign.example/guard")
+    else:
+        held.job.seen = replace(held.job.seen, held_by="foreign.example/guard")
+    held.job.ticks_to_go = 10_000
+    held.cluster.edit(**({"suspend": True} if why == "suspended" else {"output": {"uri": "s3://scenes/else"}}))
+    phase, reason, message = held.after_deletion()
+    assert (phase, reason) == (("Suspended", "Suspending") if why == "suspended" else ("Waiting", "DeletionHeld"))
+    assert "foreign.example/guard" in message and f"the {of} " in message
+
+
+def test_a_pod_that_an_injected_container_keeps_is_named_and_never_fails_the_run() -> None:
+    held = Held()
+    ended = {"exit_code": 0, "started_at": held.cluster.now, "finished_at": held.cluster.now}
+    held.with_pods(phase="Running", still_running="istio-proxy", **ended)
+    held.job.seen = replace(held.job.seen, ready=0)
+    assert held.after(30)[0] != "Waiting"
+    phase, reason, message = held.after(40)
+    assert (phase, reason) == ("Waiting", "SidecarRuns") and "istio-proxy" in message
+    assert held.after(100_000)[1] == "SidecarRuns"
+    held.change_pods(phase="Succeeded", still_running="")
+    assert held.after(1)[1] != "SidecarRuns"
 
 
 def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plugins import plugins
 
-from scenewright.execution.jobs.names import contains, normalised
+from scenewright.api.uris import contains, normalised
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob
 from scenewright.reconcile.cache.outputs import OutputIndex
 from scenewright.reconcile.cache.projection import observed_job, observed_object

@@ -8,7 +8,7 @@ from scenewright.execution.jobs import volumes
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.layout import STORAGE_KEYS
-from scenewright_stages.contract.task import task_environment
+from scenewright_stages.contract.task import QUIT_URLS_ENVIRONMENT, task_environment
 
 TOKEN_KEY = "HF_TOKEN"
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -69,6 +69,8 @@ def _worker(request: JobRequest) -> dict[str, str]:
         "SCENEWRIGHT_GPUS": str(request.needs.gpus),
         "SCENEWRIGHT_STORAGE_PATIENCE": str(request.settings.storage_patience_seconds),
     }
+    if urls := request.settings.sidecar_quit_urls:
+        found[QUIT_URLS_ENVIRONMENT] = " ".join(urls)
     if not request.needs.gpus:
         # CUDA images request all GPUs, and a node with NVIDIA's runtime as its default would grant them.
         found["NVIDIA_VISIBLE_DEVICES"] = "void"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from posixpath import normpath
+
+from scenewright.api.uris import normalised
 
 MAXIMUM_INDEX_DIGITS = 4
 """A stage has at most 10,000 shards."""
@@ -39,22 +40,6 @@ def output_place(namespace: str, secret: str, uri: str) -> str:
     """
     plain = normalised(uri)
     return f"{namespace}/{secret} {plain}" if plain and secret else plain
-
-
-def normalised(uri: str) -> str:
-    """The URI in canonical form, without ``.``, ``..``, doubled and trailing slashes."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return ""
-    # Normalise only the path, so that `..` cannot leave the bucket.
-    bucket, _, path = rest.partition("/")
-    inside = normpath("/" + path).lstrip("/")
-    return f"{scheme.lower()}://{bucket}/{inside}".rstrip("/")
-
-
-def contains(outer: str, inner: str) -> bool:
-    """Whether `inner` equals `outer` or lies in it."""
-    return bool(outer) and f"{inner}/".startswith(f"{outer}/")
 
 
 def _step_part(step: str) -> str:

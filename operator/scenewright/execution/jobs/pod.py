@@ -110,11 +110,10 @@ def _container(request: JobRequest) -> Json:
 
 
 def _pod_security(settings: PodSettings) -> Json:
+    user = {"runAsUser": settings.user, "runAsGroup": settings.user, "fsGroup": settings.user} if settings.user else {}
     return {
         "runAsNonRoot": True,
-        "runAsUser": settings.user,
-        "runAsGroup": settings.user,
-        "fsGroup": settings.user,
+        **user,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -64,13 +64,21 @@ class PodSettings(Params):
     scratch_storage_class: str = Field(
         default="", description="StorageClass of a volume for each Pod's scratch space; empty: the node's own disk."
     )
-    user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
+    user: int = Field(
+        default=65532,
+        ge=0,
+        description="Numeric user and group of all processes; 0: the cluster gives them, as OpenShift does.",
+    )
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(
         default=86_400, ge=600, description="Longest lifetime of a Pod of models, index or publish."
     )
     storage_patience_seconds: int = Field(
         default=300, ge=0, le=86_400, description="How long a process waits for storage that does not answer."
+    )
+    sidecar_quit_urls: list[Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost)(:[0-9]+)?/")]] = Field(
+        default_factory=list,
+        description="Where the worker posts at its end, so that injected containers end too: their own addresses.",
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Extra variables of all Pods, such as proxy settings; ours override them."

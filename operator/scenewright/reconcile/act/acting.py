@@ -126,7 +126,7 @@ class Actor:
         """The error to raise. A refusal by quota or policy is also noted for the next decision."""
         if error.passing or namespace_ends(error) or error.status == 401:
             return error
-        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.status == 422)
+        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.malformed)
         return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:

@@ -25,19 +25,28 @@ LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
 _KUEUE = "kueue.x-k8s.io"
 _UNKNOWN = "is unknown: {error}"
+_NODE_IS_COMING = ("TriggeredScaleUp", "Nominated")
+_NO_NODE_COMES = "NotTriggerScaleUp"
+"""Reasons of the Events of cluster-autoscaler and Karpenter on a Pod."""
 _NEVER = (403, 404)
 """Forbidden, or no such kind: the answer stays unknown. Other errors may pass and are raised."""
 
 
 class Inspector:
-    """Asks the API server and caches the answers by the object's uid."""
+    """Asks the API server and caches the answers by the object's uid.
+
+    Args:
+        autoscaled: nodes are added for Pods that no node has room for, so that none may exist yet.
+    """
 
     def __init__(
         self,
         client: Client,
         pods: Store[CachedPod],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        autoscaled: bool = False,
     ) -> None:
+        self._autoscaled = autoscaled
         self._client = client
         self._pods = pods
         self._now = now
@@ -94,10 +103,7 @@ class Inspector:
         selector = f"involvedObject.uid={_uid_of(observed, job)},reason=FailedCreate"
         found: list[tuple[str, str]] = []
         async for page in self._client.pages(EVENTS, observed.object.namespace, fieldSelector=selector):
-            found += [
-                (event.get("lastTimestamp") or event.get("eventTime") or "", event.get("message", ""))
-                for event in page.get("items") or ()
-            ]
+            found += [(_time_of(event), event.get("message", "")) for event in page.get("items") or ()]
         return bool(found), max(found, default=("", ""))[1]
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
@@ -108,8 +114,9 @@ class Inspector:
         return False, f"node {name} is gone"
 
     async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """True if some node could run the Job's pending Pod if the node were empty."""
-        spec = await self._pending_spec(observed, job)
+        """True if some node could run the Job's pending Pod if the node were empty, or if one may be added for it."""
+        pod = await self._pending_pod(observed, job)
+        spec = pod["spec"]
         wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
@@ -117,15 +124,35 @@ class Inspector:
             if any(_could_run(node, spec, wanted) for node in page.get("items") or ()):
                 return True, ""
         words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
-        return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+        text = f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+        reason, said = await self._autoscaler(observed, pod)
+        is_coming = self._autoscaled or reason in _NODE_IS_COMING
+        return is_coming, f"{text}; {f'{reason}: {said}' if reason else 'no autoscaler has said anything'}"
 
-    async def _pending_spec(self, observed: Observed, job: str) -> RawJson:
-        """The spec of an unscheduled Pod, which admission may have changed; else the Job's Pod template."""
+    async def _pending_pod(self, observed: Observed, job: str) -> RawJson:
+        """An unscheduled Pod, which admission may have changed; else the Job's Pod template."""
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
-                return cast(RawJson, raw["spec"])
+                return raw
         template = await self._client.get(JOBS, observed.object.namespace, job)
-        return cast(RawJson, template["spec"]["template"]["spec"])
+        return cast(RawJson, template["spec"]["template"])
+
+    async def _autoscaler(self, observed: Observed, pod: RawJson) -> tuple[str, str]:
+        """Reason and message of the newest Event in which an autoscaler speaks of the Pod; empty if there is none."""
+        uid = (pod.get("metadata") or {}).get("uid")
+        if not uid:
+            return "", ""
+        found: list[tuple[str, str, str]] = []
+        async for page in self._client.pages(
+            EVENTS, observed.object.namespace, fieldSelector=f"involvedObject.uid={uid}"
+        ):
+            found += [
+                (_time_of(event), event.get("reason", ""), event.get("message", ""))
+                for event in page.get("items") or ()
+                if event.get("reason") in (*_NODE_IS_COMING, _NO_NODE_COMES)
+            ]
+        _, reason, message = max(found, default=("", "", ""))
+        return reason, message
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
@@ -145,6 +172,8 @@ class Inspector:
     async def _missing_queue(self, observed: Observed, job: str) -> str:
         """Name of the Job's queue if it does not exist; empty if it exists or that is unknown."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
+        if not queue:
+            return ""
         with ignore_statuses(403):
             with ignore_statuses(404):
                 await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
@@ -183,6 +212,10 @@ class Inspector:
             shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)
             return shared, f"PersistentVolumeClaim {name} has {', '.join(modes) or 'no access mode'}"
         return False, f"PersistentVolumeClaim {name} does not exist"
+
+
+def _time_of(event: RawJson) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def requested(pod_spec: RawJson) -> dict[str, float]:

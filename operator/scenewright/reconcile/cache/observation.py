@@ -164,6 +164,7 @@ class ObservedJob(Owned):
         template: hash of its Pod template (annotation).
         queue: the queue that admits it, whoever set it (label).
         suspended: ``spec.suspend``; after creation only a queue controller sets it.
+        held_by: finalizers of others that keep it although it is being deleted.
         ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like do not count.
         reason, message: of the terminal condition.
         failed_indexes: number of indexes that failed for good.
@@ -181,6 +182,7 @@ class ObservedJob(Owned):
     parallelism: int = 1
     suspended: bool = False
     deleting: bool = False
+    held_by: str = ""
     active: int = 0
     ready: int = 0
     terminating: int = 0
@@ -202,12 +204,15 @@ class ObservedPod(Owned):
     Attributes:
         job, owner_uid: name and uid of its Job.
         index: completion index, the shard.
-        waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
+        waiting_reason: of the worker's container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of
+            another one that it waits for.
         unschedulable: message of the PodScheduled condition if it is False, else ``""``.
-        exit_code: of the terminated container, else None. A Pod that the kubelet rejected has none.
+        exit_code: of the worker's terminated container, else None. A Pod that the kubelet rejected has none.
         scheduled_at: when it got its node (PodScheduled became True), else None.
         started_at, finished_at: of the container, else None. A Pod that the kubelet rejected has neither.
         report: parsed termination message; None if missing or invalid.
+        held_by: finalizers of others that keep it although it is being deleted.
+        still_running: names of other containers that run although the worker's has terminated.
         deleted_at: deletion timestamp: the end of its grace period.
     """
 
@@ -228,6 +233,8 @@ class ObservedPod(Owned):
     deleted_at: datetime | None = None
     exit_code: int | None = None
     disrupted: bool = False
+    held_by: str = ""
+    still_running: str = ""
     report: Report | None = None
 
 

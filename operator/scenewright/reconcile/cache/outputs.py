@@ -18,7 +18,8 @@ from datetime import datetime
 
 from scenewright.api.raw import RawJson
 from scenewright.api.status import ENDS
-from scenewright.execution.jobs.names import contains, output_place
+from scenewright.api.uris import contains
+from scenewright.execution.jobs import output_place
 from scenewright.planning.lab import storage_secret
 from scenewright.planning.plan import is_hosted
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject

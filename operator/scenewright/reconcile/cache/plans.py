@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.storage import Storage
-from scenewright.execution.jobs.names import contains, normalised
+from scenewright.api.uris import contains, normalised
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Refusal

@@ -19,6 +19,7 @@ from scenewright.api.names import GROUP
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
+from scenewright.execution.jobs.pod import CONTAINER
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
 from scenewright.telemetry.metrics import MALFORMED
 from scenewright_stages.contract.reports import Report
@@ -27,6 +28,9 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
 _UNINFORMATIVE = ("Completed", "Error")
 """Reasons of terminated containers that say no more than the exit code; others, such as OOMKilled, do."""
+_OWN_FINALIZERS = ("foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking")
+_ONLY_WAITING = ("", "ContainerCreating", "PodInitializing")
+"""Reasons of waiting containers that do not say why."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
 
@@ -80,6 +84,7 @@ def observed_job(raw: RawJson) -> ObservedJob | None:
         parallelism=_number(spec, "parallelism", 1),
         suspended=bool(spec.get("suspend", False)),
         deleting="deletionTimestamp" in metadata,
+        held_by=_foreign_finalizers(metadata),
         active=_number(status, "active"),
         ready=_number(status, "ready"),
         terminating=_number(status, "terminating"),
@@ -116,12 +121,11 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
     owner = _controller(metadata)
     if (owner.get("apiVersion"), owner.get("kind")) != ("batch/v1", "Job"):
         return None
-    container: RawJson = next(iter(status.get("containerStatuses") or ()), {})
-    state = container.get("state") or {}
+    state = _state_of_worker(status)
     ended = state.get("terminated") or {}
     message, reason = str(ended.get("message", "")), _text(ended, "reason")
     scheduled = _condition(status, "PodScheduled")
-    waiting = state.get("waiting") or _waiting_to_initialise(status)
+    waiting = _waiting(status, state)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
         name=intern(metadata["name"]),
@@ -145,6 +149,8 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
         exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
         disrupted=_holds(_condition(status, "DisruptionTarget")),
         scheduled_at=_moment_or_none(scheduled.get("lastTransitionTime")) if _holds(scheduled) else None,
+        held_by=_foreign_finalizers(metadata),
+        still_running=_others_running(status) if ended else "",
         report_text=message if message.startswith("{") else "",
     )
 
@@ -219,12 +225,40 @@ def _unschedulable(condition: RawJson) -> str:
     return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
 
 
-def _waiting_to_initialise(status: RawJson) -> RawJson:
-    for container in status.get("initContainerStatuses") or ():
-        waiting: RawJson | None = (container.get("state") or {}).get("waiting")
-        if waiting:
-            return waiting
+def _foreign_finalizers(metadata: RawJson) -> str:
+    """Finalizers of others that keep an object which is being deleted; Kubernetes removes its own."""
+    if "deletionTimestamp" not in metadata:
+        return ""
+    found = metadata.get("finalizers") or ()
+    return ", ".join(str(each) for each in found if each not in _OWN_FINALIZERS)[:200]
+
+
+def _state_of_worker(status: RawJson) -> RawJson:
+    """State of our own container: whatever else runs in the Pod, such as a mesh's proxy, was injected."""
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            state: RawJson = container.get("state") or {}
+            return state
     return {}
+
+
+def _waiting(status: RawJson, worker: RawJson) -> RawJson:
+    """Why the Pod does not start: the worker's own error, else that of a container that it waits for."""
+    own: RawJson = worker.get("waiting") or {}
+    if own.get("reason", "") not in _ONLY_WAITING or worker.get("running") or worker.get("terminated"):
+        return own
+    for name in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(name) or ():
+            waiting: RawJson = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason", "") not in _ONLY_WAITING:
+                return waiting
+    return own
+
+
+def _others_running(status: RawJson) -> str:
+    """Names of containers that still run beside the worker. Kubernetes itself ends native sidecars."""
+    others = (each for each in status.get("containerStatuses") or () if each.get("name") != CONTAINER)
+    return ", ".join(str(each.get("name")) for each in others if (each.get("state") or {}).get("running"))[:200]
 
 
 logger = logging.getLogger(__name__)

@@ -38,6 +38,7 @@ NOTHING = Finding()
 
 PENDING = "QueuePending"
 NO_QUEUE = "QueueControllerMissing"
+JOB_SUSPENDED = "JobSuspended"
 
 
 def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
@@ -47,7 +48,7 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     if waited < settings.queue_pending:
         return Finding(again_after=settings.queue_pending - waited)
     if not job.queue:
-        return Finding("JobSuspended", f"somebody suspended the Job {job.name}; resume it, or delete it")
+        return _suspended(run, job)
     inspection = Inspection("workload", job.name)
     answer = run.context.answer(inspection, settings.queue_answer_age)
     if answer is None or (answer.holds is False and seconds_between(answer.at, run.now) > settings.answer_age):
@@ -62,6 +63,27 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     was_so = before.reason == NO_QUEUE
     is_late = waited >= run.plan.spec.execution.start_deadline_seconds
     return Finding(NO_QUEUE, text, fatal=was_so and is_late and not started, again_after=settings.answer_age)
+
+
+def _suspended(run: Run, job: ObservedJob) -> Finding:
+    """Checks a Job that is suspended although it names no queue: by a person, or by Kueue, which may take all Jobs."""
+    inspection = Inspection("workload", job.name)
+    answer = run.context.answer(inspection, run.settings.queue_answer_age)
+    by_person = f"somebody suspended the Job {job.name}; resume it, or delete it"
+    if answer is None:
+        before = run.context.state_before
+        known = before.reason in (PENDING, JOB_SUSPENDED)
+        return Finding(before.reason if known else "", before.message if known else "", ask=inspection)
+    again_after = run.settings.queue_answer_age
+    if answer.holds:
+        text = (
+            f"Kueue holds the Job {job.name} although it names no queue (manageJobsWithoutQueueName): set "
+            "scheduling.queueName and cpuQueueName, here or in the lab's defaults"
+        )
+        return Finding(PENDING, f"{text}; {answer.message}" if answer.message else text, again_after=again_after)
+    if answer.holds is None:
+        by_person += "; if Kueue did (manageJobsWithoutQueueName), set scheduling.queueName and cpuQueueName"
+    return Finding(JOB_SUSPENDED, by_person, again_after=again_after)
 
 
 def releases(context: DecisionContext) -> tuple[list[Action], float | None]:

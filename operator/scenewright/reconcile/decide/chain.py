@@ -181,5 +181,5 @@ def _running(
     if job is None:
         return created(run, create, doing)
     if job.deleting:
-        return run.decided(doing, again_after=run.settings.look_again)
+        return run.decided(endings.held(run.context) or doing, again_after=run.settings.look_again)
     return watched(run, job, create, doing)

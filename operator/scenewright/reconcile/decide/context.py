@@ -60,6 +60,7 @@ class DecideSettings:
         queue_pending: report a Job that its queue holds back after this time.
         queue_controller: report a queue that does not exist, or that no controller seems to serve, after this time.
         node_loss: ask about the node of a Pod that is still terminating this long after its grace period.
+        sidecar_grace: report a container that still runs this long after the worker beside it has ended.
         report_grace: how much later than the Job's end the Pod's report may arrive.
         look_again: poll interval while waiting for deletions or other objects, in case an event was missed.
         answer_age: repeat an inspection after this time, while its answer matters.
@@ -84,6 +85,7 @@ class DecideSettings:
     queue_pending: float = 60.0
     queue_controller: float = 300.0
     node_loss: float = 60.0
+    sidecar_grace: float = 60.0
     report_grace: float = 15.0
     look_again: float = 120.0
     answer_age: float = 120.0

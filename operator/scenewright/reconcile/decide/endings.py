@@ -17,7 +17,14 @@ from scenewright.planning.protocol import end_of_pass
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.actions import DeleteJob, Inspect
-from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between, text_of
+from scenewright.reconcile.decide.context import (
+    DecisionContext,
+    ObjectState,
+    PartialDecision,
+    Run,
+    seconds_between,
+    text_of,
+)
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
@@ -36,7 +43,27 @@ def restart_run(run: Run, reason: str, message: str, **changes: int) -> PartialD
 def cleared(run: Run, state: ObjectState) -> PartialDecision:
     """Deletes the remaining Jobs of the pass."""
     again_after = run.settings.look_again if run.jobs else run.settings.answer_soon
+    state = held(run.context) or (state if state.reason != DELETION_HELD else _ENDING)
     return run.decided(state, *deletions(run.jobs.values(), state.message), again_after=again_after)
+
+
+DELETION_HELD = "DeletionHeld"
+_ENDING = ObjectState("Indexing", "EndingPreviousRun", "the Jobs of an earlier pass are being deleted")
+
+
+def held(context: DecisionContext) -> ObjectState | None:
+    """The wait for a deleted Job or Pod that a finalizer of somebody else keeps; None if there is none."""
+    observed = context.observed
+    found = [(f"Job {each.name}", each.held_by) for each in observed.jobs if each.held_by]
+    # The Job of such a Pod waits for it.
+    found += [
+        (f"Pod {each.name}", each.held_by) for each in observed.pods if each.held_by and each.exit_code is not None
+    ]
+    if not found:
+        return None
+    name, finalizers = found[0]
+    text = f"the {name} is being deleted, but {finalizers} keeps it; whoever set this finalizer must remove it"
+    return ObjectState("Waiting", DELETION_HELD, text)
 
 
 def deletions(jobs: Iterable[ObservedJob], why: str) -> list[DeleteJob]:

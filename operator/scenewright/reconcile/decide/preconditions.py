@@ -52,7 +52,8 @@ def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
     stages = [counts.stopped(stage) for stage in memory.stages]
     memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
     if jobs:
-        state = ObjectState("Suspended", "Suspending", "the Jobs are being deleted")
+        kept = endings.held(context)
+        state = ObjectState("Suspended", "Suspending", kept.message if kept else "the Jobs are being deleted")
         ending = tuple(deletions(jobs, "the object is suspended"))
         return PartialDecision(memory, state, ending, context.settings.look_again)
     return PartialDecision(memory, ObjectState("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
@@ -70,7 +71,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
         return obstacle.also(*ending)
     if others:
         state = ObjectState("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being deleted")
-        return candidate.decided(state, *ending, again_after=context.settings.look_again)
+        return candidate.decided(endings.held(context) or state, *ending, again_after=context.settings.look_again)
     begun = replace(candidate, plan=with_inputs(plan, memory.model_copy(update={"inputs": inputs}))).remembering(
         run=run,
         inputs=inputs,

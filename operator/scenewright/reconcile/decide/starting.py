@@ -125,7 +125,7 @@ class Look:
 
 def _first_finding(look: Look) -> Finding:
     """The first check that finds something, with the earliest next look of the checks up to it."""
-    checks: tuple[Callable[[Look], Finding], ...] = (_broken_pod, _no_pods, _unschedulable, _slow_pod)
+    checks: tuple[Callable[[Look], Finding], ...] = (_unending_pod, _broken_pod, _no_pods, _unschedulable, _slow_pod)
     again_after: float | None = None
     for check in checks:
         finding = check(look)
@@ -133,6 +133,22 @@ def _first_finding(look: Look) -> Finding:
             return finding.no_later_than(again_after)
         again_after = finding.no_later_than(again_after).again_after
     return Finding(again_after=again_after)
+
+
+def _unending_pod(look: Look) -> Finding:
+    """Checks for a Pod that does not end although its worker has: an injected container still runs beside it."""
+    held = [pod for pod in look.pods if pod.still_running and pod.phase == "Running" and pod.finished_at is not None]
+    if not held:
+        return NOTHING
+    pod = min(held, key=lambda each: (each.finished_at or each.created_at, each.index))
+    left = look.run.settings.sidecar_grace - look.waited(pod.finished_at)
+    if left > 0 or look.job.ready:
+        return Finding(again_after=max(left, look.run.settings.sidecar_grace))
+    text = (
+        f"the worker of shard {pod.index} of {pod.step} has ended, but {pod.still_running} still runs in its Pod; "
+        "use native sidecars, or name the address that ends it (stages.sidecarQuitUrls)"
+    )
+    return Finding("SidecarRuns", text, again_after=look.run.settings.look_again)
 
 
 def _broken_pod(look: Look) -> Finding:
@@ -231,7 +247,8 @@ def _unschedulable(look: Look) -> Finding:
     if answer is None:
         return replace(wait, ask=inspection)
     if answer.holds is not False:
-        return replace(wait, again_after=settings.answer_age)
+        said = answer.message
+        return replace(wait, message=said or wait.message, tells_news=bool(said), again_after=settings.answer_age)
     text = f"no node can ever run it: {answer.message or pending[0].unschedulable}"
     return Finding("Unschedulable", text, fatal=True)
 

@@ -76,6 +76,7 @@ _CLASSES = {
     0: "success",
     int(ExitCode.CONFIGURATION): "config",
     int(ExitCode.SAMPLE_TIMEOUT): "timeout",
+    int(ExitCode.STORAGE_FAULT): "storage",
 }
 
 
@@ -95,7 +96,7 @@ def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: Obser
 
 
 def ending_of(pod: ObservedPod) -> str:
-    """``success``, ``config``, ``timeout``, ``oom``, ``app``, or ``infra`` if the Pod itself was not the cause."""
+    """The class of a Pod's end: one of `_CLASSES`, ``oom``, ``app``, or ``infra`` if the Pod was not the cause."""
     if pod.disrupted or (pod.exit_code is None and pod.phase == "Failed"):
         return "infra"
     if pod.exit_code == 137 and "OOM" in (pod.reason + pod.message):

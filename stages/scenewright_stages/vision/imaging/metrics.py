@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,6 +52,20 @@ def array_psnr(
         picture, truth = picture[mask], truth[mask]
     error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
     return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
+
+
+def sharpness(picture: NDArray[np.uint8], counted: NDArray[np.bool_] | None = None) -> float:
+    """Standard deviation of the luminance's Laplacian, relative to that of the luminance, over the pixels that count.
+
+    A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
+    """
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    detail = cv2.Laplacian(grey, cv2.CV_32F)
+    if counted is not None and counted.any():
+        # A pixel at the mask's border has a neighbour that does not count.
+        inner = cv2.erode(counted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        detail, grey = (plane[inner if inner.any() else counted] for plane in (detail, grey))
+    return float(detail.std() / max(1.0, float(grey.std())))
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

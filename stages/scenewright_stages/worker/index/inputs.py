@@ -42,7 +42,7 @@ from scenewright_stages.worker.index.files import (
     unaccounted_files,
 )
 from scenewright_stages.worker.index.lists import is_list, parse_list
-from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
+from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, refused_at_start
 
 HASHERS = 4
 TUNING_SAMPLE = Sample("tuning")
@@ -112,7 +112,7 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
         with ThreadPoolExecutor(HASHERS) as pool:
             samples = tuple(pool.map(resolver.sample, chosen))
     except StoreError as problem:
-        raise input_refused(problem) from problem
+        raise refused_at_start(INPUT_FIELD, problem) from problem
     _refuse_repeated(samples, task.input.uri)
     return InputListing(samples, ignored, input_notes(ignored), cache)
 

@@ -13,10 +13,10 @@ from scenewright_stages.contract.errors import (
     OutputInUse,
     ScenewrightError,
     ShardError,
+    StorageFault,
 )
 from scenewright_stages.contract.reports import OUTPUT_IN_USE
 from scenewright_stages.store import StoreError
-from scenewright_stages.worker.process.session import is_transient, output_refused
 
 UNEXPECTED = 1
 
@@ -49,7 +49,8 @@ _ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
     (SampleTimeout, ExitCode.SAMPLE_TIMEOUT, "Timeout"),
     (Terminated, ExitCode.TERMINATED, "Terminated"),
     (ShardError, ExitCode.SHARD_LOST, "ShardLost"),
-    (StoreError, ExitCode.SHARD_LOST, "ShardLost"),
+    (StorageFault, ExitCode.STORAGE_FAULT, "StorageFault"),
+    (StoreError, ExitCode.STORAGE_FAULT, "StorageFault"),
 )
 
 
@@ -68,13 +69,6 @@ def ending_for(problem: BaseException) -> Ending:
         if isinstance(problem, kind):
             return Ending(code, reason, str(problem))
     return Ending(UNEXPECTED, type(problem).__name__, str(problem))
-
-
-def store_fault(problem: StoreError) -> ScenewrightError:
-    """Converts a fault of the output: transient faults retry the shard, others fail the job."""
-    if is_transient(problem):
-        return ShardError(str(problem))
-    return output_refused(problem)
 
 
 def exceeds(limit: str | int | None, failed: int, total: int) -> bool:

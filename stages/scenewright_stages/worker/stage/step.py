@@ -47,9 +47,8 @@ from scenewright_stages.worker.process.endings import (
     Terminated,
     TooManyFailures,
     exceeds,
-    store_fault,
 )
-from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.process.session import Session, store_fault
 from scenewright_stages.worker.publications import fetch_named, resolve
 from scenewright_stages.worker.stage.fetching import AHEAD_SAMPLES, Fetcher
 from scenewright_stages.worker.stage.ranks import RankProcesses, load_stage, model_settings

@@ -26,6 +26,16 @@ def open_header(source: IO[bytes] | Path) -> Image.Image:
     return Image.open(source, formats=FORMATS)
 
 
+def xmp_of(path: Path) -> bytes:
+    """The XMP metadata of a picture; empty without any, or if they cannot be read."""
+    try:
+        with open_header(path) as image:
+            found = image.info.get("xmp", b"")
+    except (OSError, ValueError, SyntaxError):
+        return b""
+    return found.encode() if isinstance(found, str) else bytes(found)
+
+
 @cache
 def _register() -> None:
     """Lets Pillow open HEIC. Its own AVIF reader stays; thumbnails and depth are not read."""

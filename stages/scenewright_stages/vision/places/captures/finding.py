@@ -134,6 +134,8 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             "cameras": dict(capture.cameras),
             "shots": _shots(capture),
         }
+        if masks := {shot.path: shot.mask.path for shot in capture.shots if shot.mask}:
+            found["masks"] = masks
         if isinstance(other, Capture):
             found |= {"beside": beside, "others": _shots(other, capture.frame)}
             needed = sorted({*needed, *_needed(place, mark, other)})

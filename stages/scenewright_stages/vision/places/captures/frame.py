@@ -3,7 +3,7 @@
 Captures come in any frame: map coordinates, millimetres, the arbitrary unit of structure from motion. Gaussians are
 float32, and renderers have a near plane, so far from the origin or in a tiny unit the same photographs give a worse
 scene. `finding.read_capture` therefore moves a capture into a frame in which its cameras surround the origin at a
-distance of about one, in float64; the stages work there and map results back.
+distance of about one, with the axes of its first camera, in float64. The stages work there and map results back.
 
 A capture whose own frame serves already keeps it, so its results stay what they were.
 """
@@ -11,13 +11,13 @@ A capture whose own frame serves already keeps it, so its results stay what they
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.geometry.cameras import Camera, rigid
 
 _FARTHEST = 30.0
 """Spreads between the origin and the cameras at which float32 still places a point to a few thousandths of a pixel."""
@@ -31,34 +31,47 @@ _STILL = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A similarity without rotation: ``world = origin + unit * local``.
+    """A similarity: ``world = origin + unit * axes @ local``.
 
     Attributes:
         origin: (3,) float64, world coordinates.
         unit: length of a local unit in the world's.
+        axes: (3, 3) float64 rotation; its columns are the local axes in the world.
     """
 
     origin: NDArray[np.float64]
     unit: float
+    axes: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.float64]) -> Frame:
+        """The inverse of :meth:`matrix`."""
+        unit = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
+        return cls(matrix[:3, 3], unit, matrix[:3, :3] / unit)
 
     @property
     def is_world(self) -> bool:
         """Whether it is the world's own frame."""
-        return self.unit == 1 and not self.origin.any()
+        return self.unit == 1 and not self.origin.any() and np.array_equal(self.axes, np.eye(3))
 
     def matrix(self) -> NDArray[np.float64]:
         """(4, 4) world_from_local."""
-        found = np.diag([self.unit, self.unit, self.unit, 1.0])
+        found = np.eye(4)
+        found[:3, :3] = self.unit * self.axes
         found[:3, 3] = self.origin
         return found
 
+    def inverse(self) -> Frame:
+        """The frame of the world in this one's coordinates."""
+        return Frame(-self.axes.T @ self.origin / self.unit, 1 / self.unit, self.axes.T.copy())
+
     def points_inside(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 3) local coordinates of points of the world."""
-        return points if self.is_world else (points - self.origin) / self.unit
+        return points if self.is_world else (points - self.origin) @ self.axes / self.unit
 
     def points_outside(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 3) world coordinates of local points."""
-        return points if self.is_world else self.origin + self.unit * points
+        return points if self.is_world else self.origin + self.unit * points @ self.axes.T
 
     def pose_inside(self, camera_from_world: NDArray[np.float64]) -> NDArray[np.float64]:
         """(4, 4) camera_from_local, with local lengths in the camera as well."""
@@ -66,16 +79,16 @@ class Frame:
             return camera_from_world
         pose = camera_from_world.copy()
         pose[:3, 3] = (pose[:3, :3] @ self.origin + pose[:3, 3]) / self.unit
+        pose[:3, :3] = pose[:3, :3] @ self.axes
         return pose
 
     def camera_from(self, camera: Camera, other: Frame) -> Camera:
         """A camera of another frame in this one; sees the same picture."""
         if np.array_equal(self.matrix(), other.matrix()):
             return camera
-        pose = camera.camera_from_world.copy()
-        pose[:3, 3] = other.unit * pose[:3, 3] + pose[:3, :3] @ (self.origin - other.origin)
-        pose[:3, 3] /= self.unit
-        return camera.with_pose(pose)
+        turn = camera.camera_from_world[:3, :3] @ other.axes.T
+        away = turn @ (self.origin - other.origin) + other.unit * camera.camera_from_world[:3, 3]
+        return camera.with_pose(rigid(turn @ self.axes, away / self.unit))
 
     def to_json(self) -> dict[str, Any]:
         """As a file holds it."""
@@ -86,7 +99,7 @@ WORLD = Frame(np.zeros(3), 1.0)
 
 
 def canonical_frame(poses: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> Frame:
-    """The frame of cameras: robust centre, and their median distance from it as the unit.
+    """The frame of cameras: robust centre, their median distance from it as the unit, and the first one's axes.
 
     Moves, turns and scales with the cameras. Cameras that only turn have no spread, so the unit is then the median
     distance of the points.
@@ -103,7 +116,8 @@ def canonical_frame(poses: Sequence[NDArray[np.float64]], points: NDArray[np.flo
     away = float(np.median(np.linalg.norm(points - origin, axis=1))) if len(points) else 0.0
     if unit <= _STILL * max(away, float(np.linalg.norm(origin)) * 1e-6):
         unit = away
-    return Frame(origin, unit if unit > 0 else 1.0)
+    left, _, right = np.linalg.svd(poses[0][:3, :3].T)
+    return Frame(origin, unit if unit > 0 else 1.0, left @ right)
 
 
 def working_frame(poses: Sequence[NDArray[np.float64]], points: NDArray[np.float64]) -> Frame:

@@ -31,11 +31,16 @@ class MaskFile:
 
 
 def is_mask(path: str) -> bool:
-    """Whether a file is a mask by its name alone: `<name>.mask.png`, or an image inside a folder ``masks/``."""
-    parts = PurePosixPath(path)
-    if parts.suffix.lower() not in MASK_ENDINGS:
+    """Whether a file is a mask by its name alone: `<name>.mask.png`, or an image inside a folder ``masks/``.
+
+    A folder ``images/`` inside ``masks/`` holds photographs: the capture itself is called masks.
+    """
+    name = PurePosixPath(path)
+    if name.suffix.lower() not in MASK_ENDINGS:
         return False
-    return parts.stem.lower().endswith(_MARK) or "masks" in parts.parts[:-1]
+    folders = name.parts[:-1]
+    innermost = next((each for each in reversed(folders) if each in ("masks", "images")), "")
+    return name.stem.lower().endswith(_MARK) or innermost == "masks"
 
 
 def mask_beside(picture: str, keys: Collection[str]) -> MaskFile | None:

@@ -7,7 +7,7 @@ not count becomes the photograph's one validity mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class PosedPhotographs:
         points, colours: (P, 3) coordinates and uint8 sRGB.
         gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
         frame: in which cameras and points are.
+        left_out: numbers of photographs that are neither trained on nor measured, such as copies.
     """
 
     photographs: tuple[Photograph, ...]
@@ -76,6 +77,7 @@ class PosedPhotographs:
     colours: Uint8Array
     gains: NDArray[np.float64] | None = None
     frame: Frame = WORLD
+    left_out: tuple[int, ...] = ()
 
     @property
     def held_out(self) -> list[bool]:
@@ -86,6 +88,10 @@ class PosedPhotographs:
     def cameras(self) -> list[Camera]:
         """Cameras of all photographs, in order."""
         return [each.camera for each in self.photographs]
+
+    def leaving_out(self, numbers: Sequence[int]) -> PosedPhotographs:
+        """The same photographs, of which those with these numbers are not used. All keep their numbers."""
+        return replace(self, left_out=tuple(sorted({*self.left_out, *numbers})))
 
     def save(self, path: Path) -> None:
         """Writes an ``.npz`` file; equal captures give equal bytes."""
@@ -106,7 +112,9 @@ class PosedPhotographs:
         if any(self.held_out):
             arrays["held_out"] = np.array(self.held_out)
         if not self.frame.is_world:
-            arrays |= {"origin": self.frame.origin, "unit": np.array([self.frame.unit])}
+            arrays["frame"] = self.frame.matrix()
+        if self.left_out:
+            arrays["left_out"] = np.array(self.left_out, np.int64)
         save_arrays(path, arrays)
 
     @classmethod
@@ -124,8 +132,9 @@ class PosedPhotographs:
                 number_of, held = int(arrays["numbers"][number]), bool(held_out[number])
                 photographs.append(Photograph(str(name), number_of, camera, srgb, valid, held))
             gains = arrays.get("gains")
-            frame = Frame(arrays["origin"], float(arrays["unit"][0])) if "origin" in arrays else WORLD
-            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame)
+            frame = Frame.of(arrays["frame"]) if "frame" in arrays else WORLD
+            left_out = tuple(arrays["left_out"].tolist()) if "left_out" in arrays else ()
+            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame, left_out)
 
 
 def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_side: int) -> PosedPhotographs:
@@ -143,8 +152,8 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
 
 
 def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
-    path = picture(shot.path)
-    srgb, valid = read_masked(shot.path, path, shot.mask, picture)
+    path, mask_path = picture(shot.path), picture(shot.mask.path) if shot.mask else None
+    srgb, valid = read_masked(shot.path, path, shot.mask, mask_path)
     turns = upright_turn(path)
     if turns % 2 and _calibrated_upright(shot, srgb.shape[1], srgb.shape[0]):
         srgb, valid, turns = _turned(srgb, turns), None if valid is None else _turned(valid, turns), 0
@@ -181,15 +190,14 @@ def _turned(plane: NDArray[Any], turns: int) -> NDArray[Any]:
 
 
 def read_masked(
-    name: str, path: Path, mask: MaskFile | None, local: Callable[[str], Path]
+    name: str, path: Path, mask: MaskFile | None = None, mask_path: Path | None = None
 ) -> tuple[Uint8Array, Mask | None]:
     """A photograph as stored, (H, W, 3), and its valid pixels by alpha channel and mask file; None if all are.
 
     Args:
         name: of the photograph, for messages.
         path: its local file.
-        mask: its mask file, if any.
-        local: local path of the mask.
+        mask, mask_path: its mask and where that lies locally, if it has one.
 
     Raises:
         CaptureError: a file cannot be read, or the mask has another shape.
@@ -200,10 +208,10 @@ def read_masked(
     if stored is None:
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
     srgb, valid = stored.srgb, alpha_validity(path) if stored.opaque is None else stored.opaque
-    if mask is not None:
-        if damage := damage_of(local(mask.path)):
+    if mask is not None and mask_path is not None:
+        if damage := damage_of(mask_path):
             raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")
-        shown = mask_validity(mask, local(mask.path), (srgb.shape[1], srgb.shape[0]), name)
+        shown = mask_validity(mask, mask_path, (srgb.shape[1], srgb.shape[0]), name)
         valid = shown if valid is None else valid & shown
     if valid is None or valid.all():
         return srgb, None

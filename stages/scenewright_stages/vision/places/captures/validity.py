@@ -17,7 +17,8 @@ from scenewright_stages.vision.places.captures.lens import Lens
 from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.types import Mask, Uint8Array
 
-_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+"""Endings of pictures whose alpha channel OpenCV reads."""
 _SHAPE_TOLERANCE = 0.01
 """A mask may have another size than its photograph, as long as the shape is the same."""
 _RADII = 4096
@@ -26,7 +27,7 @@ _RADII = 4096
 
 def alpha_validity(path: Path) -> Mask | None:
     """(H, W) bool: pixels that are at least half opaque; None if all are, or the file has no alpha channel."""
-    if path.suffix.lower() not in _WITH_ALPHA:
+    if path.suffix.lower() not in WITH_ALPHA:
         return None
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
