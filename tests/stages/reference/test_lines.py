@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from label_masks import area_fill, parse_labels, truncating_fill
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.reference.perspectives import LARGEST, _framed
-from scenewright_stages.reference.polygons import area_fill, label_line, parse_labels, polygon_of, truncating_fill
+from scenewright_stages.reference.polygons import label_line, polygon_of
 from scenewright_stages.vision.imaging.regions import overlap
 from scenewright_stages.vision.subjects.lines import labelled, lines_of, moved, parts_of, refuse_shrunk, share_kept
 from scenewright_stages.vision.subjects.relief import lines_kept, turned
