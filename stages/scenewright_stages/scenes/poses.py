@@ -43,20 +43,24 @@ class PosesStage(Stage[Any]):
     """Estimates the camera poses of a sample's photographs."""
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
-        """Writes a COLMAP model, and a video's chosen frames; warnings name copies, and photographs without a pose."""
+        """Writes a COLMAP model, and the chosen frames of a video.
+
+        Warnings name copies, photographs without a pose, and parts of a video without a sharp frame.
+        """
         params: PosesBlock = inputs.params
         pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_photograph(role)}
-        pictures, notes = without_repeated(pictures)
         masks = {name: inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
         video = next((inputs.path(INPUT, role) for role in sample.files if role.startswith(VIDEO)), None)
         settings = EstimationSettings(
             params.poses.features, params.poses.max_resolution, inputs.seed % 2**31, in_order=video is not None
         )
+        notes: list[str] = []
         try:
             if video is not None:
                 longest = max(params.poses.max_resolution, inputs.params.max_resolution)
                 frames = write_frames(video, inputs.workspace / FRAMES, params.poses.video.frames, longest)
                 pictures, notes = {path.name: path for path in frames.paths}, list(frames.notes)
+            pictures, copied = without_repeated(pictures)
             valid = masks_beneath(pictures, masks, inputs.workspace / "valid")
             found = estimate_poses(pictures, inputs.workspace, settings, self.context.progress, valid)
         except CaptureError as problem:
@@ -70,7 +74,7 @@ class PosesStage(Stage[Any]):
         outputs = {name: inputs.workspace / f"{name}.txt" for name in MODEL_FILES}
         if video is not None:
             outputs[FRAMES] = inputs.workspace / FRAMES
-        return StageResult(outputs, metrics=metrics, warnings=[*notes, *found.notes()])
+        return StageResult(outputs, metrics=metrics, warnings=[*notes, *copied, *found.notes()])
 
 
 def without_repeated(pictures: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from scenewright_stages.vision.types import Float32Array
+
 _WINDOW = 11
 _SIGMA = 1.5
 # Stabilisers of the luminance and contrast terms for values in [0, 1].

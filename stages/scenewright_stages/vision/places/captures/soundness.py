@@ -201,7 +201,8 @@ def _same(first: Uint8Array, second: Uint8Array) -> bool:
     if first.shape != second.shape:
         height, width = min(first.shape, second.shape)
         first, second = (
-            np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.uint8) for each in (first, second)
+            np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            for each in (first, second)
         )
     return float(np.sqrt(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2))) < _EQUAL
 
