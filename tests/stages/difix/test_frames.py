@@ -42,7 +42,8 @@ def captures(room: Path) -> list[Capture]:
     """A room with exact poses, and aerial photographs with estimated ones, as their files hold them."""
     found = []
     for folder, binary in ((room, False), (BEACH, True)):
-        found.append(read_colmap("sparse/0", binary, lambda key, folder=folder: (folder / key).read_bytes()))
+        keys = FolderView(folder).keys
+        found.append(read_colmap("sparse/0", binary, lambda key, folder=folder: (folder / key).read_bytes(), keys))
     return found
 
 
